@@ -1,0 +1,245 @@
+"""What a plug-in is (Strategy, Task, Metric) and what it is handed (Candidate, Context).
+
+A strategy is a frozen dataclass of its knobs with one verb, `apply`. A knob is a field annotated with one of
+Optuna's distributions, which is its valid domain, and with a default:
+
+    @dataclass(frozen=True)
+    class HeadPruning(ModelStrategy):
+        name: ClassVar[str] = "head_pruning"
+        share: Annotated[float, FloatDistribution(0.1, 0.9)] = 0.5
+
+Constructors check nothing; `Recipe` checks every knob when it is made.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, get_args, get_origin, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from eicompress.values import Artifact, Json, Text
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+    from optuna.distributions import BaseDistribution
+    from tokenizers import Tokenizer
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs with their targets, as a task read them.
+
+    `targets` has one row an example; its shape and type are the task's own business.
+    """
+
+    texts: tuple[Text, ...]
+    targets: Array
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: Sequence[int]) -> "Examples":
+        return Examples(tuple(self.texts[row] for row in rows), self.targets[list(rows)])
+
+
+class Task(ABC):
+    """Texts and labels in, loss and quality out. Never token ids: a candidate has a vocabulary of its own."""
+
+    name: ClassVar[str]
+    quality: ClassVar[str]
+    """Name of the quality metric; higher is better."""
+    columns: ClassVar[tuple[str, ...]]
+    """Columns that a data set must have, by role: `text`, `text_pair`, `label`."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> "tuple[Task, dict[str, Examples]]":
+        """The task that the rows of `train` define, and every split as examples. Raises `DataError`."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """Names of the model's outputs, in their order."""
+
+    @abstractmethod
+    def loss(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Mean label loss of a batch; logits (B, outputs), targets as in `Examples`."""
+
+    @abstractmethod
+    def correct(self, logits: Array, targets: Array) -> Array:
+        """Quality of each example, (n,) floats; the mean is the task's quality unless `score` says otherwise."""
+
+    def score(self, logits: Array, targets: Array) -> float:
+        """The quality of all predictions, 0 to 1, higher is better."""
+        return float(self.correct(logits, targets).mean())
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a candidate's parts came from in the baseline, so that later steps can match student to teacher."""
+
+    layers: tuple[int, ...]
+    """For each layer, the baseline's layer it was made from."""
+    hidden: tuple[int, ...]
+    """For each residual dimension, the baseline's dimension it was made from."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with its tokenizer, as recipes build it.
+
+    `model` is an `Encoder` until a strategy returns another module with the same inputs.
+    """
+
+    model: "torch.nn.Module"
+    tokenizer: "Tokenizer"
+    origin: Origin
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What each strategy has to tell of itself, by strategy name; plain JSON values, kept in the record."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokenized examples: ids, mask and types are (B, T) int64; `rows` (B,) are indices into the texts given."""
+
+    input_ids: "torch.Tensor"
+    attention_mask: "torch.Tensor"
+    token_type_ids: "torch.Tensor"
+    rows: "torch.Tensor"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: what is read, what is minimised, and how long.
+
+    `epochs` is the full length: `fit` multiplies it by the trial's fidelity.
+    """
+
+    texts: Sequence[Text]
+    loss: "Callable[[Batch], torch.Tensor]"
+    epochs: float
+    learning_rate: float
+    batch_size: int = 32
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises linearly; it then falls linearly to zero."""
+    weight_decay: float = 0.01
+    extra_parameters: "Sequence[torch.nn.Parameter]" = ()
+    """Parameters outside the candidate that are trained with it, such as a projector."""
+
+
+class Fit(Protocol):
+    """The one training loop. Does nothing in a preview."""
+
+    def __call__(self, candidate: Candidate, training: Training, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """What a teacher says of n texts. The arrays may be memory-mapped half precision."""
+
+    logits: Array
+    """(n, outputs)"""
+    hidden: Array
+    """(n, layers + 1, width): the first token's state after the embedding and after each layer."""
+
+
+class Teacher(Protocol):
+    """The fine-tuned model that candidates learn from. Outputs are computed once and kept on disk."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def outputs(self, texts: Sequence[Text]) -> TeacherOutputs: ...
+
+
+class Remember(Protocol):
+    """`cache(key, compute)`: arrays that many trials need, computed once for baseline, data and seed."""
+
+    def __call__(self, key: str, compute: Callable[[], Mapping[str, Array]], /) -> Mapping[str, Array]: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may use; read-only."""
+
+    task: Task
+    train: Examples
+    baseline: Candidate
+    """The model at the start of every recipe: not to be changed."""
+    teacher: Teacher
+    fit: Fit
+    cache: Remember
+    seed: int
+    device: str
+    preview: bool
+    """True when only size and latency are asked for: `fit` does nothing, and costly choices of weights that
+    change no shape may be skipped."""
+
+
+class Strategy(ABC):
+    """A compression method: a frozen dataclass whose fields are its knobs."""
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    """Where the method was published, or an empty string."""
+    trains: ClassVar[bool] = False
+    """True if `apply` calls `fit`: the candidate after it is worth keeping in the cache."""
+    level: ClassVar[Literal["model", "graph"]]
+
+
+class ModelStrategy(Strategy):
+    """Acts on the candidate, before export. May edit the candidate that it is handed in place."""
+
+    level: ClassVar[Literal["model", "graph"]] = "model"
+
+    @abstractmethod
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        """Raises `Inapplicable` where the strategy cannot act."""
+
+
+class GraphStrategy(Strategy):
+    """Acts on the ONNX graph, after export."""
+
+    level: ClassVar[Literal["model", "graph"]] = "graph"
+
+    @abstractmethod
+    def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":
+        """Raises `Inapplicable` where the strategy cannot act."""
+
+
+class Metric(ABC):
+    """A named number measured on an artifact."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    direction: ClassVar[Literal["minimize", "maximize"]]
+
+    @abstractmethod
+    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
+        """Raises `MeasureError` where it cannot be taken."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A searchable field of a strategy."""
+
+    name: str
+    domain: "BaseDistribution"
+    default: Any
+
+
+def knobs(strategy: type[Strategy]) -> dict[str, Knob]:
+    """The knobs of a strategy class, by name, in the order of its fields."""
+    hints = get_type_hints(strategy, include_extras=True)
+    found = {}
+    for each in fields(strategy):  # type: ignore[arg-type]
+        hint = hints[each.name]
+        if get_origin(hint) is Annotated:
+            found[each.name] = Knob(each.name, get_args(hint)[1], each.default)
+    return found

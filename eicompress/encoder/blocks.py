@@ -1,0 +1,291 @@
+"""The parts of the encoder, and how their weights are stored in few bits.
+
+Quantization is simulated in the forward pass with the numbers that the exported operator will use: weights on
+the grid of their stored integers, activations (in `eval` mode) on the 8-bit grid that onnxruntime's
+`DynamicQuantizeLinear` chooses for one example. Gradients pass the rounding unchanged (straight-through
+estimator); a linear layer's scales are learned (LSQ, arXiv 1902.08153).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """How a weight matrix is stored: symmetric integers of `bits`, one half-precision scale a row.
+
+    A row is an output column of a linear layer, or a token of an embedding.
+    """
+
+    bits: Literal[4, 8]
+
+    @property
+    def lowest(self) -> int:
+        return -(1 << (self.bits - 1))
+
+    @property
+    def highest(self) -> int:
+        return (1 << (self.bits - 1)) - 1
+
+
+def half(values: Tensor) -> Tensor:
+    """The values that half precision can hold, in single precision."""
+    return values.half().float()
+
+
+def row_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
+    """(rows, 1) scales, representable in half precision, that put each row's largest magnitude on the grid's end."""
+    largest = weight.detach().abs().amax(dim=1, keepdim=True)
+    return half((largest / (spec.highest + 0.5)).clamp_min(2e-7))
+
+
+def best_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
+    """(rows, 1) scales of the least squared error, found among clippings of each row's largest magnitude."""
+    weight = weight.detach()
+    largest = row_scales(weight, spec)
+    best = torch.full_like(largest, math.inf)
+    scales = largest.clone()
+    for share in torch.linspace(0.4, 1.0, 25).tolist():
+        trial = half(largest * share).clamp_min(2e-7)
+        error = (quantized(weight, trial, spec) * trial - weight).square().sum(dim=1, keepdim=True)
+        better = error < best
+        best = torch.where(better, error, best)
+        scales = torch.where(better, trial, scales)
+    return scales
+
+
+def quantized(weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
+    """The stored integers of a weight, as floats."""
+    return (weight / scales).round_().clamp_(spec.lowest, spec.highest)
+
+
+class _LearnedStep(torch.autograd.Function):
+    """Fake quantization of (rows, columns) weights with learned (rows, 1) scales."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
+        ratio = weight / scales
+        grid = ratio.round().clamp_(spec.lowest, spec.highest)
+        ctx.spec = spec
+        ctx.save_for_backward(ratio, grid)
+        return grid * scales
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        (gradient,) = gradients
+        ratio, grid = ctx.saved_tensors
+        inside = (ratio >= ctx.spec.lowest) & (ratio <= ctx.spec.highest)
+        to_weight = gradient * inside
+        to_scales = (gradient * grid - to_weight * ratio).sum(dim=1, keepdim=True)
+        return to_weight, to_scales / math.sqrt(ratio.shape[1] * ctx.spec.highest), None
+
+
+def fake_quantized_rows(rows: Tensor, spec: QuantSpec) -> Tensor:
+    """Gathered embedding rows (..., size), each on the grid of its own scale; straight-through gradient."""
+    flat = rows.detach().reshape(-1, rows.shape[-1])
+    scales = row_scales(flat, spec)
+    stored = (quantized(flat, scales, spec) * scales).reshape(rows.shape)
+    return rows + (stored - rows.detach())
+
+
+def fake_quantized_activations(states: Tensor, mask: Tensor) -> Tensor:
+    """States (B, T, size) on the grid that `DynamicQuantizeLinear` would choose for each example alone.
+
+    `mask` (B, T) is 1 for real tokens: padding does not widen an example's range.
+    """
+    real = states * mask.unsqueeze(-1).to(states.dtype)
+    low = real.amin(dim=(1, 2), keepdim=True).clamp_max(0.0)
+    high = real.amax(dim=(1, 2), keepdim=True).clamp_min(0.0)
+    scale = ((high - low) / 255.0).clamp_min(1e-30)
+    zero = (-low / scale).round().clamp(0, 255)
+    return ((states / scale).round() + zero).clamp(0, 255).sub(zero) * scale
+
+
+class Linear(nn.Module):
+    """y = x Wᵀ + b with W (outputs, inputs), which may be stored in few bits."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scales: nn.Parameter | None = None
+        self.spec: QuantSpec | None = None
+        nn.init.normal_(self.weight, std=0.02)
+
+    @property
+    def inputs(self) -> int:
+        return self.weight.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.weight.shape[0]
+
+    def set_quantization(self, spec: QuantSpec | None) -> None:
+        """Store the weight as `spec` says, with the scales of the least squared error to begin with."""
+        self.spec = spec
+        self.scales = None if spec is None else nn.Parameter(best_scales(self.weight, spec))
+
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """The integers (outputs, inputs) and half-precision scales (outputs, 1) that a file holds."""
+        assert self.spec is not None and self.scales is not None
+        scales = self._file_scales(self.scales.detach())
+        return quantized(self.weight.detach(), scales, self.spec), scales
+
+    def effective_weight(self) -> Tensor:
+        """(outputs, inputs): the weight as the device will see it."""
+        if self.spec is None or self.scales is None:
+            return self.weight
+        scales = self.scales + (self._file_scales(self.scales.detach()) - self.scales.detach())
+        effective: Tensor = _LearnedStep.apply(self.weight, scales, self.spec)  # type: ignore[no-untyped-call]
+        return effective
+
+    @staticmethod
+    def _file_scales(scales: Tensor) -> Tensor:
+        return half(scales.abs().clamp_min(2e-7))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (B, T, inputs) -> (B, T, outputs); mask (B, T) says which tokens are real."""
+        if self.spec is not None and not self.training:
+            states = fake_quantized_activations(states, mask)
+        return F.linear(states, self.effective_weight(), self.bias)
+
+    def select(self, *, inputs: Tensor | None = None, outputs: Tensor | None = None) -> None:
+        """Keep only these columns and rows. A quantized layer must be selected before it is quantized."""
+        assert self.spec is None
+        weight, bias = self.weight.detach(), self.bias.detach()
+        if outputs is not None:
+            weight, bias = weight[outputs], bias[outputs]
+        if inputs is not None:
+            weight = weight[:, inputs]
+        self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+
+
+class Embedding(nn.Module):
+    """A table (rows, size), which may be stored in few bits with one scale a row."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, size))
+        self.spec: QuantSpec | None = None
+        nn.init.normal_(self.weight, std=0.02)
+
+    def set_quantization(self, spec: QuantSpec | None) -> None:
+        self.spec = spec
+
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """The integers (rows, size) and half-precision scales (rows, 1) that a file holds."""
+        assert self.spec is not None
+        weight = self.weight.detach()
+        scales = row_scales(weight, self.spec)
+        return quantized(weight, scales, self.spec), scales
+
+    def forward(self, ids: Tensor) -> Tensor:
+        rows = F.embedding(ids, self.weight)
+        return rows if self.spec is None else fake_quantized_rows(rows, self.spec)
+
+    def select(self, *, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+        """Keep only these rows and columns."""
+        weight = self.weight.detach()
+        weight = weight if rows is None else weight[rows]
+        weight = weight if columns is None else weight[:, columns]
+        self.weight = nn.Parameter(weight.clone())
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization over the last dimension (arXiv 1607.06450)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.eps = eps
+
+    def forward(self, states: Tensor) -> Tensor:
+        return F.layer_norm(states, self.weight.shape, self.weight, self.bias, self.eps)
+
+    def select(self, dimensions: Tensor) -> None:
+        self.weight = nn.Parameter(self.weight.detach()[dimensions].clone())
+        self.bias = nn.Parameter(self.bias.detach()[dimensions].clone())
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order."""
+
+    def __init__(self, hidden: int, heads: int, head_size: int) -> None:
+        super().__init__()
+        self.heads, self.head_size = heads, head_size
+        self.qkv = Linear(hidden, 3 * heads * head_size)
+        self.output = Linear(heads * head_size, hidden)
+
+    def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
+        """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
+        batch, length, _ = states.shape
+        q, k, v = self.qkv(states, mask).chunk(3, dim=-1)
+        shape = (batch, -1, self.heads, self.head_size)
+        q, k, v = (each.reshape(shape).transpose(1, 2) for each in (q[:, :queries], k, v))
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :].bool())
+        context = context.transpose(1, 2).reshape(batch, queries, self.heads * self.head_size)
+        projected: Tensor = self.output(context, mask[:, :queries])
+        return projected
+
+    def keep_heads(self, heads: Tensor) -> None:
+        """Keep only these heads."""
+        each = torch.arange(self.head_size)
+        kept = (heads[:, None] * self.head_size + each).flatten()
+        width = self.heads * self.head_size
+        self.qkv.select(outputs=torch.cat([kept, kept + width, kept + 2 * width]))
+        self.output.select(inputs=kept)
+        self.heads = len(heads)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, hidden: int, neurons: int, activation: str) -> None:
+        super().__init__()
+        self.input = Linear(hidden, neurons)
+        self.output = Linear(neurons, hidden)
+        self.activation = activation
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        inner = self.input(states, mask)
+        inner = F.gelu(inner) if self.activation == "gelu" else F.relu(inner)
+        outer: Tensor = self.output(inner, mask)
+        return outer
+
+    def keep_neurons(self, neurons: Tensor) -> None:
+        """Keep only these neurons."""
+        self.input.select(outputs=neurons)
+        self.output.select(inputs=neurons)
+
+
+class Layer(nn.Module):
+    """A transformer layer with normalization after each residual sum, as in BERT (arXiv 1810.04805)."""
+
+    def __init__(self, attention: SelfAttention, ffn: FeedForward, norm_eps: float) -> None:
+        super().__init__()
+        self.attention, self.ffn = attention, ffn
+        hidden = attention.output.outputs
+        self.attention_norm = LayerNorm(hidden, norm_eps)
+        self.ffn_norm = LayerNorm(hidden, norm_eps)
+
+    def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
+        """states (B, T, hidden) -> (B, queries, hidden): only the first `queries` tokens go on."""
+        attended = self.attention(states, mask, queries)
+        states = self.attention_norm(states[:, :queries] + attended)
+        normed: Tensor = self.ffn_norm(states + self.ffn(states, mask[:, :queries]))
+        return normed
+
+    def keep_hidden(self, dimensions: Tensor) -> None:
+        """Keep only these residual dimensions."""
+        self.attention.qkv.select(inputs=dimensions)
+        self.attention.output.select(outputs=dimensions)
+        self.ffn.input.select(inputs=dimensions)
+        self.ffn.output.select(outputs=dimensions)
+        self.attention_norm.select(dimensions)
+        self.ffn_norm.select(dimensions)

@@ -1,0 +1,50 @@
+"""The genotype of an encoder: every shape of it, as a frozen value."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from eicompress.values import Json
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """Shapes of one transformer layer."""
+
+    heads: int
+    head_size: int
+    ffn: int
+    """Neurons of the feed-forward block."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shapes of an encoder with its task head.
+
+    Word vectors have `embedding` dimensions and are projected to `hidden` where the two differ. With no layers the
+    encoder is a static-embedding model, and `pooling` should be "mean".
+    """
+
+    vocabulary: int
+    embedding: int
+    hidden: int
+    layers: tuple[LayerConfig, ...]
+    positions: int
+    outputs: int
+    token_types: int = 2
+    pooling: Literal["first", "mean"] = "first"
+    pooler: bool = True
+    """Whether a dense layer with tanh stands between the pooled state and the classifier."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    norm_eps: float = 1e-12
+    padding_id: int = 0
+
+    @property
+    def factorized(self) -> bool:
+        return self.embedding != self.hidden
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Json) -> "EncoderConfig":
+        return cls(**{**value, "layers": tuple(LayerConfig(**each) for each in value["layers"])})

@@ -1,0 +1,163 @@
+"""The one model that strategies edit: a BERT-like encoder with its task head.
+
+A strategy changes it only through the operations below, which keep `config` true. With first-token pooling the
+last layer computes the first token alone, since nothing else is read: the logits are the same, and a layer's
+time is saved.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from eicompress.encoder.blocks import Embedding, FeedForward, Layer, LayerNorm, Linear, QuantSpec, SelfAttention
+from eicompress.encoder.config import EncoderConfig
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    logits: Tensor
+    """(B, outputs)"""
+    pooled: Tensor
+    """(B, hidden): what the pooler, or the classifier where there is none, reads."""
+    first: tuple[Tensor, ...]
+    """The first token's state (B, hidden) after the embedding and after each layer."""
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.words = Embedding(config.vocabulary, config.embedding)
+        self.projection = Linear(config.embedding, config.hidden) if config.factorized else None
+        self.positions = Embedding(config.positions, config.hidden)
+        self.token_types = Embedding(config.token_types, config.hidden)
+        self.embedding_norm = LayerNorm(config.hidden, config.norm_eps)
+        self.layers = nn.ModuleList(
+            Layer(
+                SelfAttention(config.hidden, each.heads, each.head_size),
+                FeedForward(config.hidden, each.ffn, config.activation),
+                config.norm_eps,
+            )
+            for each in config.layers
+        )
+        self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
+        self.classifier = Linear(config.hidden, config.outputs)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """(B, T) int64 each, T at most `config.positions` -> logits (B, outputs)."""
+        return self.outputs(input_ids, attention_mask, token_type_ids).logits
+
+    def outputs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> EncoderOutput:
+        """As `forward`, with the states that distillation compares."""
+        mask = attention_mask
+        states = self.embed(input_ids, mask, token_type_ids)
+        first = [states[:, 0]]
+        for number, layer in enumerate(self.layers):
+            last = number == len(self.layers) - 1
+            queries = 1 if last and self.config.pooling == "first" else states.shape[1]
+            states = layer(states, mask, queries)
+            first.append(states[:, 0])
+        pooled = first[-1] if self.config.pooling == "first" else _mean(states, mask)
+        return EncoderOutput(self.head(pooled), pooled, tuple(first))
+
+    def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """(B, T) -> the states (B, T, hidden) that the first layer reads."""
+        words = self.words(input_ids)
+        if self.projection is not None:
+            words = self.projection(words, mask)
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        states: Tensor = self.embedding_norm(words + self.positions(places) + self.token_types(token_type_ids))
+        return states
+
+    def head(self, pooled: Tensor) -> Tensor:
+        """(B, hidden) -> logits (B, outputs)."""
+        states = pooled[:, None]
+        one = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
+        if self.pooler is not None:
+            states = torch.tanh(self.pooler(states, one))
+        logits: Tensor = self.classifier(states, one)[:, 0]
+        return logits
+
+    # Operations: each keeps `config` true.
+
+    def keep_tokens(self, ids: Tensor) -> None:
+        """Keep only these rows of the word embedding, in this order."""
+        self.words.select(rows=ids)
+        self.config = replace(self.config, vocabulary=len(ids), padding_id=int((ids == self.config.padding_id).nonzero()[0]))
+
+    def keep_positions(self, count: int) -> None:
+        """Keep the first positions only."""
+        self.positions.select(rows=torch.arange(count))
+        self.config = replace(self.config, positions=count)
+
+    def keep_layers(self, numbers: Sequence[int]) -> None:
+        """Keep only these layers, in this order."""
+        self.layers = nn.ModuleList(self.layers[number] for number in numbers)
+        self.config = replace(self.config, layers=tuple(self.config.layers[number] for number in numbers))
+
+    def keep_heads(self, layer: int, heads: Tensor) -> None:
+        self.layers[layer].attention.keep_heads(heads)  # type: ignore[union-attr, operator]
+        self._change_layer(layer, heads=len(heads))
+
+    def keep_neurons(self, layer: int, neurons: Tensor) -> None:
+        self.layers[layer].ffn.keep_neurons(neurons)  # type: ignore[union-attr, operator]
+        self._change_layer(layer, ffn=len(neurons))
+
+    def _change_layer(self, number: int, **changes: int) -> None:
+        layers = list(self.config.layers)
+        layers[number] = replace(layers[number], **changes)
+        self.config = replace(self.config, layers=tuple(layers))
+
+    def keep_hidden(self, dimensions: Tensor) -> None:
+        """Keep only these residual dimensions, in embedding, layers and head."""
+        if self.projection is None:
+            self.words.select(columns=dimensions)
+        else:
+            self.projection.select(outputs=dimensions)
+        for table in (self.positions, self.token_types):
+            table.select(columns=dimensions)
+        self.embedding_norm.select(dimensions)
+        for layer in self.layers:
+            layer.keep_hidden(dimensions)  # type: ignore[operator]
+        if self.pooler is not None:
+            self.pooler.select(inputs=dimensions, outputs=dimensions)
+        self.classifier.select(inputs=dimensions)
+        embedding = self.config.embedding if self.config.factorized else len(dimensions)
+        self.config = replace(self.config, hidden=len(dimensions), embedding=embedding)
+
+    def factorize_words(self, table: Tensor, projection: Tensor) -> None:
+        """Replace the word embedding by a table (vocabulary, size) and a projection (hidden, size)."""
+        size = table.shape[1]
+        self.words = Embedding(self.config.vocabulary, size)
+        self.words.weight = nn.Parameter(table.clone())
+        self.projection = Linear(size, self.config.hidden)
+        self.projection.weight = nn.Parameter(projection.clone())
+        self.config = replace(self.config, embedding=size)
+
+    def pool_by_mean(self) -> None:
+        """Let the head read the mean of all real tokens, not the first one."""
+        self.config = replace(self.config, pooling="mean")
+
+    def embedding_tables(self) -> Iterator[Embedding]:
+        """The tables that are worth storing in few bits: words and positions."""
+        yield from (self.words, self.positions)
+
+    def linears(self) -> Iterator[tuple[str, Linear]]:
+        """Every linear layer with its name: the projection, the layers' own, the head's."""
+        for name, module in self.named_modules():
+            if isinstance(module, Linear):
+                yield name, module
+
+    def set_quantization(self, embedding: QuantSpec | None, layers: QuantSpec | None) -> None:
+        """Store the embedding tables and all linear layers as the specs say; None keeps floats."""
+        for table in self.embedding_tables():
+            table.set_quantization(embedding)
+        for _, linear in self.linears():
+            linear.set_quantization(layers)
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)

@@ -1,0 +1,67 @@
+"""Every error that a user can meet, drawn as a tree.
+
+EicompressError      the command line prints its message and exits 2; anything else is a bug
+├── SpecError        what the user wrote is wrong: a flag, a file, a recipe, a search space
+├── DataError        a data set cannot be used: file, row, column
+├── ModelError       a model cannot be read or converted
+├── PluginError      a plug-in broke its contract or does not import
+├── Inapplicable     a strategy cannot act on this model: an outcome of a trial, not a crash
+├── BudgetError      no candidate can meet the budget
+├── ExportError      no ONNX graph, or it disagrees with the model
+├── MeasureError     a metric could not be taken
+└── StudyError       a study cannot go on: made with other inputs, locked, or not writable
+
+A message says what must hold, what came and what to do, with names in backticks.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EicompressError(Exception):
+    """Base of every error that is the user's to mend."""
+
+
+class SpecError(EicompressError):
+    """What the user wrote is wrong."""
+
+
+class DataError(EicompressError):
+    """A data set cannot be used."""
+
+
+class ModelError(EicompressError):
+    """A model cannot be read or converted."""
+
+
+class PluginError(EicompressError):
+    """A plug-in broke its contract or does not import."""
+
+
+class Inapplicable(EicompressError):
+    """A strategy cannot act on this model."""
+
+
+class BudgetError(EicompressError):
+    """No candidate can meet the budget."""
+
+
+class ExportError(EicompressError):
+    """A candidate has no ONNX graph, or the graph disagrees with it."""
+
+
+class MeasureError(EicompressError):
+    """A metric could not be taken."""
+
+
+class StudyError(EicompressError):
+    """A study cannot go on."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return "known: " + ", ".join(f"`{each}`" for each in names)

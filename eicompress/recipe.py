@@ -1,0 +1,73 @@
+"""A recipe: strategies in order, as a value that is checked when it is made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from eicompress.contracts import Strategy, knobs
+from eicompress.errors import SpecError, nearest
+from eicompress.values import Json, digest_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Strategies in the order in which they are applied. Raises `SpecError` for a value outside its domain."""
+
+    steps: tuple[Strategy, ...]
+
+    def __post_init__(self) -> None:
+        graph_step = ""
+        for step in self.steps:
+            for name, knob in knobs(type(step)).items():
+                check_value(f"{step.name}.{name}", getattr(step, name), knob.domain)
+            if step.level == "graph":
+                graph_step = step.name
+            elif graph_step:
+                raise SpecError(
+                    f"graph steps must come after all model steps, but `{graph_step}` stands before "
+                    f"`{step.name}`: put `{graph_step}` last"
+                )
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.to_json())
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [{"strategy": step.name, **asdict(step)} for step in self.steps]  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, steps: Sequence[Json], strategies: Mapping[str, type[Strategy]]) -> "Recipe":
+        """The recipe that plain data describe; `strategies` are the known classes by name."""
+        return cls(tuple(_strategy(step, strategies) for step in steps))
+
+
+def _strategy(step: Json, strategies: Mapping[str, type[Strategy]]) -> Strategy:
+    if not isinstance(step, Mapping) or not isinstance(step.get("strategy"), str):
+        raise SpecError(f"a step must be a table with a `strategy` name, but got {step!r}")
+    name = step["strategy"]
+    if name not in strategies:
+        raise SpecError(f"there is no strategy `{name}`: {nearest(name, strategies)}")
+    values = {key: value for key, value in step.items() if key != "strategy"}
+    known = knobs(strategies[name])
+    for key in values:
+        if key not in known:
+            raise SpecError(f"`{name}` has no knob `{key}`: {nearest(key, known)}")
+    return strategies[name](**values)
+
+
+def check_value(name: str, value: object, domain: BaseDistribution) -> None:
+    """Raise `SpecError` if a knob's value lies outside its domain."""
+    if isinstance(domain, CategoricalDistribution):
+        if not any(value == choice and type(value) is type(choice) for choice in domain.choices):
+            choices = ", ".join(repr(choice) for choice in domain.choices)
+            raise SpecError(f"`{name}` must be one of {choices}, but got {value!r}")
+        return
+    assert isinstance(domain, IntDistribution | FloatDistribution)
+    wanted = "an integer" if isinstance(domain, IntDistribution) else "a number"
+    types = (int,) if isinstance(domain, IntDistribution) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise SpecError(f"`{name}` must be {wanted} in [{domain.low}, {domain.high}], but got {value!r}")
+    if not domain.low <= value <= domain.high:
+        raise SpecError(f"`{name}` must be in [{domain.low}, {domain.high}], but got {value!r}")

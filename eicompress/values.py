@@ -1,0 +1,95 @@
+"""The values that travel between rooms: frozen, plain, without torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Text: TypeAlias = str | tuple[str, str]
+"""One input of a model: a text, or a pair of texts."""
+
+Json: TypeAlias = Mapping[str, Any]
+
+MEGABYTE = 1_000_000
+
+
+def digest_of(value: object) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a JSON-able value, keys sorted."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seed_of(*parts: object) -> int:
+    """A 31-bit seed made from a seed and what it is for: equal parts, equal seed."""
+    return int(digest_of([str(part) for part in parts]), 16) & 0x7FFFFFFF
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The folder that a device gets. Its manifest lies beside it, as `<folder>.manifest.json`."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".manifest.json")
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "onnx" / "model.onnx"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of every file in the folder."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def size_mb(self) -> float:
+        return self.size_bytes / MEGABYTE
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric's value with its unit and the conditions under which it was taken."""
+
+    name: str
+    value: float
+    unit: str
+    conditions: Json = field(default_factory=dict)
+
+
+Outcome: TypeAlias = Literal["complete", "over budget", "inapplicable", "failed"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is remembered of one trial, or of one rebuild of a recipe."""
+
+    recipe: tuple[Json, ...]
+    draw: int
+    outcome: Outcome
+    reason: str = ""
+    key: str = ""
+    fidelity: float = 1.0
+    seed: int = 0
+    trained: bool = False
+    measurements: tuple[Measurement, ...] = ()
+    bytes_by_group: Mapping[str, int] = field(default_factory=dict)
+    seconds_by_phase: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> float | None:
+        """The measured value of a metric, or None where it was not taken."""
+        return next((each.value for each in self.measurements if each.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Record":
+        measurements = tuple(Measurement(**each) for each in value["measurements"])
+        return cls(**{**value, "recipe": tuple(value["recipe"]), "measurements": measurements})
