@@ -60,6 +60,19 @@ class Measurement:
     conditions: Json = field(default_factory=dict)
 
 
+Phase: TypeAlias = Literal["preview", "teacher", "training", "export", "measuring"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is being done now: step `step` of `steps`, with the loss while training."""
+
+    phase: Phase
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+
+
 Outcome: TypeAlias = Literal["complete", "over budget", "inapplicable", "failed"]
 
 
