@@ -1,0 +1,229 @@
+"""Find plug-ins, keep the broken ones apart, and return what they provide as a `Registry`.
+
+The built-ins register through the same hooks as a stranger's package, whose entry point is
+
+    [project.entry-points.eicompress]
+    my_plugin = "my_package.my_module"
+"""
+
+import importlib
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from inspect import isclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import pluggy
+
+from eicompress import hookspecs
+from eicompress.contracts import Metric, Strategy, Task, knobs
+from eicompress.errors import PluginError, SpecError, nearest
+from eicompress.recipe import Recipe, check_value
+from eicompress.values import Json, Record
+
+BUILT_IN = ("eicompress.strategies", "eicompress.tasks", "eicompress.metrics")
+
+Kind: TypeAlias = Literal["strategy", "task", "metric"]
+_HOOKS: Mapping[Kind, str] = MappingProxyType(
+    {"strategy": "register_strategies", "task": "register_tasks", "metric": "register_metrics"}
+)
+_CONTRACTS: Mapping[Kind, type] = MappingProxyType({"strategy": Strategy, "task": Task, "metric": Metric})
+
+
+@dataclass(frozen=True)
+class Source:
+    """The distribution that something comes from."""
+
+    package: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plug-in that could not be used, and why."""
+
+    plugin: str
+    source: Source
+    reason: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that the usable plug-ins provide, by name.
+
+    A name that two packages provide is in `clashes` and nowhere else, so it spoils only a study that names it.
+    """
+
+    strategies: Mapping[str, type[Strategy]]
+    tasks: Mapping[str, type[Task]]
+    metrics: Mapping[str, type[Metric]]
+    sources: Mapping[tuple[Kind, str], Source]
+    broken: tuple[Broken, ...] = ()
+    clashes: Mapping[tuple[Kind, str], tuple[Source, ...]] = field(default_factory=dict)
+    listeners: tuple[Callable[[Record], None], ...] = ()
+
+    def strategy(self, name: str) -> type[Strategy]:
+        """The strategy of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
+        self._check("strategy", name, self.strategies)
+        return self.strategies[name]
+
+    def task(self, name: str) -> type[Task]:
+        """The task of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
+        self._check("task", name, self.tasks)
+        return self.tasks[name]
+
+    def recipe(self, steps: Sequence[Json]) -> Recipe:
+        """The recipe that plain data describe. Raises `SpecError` and `PluginError`."""
+        for step in steps:
+            if isinstance(step, Mapping) and isinstance(step.get("strategy"), str):
+                self.strategy(step["strategy"])
+        return Recipe.from_json(steps, self.strategies)
+
+    def tell(self, record: Record) -> tuple[str, ...]:
+        """Show a record to every plug-in that looks at records; the complaints of those that failed."""
+        complaints = []
+        for listener in self.listeners:
+            try:
+                listener(record)
+            except Exception as error:
+                module = getattr(listener, "__module__", "a plug-in")
+                complaints.append(f"`trial_recorded` of `{module}` failed: {type(error).__name__}: {error}")
+        return tuple(complaints)
+
+    def _check(self, kind: Kind, name: str, known: Mapping[str, type]) -> None:
+        if (kind, name) in self.clashes:
+            packages = " and ".join(f"`{source}`" for source in self.clashes[kind, name])
+            raise PluginError(
+                f"the {kind} `{name}` must come from one package, but {packages} provide it: uninstall one"
+            )
+        if name in known:
+            return
+        message = f"there is no {kind} `{name}`: {nearest(name, known) if known else 'none is registered'}"
+        for each in self.broken:
+            message += (
+                f"\nThe plug-in `{each.plugin}` of `{each.source}` is broken and may be the one that provides "
+                f"it: {each.reason.splitlines()[0]}"
+            )
+        raise PluginError(message) if self.broken else SpecError(message)
+
+
+def discover() -> Registry:
+    """The registry of the built-ins and of every installed package with an `eicompress` entry point."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    own = Source("eicompress", _version("eicompress"))
+    sources = {}
+    for module in BUILT_IN:
+        manager.register(importlib.import_module(module), name=module)
+        sources[module] = own
+    broken = []
+    for point in sorted(entry_points(group=hookspecs.PROJECT), key=lambda each: (each.name, each.value)):
+        source = _source(point)
+        name = f"{source.package}:{point.name}"
+        try:
+            manager.register(point.load(), name=name)
+            sources[name] = source
+        except (Exception, SystemExit) as error:
+            broken.append(Broken(point.name, source, _reason(error)))
+    return _collect(manager, sources, broken)
+
+
+def _collect(manager: pluggy.PluginManager, sources: Mapping[str, Source], broken: list[Broken]) -> Registry:
+    provided: list[tuple[Kind, type, Source]] = []
+    listeners = []
+    for plugin, source in sources.items():
+        try:
+            _check_hooks(manager, plugin)
+            found = [(kind, each, source) for kind in _HOOKS for each in _provided(manager, plugin, kind)]
+        except (Exception, SystemExit) as error:
+            broken.append(Broken(plugin.rpartition(":")[2], source, _reason(error)))
+            continue
+        provided += found
+        listeners += _implementations(manager, plugin, "trial_recorded")
+    owners: dict[tuple[Kind, str], list[tuple[type, Source]]] = {}
+    for kind, each, source in provided:
+        owners.setdefault((kind, each.name), []).append((each, source))  # type: ignore[attr-defined]
+    clear = {key: each[0] for key, each in owners.items() if len(each) == 1}
+
+    def named(kind: Kind) -> Mapping[str, Any]:
+        return MappingProxyType({name: each[0] for (of, name), each in clear.items() if of == kind})
+
+    return Registry(
+        strategies=named("strategy"),
+        tasks=named("task"),
+        metrics=named("metric"),
+        sources=MappingProxyType({key: each[1] for key, each in clear.items()}),
+        broken=tuple(broken),
+        clashes=MappingProxyType(
+            {key: tuple(source for _, source in each) for key, each in owners.items() if len(each) > 1}
+        ),
+        listeners=tuple(listeners),
+    )
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
+    known = {name for name in vars(hookspecs) if name.startswith("register_")} | {"trial_recorded"}
+    for caller in manager.get_hookcallers(manager.get_plugin(plugin)) or ():
+        if caller.name not in known:
+            raise PluginError(f"there is no hook `{caller.name}`: {nearest(caller.name, known)}")
+
+
+def _implementations(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[Callable[..., Any]]:
+    caller = getattr(manager.hook, hook)
+    return [each.function for each in caller.get_hookimpls() if each.plugin_name == plugin]
+
+
+def _provided(manager: pluggy.PluginManager, plugin: str, kind: Kind) -> list[type]:
+    classes: list[type] = []
+    for hook in _implementations(manager, plugin, _HOOKS[kind]):
+        answer = hook()
+        if not isinstance(answer, list | tuple):
+            raise PluginError(f"`{_HOOKS[kind]}` must return a list of classes, but got {answer!r}")
+        for each in answer:
+            _check_class(kind, each)
+        classes += answer
+    return classes
+
+
+def _check_class(kind: Kind, each: object) -> None:
+    contract = _CONTRACTS[kind]
+    if not (isclass(each) and issubclass(each, contract)):
+        raise PluginError(
+            f"`{_HOOKS[kind]}` must return subclasses of `{contract.__name__}`, but got {each!r}"
+        )
+    if not isinstance(getattr(each, "name", None), str):
+        raise PluginError(f"the {kind} `{each.__qualname__}` must have a class attribute `name`: a string")
+    missing = sorted(getattr(each, "__abstractmethods__", ()))
+    if missing:
+        raise PluginError(
+            f"the {kind} `{each.__qualname__}` must define " + ", ".join(f"`{name}`" for name in missing)
+        )
+    if issubclass(each, Strategy):
+        for knob in knobs(each).values():
+            try:
+                check_value(f"{each.name}.{knob.name}", knob.default, knob.domain)
+            except SpecError as error:
+                raise PluginError(f"a knob's default must be in its domain: {error}") from error
+
+
+def _source(point: EntryPoint) -> Source:
+    return Source(point.dist.name, point.dist.version) if point.dist else Source(point.module, "unknown")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _reason(error: BaseException) -> str:
+    """One line that says what happened, and then the traceback."""
+    text = "".join(traceback.format_exception(error)).strip()
+    head = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    return f"{head}\n{text}"
