@@ -1,0 +1,104 @@
+"""A store of computed things, each in a folder named by the digest of what it was computed from.
+
+An entry is written under a temporary name and renamed when complete, with the checksum of each file beside it; an
+entry whose files do not match is thrown away and computed again. When the store outgrows its limit, the entries
+that were used least recently go first.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eicompress.values import digest_of
+
+CHECKSUMS = "checksums.json"
+
+
+def default_folder() -> Path:
+    """`$EICOMPRESS_CACHE`, or `eicompress` in the user's cache folder."""
+    named = os.environ.get("EICOMPRESS_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eicompress"
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Cache:
+    folder: Path
+    limit_bytes: int = 10_000_000_000
+
+    def find(self, kind: str, key: object) -> Path | None:
+        """The folder of an entry, its files verified, or None."""
+        entry = self._entry(kind, key)
+        try:
+            checksums = json.loads((entry / CHECKSUMS).read_text())
+            if all(sha256_of(entry / name) == checksum for name, checksum in checksums.items()):
+                os.utime(entry)
+                return entry
+        except (FileNotFoundError, NotADirectoryError):
+            if not entry.exists():
+                return None
+        except (json.JSONDecodeError, AttributeError):
+            pass
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+
+    def store(self, kind: str, key: object, write: Callable[[Path], None]) -> Path:
+        """Let `write` fill a folder, and keep it as the entry."""
+        entry = self._entry(kind, key)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
+        try:
+            write(draft)
+            checksums = {path.name: sha256_of(path) for path in sorted(draft.iterdir())}
+            (draft / CHECKSUMS).write_text(json.dumps(checksums))
+            shutil.rmtree(entry, ignore_errors=True)
+            draft.rename(entry)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._evict(keep=entry)
+        return entry
+
+    def arrays(
+        self, kind: str, key: object, compute: Callable[[], Mapping[str, npt.NDArray[Any]]]
+    ) -> Mapping[str, npt.NDArray[Any]]:
+        """Named arrays, memory-mapped; computed and stored at the first call."""
+
+        def write(folder: Path) -> None:
+            for name, array in compute().items():
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+        entry = self.find(kind, key) or self.store(kind, key, write)
+        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
+
+    def _entry(self, kind: str, key: object) -> Path:
+        return self.folder / kind / digest_of(key)
+
+    def _evict(self, keep: Path) -> None:
+        entries = [path for path in self.folder.glob("*/*") if not path.name.startswith(".") and path != keep]
+        sizes = {entry: _folder_bytes(entry) for entry in entries}
+        excess = sum(sizes.values()) + _folder_bytes(keep) - self.limit_bytes
+        for entry in sorted(entries, key=lambda path: path.stat().st_mtime):
+            if excess <= 0:
+                return
+            shutil.rmtree(entry, ignore_errors=True)
+            excess -= sizes[entry]
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

@@ -1,0 +1,128 @@
+"""`distillation`: the student learns what the teacher says, of the task's texts and of distortions of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from optuna.distributions import FloatDistribution, IntDistribution
+from torch import Tensor
+from torch.nn import functional as F
+
+from eicompress.contracts import Batch, Candidate, Context, ModelStrategy, Training
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+from eicompress.values import Text, seed_of
+
+
+@dataclass(frozen=True)
+class Distillation(ModelStrategy):
+    """Train the candidate on the teacher's logits and last state, and on the labels.
+
+    The distorted texts have no label: the teacher says what they are.
+    """
+
+    epochs: Annotated[float, FloatDistribution(0.1, 100.0)] = 6.0
+    """Passes over the texts and their distortions, at full fidelity."""
+    distortions: Annotated[int, IntDistribution(0, 20)] = 3
+    """Distorted copies of each training text."""
+    learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
+    temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
+    """Of the softmax in which teacher and student are compared."""
+    label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
+    """Share of the label's loss; the rest is the teacher's."""
+    state_weight: Annotated[float, FloatDistribution(0.0, 10.0)] = 1.0
+    """Weight of the squared distance between the states that student's and teacher's heads read."""
+    batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+
+    name: ClassVar[str] = "distillation"
+    paper: ClassVar[str] = "Distilling the knowledge in a neural network, arXiv 1503.02531; TinyBERT, arXiv 1909.10351"
+    trains: ClassVar[bool] = True
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        if context.preview:
+            return subject
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        texts = list(context.train.texts)
+        generator = np.random.default_rng(seed_of(context.seed, "distortions"))
+        for _ in range(self.distortions):
+            texts += distorted(context.train.texts, generator)
+        told = context.teacher.outputs(texts)
+        targets = _Targets(
+            torch.from_numpy(np.asarray(told.logits, np.float32)),
+            torch.from_numpy(np.asarray(told.hidden[:, -1][:, list(subject.origin.hidden)], np.float32)),
+            torch.from_numpy(context.train.targets),
+        )
+        context.fit(
+            subject,
+            Training(
+                texts,
+                lambda batch: self._loss(model, batch, targets, context),
+                epochs=self.epochs,
+                learning_rate=self.learning_rate,
+                batch_size=self.batch_size,
+            ),
+        )
+        return subject
+
+    def _loss(self, model: Encoder, batch: Batch, targets: "_Targets", context: Context) -> Tensor:
+        output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        rows = batch.rows.cpu()
+        loss = (1 - self.label_weight) * soft_cross_entropy(
+            output.logits, targets.logits[rows].to(context.device), self.temperature
+        )
+        if self.state_weight:
+            loss = loss + self.state_weight * F.mse_loss(output.pooled, targets.states[rows].to(context.device))
+        labelled = rows < len(targets.labels)
+        if self.label_weight and labelled.any():
+            labels = targets.labels[rows[labelled]].to(context.device)
+            share = labelled.float().mean().to(context.device)
+            loss = loss + self.label_weight * share * context.task.loss(output.logits[labelled], labels)
+        return loss
+
+
+@dataclass(frozen=True)
+class _Targets:
+    logits: Tensor
+    states: Tensor
+    labels: Tensor
+
+
+def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """temperature² x KL(teacher || student) of logits (B, outputs), softened by the temperature; mean over B."""
+    student = F.log_softmax(logits / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def distorted(texts: Sequence[Text], generator: np.random.Generator) -> list[Text]:
+    """One distortion of each text: words dropped, words replaced by others of the corpus, or halves spliced."""
+    words = np.array(sorted({word for text in texts for word in _sides(text) for word in word.split()}), dtype=object)
+    others = generator.permutation(len(texts))
+    return [_distort(text, texts[other], words, generator) for text, other in zip(texts, others, strict=True)]
+
+
+def _sides(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+def _distort(text: Text, other: Text, words: np.ndarray, generator: np.random.Generator) -> Text:
+    sides = list(_sides(text))
+    side = int(generator.integers(len(sides)))
+    own, foreign = sides[side].split(), _sides(other)[side].split()
+    kind = generator.integers(3)
+    if kind == 2:
+        head = own[: int(np.ceil(len(own) / 2))]
+        own = head + foreign[len(foreign) // 2 :]
+    else:
+        share = generator.uniform(0.1, 0.4)
+        hit = generator.random(len(own)) < share
+        if kind == 0:
+            own = [word for word, drop in zip(own, hit, strict=True) if not drop] or own
+        else:
+            own = [str(generator.choice(words)) if replace else word for word, replace in zip(own, hit, strict=True)]
+    sides[side] = " ".join(own)
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -1,0 +1,67 @@
+"""`embedding_factorization`: word vectors of few dimensions, projected to the hidden width (ALBERT's V x E, E x H)."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from optuna.distributions import IntDistribution
+from torch import Tensor, nn
+
+from eicompress.contracts import Array, Candidate, Context, ModelStrategy
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+from eicompress.training import tokenize
+from eicompress.values import digest_of, seed_of
+
+
+@dataclass(frozen=True)
+class EmbeddingFactorization(ModelStrategy):
+    """Replace the word embedding by its best approximation of rank `size`, weighted by how often a token is read."""
+
+    size: Annotated[int, IntDistribution(8, 1024)] = 128
+    """Dimensions of a word vector. At the model's own width or above, the embedding is left as it is."""
+
+    name: ClassVar[str] = "embedding_factorization"
+    paper: ClassVar[str] = "ALBERT, arXiv 1909.11942; weighted low rank: GroupReduce, arXiv 1806.06950"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        if model.config.factorized:
+            raise Inapplicable(f"`{self.name}` acts on an embedding of full width, but this one is factorized")
+        if self.size >= model.config.hidden:
+            return subject
+        name = "token_counts-" + digest_of(subject.tokenizer.to_str())
+        counts = context.cache(name, lambda: {"counts": _token_counts(subject, context)})["counts"]
+        weights = torch.from_numpy(np.asarray(counts, np.float32)) + 1.0
+        table, projection, mean, kept = factorize(model.words.weight.detach(), weights, self.size, context.seed)
+        model.factorize_words(table, projection)
+        assert model.projection is not None
+        model.projection.bias = nn.Parameter(mean)
+        facts = {**subject.facts, self.name: {"variance_kept": kept}}
+        return replace(subject, facts=facts)
+
+
+def _token_counts(subject: Candidate, context: Context) -> Array:
+    ids = tokenize(subject.tokenizer, context.train.texts).ids
+    return np.bincount(ids, minlength=subject.tokenizer.get_vocab_size())
+
+
+def factorize(table: Tensor, weights: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Table (V, H), weights (V,) -> narrow table (V, size), projection (H, size), mean (H,), variance kept.
+
+    The product is the weighted least-squares approximation of the centred table. The narrow dimensions are turned
+    by a random rotation: each then has about the same spread, which few bits with one scale a row need.
+    """
+    share = weights / weights.sum()
+    mean = share @ table
+    centred = table - mean
+    values, vectors = torch.linalg.eigh(centred.T @ (centred * share[:, None]))
+    directions = vectors[:, -size:]
+    noise = torch.randn(size, size, generator=torch.Generator().manual_seed(seed_of(seed, "rotation")))
+    rotation, _ = torch.linalg.qr(noise)
+    projection = directions @ rotation
+    kept = float(values[-size:].sum() / values.sum().clamp_min(1e-30))
+    return centred @ projection, projection.contiguous(), mean, kept

@@ -1,0 +1,35 @@
+"""`quantization`: weights in 8 or 4 bits.
+
+Before a training step the candidate learns with the rounding in place (quantization-aware training, with learned
+scales); after it the trained weights are rounded (post-training quantization).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from optuna.distributions import CategoricalDistribution
+
+from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.encoder.blocks import QuantSpec
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+
+
+@dataclass(frozen=True)
+class Quantization(ModelStrategy):
+    """Store the embedding tables and the linear layers in few bits, each in its own number."""
+
+    embedding_bits: Annotated[int, CategoricalDistribution((4, 8))] = 4
+    """Bits of the word and position tables, with one scale a row."""
+    layer_bits: Annotated[int, CategoricalDistribution((4, 8))] = 4
+    """Bits of the linear layers, the head's included, with one scale an output."""
+
+    name: ClassVar[str] = "quantization"
+    paper: ClassVar[str] = "Learned step size quantization, arXiv 1902.08153; Q8BERT, arXiv 1910.06188"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model.set_quantization(QuantSpec(self.embedding_bits), QuantSpec(self.layer_bits))  # type: ignore[arg-type]
+        return subject
