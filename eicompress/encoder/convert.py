@@ -36,7 +36,7 @@ class Source:
     tokenizer: Tokenizer
     """Never pads, and truncates to what the model has positions for, or to less where its file says so."""
     labels: tuple[str, ...] | None
-    """What the classifier of the checkpoint answers; None where it had none that fits, and the classifier is new."""
+    """What the checkpoint's classifier answers; None where it had none that fits, and it is a new one."""
     digest: str
     """SHA-256 of the three files that were read, for cache keys."""
 
@@ -139,7 +139,7 @@ def _check_files(folder: Path) -> None:
         raise ModelError(f"The model `{folder}` must be a folder, but there is none of this name.")
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"`{folder}` must hold a model, but has no `config.json`. Save it with `model.save_pretrained(...)`."
+            f"`{folder}` must hold a model, but has no `config.json`. Write it with `save_pretrained`."
         )
     if not (folder / "model.safetensors").is_file():
         pickled = next((name for name in _PICKLES if (folder / name).is_file()), None)
@@ -147,8 +147,8 @@ def _check_files(folder: Path) -> None:
             f"only `{pickled}`, which is pickle and may run any code when it is read" if pickled else "none"
         )
         raise ModelError(
-            f"`{folder}` must have its weights in `model.safetensors`, but has {came}. Convert them where you trust "
-            "them: `AutoModelForSequenceClassification.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)`."
+            f"`{folder}` must have its weights in `model.safetensors`, but has {came}. Convert what you "
+            "trust: `AutoModelForSequenceClassification.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)`."
         )
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(
@@ -168,8 +168,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _family(folder: Path, raw: Json) -> Family:
-    """The function that converts this architecture, once it is known that nothing in the config stands against it."""
-    kind = raw.get("model_type")
+    """The function that converts this architecture, if nothing in the config stands against it."""
+    kind = str(raw.get("model_type"))
     if kind not in FAMILIES:
         known = ", ".join(f"`{each}`" for each in FAMILIES)
         raise ModelError(
@@ -210,7 +210,7 @@ def _labels(raw: Json, outputs: int) -> tuple[str, ...]:
 
 
 def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> EncoderConfig:
-    """Put a small random classifier into the state: always the same one, since a source is no place for a seed."""
+    """Put a small random classifier into the state: always the same one, as a source has no seed."""
     chance = torch.Generator().manual_seed(0)
     state["classifier.weight"] = torch.randn(outputs, config.hidden, generator=chance) * 0.02
     state["classifier.bias"] = torch.zeros(outputs)

@@ -192,7 +192,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"must fit its `config\.json`"):
         load(tmp_path)
     break_config(tmp_path, vocab_size=len(WORDS), num_hidden_layers=5)
-    with pytest.raises(ModelError, match="lack 'encoder.layer.2"):
+    with pytest.raises(ModelError, match=r"lack 'encoder\.layer\.2"):
         load(tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:100])
