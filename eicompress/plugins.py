@@ -56,7 +56,7 @@ class Broken:
 class Registry:
     """Everything that the usable plug-ins provide, by name.
 
-    A name that two packages provide is in `clashes` and nowhere else, so it spoils only a study that names it.
+    A name that two packages provide is in `clashes` and nowhere else: it spoils only a study that names it.
     """
 
     strategies: Mapping[str, type[Strategy]]
@@ -106,7 +106,7 @@ class Registry:
         message = f"there is no {kind} `{name}`: {nearest(name, known) if known else 'none is registered'}"
         for each in self.broken:
             message += (
-                f"\nThe plug-in `{each.plugin}` of `{each.source}` is broken and may be the one that provides "
+                f"\nThe plug-in `{each.plugin}` of `{each.source}` is broken and may be what provides "
                 f"it: {each.reason.splitlines()[0]}"
             )
         raise PluginError(message) if self.broken else SpecError(message)

@@ -1,0 +1,238 @@
+"""The only door for what the user wrote, on the command line, in Python or in a `study.toml`."""
+
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eicompress.errors import SpecError, nearest
+from eicompress.values import MEGABYTE
+
+SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "KiB": 1_024, "MiB": 1_048_576}
+"""Bytes of each unit of size."""
+LATENCIES = {"us": 0.001, "ms": 1.0, "s": 1_000.0}
+"""Milliseconds of each unit of latency."""
+TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+"""Seconds of each unit of time."""
+
+DEFAULT_TIMEOUT = "2h"
+OBJECTIVES = ("quality", "reward")
+TEACHER_TRAININGS = ("probe", "finetune")
+ROLES = ("text", "text_pair", "label")
+
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a search was asked for, in plain units. Made by `read`, which checks it."""
+
+    model: str
+    data: str
+    study: str
+    studies: Path = Path("studies")
+    size_mb: float | None = None
+    latency_ms: float | None = None
+    objective: str = "quality"
+    trials: int | None = None
+    timeout_s: float | None = None
+    space: str = "edge"
+    task: str = ""
+    """Name of the task; empty to go by the columns."""
+    text: str = "text"
+    text_pair: str = ""
+    label: str = "label"
+    seed: int = 0
+    seq_len: int | None = None
+    threads: int = 1
+    teacher_training: str = "finetune"
+
+    @property
+    def folder(self) -> Path:
+        return self.studies / self.study
+
+    @property
+    def task_name(self) -> str:
+        return self.task or ("pair_classification" if self.text_pair else "classification")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Names of the columns, by role."""
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role)}
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """Upper bounds, by metric."""
+        bounds = {"size_mb": self.size_mb, "latency_ms": self.latency_ms}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    def to_toml(self) -> dict[str, str | int | float]:
+        """What a study is known by, in the words of the flags; trials, time and place may change."""
+        wanted = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name in ("studies", "trials", "timeout_s", "size_mb", "latency_ms"):
+            del wanted[name]
+        if self.size_mb is not None:
+            wanted["budget"] = f"{_plain(self.size_mb)}MB"
+        if self.latency_ms is not None:
+            wanted["latency"] = f"{_plain(self.latency_ms)}ms"
+        return {name: value for name, value in wanted.items() if value not in (None, "")}
+
+
+def read(written: Mapping[str, object]) -> Spec:
+    """The spec that flags or a file describe; None stands for "not given". Raises `SpecError`."""
+    given = {name: value for name, value in written.items() if value is not None}
+    known = {each.name for each in fields(Spec)} - {"size_mb", "latency_ms", "timeout_s"}
+    known |= {"budget", "latency", "timeout"}
+    for name in given:
+        if name not in known:
+            raise SpecError(f"there is no setting `{name}`: {nearest(name, known)}")
+    for name in ("model", "data"):
+        if not isinstance(given.get(name), str) or not given[name]:
+            raise SpecError(
+                f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name"
+            )
+    model, data = str(given["model"]), str(given["data"])
+    if "trials" not in given and "timeout" not in given:
+        given["timeout"] = DEFAULT_TIMEOUT
+    if "teacher_training" in given:
+        choice("--teacher-training", given["teacher_training"], TEACHER_TRAININGS)
+    spec = Spec(
+        model=model,
+        data=data,
+        study=study_name(given.get("study", _name_of(data))),
+        studies=Path(str(given.get("studies", "studies"))),
+        size_mb=_maybe(given, "budget", size_mb),
+        latency_ms=_maybe(given, "latency", latency_ms),
+        objective=choice("--objective", given.get("objective", "quality"), OBJECTIVES),
+        trials=_maybe(given, "trials", lambda value: whole("--trials", value, 1)),
+        timeout_s=_maybe(given, "timeout", seconds),
+        space=_text(given, "space", "edge"),
+        task=_text(given, "task", ""),
+        text=_text(given, "text", "text"),
+        text_pair=_text(given, "text_pair", ""),
+        label=_text(given, "label", "label"),
+        seed=whole("--seed", given.get("seed", 0), 0),
+        seq_len=_maybe(given, "seq_len", lambda value: whole("--seq-len", value, 1)),
+        threads=whole("--threads", given.get("threads", 1), 1),
+        teacher_training=_text(given, "teacher_training", "finetune"),
+    )
+    if spec.objective == "reward" and spec.latency_ms is None:
+        raise SpecError(
+            "`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`"
+        )
+    if not spec.budgets:
+        raise SpecError(
+            "a search must have a budget, but got none: add `--budget 2MB`, `--latency 2ms` or both"
+        )
+    return spec
+
+
+def read_study(folder: Path) -> dict[str, object]:
+    """What a study was asked for, as `study.toml` in its folder says. Raises `SpecError`."""
+    path = folder / "study.toml"
+    if not path.is_file():
+        raise SpecError(
+            f"a study must have a `study.toml`, but there is none in `{folder}`: check the study's name"
+        )
+    asked = read_toml(path).get("asked", {})
+    assert isinstance(asked, dict)
+    return {**asked, "study": folder.name, "studies": str(folder.parent)}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `SpecError` with the line where it does not parse."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"`{path}` must be TOML in UTF-8, but {error}") from error
+    except OSError as error:
+        raise SpecError(f"`{path}` must be a readable file, but {error.strerror}") from error
+
+
+def size_mb(value: object) -> float:
+    """Megabytes (10^6 bytes) of a size such as `1.91MB`, `2MiB` or `500KB`."""
+    return _quantity("--budget", value, SIZES, "1.91MB, 2MiB or 500KB") / MEGABYTE
+
+
+def latency_ms(value: object) -> float:
+    """Milliseconds of a latency such as `2ms`, `500us` or `1s`."""
+    return _quantity("--latency", value, LATENCIES, "2ms, 500us or 1s")
+
+
+def seconds(value: object) -> float:
+    """Seconds of a time such as `2h`, `30m`, `90s` or `1h30m`."""
+    example = "2h, 30m, 90s or 1h30m"
+    parts = _QUANTITY.findall(str(value))
+    if len(parts) < 2 or "".join("".join(part) for part in parts) != str(value).replace(" ", ""):
+        return _quantity("--timeout", value, TIMES, example)
+    return sum(_quantity("--timeout", "".join(part), TIMES, example) for part in parts)
+
+
+def study_name(value: object) -> str:
+    """A name that is one folder and no path."""
+    name = str(value)
+    if not _STUDY_NAME.fullmatch(name):
+        raise SpecError(
+            "`--study` must be a name of letters, digits, `.`, `_` and `-`, without a path, "
+            f"but got `{name}`: choose a name, and give the folder with `--studies`"
+        )
+    return name
+
+
+def choice(flag: str, value: object, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise SpecError(
+            f"`{flag}` must be one of {', '.join(known)}, but got {value!r}: {nearest(str(value), known)}"
+        )
+    return str(value)
+
+
+def whole(flag: str, value: object, least: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise SpecError(f"`{flag}` must be a whole number of at least {least}, but got `{value}`")
+    return number
+
+
+def _quantity(flag: str, value: object, units: Mapping[str, float], example: str) -> float:
+    match = _QUANTITY.fullmatch(str(value).strip())
+    by_lower = {unit.lower(): factor for unit, factor in units.items()}
+    if not match or match[2].lower() not in by_lower:
+        raise SpecError(
+            f"`{flag}` must be a number above zero with a unit ({', '.join(units)}), but got `{value}`: "
+            f"write for example {example}"
+        )
+    number = float(match[1]) * by_lower[match[2].lower()]
+    if not (0 < number < math.inf):
+        raise SpecError(f"`{flag}` must be above zero, but got `{value}`: write for example {example}")
+    return number
+
+
+def _maybe(given: Mapping[str, object], name: str, parse: Callable[[object], Parsed]) -> Parsed | None:
+    return parse(given[name]) if name in given else None
+
+
+def _text(given: Mapping[str, object], name: str, default: str) -> str:
+    value = given.get(name, default)
+    if not isinstance(value, str):
+        raise SpecError(f"`{name}` must be a text, but got {value!r}")
+    return value
+
+
+def _name_of(data: str) -> str:
+    """The study's name where none was given: the last part of the data's name."""
+    last = re.split(r"[/\\:]", data.rstrip("/\\"))[-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last.split(".")[0]).strip("-.") or "study"
+
+
+def _plain(number: float) -> str:
+    return f"{number:.9f}".rstrip("0").rstrip(".")

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from eicompress import spec
+from eicompress.errors import SpecError
+
+ASKED = {"model": "teacher", "data": "data/clinc150", "budget": "1.91MB"}
+
+
+@pytest.mark.parametrize(
+    ("written", "megabytes"),
+    [("2MB", 2.0), ("1.91MB", 1.91), ("2MiB", 2.097152), ("500KB", 0.5), ("512kib", 0.524288), ("1 mb", 1.0)],
+)
+def test_a_size_is_read_in_every_unit(written: str, megabytes: float) -> None:
+    assert spec.size_mb(written) == pytest.approx(megabytes)
+
+
+@pytest.mark.parametrize(("written", "milliseconds"), [("2ms", 2.0), ("500us", 0.5), ("1s", 1000.0)])
+def test_a_latency_is_read_in_every_unit(written: str, milliseconds: float) -> None:
+    assert spec.latency_ms(written) == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize(("written", "wanted"), [("2h", 7200), ("30m", 1800), ("90s", 90), ("1h30m", 5400)])
+def test_a_time_is_read_in_every_unit(written: str, wanted: float) -> None:
+    assert spec.seconds(written) == wanted
+
+
+@pytest.mark.parametrize("written", ["2 megs", "0MB", "-1MB", "2", "", "MB", "nanMB", "1e999MB", "2MB3KB"])
+def test_a_budget_that_is_none_is_refused(written: str) -> None:
+    with pytest.raises(SpecError, match=r"`--budget` must be .*above zero.*write for example 1\.91MB"):
+        spec.size_mb(written)
+
+
+@pytest.mark.parametrize("written", ["soon", "0h", "1h 30", "2 fortnights"])
+def test_a_time_that_is_none_is_refused(written: str) -> None:
+    with pytest.raises(SpecError, match="`--timeout` must be"):
+        spec.seconds(written)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "", ".hidden", "a\\b", "a b", "/tmp"])
+def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match="without a path"):
+        spec.study_name(name)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"budget": None}, "must have a budget"),
+        ({"model": None}, "`--model` must name a model"),
+        ({"data": ""}, "`--data` must name a data"),
+        ({"objective": "qualty"}, "did you mean `quality`"),
+        ({"objective": "reward"}, "must have a latency to aim at"),
+        ({"trials": 0}, "`--trials` must be a whole number of at least 1"),
+        ({"trials": "many"}, "`--trials` must be"),
+        ({"trials": True}, "`--trials` must be"),
+        ({"seed": -1}, "`--seed` must be"),
+        ({"threads": 0}, "`--threads` must be"),
+        ({"seq_len": 0}, "`--seq-len` must be"),
+        ({"teacher_training": "probes"}, "did you mean `probe`"),
+        ({"budgets": "2MB"}, "there is no setting `budgets`: did you mean `budget`"),
+    ],
+)
+def test_bad_settings_get_one_clear_message(more: dict[str, object], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        spec.read({**ASKED, **more})
+
+
+def test_what_is_left_out_has_a_sensible_default() -> None:
+    read = spec.read(ASKED)
+    assert read.folder == Path("studies/clinc150")
+    assert read.timeout_s == 7200
+    assert read.trials is None
+    assert read.task_name == "classification"
+    assert read.columns == {"text": "text", "label": "label"}
+    assert read.budgets == {"size_mb": 1.91}
+
+
+def test_a_second_text_column_makes_it_a_task_of_pairs() -> None:
+    read = spec.read({**ASKED, "text": "question", "text_pair": "sentence"})
+    assert read.task_name == "pair_classification"
+    assert read.columns == {"text": "question", "text_pair": "sentence", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("builtin:docstrings", "docstrings"),
+        ("a/b.jsonl", "b"),
+        ("user/set of data/", "set-of-data"),
+        ("..", "study"),
+    ],
+)
+def test_a_study_is_named_after_its_data(data: str, name: str) -> None:
+    assert spec.read({**ASKED, "data": data}).study == name
+
+
+def test_what_a_study_was_asked_for_reads_back_as_the_same_spec() -> None:
+    asked = spec.read({**ASKED, "latency": "500us", "seq_len": 64, "trials": 5})
+    again = spec.read({**asked.to_toml(), "trials": 5})
+    assert again == asked
+
+
+def test_the_number_of_trials_is_no_part_of_what_a_study_is_known_by() -> None:
+    assert spec.read({**ASKED, "trials": 5}).to_toml() == spec.read({**ASKED, "timeout": "1h"}).to_toml()
