@@ -1,0 +1,147 @@
+"""Load an artifact and predict: onnxruntime, tokenizers and numpy, never torch."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+
+from eicompress.errors import ModelError
+from eicompress.values import Artifact, Json, Text
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best label of one text, with the probability that the model gives it."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """An artifact in memory. Texts are read one by one: padding would change a quantized model's logits."""
+
+    session: onnxruntime.InferenceSession
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    checked: bool
+    """Whether the files were compared with a manifest; False where none lies beside the folder."""
+
+    @property
+    def pairs(self) -> bool:
+        """Whether the model tells a first text from a second one."""
+        return any(each.name == "token_type_ids" for each in self.session.get_inputs())
+
+    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+        """The best label of each text, or pair of texts. Raises `TypeError` for anything else."""
+        logits = self.logits(texts)
+        best = logits.argmax(axis=1)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        confidence = odds.max(axis=1) / odds.sum(axis=1)
+        return [Prediction(self.labels[b], float(c)) for b, c in zip(best, confidence, strict=True)]
+
+    def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
+        """(n, outputs), one row for each text or pair of texts. Raises `TypeError` for anything else."""
+        _check(texts, self.pairs)
+        rows = [self.session.run(["logits"], feeds)[0][0] for feeds in self.feeds(texts)]
+        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
+
+    def feeds(self, texts: Sequence[Text]) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
+        """What the session is given for each text, at batch 1."""
+        pairs = self.pairs
+        for text in texts:
+            encoding = self.tokenizer.encode(*((text,) if isinstance(text, str) else text))
+            feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+            if pairs:
+                feed["token_type_ids"] = encoding.type_ids
+            yield {name: np.array([values], np.int64) for name, values in feed.items()}
+
+
+def load(folder: str | Path, *, threads: int = 1) -> Model:
+    """The model in a folder, its files checked against the manifest beside it. Raises `ModelError`."""
+    artifact = Artifact(Path(os.path.abspath(folder)))
+    if not artifact.folder.is_dir():
+        raise ModelError(f"The artifact `{folder}` must be a folder, but there is none of this name.")
+    checked = artifact.manifest.is_file()
+    if checked:
+        _check_sums(artifact)
+    config = _read_json(artifact.folder / "config.json")
+    labels = config.get("id2label")
+    if not isinstance(labels, dict) or not all(str(number) in labels for number in range(len(labels))):
+        raise ModelError(
+            f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not."
+        )
+    return Model(
+        session=session(artifact.onnx, threads=threads),
+        tokenizer=_tokenizer(artifact.folder / "tokenizer.json"),
+        labels=tuple(labels[str(number)] for number in range(len(labels))),
+        checked=checked,
+    )
+
+
+def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX file, or the bytes of one, on the CPU with this many threads. Raises `ModelError`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        name = "The ONNX graph" if isinstance(model, bytes) else f"`{model}`"
+        raise ModelError(f"{name} must be readable by onnxruntime, but is not: {error}") from error
+
+
+def _check(texts: Sequence[Text], pairs: bool) -> None:
+    if isinstance(texts, str):
+        raise TypeError("`texts` must be a list of strings, but is one string; put it into a list.")
+    for row, text in enumerate(texts):
+        both = isinstance(text, tuple) and len(text) == 2 and all(isinstance(each, str) for each in text)
+        if not isinstance(text, str) and not both:
+            raise TypeError(f"Text {row} must be a string or a pair of strings, but is {text!r}.")
+        if both and not pairs:
+            raise TypeError(
+                f"Text {row} must be one string, since this model reads no pairs, but is {text!r}."
+            )
+
+
+def _check_sums(artifact: Artifact) -> None:
+    sums: Json = _read_json(artifact.manifest).get("files", {})
+    for name, expected in sums.items():
+        path = artifact.folder / name
+        if not path.is_file():
+            raise ModelError(
+                f"`{path}` must be there, since `{artifact.manifest.name}` names it, but is missing."
+            )
+        got = hashlib.sha256(path.read_bytes()).hexdigest()
+        if got != expected:
+            raise ModelError(
+                f"`{path}` is damaged: its SHA-256 must be {expected}, as `{artifact.manifest.name}` says, "
+                f"but is {got}. Copy the artifact again."
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"`{path}` must be a JSON file, but cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"`{path}` must be a JSON object, but is a {type(value).__name__}.")
+    return value
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(f"`{path}` must be a tokenizer, but cannot be read: {error}") from error
