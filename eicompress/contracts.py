@@ -14,10 +14,19 @@ Constructors check nothing; `Recipe` checks every knob when it is made.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeAlias,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-import numpy as np
 import numpy.typing as npt
 
 from eicompress.values import Artifact, Json, Text
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
     import torch
     from optuna.distributions import BaseDistribution
     from tokenizers import Tokenizer
+
+    from eicompress.encoder.tokens import Batch
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -105,16 +116,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Tokenized examples: ids, mask and types are (B, T) int64; `rows` (B,) are indices into the texts given."""
-
-    input_ids: "torch.Tensor"
-    attention_mask: "torch.Tensor"
-    token_type_ids: "torch.Tensor"
-    rows: "torch.Tensor"
-
-
-@dataclass(frozen=True)
 class Training:
     """One training: what is read, what is minimised, and how long.
 
@@ -145,8 +146,8 @@ class TeacherOutputs:
 
     logits: Array
     """(n, outputs)"""
-    hidden: Array
-    """(n, layers + 1, width): the first token's state after the embedding and after each layer."""
+    states: Array
+    """(n, width): the state that the teacher's head reads."""
 
 
 class Teacher(Protocol):

@@ -10,12 +10,11 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, TeacherOutputs
 from eicompress.encoder.model import Encoder
-from eicompress.training import Tokens, tokenize
+from eicompress.encoder.tokens import in_order_of_length, tokenize
 from eicompress.values import Progress, Text
 
 SHARD = 2048
 """Texts whose outputs are computed and stored together: an interruption loses no more than these."""
-BATCH = 64
 
 
 def text_key(text: Text) -> bytes:
@@ -48,33 +47,27 @@ class EncoderTeacher:
 
     def _learn(self, shard: dict[bytes, Text]) -> None:
         def compute() -> dict[str, Array]:
-            logits, hidden = first_states(self.candidate, list(shard.values()), self.device)
-            return {"logits": logits, "hidden": hidden}
+            logits, states = answers(self.candidate, list(shard.values()), self.device)
+            return {"logits": logits, "states": states}
 
         key = [self.digest, [each.hex() for each in shard]]
         arrays = self.cache.arrays("teacher", key, compute)
         for row, each in enumerate(shard):
-            self._known[each] = (arrays["logits"][row], arrays["hidden"][row])
+            self._known[each] = (arrays["logits"][row], arrays["states"][row])
 
 
 @torch.inference_mode()
-def first_states(candidate: Candidate, texts: Sequence[Text], device: str) -> tuple[Array, Array]:
-    """Logits (n, outputs) and first-token states (n, layers + 1, hidden) of texts, in half precision."""
+def answers(candidate: Candidate, texts: Sequence[Text], device: str) -> tuple[Array, Array]:
+    """Logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
     model = candidate.model
     assert isinstance(model, Encoder)
     model.to(device).eval()
     tokens = tokenize(candidate.tokenizer, texts)
     logits = np.empty((len(texts), model.config.outputs), np.float16)
-    hidden = np.empty((len(texts), len(model.layers) + 1, model.config.hidden), np.float16)
+    states = np.empty((len(texts), model.config.hidden), np.float16)
     for rows in in_order_of_length(tokens):
         batch = tokens.batch(rows, model.config.padding_id, device)
         output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         logits[rows] = output.logits.cpu().numpy()
-        hidden[rows] = torch.stack(output.first, dim=1).cpu().numpy()
-    return logits, hidden
-
-
-def in_order_of_length(tokens: Tokens) -> list[np.ndarray]:
-    """Row numbers of batches of near lengths that cover all rows once."""
-    order = np.argsort(tokens.lengths, kind="stable")
-    return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        states[rows] = output.pooled.cpu().numpy()
+    return logits, states

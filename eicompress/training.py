@@ -2,18 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
-from eicompress.contracts import Batch, Candidate, Training
+from eicompress.contracts import Candidate, Training
 from eicompress.encoder.model import Encoder
-from eicompress.values import Progress, Text, seed_of
+from eicompress.encoder.tokens import tokenize
+from eicompress.values import Progress, seed_of
 
 BUCKET_BATCHES = 64
 """Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
@@ -21,40 +20,6 @@ BUCKET_BATCHES = 64
 
 class Diverged(ArithmeticError):
     """A training's loss was no longer a number."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Tokenized texts: `ids` and `types` concatenated, text i at [starts[i], starts[i + 1])."""
-
-    ids: np.ndarray
-    types: np.ndarray
-    starts: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.starts)
-
-    def batch(self, rows: np.ndarray, padding_id: int, device: str) -> Batch:
-        """The rows' tokens, padded to the longest of them."""
-        lengths = self.lengths[rows]
-        places = np.arange(int(lengths.max()))
-        mask = places < lengths[:, None]
-        index = np.where(mask, self.starts[rows][:, None] + places, 0)
-        ids = np.where(mask, self.ids[index], padding_id)
-        types = np.where(mask, self.types[index], 0)
-        arrays = (ids, mask.astype(np.int64), types, rows)
-        return Batch(*(torch.from_numpy(array.astype(np.int64)).to(device) for array in arrays))
-
-
-def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> Tokens:
-    """Every text, truncated as the tokenizer says."""
-    encodings = tokenizer.encode_batch_fast(list(texts))
-    lengths = [len(each.ids) for each in encodings]
-    total = sum(lengths)
-    ids = np.fromiter(chain.from_iterable(each.ids for each in encodings), np.int64, total)
-    types = np.fromiter(chain.from_iterable(each.type_ids for each in encodings), np.int64, total)
-    return Tokens(ids, types, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:

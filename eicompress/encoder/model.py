@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from eicompress.encoder.blocks import Embedding, FeedForward, Layer, LayerNorm, Linear, QuantSpec, SelfAttention
+from eicompress.encoder.blocks import (
+    Embedding,
+    FeedForward,
+    Layer,
+    LayerNorm,
+    Linear,
+    QuantSpec,
+    SelfAttention,
+)
 from eicompress.encoder.config import EncoderConfig
 
 
@@ -21,8 +29,6 @@ class EncoderOutput:
     """(B, outputs)"""
     pooled: Tensor
     """(B, hidden): what the pooler, or the classifier where there is none, reads."""
-    first: tuple[Tensor, ...]
-    """The first token's state (B, hidden) after the embedding and after each layer."""
 
 
 class Encoder(nn.Module):
@@ -50,17 +56,15 @@ class Encoder(nn.Module):
         return self.outputs(input_ids, attention_mask, token_type_ids).logits
 
     def outputs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> EncoderOutput:
-        """As `forward`, with the states that distillation compares."""
+        """As `forward`, with the state that distillation compares."""
         mask = attention_mask
         states = self.embed(input_ids, mask, token_type_ids)
-        first = [states[:, 0]]
         for number, layer in enumerate(self.layers):
             last = number == len(self.layers) - 1
             queries = 1 if last and self.config.pooling == "first" else states.shape[1]
             states = layer(states, mask, queries)
-            first.append(states[:, 0])
-        pooled = first[-1] if self.config.pooling == "first" else _mean(states, mask)
-        return EncoderOutput(self.head(pooled), pooled, tuple(first))
+        pooled = states[:, 0] if self.config.pooling == "first" else _mean(states, mask)
+        return EncoderOutput(self.head(pooled), pooled)
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""

@@ -10,8 +10,9 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.contracts import Batch, Candidate, Context, ModelStrategy, Training
+from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.values import Text, seed_of
 
@@ -53,7 +54,7 @@ class Distillation(ModelStrategy):
         told = context.teacher.outputs(texts)
         targets = _Targets(
             torch.from_numpy(np.asarray(told.logits, np.float32)),
-            torch.from_numpy(np.asarray(told.hidden[:, -1][:, list(subject.origin.hidden)], np.float32)),
+            torch.from_numpy(np.asarray(told.states[:, list(subject.origin.hidden)], np.float32)),
             torch.from_numpy(context.train.targets),
         )
         context.fit(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
-from eicompress.training import tokenize
 from eicompress.values import digest_of, seed_of
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.blocks import LayerNorm
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
-from eicompress.training import tokenize
 
 EXAMPLES = 512
 """Training examples that importance is measured on."""

@@ -1,0 +1,107 @@
+"""`build`: a recipe applied to the baseline, step by step, with every trained prefix kept."""
+
+import copy
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+from tokenizers import Tokenizer
+
+from eicompress.cache import Cache
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
+from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
+from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.model import Encoder
+from eicompress.recipe import Recipe
+
+
+def build(recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe], object]) -> Candidate:
+    """The candidate that the recipe's model steps make of the baseline.
+
+    `key` names what else than the recipe a candidate depends on. Outside a preview, the longest prefix that was
+    trained before is taken from the cache, and each new one is stored.
+    """
+    steps = [step for step in recipe.steps if isinstance(step, ModelStrategy)]
+    done, candidate = (0, None) if context.preview else _known_prefix(steps, cache, key)
+    if candidate is None:
+        candidate = replace(context.baseline, model=copy.deepcopy(context.baseline.model))
+    for count, step in enumerate(steps[done:], start=done + 1):
+        candidate = step.apply(candidate, context)
+        if step.trains and not context.preview and isinstance(candidate.model, Encoder):
+            _store(candidate, cache, key(Recipe(tuple(steps[:count]))))
+    candidate.model.eval()
+    return candidate
+
+
+def _known_prefix(
+    steps: list[ModelStrategy], cache: Cache, key: Callable[[Recipe], object]
+) -> tuple[int, Candidate | None]:
+    for count in range(len(steps), 0, -1):
+        if steps[count - 1].trains:
+            entry = cache.find("candidate", key(Recipe(tuple(steps[:count]))))
+            if entry:
+                return count, load(entry)
+    return 0, None
+
+
+def _store(candidate: Candidate, cache: Cache, key: object) -> None:
+    cache.store("candidate", key, lambda folder: save(candidate, folder))
+
+
+def save(candidate: Candidate, folder: Path) -> None:
+    """Write a candidate whose model is an encoder: weights, shapes, bits, origin, facts and tokenizer."""
+    model = candidate.model
+    assert isinstance(model, Encoder)
+    save_model(model, str(folder / "model.safetensors"))
+    described = {
+        "config": model.config.to_json(),
+        "bits": {name: module.spec.bits for name, module in _storable(model).items() if module.spec},
+        "origin": asdict(candidate.origin),
+        "facts": candidate.facts,
+    }
+    (folder / "candidate.json").write_text(json.dumps(described))
+    (folder / "tokenizer.json").write_text(candidate.tokenizer.to_str(), encoding="utf-8")
+
+
+def load(folder: Path) -> Candidate:
+    """The candidate that `save` wrote."""
+    described: dict[str, Any] = json.loads((folder / "candidate.json").read_text())
+    model = Encoder(EncoderConfig.from_json(described["config"]))
+    modules = _storable(model)
+    for name, bits in described["bits"].items():
+        modules[name].set_quantization(QuantSpec(bits))
+    load_model(model, str(folder / "model.safetensors"))
+    origin = Origin(*(tuple(described["origin"][name]) for name in ("layers", "hidden")))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return Candidate(model.eval(), tokenizer, origin, described["facts"])
+
+
+def _storable(model: Encoder) -> dict[str, Linear | Embedding]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, Linear | Embedding)}
+
+
+@lru_cache
+def code_version(strategy: type[Strategy]) -> str:
+    """The digest of the source files of the package that provides a strategy, and of this one."""
+    digest = hashlib.sha256()
+    for package in sorted({"eicompress", strategy.__module__.partition(".")[0]}):
+        for path in _sources(package):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache
+def _sources(package: str) -> tuple[Path, ...]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return ()
+    origin = Path(spec.origin)
+    if origin.name != "__init__.py":
+        return (origin,)
+    return tuple(sorted(origin.parent.rglob("*.py")))
