@@ -1,0 +1,1 @@
+"""Search spaces that ship with eicompress: slots in order, strategies, and the ranges of their knobs."""

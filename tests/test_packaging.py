@@ -1,0 +1,83 @@
+"""The package as installed, and as a wheel, has what a user needs."""
+
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted(path.name for path in (ROOT / "search_spaces").glob("*.toml"))
+LIST_SPACES = (
+    "from importlib.resources import files; "
+    "print(*sorted(each.name for each in files('eicompress.search_spaces').iterdir() if each.name.endswith('.toml')))"
+)
+
+
+def test_search_spaces_are_found_in_this_installation() -> None:
+    found = sorted(each.name for each in resources.files("eicompress.search_spaces").iterdir())
+    assert [name for name in found if name.endswith(".toml")] == SHIPPED
+    assert "edge.toml" in SHIPPED
+
+
+def test_every_package_is_listed_for_the_wheel() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "eicompress").rglob("__init__.py")]
+    assert sorted(listed) == sorted([".".join(folder.parts) for folder in folders] + ["eicompress.search_spaces"])
+
+
+def test_every_direct_dependency_has_a_tested_version() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    names = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert {each.replace("==", ">=").split(">=")[0] for each in wanted} <= names
+
+
+def test_the_tested_versions_are_public_releases() -> None:
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(pin.count("==") == 1 and "+" not in pin and "/" not in pin for pin in pins)
+
+
+def test_the_command_is_installed() -> None:
+    scripts = {entry.name: entry.value for entry in metadata.entry_points(group="console_scripts")}
+    assert scripts["eicompress"] == "eicompress.cli:main"
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    # From a copy, so that the build leaves nothing in the working tree.
+    source = tmp_path / "source"
+    ignored = {".git", ".venv", ".ci", "studies", "build"}
+    for path in ROOT.rglob("*"):
+        inside = path.relative_to(ROOT)
+        if path.is_file() and not ignored.intersection(inside.parts) and "__pycache__" not in inside.parts:
+            (source / inside).parent.mkdir(parents=True, exist_ok=True)
+            (source / inside).write_bytes(path.read_bytes())
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(source)], check=True)
+    return next(tmp_path.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_search_spaces_are_found_in_a_wheel(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = next((tmp_path / "venv").glob("*/python"))
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(wheel)], check=True)
+    run = subprocess.run(
+        [python, "-c", LIST_SPACES], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.stdout.split() == SHIPPED
+
+
+@pytest.mark.slow
+def test_a_wheel_has_the_types_and_the_licence(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "eicompress/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
