@@ -1,0 +1,429 @@
+"""What is searched and what for: a search space read from TOML, and the objective.
+
+A search space is an ordered list of slots. A slot is a strategy, and for each knob it names either a value or
+what is searched, within the knob's own domain:
+
+    fidelity = 0.2                                # the share of the full training that a trial gets
+
+    [[slot]]
+    strategy = "vocabulary_pruning"
+    num_tokens = { fill = true, low = 500, high = 8000 }    # as many as the size budget has room for
+    scripts = "corpus"                            # a value: not searched
+
+    [[slot]]
+    strategy = "thin_student"
+    layers = { low = 1, high = 4 }
+    heads = { low = 0.25, high = 1.0, step = 0.25 }
+    from_layers = { choices = ["spread", "first"] }
+
+    [[recipe]]                                    # tried first
+    steps = [{ strategy = "vocabulary_pruning" }, { strategy = "thin_student", layers = 2 }]
+
+A slot with `optional = true` may be left out. A knob that is not named stays at its default.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.trial import BaseTrial
+
+from eicompress.contracts import Knob, Strategy, knobs
+from eicompress.errors import SpecError, nearest
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe, check_value
+from eicompress.spec import read_toml
+from eicompress.values import Record, digest_of
+
+SETTINGS = ("fidelity", "slot", "recipe")
+SPACES = "eicompress.search_spaces"
+"""The package whose TOML files are known by name."""
+
+REWARD_EXPONENT = -0.07
+"""MnasNet's w (arXiv 1807.11626): twice the target latency must bring 5 % more quality to be worth it."""
+
+INAPPLICABLE = 1.0
+"""Constraint value of what could not be measured: as bad as twice the budget."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """The knob, a whole number, that is made as large as the size budget allows instead of being searched."""
+
+    strategy: str
+    knob: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the recipe: a strategy, the values of some knobs, and the distributions of others."""
+
+    name: str
+    strategy: type[Strategy]
+    fixed: Mapping[str, Any]
+    searched: Mapping[str, BaseDistribution]
+    fill: Fill | None
+    optional: bool
+
+    @property
+    def switch(self) -> str:
+        """Name of the trial's parameter that says whether an optional slot is used."""
+        return f"use {self.name}"
+
+    def parameter(self, knob: str) -> str:
+        """Name of the trial's parameter for a knob."""
+        return f"{self.name}.{knob}"
+
+    def step(self, values: Mapping[str, Any]) -> Strategy:
+        """The strategy with these values for the searched knobs; a filled one starts at its low end."""
+        filled = {self.fill.knob: self.fill.low} if self.fill else {}
+        return self.strategy(**{**self.fixed, **filled, **values})
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Ordered slots, known-good recipes as trial parameters to try first, and the fidelity of a trial."""
+
+    name: str
+    digest: str
+    fidelity: float
+    slots: tuple[Slot, ...]
+    known: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def fill(self) -> Fill | None:
+        """The knob that is filled, if there is one."""
+        return next((slot.fill for slot in self.slots if slot.fill), None)
+
+    def suggest(self, trial: BaseTrial) -> Recipe:
+        """The recipe that a trial's parameters stand for; `filled` puts in what is filled."""
+        steps = []
+        for slot in self.slots:
+            if slot.optional and not trial.suggest_categorical(slot.switch, [False, True]):
+                continue
+            drawn = {knob: _suggest(trial, slot.parameter(knob), of) for knob, of in slot.searched.items()}
+            steps.append(slot.step(drawn))
+        return Recipe(tuple(steps))
+
+    def filled(self, recipe: Recipe, value: int) -> Recipe:
+        """The recipe with the filled knob at this value."""
+        fill = self.fill
+        if fill is None:
+            return recipe
+        steps = recipe.to_json()
+        for step in steps:
+            if step["strategy"] == fill.strategy:
+                step[fill.knob] = value
+        return Recipe.from_json(steps, {slot.strategy.name: slot.strategy for slot in self.slots})
+
+    def smallest(self) -> Recipe:
+        """Every searched knob at its least, every optional slot in use: the corner where bytes are fewest."""
+        return Recipe(
+            tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in self.slots)
+        )
+
+    def describe(self) -> list[str]:
+        """One line a slot, to be read by people."""
+        return [_described(slot) for slot in self.slots]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is maximised and which budgets are hard. Budgets are upper bounds by metric name."""
+
+    name: str
+    budgets: Mapping[str, float]
+
+    @property
+    def hard(self) -> Mapping[str, float]:
+        if self.name == "reward":
+            return {name: bound for name, bound in self.budgets.items() if name != "latency_ms"}
+        return self.budgets
+
+    def value(self, record: Record) -> float:
+        """Quality, or MnasNet's soft reward, which takes quality off only beyond the target."""
+        quality = record.value("quality")
+        if quality is None:
+            return -math.inf
+        if self.name == "quality":
+            return quality
+        excess = (record.value("latency_ms") or 0.0) / self.budgets["latency_ms"]
+        return quality * math.pow(max(1.0, excess), REWARD_EXPONENT)
+
+    def constraints(self, record: Record) -> dict[str, float]:
+        """`value / budget - 1` of every hard budget: at most zero where it is kept."""
+        found = {}
+        for name, bound in self.hard.items():
+            value = record.value(name)
+            found[name] = INAPPLICABLE if value is None else value / bound - 1
+        return found
+
+    def fits(self, record: Record) -> bool:
+        """True if every hard budget was measured and is kept."""
+        return all(value <= 0 for value in self.constraints(record).values())
+
+
+def sampler(seed: int) -> TPESampler:
+    """TPE for a space with categories and optional slots.
+
+    No trial runs beside another, so there is nothing for `constant_liar` to do.
+    """
+    with warnings.catch_warnings():
+        # `group` is marked experimental, and the exact version of Optuna is recorded with each trial.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(multivariate=True, group=True, constant_liar=False, seed=seed)
+
+
+def read_space(name: str, registry: Registry) -> SearchSpace:
+    """The search space of a name that eicompress brings, or of a file. Raises `SpecError`."""
+    path = _find(name)
+    tables = read_toml(path)
+    for key in tables:
+        if key not in SETTINGS:
+            raise SpecError(f"`{path}` has no setting `{key}`: {nearest(key, SETTINGS)}")
+    fidelity = tables.get("fidelity", 1.0)
+    if isinstance(fidelity, bool) or not isinstance(fidelity, int | float) or not 0 < fidelity <= 1:
+        raise SpecError(f"`fidelity` in `{path}` must be above 0 and at most 1, but got {fidelity!r}")
+    written = _tables(tables, "slot", path)
+    if not written:
+        raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
+    slots = tuple(_slots(written, path, registry))
+    _check_fill(slots, path)
+    space = SearchSpace(path.stem, digest_of(tables), float(fidelity), slots)
+    # Made and thrown away: a space must not order its slots in a way that no recipe may.
+    with _within(f"the slots of `{path}`"):
+        space.smallest()
+    known = []
+    for place, table in enumerate(_tables(tables, "recipe", path)):
+        with _within(f"`recipe[{place}]` of `{path}`"):
+            known.append(_known(table, slots))
+    return replace(space, known=tuple(known))
+
+
+def known_spaces() -> dict[str, Path]:
+    """The search spaces that come with eicompress."""
+    return {
+        Path(str(each)).stem: Path(str(each))
+        for each in files(SPACES).iterdir()
+        if each.name.endswith(".toml")
+    }
+
+
+@contextmanager
+def _within(where: str) -> Iterator[None]:
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(f"in {where}: {error}") from error
+
+
+def _find(name: str) -> Path:
+    if name.endswith(".toml"):
+        return Path(name)
+    known = known_spaces()
+    if name not in known:
+        raise SpecError(
+            f"there is no search space `{name}`: {nearest(name, known)} A file of your own ends in `.toml`."
+        )
+    return known[name]
+
+
+def _tables(tables: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
+    found = tables.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise SpecError(f"`{key}` in `{path}` must be a list of tables: write `[[{key}]]`")
+    return found
+
+
+def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> Iterator[Slot]:
+    used: dict[str, int] = {}
+    for place, table in enumerate(written):
+        where = f"`slot[{place}]` of `{path}`"
+        name = table.get("strategy")
+        if not isinstance(name, str):
+            raise SpecError(f"{where} must have a `strategy`, but got {name!r}")
+        with _within(where):
+            strategy = registry.strategy(name)
+            used[name] = used.get(name, 0) + 1
+            unique = name if used[name] == 1 else f"{name}#{used[name]}"
+            yield _slot(table, unique, strategy)
+
+
+def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot:
+    known = knobs(strategy)
+    optional = table.get("optional", False)
+    if not isinstance(optional, bool):
+        raise SpecError(f"`optional` must be true or false, but got {optional!r}")
+    fixed: dict[str, Any] = {}
+    searched: dict[str, BaseDistribution] = {}
+    fill = None
+    for key, wanted in table.items():
+        if key in ("strategy", "optional"):
+            continue
+        if key not in known:
+            raise SpecError(f"`{strategy.name}` has no knob `{key}`: {nearest(key, known)}")
+        label = f"{strategy.name}.{key}"
+        if not isinstance(wanted, dict):
+            fixed[key] = _cast(label, wanted, known[key].domain)
+        elif wanted.get("fill"):
+            fill = _fill(label, wanted, strategy.name, known[key])
+        else:
+            searched[key] = _distribution(label, wanted, known[key].domain)
+    return Slot(name, strategy, fixed, searched, fill, optional)
+
+
+def _fill(label: str, wanted: Mapping[str, Any], strategy: str, knob: Knob) -> Fill:
+    _check_keys(label, wanted, ("fill", "low", "high"))
+    if not isinstance(knob.domain, IntDistribution):
+        raise SpecError(f"`{label}` must be a whole number to be filled: give it a range instead")
+    low, high = wanted.get("low", knob.domain.low), wanted.get("high", knob.domain.high)
+    for each in (low, high):
+        check_value(label, each, knob.domain)
+    if low > high:
+        raise SpecError(f"`{label}` must have a low end below its high end, but got {low} and {high}")
+    return Fill(strategy, knob.name, low, high)
+
+
+def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistribution) -> BaseDistribution:
+    if "choices" in wanted:
+        _check_keys(label, wanted, ("choices",))
+        choices = wanted["choices"]
+        if not isinstance(choices, list) or not choices:
+            raise SpecError(f"`{label}` must have a list of choices that is not empty, but got {choices!r}")
+        return CategoricalDistribution([_cast(label, each, domain) for each in choices])
+    _check_keys(label, wanted, ("low", "high", "log", "step"))
+    if not isinstance(domain, IntDistribution | FloatDistribution):
+        raise SpecError(f"`{label}` has no range: write `{{ choices = [...] }}`")
+    low = _cast(label, wanted.get("low", domain.low), domain)
+    high = _cast(label, wanted.get("high", domain.high), domain)
+    step, log = wanted.get("step"), wanted.get("log", domain.log and "step" not in wanted)
+    try:
+        if isinstance(domain, IntDistribution):
+            return IntDistribution(low, high, log=log, step=1 if step is None else step)
+        return FloatDistribution(low, high, log=log, step=step)
+    except (ValueError, TypeError) as error:
+        raise SpecError(f"the range of `{label}` cannot be searched: {error}") from error
+
+
+def _check_keys(label: str, wanted: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in wanted:
+        if key not in known:
+            raise SpecError(f"the range of `{label}` has no setting `{key}`: {nearest(key, known)}")
+
+
+def _cast(label: str, value: Any, domain: BaseDistribution) -> Any:
+    check_value(label, value, domain)
+    return float(value) if isinstance(domain, FloatDistribution) else value
+
+
+def _check_fill(slots: tuple[Slot, ...], path: Path) -> None:
+    filled = [slot.fill for slot in slots if slot.fill]
+    if len(filled) > 1:
+        names = " and ".join(f"`{each.strategy}.{each.knob}`" for each in filled)
+        raise SpecError(f"one knob of `{path}` can be filled, but got {names}: give the others a range")
+    if filled and sum(slot.strategy.name == filled[0].strategy for slot in slots) > 1:
+        raise SpecError(
+            f"`{filled[0].strategy}` in `{path}` must have one slot to be filled, but has several"
+        )
+
+
+def _known(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict[str, Any]:
+    """A recipe as the trial parameters that draw it. Raises `SpecError` where the space does not hold it."""
+    steps = table.get("steps")
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise SpecError("a recipe must have `steps`: a list of tables with a `strategy`")
+    parameters: dict[str, Any] = {}
+    left = list(steps)
+    for slot in slots:
+        used = bool(left) and left[0].get("strategy") == slot.strategy.name
+        if slot.optional:
+            parameters[slot.switch] = used
+        elif not used:
+            came = f"`{left[0].get('strategy')}`" if left else "nothing"
+            raise SpecError(
+                f"a recipe must have the space's slots in their order, but `{slot.strategy.name}` "
+                f"was due and {came} came"
+            )
+        if used:
+            parameters |= _parameters(left.pop(0), slot)
+    if left:
+        raise SpecError(
+            f"a recipe must have no more steps than the space has slots, but got `{left[0].get('strategy')}`"
+        )
+    return parameters
+
+
+def _parameters(step: Mapping[str, Any], slot: Slot) -> dict[str, Any]:
+    values = {key: value for key, value in step.items() if key != "strategy"}
+    known = knobs(slot.strategy)
+    for key, value in values.items():
+        label = f"{slot.strategy.name}.{key}"
+        if key not in known:
+            raise SpecError(f"`{slot.strategy.name}` has no knob `{key}`: {nearest(key, known)}")
+        if slot.fill and key == slot.fill.knob:
+            raise SpecError(f"`{label}` is filled by the search space: leave it out")
+        if key not in slot.searched and value != slot.fixed.get(key, known[key].default):
+            held = slot.fixed.get(key, known[key].default)
+            raise SpecError(f"`{label}` must be {held!r} as in the search space, but got {value!r}")
+    parameters = {}
+    for key, distribution in slot.searched.items():
+        label = f"{slot.strategy.name}.{key}"
+        value = _cast(label, values.get(key, known[key].default), known[key].domain)
+        _check_drawable(label, value, distribution)
+        parameters[slot.parameter(key)] = value
+    return parameters
+
+
+def _check_drawable(label: str, value: Any, distribution: BaseDistribution) -> None:
+    check_value(label, value, distribution)
+    step = getattr(distribution, "step", None)
+    if step is not None:
+        steps = (value - distribution.low) / step  # type: ignore[attr-defined]
+        if abs(steps - round(steps)) > 1e-6:
+            raise SpecError(f"`{label}` must be on the search space's grid of step {step}, but got {value!r}")
+
+
+def _suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, CategoricalDistribution)
+    return trial.suggest_categorical(name, distribution.choices)
+
+
+def _least(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, IntDistribution | FloatDistribution):
+        return distribution.low
+    assert isinstance(distribution, CategoricalDistribution)
+    numbers = [each for each in distribution.choices if isinstance(each, int | float)]
+    return min(numbers) if len(numbers) == len(distribution.choices) else distribution.choices[0]
+
+
+def _described(slot: Slot) -> str:
+    parts = [f"{key} {_range(of)}" for key, of in slot.searched.items()]
+    if slot.fill:
+        parts.insert(0, f"{slot.fill.knob} fills the budget, {slot.fill.low} to {slot.fill.high}")
+    parts += [f"{key} {value}" for key, value in slot.fixed.items()]
+    return f"{slot.name}{' (optional)' if slot.optional else ''}: {', '.join(parts) or 'defaults'}"
+
+
+def _range(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return " or ".join(str(each) for each in distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return f"{distribution.low:g} to {distribution.high:g}"

@@ -1,0 +1,190 @@
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
+from eicompress.errors import SpecError
+from eicompress.plugins import Registry, discover
+from eicompress.recipe import Recipe
+from eicompress.search import Objective, SearchSpace, known_spaces, read_space, sampler
+from eicompress.values import Measurement, Record
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Noop(ModelStrategy):
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        return subject
+
+
+@dataclass(frozen=True)
+class Words(Noop):
+    name: ClassVar[str] = "words"
+    tokens: Annotated[int, IntDistribution(100, 10_000, log=True)] = 500
+    scripts: Annotated[str, CategoricalDistribution(("corpus", "all"))] = "corpus"
+
+
+@dataclass(frozen=True)
+class Thin(Noop):
+    name: ClassVar[str] = "thin"
+    layers: Annotated[int, IntDistribution(0, 24)] = 3
+    heads: Annotated[float, FloatDistribution(0.05, 1.0)] = 1.0
+
+
+CLASSES: dict[str, type[Strategy]] = {"words": Words, "thin": Thin}
+REGISTRY = Registry(strategies=CLASSES, tasks={}, metrics={}, sources={})
+
+GOOD = """
+    fidelity = 0.2
+    [[slot]]
+    strategy = "words"
+    tokens = { fill = true, low = 200, high = 4000 }
+    [[slot]]
+    strategy = "thin"
+    layers = { low = 1, high = 4 }
+    heads = { low = 0.25, high = 1, step = 0.25 }
+    [[slot]]
+    strategy = "thin"
+    optional = true
+    heads = 0.5
+    [[recipe]]
+    steps = [{ strategy = "words" }, { strategy = "thin", layers = 2 }]
+"""
+
+
+def space_of(tmp_path: Path, code: str) -> SearchSpace:
+    path = tmp_path / "mine.toml"
+    path.write_text(textwrap.dedent(code))
+    return read_space(str(path), REGISTRY)
+
+
+def draw(space: SearchSpace, trials: int, seed: int = 0) -> list[Recipe]:
+    study = optuna.create_study(sampler=sampler(seed))
+    recipes = []
+    for _ in range(trials):
+        trial = study.ask()
+        recipes.append(space.suggest(trial))
+        study.tell(trial, 1.0)
+    return recipes
+
+
+def record(**values: float) -> Record:
+    measured = tuple(Measurement(name, value, "") for name, value in values.items())
+    return Record(recipe=(), draw=0, outcome="complete", measurements=measured)
+
+
+def test_every_draw_is_a_recipe_of_the_slots_in_their_order(tmp_path: Path) -> None:
+    recipes = draw(space_of(tmp_path, GOOD), 30)
+    assert {tuple(step.name for step in recipe.steps) for recipe in recipes} == {
+        ("words", "thin"),
+        ("words", "thin", "thin"),
+    }
+    first = [recipe.to_json()[1] for recipe in recipes]
+    assert {step["layers"] for step in first} == {1, 2, 3, 4}
+    assert {step["heads"] for step in first} <= {0.25, 0.5, 0.75, 1.0}
+
+
+def test_equal_seeds_draw_equal_recipes(tmp_path: Path) -> None:
+    space = space_of(tmp_path, GOOD)
+    assert draw(space, 5, seed=3) == draw(space, 5, seed=3)
+    assert draw(space, 5, seed=3) != draw(space, 5, seed=4)
+
+
+def test_the_filled_knob_is_no_parameter_and_takes_any_value(tmp_path: Path) -> None:
+    space = space_of(tmp_path, GOOD)
+    (recipe,) = draw(space, 1)
+    assert recipe.to_json()[0]["tokens"] == 200
+    assert space.filled(recipe, 1234).to_json()[0]["tokens"] == 1234
+
+
+def test_a_known_recipe_is_drawn_as_it_was_written(tmp_path: Path) -> None:
+    space = space_of(tmp_path, GOOD)
+    study = optuna.create_study(sampler=sampler(0))
+    study.enqueue_trial(dict(space.known[0]))
+    recipe = space.suggest(study.ask())
+    assert recipe == Recipe((Words(tokens=200), Thin(layers=2, heads=1.0)))
+
+
+def test_the_smallest_recipe_has_every_knob_at_its_least(tmp_path: Path) -> None:
+    smallest = space_of(tmp_path, GOOD).smallest()
+    assert smallest == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        (
+            '"words"\n    tokens',
+            '"wrods"\n    tokens',
+            r"slot\[0\].*no strategy `wrods`: did you mean",
+        ),
+        ("tokens =", "token =", "`words` has no knob `token`: did you mean `tokens`"),
+        ("low = 200", "low = 20", r"`words.tokens` must be in \[100, 10000\], but got 20"),
+        ("low = 200", "low = 9000", "low end below its high end, but got 9000 and 4000"),
+        ("layers = {", "layers = { fill = true,", "one knob of .* can be filled"),
+        ("heads = 0.5", "heads = { fill = true }", "must be a whole number to be filled"),
+        ("heads = 0.5", "heads = 1.5", r"`thin.heads` must be in \[0.05, 1.0\], but got 1.5"),
+        ("heads = 0.5", 'heads = "half"', "`thin.heads` must be a number"),
+        ("heads = 0.5", "heads = { choices = [] }", "must have a list of choices that is not empty"),
+        ("heads = 0.5", "heads = { choices = [0.5, 2.0] }", "`thin.heads` must be in"),
+        ("heads = 0.5", "heads = { lo = 0.5 }", "the range of `thin.heads` has no setting `lo`"),
+        ("heads = 0.5", "heads = { log = true, step = 0.5 }", "cannot be searched"),
+        ("high = 4 }", "high = 0 }", "cannot be searched"),
+        ("fidelity = 0.2", "fidelity = 2", "`fidelity` .* must be above 0 and at most 1, but got 2"),
+        ("fidelity", "fidelty", "no setting `fidelty`: did you mean `fidelity`"),
+        ("optional = true", "optional = 1", "`optional` must be true or false"),
+        ("layers = 2", "layers = 7", r"recipe\[0\].*`thin.layers` must be in \[1, 4\], but got 7"),
+        ("layers = 2", "heads = 0.3", "grid of step 0.25, but got 0.3"),
+        ('{ strategy = "words" }', '{ strategy = "words", tokens = 300 }', "is filled by the search space"),
+        (
+            '{ strategy = "words" }',
+            '{ strategy = "words", scripts = "all" }',
+            "must be 'corpus'",
+        ),
+        ('{ strategy = "words" }, ', "", "`words` was due and `thin` came"),
+        ("layers = 2 }", 'layers = 2 }, { strategy = "words" }', "no more steps than .* but got `words`"),
+        ("[[slot]]", "[[slot", "must be TOML"),
+        ("[[slot]]", "[[slots]]", "no setting `slots`"),
+    ],
+)
+def test_a_bad_space_gets_one_clear_message(tmp_path: Path, good: str, bad: str, said: str) -> None:
+    assert good in GOOD
+    with pytest.raises(SpecError, match=said):
+        space_of(tmp_path, GOOD.replace(good, bad))
+
+
+def test_an_unknown_space_offers_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="did you mean `edge`"):
+        read_space("egde", REGISTRY)
+    with pytest.raises(SpecError, match="must be a readable file"):
+        read_space(str(tmp_path / "none.toml"), REGISTRY)
+
+
+@pytest.mark.parametrize("name", sorted(known_spaces()))
+def test_every_space_that_is_shipped_reads_and_draws(name: str) -> None:
+    space = read_space(name, discover())
+    assert space.known
+    assert draw(space, 3)
+
+
+def test_constraints_are_shares_of_their_budgets() -> None:
+    objective = Objective("quality", {"size_mb": 2.0, "latency_ms": 4.0})
+    assert objective.constraints(record(size_mb=3.0, latency_ms=3.0)) == {"size_mb": 0.5, "latency_ms": -0.25}
+    assert objective.fits(record(size_mb=2.0, latency_ms=4.0))
+    assert not objective.fits(record(size_mb=2.0))
+
+
+def test_what_was_not_measured_counts_as_infeasible() -> None:
+    assert Objective("quality", {"size_mb": 2.0}).constraints(record()) == {"size_mb": 1.0}
+
+
+def test_the_reward_takes_quality_off_only_beyond_the_target() -> None:
+    objective = Objective("reward", {"size_mb": 2.0, "latency_ms": 4.0})
+    assert objective.value(record(quality=0.9, latency_ms=2.0)) == 0.9
+    assert objective.value(record(quality=0.9, latency_ms=8.0)) == pytest.approx(0.9 * 2**-0.07)
+    assert objective.hard == {"size_mb": 2.0}
