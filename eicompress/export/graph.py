@@ -1,0 +1,104 @@
+"""An ONNX graph in the making: nodes and constants, each kept once."""
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+)
+
+Group: TypeAlias = Literal["embedding", "layers", "head"]
+
+OPSET = 18
+"""The first with `BitwiseAnd`, which unpacks 4-bit weights."""
+IR_VERSION = 8
+
+_MICROSOFT = "com.microsoft"
+_CONTRIBUTED = frozenset({"BiasGelu", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MultiHeadAttention"})
+_LETTERS: dict[Group, str] = {"embedding": "E", "layers": "L", "head": "H"}
+_GROUPS = {letter: group for group, letter in _LETTERS.items()}
+
+
+def group_of(initializer: str) -> Group | None:
+    """Which part of the model a constant belongs to, by its name; None where another program named it."""
+    return _GROUPS.get(initializer[:1]) if initializer[1:].isdigit() else None
+
+
+class Graph:
+    """Nodes and constants. Equal constants are stored once and equal nodes run once, so what a model shares stays
+    shared; names are short, since every byte is shipped.
+    """
+
+    def __init__(self) -> None:
+        self.group: Group = "embedding"
+        """What the next constants belong to: see `group_of`."""
+        self._nodes: list[NodeProto] = []
+        self._outputs: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._initializers: list[TensorProto] = []
+        self._names: dict[tuple[object, ...], str] = {}
+        self._count = 0
+
+    def constant(self, values: npt.NDArray[Any]) -> str:
+        """The name of an initializer that holds these values."""
+        data = values.tobytes()
+        key = (values.dtype.str, values.shape, data)
+        if key not in self._names:
+            name = f"{_LETTERS[self.group]}{len(self._initializers)}"
+            kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+            self._initializers.append(
+                TensorProto(name=name, data_type=kind, dims=values.shape, raw_data=data)
+            )
+            self._names[key] = name
+        return self._names[key]
+
+    def integers(self, *values: int) -> str:
+        """The name of a 1-D int64 initializer."""
+        return self.constant(np.array(values, np.int64))
+
+    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+        """The name of the output of a node with one output."""
+        return self.ops(kind, 1, *inputs, **attributes)[0]
+
+    def ops(self, kind: str, count: int, *inputs: str, **attributes: object) -> tuple[str, ...]:
+        """The names of the outputs of a node."""
+        protos = [helper.make_attribute(name, value) for name, value in attributes.items()]
+        key = (kind, count, inputs, *(each.SerializeToString() for each in protos))
+        if key not in self._outputs:
+            names = tuple(f"{self._count + number:x}" for number in range(count))
+            self._count += count
+            domain = _MICROSOFT if kind in _CONTRIBUTED else ""
+            self._nodes.append(
+                NodeProto(op_type=kind, input=inputs, output=names, domain=domain, attribute=protos)
+            )
+            self._outputs[key] = names
+        return self._outputs[key]
+
+    def model(self, inputs: list[str], output: str, width: int) -> ModelProto:
+        """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width)."""
+        for node in self._nodes:
+            if output in node.output:
+                node.output[0] = "logits"
+        graph = GraphProto(
+            name="eicompress",
+            node=self._nodes,
+            initializer=self._initializers,
+            input=[_value(name, TensorProto.INT64, "batch", "sequence") for name in inputs],
+            output=[_value("logits", TensorProto.FLOAT, "batch", width)],
+        )
+        opsets = [
+            OperatorSetIdProto(version=OPSET),
+            OperatorSetIdProto(domain=_MICROSOFT, version=1),
+        ]
+        return ModelProto(ir_version=IR_VERSION, opset_import=opsets, graph=graph)
+
+
+def _value(name: str, kind: int, *shape: str | int) -> ValueInfoProto:
+    value: ValueInfoProto = helper.make_tensor_value_info(name, kind, shape)
+    return value
