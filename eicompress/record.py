@@ -1,0 +1,328 @@
+"""A study on disk: its lock, what it was asked for, and its database. The only room that knows the database.
+
+studies/<name>/lock         held by the one coordinator; names its owner
+studies/<name>/study.toml   what was asked, with the digests of model, data and search space
+studies/<name>/study.db     Optuna's own tables; `user_attrs["record"]` of a trial is its record
+studies/<name>/records/     records that are too long for a database field
+"""
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from eicompress.errors import StudyError
+from eicompress.recipe import Recipe
+from eicompress.search import Objective, SearchSpace, sampler
+from eicompress.spec import read_toml
+from eicompress.values import Json, Record, digest_of, seed_of
+
+RECORD_BYTES = 64_000
+"""MySQL's `Text`, which holds a user attribute, ends at 64 KB."""
+RESTARTS = 2
+"""How often a trial is started again whose process ended in the middle of it."""
+
+_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A trial that was asked for: its number, and the index that its seed is made from."""
+
+    trial: Trial
+    index: int
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What became of trials whose process had ended: told from their record, put back, or given up."""
+
+    told: int
+    again: int
+    given_up: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A study's database. Every trial that ended has a record."""
+
+    study: optuna.Study
+    folder: Path
+
+    def records(self) -> dict[int, Record]:
+        """The record of each trial that ended, by its number."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {
+            trial.number: self._read(trial)
+            for trial in trials
+            if "record" in trial.user_attrs and trial.state.is_finished()
+        }
+
+    def drawn(self) -> dict[str, int]:
+        """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
+        found: dict[str, int] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if "record" in trial.user_attrs and trial.state.is_finished():
+                found.setdefault(digest_of(trial.user_attrs.get("drawn")), trial.number)
+        return found
+
+    def enqueue_known(self, space: SearchSpace) -> None:
+        """Queue the space's known-good recipes, once in a study's life."""
+        if not self.study.get_trials(deepcopy=False):
+            for parameters in space.known:
+                self.study.enqueue_trial(dict(parameters))
+
+    def ask(self, seed: int) -> Draw:
+        """The next trial: one that waits, or a new draw."""
+        trials = self.study.get_trials(deepcopy=False)
+        waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
+        index = waiting.user_attrs.get("draw") if waiting else None
+        if index is None:
+            index = 1 + max((trial.user_attrs.get("draw", -1) for trial in trials), default=-1)
+        self.study.sampler = sampler(seed_of(seed, index))
+        trial = self.study.ask()
+        trial.set_user_attr("draw", index)
+        return Draw(trial, index)
+
+    def note(self, trial: Trial, recipe: Recipe) -> None:
+        """Remember what was drawn, before anything is built."""
+        trial.set_user_attr("drawn", recipe.to_json())
+
+    def interrupt(self, trial: Trial) -> None:
+        """Remember that the user ended the trial, so that starting it again is not held against it."""
+        trial.set_user_attr("interrupted", True)
+
+    def write(self, trial: Trial, record: Record) -> None:
+        """Store the record. A trial that has one is never run again."""
+        trial.set_user_attr("record", self._shortened(record).to_json())
+
+    def tell(self, trial: Trial, record: Record, objective: Objective) -> None:
+        """Tell the sampler what became of a trial: constraints first, all at once.
+
+        Told FAIL, a trial teaches the sampler nothing: that is for crashes alone.
+        """
+        if record.outcome == "failed":
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        known = trial.constraints
+        for name, value in objective.constraints(record).items():
+            if name not in known:
+                trial.set_constraint(name, value)
+        if record.trained:
+            self.study.tell(trial, objective.value(record))
+        else:
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+    def recover(self, objective: Objective) -> Recovered:
+        """Finish the trials whose process ended: tell those with a record, put back the others."""
+        told = again = given_up = 0
+        for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
+            trial = Trial(self.study, stale._trial_id)
+            if "record" in stale.user_attrs:
+                self.tell(trial, self._read(stale), objective)
+                told += 1
+                continue
+            restarts = stale.user_attrs.get("restarts", 0) + (not stale.user_attrs.get("interrupted", False))
+            if restarts > RESTARTS:
+                self.write(trial, _given_up(stale))
+                given_up += 1
+            else:
+                attrs = {"restarts": restarts, "restart_of": stale.number}
+                if "draw" in stale.user_attrs:
+                    attrs["draw"] = stale.user_attrs["draw"]
+                fixed = stale.system_attrs.get("fixed_params", {})
+                self.study.enqueue_trial({**fixed, **stale.params}, user_attrs=attrs)
+                again += 1
+            self.study.tell(trial, state=TrialState.FAIL)
+        return Recovered(told, again, given_up)
+
+    def seconds(self) -> float:
+        """Wall-clock seconds that the study has taken so far."""
+        return float(self.study.user_attrs.get("seconds", 0.0))
+
+    def set_seconds(self, seconds: float) -> None:
+        self.study.set_user_attr("seconds", seconds)
+
+    def promoted(self) -> dict[int, Record]:
+        """The records of rebuilds at full fidelity, by the number of the trial that was rebuilt."""
+        return {
+            int(name.removeprefix("promoted:")): Record.from_json(value)
+            for name, value in self.study.user_attrs.items()
+            if name.startswith("promoted:")
+        }
+
+    def promote(self, number: int, record: Record) -> None:
+        """Store the record of the rebuild of a trial."""
+        self.study.set_user_attr(f"promoted:{number}", self._shortened(record).to_json())
+
+    def _read(self, trial: FrozenTrial) -> Record:
+        return Record.from_json(trial.user_attrs["record"])
+
+    def _shortened(self, record: Record) -> Record:
+        text = json.dumps(record.to_json())
+        if len(text.encode()) <= RECORD_BYTES:
+            return record
+        path = self.folder / "records" / f"{digest_of(record.to_json())}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        reason = record.reason[: RECORD_BYTES // 8]
+        return replace(record, facts={}, reason=reason, files={**record.files, "record": str(path)})
+
+
+@contextmanager
+def opened(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[Ledger]:
+    """The ledger of a study that is made here or goes on, held alone.
+
+    Raises `StudyError` if another process holds it, if something else was asked, or if the disk refuses.
+    """
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "lock"):
+            _claim(folder / "study.toml", asked, digests)
+            yield _ledger(folder)
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """The ledger of a study to look at; no lock is taken. Raises `StudyError`."""
+    if not (folder / "study.db").is_file():
+        raise StudyError(f"there is no study in `{folder}` (no `study.db`): check its name")
+    return _ledger(folder)
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """True for what a full or read-only disk does to us, which no other trial would escape either."""
+    return isinstance(error, OSError) and error.errno in _DISK
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """Turn what a full or read-only disk does to us into a `StudyError`."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        raise StudyError(
+            f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What the study has "
+            "recorded is kept: mend it, and give the same command again"
+        ) from error
+    except SQLAlchemyError as error:
+        if "full" not in str(error) and "readonly" not in str(error):
+            raise
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise StudyError(f"`{folder / 'study.db'}` must be a place to write to, but: {reason}") from error
+
+
+def _ledger(folder: Path) -> Ledger:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = folder / "study.db"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": connect})
+    study = optuna.create_study(
+        storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True, sampler=sampler(0)
+    )
+    return Ledger(study, folder)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the kernel frees when the process ends, however it ends."""
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or "an unknown process"
+            raise StudyError(
+                f"a study has one coordinator, but `{path.parent}` is held by {owner}: wait for it, or end it"
+            ) from error
+        file.truncate(0)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        file.write(f"process {os.getpid()} on {platform.node()} since {now}\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _claim(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Write what is asked, or compare it with what was asked. Raises `StudyError` with the difference."""
+    if not path.is_file():
+        draft = path.with_suffix(".draft")
+        draft.write_text(_toml({"asked": asked, "digests": digests}), encoding="utf-8")
+        draft.replace(path)
+        return
+    was = read_toml(path)
+    changed = _differences(was.get("asked", {}), asked, was.get("digests", {}), digests)
+    if changed:
+        listed = "\n".join(f"  {each}" for each in changed)
+        raise StudyError(
+            f"the study in `{path.parent}` was made with other inputs:\n{listed}\n"
+            "Give the same ones to go on with it, or another `--study` to start anew."
+        )
+
+
+def _differences(
+    was: Json, now: Mapping[str, Any], was_digests: Json, digests: Mapping[str, str]
+) -> list[str]:
+    same = {name for name, digest in digests.items() if was_digests.get(name) == digest}
+    # Another path to the same bytes is the same input.
+    ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space"} if "space" in same else set())
+    found = [
+        f"`{name}` was {_shown(was.get(name))}, and is {_shown(now.get(name))}"
+        for name in sorted({*was, *now} - ignored)
+        if was.get(name) != now.get(name)
+    ]
+    meant = {"inputs": "the contents of model or data", "space": "the contents of the search space"}
+    for name in sorted(set(digests) - same):
+        found.append(
+            f"{meant.get(name, name)}: digest was {_shown(was_digests.get(name))}, and is `{digests[name]}`"
+        )
+    return found
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else f"`{value}`"
+
+
+def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["# What this study was asked for. The same command goes on with it."]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]"]
+        # A JSON string, number or boolean is one of TOML too.
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _given_up(trial: FrozenTrial) -> Record:
+    return Record(
+        recipe=tuple(trial.user_attrs.get("drawn", ())),
+        draw=trial.user_attrs.get("draw", -1),
+        outcome="failed",
+        reason=f"its process ended {RESTARTS + 1} times during it: out of memory, or a crash in native code",
+    )
