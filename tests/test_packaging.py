@@ -6,16 +6,18 @@ import tomllib
 import venv
 import zipfile
 from importlib import metadata, resources
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(path.name for path in (ROOT / "search_spaces").glob("*.toml"))
-LIST_SPACES = (
-    "from importlib.resources import files; "
-    "print(*sorted(each.name for each in files('eicompress.search_spaces').iterdir() if each.name.endswith('.toml')))"
-)
+LIST_SPACES = """
+from importlib.resources import files
+names = [each.name for each in files("eicompress.search_spaces").iterdir()]
+print(*sorted(name for name in names if name.endswith(".toml")))
+"""
 
 
 def test_search_spaces_are_found_in_this_installation() -> None:
@@ -28,13 +30,13 @@ def test_every_package_is_listed_for_the_wheel() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
     folders = [path.parent.relative_to(ROOT) for path in (ROOT / "eicompress").rglob("__init__.py")]
-    assert sorted(listed) == sorted([".".join(folder.parts) for folder in folders] + ["eicompress.search_spaces"])
+    assert set(listed) == {".".join(folder.parts) for folder in folders} | {"eicompress.search_spaces"}
 
 
 def test_every_direct_dependency_has_a_tested_version() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
-    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     names = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert {each.replace("==", ">=").split(">=")[0] for each in wanted} <= names
 
@@ -68,8 +70,8 @@ def wheel(tmp_path: Path) -> Path:
 def test_search_spaces_are_found_in_a_wheel(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     python = next((tmp_path / "venv").glob("*/python"))
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
     run = subprocess.run(
         [python, "-c", LIST_SPACES], check=True, capture_output=True, text=True, cwd=tmp_path
     )
