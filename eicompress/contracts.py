@@ -70,7 +70,9 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> "tuple[Task, dict[str, Examples]]":
+    def read(
+        cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]
+    ) -> "tuple[Task, dict[str, Examples]]":
         """The task that the rows of `train` define, and every split as examples. Raises `DataError`."""
 
     @property

@@ -8,13 +8,18 @@ import numpy as np
 import torch
 
 from eicompress.cache import Cache
-from eicompress.contracts import Array, Candidate, TeacherOutputs
+from eicompress.contracts import Array, Candidate, Examples, Fit, Task, TeacherOutputs, Training
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import in_order_of_length, tokenize
+from eicompress.encoder.tokens import Batch, in_order_of_length, tokenize
 from eicompress.values import Progress, Text
 
 SHARD = 2048
 """Texts whose outputs are computed and stored together: an interruption loses no more than these."""
+FINETUNE_EPOCHS = 4.0
+FINETUNE_LEARNING_RATE = 5e-5
+PROBE_ITERATIONS = 200
+PROBE_PENALTY = 1e-4
+"""Of the sum of the probe's squared weights, on standardized states."""
 
 
 def text_key(text: Text) -> bytes:
@@ -50,7 +55,7 @@ class EncoderTeacher:
             logits, states = answers(self.candidate, list(shard.values()), self.device)
             return {"logits": logits, "states": states}
 
-        key = [self.digest, [each.hex() for each in shard]]
+        key = ["logits, states", self.digest, [each.hex() for each in shard]]
         arrays = self.cache.arrays("teacher", key, compute)
         for row, each in enumerate(shard):
             self._known[each] = (arrays["logits"][row], arrays["states"][row])
@@ -71,3 +76,50 @@ def answers(candidate: Candidate, texts: Sequence[Text], device: str) -> tuple[A
         logits[rows] = output.logits.cpu().numpy()
         states[rows] = output.pooled.cpu().numpy()
     return logits, states
+
+
+def with_trained_head(candidate: Candidate, task: Task, train: Examples, how: str, fit: Fit, device: str) -> Candidate:
+    """A teacher made of a model that has no head for the task.
+
+    "probe" fits a linear classifier to the frozen mean states; "finetune" trains all weights on the labels, with
+    the first token's state under the head.
+    """
+    model = candidate.model
+    assert isinstance(model, Encoder)
+    if how == "probe":
+        model.pool_by_mean()
+        model.drop_pooler()
+        _fit_probe(candidate, task, train, device)
+        return candidate
+    targets = torch.from_numpy(train.targets)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        return task.loss(logits, targets[batch.rows.cpu()].to(device))
+
+    fit(candidate, Training(train.texts, loss, FINETUNE_EPOCHS, FINETUNE_LEARNING_RATE))
+    return candidate
+
+
+def _fit_probe(candidate: Candidate, task: Task, train: Examples, device: str) -> None:
+    """Logistic regression on standardized states, by L-BFGS; the scaling is folded into the classifier."""
+    model = candidate.model
+    assert isinstance(model, Encoder)
+    states = torch.from_numpy(answers(candidate, train.texts, device)[1].astype(np.float32))
+    targets = torch.from_numpy(train.targets)
+    mean, deviation = states.mean(dim=0), states.std(dim=0).clamp_min(1e-6)
+    scaled = (states - mean) / deviation
+    weight = torch.zeros(model.config.outputs, states.shape[1], requires_grad=True)
+    bias = torch.zeros(model.config.outputs, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=PROBE_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        solver.zero_grad()
+        loss = task.loss(scaled @ weight.T + bias, targets) + PROBE_PENALTY * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        model.classifier.weight.copy_(weight / deviation)
+        model.classifier.bias.copy_(bias - (weight / deviation) @ mean)

@@ -89,7 +89,9 @@ class Encoder(nn.Module):
     def keep_tokens(self, ids: Tensor) -> None:
         """Keep only these rows of the word embedding, in this order."""
         self.words.select(rows=ids)
-        self.config = replace(self.config, vocabulary=len(ids), padding_id=int((ids == self.config.padding_id).nonzero()[0]))
+        self.config = replace(
+            self.config, vocabulary=len(ids), padding_id=int((ids == self.config.padding_id).nonzero()[0])
+        )
 
     def keep_positions(self, count: int) -> None:
         """Keep the first positions only."""
@@ -143,6 +145,11 @@ class Encoder(nn.Module):
     def pool_by_mean(self) -> None:
         """Let the head read the mean of all real tokens, not the first one."""
         self.config = replace(self.config, pooling="mean")
+
+    def drop_pooler(self) -> None:
+        """Let the classifier read the pooled state as it is."""
+        self.pooler = None
+        self.config = replace(self.config, pooler=False)
 
     def embedding_tables(self) -> Iterator[Embedding]:
         """The tables that are worth storing in few bits: words and positions."""

@@ -131,7 +131,9 @@ def measure_importance(context: Context) -> dict[str, Array]:
     sums: dict[str, Tensor] = {}
     with _recorded(model) as records, torch.enable_grad():
         for start in range(0, len(examples), 64):
-            batch = tokens.batch(np.arange(start, min(start + 64, len(examples))), model.config.padding_id, context.device)
+            batch = tokens.batch(
+                np.arange(start, min(start + 64, len(examples))), model.config.padding_id, context.device
+            )
             logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             targets = torch.from_numpy(examples.targets[start : start + 64]).to(context.device)
             loss = context.task.loss(logits, targets)

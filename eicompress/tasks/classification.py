@@ -24,9 +24,7 @@ class Classification(Task):
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
 
     @classmethod
-    def read(
-        cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]
-    ) -> tuple[Self, dict[str, Examples]]:
+    def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> tuple[Self, dict[str, Examples]]:
         named = {role: columns.get(role, role) for role in cls.columns}
         label_column = named["label"]
         labels = tuple(sorted({str(row[label_column]) for row in splits["train"]}))

@@ -1,0 +1,81 @@
+import torch
+
+from eicompress.encoder.blocks import QuantSpec
+from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.tokens import tokenize
+from tests.conftest import tiny_candidate, tiny_encoder, tiny_examples
+
+
+def inputs(batch: int = 2, length: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ids = torch.randint(4, 60, (batch, length), generator=torch.Generator().manual_seed(0))
+    return ids, torch.ones_like(ids), torch.zeros_like(ids)
+
+
+def test_padding_changes_no_logits() -> None:
+    model = tiny_encoder()
+    ids, mask, types = inputs()
+    longer = [torch.cat([each, torch.zeros(2, 3, dtype=torch.int64)], dim=1) for each in (ids, mask, types)]
+    assert torch.allclose(model(ids, mask, types), model(*longer), atol=1e-5)
+
+
+def test_padding_changes_no_logits_of_a_quantized_model() -> None:
+    model = tiny_encoder()
+    model.set_quantization(QuantSpec(8), QuantSpec(8))
+    ids, mask, types = inputs()
+    longer = [torch.cat([each, torch.zeros(2, 3, dtype=torch.int64)], dim=1) for each in (ids, mask, types)]
+    assert torch.allclose(model(ids, mask, types), model(*longer), atol=1e-4)
+
+
+def test_an_unimportant_head_can_go_without_a_trace() -> None:
+    model = tiny_encoder()
+    attention = model.layers[1].attention
+    attention.output.weight.data[:, 6:12] = 0  # type: ignore[union-attr, index]
+    before = model(*inputs())
+    model.keep_heads(1, torch.tensor([0, 2, 3]))
+    assert torch.allclose(model(*inputs()), before, atol=1e-5)
+    assert model.config.layers[1].heads == 3
+
+
+def test_an_unimportant_neuron_can_go_without_a_trace() -> None:
+    model = tiny_encoder()
+    model.layers[0].ffn.output.weight.data[:, 5] = 0  # type: ignore[union-attr, index]
+    before = model(*inputs())
+    model.keep_neurons(0, torch.tensor([each for each in range(32) if each != 5]))
+    assert torch.allclose(model(*inputs()), before, atol=1e-5)
+    assert model.config.layers[0].ffn == 31
+
+
+def test_every_operation_keeps_config_true() -> None:
+    model = tiny_encoder()
+    model.keep_tokens(torch.arange(50))
+    model.keep_positions(12)
+    model.keep_layers([0, 2])
+    model.keep_heads(0, torch.tensor([1, 3]))
+    model.keep_neurons(1, torch.arange(10))
+    model.keep_hidden(torch.arange(16))
+    model.factorize_words(torch.randn(50, 6), torch.randn(16, 6))
+    fresh = tiny_encoder(**{name: getattr(model.config, name) for name in vars(model.config)})
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    assert shapes == {name: parameter.shape for name, parameter in fresh.named_parameters()}
+    assert EncoderConfig.from_json(model.config.to_json()) == model.config
+
+
+def test_without_layers_the_head_reads_the_mean_of_the_real_tokens() -> None:
+    model = tiny_encoder(layers=(), pooling="mean", pooler=False)
+    ids, mask, types = inputs(batch=1)
+    mask[0, 5:] = 0
+    states = model.embed(ids, mask, types)[:, :5].mean(dim=1)
+    expected = states @ model.classifier.weight.T + model.classifier.bias
+    assert torch.allclose(model(ids, mask, types), expected, atol=1e-5)
+
+
+def test_batches_hold_every_token_of_their_texts() -> None:
+    candidate, examples = tiny_candidate(), tiny_examples(1)
+    tokens = tokenize(candidate.tokenizer, examples.texts)
+    rows = torch.arange(len(examples)).numpy()
+    batch = tokens.batch(rows, 0, "cpu")
+    for row, text in enumerate(examples.texts):
+        encoding = candidate.tokenizer.encode(text)
+        length = len(encoding.ids)
+        assert batch.input_ids[row, :length].tolist() == encoding.ids
+        assert batch.attention_mask[row].tolist() == [1] * length + [0] * (batch.input_ids.shape[1] - length)

@@ -1,0 +1,76 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from eicompress.strategies.distillation import Distillation, distorted, soft_cross_entropy
+from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.thin_student import ThinStudent
+from eicompress.teacher import answers
+from eicompress.values import Text
+from tests.conftest import ContextMaker, tiny_candidate
+
+
+def test_the_soft_loss_is_the_formula_of_the_paper() -> None:
+    # Two classes, temperature 2: T^2 * sum p log(p/q), p and q softened.
+    student, teacher, temperature = [0.0, 2.0], [2.0, 0.0], 2.0
+    p = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))]
+    q = p[::-1]
+    expected = temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    loss = soft_cross_entropy(torch.tensor([student]), torch.tensor([teacher]), temperature)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_student_that_says_what_its_teacher_says_has_no_loss() -> None:
+    logits = torch.randn(3, 4)
+    assert soft_cross_entropy(logits, logits, 3.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_distillation_brings_the_student_nearer_to_its_teacher(make_context: ContextMaker) -> None:
+    context = make_context()
+    student = ThinStudent(layers=1).apply(tiny_candidate(), context)
+    _, teacher = answers(context.baseline, context.train.texts, "cpu")
+    _, before = answers(student, context.train.texts, "cpu")
+    student = Quantization().apply(student, context)
+    student = Distillation(epochs=10, distortions=1, learning_rate=3e-3).apply(student, context)
+    _, after = answers(student, context.train.texts, "cpu")
+    assert np.abs(after - teacher).mean() < 0.5 * np.abs(before - teacher).mean()
+
+
+def test_a_narrow_student_is_compared_in_the_dimensions_it_kept(make_context: ContextMaker) -> None:
+    context = make_context()
+    student = ThinStudent(layers=3, neurons=1.0, hidden=0.67).apply(tiny_candidate(), context)
+    Distillation(epochs=1, distortions=0).apply(student, context)
+
+
+def test_a_preview_asks_no_teacher_and_changes_nothing(make_context: ContextMaker) -> None:
+    context = make_context(preview=True)
+    student = tiny_candidate()
+    before = [each.clone() for each in student.model.parameters()]
+    made = Distillation().apply(student, context)
+    assert all(torch.equal(one, two) for one, two in zip(before, made.model.parameters(), strict=True))
+    assert not context.teacher._known  # type: ignore[attr-defined]
+
+
+TEXTS = ["play the song", "will it rain today"] * 20
+PAIRS = [("what is it", "the sun"), ("will it rain", "stop the music today")] * 20
+
+
+def test_distortions_are_drawn_from_the_generator_alone() -> None:
+    one = distorted(TEXTS, np.random.default_rng(3))
+    assert one == distorted(TEXTS, np.random.default_rng(3))
+    assert one != distorted(TEXTS, np.random.default_rng(4))
+
+
+@pytest.mark.parametrize("texts", [TEXTS, PAIRS])
+def test_a_distortion_has_only_words_of_the_corpus_and_keeps_pairs_pairs(texts: list[Text]) -> None:
+    def sides(text: Text) -> tuple[str, ...]:
+        return (text,) if isinstance(text, str) else text
+
+    words = {word for text in texts for side in sides(text) for word in side.split()}
+    made = distorted(texts, np.random.default_rng(0))
+    for text, other in zip(texts, made, strict=True):
+        assert isinstance(text, str) == isinstance(other, str)
+        assert all(side and set(side.split()) <= words for side in sides(other))
+    assert sum(one != two for one, two in zip(texts, made, strict=True)) > len(texts) / 2

@@ -1,0 +1,19 @@
+from eicompress.encoder.blocks import QuantSpec
+from eicompress.strategies.quantization import Quantization
+from tests.conftest import ContextMaker, tiny_candidate
+
+
+def test_tables_and_layers_get_their_own_bits(make_context: ContextMaker) -> None:
+    made = Quantization(embedding_bits=8, layer_bits=4).apply(tiny_candidate(), make_context())
+    assert {table.spec for table in made.model.embedding_tables()} == {QuantSpec(8)}
+    assert {linear.spec for _, linear in made.model.linears()} == {QuantSpec(4)}
+
+
+def test_before_training_the_weights_learn_with_the_rounding_in_place(make_context: ContextMaker) -> None:
+    made = Quantization().apply(tiny_candidate(), make_context())
+    classifier = made.model.classifier
+    integers, scales = classifier.stored()
+    assert (classifier.effective_weight() == integers * scales).all()
+    classifier.train()
+    classifier.effective_weight().sum().backward()
+    assert classifier.weight.grad is not None and classifier.scales.grad is not None

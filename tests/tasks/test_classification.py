@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from eicompress.errors import DataError
+from eicompress.tasks.classification import Classification, PairClassification
+
+ROWS = [{"text": "one", "label": "b"}, {"text": "two", "label": "a"}]
+
+
+def test_labels_are_those_of_train_in_order() -> None:
+    task, examples = Classification.read({"train": ROWS}, {})
+    assert task.labels == ("a", "b")
+    assert examples["train"].texts == ("one", "two") and examples["train"].targets.tolist() == [1, 0]
+
+
+def test_columns_are_named_by_the_user_and_numbers_are_labels_too() -> None:
+    rows = [{"q": "one", "y": 3}, {"q": "two", "y": 12}]
+    task, examples = Classification.read({"train": rows}, {"text": "q", "label": "y"})
+    assert task.labels == ("12", "3") and examples["train"].texts == ("one", "two")
+
+
+def test_pairs_are_read_as_pairs() -> None:
+    rows = [{"text": "one", "text_pair": "uno", "label": "a"}, {"text": "two", "text_pair": "due", "label": "b"}]
+    _, examples = PairClassification.read({"train": rows}, {})
+    assert examples["train"].texts == (("one", "uno"), ("two", "due"))
+
+
+def test_one_label_alone_cannot_be_learned() -> None:
+    with pytest.raises(DataError, match="at least two labels in column `label`, but every row says `a`"):
+        Classification.read({"train": [{"text": "x", "label": "a"}]}, {})
+
+
+def test_a_label_that_train_lacks_is_named_with_its_row() -> None:
+    with pytest.raises(DataError, match=r"every label of `validation` must occur in `train`, but row 2 has `c`"):
+        Classification.read({"train": ROWS, "validation": [*ROWS[:1], {"text": "x", "label": "c"}]}, {})
+
+
+def test_quality_is_the_share_of_right_answers() -> None:
+    task = Classification(("a", "b"))
+    logits = np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
+    assert task.correct(logits, np.array([0, 1, 1])).tolist() == [1.0, 1.0, 0.0]
+    assert task.score(logits, np.array([0, 1, 1])) == pytest.approx(2 / 3)

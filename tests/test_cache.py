@@ -1,0 +1,65 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eicompress.cache import Cache
+
+
+def arrays(cache: Cache, key: object, value: float, calls: list[object]) -> float:
+    def compute() -> dict[str, np.ndarray]:
+        calls.append(key)
+        return {"a": np.array([value])}
+
+    return float(cache.arrays("kind", key, compute)["a"][0])
+
+
+def test_what_is_known_is_not_computed_again(tmp_path: Path) -> None:
+    cache, calls = Cache(tmp_path), []
+    assert arrays(cache, "x", 1.0, calls) == 1.0
+    assert arrays(cache, "x", 2.0, calls) == 1.0
+    assert calls == ["x"]
+
+
+def test_a_damaged_entry_is_computed_again(tmp_path: Path) -> None:
+    cache, calls = Cache(tmp_path), []
+    arrays(cache, "x", 1.0, calls)
+    (file,) = tmp_path.glob("kind/*/a.npy")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    assert arrays(cache, "x", 2.0, calls) == 2.0
+    assert len(calls) == 2
+
+
+def test_an_entry_without_its_checksums_is_computed_again(tmp_path: Path) -> None:
+    cache, calls = Cache(tmp_path), []
+    arrays(cache, "x", 1.0, calls)
+    (file,) = tmp_path.glob("kind/*/checksums.json")
+    file.unlink()
+    assert arrays(cache, "x", 2.0, calls) == 2.0
+
+
+def test_an_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def interrupted(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.store("kind", "x", interrupted)
+    assert cache.find("kind", "x") is None
+    assert not list(tmp_path.glob("kind/*")) and not list(tmp_path.glob("kind/.*"))
+
+
+def test_the_least_recently_used_entries_go_first(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "file").write_bytes(b"0" * 1000)
+
+    cache = Cache(tmp_path, limit_bytes=3500)
+    for at, key in enumerate("abc"):
+        os.utime(cache.store("kind", key, write), (at, at))
+    assert cache.find("kind", "a")
+    cache.store("kind", "d", write)
+    assert cache.find("kind", "b") is None
+    assert cache.find("kind", "a") and cache.find("kind", "d")
