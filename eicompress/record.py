@@ -223,7 +223,7 @@ def disk(folder: Path) -> Iterator[None]:
         if not is_disk_error(error):
             raise
         raise StudyError(
-            f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What the study has "
+            f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
             "recorded is kept: mend it, and give the same command again"
         ) from error
     except SQLAlchemyError as error:

@@ -78,7 +78,8 @@ def _finite(loss: float, step: int) -> float:
 
 
 def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    matrices, others = [], list(training.extra_parameters)
+    matrices: list[nn.Parameter] = []
+    others = list(training.extra_parameters)
     for name, parameter in model.named_parameters():
         decays = parameter.ndim == 2 and not name.endswith("scales")
         (matrices if decays else others).append(parameter)

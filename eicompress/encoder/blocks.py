@@ -224,7 +224,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
-        batch, length, _ = states.shape
+        batch = len(states)
         q, k, v = self.qkv(states, mask).chunk(3, dim=-1)
         shape = (batch, -1, self.heads, self.head_size)
         q, k, v = (each.reshape(shape).transpose(1, 2) for each in (q[:, :queries], k, v))

@@ -7,6 +7,7 @@ time is saved.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,9 @@ class Encoder(nn.Module):
         logits: Tensor = self.classifier(states, one)[:, 0]
         return logits
 
+    def layer(self, number: int) -> Layer:
+        return cast(Layer, self.layers[number])
+
     # Operations: each keeps `config` true.
 
     def keep_tokens(self, ids: Tensor) -> None:
@@ -104,11 +108,11 @@ class Encoder(nn.Module):
         self.config = replace(self.config, layers=tuple(self.config.layers[number] for number in numbers))
 
     def keep_heads(self, layer: int, heads: Tensor) -> None:
-        self.layers[layer].attention.keep_heads(heads)  # type: ignore[union-attr, operator]
+        self.layer(layer).attention.keep_heads(heads)
         self._change_layer(layer, heads=len(heads))
 
     def keep_neurons(self, layer: int, neurons: Tensor) -> None:
-        self.layers[layer].ffn.keep_neurons(neurons)  # type: ignore[union-attr, operator]
+        self.layer(layer).ffn.keep_neurons(neurons)
         self._change_layer(layer, ffn=len(neurons))
 
     def _change_layer(self, number: int, **changes: int) -> None:
@@ -125,8 +129,8 @@ class Encoder(nn.Module):
         for table in (self.positions, self.token_types):
             table.select(columns=dimensions)
         self.embedding_norm.select(dimensions)
-        for layer in self.layers:
-            layer.keep_hidden(dimensions)  # type: ignore[operator]
+        for number in range(len(self.layers)):
+            self.layer(number).keep_hidden(dimensions)
         if self.pooler is not None:
             self.pooler.select(inputs=dimensions, outputs=dimensions)
         self.classifier.select(inputs=dimensions)

@@ -162,7 +162,8 @@ def _recorded(model: Encoder) -> Iterator[list[tuple[str, Tensor]]]:
         records.append(("hidden", state))
 
     handles = []
-    for number, layer in enumerate(model.layers):
+    for number in range(len(model.layers)):
+        layer = model.layer(number)
         handles.append(layer.attention.output.register_forward_pre_hook(inputs_as(f"heads.{number}")))
         handles.append(layer.ffn.output.register_forward_pre_hook(inputs_as(f"neurons.{number}")))
     handles += [module.register_forward_hook(output) for module in model.modules() if isinstance(module, LayerNorm)]

@@ -56,7 +56,8 @@ class Classification(Task):
         return F.cross_entropy(logits, targets)
 
     def correct(self, logits: Array, targets: Array) -> Array:
-        return (logits.argmax(axis=1) == targets).astype(np.float64)
+        right: Array = logits.argmax(axis=1) == targets
+        return right.astype(np.float64)
 
 
 @dataclass(frozen=True)
