@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from eicompress.errors import StudyError
 from eicompress.recipe import Recipe
-from eicompress.search import Objective, SearchSpace, sampler
+from eicompress.space import Objective, SearchSpace, sampler
 from eicompress.spec import read_toml
 from eicompress.values import Json, Record, digest_of, seed_of
 
@@ -163,6 +163,22 @@ class Ledger:
     def set_seconds(self, seconds: float) -> None:
         self.study.set_user_attr("seconds", seconds)
 
+    def baseline(self) -> Record | None:
+        """The baseline's record, for those who look at the study later."""
+        value = self.study.user_attrs.get("baseline")
+        return Record.from_json(value) if value else None
+
+    def set_baseline(self, record: Record) -> None:
+        self.study.set_user_attr("baseline", self._shortened(record).to_json())
+
+    def ended(self) -> Json:
+        """Why the search ended and what it had been asked for then; empty while it goes on."""
+        found: Json = self.study.user_attrs.get("ended", {})
+        return found
+
+    def set_ended(self, ended: Json) -> None:
+        self.study.set_user_attr("ended", dict(ended))
+
     def promoted(self) -> dict[int, Record]:
         """The records of rebuilds at full fidelity, by the number of the trial that was rebuilt."""
         return {
@@ -287,9 +303,7 @@ def _claim(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> 
         )
 
 
-def _differences(
-    was: Json, now: Mapping[str, Any], was_digests: Json, digests: Mapping[str, str]
-) -> list[str]:
+def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: Mapping[str, str]) -> list[str]:
     same = {name for name, digest in digests.items() if was_digests.get(name) == digest}
     # Another path to the same bytes is the same input.
     ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space"} if "space" in same else set())
@@ -300,9 +314,7 @@ def _differences(
     ]
     meant = {"inputs": "the contents of model or data", "space": "the contents of the search space"}
     for name in sorted(set(digests) - same):
-        found.append(
-            f"{meant.get(name, name)}: digest was {_shown(was_digests.get(name))}, and is `{digests[name]}`"
-        )
+        found.append(f"{meant.get(name, name)}: digest was {_shown(was_digests.get(name))}, and is `{digests[name]}`")
     return found
 
 

@@ -76,9 +76,7 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
     config = _read_json(artifact.folder / "config.json")
     labels = config.get("id2label")
     if not isinstance(labels, dict) or not all(str(number) in labels for number in range(len(labels))):
-        raise ModelError(
-            f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not."
-        )
+        raise ModelError(f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not.")
     return Model(
         session=session(artifact.onnx, threads=threads),
         tokenizer=_tokenizer(artifact.folder / "tokenizer.json"),
@@ -109,9 +107,7 @@ def _check(texts: Sequence[Text], pairs: bool) -> None:
         if not isinstance(text, str) and not both:
             raise TypeError(f"Text {row} must be a string or a pair of strings, but is {text!r}.")
         if both and not pairs:
-            raise TypeError(
-                f"Text {row} must be one string, since this model reads no pairs, but is {text!r}."
-            )
+            raise TypeError(f"Text {row} must be one string, since this model reads no pairs, but is {text!r}.")
 
 
 def _check_sums(artifact: Artifact) -> None:
@@ -119,9 +115,7 @@ def _check_sums(artifact: Artifact) -> None:
     for name, expected in sums.items():
         path = artifact.folder / name
         if not path.is_file():
-            raise ModelError(
-                f"`{path}` must be there, since `{artifact.manifest.name}` names it, but is missing."
-            )
+            raise ModelError(f"`{path}` must be there, since `{artifact.manifest.name}` names it, but is missing.")
         got = hashlib.sha256(path.read_bytes()).hexdigest()
         if got != expected:
             raise ModelError(

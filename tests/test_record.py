@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from eicompress.errors import StudyError
 from eicompress.record import RECORD_BYTES, RESTARTS, Ledger, opened, read_ledger
-from eicompress.search import Objective
+from eicompress.space import Objective
 from eicompress.values import Measurement, Record
 
 ASKED = {"model": "teacher", "data": "rows", "budget": "2MB", "seed": 0}

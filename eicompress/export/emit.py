@@ -2,8 +2,8 @@
 
 What is not obvious, with what it brought (docs/export.md has the figures):
 
-- Layer normalization is `InstanceNormalization` over each token, then gain and bias: the kernels of
-  `LayerNormalization` and `SkipLayerNormalization` are not vectorized and take five times as long.
+- Layer normalization is `InstanceNormalization` over each token, then gain and bias: as fast as
+  `SkipLayerNormalization` is in onnxruntime 1.22, and five times as fast as what became of it in 1.31.
 - Weights of 4 bits are stored as packed nibbles, and unpacked by nodes that onnxruntime folds once, when the file
   is loaded: a quarter of a float's bytes at half precision, with the speed of 8 bits.
 - Signed weights run faster than unsigned ones, but on x86 without VNNI two products of a signed weight beyond

@@ -52,9 +52,7 @@ class Graph:
         if key not in self._names:
             name = f"{_LETTERS[self.group]}{len(self._initializers)}"
             kind = helper.np_dtype_to_tensor_dtype(values.dtype)
-            self._initializers.append(
-                TensorProto(name=name, data_type=kind, dims=values.shape, raw_data=data)
-            )
+            self._initializers.append(TensorProto(name=name, data_type=kind, dims=values.shape, raw_data=data))
             self._names[key] = name
         return self._names[key]
 
@@ -74,9 +72,7 @@ class Graph:
             names = tuple(f"{self._count + number:x}" for number in range(count))
             self._count += count
             domain = _MICROSOFT if kind in _CONTRIBUTED else ""
-            self._nodes.append(
-                NodeProto(op_type=kind, input=inputs, output=names, domain=domain, attribute=protos)
-            )
+            self._nodes.append(NodeProto(op_type=kind, input=inputs, output=names, domain=domain, attribute=protos))
             self._outputs[key] = names
         return self._outputs[key]
 

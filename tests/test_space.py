@@ -11,7 +11,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
 from eicompress.errors import SpecError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.search import Objective, SearchSpace, known_spaces, read_space, sampler
+from eicompress.space import Objective, SearchSpace, known_spaces, read_space, sampler
 from eicompress.values import Measurement, Record
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -128,9 +128,7 @@ class SearchSpace:
 
     def smallest(self) -> Recipe:
         """Every searched knob at its least, every optional slot in use: the corner where bytes are fewest."""
-        return Recipe(
-            tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in self.slots)
-        )
+        return Recipe(tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in self.slots))
 
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
@@ -212,11 +210,7 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
 
 def known_spaces() -> dict[str, Path]:
     """The search spaces that come with eicompress."""
-    return {
-        Path(str(each)).stem: Path(str(each))
-        for each in files(SPACES).iterdir()
-        if each.name.endswith(".toml")
-    }
+    return {Path(str(each)).stem: Path(str(each)) for each in files(SPACES).iterdir() if each.name.endswith(".toml")}
 
 
 @contextmanager
@@ -332,9 +326,7 @@ def _check_fill(slots: tuple[Slot, ...], path: Path) -> None:
         names = " and ".join(f"`{each.strategy}.{each.knob}`" for each in filled)
         raise SpecError(f"one knob of `{path}` can be filled, but got {names}: give the others a range")
     if filled and sum(slot.strategy.name == filled[0].strategy for slot in slots) > 1:
-        raise SpecError(
-            f"`{filled[0].strategy}` in `{path}` must have one slot to be filled, but has several"
-        )
+        raise SpecError(f"`{filled[0].strategy}` in `{path}` must have one slot to be filled, but has several")
 
 
 def _known(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict[str, Any]:
