@@ -1,0 +1,128 @@
+"""What a study has found: its records counted, ranked and compared with the budgets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eicompress.record import Ledger
+from eicompress.space import Objective
+from eicompress.values import Json, Record
+
+REPEAT = "repeat"
+"""The fact by which a record says that it was taken over from an earlier trial."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the draws. `reached` counts those that reached training, crashed ones too."""
+
+    trained: int = 0
+    over_budget: int = 0
+    repeats: int = 0
+    inapplicable: int = 0
+    failed: int = 0
+    reached: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a study has found. Records are by the number of their trial; `promoted` holds the rebuilds."""
+
+    folder: Path
+    objective: Objective
+    baseline: Record | None
+    records: Mapping[int, Record]
+    promoted: Mapping[int, Record]
+    seconds: float
+    ended: str = ""
+
+    @property
+    def counts(self) -> Counts:
+        return count(self.records.values())
+
+    @property
+    def best(self) -> tuple[int, Record] | None:
+        """The best rebuild within budget, or the best trial where there is none."""
+        found = ranked(self.promoted, self.objective) or ranked(self.records, self.objective)
+        return found[0] if found else None
+
+    @property
+    def nearest(self) -> tuple[int, Record] | None:
+        """The measured candidate that breaks the budgets least."""
+        measured = [each for each in self.records.items() if each[1].measurements]
+        return min(measured, key=lambda each: violation(each[1], self.objective), default=None)
+
+    def share(self, record: Record) -> float | None:
+        """The record's quality as a share of the baseline's."""
+        quality, whole = record.value("quality"), self.baseline and self.baseline.value("quality")
+        return quality / whole if quality is not None and whole else None
+
+    def to_json(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "folder": str(self.folder),
+            "objective": self.objective.name,
+            "budgets": dict(self.objective.budgets),
+            "seconds": self.seconds,
+            "ended": self.ended,
+            "counts": vars(self.counts),
+            "baseline": self.baseline.to_json() if self.baseline else None,
+            "best": _entry(*best) if best else None,
+            "promoted": [_entry(*each) for each in ranked(self.promoted, self.objective)],
+            "trials": [_entry(*each) for each in self.records.items()],
+        }
+
+
+def result_of(ledger: Ledger, objective: Objective) -> Result:
+    """What a study's database holds."""
+    return Result(
+        folder=ledger.folder,
+        objective=objective,
+        baseline=ledger.baseline(),
+        records=ledger.records(),
+        promoted=ledger.promoted(),
+        seconds=ledger.seconds(),
+        ended=ledger.ended().get("reason", ""),
+    )
+
+
+def count(records: Iterable[Record]) -> Counts:
+    found = dict.fromkeys(vars(Counts()), 0)
+    for record in records:
+        found[_group(record)] += 1
+        found["reached"] += record.trained and REPEAT not in record.facts
+    return Counts(**found)
+
+
+def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
+    """Trained candidates within budget, best first; repeats left out."""
+    fitting = [
+        (number, record)
+        for number, record in records.items()
+        if record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
+    ]
+    return sorted(fitting, key=lambda each: (-objective.value(each[1]), each[0]))
+
+
+def violation(record: Record, objective: Objective) -> float:
+    """How far a record is over its budgets, as a sum of shares."""
+    return sum(max(0.0, each) for each in objective.constraints(record).values())
+
+
+def weights(record: Record, whole: int) -> str:
+    """The parts that weigh most, as `embedding 1.20 MB, layers 0.40 MB`; `whole` is how many to name."""
+    heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
+    return ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in heaviest[:whole])
+
+
+def _group(record: Record) -> str:
+    if REPEAT in record.facts:
+        return "repeats"
+    if record.outcome in ("failed", "inapplicable"):
+        return record.outcome
+    return "trained" if record.trained else "over_budget"
+
+
+def _entry(number: int, record: Record) -> Json:
+    return {"trial": number, **record.to_json()}

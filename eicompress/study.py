@@ -1,0 +1,451 @@
+"""The coordinator of a search: ask, preview, build, record, tell, and at the end rebuild the best at full length.
+
+It alone asks and tells. What it does it reports as events, through one callback. Whatever interrupts it, the same
+call goes on: a recipe that has a record is never built again.
+"""
+
+import math
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Protocol, TypeAlias
+
+from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.record import Draw, Ledger, Recovered, is_disk_error
+from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, weights
+from eicompress.space import Fill, Objective, SearchSpace
+from eicompress.values import Artifact, Outcome, Progress, Record, digest_of
+
+REPEATS = 50
+"""Repeated draws in a row after which the space counts as exhausted."""
+UNTRAINED = 300
+"""Draws in a row that reach no training after which the search gives up."""
+FAILURES = 10
+"""Crashes in a row after which it is no candidate's fault."""
+PROMOTED = 2
+"""How many of the best are rebuilt at full fidelity, if there is time."""
+PROMOTION_SHARE = 0.4
+"""The most of the time that is kept for that."""
+CAUTION = 1.25
+"""A rebuild may take this much longer than estimated."""
+FILL_PREVIEWS = 6
+FILL_TOLERANCE = 0.005
+"""A size this share below the budget is full enough."""
+LATENCY_MARGIN = 1.25
+"""The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a latency budget counts as out
+of reach only if it misses by more than this."""
+
+
+class Workshop(Protocol):
+    """What builds and measures, for one baseline, data set and conditions of measurement."""
+
+    @property
+    def registry(self) -> Registry: ...
+
+    def baseline(self) -> Record: ...
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        """Measured without training. Raises `Inapplicable`."""
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        """Trained, exported, checked and measured; the artifact's folder is `files["artifact"]`."""
+
+    def promote_extras(self, record: Record) -> Record:
+        """The record with what is measured of promoted artifacts alone."""
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a search is for, and when it ends. Trials and time count over the study's whole life."""
+
+    objective: Objective
+    seed: int = 0
+    trials: int | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The search begins, or goes on with what is recorded already."""
+
+    baseline: Record
+    counts: Counts
+    recovered: Recovered
+    best: Record | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A trial was drawn; its recipe is not filled yet."""
+
+    number: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What a trial is doing now."""
+
+    number: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial ended."""
+
+    number: int
+    record: Record
+    counts: Counts
+    best: Record | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """No more trials are drawn; the best are rebuilt next."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Promoting:
+    """A trial's recipe is rebuilt at this fidelity."""
+
+    number: int
+    fidelity: float
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """A rebuild ended."""
+
+    number: int
+    record: Record
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Something that the user should know and that stops nothing."""
+
+    text: str
+
+
+Event: TypeAlias = Planned | Drawn | Doing | Told | SearchEnded | Promoting | Promoted | Noticed
+
+
+@dataclass
+class Coordinator:
+    """Runs one study. The lock is held by whoever made the ledger."""
+
+    workshop: Workshop
+    ledger: Ledger
+    space: SearchSpace
+    goal: Goal
+    on_event: Callable[[Event], None]
+    clock: Callable[[], float] = time.monotonic
+    _records: dict[int, Record] = field(default_factory=dict)
+    _seconds_before: float = 0.0
+    _started: float = 0.0
+
+    def run(self) -> Result:
+        """Search, then promote. Raises `BudgetError` where no candidate meets, or can meet, the budgets."""
+        self._started, self._seconds_before = self.clock(), self.ledger.seconds()
+        try:
+            self._begin()
+            ended = self._known_end() or self._search()
+            self.on_event(SearchEnded(ended))
+            self._promote()
+            self.ledger.set_ended({"reason": ended, "trials": self.goal.trials, "timeout_s": self.goal.timeout_s})
+        finally:
+            self.ledger.set_seconds(self._seconds)
+        result = result_of(self.ledger, self.goal.objective)
+        if result.best is None:
+            raise _nothing_fits(result)
+        return result
+
+    def _begin(self) -> None:
+        baseline = self.workshop.baseline()
+        self.ledger.set_baseline(baseline)
+        recovered = self.ledger.recover(self.goal.objective)
+        self.ledger.enqueue_known(self.space)
+        self._records = self.ledger.records()
+        self.on_event(Planned(baseline, count(self._records.values()), recovered, self._best, self._seconds))
+        if self._best is None:
+            self._check_reachable()
+
+    def _check_reachable(self) -> None:
+        """Raise `BudgetError` if even the space's smallest candidate is over budget."""
+        try:
+            smallest = self.workshop.preview(self.space.smallest())
+        except Inapplicable:
+            return
+        for name, bound in self.goal.objective.hard.items():
+            value = smallest.value(name)
+            if value is not None and value > bound * (LATENCY_MARGIN if name == "latency_ms" else 1.0):
+                raise _out_of_reach(name, bound, value, smallest)
+
+    def _known_end(self) -> str:
+        """Why there is nothing to search, if the search had ended before for the same goal."""
+        ended = self.ledger.ended()
+        same = (ended.get("trials"), ended.get("timeout_s")) == (self.goal.trials, self.goal.timeout_s)
+        return str(ended["reason"]) if ended and same else ""
+
+    def _search(self) -> str:
+        """Draw, build and tell until something ends the search; what it was."""
+        repeats = untrained = failures = 0
+        while not (ended := self._time_or_trials_used_up()):
+            record = self._one_trial()
+            repeats = repeats + 1 if REPEAT in record.facts else 0
+            untrained = untrained + 1 if REPEAT in record.facts or not record.trained else 0
+            failures = failures + 1 if record.outcome == "failed" else 0
+            if repeats == REPEATS:
+                return f"the search space is exhausted: {REPEATS} draws in a row were repeats"
+            if untrained == UNTRAINED:
+                return f"{UNTRAINED} draws in a row were not worth training"
+            if failures == FAILURES:
+                last = record.reason.strip().splitlines()[-1]
+                raise StudyError(f"{FAILURES} candidates in a row crashed, so something else is wrong: {last}")
+        return ended
+
+    def _one_trial(self) -> Record:
+        draw = self.ledger.ask(self.goal.seed)
+        recipe = self.space.suggest(draw.trial)
+        self.ledger.note(draw.trial, recipe)
+        self.on_event(Drawn(draw.trial.number, recipe))
+        try:
+            record = self._built(draw, recipe)
+        except KeyboardInterrupt:
+            self.ledger.interrupt(draw.trial)
+            raise
+        # Written before it is told: a trial with a record is never run again.
+        self.ledger.write(draw.trial, record)
+        self.ledger.tell(draw.trial, record, self.goal.objective)
+        self.ledger.set_seconds(self._seconds)
+        self._records[draw.trial.number] = record
+        for complaint in self.workshop.registry.tell(record):
+            self.on_event(Noticed(complaint))
+        number, counts = draw.trial.number, count(self._records.values())
+        self.on_event(Told(number, record, counts, self._best, self._seconds))
+        return record
+
+    def _built(self, draw: Draw, recipe: Recipe) -> Record:
+        """The record of a draw, whatever becomes of it."""
+        before = self.ledger.drawn().get(digest_of(recipe.to_json()))
+        if before is not None:
+            return self._repeat(draw, before)
+        reached = False
+        try:
+            recipe, preview = self._filled(draw, recipe)
+            key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
+            known = next((number for number, record in self._records.items() if record.key == key), None)
+            if known is not None:
+                return self._repeat(draw, known)
+            record = replace(preview, key=key)
+            if self.goal.objective.fits(preview):
+                reached = True
+                record = self._trained(draw.trial.number, recipe, self.space.fidelity)
+                record = replace(_completed(record, preview), key=key)
+            return self._judged(record, recipe, draw.index)
+        except Inapplicable as error:
+            return self._unbuilt(recipe, draw, "inapplicable", str(error))
+        except Exception as error:
+            if is_disk_error(error) or isinstance(error, StudyError):
+                raise
+            trace = "".join(traceback.format_exception(error))
+            return replace(self._unbuilt(recipe, draw, "failed", trace), trained=reached)
+
+    def _trained(self, number: int, recipe: Recipe, fidelity: float) -> Record:
+        return self.workshop.build(
+            recipe,
+            fidelity=fidelity,
+            seed=self.goal.seed,
+            progress=lambda progress: self.on_event(Doing(number, progress)),
+        )
+
+    def _judged(self, record: Record, recipe: Recipe, index: int) -> Record:
+        over = {name: by for name, by in self.goal.objective.constraints(record).items() if by > 0}
+        reason = ", ".join(f"{name} {by:.1%} over budget" for name, by in over.items())
+        outcome: Outcome = "over budget" if over else "complete"
+        steps = tuple(recipe.to_json())
+        return replace(record, recipe=steps, draw=index, outcome=outcome, reason=reason)
+
+    def _repeat(self, draw: Draw, number: int) -> Record:
+        known = self._records[number]
+        of = known.facts.get(REPEAT, {"of": number})
+        return replace(known, draw=draw.index, facts={**known.facts, REPEAT: of})
+
+    def _unbuilt(self, recipe: Recipe, draw: Draw, outcome: Outcome, reason: str) -> Record:
+        key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
+        steps = tuple(recipe.to_json())
+        return Record(steps, draw.index, outcome, reason, key, self.space.fidelity, self.goal.seed)
+
+    def _filled(self, draw: Draw, recipe: Recipe) -> tuple[Recipe, Record]:
+        """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
+        self.on_event(Doing(draw.trial.number, Progress("preview")))
+        fill, budget = self.space.fill, self.goal.objective.hard.get("size_mb")
+        if fill and any(step.name == fill.strategy for step in recipe.steps):
+
+            def size(value: int) -> float:
+                preview = self.workshop.preview(self.space.filled(recipe, value), latency=False)
+                return preview.value("size_mb") or 0.0
+
+            value = fill.high if budget is None else largest(size, fill, budget)
+            recipe = self.space.filled(recipe, value)
+        return recipe, self.workshop.preview(recipe)
+
+    def _time_or_trials_used_up(self) -> str:
+        reached = count(self._records.values()).reached
+        if self.goal.trials is not None and reached >= self.goal.trials:
+            return f"{reached} candidates reached training, as asked"
+        if self.goal.timeout_s is None:
+            return ""
+        left = self.goal.timeout_s - self._seconds
+        best = self._best
+        if left <= 0 or (best and left - self._seconds_of_trial <= self._kept_for_promotion(best)):
+            return "the time for the search is used up"
+        return ""
+
+    def _kept_for_promotion(self, best: Record) -> float:
+        assert self.goal.timeout_s is not None
+        wanted = PROMOTED * CAUTION * self._rebuild_seconds(best)
+        return min(PROMOTION_SHARE * self.goal.timeout_s, wanted)
+
+    def _promote(self) -> None:
+        """Rebuild the best at full fidelity, one or two as time allows, and measure them on the test split."""
+        done = self.ledger.promoted()
+        for place, (number, record) in enumerate(ranked(self._records, self.goal.objective)[:PROMOTED]):
+            if number in done:
+                continue
+            fidelity = self._affordable_fidelity(record)
+            if place and fidelity < 1.0:
+                return
+            self.on_event(Promoting(number, fidelity))
+            try:
+                recipe = self.workshop.registry.recipe(record.recipe)
+                rebuilt = _completed(self._trained(number, recipe, fidelity), record)
+                rebuilt = self.workshop.promote_extras(self._judged(rebuilt, recipe, record.draw))
+            except EicompressError as error:
+                self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
+                continue
+            rebuilt = _kept(rebuilt, self.ledger.folder / "artifacts" / f"trial-{number:04d}")
+            self.ledger.promote(number, rebuilt)
+            self.on_event(Promoted(number, rebuilt))
+
+    def _affordable_fidelity(self, record: Record) -> float:
+        """Full fidelity, or in too little time as much as there is time for, in steps of 0.05."""
+        if self.goal.timeout_s is None:
+            return 1.0
+        share = (self.goal.timeout_s - self._seconds) / self._rebuild_seconds(record)
+        if share >= 1.0:
+            return 1.0
+        return max(self.space.fidelity, math.floor(share * 20) / 20)
+
+    def _rebuild_seconds(self, record: Record) -> float:
+        """Estimated from the trial's own seconds; where it took its training from the cache, from the others'."""
+        others = sum(each for name, each in record.seconds_by_phase.items() if name != "training")
+        training = max(record.seconds_by_phase.get("training", 0.0), self._median_seconds("training"))
+        return max(1e-3, others + training / self.space.fidelity)
+
+    @property
+    def _seconds_of_trial(self) -> float:
+        return self._median_seconds()
+
+    def _median_seconds(self, phase: str = "") -> float:
+        trained = [record for record in self._records.values() if record.trained and REPEAT not in record.facts]
+        seconds = [
+            sum(each for name, each in record.seconds_by_phase.items() if phase in ("", name)) for record in trained
+        ]
+        return median(seconds) if seconds else 0.0
+
+    @property
+    def _best(self) -> Record | None:
+        found = ranked(self._records, self.goal.objective)
+        return found[0][1] if found else None
+
+    @property
+    def _seconds(self) -> float:
+        return self._seconds_before + self.clock() - self._started
+
+
+def largest(size: Callable[[int], float], fill: Fill, budget: float) -> int:
+    """The largest value whose size is within budget, nearly; the least value if none is.
+
+    Secant steps, because a size grows almost in proportion, kept inside a bracket, because at some point there may
+    be nothing left to add.
+    """
+    low, low_size = fill.low, size(fill.low)
+    if low_size >= budget or low == fill.high:
+        return low
+    high, high_size = None, 0.0
+    value = min(2 * low, fill.high)
+    for _ in range(FILL_PREVIEWS):
+        value_size = size(value)
+        slope = (value_size - low_size) / (value - low)
+        if value_size > budget:
+            high, high_size = value, value_size
+        else:
+            low, low_size = value, value_size
+        if budget - low_size <= FILL_TOLERANCE * budget or low >= (high or fill.high + 1) - 1:
+            break
+        if high is not None:
+            slope = (high_size - low_size) / (high - low)
+        if low == fill.high:
+            break
+        aim = budget * (1 - FILL_TOLERANCE / 2) - low_size
+        guess = low + int(min(aim / slope, fill.high)) if slope > 0 else fill.high
+        value = max(low + 1, min(guess, fill.high if high is None else high - 1))
+    return low
+
+
+def _completed(record: Record, preview: Record) -> Record:
+    """The record with what only its preview measured: a latency is taken once, and reused."""
+    names = {each.name for each in record.measurements}
+    missing = tuple(each for each in preview.measurements if each.name not in names)
+    return replace(record, measurements=(*record.measurements, *missing))
+
+
+def _kept(record: Record, folder: Path) -> Record:
+    """Copy a promoted artifact into the study, with the manifest beside it."""
+    source, target = Artifact(Path(record.files["artifact"])), Artifact(folder)
+    shutil.rmtree(target.folder, ignore_errors=True)
+    shutil.copytree(source.folder, target.folder)
+    if source.manifest.is_file():
+        shutil.copyfile(source.manifest, target.manifest)
+    return replace(record, files={**record.files, "artifact": str(target.folder)})
+
+
+def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:
+    unit = {"size_mb": "MB", "latency_ms": "ms"}.get(name, "")
+    heaviest = weights(smallest, 3)
+    return BudgetError(
+        f"no candidate of this search space can meet the budget of {bound:g} {unit}: the smallest reachable is "
+        f"{value:.3g} {unit}" + (f" ({heaviest})" if heaviest else "") + f". Ask for at least {value * 1.05:.2g} "
+        f"{unit}, or give a search space that goes lower."
+    )
+
+
+def _nothing_fits(result: Result) -> EicompressError:
+    nearest = result.nearest
+    if nearest is None:
+        reasons = [record.reason.strip().splitlines()[-1] for record in result.records.values() if record.reason]
+        return StudyError(f"no candidate could be built ({result.ended}); the last one: {(reasons or ['-'])[-1]}")
+    number, record = nearest
+    measured = ", ".join(
+        f"{name} {record.value(name):.4g} (budget {bound:g})"
+        for name, bound in result.objective.hard.items()
+        if record.value(name) is not None
+    )
+    return BudgetError(
+        f"no candidate met the budget ({result.ended}). The nearest is trial {number}: {measured}; "
+        f"most of it is {weights(record, 3)}. Give a larger budget, or more time."
+    )

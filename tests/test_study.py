@@ -1,0 +1,433 @@
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.errors import BudgetError, Inapplicable, StudyError
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.record import Ledger, opened, read_ledger
+from eicompress.result import REPEAT, Result, ranked
+from eicompress.space import Fill, Objective, SearchSpace, read_space
+from eicompress.study import Coordinator, Doing, Event, Goal, Noticed, Promoting, SearchEnded, Told, largest
+from eicompress.values import Measurement, Progress, Record, digest_of
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the coordinator may survive it."""
+
+
+@dataclass(frozen=True)
+class Words(ModelStrategy):
+    name: ClassVar[str] = "words"
+    tokens: Annotated[int, IntDistribution(100, 100_000)] = 500
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        return subject
+
+
+@dataclass(frozen=True)
+class Thin(ModelStrategy):
+    name: ClassVar[str] = "thin"
+    layers: Annotated[int, IntDistribution(0, 24)] = 3
+    rate: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        return subject
+
+
+REGISTRY = Registry(strategies={"words": Words, "thin": Thin}, tasks={}, metrics={}, sources={})
+
+SPACE = """
+fidelity = 0.25
+[[slot]]
+strategy = "words"
+tokens = { fill = true, low = 1000, high = 20000 }
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+rate = { low = 0.0, high = 1.0 }
+[[recipe]]
+steps = [{ strategy = "words" }, { strategy = "thin", layers = 2, rate = 0.5 }]
+"""
+
+FIVE_DRAWS = """
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 5 }
+"""
+
+
+@dataclass
+class Bench:
+    """A workshop whose numbers are a formula of the recipe: 100 bytes a token, 0.3 MB a layer, 10 seconds a trial.
+
+    `fails` may raise instead of, in turn: previews, builds and extras.
+    """
+
+    folder: Path
+    fails: Callable[[str, Recipe, int], None] = lambda stage, recipe, calls: None
+    registry: Registry = REGISTRY
+    now: float = 0.0
+    calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("preview", "build", "extras"), 0))
+    built: list[tuple[str, float]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
+        return digest_of([recipe.to_json(), fidelity, seed])
+
+    def baseline(self) -> Record:
+        return Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        self._enter("preview", recipe)
+        self.now += 1
+        tokens, layers, _ = knobs_of(recipe)
+        size = tokens / 10_000 + 0.3 * layers
+        groups = {"embedding": tokens * 100, "layers": layers * 300_000}
+        values = measured(size, 0.5 * layers if latency else None, None)
+        return Record(recipe=(), draw=-1, outcome="complete", measurements=values, bytes_by_group=groups)
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        self._enter("build", recipe)
+        progress(Progress("training", 1, 2, 0.7))
+        self.built.append((recipe.digest, fidelity))
+        self.now += 40 * fidelity
+        tokens, layers, rate = knobs_of(recipe)
+        preview = self.preview(recipe, latency=False)
+        quality = 0.5 + 0.04 * layers + tokens / 200_000 - 0.1 * (rate - 0.3) ** 2 + 0.05 * fidelity
+        artifact = self.folder / recipe.digest
+        artifact.mkdir(parents=True, exist_ok=True)
+        (artifact / "model").write_text(recipe.digest)
+        return replace(
+            preview,
+            measurements=(*preview.measurements, *measured(None, None, quality)),
+            key=self.key(recipe, fidelity=fidelity, seed=seed),
+            trained=True,
+            fidelity=fidelity,
+            seed=seed,
+            seconds_by_phase={"training": 40 * fidelity},
+            files={"artifact": str(artifact)},
+        )
+
+    def promote_extras(self, record: Record) -> Record:
+        self._enter("extras", Recipe(()))
+        return replace(record, measurements=(*record.measurements, Measurement("test_quality", 0.8, "")))
+
+    def _enter(self, stage: str, recipe: Recipe) -> None:
+        self.calls[stage] += 1
+        self.fails(stage, recipe, self.calls[stage])
+
+
+def measured(size: float | None, latency: float | None, quality: float | None) -> tuple[Measurement, ...]:
+    values = {"size_mb": size, "latency_ms": latency, "quality": quality}
+    return tuple(Measurement(name, value, "") for name, value in values.items() if value is not None)
+
+
+def knobs_of(recipe: Recipe) -> tuple[int, int, float]:
+    steps: dict[str, Any] = {step.name: step for step in recipe.steps}
+    words, thin = steps.get("words", Words()), steps.get("thin", Thin())
+    return words.tokens, thin.layers, thin.rate
+
+
+@dataclass
+class Bed:
+    """A study in a folder, and everything that was reported."""
+
+    root: Path
+    space: SearchSpace
+    goal: Goal
+    events: list[Event] = field(default_factory=list)
+
+    def run(self, bench: Bench) -> Result:
+        with self.ledger() as ledger:
+            return Coordinator(bench, ledger, self.space, self.goal, self.events.append, bench.clock).run()
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        with opened(self.root / "study", {"seed": self.goal.seed}, {"space": self.space.digest}) as ledger:
+            yield ledger
+
+    def told(self) -> list[Told]:
+        return [event for event in self.events if isinstance(event, Told)]
+
+    def ended(self) -> str:
+        return next(event.reason for event in reversed(self.events) if isinstance(event, SearchEnded))
+
+
+def bed(tmp_path: Path, code: str = SPACE, **goal: Any) -> Bed:
+    path = tmp_path / "space.toml"
+    path.write_text(code)
+    budgets = goal.pop("budgets", {"size_mb": 2.0, "latency_ms": 2.0})
+    objective = Objective(goal.pop("objective", "quality"), budgets)
+    return Bed(tmp_path, read_space(str(path), REGISTRY), Goal(objective, **goal))
+
+
+def trial_states(folder: Path) -> list[TrialState]:
+    return [trial.state for trial in read_ledger(folder / "study").study.get_trials()]
+
+
+def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, trials=8).run(bench)
+    assert result.best is not None
+    number, best = result.best
+    assert result.objective.fits(best)
+    assert best.fidelity == 1.0
+    assert best.value("test_quality") == 0.8
+    assert best.files["artifact"] == str(tmp_path / "study" / "artifacts" / f"trial-{number:04d}")
+    assert (Path(best.files["artifact"]) / "model").is_file()
+    assert result.counts.trained == 8
+    assert [fidelity for _, fidelity in bench.built] == [0.25] * 8 + [1.0] * 2
+
+
+def test_known_recipes_are_tried_first(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=1)
+    result = made.run(Bench(tmp_path / "made"))
+    assert result.records[0].recipe[1] == {"strategy": "thin", "layers": 2, "rate": 0.5}
+
+
+def test_the_filled_knob_uses_up_the_size_budget(tmp_path: Path) -> None:
+    result = bed(tmp_path, trials=6).run(Bench(tmp_path / "made"))
+    sizes = [record.value("size_mb") for record in result.records.values() if record.outcome == "complete"]
+    assert all(size is not None and 1.98 <= size <= 2.0 for size in sizes)
+
+
+def test_what_is_over_budget_is_previewed_and_never_trained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, trials=10)
+    result = made.run(bench)
+    counts = result.counts
+    assert counts.over_budget > 0
+    assert counts.reached == counts.trained == 10
+    over = [record for record in result.records.values() if record.outcome == "over budget"]
+    assert not any(record.trained for record in over)
+    assert not {digest_of(list(record.recipe)) for record in over} & {digest for digest, _ in bench.built}
+    assert "latency_ms" in over[0].reason or "size_mb" in over[0].reason
+
+
+def test_every_trial_that_ends_has_all_its_constraints(tmp_path: Path) -> None:
+    bed(tmp_path, trials=10).run(Bench(tmp_path / "made"))
+    for trial in read_ledger(tmp_path / "study").study.get_trials():
+        assert set(trial.constraints) == {"size_mb", "latency_ms"}
+        expected = TrialState.PRUNED if max(trial.constraints.values()) > 0 else TrialState.COMPLETE
+        assert trial.state == expected
+
+
+def test_a_size_over_budget_after_training_is_over_budget_whatever_the_preview_said(tmp_path: Path) -> None:
+    class Growing(Bench):
+        def build(self, recipe: Recipe, **more: Any) -> Record:
+            record = super().build(recipe, **more)
+            grown = tuple(replace(each, value=2.5) if each.name == "size_mb" else each for each in record.measurements)
+            return replace(record, measurements=grown)
+
+    with pytest.raises(BudgetError, match=r"no candidate met the budget.*nearest is trial \d.*size_mb 2.5"):
+        bed(tmp_path, trials=3).run(Growing(tmp_path / "made"))
+
+
+def test_repeats_take_over_the_record_and_end_an_exhausted_search(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, FIVE_DRAWS, timeout_s=1e9)
+    result = made.run(bench)
+    assert "exhausted" in made.ended()
+    assert result.counts.repeats >= 50
+    trained = [record for record in result.records.values() if record.trained]
+    assert len([record for record in trained if REPEAT not in record.facts]) == result.counts.trained <= 5
+    assert len({record.draw for record in result.records.values()}) == len(result.records)
+
+
+def test_an_inapplicable_strategy_is_an_outcome(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "preview" and knobs_of(recipe)[1] >= 3:
+            raise Inapplicable("the model has 2 layers")
+
+    result = bed(tmp_path, trials=3).run(Bench(tmp_path / "made", fails))
+    reasons = {record.reason for record in result.records.values() if record.outcome == "inapplicable"}
+    assert reasons == {"the model has 2 layers"}
+    assert result.counts.inapplicable > 0
+    pruned = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.state.name == "PRUNED"]
+    assert {tuple(trial.constraints.values()) for trial in pruned} >= {(1.0, 1.0)}
+
+
+def test_a_crash_is_one_failed_trial_with_its_traceback(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "build" and calls == 1:
+            raise ZeroDivisionError("a bug in a plug-in")
+
+    result = bed(tmp_path, trials=4).run(Bench(tmp_path / "made", fails))
+    assert result.counts.failed == 1
+    assert result.counts.trained == 3
+    failed = next(record for record in result.records.values() if record.outcome == "failed")
+    assert "in fails" in failed.reason
+    assert "ZeroDivisionError: a bug in a plug-in" in failed.reason
+    assert TrialState.FAIL in trial_states(tmp_path)
+
+
+def test_ten_crashes_in_a_row_end_the_search_with_the_reason(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "build":
+            raise ZeroDivisionError("a bug in us")
+
+    with pytest.raises(StudyError, match=r"10 candidates in a row crashed.*a bug in us"):
+        bed(tmp_path, trials=99).run(Bench(tmp_path / "made", fails))
+
+
+def test_a_full_disk_ends_the_search_with_one_message(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "build":
+            raise OSError(28, "No space left on device", "/somewhere")
+
+    with pytest.raises(StudyError, match="`/somewhere` must be a place to write to, but: No space left"):
+        bed(tmp_path, trials=9).run(Bench(tmp_path / "made", fails))
+
+
+@pytest.mark.parametrize("stage", ["preview", "build", "extras"])
+@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Killed])
+def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
+    tmp_path: Path, stage: str, calls: int, end: type[BaseException]
+) -> None:
+    whole = bed(tmp_path / "whole", trials=5) if (tmp_path / "whole").mkdir() is None else None
+    assert whole is not None
+    expected = whole.run(Bench(tmp_path / "made"))
+
+    def fails(at: str, recipe: Recipe, number: int) -> None:
+        if (at, number) == (stage, calls):
+            raise end()
+
+    (tmp_path / "again").mkdir()
+    made = bed(tmp_path / "again", trials=5)
+    first, second = Bench(tmp_path / "made", fails), Bench(tmp_path / "made")
+    with pytest.raises(end):
+        made.run(first)
+    result = made.run(second)
+    assert [record.recipe for _, record in ranked(result.records, result.objective)] == [
+        record.recipe for _, record in ranked(expected.records, expected.objective)
+    ]
+    assert sorted(record.draw for record in result.records.values()) == sorted(
+        record.draw for record in expected.records.values()
+    )
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity < 1.0]
+    assert len(trained) == len(set(trained)), "a trial with a record was trained again"
+    assert result.best is not None
+    assert result.best[1].fidelity == 1.0
+
+
+def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=3)
+
+    def interrupted(event: Event) -> None:
+        made.events.append(event)
+        if isinstance(event, Told) and len(made.told()) == 2:
+            raise KeyboardInterrupt
+
+    first, second = Bench(tmp_path / "made"), Bench(tmp_path / "made")
+    with made.ledger() as ledger, pytest.raises(KeyboardInterrupt):
+        Coordinator(first, ledger, made.space, made.goal, interrupted, first.clock).run()
+    made.run(second)
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity < 1.0]
+    assert len(trained) == len(set(trained)) == 3
+
+
+def test_a_finished_study_says_so_and_builds_nothing(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=3)
+    first = made.run(Bench(tmp_path / "made"))
+    bench = Bench(tmp_path / "made")
+    again = made.run(bench)
+    assert bench.calls == {"preview": 0, "build": 0, "extras": 0}
+    assert again.best == first.best
+    assert "as asked" in made.ended()
+
+
+def test_more_trials_go_on_where_the_study_ended(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=3)
+    made.run(Bench(tmp_path / "made"))
+    made.goal = replace(made.goal, trials=5)
+    bench = Bench(tmp_path / "made")
+    result = made.run(bench)
+    assert result.counts.trained == 5
+    assert len([fidelity for _, fidelity in bench.built if fidelity < 1.0]) == 2
+
+
+def test_time_is_kept_for_rebuilding_the_best(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, timeout_s=400.0)
+    result = made.run(bench)
+    assert bench.now <= 400
+    assert len(result.promoted) == 2
+    assert {record.fidelity for record in result.promoted.values()} == {1.0}
+    assert result.counts.trained >= 8
+
+
+def test_too_little_time_makes_a_shorter_rebuild_and_says_so(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, timeout_s=50.0)
+    result = made.run(bench)
+    (promoting,) = [event for event in made.events if isinstance(event, Promoting)]
+    assert 0.25 <= promoting.fidelity < 1.0
+    assert result.best is not None
+    assert bench.now <= 60
+
+
+def test_a_budget_below_what_is_reachable_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    with pytest.raises(BudgetError, match=r"budget of 0.2 MB.*smallest reachable is 0.4 MB \(layers 0.30 MB, emb"):
+        bed(tmp_path, budgets={"size_mb": 0.2}, trials=3).run(bench)
+    assert bench.calls == {"preview": 1, "build": 0, "extras": 0}
+
+
+def test_a_latency_below_what_is_reachable_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match=r"budget of 0.1 ms.*smallest reachable is 0.5 ms"):
+        bed(tmp_path, budgets={"latency_ms": 0.1}, trials=3).run(Bench(tmp_path / "made"))
+
+
+def test_the_reward_lets_slow_candidates_train(tmp_path: Path) -> None:
+    made = bed(tmp_path, objective="reward", budgets={"size_mb": 4.0, "latency_ms": 0.1}, trials=4)
+    result = made.run(Bench(tmp_path / "made"))
+    assert result.counts.trained == 4
+    assert result.best is not None
+
+
+def test_progress_is_reported_while_a_trial_trains(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=1)
+    made.run(Bench(tmp_path / "made"))
+    phases = [event.progress.phase for event in made.events if isinstance(event, Doing)]
+    assert phases[:2] == ["preview", "training"]
+
+
+def test_a_listener_that_fails_is_noticed_and_the_search_goes_on(tmp_path: Path) -> None:
+    def listener(record: Record) -> None:
+        raise ValueError("no disk for a log")
+
+    made = bed(tmp_path, trials=2)
+    bench = Bench(tmp_path / "made", registry=replace(REGISTRY, listeners=(listener,)))
+    assert made.run(bench).counts.trained == 2
+    assert any(isinstance(event, Noticed) and "no disk for a log" in event.text for event in made.events)
+
+
+@pytest.mark.parametrize("top", [2_000, 5_188, 30_000])
+@pytest.mark.parametrize("budget", [0.4, 0.9, 1.3, 5.0])
+def test_filling_finds_the_largest_value_in_few_previews(top: int, budget: float) -> None:
+    asked: list[int] = []
+
+    def size(value: int) -> float:
+        asked.append(value)
+        return 0.35 + min(value, top) / 10_000
+
+    found = largest(size, Fill("words", "tokens", 300, 30_000), budget)
+    whole = 0.35 + top / 10_000
+    assert size(found) <= budget
+    assert size(found) >= 0.98 * min(budget, whole)
+    assert len(asked) <= 9
+
+
+def test_filling_gives_the_least_value_where_nothing_fits() -> None:
+    assert largest(lambda value: 3.0 + value, Fill("words", "tokens", 300, 900), 2.0) == 300
