@@ -226,7 +226,7 @@ def _array(values: Tensor) -> npt.NDArray[np.float32]:
 def _packed(codes: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.uint8]:
     """Integers of -8 to 7 in nibbles: the first half along the axis in the low ones."""
     low, high = np.split((codes + 8).astype(np.uint8), 2, axis=axis)
-    packed: npt.NDArray[np.uint8] = low | (high << 4)
+    packed: npt.NDArray[np.uint8] = np.bitwise_or(low, high * np.uint8(16))
     return packed
 
 

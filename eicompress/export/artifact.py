@@ -1,0 +1,143 @@
+"""The folder that a device gets, and its manifest beside it."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from eicompress.contracts import Candidate
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.vocabulary import minified_json, with_max_length
+from eicompress.errors import ExportError
+from eicompress.export.emit import emit
+from eicompress.export.generic import trace
+from eicompress.export.graph import group_of
+from eicompress.values import Artifact, Json
+
+_RECORDED = ("eicompress", "onnx", "onnxruntime", "tokenizers", "torch")
+
+
+def graph_of(candidate: Candidate, *, pairs: bool) -> onnx.ModelProto:
+    """The ONNX graph of a candidate's model. Raises `ExportError`."""
+    model = candidate.model
+    return emit(model, pairs=pairs) if isinstance(model, Encoder) else trace(model, pairs=pairs)
+
+
+def write(
+    candidate: Candidate,
+    labels: Sequence[str],
+    folder: Path,
+    *,
+    pairs: bool,
+    manifest: Json,
+    graph: onnx.ModelProto | None = None,
+) -> Artifact:
+    """Write the artifact of a candidate: all of it, or nothing. Raises `ExportError`.
+
+    `manifest` is what to remember of its making; versions and checksums are added. `graph` is the graph to
+    write where it is not the candidate's own, as after a graph strategy.
+    """
+    artifact = Artifact(folder)
+    files = _files(candidate, labels, graph or graph_of(candidate, pairs=pairs), pairs)
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    versions = {name: version(name) for name in _RECORDED}
+    notes = json.dumps({**manifest, "versions": versions, "files": sums}, indent=1, sort_keys=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made, old = Path(temporary) / "made", Path(temporary) / "old"
+            for name, data in files.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                (made / name).write_bytes(data)
+            beside = Path(temporary) / "manifest.json"
+            beside.write_text(notes, encoding="utf-8")
+            # Killed between these lines, we leave the old artifact, none, or a whole one that is unchecked.
+            artifact.manifest.unlink(missing_ok=True)
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(made, folder)
+            os.replace(beside, artifact.manifest)
+    except OSError as error:
+        raise ExportError(f"The artifact must be written to `{folder}`, but that failed: {error}.") from error
+    return artifact
+
+
+def remove(artifact: Artifact) -> None:
+    """Delete the folder and its manifest."""
+    artifact.manifest.unlink(missing_ok=True)
+    shutil.rmtree(artifact.folder, ignore_errors=True)
+
+
+def bytes_by_group(artifact: Artifact) -> dict[str, int]:
+    """Which bytes of the folder go where; they sum up to its size."""
+    groups = {"embedding": 0, "layers": 0, "head": 0}
+    for constant in onnx.load(artifact.onnx).graph.initializer:
+        size = len(constant.raw_data) or constant.ByteSize()
+        groups[group_of(constant.name) or _guess(constant.name)] += size
+    weights = sum(groups.values())
+    tokenizer = [artifact.folder / name for name in ("tokenizer.json", "tokenizer_config.json")]
+    groups["tokenizer"] = sum(path.stat().st_size for path in tokenizer)
+    groups["config"] = (artifact.folder / "config.json").stat().st_size
+    groups["graph"] = artifact.onnx.stat().st_size - weights
+    return groups
+
+
+def _guess(name: str) -> str:
+    """The group of a constant that `torch.onnx` named after its parameter."""
+    if "embed" in name or "words" in name:
+        return "embedding"
+    return "head" if "classifier" in name or "pooler" in name else "layers"
+
+
+def _files(candidate: Candidate, labels: Sequence[str], graph: onnx.ModelProto, pairs: bool) -> Mapping[str, bytes]:
+    tokenizer = candidate.tokenizer
+    if isinstance(candidate.model, Encoder):
+        positions = candidate.model.config.positions
+        limit = (tokenizer.truncation or {}).get("max_length", positions)
+        tokenizer = with_max_length(tokenizer, min(limit, positions))
+    return {
+        "config.json": _json(_config(candidate, labels)),
+        "tokenizer.json": minified_json(tokenizer).encode(),
+        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, pairs)),
+        "onnx/model.onnx": graph.SerializeToString(deterministic=True),
+    }
+
+
+def _config(candidate: Candidate, labels: Sequence[str]) -> dict[str, Any]:
+    """What `transformers.js` and `optimum` read. The other direction of `id2label` is not needed to predict."""
+    config: dict[str, Any] = {
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "model_type": "bert",
+    }
+    if isinstance(candidate.model, Encoder):
+        shapes = candidate.model.config
+        config |= {
+            "hidden_size": shapes.hidden,
+            "max_position_embeddings": shapes.positions,
+            "num_hidden_layers": len(shapes.layers),
+            "vocab_size": shapes.vocabulary,
+        }
+    return config
+
+
+def _tokenizer_config(tokenizer: Any, pairs: bool) -> dict[str, Any]:
+    """The class decides whether transformers.js tells the second text of a pair from the first."""
+    padding = next((token for token in ("[PAD]", "<pad>") if tokenizer.token_to_id(token) is not None), None)
+    config: dict[str, Any] = {"tokenizer_class": "BertTokenizer" if pairs else "PreTrainedTokenizerFast"}
+    if tokenizer.truncation is not None:
+        config["model_max_length"] = tokenizer.truncation["max_length"]
+    if padding is not None:
+        config["pad_token"] = padding
+    return config
+
+
+def _json(value: Json) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,80 @@
+"""The proof that an ONNX file says what the torch model says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from eicompress.contracts import Candidate
+from eicompress.encoder.blocks import Embedding, Linear
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import in_order_of_length, tokenize
+from eicompress.errors import ExportError
+from eicompress.runtime import Model
+from eicompress.values import Text
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit, where nothing is quantized."""
+AGREEMENT = 0.995
+"""Share of the texts whose best label must be the same, where something is."""
+MOST_TEXTS = 500
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the two were apart."""
+
+    largest_difference: float
+    agreement: float
+    texts: int
+
+
+def check_parity(candidate: Candidate, model: Model, texts: Sequence[Text]) -> Parity:
+    """Compare the candidate with its artifact on the first 500 texts, of which there is one at least.
+
+    A quantized file differs by more than rounding on few texts: floats are stored in half precision, and an
+    activation that lies between two steps of its grid may be rounded to the other one.
+    Raises `ExportError` where they disagree beyond that.
+    """
+    texts = texts[:MOST_TEXTS]
+    expected = _logits(candidate, texts)
+    got = model.logits(texts)
+    difference = float(np.abs(got - expected).max())
+    agreement = float((got.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    if _quantized(candidate.model):
+        if agreement < AGREEMENT:
+            raise ExportError(
+                f"The ONNX file must give the model's best label on {AGREEMENT:.1%} of the texts, but does on "
+                f"{agreement:.1%} of {len(texts)}; the largest difference of a logit is {difference:.2g}."
+            )
+    elif not difference <= TOLERANCE:
+        raise ExportError(
+            f"The logits of the ONNX file must be within {TOLERANCE:g} of the model's, "
+            f"but the largest difference on {len(texts)} texts is {difference:.2g}."
+        )
+    return Parity(difference, agreement, len(texts))
+
+
+def _quantized(model: nn.Module) -> bool:
+    return any(isinstance(each, Linear | Embedding) and each.spec is not None for each in model.modules())
+
+
+@torch.inference_mode()
+def _logits(candidate: Candidate, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
+    """(n, outputs) of the torch model in `eval` mode, in the order of the texts."""
+    model = candidate.model
+    device = str(next(model.parameters()).device)
+    padding = model.config.padding_id if isinstance(model, Encoder) else 0
+    tokens = tokenize(candidate.tokenizer, texts)
+    was_training = model.training
+    model.eval()
+    found: dict[int, npt.NDArray[np.float32]] = {}
+    for rows in in_order_of_length(tokens):
+        batch = tokens.batch(rows, padding, device)
+        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        found |= zip(rows.tolist(), logits.float().cpu().numpy(), strict=True)
+    model.train(was_training)
+    return np.stack([found[row] for row in range(len(texts))])

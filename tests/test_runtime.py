@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eicompress import runtime
+from eicompress.errors import ModelError
+from eicompress.export.artifact import write
+from eicompress.values import Artifact
+from tests.conftest import MUSIC, WEATHER, tiny_candidate
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    return write(tiny_candidate(), ("music", "weather"), tmp_path / "a", pairs=False, manifest={})
+
+
+def test_a_prediction_is_the_best_label_with_its_probability(artifact: Artifact) -> None:
+    model = runtime.load(artifact.folder)
+    texts = [*MUSIC, *WEATHER]
+    logits = model.logits(texts)
+    odds = np.exp(logits.astype(np.float64))
+    for prediction, row in zip(model.predict(texts), odds / odds.sum(axis=1, keepdims=True), strict=True):
+        assert prediction.label == model.labels[row.argmax()]
+        assert prediction.confidence == pytest.approx(row.max())
+
+
+def test_no_text_gives_no_prediction(artifact: Artifact) -> None:
+    model = runtime.load(artifact.folder)
+    assert model.predict([]) == []
+    assert model.logits([]).shape == (0, 2)
+    assert len(model.predict(["", "\0", "日本" * 500])) == 3
+
+
+@pytest.mark.parametrize("texts", ["one string", [3], [None], [("a", "b", "c")], [("a", "b")]])
+def test_what_is_no_text_is_refused(artifact: Artifact, texts: object) -> None:
+    with pytest.raises(TypeError, match="must be"):
+        runtime.load(artifact.folder).predict(texts)  # type: ignore[arg-type]
+
+
+def test_a_damaged_file_is_named(artifact: Artifact) -> None:
+    data = bytearray(artifact.onnx.read_bytes())
+    data[len(data) // 2] ^= 1
+    artifact.onnx.write_bytes(bytes(data))
+    with pytest.raises(ModelError, match=r"model\.onnx` is damaged: its SHA-256 must be"):
+        runtime.load(artifact.folder)
+    artifact.onnx.unlink()
+    with pytest.raises(ModelError, match=r"model\.onnx` must be there"):
+        runtime.load(artifact.folder)
+
+
+def test_without_a_manifest_an_artifact_loads_and_says_it_is_unchecked(artifact: Artifact) -> None:
+    assert runtime.load(artifact.folder).checked
+    artifact.manifest.unlink()
+    assert not runtime.load(artifact.folder).checked
+
+
+def test_the_manifest_is_found_from_inside_the_folder(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(artifact.folder)
+    assert runtime.load(".").checked
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.json", None, "must be a JSON file"),
+        ("config.json", "[]", "must be a JSON object"),
+        ("config.json", "{}", "must name the labels"),
+        ("config.json", '{"id2label": {"1": "a"}}', "must name the labels"),
+        ("tokenizer.json", "{}", "must be a tokenizer"),
+        ("onnx/model.onnx", "not a graph", "must be readable by onnxruntime"),
+    ],
+)
+def test_an_unchecked_folder_that_cannot_be_read_says_why(
+    artifact: Artifact, name: str, text: str | None, message: str
+) -> None:
+    artifact.manifest.unlink()
+    path = artifact.folder / name
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ModelError, match=message):
+        runtime.load(artifact.folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="must be a folder, but there is none"):
+        runtime.load(tmp_path / "nowhere")
