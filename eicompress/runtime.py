@@ -32,6 +32,8 @@ class Model:
     session: onnxruntime.InferenceSession
     tokenizer: Tokenizer
     labels: tuple[str, ...]
+    positions: int | None
+    """Tokens that the model can read, where its config says so; the tokenizer may cut texts earlier."""
     checked: bool
     """Whether the files were compared with a manifest; False where none lies beside the folder."""
 
@@ -81,6 +83,7 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
         session=session(artifact.onnx, threads=threads),
         tokenizer=_tokenizer(artifact.folder / "tokenizer.json"),
         labels=tuple(labels[str(number)] for number in range(len(labels))),
+        positions=config.get("max_position_embeddings"),
         checked=checked,
     )
 
