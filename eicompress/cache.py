@@ -37,6 +37,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: under a temporary name in its folder, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".draft-", delete=False) as draft:
+        try:
+            draft.write(data)
+            draft.close()
+            Path(draft.name).replace(path)
+        except BaseException:
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+
+
 @dataclass(frozen=True)
 class Cache:
     folder: Path
@@ -65,7 +78,7 @@ class Cache:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
         try:
             write(draft)
-            checksums = {path.name: sha256_of(path) for path in sorted(draft.iterdir())}
+            checksums = {str(path.relative_to(draft)): sha256_of(path) for path in _files(draft)}
             (draft / CHECKSUMS).write_text(json.dumps(checksums))
             shutil.rmtree(entry, ignore_errors=True)
             draft.rename(entry)
@@ -90,7 +103,7 @@ class Cache:
         return self.folder / kind / digest_of(key)
 
     def _evict(self, keep: Path) -> None:
-        entries = [path for path in self.folder.glob("*/*") if not path.name.startswith(".") and path != keep]
+        entries = [path.parent for path in self.folder.glob(f"*/*/{CHECKSUMS}") if path.parent != keep]
         sizes = {entry: _folder_bytes(entry) for entry in entries}
         excess = sum(sizes.values()) + _folder_bytes(keep) - self.limit_bytes
         for entry in sorted(entries, key=lambda path: path.stat().st_mtime):
@@ -101,4 +114,8 @@ class Cache:
 
 
 def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return sum(path.stat().st_size for path in _files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

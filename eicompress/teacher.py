@@ -10,6 +10,7 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Examples, Fit, Task, TeacherOutputs, Training
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.precision import fast_products
 from eicompress.encoder.tokens import Batch, in_order_of_length, tokenize
 from eicompress.values import Progress, Text
 
@@ -18,7 +19,7 @@ SHARD = 2048
 FINETUNE_EPOCHS = 4.0
 FINETUNE_LEARNING_RATE = 5e-5
 PROBE_ITERATIONS = 200
-PROBE_PENALTY = 1e-4
+PROBE_PENALTY = 2e-2
 """Of the sum of the probe's squared weights, on standardized states."""
 
 
@@ -72,9 +73,10 @@ def answers(candidate: Candidate, texts: Sequence[Text], device: str) -> tuple[A
     states = np.empty((len(texts), model.config.hidden), np.float16)
     for rows in in_order_of_length(tokens):
         batch = tokens.batch(rows, model.config.padding_id, device)
-        output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        logits[rows] = output.logits.cpu().numpy()
-        states[rows] = output.pooled.cpu().numpy()
+        with fast_products(device):
+            output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        logits[rows] = output.logits.float().cpu().numpy()
+        states[rows] = output.pooled.float().cpu().numpy()
     return logits, states
 
 

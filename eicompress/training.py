@@ -11,6 +11,7 @@ from torch import nn
 
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.precision import fast_products
 from eicompress.encoder.tokens import tokenize
 from eicompress.values import Progress, seed_of
 
@@ -58,7 +59,7 @@ class Trainer:
             torch.manual_seed(seed_of(self.seed, "training"))
             while step < steps:
                 for rows in batches(tokens.lengths, training.batch_size, generator)[: steps - step]:
-                    with torch.autocast(self.device, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
+                    with fast_products(self.device):
                         loss = training.loss(tokens.batch(rows, padding_id, self.device))
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()  # type: ignore[no-untyped-call]
@@ -70,14 +71,6 @@ class Trainer:
                         told = time.monotonic()
                         self.progress(Progress("training", step, steps, _finite(loss.item(), step)))
         model.eval()
-
-
-def multiplies_bfloat16(device: str) -> bool:
-    """Whether matrix products are faster in bfloat16; weights, gradients and sums stay in single precision."""
-    if device == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return torch.cuda.is_bf16_supported()
 
 
 def _finite(loss: float, step: int) -> float:

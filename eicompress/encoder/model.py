@@ -97,6 +97,11 @@ class Encoder(nn.Module):
             self.config, vocabulary=len(ids), padding_id=int((ids == self.config.padding_id).nonzero()[0])
         )
 
+    def keep_outputs(self, numbers: Sequence[int]) -> None:
+        """Keep only these outputs of the classifier, in this order."""
+        self.classifier.select(outputs=torch.tensor(list(numbers)))
+        self.config = replace(self.config, outputs=len(numbers))
+
     def keep_positions(self, count: int) -> None:
         """Keep the first positions only."""
         self.positions.select(rows=torch.arange(count))

@@ -1,0 +1,14 @@
+"""Built-in strategies, one file a family."""
+
+from eicompress.contracts import Strategy
+from eicompress.hookspecs import hookimpl
+from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.thin_student import ThinStudent
+from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+
+
+@hookimpl
+def register_strategies() -> list[type[Strategy]]:
+    return [VocabularyPruning, ThinStudent, EmbeddingFactorization, Quantization, Distillation]

@@ -1,0 +1,55 @@
+"""Run the metrics on an artifact: bytes, milliseconds, and quality from the ONNX file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eicompress import runtime
+from eicompress.contracts import Array, Examples, Task
+from eicompress.metrics.latency import Latency, measure_latency, usual_length
+from eicompress.metrics.quality import score
+from eicompress.metrics.size import download_mb
+from eicompress.values import Artifact, Measurement, Text
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How latency is taken: in turns with `reference`, on `threads`, at `seq_len` tokens or as many as are usual.
+
+    `usual` are the texts whose 95th percentile of tokens, under the artifact's own tokenizer, is meant by "usual".
+    """
+
+    usual: tuple[Text, ...]
+    threads: int = 1
+    seq_len: int | None = None
+    reference: runtime.Model | None = None
+
+    def load(self, artifact: Artifact) -> runtime.Model:
+        return runtime.load(artifact.folder, threads=self.threads)
+
+    def latency(self, model: runtime.Model, *, seconds: float, seq_len: int | None = None) -> Latency:
+        length = seq_len or self.seq_len or usual_length(model.tokenizer, self.usual)
+        return measure_latency(model, self.reference, length, seconds=seconds)
+
+
+def size(artifact: Artifact) -> tuple[Measurement, ...]:
+    """`size_mb`, every byte of the folder, and `download_mb`, the folder zipped."""
+    return (
+        Measurement("size_mb", artifact.size_mb, "MB"),
+        Measurement("download_mb", download_mb(artifact), "MB"),
+    )
+
+
+def quality(
+    model: runtime.Model, task: Task, splits: Mapping[str, Examples]
+) -> tuple[tuple[Measurement, ...], dict[str, Array]]:
+    """The task's quality on each split, by split named in the conditions, and the logits it was computed from.
+
+    The validation split's is called `quality`, another's `quality_<split>`.
+    """
+    measurements, logits = [], {}
+    for name, examples in splits.items():
+        value, logits[name] = score(model, task, examples)
+        metric = "quality" if name == "validation" else f"quality_{name}"
+        conditions = {"metric": task.quality, "split": name, "examples": len(examples), "batch": 1}
+        measurements.append(Measurement(metric, value, "", conditions))
+    return tuple(measurements), logits

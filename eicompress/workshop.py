@@ -1,0 +1,329 @@
+"""Where recipes become measured artifacts: all that is built for one baseline, data set and seed."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from eicompress import candidate as candidates
+from eicompress import bench, runtime
+from eicompress.builtin import builtin_model
+from eicompress.cache import Cache, default_folder, write_whole
+from eicompress.contracts import Array, Candidate, Context, Examples, GraphStrategy, Origin, Task
+from eicompress.data import dataset_from_tables, read_tables
+from eicompress.encoder import convert
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.precision import multiplies_bfloat16
+from eicompress.export import artifact as artifacts
+from eicompress.export.parity import check_parity
+from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.teacher import EncoderTeacher, with_trained_head
+from eicompress.training import Trainer, fit_nothing
+from eicompress.values import Artifact, Json, Progress, Record, digest_of
+
+PARITY_TEXTS = 500
+PROMOTED_LENGTHS = (16, 64, 128)
+PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
+
+
+def ignore(_: Progress) -> None:
+    """A progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Builds and measures recipes. Its baseline is the fine-tuned model, which is also the teacher."""
+
+    registry: Registry
+    task: Task
+    examples: Mapping[str, Examples]
+    source: Candidate
+    """The baseline: never changed, each build starts from a copy of it."""
+    digest: str
+    """Names the baseline's weights and tokenizer, and the data."""
+    cache: Cache
+    folder: Path
+    """Artifacts and predictions are written under it."""
+    seed: int
+    device: str = "cpu"
+    threads: int = 1
+    seq_len: int | None = None
+    notes: tuple[str, ...] = ()
+    """What was done to data and model before any recipe, for the user to read."""
+    _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+    _answers: dict[bytes, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
+        """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""
+        return digest_of(self._made_from(recipe, fidelity, seed))
+
+    def baseline(self) -> Record:
+        """The baseline's own size, latency and quality, measured like a candidate's."""
+        return self._remembered(["baseline", self._made_from(Recipe(()), 1.0, 0)], self._measure_baseline)
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        """Size, and latency, of what the recipe would make, without training. Raises `Inapplicable`."""
+        key = ["preview", self._made_from(recipe, 0.0, self.seed), latency]
+        return self._remembered(key, lambda: self._measure_preview(recipe, latency))
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        """Train, export, check and measure; the artifact's folder is `record.files["artifact"]`."""
+        clock = Clock()
+        context = self._context(preview=False, fidelity=fidelity, seed=seed, progress=progress)
+        key = self.key(recipe, fidelity=fidelity, seed=seed)
+        with clock.phase("training"):
+            made = candidates.build(recipe, context, self.cache, lambda prefix: self._made_from(prefix, fidelity, seed))
+        progress(Progress("export"))
+        with clock.phase("export"):
+            artifact = self._write(recipe, made, context, self.folder / "artifacts" / key)
+        progress(Progress("measuring"))
+        record = self._measured(recipe, made, artifact, self._bench, clock)
+        return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True)
+
+    def promote_extras(self, record: Record) -> Record:
+        """The record with what is measured of a promoted artifact alone: the test split, and more lengths."""
+        model = self._bench.load(Artifact(Path(record.files["artifact"])))
+        qualities, logits = bench.quality(model, self.task, {"test": self.examples["test"]})
+        latencies = tuple(
+            replace(each, name=f"{each.name}_at_{length}")
+            for length in PROMOTED_LENGTHS
+            for each in self._bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
+        )
+        files = {**record.files, **self._kept_logits(logits)}
+        return replace(record, measurements=(*record.measurements, *qualities, *latencies), files=files)
+
+    @cached_property
+    def _bench(self) -> bench.Bench:
+        reference = runtime.load(self.baseline().files["artifact"], threads=self.threads)
+        return replace(self._bench_alone, reference=reference)
+
+    @property
+    def _bench_alone(self) -> bench.Bench:
+        return bench.Bench(self.examples["validation"].texts, self.threads, self.seq_len)
+
+    def _measure_baseline(self) -> Record:
+        clock, recipe = Clock(), Recipe(())
+
+        def write(folder: Path) -> None:
+            self._write(recipe, self.source, self._context(preview=True), folder / "artifact")
+
+        with clock.phase("export"):
+            entry = self.cache.store("baseline", self._made_from(recipe, 1.0, 0), write)
+        return self._measured(recipe, self.source, Artifact(entry / "artifact"), self._bench_alone, clock)
+
+    def _measure_preview(self, recipe: Recipe, latency: bool) -> Record:
+        clock, context = Clock(), self._context(preview=True)
+        folder = self.folder / "previews" / recipe.digest
+        with clock.phase("preview"):
+            made = candidates.build(recipe, context, self.cache, str)
+            artifact = self._write(recipe, made, context, folder)
+        measurements = bench.size(artifact)
+        if latency:
+            with clock.phase("measuring"):
+                model = self._bench.load(artifact)
+                measurements += self._bench.latency(model, seconds=QUICK_SECONDS).measurements()
+        record = replace(
+            self._record(recipe, made, clock),
+            measurements=measurements,
+            bytes_by_group=artifacts.bytes_by_group(artifact),
+        )
+        artifacts.remove(artifact)
+        return record
+
+    def _measured(
+        self, recipe: Recipe, made: Candidate, artifact: Artifact, on: bench.Bench, clock: "Clock"
+    ) -> Record:
+        """What is measured of everything that was trained, the baseline included."""
+        facts: dict[str, Json] = dict(made.facts)
+        model = on.load(artifact)
+        validation = self.examples["validation"]
+        if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
+            with clock.phase("parity"):
+                parity = check_parity(made, model, validation.texts[:PARITY_TEXTS])
+            facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
+        with clock.phase("measuring"):
+            qualities, logits = bench.quality(model, self.task, {"validation": validation})
+            latencies = on.latency(model, seconds=CAREFUL_SECONDS).measurements()
+        return replace(
+            self._record(recipe, made, clock),
+            measurements=(*bench.size(artifact), *latencies, *qualities),
+            bytes_by_group=artifacts.bytes_by_group(artifact),
+            facts=facts,
+            files={"artifact": str(artifact.folder), **self._kept_logits(logits)},
+        )
+
+    def _record(self, recipe: Recipe, made: Candidate, clock: "Clock") -> Record:
+        return Record(
+            recipe=tuple(recipe.to_json()),
+            draw=-1,
+            outcome="complete",
+            seconds_by_phase=clock.seconds,
+            facts=made.facts,
+            versions={name: version(name) for name in PACKAGES} | {"machine": machine()},
+        )
+
+    def _context(
+        self,
+        *,
+        preview: bool,
+        fidelity: float = 0.0,
+        seed: int | None = None,
+        progress: Callable[[Progress], None] = ignore,
+    ) -> Context:
+        seed = self.seed if seed is None else seed
+        return Context(
+            task=self.task,
+            train=self.examples["train"],
+            baseline=self.source,
+            teacher=EncoderTeacher(self.source, self.digest, self.cache, self.device, progress, self._answers),
+            fit=fit_nothing if preview else Trainer(seed, fidelity, self.device, progress),
+            cache=self._remember,
+            seed=seed,
+            device=self.device,
+            preview=preview,
+        )
+
+    def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+        if key not in self._memory:
+            self._memory[key] = self.cache.arrays("context", [self.digest, self.seed, key], compute)
+        return self._memory[key]
+
+    def _made_from(self, recipe: Recipe, fidelity: float, seed: int) -> list[object]:
+        code = [candidates.code_version(type(step)) for step in recipe.steps]
+        return [self.digest, recipe.to_json(), seed, fidelity, code, self.device, multiplies_bfloat16(self.device)]
+
+    def _remembered(self, key: object, compute: Callable[[], Record]) -> Record:
+        """A record that was measured under the same conditions, or a new one."""
+        conditions = [machine(), self.threads, self.seq_len, [version(name) for name in PACKAGES]]
+        entry = self.cache.find("record", [key, conditions])
+        if entry:
+            record = Record.from_json(json.loads((entry / "record.json").read_text()))
+            if all(Path(file).exists() for file in record.files.values()):
+                return record
+        record = compute()
+        self.cache.store("record", [key, conditions], lambda folder: _write_record(record, folder))
+        return record
+
+    def _write(self, recipe: Recipe, made: Candidate, context: Context, folder: Path) -> Artifact:
+        pairs = isinstance(self.examples["train"].texts[0], tuple)
+        graph = artifacts.graph_of(made, pairs=pairs)
+        for step in recipe.steps:
+            if isinstance(step, GraphStrategy):
+                graph = step.apply(graph, context)
+        manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": self.task.name}
+        return artifacts.write(made, self.task.labels, folder, pairs=pairs, manifest=manifest, graph=graph)
+
+    def _kept_logits(self, logits: Mapping[str, Array]) -> dict[str, str]:
+        """Logits in files named by their checksum, by `<split>_logits`."""
+        kept = {}
+        for split, array in logits.items():
+            file = io.BytesIO()
+            np.save(file, array.astype(np.float32), allow_pickle=False)
+            path = self.folder / "files" / f"{hashlib.sha256(file.getvalue()).hexdigest()}.npy"
+            write_whole(path, file.getvalue())
+            kept[f"{split}_logits"] = str(path)
+        return kept
+
+
+def open_workshop(
+    *,
+    model: str,
+    data: str,
+    task: str,
+    columns: Mapping[str, str],
+    seed: int,
+    threads: int,
+    seq_len: int | None,
+    teacher_training: str,
+    folder: Path,
+    registry: Registry,
+    progress: Callable[[Progress], None],
+) -> Workshop:
+    """Read data and model, and train a head first where the model has none for the task.
+
+    `task` may be empty: it then goes by the columns of the data. Raises `DataError`, `ModelError`, `SpecError`.
+    """
+    tables = read_tables(data)
+    kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
+    named = {role: columns.get(role, role) for role in kind.columns}
+    dataset = dataset_from_tables(tables, named, data, seed)
+    defined, examples = kind.read(dataset.splits, named)
+    source_folder = builtin_model(model) if model.startswith("builtin:") else Path(model).expanduser()
+    source = convert.load(source_folder, outputs=len(defined.labels))
+    cache = Cache(default_folder())
+    candidate = whole_candidate(source.encoder, source.tokenizer)
+    notes = dataset.notes
+    digest = [source.digest, dataset.digest, kind.name]
+    if source.labels is not None and set(source.labels) == set(defined.labels):
+        source.encoder.keep_outputs([source.labels.index(label) for label in defined.labels])
+    else:
+        digest += [teacher_training, seed]
+        notes += (_why_a_head_is_trained(source.labels, teacher_training),)
+        fit = Trainer(seed, 1.0, "cpu", lambda each: progress(replace(each, phase="teacher")))
+        entry = cache.find("teacher-model", digest) or cache.store(
+            "teacher-model",
+            digest,
+            lambda into: candidates.save(
+                with_trained_head(candidate, defined, examples["train"], teacher_training, fit, "cpu"), into
+            ),
+        )
+        candidate = candidates.load(entry)
+    return Workshop(
+        registry=registry,
+        task=defined,
+        examples=examples,
+        source=candidate,
+        digest=digest_of(digest),
+        cache=cache,
+        folder=folder.resolve(),
+        seed=seed,
+        threads=threads,
+        seq_len=seq_len,
+        notes=notes,
+    )
+
+
+def whole_candidate(encoder: Encoder, tokenizer: Tokenizer) -> Candidate:
+    """A converted model as the candidate that every recipe starts from."""
+    config = encoder.config
+    return Candidate(encoder, tokenizer, Origin(tuple(range(len(config.layers))), tuple(range(config.hidden))))
+
+
+def _task_of(row: Json, columns: Mapping[str, str]) -> str:
+    return "pair_classification" if columns.get("text_pair", "text_pair") in row else "classification"
+
+
+def _why_a_head_is_trained(labels: tuple[str, ...] | None, how: str) -> str:
+    why = "has no classifier" if labels is None else "answers other labels than the data has"
+    means = {"probe": "a linear classifier on its frozen states", "finetune": "all of it fine-tuned on the labels"}
+    return f"The model {why} for this task, so a teacher was trained first: {means[how]}."
+
+
+def _write_record(record: Record, folder: Path) -> None:
+    (folder / "record.json").write_text(json.dumps(record.to_json()))
+
+
+class Clock:
+    """Seconds of each phase of one build."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
