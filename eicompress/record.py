@@ -218,6 +218,19 @@ def opened(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -
             yield _ledger(folder)
 
 
+def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Compare what is asked with what the study was made for, as far as the digests are known by now.
+
+    Raises `StudyError` with the difference. Without a digest of the inputs their names are not compared: another
+    path may lead to the same bytes.
+    """
+    path = folder / "study.toml"
+    if path.is_file():
+        was = read_toml(path)
+        known = {name: was.get("digests", {}).get(name, "") for name in was.get("digests", {})}
+        _refuse(folder, _differences(was.get("asked", {}), asked, known, {**known, **digests}))
+
+
 def read_ledger(folder: Path) -> Ledger:
     """The ledger of a study to look at; no lock is taken. Raises `StudyError`."""
     if not (folder / "study.db").is_file():
@@ -294,11 +307,14 @@ def _claim(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> 
         draft.replace(path)
         return
     was = read_toml(path)
-    changed = _differences(was.get("asked", {}), asked, was.get("digests", {}), digests)
+    _refuse(path.parent, _differences(was.get("asked", {}), asked, was.get("digests", {}), digests))
+
+
+def _refuse(folder: Path, changed: list[str]) -> None:
     if changed:
         listed = "\n".join(f"  {each}" for each in changed)
         raise StudyError(
-            f"the study in `{path.parent}` was made with other inputs:\n{listed}\n"
+            f"the study in `{folder}` was made with other inputs:\n{listed}\n"
             "Give the same ones to go on with it, or another `--study` to start anew."
         )
 

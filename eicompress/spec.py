@@ -94,15 +94,11 @@ def read(written: Mapping[str, object]) -> Spec:
             raise SpecError(f"there is no setting `{name}`: {nearest(name, known)}")
     for name in ("model", "data"):
         if not isinstance(given.get(name), str) or not given[name]:
-            raise SpecError(
-                f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name"
-            )
+            raise SpecError(f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name")
     model, data = str(given["model"]), str(given["data"])
-    if "trials" not in given and "timeout" not in given:
-        given["timeout"] = DEFAULT_TIMEOUT
     if "teacher_training" in given:
         choice("--teacher-training", given["teacher_training"], TEACHER_TRAININGS)
-    spec = Spec(
+    return Spec(
         model=model,
         data=data,
         study=study_name(given.get("study", _name_of(data))),
@@ -122,14 +118,16 @@ def read(written: Mapping[str, object]) -> Spec:
         threads=whole("--threads", given.get("threads", 1), 1),
         teacher_training=_text(given, "teacher_training", "finetune"),
     )
+
+
+def read_search(written: Mapping[str, object]) -> Spec:
+    """The spec of a search: it has a budget and an end. Raises `SpecError`."""
+    endless = written.get("trials") is None and written.get("timeout") is None
+    spec = read({**written, "timeout": DEFAULT_TIMEOUT} if endless else written)
     if spec.objective == "reward" and spec.latency_ms is None:
-        raise SpecError(
-            "`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`"
-        )
+        raise SpecError("`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`")
     if not spec.budgets:
-        raise SpecError(
-            "a search must have a budget, but got none: add `--budget 2MB`, `--latency 2ms` or both"
-        )
+        raise SpecError("a search must have a budget, but got none: add `--budget 2MB`, `--latency 2ms` or both")
     return spec
 
 
@@ -137,9 +135,7 @@ def read_study(folder: Path) -> dict[str, object]:
     """What a study was asked for, as `study.toml` in its folder says. Raises `SpecError`."""
     path = folder / "study.toml"
     if not path.is_file():
-        raise SpecError(
-            f"a study must have a `study.toml`, but there is none in `{folder}`: check the study's name"
-        )
+        raise SpecError(f"there is no study in `{folder}` (no `study.toml`): check its name, or start it")
     asked = read_toml(path).get("asked", {})
     assert isinstance(asked, dict)
     return {**asked, "study": folder.name, "studies": str(folder.parent)}
@@ -187,9 +183,7 @@ def study_name(value: object) -> str:
 
 def choice(flag: str, value: object, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise SpecError(
-            f"`{flag}` must be one of {', '.join(known)}, but got {value!r}: {nearest(str(value), known)}"
-        )
+        raise SpecError(f"`{flag}` must be one of {', '.join(known)}, but got {value!r}: {nearest(str(value), known)}")
     return str(value)
 
 

@@ -45,9 +45,6 @@ of reach only if it misses by more than this."""
 class Workshop(Protocol):
     """What builds and measures, for one baseline, data set and conditions of measurement."""
 
-    @property
-    def registry(self) -> Registry: ...
-
     def baseline(self) -> Record: ...
 
     def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
@@ -148,6 +145,7 @@ class Coordinator:
     """Runs one study. The lock is held by whoever made the ledger."""
 
     workshop: Workshop
+    registry: Registry
     ledger: Ledger
     space: SearchSpace
     goal: Goal
@@ -232,7 +230,7 @@ class Coordinator:
         self.ledger.tell(draw.trial, record, self.goal.objective)
         self.ledger.set_seconds(self._seconds)
         self._records[draw.trial.number] = record
-        for complaint in self.workshop.registry.tell(record):
+        for complaint in self.registry.tell(record):
             self.on_event(Noticed(complaint))
         number, counts = draw.trial.number, count(self._records.values())
         self.on_event(Told(number, record, counts, self._best, self._seconds))
@@ -331,7 +329,7 @@ class Coordinator:
                 return
             self.on_event(Promoting(number, fidelity))
             try:
-                recipe = self.workshop.registry.recipe(record.recipe)
+                recipe = self.registry.recipe(record.recipe)
                 rebuilt = _completed(self._trained(number, recipe, fidelity), record)
                 rebuilt = self.workshop.promote_extras(self._judged(rebuilt, recipe, record.draw))
             except EicompressError as error:

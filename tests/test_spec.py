@@ -64,11 +64,11 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
 )
 def test_bad_settings_get_one_clear_message(more: dict[str, object], said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        spec.read({**ASKED, **more})
+        spec.read_search({**ASKED, **more})
 
 
 def test_what_is_left_out_has_a_sensible_default() -> None:
-    read = spec.read(ASKED)
+    read = spec.read_search(ASKED)
     assert read.folder == Path("studies/clinc150")
     assert read.timeout_s == 7200
     assert read.trials is None
@@ -78,7 +78,7 @@ def test_what_is_left_out_has_a_sensible_default() -> None:
 
 
 def test_a_second_text_column_makes_it_a_task_of_pairs() -> None:
-    read = spec.read({**ASKED, "text": "question", "text_pair": "sentence"})
+    read = spec.read_search({**ASKED, "text": "question", "text_pair": "sentence"})
     assert read.task_name == "pair_classification"
     assert read.columns == {"text": "question", "text_pair": "sentence", "label": "label"}
 
@@ -93,14 +93,14 @@ def test_a_second_text_column_makes_it_a_task_of_pairs() -> None:
     ],
 )
 def test_a_study_is_named_after_its_data(data: str, name: str) -> None:
-    assert spec.read({**ASKED, "data": data}).study == name
+    assert spec.read_search({**ASKED, "data": data}).study == name
 
 
 def test_what_a_study_was_asked_for_reads_back_as_the_same_spec() -> None:
-    asked = spec.read({**ASKED, "latency": "500us", "seq_len": 64, "trials": 5})
-    again = spec.read({**asked.to_toml(), "trials": 5})
+    asked = spec.read_search({**ASKED, "latency": "500us", "seq_len": 64, "trials": 5})
+    again = spec.read_search({**asked.to_toml(), "trials": 5})
     assert again == asked
 
 
 def test_the_number_of_trials_is_no_part_of_what_a_study_is_known_by() -> None:
-    assert spec.read({**ASKED, "trials": 5}).to_toml() == spec.read({**ASKED, "timeout": "1h"}).to_toml()
+    assert spec.read_search({**ASKED, "trials": 5}).to_toml() == spec.read_search({**ASKED, "timeout": "1h"}).to_toml()

@@ -1,0 +1,344 @@
+"""What commands and Python callers do, in the same words and with the same defaults."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eicompress.errors import DataError, SpecError, StudyError, nearest
+from eicompress.spec import Spec, read, read_search, read_study, read_toml, study_name
+from eicompress.values import Artifact, Progress, Record
+
+if TYPE_CHECKING:
+    from eicompress.contracts import Examples, Task
+    from eicompress.plugins import Registry
+    from eicompress.recipe import Recipe
+    from eicompress.result import Result
+    from eicompress.runtime import Model
+    from eicompress.space import Objective, SearchSpace
+    from eicompress.study import Event
+    from eicompress.values import Measurement
+    from eicompress.workshop import Workshop
+
+LENGTHS = (16, 64, 128)
+"""Tokens at which `measure` takes a latency unless it is told."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that was asked for, checked as far as it can be without reading model and data."""
+
+    spec: Spec
+    registry: "Registry"
+    space: "SearchSpace"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A trial that was built again. `differences` is empty where its bytes are those of the first time."""
+
+    record: Record
+    differences: tuple[str, ...]
+
+
+def search(
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    budget: str | None = None,
+    latency: str | None = None,
+    study: str | None = None,
+    studies: str | Path = "studies",
+    timeout: str | None = None,
+    trials: int | None = None,
+    objective: str | None = None,
+    space: str | None = None,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    seed: int | None = None,
+    seq_len: int | None = None,
+    threads: int | None = None,
+    teacher_training: str | None = None,
+    on_event: "Callable[[Event], None] | None" = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> "Result":
+    """Search for the best artifact within budget.
+
+    A study that exists already goes on, and needs no more than its name. Without `trials` and `timeout` a search
+    takes two hours. Raises `SpecError`, `DataError`, `ModelError`, `BudgetError` and `StudyError`.
+    """
+    written = {name: value for name, value in locals().items() if not name.startswith("on_")}
+    return run(planned(written), on_event or _nothing, on_progress or _nothing)
+
+
+def planned(written: Mapping[str, Any]) -> Plan:
+    """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
+    from eicompress.plugins import discover
+    from eicompress.space import read_space
+
+    given = {name: value for name, value in written.items() if value is not None}
+    if "study" in given and not {"model", "data"} & set(given):
+        given = {**read_study(_folder(given["study"], given.get("studies", "studies"))), **given}
+    spec = read_search({**given, "studies": str(given.get("studies", "studies"))})
+    registry = discover()
+    registry.task(spec.task_name)
+    return Plan(spec, registry, read_space(spec.space, registry))
+
+
+def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
+    """Run or go on with a planned search."""
+    from eicompress.record import check, opened
+    from eicompress.study import Coordinator, Goal, Noticed
+
+    spec, asked = plan.spec, plan.spec.to_toml()
+    # Refused here already, before a model is read or a teacher trained.
+    check(spec.folder, asked, {"space": plan.space.digest})
+    workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
+    for note in workshop.notes:
+        on_event(Noticed(note))
+    goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
+    digests = {"inputs": workshop.digest, "space": plan.space.digest}
+    with opened(spec.folder, asked, digests) as ledger:
+        return Coordinator(workshop, plan.registry, ledger, plan.space, goal, on_event).run()
+
+
+def show(study: str, *, studies: str | Path = "studies") -> "Result":
+    """What a study has found so far. Raises `SpecError` and `StudyError`."""
+    from eicompress.record import read_ledger
+    from eicompress.result import result_of
+
+    spec = _spec_of(study, studies)
+    return result_of(read_ledger(spec.folder), objective_of(spec))
+
+
+def compress(
+    *,
+    model: str,
+    data: str,
+    recipe: "str | Path | Recipe",
+    output: str | Path,
+    fidelity: float = 1.0,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    seed: int | None = None,
+    seq_len: int | None = None,
+    threads: int | None = None,
+    teacher_training: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Record:
+    """Build one recipe, without a search, and write the artifact to `output`.
+
+    Quality is measured on the validation split; `measure` reads another one. Raises `SpecError`, `DataError`,
+    `ModelError`, `Inapplicable` and `ExportError`.
+    """
+    from eicompress.plugins import discover
+
+    words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads")
+    values = locals()
+    written = {name: values[name] for name in (*words, "teacher_training")}
+    spec = read(written)
+    registry = discover()
+    steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
+    workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
+    record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or _nothing)
+    return _moved(record, Path(output))
+
+
+def replay(
+    study: str,
+    trial: int,
+    *,
+    output: str | Path,
+    studies: str | Path = "studies",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Replay:
+    """Build a study's trial again, its rebuild at full length where there is one, and compare the bytes."""
+    from eicompress.plugins import discover
+
+    spec = _spec_of(study, studies)
+    result = show(study, studies=studies)
+    before = result.promoted.get(trial) or result.records.get(trial)
+    if before is None or not before.trained:
+        what = "was never trained" if before else "does not exist"
+        raise StudyError(f"a trial that is replayed must have been trained, but trial {trial} {what}")
+    registry = discover()
+    workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
+    record = workshop.build(
+        registry.recipe(before.recipe),
+        fidelity=before.fidelity,
+        seed=before.seed,
+        progress=on_progress or _nothing,
+    )
+    record = _moved(record, Path(output))
+    return Replay(record, _differences(before, record))
+
+
+def load(artifact: str | Path, *, threads: int = 1) -> "Model":
+    """An artifact, ready to predict; no torch is imported. Raises `ModelError`."""
+    from eicompress import runtime
+
+    return runtime.load(artifact, threads=threads)
+
+
+def measure(
+    artifact: str | Path,
+    *,
+    data: str | None = None,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    threads: int = 1,
+    seq_len: int | None = None,
+) -> "tuple[Measurement, ...]":
+    """Size and latency of an artifact, and its quality on data: on the test split, or on all rows of one file.
+
+    Latency is taken at `seq_len` tokens, or at 16, 64 and 128. Raises `ModelError`, `DataError` and `MeasureError`.
+    """
+    from eicompress.bench import Bench, quality, size
+    from eicompress.metrics.latency import CAREFUL_SECONDS
+
+    folder = Artifact(Path(artifact))
+    bench = Bench((), threads)
+    model = bench.load(folder)
+    found = list(size(folder))
+    for length in (seq_len,) if seq_len else LENGTHS:
+        found += bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
+    if data is not None:
+        given = {"task": task, "text": text, "text_pair": text_pair, "label": label}
+        spec = read({"model": str(artifact), "data": data, **given})
+        if model.pairs and not spec.text_pair:
+            spec = replace(spec, text_pair="text_pair")
+        split, reader, examples = _examples(spec, model.labels)
+        found += quality(model, reader, {split: examples})[0]
+    return tuple(found)
+
+
+def _examples(spec: Spec, labels: tuple[str, ...]) -> "tuple[str, Task, Examples]":
+    """The rows to measure on, under the artifact's own labels: the last split that the data has."""
+    from eicompress.data import read_tables
+    from eicompress.plugins import discover
+
+    task = discover().task(spec.task_name)
+    tables = read_tables(spec.data)
+    split = next(name for name in ("test", "validation", "train") if name in tables)
+    rows, column = tables[split].rows, spec.columns["label"]
+    for at, row in enumerate(rows, start=1):
+        for name in spec.columns.values():
+            if row.get(name) is None:
+                raise DataError(
+                    f"every row of `{tables[split].origin}` must have `{name}`, but row {at} has not: "
+                    f"{nearest(name, row)}"
+                )
+        if str(row[column]) not in labels:
+            raise DataError(
+                f"every label must be one of the artifact's, but row {at} of `{tables[split].origin}` has "
+                f"`{row[column]}`: {nearest(str(row[column]), labels)}"
+            )
+    # A task numbers the labels of its training rows: here, one row for each label that the artifact knows.
+    known = [{**rows[0], column: label} for label in labels]
+    made, examples = task.read({"train": known, "measured": rows}, spec.columns)
+    if made.labels != labels:
+        raise DataError(f"the artifact must number its labels as `{spec.task_name}` does, but does not")
+    return split, made, examples["measured"]
+
+
+def read_recipe(path: Path, registry: "Registry") -> "Recipe":
+    """The recipe in a TOML file of `[[steps]]`, or in a JSON file. Raises `SpecError`."""
+    if path.suffix == ".json":
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SpecError(f"`{path}` must be a JSON file, but cannot be read: {error}") from error
+        steps = value.get("steps", value.get("recipe")) if isinstance(value, dict) else value
+    else:
+        steps = read_toml(path).get("steps")
+    if not isinstance(steps, list) or not steps:
+        raise SpecError(f"`{path}` must have `[[steps]]`, each with a `strategy`, but has none")
+    try:
+        return registry.recipe(steps)
+    except SpecError as error:
+        raise SpecError(f"in `{path}`: {error}") from error
+
+
+def objective_of(spec: Spec) -> "Objective":
+    """What a spec's search is for."""
+    from eicompress.space import Objective
+
+    return Objective(spec.objective, spec.budgets)
+
+
+def _scratch() -> Path:
+    """Where artifacts are made that the user wants elsewhere."""
+    from eicompress.cache import default_folder
+
+    return default_folder() / "single"
+
+
+def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None], folder: Path) -> "Workshop":
+    from eicompress.workshop import open_workshop
+
+    return open_workshop(
+        model=spec.model,
+        data=spec.data,
+        task=spec.task_name,
+        columns=spec.columns,
+        seed=spec.seed,
+        threads=spec.threads,
+        seq_len=spec.seq_len,
+        teacher_training=spec.teacher_training,
+        folder=folder,
+        registry=registry,
+        progress=on_progress,
+    )
+
+
+def _spec_of(study: str, studies: str | Path) -> Spec:
+    return read(read_study(_folder(study, studies)))
+
+
+def _folder(study: str, studies: str | Path) -> Path:
+    return Path(studies) / study_name(study)
+
+
+def _moved(record: Record, output: Path) -> Record:
+    """Copy the record's artifact, with its manifest, to where the user wants it."""
+    source, target = Artifact(Path(record.files["artifact"])), Artifact(output)
+    if source.folder.resolve() != target.folder.resolve():
+        if target.folder.exists() and not (target.folder / "onnx").is_dir():
+            raise SpecError(f"`{output}` must be a new folder or an artifact, but is something else: choose another")
+        shutil.rmtree(target.folder, ignore_errors=True)
+        shutil.copytree(source.folder, target.folder)
+        shutil.copyfile(source.manifest, target.manifest)
+    return replace(record, files={**record.files, "artifact": str(output)})
+
+
+def _differences(before: Record, after: Record) -> tuple[str, ...]:
+    """Which files differ from the first time, and what else was different."""
+    sums = [_checksums(record) for record in (before, after)]
+    if not sums[0]:
+        return ("the first artifact is no longer there to compare with",)
+    files = [name for name in sorted({*sums[0], *sums[1]}) if sums[0].get(name) != sums[1].get(name)]
+    if not files:
+        return ()
+    changed = [
+        f"{name} was {before.versions.get(name, '-')}, and is {after.versions.get(name, '-')}"
+        for name in sorted({*before.versions, *after.versions})
+        if before.versions.get(name) != after.versions.get(name)
+    ]
+    return (*(f"`{name}` has other bytes" for name in files), *changed)
+
+
+def _checksums(record: Record) -> dict[str, str]:
+    manifest = Artifact(Path(record.files.get("artifact", ""))).manifest
+    return dict(json.loads(manifest.read_text(encoding="utf-8"))["files"]) if manifest.is_file() else {}
+
+
+def _nothing(_: object) -> None:
+    pass

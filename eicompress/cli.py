@@ -1,0 +1,306 @@
+"""The command line: parse, call, print."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from eicompress.errors import EicompressError, SpecError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERRUPTED = 130
+WRONG = 2
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"max_content_width": 80, "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="eicompress")
+def cli() -> None:
+    """Compress a fine-tuned language model to a 1-2 MB ONNX artifact.
+
+    \b
+    eicompress search --model my-model --data my-data --budget 1.91MB
+    eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
+    """
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; its exit status: 0, 2 for what is the user's to mend, 130 for an interruption."""
+    try:
+        # With `standalone_mode` off, an early end such as `--help` is a returned status.
+        status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
+    except EicompressError as error:
+        click.echo(f"error: {error}", err=True)
+        return WRONG
+    except click.ClickException as error:
+        error.show()
+        return WRONG
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what was recorded is kept, and the same command goes on", err=True)
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _input_options(command: Command) -> Command:
+    """How a data set and a task are named, the same for every command that reads them."""
+    for option in reversed(
+        [
+            click.option("--task", help="Task; by default single texts, or pairs with --text-pair."),
+            click.option("--text", help="Column of the text.  [text]"),
+            click.option("--text-pair", help="Column of the second text of a pair."),
+            click.option("--label", help="Column of the label.  [label]"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _build_options(command: Command) -> Command:
+    for option in reversed(
+        [
+            click.option("--seed", help="Seed of everything that is drawn.  [0]"),
+            click.option("--threads", help="Threads of a latency.  [1]"),
+            click.option("--seq-len", help="Tokens of a latency; by default the 95th percentile."),
+            click.option(
+                "--teacher-training",
+                metavar="probe|finetune",
+                help="How a model without a head for the task gets one.  [finetune]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
+@click.option("--budget", help="Size of the whole artifact: 1.91MB, 2MiB, 500KB.")
+@click.option("--latency", help="Latency (p50, batch 1) of one text: 2ms, 500us.")
+@click.option("--timeout", help="Time for everything: 2h, 30m.  [2h without --trials]")
+@click.option("--trials", help="Candidates to train.")
+@click.option("--study", help="Name of the study.  [the data's name]")
+@click.option("--studies", help="Folder of all studies.  [studies]")
+@click.option("--objective", metavar="quality|reward", help="What is maximised.  [quality]")
+@click.option("--space", help="Search space: a name, or a file.toml.  [edge]")
+@_input_options
+@_build_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def search(as_json: bool, **written: Any) -> None:
+    """Search for the best artifact within budget.
+
+    Every candidate is previewed first; what is over budget is never trained. The last part of the time goes into
+    rebuilding the best at full length. Ctrl-C loses nothing: the same command goes on, and with more --trials or a
+    longer --timeout a finished study goes on too.
+
+    \b
+    eicompress search --model my-model --data my-data --budget 1.91MB
+    eicompress search --model builtin:minilm --data builtin:docstrings \\
+                      --budget 2MB --timeout 8m
+    eicompress search --study my-data --timeout 4h
+    """
+    from eicompress import api, screen, tables
+
+    console = _console(as_json)
+    plan = api.planned(written)
+    spec = plan.spec
+    screen.show_plan(console, spec, plan.space)
+    with screen.Screen(console, f"study {spec.study}", spec.trials, spec.timeout_s) as live:
+        result = api.run(plan, live.show, live.preparing)
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        tables.show_result(console, result)
+
+
+@cli.command()
+@click.argument("study")
+@click.option("--trial", type=int, help="One trial, with its recipe.")
+@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
+    """Show what a study has found, also while it runs.
+
+    \b
+    eicompress show my-data
+    eicompress show my-data --trial 7
+    eicompress show my-data --json
+    """
+    from eicompress import api, tables
+
+    result = api.show(study, studies=studies)
+    if trial is None:
+        if as_json:
+            _print_json(result.to_json())
+        else:
+            tables.show_study(_console(False), result)
+        return
+    record = result.promoted.get(trial) or result.records.get(trial)
+    if record is None:
+        known = len(result.records)
+        raise SpecError(f"`--trial` must be the number of a trial that ended, but got {trial}: {known} ended so far")
+    if as_json:
+        _print_json({"trial": trial, **record.to_json()})
+    else:
+        tables.show_trial(_console(False), trial, record)
+
+
+@cli.command()
+@click.argument("artifact")
+@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
+    """Print label, confidence and text of each TEXT, or of each line of stdin.
+
+    A pair of texts is one TEXT with a tab between the two.
+
+    \b
+    eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
+    eicompress predict my-artifact < texts.txt
+    """
+    from eicompress import api
+
+    model = api.load(artifact)
+    if not model.checked:
+        click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
+    for text in texts or (line.rstrip("\r\n") for line in sys.stdin):
+        (found,) = model.predict([_sides(text, model.pairs)])
+        if as_json:
+            click.echo(json.dumps({"text": text, **vars(found)}, ensure_ascii=False))
+        else:
+            click.echo(f"{found.label}\t{found.confidence:.3f}\t{text}")
+
+
+@cli.command()
+@click.argument("artifact")
+@click.option("--data", help="Data to measure the quality on; its test split if it has one.")
+@_input_options
+@click.option("--threads", type=int, default=1, help="Threads of the latency.  [1]")
+@click.option("--seq-len", type=int, help="Tokens of the latency; by default 16, 64 and 128.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def measure(artifact: str, as_json: bool, **written: Any) -> None:
+    """Measure an artifact: size, latency, and quality on data.
+
+    \b
+    eicompress measure my-artifact --data my-data
+    eicompress measure my-artifact --seq-len 32 --threads 2 --json
+    """
+    from eicompress import api, tables
+
+    measured = api.measure(artifact, **written)
+    if as_json:
+        _print_json({"artifact": artifact, "measurements": [vars(each) for each in measured]})
+    else:
+        tables.show_measurements(_console(False), measured)
+
+
+@cli.command()
+@click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
+@click.option("--recipe", help="File with [[steps]]; `show STUDY --trial N` prints one.")
+@click.option("--trial", nargs=2, metavar="STUDY NUMBER", help="Build this trial again.")
+@click.option("--output", default="artifact", help="Folder of the artifact.  [artifact]")
+@click.option("--studies", default="studies", help="Folder of all studies, for --trial.  [studies]")
+@_input_options
+@_build_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def compress(
+    recipe: str | None, trial: tuple[str, str] | None, output: str, studies: str, as_json: bool, **written: Any
+) -> None:
+    """Build one recipe without a search, or a study's trial again.
+
+    \b
+    eicompress compress --model my-model --data my-data --recipe recipe.toml
+    eicompress compress --trial my-data 7 --output again
+    """
+    from eicompress import api, screen, tables
+
+    if (recipe is None) == (trial is None):
+        raise SpecError("`compress` must be given either `--recipe FILE` or `--trial STUDY NUMBER`")
+    console = _console(as_json)
+    differences: tuple[str, ...] = ()
+    with screen.Screen(console, "compress") as live:
+        if trial is not None:
+            replayed = api.replay(
+                trial[0], _number(trial[1]), output=output, studies=studies, on_progress=live.preparing
+            )
+            record, differences = replayed.record, replayed.differences
+        elif recipe is not None:
+            record = api.compress(recipe=recipe, output=output, on_progress=live.preparing, **written)
+    if as_json:
+        _print_json({**record.to_json(), "differences": list(differences)})
+        return
+    tables.show_artifact(console, record)
+    if trial is not None:
+        console.print("the same bytes as the first time" if not differences else "\n".join(differences))
+
+
+@cli.group()
+def plugins() -> None:
+    """List plug-ins, or show what one provides."""
+
+
+@plugins.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_plugins(as_json: bool) -> None:
+    """List strategies, tasks and metrics, and the plug-ins that are broken.
+
+    \b
+    eicompress plugins list
+    """
+    from eicompress import tables
+    from eicompress.plugins import discover
+
+    registry = discover()
+    if as_json:
+        _print_json(tables.plugins_json(registry))
+    else:
+        tables.show_plugins(_console(False), registry)
+
+
+@plugins.command("show")
+@click.argument("name")
+def show_plugin(name: str) -> None:
+    """Show a strategy's knobs, domains and defaults, or a task or metric.
+
+    \b
+    eicompress plugins show distillation
+    """
+    from eicompress import tables
+    from eicompress.plugins import discover
+
+    tables.show_plugin(_console(False), discover(), name)
+
+
+def _console(to_stderr: bool) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=to_stderr)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _sides(text: str, pairs: bool) -> str | tuple[str, str]:
+    if not pairs:
+        return text
+    first, tab, second = text.partition("\t")
+    if not tab:
+        raise SpecError(f"this artifact reads pairs, so a TEXT must have a tab between its two sides, but got {text!r}")
+    return first, second
+
+
+def _number(written: str) -> int:
+    if not written.isdigit():
+        raise SpecError(f"`--trial` must be a study and the number of its trial, but got `{written}` for the number")
+    return int(written)

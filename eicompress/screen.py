@@ -1,0 +1,192 @@
+"""What people see while something runs: the plan, and live progress."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from eicompress.result import Counts
+from eicompress.space import SearchSpace
+from eicompress.spec import Spec
+from eicompress.study import (
+    Doing,
+    Drawn,
+    Event,
+    Noticed,
+    Planned,
+    Promoted,
+    Promoting,
+    SearchEnded,
+    Told,
+)
+from eicompress.tables import duration, summary
+from eicompress.values import Progress, Record
+
+
+@dataclass
+class Screen:
+    """Shows a search's events: one live picture on a terminal, plain lines elsewhere. A context manager."""
+
+    console: Console
+    title: str
+    trials: int | None = None
+    timeout_s: float | None = None
+    clock: Callable[[], float] = time.monotonic
+    _live: Live | None = None
+    _counts: Counts = field(default_factory=Counts)
+    _baseline: Record | None = None
+    _best: Record | None = None
+    _doing: str = "preparing"
+    _seconds: float = 0.0
+    _seconds_at: float = 0.0
+    _phase: str = ""
+
+    def __enter__(self) -> Self:
+        self._seconds_at = self.clock()
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def preparing(self, progress: Progress) -> None:
+        """Progress before there is a search, such as the training of a teacher."""
+        self._do("preparing", progress)
+
+    def show(self, event: Event) -> None:
+        """Take in an event of the search."""
+        match event:
+            case Planned():
+                self._plan(event)
+            case Drawn(number=number):
+                self._doing, self._phase = f"trial {number}", ""
+            case Doing(number=number, progress=progress):
+                self._do(f"trial {number}", progress)
+            case Told():
+                self._told(event)
+            case SearchEnded(reason=reason):
+                self._line(f"search ended: {reason}")
+            case Promoting(number=number, fidelity=fidelity):
+                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
+                self._line(f"rebuilding trial {number} at {length}")
+            case Promoted(number=number, record=record):
+                self._line(f"rebuilt trial {number}: {summary(record, self._baseline)}")
+            case Noticed(text=text):
+                self._line(f"note: {text}")
+
+    def _plan(self, event: Planned) -> None:
+        self._baseline, self._counts, self._best = event.baseline, event.counts, event.best
+        self._at(event.seconds)
+        self._line(f"baseline: {summary(event.baseline, None)}")
+        if event.counts.reached or event.recovered.told:
+            self._line(
+                f"going on with {event.counts.trained} candidates trained, {duration(event.seconds)} of the time used"
+            )
+        if event.recovered.again:
+            self._line(f"starting {event.recovered.again} interrupted trial(s) again")
+
+    def _told(self, event: Told) -> None:
+        self._counts, self._best = event.counts, event.best
+        self._at(event.seconds)
+        record = event.record
+        if record.trained and record.outcome != "failed":
+            outcome = summary(record, self._baseline) + (f", {record.reason}" if record.reason else "")
+        else:
+            last = (record.reason.strip().splitlines() or [""])[-1]
+            outcome = f"{record.outcome}: {last}"
+        # On a terminal the counters tell of the cheap ones.
+        if record.trained or record.outcome == "failed" or not self._live:
+            self._line(f"trial {event.number}: {outcome}")
+
+    def _do(self, what: str, progress: Progress) -> None:
+        self._doing = f"{what}: {doing(progress)}"
+        if not self._live and progress.phase != self._phase and progress.phase in ("teacher", "training"):
+            self._line(f"{what}: {progress.phase}")
+        self._phase = progress.phase
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def _at(self, seconds: float) -> None:
+        self._seconds, self._seconds_at = seconds, self.clock()
+
+    def _picture(self) -> RenderableType:
+        counts, rows = self._counts, _grid()
+        others = (
+            f"over budget {counts.over_budget} · repeats {counts.repeats} · "
+            f"inapplicable {counts.inapplicable} · failed {counts.failed}"
+        )
+        rows.add_row("trained", f"{counts.trained}{self._to_come()}")
+        rows.add_row("not trained", others)
+        rows.add_row("now", self._doing)
+        rows.add_row("best", summary(self._best, self._baseline) if self._best else "none yet")
+        rows.add_row("time", self._time())
+        return Group(Text(self.title, style="bold"), rows)
+
+    def _to_come(self) -> str:
+        if self.trials is not None:
+            return f" · {max(0, self.trials - self._counts.reached)} to come"
+        left = self._left()
+        if left is None or not self._counts.reached:
+            return ""
+        # Some of the time goes into rebuilding the best.
+        return f" · about {max(0, int(0.6 * left / (self._used() / self._counts.reached)))} to come"
+
+    def _time(self) -> str:
+        left = self._left()
+        return f"{duration(self._used())} used" + (f" · {duration(left)} left" if left is not None else "")
+
+    def _used(self) -> float:
+        return self._seconds + self.clock() - self._seconds_at
+
+    def _left(self) -> float | None:
+        return None if self.timeout_s is None else max(0.0, self.timeout_s - self._used())
+
+
+def doing(progress: Progress) -> str:
+    """A phase with its step and loss, where it has them."""
+    steps = f", step {progress.step:,} of {progress.steps:,}" if progress.steps else ""
+    loss = f", loss {progress.loss:.3f}" if progress.loss is not None else ""
+    return f"{progress.phase}{steps}{loss}"
+
+
+def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
+    """What is going to happen."""
+    budgets = [f"{spec.size_mb:g} MB"] if spec.size_mb is not None else []
+    if spec.latency_ms is not None:
+        wanted = "aiming at" if spec.objective == "reward" else "at most"
+        budgets.append(f"{wanted} {spec.latency_ms:g} ms (p50, batch 1, {spec.threads} thread)")
+    ends = [f"{spec.trials} candidates trained"] if spec.trials is not None else []
+    ends += [duration(spec.timeout_s)] if spec.timeout_s is not None else []
+    first, *others = space.describe()
+    rows = {
+        "model": spec.model,
+        "data": f"{spec.data}, {spec.task_name}",
+        "budget": ", ".join(budgets),
+        "objective": spec.objective,
+        "ends after": " or ".join(ends),
+        "study": str(spec.folder),
+        "space": f"{space.name}: {first}",
+    }
+    table = _grid()
+    for name, text in [*rows.items(), *(("", other) for other in others)]:
+        table.add_row(name, Text(text))
+    console.print(table)
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    return table

@@ -1,0 +1,215 @@
+"""Records, results and plug-ins, drawn for people."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.console import Console
+from rich.table import Table
+
+from eicompress.contracts import Strategy, knobs
+from eicompress.errors import SpecError, nearest
+from eicompress.plugins import Registry
+from eicompress.result import Result, ranked
+from eicompress.values import MEGABYTE, Measurement, Record
+
+SHOWN = 5
+"""Rows of the table of the best."""
+
+
+def summary(record: Record, baseline: Record | None) -> str:
+    """Size, latency and quality in one line, with the share of the baseline's quality."""
+    parts = [number(record, "size_mb", "{:.3f} MB"), number(record, "latency_ms", "{:.2f} ms")]
+    parts.append("quality " + number(record, "quality", "{:.4f}"))
+    of = share(record, baseline)
+    return " · ".join(parts) + (f" ({of} of the baseline)" if of else "")
+
+
+def number(record: Record, name: str, form: str) -> str:
+    """A metric's value, or a dash where it was not measured."""
+    value = record.value(name)
+    return "-" if value is None else form.format(value)
+
+
+def share(record: Record, baseline: Record | None) -> str:
+    """The quality as a percentage of the baseline's, or an empty string."""
+    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
+    return f"{quality / whole:.1%}" if quality is not None and whole else ""
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def show_result(console: Console, result: Result) -> None:
+    """The best artifacts under budget, which bytes go where, and what to type next."""
+    best = result.best
+    if best is None:
+        console.print("no candidate within budget yet")
+        return
+    console.print(_best_table(result))
+    index, record = best
+    show_artifact(console, record)
+    name = result.folder.name
+    for command in (f"eicompress show {name} --trial {index}", f"eicompress show {name}"):
+        console.print(f"          {command}", highlight=False, soft_wrap=True)
+
+
+def show_artifact(console: Console, record: Record) -> None:
+    """Where an artifact lies, which bytes of it go where, and how to try it."""
+    heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
+    parts = ", ".join(f"{name} {size / MEGABYTE:.3f}" for name, size in heaviest)
+    artifact = record.files.get("artifact", "")
+    rows = {
+        "measured": summary(record, None),
+        "megabytes": parts,
+        "artifact": artifact,
+        "next": f'eicompress predict {artifact} "some text"',
+    }
+    for name, text in rows.items():
+        if text:
+            console.print(f"{name:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_study(console: Console, result: Result) -> None:
+    """What a study has found so far."""
+    counts = result.counts
+    console.print(
+        f"{counts.trained} trained, {counts.over_budget} over budget, {counts.repeats} repeats, "
+        f"{counts.inapplicable} inapplicable, {counts.failed} failed; {duration(result.seconds)}; "
+        f"{'ended: ' + result.ended if result.ended else 'not ended'}",
+        highlight=False,
+    )
+    show_result(console, result)
+
+
+def show_measurements(console: Console, measurements: Sequence[Measurement]) -> None:
+    """Metrics with their conditions."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("metric", "value", "unit", "conditions"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for each in measurements:
+        conditions = ", ".join(f"{name} {value}" for name, value in each.conditions.items())
+        table.add_row(each.name, f"{each.value:.4g}", each.unit, conditions)
+    console.print(table)
+
+
+def _best_table(result: Result) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", "training", "size MB", "latency ms", "quality", "of baseline", "test"):
+        table.add_column(name, justify="left" if name == "training" else "right")
+    if result.baseline:
+        table.add_row("baseline", "", *_cells(result.baseline, None))
+    rebuilt = ranked(result.promoted, result.objective)
+    for index, record in (rebuilt + ranked(result.records, result.objective))[:SHOWN]:
+        length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
+        table.add_row(str(index), length, *_cells(record, result.baseline))
+    return table
+
+
+def _cells(record: Record, baseline: Record | None) -> list[str]:
+    return [
+        number(record, "size_mb", "{:.3f}"),
+        number(record, "latency_ms", "{:.2f}"),
+        number(record, "quality", "{:.4f}"),
+        share(record, baseline),
+        number(record, "quality_test", "{:.4f}").removeprefix("-"),
+    ]
+
+
+def show_trial(console: Console, index: int, record: Record) -> None:
+    """One trial: outcome, measurements with their conditions, and the recipe as `compress --recipe` reads it."""
+    console.print(f"trial {index}: {record.outcome}", highlight=False)
+    if record.reason:
+        console.print(record.reason, highlight=False, markup=False)
+    show_measurements(console, record.measurements)
+    for name, size in record.bytes_by_group.items():
+        console.print(f"{name}: {size / MEGABYTE:.3f} MB", highlight=False)
+    console.print("\n# recipe", highlight=False)
+    console.print(recipe_toml(record), highlight=False, markup=False, soft_wrap=True)
+
+
+def recipe_toml(record: Record) -> str:
+    """A record's recipe as a file for `compress --recipe`."""
+    lines = []
+    for step in record.recipe:
+        lines.append("[[steps]]")
+        lines += [f"{name} = {_toml_value(value)}" for name, value in step.items()]
+    return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def show_plugins(console: Console, registry: Registry) -> None:
+    """Everything that the plug-ins provide, and the plug-ins that could not be used."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("kind", "name", "from"):
+        table.add_column(name)
+    for (kind, name), source in sorted(registry.sources.items()):
+        table.add_row(kind, name, str(source))
+    for (kind, name), sources in registry.clashes.items():
+        table.add_row(kind, name, " and ".join(map(str, sources)) + ": a clash, not usable")
+    console.print(table)
+    for each in registry.broken:
+        console.print(f"broken: `{each.plugin}` of {each.source}: {each.reason.splitlines()[0]}", highlight=False)
+
+
+def plugins_json(registry: Registry) -> dict[str, Any]:
+    """The same as one JSON document."""
+    return {
+        "provided": [
+            {"kind": kind, "name": name, "package": source.package, "version": source.version}
+            for (kind, name), source in sorted(registry.sources.items())
+        ],
+        "clashes": [
+            {"kind": kind, "name": name, "packages": [source.package for source in sources]}
+            for (kind, name), sources in registry.clashes.items()
+        ],
+        "broken": [
+            {"plugin": each.plugin, "package": each.source.package, "reason": each.reason} for each in registry.broken
+        ],
+    }
+
+
+def show_plugin(console: Console, registry: Registry, name: str) -> None:
+    """What a strategy, task or metric is, with a strategy's knobs."""
+    found = [(kind, source) for (kind, known), source in registry.sources.items() if known == name]
+    broken = [each for each in registry.broken if each.plugin == name]
+    for each in broken:
+        console.print(f"broken plug-in of {each.source}\n{each.reason}", highlight=False, markup=False)
+    if not found and not broken:
+        known = {known for _, known in registry.sources} | {each.plugin for each in registry.broken}
+        raise SpecError(f"no plug-in provides `{name}`: {nearest(name, known)}")
+    for kind, source in found:
+        one = {**registry.strategies, **registry.tasks, **registry.metrics}[name]
+        console.print(f"{kind} {name}, of {source}", style="bold", highlight=False)
+        console.print(inspect.cleandoc(one.__doc__ or ""), highlight=False, markup=False)
+        if kind == "strategy":
+            _show_strategy(console, registry.strategies[name])
+
+
+def _show_strategy(console: Console, strategy: type[Strategy]) -> None:
+    if strategy.paper:
+        console.print(f"paper: {strategy.paper}", highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("knob", "default", "domain"):
+        table.add_column(column)
+    for knob in knobs(strategy).values():
+        table.add_row(knob.name, str(knob.default), _domain(knob.domain))
+    console.print(table)
+
+
+def _domain(domain: BaseDistribution) -> str:
+    if isinstance(domain, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in domain.choices)
+    assert isinstance(domain, IntDistribution | FloatDistribution)
+    kind = "integer" if isinstance(domain, IntDistribution) else "number"
+    return f"{kind} in [{domain.low}, {domain.high}]{', log' if domain.log else ''}"

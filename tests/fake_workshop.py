@@ -1,0 +1,170 @@
+"""A workshop that builds nothing, and a study around it: the one stand-in among the tests, since the coordinator is
+tested for what it does about thousands of seconds of training.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.record import Ledger, opened
+from eicompress.result import Result
+from eicompress.space import Objective, SearchSpace, read_space
+from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told
+from eicompress.values import Measurement, Progress, Record, digest_of
+
+
+@dataclass(frozen=True)
+class Words(ModelStrategy):
+    name: ClassVar[str] = "words"
+    tokens: Annotated[int, IntDistribution(100, 100_000)] = 500
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        return subject
+
+
+@dataclass(frozen=True)
+class Thin(ModelStrategy):
+    name: ClassVar[str] = "thin"
+    layers: Annotated[int, IntDistribution(0, 24)] = 3
+    rate: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        return subject
+
+
+REGISTRY = Registry(strategies={"words": Words, "thin": Thin}, tasks={}, metrics={}, sources={})
+
+SPACE = """
+fidelity = 0.25
+[[slot]]
+strategy = "words"
+tokens = { fill = true, low = 1000, high = 20000 }
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+rate = { low = 0.0, high = 1.0 }
+[[recipe]]
+steps = [{ strategy = "words" }, { strategy = "thin", layers = 2, rate = 0.5 }]
+"""
+
+FIVE_DRAWS = """
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 5 }
+"""
+
+
+@dataclass
+class Bench:
+    """A workshop whose numbers are a formula of the recipe: 100 bytes a token, 0.3 MB a layer, 10 seconds a trial.
+
+    `fails` may raise instead of, in turn: previews, builds and extras.
+    """
+
+    folder: Path
+    fails: Callable[[str, Recipe, int], None] = lambda stage, recipe, calls: None
+    now: float = 0.0
+    calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("preview", "build", "extras"), 0))
+    built: list[tuple[str, float]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
+        return digest_of([recipe.to_json(), fidelity, seed])
+
+    def baseline(self) -> Record:
+        return Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        self._enter("preview", recipe)
+        self.now += 1
+        tokens, layers, _ = knobs_of(recipe)
+        size = tokens / 10_000 + 0.3 * layers
+        groups = {"embedding": tokens * 100, "layers": layers * 300_000}
+        values = measured(size, 0.5 * layers if latency else None, None)
+        return Record(recipe=(), draw=-1, outcome="complete", measurements=values, bytes_by_group=groups)
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        self._enter("build", recipe)
+        progress(Progress("training", 1, 2, 0.7))
+        self.built.append((recipe.digest, fidelity))
+        self.now += 40 * fidelity
+        tokens, layers, rate = knobs_of(recipe)
+        preview = self.preview(recipe, latency=False)
+        quality = 0.5 + 0.04 * layers + tokens / 200_000 - 0.1 * (rate - 0.3) ** 2 + 0.05 * fidelity
+        artifact = self.folder / recipe.digest
+        artifact.mkdir(parents=True, exist_ok=True)
+        (artifact / "model").write_text(recipe.digest)
+        return replace(
+            preview,
+            measurements=(*preview.measurements, *measured(None, None, quality)),
+            key=self.key(recipe, fidelity=fidelity, seed=seed),
+            trained=True,
+            fidelity=fidelity,
+            seed=seed,
+            seconds_by_phase={"training": 40 * fidelity},
+            files={"artifact": str(artifact)},
+        )
+
+    def promote_extras(self, record: Record) -> Record:
+        self._enter("extras", Recipe(()))
+        return replace(record, measurements=(*record.measurements, Measurement("quality_test", 0.8, "")))
+
+    def _enter(self, stage: str, recipe: Recipe) -> None:
+        self.calls[stage] += 1
+        self.fails(stage, recipe, self.calls[stage])
+
+
+def measured(size: float | None, latency: float | None, quality: float | None) -> tuple[Measurement, ...]:
+    values = {"size_mb": size, "latency_ms": latency, "quality": quality}
+    return tuple(Measurement(name, value, "") for name, value in values.items() if value is not None)
+
+
+def knobs_of(recipe: Recipe) -> tuple[int, int, float]:
+    steps: dict[str, Any] = {step.name: step for step in recipe.steps}
+    words, thin = steps.get("words", Words()), steps.get("thin", Thin())
+    return words.tokens, thin.layers, thin.rate
+
+
+@dataclass
+class Bed:
+    """A study in a folder, and everything that was reported."""
+
+    root: Path
+    space: SearchSpace
+    goal: Goal
+    registry: Registry = REGISTRY
+    events: list[Event] = field(default_factory=list)
+
+    def run(self, bench: Bench) -> Result:
+        with self.ledger() as ledger:
+            return Coordinator(
+                bench, self.registry, ledger, self.space, self.goal, self.events.append, bench.clock
+            ).run()
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        with opened(self.root / "study", {"seed": self.goal.seed}, {"space": self.space.digest}) as ledger:
+            yield ledger
+
+    def told(self) -> list[Told]:
+        return [event for event in self.events if isinstance(event, Told)]
+
+    def ended(self) -> str:
+        return next(event.reason for event in reversed(self.events) if isinstance(event, SearchEnded))
+
+
+def bed(tmp_path: Path, code: str = SPACE, **goal: Any) -> Bed:
+    path = tmp_path / "space.toml"
+    path.write_text(code)
+    budgets = goal.pop("budgets", {"size_mb": 2.0, "latency_ms": 2.0})
+    objective = Objective(goal.pop("objective", "quality"), budgets)
+    return Bed(tmp_path, read_space(str(path), REGISTRY), Goal(objective, **goal))

@@ -1,0 +1,172 @@
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from fake_workshop import Bench, bed
+from rich.console import Console
+
+from eicompress import cli, tables
+from eicompress.screen import Screen
+from eicompress.study import Coordinator
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+ALL = list(commands(cli.cli))
+
+
+@pytest.mark.parametrize("path", [(), *(path for path, _ in ALL)], ids=" ".join)
+def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], capsys: Any) -> None:
+    assert cli.run([*path, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    if path != ("plugins",):
+        assert "  eicompress " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", "--data", "d", "--budget", "2MB"], "`--model` must name a model"),
+        (["search", "--model", "m", "--data", "d", "--budget", "2 megs"], "but got `2 megs`: write for example 1.91MB"),
+        (["search", "--model", "m", "--data", "d", "--budget", "2MB", "--study", "a/b"], "without a path"),
+        (["search", "--model", "m", "--data", "d"], "must have a budget"),
+        (["search", "--model", "m", "--data", "d", "--budget", "2MB", "--space", "egde"], "did you mean `edge`"),
+        (
+            ["search", "--model", "m", "--data", "d", "--budget", "2MB", "--task", "clasification"],
+            "did you mean `class",
+        ),
+        (["search", "--study", "none"], "there is no study"),
+        (["search", "--budgets", "2MB"], "No such option"),
+        (["show", "none"], "there is no study"),
+        (["show", "../none"], "without a path"),
+        (["predict", "no-such-folder", "hello"], "no-such-folder"),
+        (["compress", "--model", "m", "--data", "d"], "either `--recipe FILE` or `--trial STUDY NUMBER`"),
+        (["compress", "--model", "m", "--data", "d", "--recipe", "none.toml"], "none.toml"),
+        (["compress", "--trial", "s", "one"], "but got `one` for the number"),
+        (["plugins", "show", "distilation"], "did you mean `distillation`"),
+    ],
+)
+def test_what_is_the_users_to_mend_is_one_message_and_exit_2(
+    arguments: list[str], said: str, capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(arguments) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.out == ""
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ('[[steps]]\nstrategy = "quantisation"', "did you mean `quantization`"),
+        ('[[steps]]\nstrategy = "quantization"\nlayer_bit = 4', "did you mean `layer_bits`"),
+        ('[[steps]]\nstrategy = "quantization"\nlayer_bits = 5', "`quantization.layer_bits` must be one of"),
+        ('[[step]]\nstrategy = "quantization"', "must have `[[steps]]`"),
+        ("steps = 4", "must have `[[steps]]`"),
+    ],
+)
+def test_a_bad_recipe_file_is_named(code: str, said: str, capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(code)
+    assert cli.run(["compress", "--model", "m", "--data", "d", "--recipe", str(path)]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert str(path) in shown
+
+
+def test_plugins_are_listed_and_shown(capsys: Any) -> None:
+    assert cli.run(["plugins", "list", "--json"]) == 0
+    provided = json.loads(capsys.readouterr().out)["provided"]
+    assert {"kind": "strategy", "name": "distillation"}.items() <= next(
+        each for each in provided if each["name"] == "distillation"
+    ).items()
+    assert cli.run(["plugins", "list"]) == 0
+    assert "thin_student" in capsys.readouterr().out
+    assert cli.run(["plugins", "show", "quantization"]) == 0
+    shown = capsys.readouterr().out
+    assert "layer_bits" in shown
+    assert "4, 8" in shown
+    assert "paper" in shown
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    """A finished study of a workshop that builds nothing, in `tmp_path/study`."""
+    made = bed(tmp_path, trials=4)
+    made.run(Bench(tmp_path / "made"))
+    toml = tmp_path / "study" / "study.toml"
+    asked = '[asked]\nmodel = "m"\ndata = "d"\nbudget = "2MB"\nlatency = "2ms"\n'
+    toml.write_text(asked)
+    return "study"
+
+
+def test_show_tells_what_a_study_found(study: str, tmp_path: Path, capsys: Any) -> None:
+    assert cli.run(["show", study, "--studies", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "4 trained" in shown
+    assert "baseline" in shown
+    assert "of baseline" in shown
+    assert "eicompress predict" in shown
+
+
+def test_show_prints_json_for_scripts(study: str, tmp_path: Path, capsys: Any) -> None:
+    assert cli.run(["show", study, "--studies", str(tmp_path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["counts"]["trained"] == 4
+    assert shown["best"]["fidelity"] == 1.0
+    assert len(shown["trials"]) >= 4
+
+
+def test_show_prints_one_trial_with_its_recipe(study: str, tmp_path: Path, capsys: Any) -> None:
+    assert cli.run(["show", study, "--studies", str(tmp_path), "--trial", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert '[[steps]]\nstrategy = "words"' in shown
+    assert "rate = 0.5" in shown
+    assert cli.run(["show", study, "--studies", str(tmp_path), "--trial", "999"]) == 2
+
+
+def shown_by(tmp_path: Path, *, terminal: bool) -> str:
+    console = Console(record=True, force_terminal=terminal, width=100, file=io.StringIO())
+    made, bench = bed(tmp_path, trials=4), Bench(tmp_path / "made")
+    with made.ledger() as ledger, Screen(console, "study", trials=4, timeout_s=999.0) as screen:
+        Coordinator(bench, made.registry, ledger, made.space, made.goal, screen.show, bench.clock).run()
+        screen.console.print(screen._picture())
+    return console.export_text()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_search_shows_what_it_does(tmp_path: Path, terminal: bool) -> None:
+    shown = shown_by(tmp_path, terminal=terminal)
+    assert "baseline: 90.000 MB · 20.00 ms · quality 0.9600" in shown
+    assert "search ended: 4 candidates reached training, as asked" in shown
+    assert "rebuilding trial" in shown
+    assert "4 · 0 to come" in shown
+    assert "over budget" in shown
+    assert "left" in shown
+    assert ("over budget: size_mb" in shown or "over budget: latency_ms" in shown) == (not terminal)
+
+
+def test_durations_read_as_clocks() -> None:
+    assert tables.duration(59.9) == "0:59"
+    assert tables.duration(3723) == "1:02:03"
+
+
+def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def interrupted(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.cli, "main", interrupted)
+    assert cli.run(["show", "x"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err

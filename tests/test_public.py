@@ -1,0 +1,51 @@
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import eicompress
+
+HEAVY = ("torch", "transformers", "onnxruntime", "optuna")
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy packages that a fresh process has loaded after some code."""
+    tail = f"\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", eicompress.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(eicompress, name) is not None
+
+
+def test_public_functions_stay_functions_when_all_rooms_are_imported() -> None:
+    for module in pkgutil.iter_modules(eicompress.__path__):
+        importlib.import_module(f"eicompress.{module.name}")
+    for name in ("compress", "load", "measure", "replay", "search", "show"):
+        assert callable(getattr(eicompress, name)), f"a room is called {name} like a public function"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute `serach`"):
+        eicompress.serach  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import eicompress",
+        "import eicompress.cli; eicompress.cli.run(['--help'])",
+        "import eicompress.cli; eicompress.cli.run(['search', '--help'])",
+    ],
+)
+def test_help_and_import_load_nothing_heavy(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+def test_loading_an_artifact_loads_no_torch() -> None:
+    code = "import eicompress\ntry:\n    eicompress.load('no-such-folder')\nexcept eicompress.ModelError:\n    pass"
+    assert loaded_by(code) == {"onnxruntime"}
