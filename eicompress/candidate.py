@@ -36,6 +36,8 @@ def build(recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe]
         if step.trains and not context.preview and isinstance(candidate.model, Encoder):
             _store(candidate, cache, key(Recipe(tuple(steps[:count]))))
     candidate.model.eval()
+    if isinstance(candidate.model, Encoder) and candidate.model.quantized:
+        candidate.model.round_floats()
     return candidate
 
 

@@ -177,6 +177,18 @@ class Encoder(nn.Module):
         for _, linear in self.linears():
             linear.set_quantization(layers)
 
+    @property
+    def quantized(self) -> bool:
+        """Whether any weight is stored in few bits; what stays a float is then stored in half precision."""
+        return any(each.spec is not None for each in self.modules() if isinstance(each, Linear | Embedding))
+
+    @torch.no_grad()
+    def round_floats(self) -> None:
+        """Round what a quantized model keeps as floats (biases, norms, token types) to half precision."""
+        for parameter in self.parameters():
+            if parameter.ndim == 1 or parameter is self.token_types.weight:
+                parameter.copy_(half(parameter))
+
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:
     weights = mask.unsqueeze(-1).to(states.dtype)
