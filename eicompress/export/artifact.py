@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from tokenizers import Tokenizer
 
 from eicompress.contracts import Candidate
 from eicompress.encoder.model import Encoder
@@ -128,12 +129,19 @@ def _config(candidate: Candidate, labels: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _tokenizer_config(tokenizer: Any, pairs: bool) -> dict[str, Any]:
-    """The class decides whether transformers.js tells the second text of a pair from the first."""
-    padding = next((token for token in ("[PAD]", "<pad>") if tokenizer.token_to_id(token) is not None), None)
-    config: dict[str, Any] = {"tokenizer_class": "BertTokenizer" if pairs else "PreTrainedTokenizerFast"}
+def _tokenizer_config(tokenizer: Tokenizer, pairs: bool) -> dict[str, Any]:
+    """What the readers of tokenizer.json must be told besides.
+
+    The class decides whether transformers.js tells the second text of a pair from the first. `transformers` lowers
+    the case for it, whatever tokenizer.json says.
+    """
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if pairs:
+        normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
+        config = {"tokenizer_class": "BertTokenizer", "do_lower_case": normalizer.get("lowercase", False)}
     if tokenizer.truncation is not None:
         config["model_max_length"] = tokenizer.truncation["max_length"]
+    padding = next((token for token in ("[PAD]", "<pad>") if tokenizer.token_to_id(token) is not None), None)
     if padding is not None:
         config["pad_token"] = padding
     return config

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import normalizers
 from torch import nn
+from transformers import AutoConfig, AutoTokenizer
 
 from eicompress import runtime
 from eicompress.contracts import Candidate, Origin
@@ -148,6 +150,21 @@ def test_the_tokenizer_is_cut_at_the_positions(tmp_path: Path) -> None:
     model = runtime.load(write_to(tmp_path / "a", candidate).folder)
     assert model.tokenizer.truncation["max_length"] == 7
     assert model.logits(["it will " * 50]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_transformers_reads_config_and_tokenizer(tmp_path: Path, pairs: bool, lowercase: bool) -> None:
+    candidate = tiny_candidate()
+    candidate.tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    artifact = write_to(tmp_path / "a", candidate, pairs=pairs)
+    assert AutoConfig.from_pretrained(artifact.folder).id2label == dict(enumerate(LABELS))
+    theirs = AutoTokenizer.from_pretrained(artifact.folder)
+    ours = runtime.load(artifact.folder).tokenizer
+    for texts in [("Play THE song, déjà vu",), ("it " * 50,), *([("Play it", "STOP the Music")] if pairs else [])]:
+        got, expected = theirs(*texts, truncation=True), ours.encode(*texts)
+        assert got["input_ids"] == expected.ids
+        assert not pairs or got["token_type_ids"] == expected.type_ids
 
 
 def test_disagreement_is_an_error_with_difference_and_tolerance(tmp_path: Path) -> None:
