@@ -20,6 +20,7 @@ from eicompress.encoder.blocks import (
     Linear,
     QuantSpec,
     SelfAttention,
+    half,
 )
 from eicompress.encoder.config import EncoderConfig
 
