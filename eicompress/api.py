@@ -78,6 +78,7 @@ def search(
 def planned(written: Mapping[str, Any]) -> Plan:
     """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
     from eicompress.plugins import discover
+    from eicompress.record import check
     from eicompress.space import read_space
 
     given = {name: value for name, value in written.items() if value is not None}
@@ -85,24 +86,26 @@ def planned(written: Mapping[str, Any]) -> Plan:
         given = {**read_study(_folder(given["study"], given.get("studies", "studies"))), **given}
     spec = read_search({**given, "studies": str(given.get("studies", "studies"))})
     registry = discover()
-    registry.task(spec.task_name)
-    return Plan(spec, registry, read_space(spec.space, registry))
+    if spec.task:
+        registry.task(spec.task)
+    space = read_space(spec.space, registry)
+    # Refused here already, before a model is read or a teacher trained.
+    check(spec.folder, spec.to_toml(), {"space": space.digest})
+    return Plan(spec, registry, space)
 
 
 def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
     """Run or go on with a planned search."""
-    from eicompress.record import check, opened
+    from eicompress.record import opened
     from eicompress.study import Coordinator, Goal, Noticed
 
-    spec, asked = plan.spec, plan.spec.to_toml()
-    # Refused here already, before a model is read or a teacher trained.
-    check(spec.folder, asked, {"space": plan.space.digest})
+    spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
     for note in workshop.notes:
         on_event(Noticed(note))
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
     digests = {"inputs": workshop.digest, "space": plan.space.digest}
-    with opened(spec.folder, asked, digests) as ledger:
+    with opened(spec.folder, spec.to_toml(), digests) as ledger:
         return Coordinator(workshop, plan.registry, ledger, plan.space, goal, on_event).run()
 
 
@@ -287,7 +290,7 @@ def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress]
     return open_workshop(
         model=spec.model,
         data=spec.data,
-        task=spec.task_name,
+        task=spec.task,
         columns=spec.columns,
         seed=spec.seed,
         threads=spec.threads,

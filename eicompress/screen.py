@@ -75,8 +75,8 @@ class Screen:
                 self._do(f"trial {number}", progress)
             case Told():
                 self._told(event)
-            case SearchEnded(reason=reason):
-                self._line(f"search ended: {reason}")
+            case SearchEnded(reason=reason, finished_before=finished):
+                self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
             case Promoting(number=number, fidelity=fidelity):
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
                 self._line(f"rebuilding trial {number} at {length}")
@@ -116,7 +116,7 @@ class Screen:
         self._phase = progress.phase
 
     def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _at(self, seconds: float) -> None:
         self._seconds, self._seconds_at = seconds, self.clock()
@@ -172,7 +172,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     first, *others = space.describe()
     rows = {
         "model": spec.model,
-        "data": f"{spec.data}, {spec.task_name}",
+        "data": spec.data,
         "budget": ", ".join(budgets),
         "objective": spec.objective,
         "ends after": " or ".join(ends),

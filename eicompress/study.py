@@ -109,9 +109,10 @@ class Told:
 
 @dataclass(frozen=True)
 class SearchEnded:
-    """No more trials are drawn; the best are rebuilt next."""
+    """No more trials are drawn; the best are rebuilt next, if that was not done before."""
 
     reason: str
+    finished_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,9 @@ class Coordinator:
         self._started, self._seconds_before = self.clock(), self.ledger.seconds()
         try:
             self._begin()
-            ended = self._known_end() or self._search()
-            self.on_event(SearchEnded(ended))
+            known = self._known_end()
+            ended = known or self._search()
+            self.on_event(SearchEnded(ended, finished_before=bool(known)))
             self._promote()
             self.ledger.set_ended({"reason": ended, "trials": self.goal.trials, "timeout_s": self.goal.timeout_s})
         finally:

@@ -11,9 +11,10 @@ from rich.table import Table
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
-from eicompress.result import Result, ranked
+from eicompress.result import Result
 from eicompress.values import MEGABYTE, Measurement, Record
 
+MACHINE = ("machine", "runtime")
 SHOWN = 5
 """Rows of the table of the best."""
 
@@ -54,9 +55,10 @@ def show_result(console: Console, result: Result) -> None:
     console.print(_best_table(result))
     index, record = best
     show_artifact(console, record)
-    name = result.folder.name
-    for command in (f"eicompress show {name} --trial {index}", f"eicompress show {name}"):
-        console.print(f"          {command}", highlight=False, soft_wrap=True)
+    name, studies = result.folder.name, result.folder.parent
+    place = "" if str(studies) == "studies" else f" --studies {studies}"
+    for command in (f"eicompress show {name} --trial {index}{place}", f"eicompress show {name}{place}"):
+        console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
 
 
 def show_artifact(console: Console, record: Record) -> None:
@@ -83,19 +85,24 @@ def show_study(console: Console, result: Result) -> None:
         f"{counts.inapplicable} inapplicable, {counts.failed} failed; {duration(result.seconds)}; "
         f"{'ended: ' + result.ended if result.ended else 'not ended'}",
         highlight=False,
+        soft_wrap=True,
     )
     show_result(console, result)
 
 
 def show_measurements(console: Console, measurements: Sequence[Measurement]) -> None:
-    """Metrics with their conditions."""
+    """Metrics with their conditions; what they all share about the machine is said once."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("metric", "value", "unit", "conditions"):
         table.add_column(name, justify="right" if name == "value" else "left")
     for each in measurements:
-        conditions = ", ".join(f"{name} {value}" for name, value in each.conditions.items())
-        table.add_row(each.name, f"{each.value:.4g}", each.unit, conditions)
+        conditions = {name: value for name, value in each.conditions.items() if name not in MACHINE}
+        listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in conditions.items())
+        table.add_row(each.name, f"{each.value:.4g}", each.unit, listed)
     console.print(table)
+    machines = {tuple(each.conditions[name] for name in MACHINE if name in each.conditions) for each in measurements}
+    for machine in sorted(machines - {()}):
+        console.print("on " + ", ".join(map(str, machine)), highlight=False, markup=False, soft_wrap=True)
 
 
 def _best_table(result: Result) -> Table:

@@ -158,6 +158,11 @@ def test_a_search_shows_what_it_does(tmp_path: Path, terminal: bool) -> None:
     assert ("over budget: size_mb" in shown or "over budget: latency_ms" in shown) == (not terminal)
 
 
+def test_a_finished_study_is_said_to_be_finished(tmp_path: Path) -> None:
+    shown_by(tmp_path, terminal=False)
+    assert "this study is finished: 4 candidates reached training, as asked" in shown_by(tmp_path, terminal=False)
+
+
 def test_durations_read_as_clocks() -> None:
     assert tables.duration(59.9) == "0:59"
     assert tables.duration(3723) == "1:02:03"
