@@ -11,7 +11,7 @@ from rich.table import Table
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
-from eicompress.result import Result
+from eicompress.result import Result, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
 
 MACHINE = ("machine", "runtime")
