@@ -63,7 +63,7 @@ def save(candidate: Candidate, folder: Path) -> None:
     save_model(model, str(folder / "model.safetensors"))
     described = {
         "config": model.config.to_json(),
-        "bits": {name: module.spec.bits for name, module in _storable(model).items() if module.spec},
+        "specs": {name: asdict(module.spec) for name, module in _storable(model).items() if module.spec},
         "origin": asdict(candidate.origin),
         "facts": candidate.facts,
     }
@@ -76,8 +76,8 @@ def load(folder: Path) -> Candidate:
     described: dict[str, Any] = json.loads((folder / "candidate.json").read_text())
     model = Encoder(EncoderConfig.from_json(described["config"]))
     modules = _storable(model)
-    for name, bits in described["bits"].items():
-        modules[name].set_quantization(QuantSpec(bits))
+    for name, spec in described["specs"].items():
+        modules[name].set_quantization(QuantSpec(**spec))
     load_model(model, str(folder / "model.safetensors"))
     origin = Origin(*(tuple(described["origin"][name]) for name in ("layers", "hidden")))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

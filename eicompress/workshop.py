@@ -264,7 +264,7 @@ def open_workshop(
     cache = Cache(default_folder())
     candidate = whole_candidate(source.encoder, source.tokenizer)
     notes = dataset.notes
-    digest = [source.digest, dataset.digest, kind.name]
+    digest: list[object] = [source.digest, dataset.digest, kind.name]
     if source.labels is not None and set(source.labels) == set(defined.labels):
         source.encoder.keep_outputs([source.labels.index(label) for label in defined.labels])
     else:

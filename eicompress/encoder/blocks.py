@@ -23,14 +23,17 @@ class QuantSpec:
     """
 
     bits: Literal[4, 8]
+    reduced: bool = False
+    """Whether the integers stay within half their range. On x86 without VNNI, onnxruntime adds two products of an
+    8-bit activation and a signed weight in 16 bits, which only then cannot overflow."""
 
     @property
     def lowest(self) -> int:
-        return -(1 << (self.bits - 1))
+        return -(1 << (self.bits - 1 - self.reduced))
 
     @property
     def highest(self) -> int:
-        return (1 << (self.bits - 1)) - 1
+        return -self.lowest - 1
 
 
 def half(values: Tensor) -> Tensor:
@@ -229,11 +232,10 @@ class SelfAttention(nn.Module):
         shape = (batch, -1, self.heads, self.head_size)
         q, k, v = (each.reshape(shape).transpose(1, 2) for each in (q[:, :queries], k, v))
         # Torch's CPU kernel goes back through attention six times slower in bfloat16 than in single precision.
+        if q.device.type == "cpu":
+            q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
-            context = F.scaled_dot_product_attention(
-                *(each.float() if each.device.type == "cpu" else each for each in (q, k, v)),
-                attn_mask=mask[:, None, None, :].bool(),
-            )
+            context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :].bool())
         context = context.transpose(1, 2).reshape(batch, queries, self.heads * self.head_size)
         projected: Tensor = self.output(context, mask[:, :queries])
         return projected

@@ -15,4 +15,4 @@ def multiplies_bfloat16(device: str) -> bool:
     if device == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return torch.cuda.is_bf16_supported()
+    return bool(torch.cuda.is_bf16_supported())

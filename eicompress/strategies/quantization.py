@@ -5,7 +5,7 @@ scales); after it the trained weights are rounded (post-training quantization).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from optuna.distributions import CategoricalDistribution
 
@@ -19,10 +19,10 @@ from eicompress.errors import Inapplicable
 class Quantization(ModelStrategy):
     """Store the embedding tables and the linear layers in few bits, each in its own number."""
 
-    embedding_bits: Annotated[int, CategoricalDistribution((4, 8))] = 4
+    embedding_bits: Annotated[Literal[4, 8], CategoricalDistribution((4, 8))] = 4
     """Bits of the word and position tables, with one scale a row."""
-    layer_bits: Annotated[int, CategoricalDistribution((4, 8))] = 4
-    """Bits of the linear layers, the head's included, with one scale an output."""
+    layer_bits: Annotated[Literal[4, 8], CategoricalDistribution((4, 8))] = 4
+    """Bits of the linear layers, the head's included, with one scale an output; 8 bits use half their range."""
 
     name: ClassVar[str] = "quantization"
     paper: ClassVar[str] = "Learned step size quantization, arXiv 1902.08153; Q8BERT, arXiv 1910.06188"
@@ -31,5 +31,6 @@ class Quantization(ModelStrategy):
         model = subject.model
         if not isinstance(model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
-        model.set_quantization(QuantSpec(self.embedding_bits), QuantSpec(self.layer_bits))  # type: ignore[arg-type]
+        layers = QuantSpec(self.layer_bits, reduced=self.layer_bits == 8)
+        model.set_quantization(QuantSpec(self.embedding_bits), layers)
         return subject

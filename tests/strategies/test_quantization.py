@@ -9,6 +9,12 @@ def test_tables_and_layers_get_their_own_bits(make_context: ContextMaker) -> Non
     assert {linear.spec for _, linear in made.model.linears()} == {QuantSpec(4)}
 
 
+def test_8_bits_of_a_layer_use_half_their_range(make_context: ContextMaker) -> None:
+    made = Quantization(embedding_bits=8, layer_bits=8).apply(tiny_candidate(), make_context())
+    assert all(linear.stored()[0].abs().max() <= 64 for _, linear in made.model.linears())
+    assert made.model.words.stored()[0].abs().max() > 64
+
+
 def test_before_training_the_weights_learn_with_the_rounding_in_place(make_context: ContextMaker) -> None:
     made = Quantization().apply(tiny_candidate(), make_context())
     classifier = made.model.classifier
