@@ -1,5 +1,6 @@
 """Tiny real models, tokenizers and tasks, made in milliseconds."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification
 
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Context, Examples, Origin
@@ -103,3 +105,40 @@ def make_context(tmp_path: Path) -> ContextMaker:
         )
 
     return make
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A fine-tuned model as `transformers` writes it: a tiny BERT that knows music from weather."""
+    folder = tmp_path / "model"
+    config = BertConfig(
+        vocab_size=tiny_tokenizer().get_vocab_size(),
+        hidden_size=24,
+        num_attention_heads=4,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        max_position_embeddings=20,
+        id2label={0: "weather", 1: "music"},
+        label2id={"weather": 0, "music": 1},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BertForSequenceClassification(config)
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)  # so that no bias is zero, and no norm is one
+        model.save_pretrained(folder)
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    """Texts about music and weather, in three splits of different texts."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    texts = [(text, "music") for text in MUSIC] + [(text, "weather") for text in WEATHER]
+    extra = {"train": ("", " today", " will"), "validation": (" sun",), "test": (" song",)}
+    for split, endings in extra.items():
+        rows = [{"text": text + ending, "label": label} for ending in endings for text, label in texts]
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return folder

@@ -1,0 +1,197 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from eicompress import runtime
+from eicompress.contracts import Candidate
+from eicompress.errors import DataError, Inapplicable, ModelError
+from eicompress.plugins import discover
+from eicompress.recipe import Recipe
+from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.thin_student import ThinStudent
+from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.training import Trainer
+from eicompress.values import Artifact, Progress, Record
+from eicompress.workshop import Workshop, ignore, open_workshop
+
+RECIPE = Recipe(
+    (
+        VocabularyPruning(num_tokens=100),
+        ThinStudent(layers=2),
+        EmbeddingFactorization(size=8),
+        Quantization(),
+        Distillation(epochs=2, distortions=1),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of its own, and latencies that are taken in a moment."""
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("eicompress.workshop.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.workshop.QUICK_SECONDS", 0.01)
+
+
+Opener = Callable[..., Workshop]
+
+
+@pytest.fixture
+def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
+    def make(**changes: Any) -> Workshop:
+        given: dict[str, Any] = {
+            "model": str(model_folder),
+            "data": str(data_folder),
+            "task": "",
+            "columns": {},
+            "seed": 0,
+            "threads": 1,
+            "seq_len": None,
+            "teacher_training": "finetune",
+            "folder": tmp_path / "study",
+            "registry": discover(),
+            "progress": ignore,
+        }
+        return open_workshop(**{**given, **changes})
+
+    return make
+
+
+def artifact_of(record: Record) -> Artifact:
+    return Artifact(Path(record.files["artifact"]))
+
+
+def test_a_preview_trains_nothing_and_has_the_final_bytes(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = opened()
+    trainings: list[Candidate] = []
+    fit = Trainer.__call__
+
+    def counted(self: Trainer, candidate: Candidate, training: Any) -> None:
+        trainings.append(candidate)
+        fit(self, candidate, training)
+
+    monkeypatch.setattr(Trainer, "__call__", counted)
+    preview = workshop.preview(RECIPE)
+    assert not trainings and not preview.trained
+    built = workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    assert len(trainings) == 1 and built.trained
+    size = artifact_of(built).size_bytes
+    assert preview.value("size_mb") == size / 1e6
+    assert sum(built.bytes_by_group.values()) == size
+
+
+def test_a_measured_preview_is_not_measured_again(opened: Opener) -> None:
+    first = opened().preview(RECIPE)
+    assert opened().preview(RECIPE) == first
+
+
+def test_a_preview_leaves_no_artifact(opened: Opener, tmp_path: Path) -> None:
+    opened().preview(RECIPE)
+    assert not list((tmp_path / "study" / "previews").iterdir())
+
+
+def test_quality_is_that_of_the_onnx_file_on_validation(opened: Opener) -> None:
+    workshop = opened()
+    record = workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    examples = workshop.examples["validation"]
+    logits = runtime.load(record.files["artifact"]).logits(examples.texts)
+    assert record.value("quality") == pytest.approx(workshop.task.score(logits, examples.targets))
+    assert np.array_equal(np.load(record.files["validation_logits"]), logits)
+    assert record.value("quality_test") is None
+
+
+def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> None:
+    workshop = opened()
+    record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
+    assert record.value("quality_test") is not None
+    assert all(record.value(f"latency_ms_at_{length}") for length in (16, 64, 128))
+
+
+def test_the_same_recipe_and_seed_give_the_same_bytes(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bytes_of = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / name))
+        record = opened().build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+        bytes_of.append(
+            {path.name: path.read_bytes() for path in artifact_of(record).folder.rglob("*") if path.is_file()}
+        )
+    assert bytes_of[0] == bytes_of[1]
+
+
+def test_keys_tell_recipe_seed_and_fidelity_apart(opened: Opener) -> None:
+    workshop = opened()
+    other = Recipe(RECIPE.steps[:-1])
+    keys = {
+        workshop.key(RECIPE, fidelity=1.0, seed=0),
+        workshop.key(RECIPE, fidelity=0.5, seed=0),
+        workshop.key(RECIPE, fidelity=1.0, seed=1),
+        workshop.key(other, fidelity=1.0, seed=0),
+    }
+    assert len(keys) == 4 and workshop.key(RECIPE, fidelity=1.0, seed=0) in keys
+
+
+def test_labels_in_another_order_than_the_models_are_put_right(opened: Opener, model_folder: Path) -> None:
+    # The model says weather, music; the data says music, weather.
+    workshop = opened()
+    weights = load_file(model_folder / "model.safetensors")["classifier.weight"]
+    assert torch.equal(workshop.source.model.classifier.weight, weights[[1, 0]])
+    assert not workshop.notes
+
+
+def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
+    opened: Opener, model_folder: Path, data_folder: Path
+) -> None:
+    weights = load_file(model_folder / "model.safetensors")
+    save_file(
+        {name: each for name, each in weights.items() if "classifier" not in name}, model_folder / "model.safetensors"
+    )
+    seen: list[Progress] = []
+    workshop = opened(progress=seen.append)
+    assert "has no classifier for this task, so a teacher was trained first" in workshop.notes[-1]
+    assert seen and {each.phase for each in seen} == {"teacher"}
+    seen.clear()
+    again = opened(progress=seen.append)
+    assert not seen
+    assert torch.equal(again.source.model.classifier.weight, workshop.source.model.classifier.weight)
+
+
+def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
+    for path in data_folder.glob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("\n".join(json.dumps({**row, "text_pair": "what is it"}) for row in rows))
+    workshop = opened()
+    assert workshop.task.name == "pair_classification"
+    record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
+    model = runtime.load(record.files["artifact"])
+    assert model.pairs and model.predict([("play the song", "what is it")])[0].label in ("music", "weather")
+
+
+def test_what_cannot_be_applied_says_so_in_the_preview(opened: Opener) -> None:
+    with pytest.raises(Inapplicable, match="the model has 3 layers"):
+        opened().preview(Recipe((ThinStudent(layers=9),)))
+
+
+def test_bad_models_and_data_are_refused(opened: Opener, data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="must be a folder"):
+        opened(model=str(tmp_path / "none"))
+    with pytest.raises(DataError, match="does not exist"):
+        opened(data="./none")
+    with pytest.raises(DataError, match="label"):
+        opened(columns={"label": "intent"})
+
+
+def test_the_baseline_is_measured_once(opened: Opener) -> None:
+    first = opened().baseline()
+    assert replace(opened().baseline()) == first
+    assert artifact_of(first).folder.is_dir() and first.value("quality") is not None
