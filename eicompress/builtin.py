@@ -60,9 +60,7 @@ def docstrings() -> list[dict[str, str]]:
 def builtin_model(name: str) -> Path:
     """The checked folder of a built-in model, named as typed: `builtin:minilm`. Raises `ModelError`."""
     if name != "builtin:minilm":
-        raise ModelError(
-            f"A built-in model must exist, but got `{name}`; {nearest(name, ['builtin:minilm'])}"
-        )
+        raise ModelError(f"A built-in model must exist, but got `{name}`; {nearest(name, ['builtin:minilm'])}")
     spec = importlib.util.find_spec(MINILM_PACKAGE.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(

@@ -81,15 +81,11 @@ def read_tables(source: str) -> dict[str, Table]:
     if path.is_file():
         return {"train": Table(path.name, read_rows(path))}
     if path.suffix in SUFFIXES or not _HUB_NAME.fullmatch(source) or source.startswith("."):
-        raise DataError(
-            f"The data must be a folder or a file, but `{source}` does not exist. Check the path."
-        )
+        raise DataError(f"The data must be a folder or a file, but `{source}` does not exist. Check the path.")
     return _hub_tables(source)
 
 
-def dataset_from_tables(
-    tables: Mapping[str, Table], columns: Mapping[str, str], source: str, seed: int
-) -> Dataset:
+def dataset_from_tables(tables: Mapping[str, Table], columns: Mapping[str, str], source: str, seed: int) -> Dataset:
     """Checks the tables, cuts missing splits from train, drops training rows that recur in a later split."""
     for table in tables.values():
         _check(table, columns)
@@ -125,17 +121,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows = readers[path.suffix](path)
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"`{path.name}` must be UTF-8, but byte {error.start} is not. Save it as UTF-8."
-        ) from error
+        raise DataError(f"`{path.name}` must be UTF-8, but byte {error.start} is not. Save it as UTF-8.") from error
     except OSError as error:
-        raise DataError(
-            f"`{path}` must be readable, but: {error.strerror or error}. Check its permissions."
-        ) from error
+        raise DataError(f"`{path}` must be readable, but: {error.strerror or error}. Check its permissions.") from error
     if not rows:
-        raise DataError(
-            f"`{path.name}` must have rows, but it is empty. Check the file, or take it out of the folder."
-        )
+        raise DataError(f"`{path.name}` must have rows, but it is empty. Check the file, or take it out of the folder.")
     return rows
 
 
@@ -180,9 +170,7 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
             ) from error
     doubled = [name for name, count in Counter(header).items() if count > 1]
     if doubled:
-        raise DataError(
-            f"`{path.name}` must name each column once, but `{doubled[0]}` comes twice. Rename one."
-        )
+        raise DataError(f"`{path.name}` must name each column once, but `{doubled[0]}` comes twice. Rename one.")
     return rows
 
 
@@ -264,8 +252,7 @@ def tables_from_hub(loaded: "DatasetDict", source: str) -> dict[str, Table]:
             tables[split] = Table(f"{source}, split {name}", [_named(row, classes) for row in rows])
     if "train" not in tables:
         raise DataError(
-            f"`{source}` must have a train split, but has {_listed(loaded)}. "
-            "Take another data set or configuration."
+            f"`{source}` must have a train split, but has {_listed(loaded)}. Take another data set or configuration."
         )
     return tables
 
@@ -292,21 +279,15 @@ def _check(table: Table, columns: Mapping[str, str]) -> None:
             if value is None or value == [] or (isinstance(value, str) and not value.strip()):
                 raise DataError(f"{where}, must not be empty. Fill the cell or take the row out.")
             if role != "label" and not _is_text(value):
-                raise DataError(
-                    f"{where}, must be text, but got {_shortened(json.dumps(value, default=str))}."
-                )
+                raise DataError(f"{where}, must be text, but got {_shortened(json.dumps(value, default=str))}.")
 
 
 def _is_text(value: object) -> bool:
     """A string, or a list of words."""
-    return isinstance(value, str) or (
-        isinstance(value, list) and all(isinstance(word, str) for word in value)
-    )
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value))
 
 
-def _cut_missing(
-    tables: Mapping[str, Table], label: str | None, seed: int
-) -> tuple[dict[str, list[Json]], list[str]]:
+def _cut_missing(tables: Mapping[str, Table], label: str | None, seed: int) -> tuple[dict[str, list[Json]], list[str]]:
     """The rows of all three splits, a tenth of train for each that is missing, and what to say of it."""
     rows = {split: list(table.rows) for split, table in tables.items()}
     whole = len(rows["train"])

@@ -193,16 +193,12 @@ def _provided(manager: pluggy.PluginManager, plugin: str, kind: Kind) -> list[ty
 def _check_class(kind: Kind, each: object) -> None:
     contract = _CONTRACTS[kind]
     if not (isclass(each) and issubclass(each, contract)):
-        raise PluginError(
-            f"`{_HOOKS[kind]}` must return subclasses of `{contract.__name__}`, but got {each!r}"
-        )
+        raise PluginError(f"`{_HOOKS[kind]}` must return subclasses of `{contract.__name__}`, but got {each!r}")
     if not isinstance(getattr(each, "name", None), str):
         raise PluginError(f"the {kind} `{each.__qualname__}` must have a class attribute `name`: a string")
     missing = sorted(getattr(each, "__abstractmethods__", ()))
     if missing:
-        raise PluginError(
-            f"the {kind} `{each.__qualname__}` must define " + ", ".join(f"`{name}`" for name in missing)
-        )
+        raise PluginError(f"the {kind} `{each.__qualname__}` must define " + ", ".join(f"`{name}`" for name in missing))
     if issubclass(each, Strategy):
         for knob in knobs(each).values():
             try:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from eicompress import candidate as candidates
 from eicompress import bench, runtime
+from eicompress import candidate as candidates
 from eicompress.builtin import builtin_model
 from eicompress.cache import Cache, default_folder, write_whole
 from eicompress.contracts import Array, Candidate, Context, Examples, GraphStrategy, Origin, Task
@@ -141,9 +141,7 @@ class Workshop:
         artifacts.remove(artifact)
         return record
 
-    def _measured(
-        self, recipe: Recipe, made: Candidate, artifact: Artifact, on: bench.Bench, clock: "Clock"
-    ) -> Record:
+    def _measured(self, recipe: Recipe, made: Candidate, artifact: Artifact, on: bench.Bench, clock: "Clock") -> Record:
         """What is measured of everything that was trained, the baseline included."""
         facts: dict[str, Json] = dict(made.facts)
         model = on.load(artifact)

@@ -37,9 +37,7 @@ def cut(given: list[dict[str, Any]], seed: int = 0) -> Dataset:
 
 
 def test_a_folder_gives_its_three_splits_and_other_files_are_ignored(tmp_path: Path) -> None:
-    source = folder_with(
-        tmp_path, train=rows(8), validation=rows(4, 20), test=rows(2, 40), oos_train=rows(3, 60)
-    )
+    source = folder_with(tmp_path, train=rows(8), validation=rows(4, 20), test=rows(2, 40), oos_train=rows(3, 60))
     (tmp_path / "README.md").write_text("not data")
     data = read_dataset(source, COLUMNS)
     assert {split: len(part) for split, part in data.splits.items()} == {
@@ -54,9 +52,7 @@ def test_a_folder_gives_its_three_splits_and_other_files_are_ignored(tmp_path: P
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
 def test_the_validation_file_may_have_any_of_its_usual_names(tmp_path: Path, name: str) -> None:
-    data = read_dataset(
-        folder_with(tmp_path, train=rows(10), test=rows(2, 20), **{name: rows(4, 40)}), COLUMNS
-    )
+    data = read_dataset(folder_with(tmp_path, train=rows(10), test=rows(2, 20), **{name: rows(4, 40)}), COLUMNS)
     assert len(data.validation) == 4
 
 
@@ -70,9 +66,7 @@ def test_jsonl_csv_and_parquet_give_the_same_data(tmp_path: Path) -> None:
     quoted = ['"{}","{}"'.format(*(cell.replace('"', '""') for cell in row.values())) for row in given]
     (tmp_path / "some.csv").write_text("\n".join(["text,label", *quoted]))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(given), tmp_path / "some.parquet")
-    read = [
-        read_dataset(str(tmp_path / f"some{suffix}"), COLUMNS) for suffix in (".jsonl", ".csv", ".parquet")
-    ]
+    read = [read_dataset(str(tmp_path / f"some{suffix}"), COLUMNS) for suffix in (".jsonl", ".csv", ".parquet")]
     assert read[0].splits == read[1].splits == read[2].splits
     assert len({data.digest for data in read}) == 1
 
@@ -88,9 +82,7 @@ def test_rows_keep_columns_that_nobody_asked_for() -> None:
 def test_missing_splits_are_cut_from_train_and_said() -> None:
     data = cut(rows(100), seed=7)
     assert [len(part) for part in data.splits.values()] == [80, 10, 10]
-    assert {row["text"] for part in data.splits.values() for row in part} == {
-        row["text"] for row in rows(100)
-    }
+    assert {row["text"] for part in data.splits.values() for row in part} == {row["text"] for row in rows(100)}
     assert data.notes == (
         "There is no test split: 10 of the 100 training rows were set aside for it (seed 7).",
         "There is no validation split: 10 of the 100 training rows were set aside for it (seed 7).",
@@ -162,9 +154,7 @@ def test_the_digest_follows_content_and_columns_not_the_place(tmp_path: Path) ->
     given = [{**row, "other": row["text"]} for row in rows(20)]
     first = read_dataset(str(write(tmp_path / "a.jsonl", given)), COLUMNS)
     second = read_dataset(str(write(tmp_path / "b.jsonl", given)), COLUMNS)
-    changed = read_dataset(
-        str(write(tmp_path / "c.jsonl", [*given[:-1], {**given[-1], "label": "c"}])), COLUMNS
-    )
+    changed = read_dataset(str(write(tmp_path / "c.jsonl", [*given[:-1], {**given[-1], "label": "c"}])), COLUMNS)
     other = read_dataset(str(tmp_path / "a.jsonl"), {"text": "other", "label": "label"})
     assert first.digest == second.digest
     assert len({first.digest, changed.digest, other.digest}) == 3
@@ -289,9 +279,7 @@ def test_reading_imports_no_heavy_library(tmp_path: Path) -> None:
         "print(sorted({'torch', 'transformers', 'datasets', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
     environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
-    run = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 

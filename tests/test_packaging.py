@@ -72,9 +72,7 @@ def test_search_spaces_are_found_in_a_wheel(wheel: Path, tmp_path: Path) -> None
     python = next((tmp_path / "venv").glob("*/python"))
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
-    run = subprocess.run(
-        [python, "-c", LIST_SPACES], check=True, capture_output=True, text=True, cwd=tmp_path
-    )
+    run = subprocess.run([python, "-c", LIST_SPACES], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert run.stdout.split() == SHIPPED
 
 

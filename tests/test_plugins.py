@@ -64,9 +64,7 @@ def test_an_installed_package_adds_its_strategies(site: Path) -> None:
     registry = discover()
     assert registry.strategy("shrink").name == "shrink"
     assert str(registry.sources["strategy", "shrink"]) == "good 1.2"
-    assert registry.recipe([{"strategy": "shrink", "ratio": 0.2}]).to_json() == [
-        {"strategy": "shrink", "ratio": 0.2}
-    ]
+    assert registry.recipe([{"strategy": "shrink", "ratio": 0.2}]).to_json() == [{"strategy": "shrink", "ratio": 0.2}]
 
 
 def test_a_package_that_does_not_import_is_kept_apart(site: Path) -> None:

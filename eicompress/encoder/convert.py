@@ -53,9 +53,7 @@ def load(folder: Path, outputs: int | None = None) -> Source:
     try:
         config, state = family(raw, _weights(folder / "model.safetensors"))
     except KeyError as error:
-        raise ModelError(
-            f"`{folder}` must be a whole model, but its config or weights lack {error}."
-        ) from error
+        raise ModelError(f"`{folder}` must be a whole model, but its config or weights lack {error}.") from error
     labels = _labels(raw, config.outputs) if "classifier.weight" in state else None
     if outputs is None and labels is None:
         raise ModelError(
@@ -63,9 +61,7 @@ def load(folder: Path, outputs: int | None = None) -> Source:
         )
     if outputs is not None and (labels is None or outputs != config.outputs):
         config, labels = _with_new_classifier(config, state, outputs), None
-    return Source(
-        _encoder(config, state, folder), _tokenizer(folder, config.positions), labels, digest(folder)
-    )
+    return Source(_encoder(config, state, folder), _tokenizer(folder, config.positions), labels, digest(folder))
 
 
 def digest(folder: Path) -> str:
@@ -138,14 +134,10 @@ def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelError(f"The model `{folder}` must be a folder, but there is none of this name.")
     if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"`{folder}` must hold a model, but has no `config.json`. Write it with `save_pretrained`."
-        )
+        raise ModelError(f"`{folder}` must hold a model, but has no `config.json`. Write it with `save_pretrained`.")
     if not (folder / "model.safetensors").is_file():
         pickled = next((name for name in _PICKLES if (folder / name).is_file()), None)
-        came = (
-            f"only `{pickled}`, which is pickle and may run any code when it is read" if pickled else "none"
-        )
+        came = f"only `{pickled}`, which is pickle and may run any code when it is read" if pickled else "none"
         raise ModelError(
             f"`{folder}` must have its weights in `model.safetensors`, but has {came}. Convert what you "
             "trust: `AutoModelForSequenceClassification.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)`."
@@ -183,9 +175,7 @@ def _family(folder: Path, raw: Json) -> Family:
     for name, allowed in musts.items():
         if raw.get(name) not in allowed:
             wanted = " or ".join(f"`{each}`" for each in allowed if each is not None)
-            raise ModelError(
-                f"`{name}` in `{folder / 'config.json'}` must be {wanted}, but is `{raw.get(name)}`."
-            )
+            raise ModelError(f"`{name}` in `{folder / 'config.json'}` must be {wanted}, but is `{raw.get(name)}`.")
     return FAMILIES[kind]
 
 
@@ -194,9 +184,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"`{path}` must be a whole safetensors file, but cannot be read: {error}."
-        ) from error
+        raise ModelError(f"`{path}` must be a whole safetensors file, but cannot be read: {error}.") from error
     names = {name: name.removeprefix("bert.") for name in weights}
     # Checkpoints made from TensorFlow's name the parameters of their norms as the paper does.
     names = {old: new.replace("LayerNorm.gamma", "LayerNorm.weight") for old, new in names.items()}
@@ -223,9 +211,7 @@ def _encoder(config: EncoderConfig, state: State, folder: Path) -> Encoder:
     try:
         encoder.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise ModelError(
-            f"The weights of `{folder}` must fit its `config.json`, but do not: {error}"
-        ) from error
+        raise ModelError(f"The weights of `{folder}` must fit its `config.json`, but do not: {error}") from error
     return encoder.eval()
 
 
@@ -234,9 +220,7 @@ def _tokenizer(folder: Path, positions: int) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
-        raise ModelError(
-            f"`{path}` must be a tokenizer that `tokenizers` reads, but is not: {error}."
-        ) from error
+        raise ModelError(f"`{path}` must be a tokenizer that `tokenizers` reads, but is not: {error}.") from error
     truncation = tokenizer.truncation or {}
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(positions, truncation.get("max_length", positions)))

@@ -16,9 +16,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "play", "some", "music", "what", "i
 
 
 def tiny_tokenizer() -> Tokenizer:
-    tokenizer = Tokenizer(
-        models.WordPiece({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]")
-    )
+    tokenizer = Tokenizer(models.WordPiece({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return tokenizer
@@ -161,9 +159,7 @@ def test_a_folder_that_cannot_be_read_says_what_is_wrong(tmp_path: Path) -> None
 def test_pickle_is_refused_and_safetensors_asked_for(tmp_path: Path) -> None:
     save(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(
-        ModelError, match=r"`model\.safetensors`, but has only `pytorch_model\.bin`.*save_pretrained"
-    ):
+    with pytest.raises(ModelError, match=r"`model\.safetensors`, but has only `pytorch_model\.bin`.*save_pretrained"):
         load(tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(ModelError, match=r"`model\.safetensors`, but has none"):

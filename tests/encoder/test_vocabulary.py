@@ -142,9 +142,7 @@ def test_forms_that_cannot_be_reached_are_dropped(tokenizer: Tokenizer) -> None:
 
 def test_a_word_that_cannot_be_spelled_keeps_its_pieces() -> None:
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    old = _bert(
-        {token: number for number, token in enumerate([*specials, "n", "##a", "na", "##ve", "unused"])}
-    )
+    old = _bert({token: number for number, token in enumerate([*specials, "n", "##a", "na", "##ve", "unused"])})
     words = count_words(old, ["nave"])
     choice = choose(old, token_counts(old, words), words, 0, "corpus")
     assert _tokens(prune(old, choice.ids)[0], "nave") == _tokens(old, "nave") == ["na", "##ve"]
@@ -187,9 +185,7 @@ def test_tokens_that_never_occur_are_dropped_whatever_the_number(tokenizer: Toke
 def test_kept_tokens_are_renumbered_in_their_old_order(tokenizer: Tokenizer) -> None:
     pruned, kept = prune(tokenizer, _chosen(tokenizer, 10_000).ids)
     assert sorted(pruned.get_vocab().values()) == list(range(len(kept)))
-    assert [pruned.id_to_token(new) for new in range(len(kept))] == [
-        tokenizer.id_to_token(int(old)) for old in kept
-    ]
+    assert [pruned.id_to_token(new) for new in range(len(kept))] == [tokenizer.id_to_token(int(old)) for old in kept]
     for text in CORPUS:
         assert list(kept[pruned.encode(text).ids]) == tokenizer.encode(text).ids
 
@@ -272,9 +268,7 @@ def test_a_maximal_length_counts_special_tokens(tokenizer: Tokenizer) -> None:
 
 def test_counts_are_those_of_the_whole_tokenizer(tokenizer: Tokenizer) -> None:
     encoded = tokenizer.encode_batch(list(CORPUS), add_special_tokens=False)
-    expected = np.bincount(
-        [number for each in encoded for number in each.ids], minlength=tokenizer.get_vocab_size()
-    )
+    expected = np.bincount([number for each in encoded for number in each.ids], minlength=tokenizer.get_vocab_size())
     assert np.array_equal(token_counts(tokenizer, count_words(tokenizer, CORPUS)), expected)
 
 
