@@ -14,7 +14,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from eicompress.errors import ModelError
-from eicompress.values import Artifact, Json, Text
+from eicompress.values import Artifact, Json, Text, readable
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Model:
         """What the session is given for each text, at batch 1."""
         pairs = self.pairs
         for text in texts:
-            encoding = self.tokenizer.encode(*((text,) if isinstance(text, str) else text))
+            first, second = (text, None) if isinstance(text, str) else text
+            encoding = self.tokenizer.encode(readable(first), None if second is None else readable(second))
             feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
             if pairs:
                 feed["token_type_ids"] = encoding.type_ids

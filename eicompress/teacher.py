@@ -1,7 +1,7 @@
 """The teacher: what the fine-tuned model says of a text, computed once and kept on disk in half precision."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,30 @@ def text_key(text: Text) -> bytes:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a teacher said so far: shards of arrays, and where each text's answer lies, as (shard, row)."""
+
+    shards: list[Mapping[str, Array]] = field(default_factory=list, repr=False)
+    places: dict[bytes, tuple[int, int]] = field(default_factory=dict, repr=False)
+
+    def add(self, keys: Sequence[bytes], arrays: Mapping[str, Array]) -> None:
+        self.places.update((key, (len(self.shards), row)) for row, key in enumerate(keys))
+        self.shards.append(arrays)
+
+    def gather(self, keys: Sequence[bytes]) -> TeacherOutputs:
+        """The answers to texts that are all known, in their order."""
+        places = np.array([self.places[key] for key in keys])
+        gathered = {}
+        for name in ("logits", "states"):
+            first = self.shards[0][name]
+            gathered[name] = np.empty((len(keys), first.shape[1]), first.dtype)
+            for shard in np.unique(places[:, 0]):
+                here = places[:, 0] == shard
+                gathered[name][here] = self.shards[shard][name][places[here, 1]]
+        return TeacherOutputs(**gathered)
+
+
+@dataclass(frozen=True)
 class EncoderTeacher:
     """An encoder as the teacher. `digest` names its weights and tokenizer."""
 
@@ -38,32 +62,28 @@ class EncoderTeacher:
     cache: Cache
     device: str
     progress: Callable[[Progress], None]
-    _known: dict[bytes, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+    answers: Answers = field(default_factory=Answers)
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
         keys = [text_key(text) for text in texts]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.answers.places}
         shards = [list(missing.items())[start : start + SHARD] for start in range(0, len(missing), SHARD)]
         for number, shard in enumerate(shards):
             self._learn(dict(shard))
             self.progress(Progress("teacher", number + 1, len(shards)))
-        return TeacherOutputs(
-            np.stack([self._known[key][0] for key in keys]), np.stack([self._known[key][1] for key in keys])
-        )
+        return self.answers.gather(keys)
 
-    def _learn(self, shard: dict[bytes, Text]) -> None:
+    def _learn(self, shard: Mapping[bytes, Text]) -> None:
         def compute() -> dict[str, Array]:
-            logits, states = answers(self.candidate, list(shard.values()), self.device)
+            logits, states = answers_of(self.candidate, list(shard.values()), self.device)
             return {"logits": logits, "states": states}
 
         key = ["logits, states", self.digest, [each.hex() for each in shard]]
-        arrays = self.cache.arrays("teacher", key, compute)
-        for row, each in enumerate(shard):
-            self._known[each] = (arrays["logits"][row], arrays["states"][row])
+        self.answers.add(list(shard), self.cache.arrays("teacher", key, compute))
 
 
 @torch.inference_mode()
-def answers(candidate: Candidate, texts: Sequence[Text], device: str) -> tuple[Array, Array]:
+def answers_of(candidate: Candidate, texts: Sequence[Text], device: str) -> tuple[Array, Array]:
     """Logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
     model = candidate.model
     assert isinstance(model, Encoder)
@@ -107,7 +127,7 @@ def _fit_probe(candidate: Candidate, task: Task, train: Examples, device: str) -
     """Logistic regression on standardized states, by L-BFGS; the scaling is folded into the classifier."""
     model = candidate.model
     assert isinstance(model, Encoder)
-    states = torch.from_numpy(answers(candidate, train.texts, device)[1].astype(np.float32))
+    states = torch.from_numpy(answers_of(candidate, train.texts, device)[1].astype(np.float32))
     targets = torch.from_numpy(train.targets)
     mean, deviation = states.mean(dim=0), states.std(dim=0).clamp_min(1e-6)
     scaled = (states - mean) / deviation

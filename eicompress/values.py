@@ -15,6 +15,11 @@ Json: TypeAlias = Mapping[str, Any]
 MEGABYTE = 1_000_000
 
 
+def readable(text: str) -> str:
+    """The text with lone surrogates replaced: JSON can hold them, and no tokenizer reads them."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def digest_of(value: object) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a JSON-able value, keys sorted."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -28,7 +28,7 @@ from eicompress.export.parity import check_parity
 from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.teacher import EncoderTeacher, with_trained_head
+from eicompress.teacher import Answers, EncoderTeacher, with_trained_head
 from eicompress.training import Trainer, fit_nothing
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 
@@ -62,7 +62,7 @@ class Workshop:
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
-    _answers: dict[bytes, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+    _answers: Answers = field(default_factory=Answers, repr=False)
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
         """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""

@@ -12,7 +12,7 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.teacher import answers
+from eicompress.teacher import answers_of
 from eicompress.training import Trainer
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -21,7 +21,7 @@ TRAINED = (ThinStudent(layers=2), EmbeddingFactorization(size=8), Distillation(e
 
 def same(one: Candidate, two: Candidate, context: Context) -> bool:
     texts = context.train.texts
-    return bool((answers(one, texts, "cpu")[0] == answers(two, texts, "cpu")[0]).all())
+    return bool((answers_of(one, texts, "cpu")[0] == answers_of(two, texts, "cpu")[0]).all())
 
 
 @pytest.fixture

@@ -84,3 +84,7 @@ def test_an_unchecked_folder_that_cannot_be_read_says_why(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="must be a folder, but there is none"):
         runtime.load(tmp_path / "nowhere")
+
+
+def test_a_lone_surrogate_is_read_as_an_unknown_character(artifact: Artifact) -> None:
+    assert runtime.load(artifact.folder).logits(["play \ud800 music"]).shape == (1, 2)

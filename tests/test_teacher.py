@@ -5,7 +5,7 @@ import torch
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate
-from eicompress.teacher import EncoderTeacher, answers, with_trained_head
+from eicompress.teacher import EncoderTeacher, answers_of, with_trained_head
 from eicompress.training import Trainer
 from eicompress.values import Progress
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
@@ -18,7 +18,7 @@ def teacher(folder: Path, seen: list[Progress]) -> EncoderTeacher:
 def test_outputs_are_the_models_own_in_the_order_asked(tmp_path: Path) -> None:
     texts = ["play the song", "will it rain today", "stop"]
     outputs = teacher(tmp_path, []).outputs(texts)
-    logits, states = answers(tiny_candidate(), texts, "cpu")
+    logits, states = answers_of(tiny_candidate(), texts, "cpu")
     assert np.allclose(outputs.logits, logits, atol=1e-2) and np.allclose(outputs.states, states, atol=1e-2)
 
 
@@ -40,7 +40,7 @@ def test_another_process_finds_them_on_disk(tmp_path: Path) -> None:
 
 def label_loss(candidate: Candidate) -> float:
     examples = tiny_examples(1)
-    logits = torch.from_numpy(answers(candidate, examples.texts, "cpu")[0].astype(np.float32))
+    logits = torch.from_numpy(answers_of(candidate, examples.texts, "cpu")[0].astype(np.float32))
     return float(tiny_task().loss(logits, torch.from_numpy(examples.targets)))
 
 

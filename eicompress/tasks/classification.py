@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Array, Examples, Task
 from eicompress.errors import DataError
-from eicompress.values import Json, Text
+from eicompress.values import Json, Text, readable
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Classification(Task):
 
     @classmethod
     def _text(cls, row: Json, columns: Mapping[str, str]) -> Text:
-        return str(row[columns["text"]])
+        return readable(str(row[columns["text"]]))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class PairClassification(Classification):
 
     @classmethod
     def _text(cls, row: Json, columns: Mapping[str, str]) -> Text:
-        return str(row[columns["text"]]), str(row[columns["text_pair"]])
+        return readable(str(row[columns["text"]])), readable(str(row[columns["text_pair"]]))
 
 
 def _number(label: object, numbers: Mapping[str, int], split: str, row: int) -> int:

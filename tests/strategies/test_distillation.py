@@ -7,7 +7,7 @@ import torch
 from eicompress.strategies.distillation import Distillation, distorted, soft_cross_entropy
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.teacher import answers
+from eicompress.teacher import answers_of
 from eicompress.values import Text
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -30,11 +30,11 @@ def test_a_student_that_says_what_its_teacher_says_has_no_loss() -> None:
 def test_distillation_brings_the_student_nearer_to_its_teacher(make_context: ContextMaker) -> None:
     context = make_context()
     student = ThinStudent(layers=1).apply(tiny_candidate(), context)
-    _, teacher = answers(context.baseline, context.train.texts, "cpu")
-    _, before = answers(student, context.train.texts, "cpu")
+    _, teacher = answers_of(context.baseline, context.train.texts, "cpu")
+    _, before = answers_of(student, context.train.texts, "cpu")
     student = Quantization().apply(student, context)
     student = Distillation(epochs=10, distortions=1, learning_rate=3e-3).apply(student, context)
-    _, after = answers(student, context.train.texts, "cpu")
+    _, after = answers_of(student, context.train.texts, "cpu")
     assert np.abs(after - teacher).mean() < 0.5 * np.abs(before - teacher).mean()
 
 
@@ -50,7 +50,7 @@ def test_a_preview_asks_no_teacher_and_changes_nothing(make_context: ContextMake
     before = [each.clone() for each in student.model.parameters()]
     made = Distillation().apply(student, context)
     assert all(torch.equal(one, two) for one, two in zip(before, made.model.parameters(), strict=True))
-    assert not context.teacher._known  # type: ignore[attr-defined]
+    assert not context.teacher.answers.places  # type: ignore[attr-defined]
 
 
 TEXTS = ["play the song", "will it rain today"] * 20

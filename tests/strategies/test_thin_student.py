@@ -4,7 +4,7 @@ import torch
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
 from eicompress.strategies.thin_student import ThinStudent, chosen_layers, measure_importance
-from eicompress.teacher import answers
+from eicompress.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
 
@@ -28,8 +28,8 @@ def test_layers_are_chosen_as_asked(kept: int, how: str, expected: list[int]) ->
 def test_the_whole_student_is_its_teacher(make_context: ContextMaker) -> None:
     context, student = make_context(), tiny_candidate()
     whole = ThinStudent(layers=3, neurons=1.0, length_coverage=1.0).apply(student, context)
-    ours, _ = answers(whole, context.train.texts, "cpu")
-    theirs, _ = answers(context.baseline, context.train.texts, "cpu")
+    ours, _ = answers_of(whole, context.train.texts, "cpu")
+    theirs, _ = answers_of(context.baseline, context.train.texts, "cpu")
     assert (ours == theirs).all()
 
 

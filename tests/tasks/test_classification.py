@@ -40,3 +40,8 @@ def test_quality_is_the_share_of_right_answers() -> None:
     logits = np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
     assert task.correct(logits, np.array([0, 1, 1])).tolist() == [1.0, 1.0, 0.0]
     assert task.score(logits, np.array([0, 1, 1])) == pytest.approx(2 / 3)
+
+
+def test_a_lone_surrogate_in_the_data_is_replaced() -> None:
+    _, examples = Classification.read({"train": [{"text": "a\ud800b", "label": "a"}, *ROWS]}, {})
+    assert examples["train"].texts[0] == "a\ufffdb"
