@@ -17,6 +17,8 @@ A message says what must hold, what came and what to do, with names in backticks
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 20
+
 
 class EicompressError(Exception):
     """Base of every error that is the user's to mend."""
@@ -59,9 +61,10 @@ class StudyError(EicompressError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown name: the nearest known one, or all of them."""
+    """The end of an error message about an unknown name: the nearest known one, or some of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"did you mean `{close[0]}`?"
-    return "known: " + ", ".join(f"`{each}`" for each in names)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return "known: " + ", ".join(f"`{each}`" for each in names[:MOST_NAMES]) + more
