@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.contracts import Candidate, Context, ModelStrategy, Training
+from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Training
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
@@ -36,6 +36,8 @@ class Distillation(ModelStrategy):
     state_weight: Annotated[float, FloatDistribution(0.0, 10.0)] = 1.0
     """Weight of the squared distance between the states that student's and teacher's heads read."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+    max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
+    """Steps at full fidelity, if `epochs` would take more; of text that they cannot read a random part is left out."""
 
     name: ClassVar[str] = "distillation"
     paper: ClassVar[str] = "Distilling the knowledge in a neural network, arXiv 1503.02531; TinyBERT, arXiv 1909.10351"
@@ -47,27 +49,36 @@ class Distillation(ModelStrategy):
         model = subject.model
         if not isinstance(model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
-        texts = list(context.train.texts)
+        train = self._readable(context)
+        texts = list(train.texts)
         generator = np.random.default_rng(seed_of(context.seed, "distortions"))
         for _ in range(self.distortions):
-            texts += distorted(context.train.texts, generator)
+            texts += distorted(train.texts, generator)
         told = context.teacher.outputs(texts)
         targets = _Targets(
             torch.from_numpy(np.asarray(told.logits, np.float32)),
             torch.from_numpy(np.asarray(told.states[:, list(subject.origin.hidden)], np.float32)),
-            torch.from_numpy(context.train.targets),
+            torch.from_numpy(train.targets),
         )
         context.fit(
             subject,
             Training(
                 texts,
                 lambda batch: self._loss(model, batch, targets, context),
-                epochs=self.epochs,
+                epochs=min(self.epochs, self.max_steps * self.batch_size / len(texts)),
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
             ),
         )
         return subject
+
+    def _readable(self, context: Context) -> Examples:
+        """The training examples, or as many of them as are read at least once in the steps there are."""
+        most = max(1, self.max_steps * self.batch_size // (1 + self.distortions))
+        if len(context.train) <= most:
+            return context.train
+        rows = np.random.default_rng(seed_of(context.seed, "rows")).permutation(len(context.train))[:most]
+        return context.train.take(np.sort(rows).tolist())
 
     def _loss(self, model: Encoder, batch: Batch, targets: "_Targets", context: Context) -> Tensor:
         output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
@@ -101,7 +112,7 @@ def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, temperature: floa
 
 def distorted(texts: Sequence[Text], generator: np.random.Generator) -> list[Text]:
     """One distortion of each text: words dropped, words replaced by others of the corpus, or halves spliced."""
-    words = np.array(sorted({word for text in texts for word in _sides(text) for word in word.split()}), dtype=object)
+    words = sorted({word for text in texts for side in _sides(text) for word in side.split()})
     others = generator.permutation(len(texts))
     return [_distort(text, texts[other], words, generator) for text, other in zip(texts, others, strict=True)]
 
@@ -110,7 +121,7 @@ def _sides(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
 
-def _distort(text: Text, other: Text, words: np.ndarray, generator: np.random.Generator) -> Text:
+def _distort(text: Text, other: Text, words: Sequence[str], generator: np.random.Generator) -> Text:
     sides = list(_sides(text))
     side = int(generator.integers(len(sides)))
     own, foreign = sides[side].split(), _sides(other)[side].split()
@@ -124,6 +135,7 @@ def _distort(text: Text, other: Text, words: np.ndarray, generator: np.random.Ge
         if kind == 0:
             own = [word for word, drop in zip(own, hit, strict=True) if not drop] or own
         else:
-            own = [str(generator.choice(words)) if replace else word for word, replace in zip(own, hit, strict=True)]
+            drawn = generator.integers(len(words), size=len(own))
+            own = [words[at] if replace else word for word, replace, at in zip(own, hit, drawn, strict=True)]
     sides[side] = " ".join(own)
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -44,6 +44,14 @@ def test_a_narrow_student_is_compared_in_the_dimensions_it_kept(make_context: Co
     Distillation(epochs=1, distortions=0).apply(student, context)
 
 
+def test_no_more_text_is_distorted_and_labelled_than_the_steps_can_read(make_context: ContextMaker) -> None:
+    context = make_context()
+    limited = Distillation(epochs=5, distortions=1, max_steps=2, batch_size=10)
+    student = limited.apply(tiny_candidate(), context)
+    answered = len(context.teacher.answers.places)  # type: ignore[attr-defined]
+    assert 0 < answered <= 20 and student.model.config == tiny_candidate().model.config
+
+
 def test_a_preview_asks_no_teacher_and_changes_nothing(make_context: ContextMaker) -> None:
     context = make_context(preview=True)
     student = tiny_candidate()
