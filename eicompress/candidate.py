@@ -14,7 +14,7 @@ from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer
 
 from eicompress.cache import Cache
-from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.model import Encoder
@@ -89,16 +89,14 @@ def _storable(model: Encoder) -> dict[str, Linear | Embedding]:
 
 
 @lru_cache
-def code_version(strategy: type[Strategy]) -> str:
-    """The digest of the source files of the package that provides a strategy, and of this one."""
+def code_version(package: str) -> str:
+    """The digest of the source files of a package, or of a single module."""
     digest = hashlib.sha256()
-    for package in sorted({"eicompress", strategy.__module__.partition(".")[0]}):
-        for path in _sources(package):
-            digest.update(path.read_bytes())
+    for path in _sources(package):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-@lru_cache
 def _sources(package: str) -> tuple[Path, ...]:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:

@@ -184,7 +184,7 @@ class Workshop:
             task=self.task,
             train=self.examples["train"],
             baseline=self.source,
-            teacher=EncoderTeacher(self.source, self.digest, self.cache, self.device, progress, self._answers),
+            teacher=EncoderTeacher(self.source, self._inputs, self.cache, self.device, progress, self._answers),
             fit=fit_nothing if preview else Trainer(seed, fidelity, self.device, progress),
             cache=self._remember,
             seed=seed,
@@ -194,12 +194,19 @@ class Workshop:
 
     def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
         if key not in self._memory:
-            self._memory[key] = self.cache.arrays("context", [self.digest, self.seed, key], compute)
+            self._memory[key] = self.cache.arrays("context", [self._inputs, self.seed, key], compute)
         return self._memory[key]
 
     def _made_from(self, recipe: Recipe, fidelity: float, seed: int) -> list[object]:
-        code = [candidates.code_version(type(step)) for step in recipe.steps]
-        return [self.digest, recipe.to_json(), seed, fidelity, code, self.device, multiplies_bfloat16(self.device)]
+        packages = {type(step).__module__.partition(".")[0] for step in recipe.steps} - {"eicompress"}
+        code = [candidates.code_version(package) for package in sorted(packages)]
+        precision = multiplies_bfloat16(self.device)
+        return [self._inputs, recipe.to_json(), seed, fidelity, code, self.device, precision]
+
+    @property
+    def _inputs(self) -> str:
+        """Names what everything here is made from: baseline, data, and eicompress's own code."""
+        return digest_of([self.digest, candidates.code_version("eicompress")])
 
     def _remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""

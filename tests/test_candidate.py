@@ -83,6 +83,9 @@ def test_the_same_recipe_and_seed_give_the_same_candidate(
     assert same(one, two, context)
 
 
-def test_the_code_version_is_that_of_the_package() -> None:
-    assert code_version(Quantization) == code_version(Distillation)
-    assert len(code_version(Quantization)) == 16
+def test_the_code_version_tells_sources_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code in (("one_plugin", "A = 1"), ("two_plugin", "A = 2"), ("same_plugin", "A = 1")):
+        (tmp_path / f"{name}.py").write_text(code)
+    assert code_version("one_plugin") == code_version("same_plugin") != code_version("two_plugin")
+    assert code_version("eicompress") == code_version("eicompress") != code_version("one_plugin")
