@@ -1,7 +1,6 @@
 """What commands and Python callers do, in the same words and with the same defaults."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,8 +139,10 @@ def compress(
     Quality is measured on the validation split; `measure` reads another one. Raises `SpecError`, `DataError`,
     `ModelError`, `Inapplicable` and `ExportError`.
     """
+    from eicompress.export.artifact import check_free
     from eicompress.plugins import discover
 
+    check_free(Path(output))
     words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads")
     values = locals()
     written = {name: values[name] for name in (*words, "teacher_training")}
@@ -150,7 +151,7 @@ def compress(
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or _nothing)
-    return _moved(record, Path(output))
+    return _placed(record, Path(output))
 
 
 def replay(
@@ -162,8 +163,10 @@ def replay(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Replay:
     """Build a study's trial again, its rebuild at full length where there is one, and compare the bytes."""
+    from eicompress.export.artifact import check_free
     from eicompress.plugins import discover
 
+    check_free(Path(output))
     spec = _spec_of(study, studies)
     result = show(study, studies=studies)
     before = result.promoted.get(trial) or result.records.get(trial)
@@ -178,7 +181,7 @@ def replay(
         seed=before.seed,
         progress=on_progress or _nothing,
     )
-    record = _moved(record, Path(output))
+    record = _placed(record, Path(output))
     return Replay(record, _differences(before, record))
 
 
@@ -310,16 +313,12 @@ def _folder(study: str, studies: str | Path) -> Path:
     return Path(studies) / study_name(study)
 
 
-def _moved(record: Record, output: Path) -> Record:
+def _placed(record: Record, output: Path) -> Record:
     """Copy the record's artifact, with its manifest, to where the user wants it."""
-    source, target = Artifact(Path(record.files["artifact"])), Artifact(output)
-    if source.folder.resolve() != target.folder.resolve():
-        if target.folder.exists() and not (target.folder / "onnx").is_dir():
-            raise SpecError(f"`{output}` must be a new folder or an artifact, but is something else: choose another")
-        shutil.rmtree(target.folder, ignore_errors=True)
-        shutil.copytree(source.folder, target.folder)
-        shutil.copyfile(source.manifest, target.manifest)
-    return replace(record, files={**record.files, "artifact": str(output)})
+    from eicompress.export.artifact import copy
+
+    artifact = copy(Artifact(Path(record.files["artifact"])), output)
+    return replace(record, files={**record.files, "artifact": str(artifact.folder)})
 
 
 def _differences(before: Record, after: Record) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ call goes on: a recipe that has a record is never built again.
 """
 
 import math
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from statistics import median
 from typing import Protocol, TypeAlias
 
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
+from eicompress.export.artifact import copy
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import Draw, Ledger, Recovered, is_disk_error
@@ -337,7 +337,9 @@ class Coordinator:
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
                 continue
-            rebuilt = _kept(rebuilt, self.ledger.folder / "artifacts" / f"trial-{number:04d}")
+            folder = self.ledger.folder / "artifacts" / f"trial-{number:04d}"
+            kept = copy(Artifact(Path(rebuilt.files["artifact"])), folder)
+            rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
             self.ledger.promote(number, rebuilt)
             self.on_event(Promoted(number, rebuilt))
 
@@ -412,16 +414,6 @@ def _completed(record: Record, preview: Record) -> Record:
     names = {each.name for each in record.measurements}
     missing = tuple(each for each in preview.measurements if each.name not in names)
     return replace(record, measurements=(*record.measurements, *missing))
-
-
-def _kept(record: Record, folder: Path) -> Record:
-    """Copy a promoted artifact into the study, with the manifest beside it."""
-    source, target = Artifact(Path(record.files["artifact"])), Artifact(folder)
-    shutil.rmtree(target.folder, ignore_errors=True)
-    shutil.copytree(source.folder, target.folder)
-    if source.manifest.is_file():
-        shutil.copyfile(source.manifest, target.manifest)
-    return replace(record, files={**record.files, "artifact": str(target.folder)})
 
 
 def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:

@@ -17,7 +17,7 @@ from eicompress.record import Ledger, opened
 from eicompress.result import Result
 from eicompress.space import Objective, SearchSpace, read_space
 from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told
-from eicompress.values import Measurement, Progress, Record, digest_of
+from eicompress.values import Artifact, Measurement, Progress, Record, digest_of
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ class Bench:
         tokens, layers, rate = knobs_of(recipe)
         preview = self.preview(recipe, latency=False)
         quality = 0.5 + 0.04 * layers + tokens / 200_000 - 0.1 * (rate - 0.3) ** 2 + 0.05 * fidelity
-        artifact = self.folder / recipe.digest
-        artifact.mkdir(parents=True, exist_ok=True)
-        (artifact / "model").write_text(recipe.digest)
+        artifact = Artifact(self.folder / recipe.digest)
+        artifact.onnx.parent.mkdir(parents=True, exist_ok=True)
+        artifact.onnx.write_text(recipe.digest)
+        artifact.manifest.write_text("{}")
         return replace(
             preview,
             measurements=(*preview.measurements, *measured(None, None, quality)),
@@ -111,7 +112,7 @@ class Bench:
             fidelity=fidelity,
             seed=seed,
             seconds_by_phase={"training": 40 * fidelity},
-            files={"artifact": str(artifact)},
+            files={"artifact": str(artifact.folder)},
         )
 
     def promote_extras(self, record: Record) -> Record:

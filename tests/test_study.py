@@ -12,7 +12,7 @@ from eicompress.record import read_ledger
 from eicompress.result import REPEAT, ranked
 from eicompress.space import Fill
 from eicompress.study import Coordinator, Doing, Event, Noticed, Promoting, Told, largest
-from eicompress.values import Record, digest_of
+from eicompress.values import Artifact, Record, digest_of
 
 
 class Killed(BaseException):
@@ -32,7 +32,7 @@ def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length
     assert best.fidelity == 1.0
     assert best.value("quality_test") == 0.8
     assert best.files["artifact"] == str(tmp_path / "study" / "artifacts" / f"trial-{number:04d}")
-    assert (Path(best.files["artifact"]) / "model").is_file()
+    assert Artifact(Path(best.files["artifact"])).onnx.is_file()
     assert result.counts.trained == 8
     assert [fidelity for _, fidelity in bench.built] == [0.25] * 8 + [1.0] * 2
 

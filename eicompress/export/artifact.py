@@ -45,11 +45,29 @@ def write(
     `manifest` is what to remember of its making; versions and checksums are added. `graph` is the graph to
     write where it is not the candidate's own, as after a graph strategy.
     """
-    artifact = Artifact(folder)
     files = _files(candidate, labels, graph or graph_of(candidate, pairs=pairs), pairs)
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     versions = {name: version(name) for name in _RECORDED}
     notes = json.dumps({**manifest, "versions": versions, "files": sums}, indent=1, sort_keys=True)
+    return _place(files, notes.encode(), folder)
+
+
+def copy(artifact: Artifact, folder: Path) -> Artifact:
+    """The same artifact, with its manifest, in another folder: all of it, or nothing. Raises `ExportError`."""
+    paths = sorted(path for path in artifact.folder.rglob("*") if path.is_file())
+    files = {path.relative_to(artifact.folder).as_posix(): path.read_bytes() for path in paths}
+    return _place(files, artifact.manifest.read_bytes(), folder)
+
+
+def check_free(folder: Path) -> None:
+    """Raise `ExportError` unless an artifact may be written there: a new folder, or another artifact."""
+    if folder.exists() and not Artifact(folder).onnx.is_file():
+        raise ExportError(f"`{folder}` must be a new folder or an artifact, but is something else: choose another.")
+
+
+def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifact:
+    artifact = Artifact(folder)
+    check_free(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
@@ -58,7 +76,7 @@ def write(
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 (made / name).write_bytes(data)
             beside = Path(temporary) / "manifest.json"
-            beside.write_text(notes, encoding="utf-8")
+            beside.write_bytes(manifest)
             # Killed between these lines, we leave the old artifact, none, or a whole one that is unchecked.
             artifact.manifest.unlink(missing_ok=True)
             if folder.exists():

@@ -14,7 +14,7 @@ from eicompress.contracts import Candidate, Origin
 from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ExportError
-from eicompress.export.artifact import bytes_by_group, graph_of, remove, write
+from eicompress.export.artifact import bytes_by_group, copy, graph_of, remove, write
 from eicompress.export.parity import check_parity
 from eicompress.values import Artifact, Text
 from tests.conftest import MUSIC, WEATHER, tiny_candidate, tiny_tokenizer
@@ -189,3 +189,21 @@ def test_a_module_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     candidate = Candidate(Broken(), tiny_tokenizer(), Origin((), ()))
     with pytest.raises(ExportError, match=r"`Broken` must be a module .* no way"):
         write_to(tmp_path / "a", candidate)
+
+
+def test_a_copy_has_the_same_files_and_is_checked(tmp_path: Path) -> None:
+    artifact = write(tiny_candidate(), ("music", "weather"), tmp_path / "one", pairs=False, manifest={})
+    other = copy(artifact, tmp_path / "far" / "two")
+    names = sorted(path.relative_to(artifact.folder) for path in artifact.folder.rglob("*"))
+    assert names == sorted(path.relative_to(other.folder) for path in other.folder.rglob("*"))
+    assert runtime.load(other.folder).checked
+
+
+def test_what_is_no_artifact_is_never_overwritten(tmp_path: Path) -> None:
+    artifact = write(tiny_candidate(), ("music", "weather"), tmp_path / "one", pairs=False, manifest={})
+    precious = tmp_path / "two" / "notes.txt"
+    precious.parent.mkdir()
+    precious.write_text("keep me")
+    with pytest.raises(ExportError, match="must be a new folder or an artifact"):
+        copy(artifact, precious.parent)
+    assert precious.read_text() == "keep me"
