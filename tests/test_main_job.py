@@ -1,0 +1,130 @@
+"""The commands on a tiny real model, from the outside, as a user runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import eicompress
+from eicompress import cli
+from eicompress.values import Artifact
+
+SPACE = """
+fidelity = 0.5
+
+[[slot]]
+strategy = "vocabulary_pruning"
+num_tokens = { fill = true, low = 100, high = 300 }
+
+[[slot]]
+strategy = "thin_student"
+layers = { low = 1, high = 3 }
+neurons = { low = 0.25, high = 1.0 }
+
+[[slot]]
+strategy = "quantization"
+layer_bits = { choices = [4, 8] }
+
+[[slot]]
+strategy = "distillation"
+epochs = 2.0
+distortions = { low = 0, high = 2 }
+"""
+RECIPE = """
+[[steps]]
+strategy = "thin_student"
+layers = 1
+
+[[steps]]
+strategy = "quantization"
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working folder and a cache of its own, and latencies that are taken in a moment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("eicompress.workshop.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.workshop.QUICK_SECONDS", 0.01)
+    Path("space.toml").write_text(SPACE)
+    Path("recipe.toml").write_text(RECIPE)
+
+
+def asked(model: Path, data: Path, *more: str) -> list[str]:
+    search = ["search", "--model", str(model), "--data", str(data), "--budget", "25KB", "--latency", "1s"]
+    return [*search, "--space", "space.toml", "--study", "mine", *more]
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(asked(model_folder, data_folder, "--trials", "3", "--json")) == 0
+    found = json.loads(shown(capsys))
+    best = Artifact(Path(found["best"]["files"]["artifact"]))
+    assert best.size_bytes <= 25_000 and best.manifest.is_file()
+    assert found["counts"]["reached"] == 3
+    assert any(each["name"] == "quality_test" for each in found["best"]["measurements"])
+
+    assert cli.run(["predict", str(best.folder), "play the song"]) == 0
+    assert shown(capsys).split("\t")[0] in ("music", "weather")
+
+    assert cli.run(asked(model_folder, data_folder, "--trials", "3")) == 0
+    assert "finished" in shown(capsys)
+
+    assert cli.run(asked(model_folder, data_folder, "--trials", "4", "--json")) == 0
+    assert json.loads(shown(capsys))["counts"]["reached"] == 4
+
+    assert cli.run(asked(model_folder, data_folder, "--seed", "1")) == 2
+    assert "seed" in capsys.readouterr().err
+
+
+def test_a_trial_is_built_again_byte_for_byte(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.run(asked(model_folder, data_folder, "--trials", "1"))
+    result = eicompress.show("mine")
+    assert result.best is not None
+    number, best = result.best
+    monkeypatch.setenv("EICOMPRESS_CACHE", "another-cache")
+    assert cli.run(["compress", "--trial", "mine", str(number), "--output", "again"]) == 0
+    assert bytes_of(Path("again")) == bytes_of(Path(best.files["artifact"]))
+
+
+def test_one_recipe_is_built_without_a_search(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(model_folder), "--data", str(data_folder), "--recipe", "recipe.toml", "--output", "out"]
+    assert cli.run(["compress", *words]) == 0
+    assert eicompress.load("out").checked
+    shown(capsys)
+    assert cli.run(["measure", "out", "--data", str(data_folder), "--seq-len", "8", "--json"]) == 0
+    names = {each["name"] for each in json.loads(shown(capsys))["measurements"]}
+    assert {"size_mb", "latency_ms", "quality_test"} <= names
+
+
+def test_python_speaks_the_same_words(model_folder: Path, data_folder: Path) -> None:
+    result = eicompress.search(
+        model=str(model_folder), data=str(data_folder), budget="25KB", space="space.toml", study="py", trials=1
+    )
+    assert result.best is not None
+    _, record = result.best
+    assert eicompress.load(record.files["artifact"]).predict(["will it rain"])[0].label in ("music", "weather")
+
+
+def test_an_unreachable_budget_is_said_in_a_moment_and_nothing_is_trained(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = asked(model_folder, data_folder, "--trials", "1")
+    command[command.index("25KB")] = "1KB"
+    assert cli.run(command) == 2
+    assert "the smallest reachable is" in capsys.readouterr().err
+    assert not list(Path("cache").glob("candidate/*"))
