@@ -158,11 +158,12 @@ class Linear(nn.Module):
         return F.linear(states, self.effective_weight(), self.bias)
 
     def select(self, *, inputs: Tensor | None = None, outputs: Tensor | None = None) -> None:
-        """Keep only these columns and rows. A quantized layer must be selected before it is quantized."""
-        assert self.spec is None
+        """Keep only these columns and rows, with the rows' scales where the weight is quantized."""
         weight, bias = self.weight.detach(), self.bias.detach()
         if outputs is not None:
             weight, bias = weight[outputs], bias[outputs]
+            if self.scales is not None:
+                self.scales = nn.Parameter(self.scales.detach()[outputs].clone())
         if inputs is not None:
             weight = weight[:, inputs]
         self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
@@ -249,6 +250,11 @@ class SelfAttention(nn.Module):
         self.output.select(inputs=kept)
         self.heads = len(heads)
 
+    def keep_hidden(self, dimensions: Tensor) -> None:
+        """Keep only these residual dimensions."""
+        self.qkv.select(inputs=dimensions)
+        self.output.select(outputs=dimensions)
+
 
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them."""
@@ -270,16 +276,24 @@ class FeedForward(nn.Module):
         self.input.select(outputs=neurons)
         self.output.select(inputs=neurons)
 
+    def keep_hidden(self, dimensions: Tensor) -> None:
+        """Keep only these residual dimensions."""
+        self.input.select(inputs=dimensions)
+        self.output.select(outputs=dimensions)
+
 
 class Layer(nn.Module):
-    """A transformer layer with normalization after each residual sum, as in BERT (arXiv 1810.04805)."""
+    """A transformer layer with normalization after each residual sum, as in BERT (arXiv 1810.04805).
 
-    def __init__(self, attention: SelfAttention, ffn: FeedForward, norm_eps: float) -> None:
+    Its parts may be those of other layers too: they then share their weights (ALBERT, arXiv 1909.11942).
+    """
+
+    def __init__(
+        self, attention: SelfAttention, ffn: FeedForward, attention_norm: LayerNorm, ffn_norm: LayerNorm
+    ) -> None:
         super().__init__()
         self.attention, self.ffn = attention, ffn
-        hidden = attention.output.outputs
-        self.attention_norm = LayerNorm(hidden, norm_eps)
-        self.ffn_norm = LayerNorm(hidden, norm_eps)
+        self.attention_norm, self.ffn_norm = attention_norm, ffn_norm
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden): only the first `queries` tokens go on."""
@@ -287,12 +301,3 @@ class Layer(nn.Module):
         states = self.attention_norm(states[:, :queries] + attended)
         normed: Tensor = self.ffn_norm(states + self.ffn(states, mask[:, :queries]))
         return normed
-
-    def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions."""
-        self.attention.qkv.select(inputs=dimensions)
-        self.attention.output.select(outputs=dimensions)
-        self.ffn.input.select(inputs=dimensions)
-        self.ffn.output.select(outputs=dimensions)
-        self.attention_norm.select(dimensions)
-        self.ffn_norm.select(dimensions)

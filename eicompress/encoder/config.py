@@ -14,6 +14,10 @@ class LayerConfig:
     head_size: int
     ffn: int
     """Neurons of the feed-forward block."""
+    attention_of: int | None = None
+    """The earlier layer whose attention this one uses as well; None where it has its own."""
+    ffn_of: int | None = None
+    norms_of: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from eicompress.encoder.blocks import (
     SelfAttention,
     half,
 )
-from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.config import EncoderConfig, LayerConfig
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,7 @@ class Encoder(nn.Module):
         self.positions = Embedding(config.positions, config.hidden)
         self.token_types = Embedding(config.token_types, config.hidden)
         self.embedding_norm = LayerNorm(config.hidden, config.norm_eps)
-        self.layers = nn.ModuleList(
-            Layer(
-                SelfAttention(config.hidden, each.heads, each.head_size),
-                FeedForward(config.hidden, each.ffn, config.activation),
-                config.norm_eps,
-            )
-            for each in config.layers
-        )
+        self.layers = nn.ModuleList(_new_layers(config))
         self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
         self.classifier = Linear(config.hidden, config.outputs)
 
@@ -109,22 +102,29 @@ class Encoder(nn.Module):
         self.config = replace(self.config, positions=count)
 
     def keep_layers(self, numbers: Sequence[int]) -> None:
-        """Keep only these layers, in this order."""
-        self.layers = nn.ModuleList(self.layers[number] for number in numbers)
-        self.config = replace(self.config, layers=tuple(self.config.layers[number] for number in numbers))
+        """Keep only these layers, in this order; one that is named twice is one layer used twice."""
+        self.use_layers([self.layer(number) for number in numbers])
+
+    def use_layers(self, layers: Sequence[Layer]) -> None:
+        """These layers instead. A part that several of them hold is stored once and used several times."""
+        self.layers = nn.ModuleList(
+            Layer(each.attention, each.ffn, each.attention_norm, each.ffn_norm) for each in layers
+        )
+        self._describe_layers()
 
     def keep_heads(self, layer: int, heads: Tensor) -> None:
+        """Keep only these heads of a layer, and of all layers that share its attention."""
         self.layer(layer).attention.keep_heads(heads)
-        self._change_layer(layer, heads=len(heads))
+        self._describe_layers()
 
     def keep_neurons(self, layer: int, neurons: Tensor) -> None:
+        """Keep only these neurons of a layer, and of all layers that share its feed-forward block."""
         self.layer(layer).ffn.keep_neurons(neurons)
-        self._change_layer(layer, ffn=len(neurons))
+        self._describe_layers()
 
-    def _change_layer(self, number: int, **changes: int) -> None:
-        layers = list(self.config.layers)
-        layers[number] = replace(layers[number], **changes)
-        self.config = replace(self.config, layers=tuple(layers))
+    def _describe_layers(self) -> None:
+        layers = [self.layer(number) for number in range(len(self.layers))]
+        self.config = replace(self.config, layers=_described(layers))
 
     def keep_hidden(self, dimensions: Tensor) -> None:
         """Keep only these residual dimensions, in embedding, layers and head."""
@@ -135,8 +135,11 @@ class Encoder(nn.Module):
         for table in (self.positions, self.token_types):
             table.select(columns=dimensions)
         self.embedding_norm.select(dimensions)
-        for number in range(len(self.layers)):
-            self.layer(number).keep_hidden(dimensions)
+        for part in self.layers.modules():  # each once, however many layers share it
+            if isinstance(part, SelfAttention | FeedForward):
+                part.keep_hidden(dimensions)
+            elif isinstance(part, LayerNorm):
+                part.select(dimensions)
         if self.pooler is not None:
             self.pooler.select(inputs=dimensions, outputs=dimensions)
         self.classifier.select(inputs=dimensions)
@@ -189,6 +192,43 @@ class Encoder(nn.Module):
         for parameter in self.parameters():
             if parameter.ndim == 1 or parameter is self.token_types.weight:
                 parameter.copy_(half(parameter))
+
+
+def _new_layers(config: EncoderConfig) -> list[Layer]:
+    made: list[Layer] = []
+    for shape in config.layers:
+        attention, ffn, norms = (
+            None if number is None else made[number] for number in (shape.attention_of, shape.ffn_of, shape.norms_of)
+        )
+        layer = Layer(
+            attention.attention if attention else SelfAttention(config.hidden, shape.heads, shape.head_size),
+            ffn.ffn if ffn else FeedForward(config.hidden, shape.ffn, config.activation),
+            norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+            norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+        )
+        made.append(layer)
+    return made
+
+
+def _described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
+    """The shapes of the layers, and which of their parts are an earlier layer's."""
+    parts: list[list[nn.Module]]
+    parts = [[each.attention for each in layers], [each.ffn for each in layers], [each.ffn_norm for each in layers]]
+    return tuple(
+        LayerConfig(
+            layer.attention.heads,
+            layer.attention.head_size,
+            layer.ffn.input.outputs,
+            *(_earlier(each, number) for each in parts),
+        )
+        for number, layer in enumerate(layers)
+    )
+
+
+def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:
+    """The place where the module at `number` stands first, or None if that is its place."""
+    first = next(place for place, each in enumerate(modules) if each is modules[number])
+    return None if first == number else first
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:

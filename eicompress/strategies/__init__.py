@@ -4,6 +4,7 @@ from eicompress.contracts import Strategy
 from eicompress.hookspecs import hookimpl
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
@@ -11,4 +12,4 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 
 @hookimpl
 def register_strategies() -> list[type[Strategy]]:
-    return [VocabularyPruning, ThinStudent, EmbeddingFactorization, Quantization, Distillation]
+    return [VocabularyPruning, ThinStudent, LayerSharing, EmbeddingFactorization, Quantization, Distillation]

@@ -58,6 +58,7 @@ class ThinStudent(ModelStrategy):
         count = len(model.layers)
         if self.layers > count:
             raise Inapplicable(f"`{self.name}.layers` is {self.layers}, but the model has {count} layers")
+        self._check(subject, context)
         importance = context.cache("importance", lambda: measure_importance(context))
         numbers = chosen_layers(count, self.layers, self.from_layers)
         sources = [subject.origin.layers[number] for number in numbers]
@@ -71,6 +72,14 @@ class ThinStudent(ModelStrategy):
             model.pool_by_mean()
         origin = Origin(tuple(sources), tuple(subject.origin.hidden[each] for each in hidden.tolist()))
         return _shortened(replace(subject, origin=origin), self, context)
+
+    def _check(self, subject: Candidate, context: Context) -> None:
+        """Importance is of the baseline's heads and neurons, so the layers must still have all of them."""
+        model, baseline = subject.model, context.baseline.model
+        assert isinstance(model, Encoder) and isinstance(baseline, Encoder)
+        whole = [baseline.config.layers[source] for source in subject.origin.layers]
+        if list(model.config.layers) != whole:
+            raise Inapplicable(f"`{self.name}` cuts layers as the baseline has them: put it before what changes them")
 
 
 def chosen_layers(count: int, kept: int, how: str) -> list[int]:
