@@ -5,6 +5,7 @@ from eicompress.hookspecs import hookimpl
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.layer_sharing import LayerSharing
+from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
@@ -12,4 +13,14 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 
 @hookimpl
 def register_strategies() -> list[type[Strategy]]:
-    return [VocabularyPruning, ThinStudent, LayerSharing, EmbeddingFactorization, Quantization, Distillation]
+    return [
+        VocabularyPruning,
+        ThinStudent,
+        HeadPruning,
+        NeuronPruning,
+        LayerPruning,
+        LayerSharing,
+        EmbeddingFactorization,
+        Quantization,
+        Distillation,
+    ]

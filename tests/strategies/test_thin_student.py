@@ -3,7 +3,7 @@ import torch
 
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
-from eicompress.strategies.thin_student import ThinStudent, chosen_layers, measure_importance
+from eicompress.strategies.thin_student import ThinStudent, chosen_layers
 from eicompress.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -41,16 +41,6 @@ def test_a_thin_student_has_the_shapes_asked_for_and_the_teachers_weights(make_c
     assert config.hidden == 16 and student.origin.layers == (1, 2)
     teacher_words = context.baseline.model.words.weight
     assert torch.equal(student.model.words.weight, teacher_words[:, list(student.origin.hidden)])
-
-
-def test_what_the_loss_does_not_need_is_dropped_first(make_context: ContextMaker) -> None:
-    baseline = tiny_candidate()
-    baseline.model.layers[2].attention.output.weight.data[:, 6:12] = 0  # head 1 says nothing
-    baseline.model.layers[2].ffn.output.weight.data[:, 8:] = 0  # neurons 8 and above say nothing
-    importance = measure_importance(make_context(baseline))
-    assert importance["heads.2"].argmin() == 1
-    assert (importance["neurons.2"][8:] == 0).all() and (importance["neurons.2"][:8] > 0).all()
-    assert importance["hidden"].shape == (24,)
 
 
 def test_positions_that_no_training_text_needs_go_and_longer_texts_are_cut(make_context: ContextMaker) -> None:
