@@ -27,7 +27,7 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
-    from eicompress.api import compress, load, measure, replay, search, show
+    from eicompress.api import compress, load, measure, replay, report, search, show
     from eicompress.result import Result
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "load",
     "measure",
     "replay",
+    "report",
     "search",
     "show",
 ]
@@ -66,6 +67,7 @@ _ROOMS = {
     "load": "eicompress.api",
     "measure": "eicompress.api",
     "replay": "eicompress.api",
+    "report": "eicompress.api",
     "search": "eicompress.api",
     "show": "eicompress.api",
 }

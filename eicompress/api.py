@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eicompress.contracts import Examples, Task
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
+    from eicompress.record import Ledger
     from eicompress.result import Result
     from eicompress.runtime import Model
     from eicompress.space import Objective, SearchSpace
@@ -105,7 +106,22 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
     digests = {"inputs": workshop.digest, "space": plan.space.digest}
     with opened(spec.folder, spec.to_toml(), digests) as ledger:
-        return Coordinator(workshop, plan.registry, ledger, plan.space, goal, on_event).run()
+        coordinator = Coordinator(workshop, plan.registry, ledger, plan.space, goal, on_event)
+        try:
+            return coordinator.run()
+        finally:
+            # Also where nothing fits, and after Ctrl-C: what was found until then can be looked at.
+            _report_if_possible(ledger, spec, on_event)
+
+
+def _report_if_possible(ledger: "Ledger", spec: Spec, on_event: "Callable[[Event], None]") -> None:
+    """A search of hours does not end in a traceback for the sake of its report."""
+    from eicompress.study import Noticed
+
+    try:
+        _written(ledger, spec)
+    except Exception as error:
+        on_event(Noticed(f"the report could not be written: {error}"))
 
 
 def show(study: str, *, studies: str | Path = "studies") -> "Result":
@@ -115,6 +131,33 @@ def show(study: str, *, studies: str | Path = "studies") -> "Result":
 
     spec = _spec_of(study, studies)
     return result_of(read_ledger(spec.folder), objective_of(spec))
+
+
+def report(study: str, *, output: str | Path | None = None, studies: str | Path = "studies") -> Path:
+    """Write what a study has found as one HTML file, `report.html` in its folder by default; the file's path.
+
+    It loads no model and changes nothing else, so it may be written while the search runs. Raises `SpecError` and
+    `StudyError`.
+    """
+    from eicompress.record import read_ledger
+
+    spec = _spec_of(study, studies)
+    return _written(read_ledger(spec.folder), spec, Path(output) if output is not None else None)
+
+
+def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:
+    from eicompress.reporting.data import numbers
+    from eicompress.reporting.page import page
+    from eicompress.result import REPORT, result_of
+
+    path = output or ledger.folder / REPORT
+    found = numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(found), encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"`{path}` must be a place to write to, but: {error.strerror}") from error
+    return path
 
 
 def compress(

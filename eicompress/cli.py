@@ -155,6 +155,24 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("study")
+@click.option("--output", help="File to write.  [report.html in the study's folder]")
+@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+def report(study: str, output: str | None, studies: str) -> None:
+    """Write what a study has found as one HTML file, also while it runs.
+
+    It needs no network and loads no model. A search writes it when it ends.
+
+    \b
+    eicompress report my-data
+    eicompress report my-data --output my-data.html
+    """
+    from eicompress import api
+
+    click.echo(str(api.report(study, output=output, studies=studies)))
+
+
+@cli.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")

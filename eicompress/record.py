@@ -9,6 +9,7 @@ studies/<name>/records/     records that are too long for a database field
 import errno
 import fcntl
 import json
+import math
 import os
 import platform
 import sqlite3
@@ -31,6 +32,8 @@ from eicompress.values import Json, Record, digest_of, seed_of
 
 RECORD_BYTES = 64_000
 """MySQL's `Text`, which holds a user attribute, ends at 64 KB."""
+TRIALS_FOR_IMPORTANCE = 10
+"""With fewer complete trials the importance of a knob is chance."""
 RESTARTS = 2
 """How often a trial is started again whose process ended in the middle of it."""
 
@@ -178,6 +181,17 @@ class Ledger:
 
     def set_ended(self, ended: Json) -> None:
         self.study.set_user_attr("ended", dict(ended))
+
+    def importance(self) -> dict[str, float]:
+        """How much each knob tells good trials from the others, in shares; empty for too few complete trials."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(complete) < TRIALS_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
+            return {}
+        # Optuna's default evaluator needs scikit-learn.
+        found = optuna.importance.get_param_importances(
+            self.study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+        )
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def promoted(self) -> dict[int, Record]:
         """The records of rebuilds at full fidelity, by the number of the trial that was rebuilt."""

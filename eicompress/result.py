@@ -9,6 +9,8 @@ from eicompress.record import Ledger
 from eicompress.space import Objective
 from eicompress.values import Json, Record
 
+REPORT = "report.html"
+"""The file in a study's folder that shows all this to people."""
 REPEAT = "repeat"
 """The fact by which a record says that it was taken over from an earlier trial."""
 

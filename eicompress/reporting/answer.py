@@ -1,0 +1,176 @@
+"""The first screen in words and big numbers: what came out, what it cost, what more would buy."""
+
+from dataclasses import dataclass
+
+from eicompress.reporting.data import MoreBytes, Numbers
+from eicompress.result import weights
+from eicompress.values import Measurement, Record
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One big number, with what to compare it with."""
+
+    name: str
+    value: str
+    lines: tuple[str, ...]
+
+
+def sentence(numbers: Numbers) -> str:
+    """What the study found, in one sentence."""
+    if numbers.best is None:
+        return _nothing(numbers)
+    record, baseline = numbers.best[1], numbers.result.baseline
+    quality, test = record.value("quality"), record.value("quality_test")
+    parts = [f"The best artifact is {_form(record.value('size_mb'), '{:.2f} MB')}"]
+    parts.append(_times(baseline, record, "size_mb", "smaller"))
+    latency = record.value("latency_ms")
+    if latency is not None:
+        parts.append(f", answers in {latency:.2f} ms{_times(baseline, record, 'latency_ms', 'faster')}")
+    if quality is not None:
+        parts.append(f", and reaches {quality:.1%} {numbers.metric} on validation")
+        whole = baseline.value("quality") if baseline else None
+        if whole:
+            parts.append(f", {quality / whole:.1%} of the baseline's {whole:.1%}")
+    if test is not None:
+        parts.append(f", and {test:.1%} on test")
+    return "".join(parts) + "."
+
+
+def answer(numbers: Numbers) -> tuple[Tile, ...]:
+    """Size, latency, and quality on validation and test; empty without a best."""
+    if numbers.best is None:
+        return ()
+    record, baseline = numbers.best[1], numbers.result.baseline
+    budgets = numbers.result.objective.budgets
+    value = record.value
+    return (
+        _tile("size", value("size_mb"), "{:.2f} MB", _value(baseline, "size_mb"), budgets.get("size_mb")),
+        _tile("latency", value("latency_ms"), "{:.2f} ms", _value(baseline, "latency_ms"), budgets.get("latency_ms")),
+        _share_tile(f"{numbers.metric}, validation", value("quality"), _value(baseline, "quality")),
+        _share_tile(f"{numbers.metric}, test", value("quality_test"), baseline_on_test(record)),
+    )
+
+
+def baseline_on_test(record: Record) -> float | None:
+    """The baseline's quality on test, where the rebuild's record has it."""
+    found: float | None = record.facts.get("baseline", {}).get("quality_test")
+    return found
+
+
+def cost(numbers: Numbers) -> str:
+    """What was paid: quality against the baseline, and the search's time; and how the latency was taken."""
+    record, spent = numbers.best[1] if numbers.best else None, numbers.effort
+    parts = [_quality_paid(numbers, record)] if record else []
+    parts.append(
+        f"The search took {spoken(spent.seconds)} for {spent.trained} trained candidates, and spared "
+        f"{sum(spent.skipped.values())} others the training."
+    )
+    if record and record.fidelity < 1.0:
+        parts.append(
+            f"This one had {record.fidelity:.0%} of the full training; a rebuild at full length usually gains."
+        )
+    latency = _measured(record, "latency_ms") if record else None
+    if latency:
+        known = latency.conditions
+        parts.append(
+            f"Latency: median of one text of {known.get('sequence_length', '?')} tokens, "
+            f"{known.get('threads', '?')} thread(s), {known.get('machine', 'this machine')}."
+        )
+    return " ".join(part for part in parts if part)
+
+
+def spoken(seconds: float) -> str:
+    """A time for people, in hours and minutes."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
+
+
+def _quality_paid(numbers: Numbers, record: Record) -> str:
+    baseline = numbers.result.baseline
+    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
+    if quality is None or whole is None:
+        return ""
+    interval = f" ± {100 * numbers.mistakes.interval:.1f}" if numbers.mistakes else ""
+    points = 100 * (quality - whole)
+    kind = "less" if points < 0 else "more"
+    return f"Cost: {abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline."
+
+
+def more(numbers: Numbers) -> str:
+    """What one more megabyte would buy, as far as this study can tell."""
+    found, baseline = numbers.more_bytes, numbers.result.baseline
+    whole = baseline.value("quality") if baseline else None
+    best = numbers.best[1].value("quality") if numbers.best else None
+    if found is None or whole is None or best is None:
+        return ""
+    gap = 100 * (whole - best)
+    ceiling = (
+        f"What one more MB would buy: probably less than {gap:.1f} points, the distance to the baseline. "
+        if gap > 0.05
+        else "What one more MB would buy: little, the baseline is reached. "
+    )
+    return ceiling + _last_bytes(found)
+
+
+def _last_bytes(found: MoreBytes) -> str:
+    if found.smaller is None:
+        return f"No trial under {found.smaller_mb:.2f} MB was trained, so it is not known what the last bytes bought."
+    gained = 100 * (found.best - found.smaller)
+    bought = f"bought {gained:.1f} points" if gained > 0.05 else "bought nothing"
+    return (
+        f"The last {found.budget_mb - found.smaller_mb:.2f} MB under the budget {bought} among the trials "
+        f"(best up to {found.smaller_mb:.2f} MB: {found.smaller:.1%}, "
+        f"up to {found.budget_mb:.2f} MB: {found.best:.1%})."
+    )
+
+
+def _nothing(numbers: Numbers) -> str:
+    nearest = numbers.result.nearest
+    if nearest is None:
+        return "No candidate is within budget, and none could be measured yet."
+    number, record = nearest
+    kept = [
+        f"{record.value(name):.3g} {unit} against {numbers.result.objective.budgets[name]:g} {unit}"
+        for name, unit in (("size_mb", "MB"), ("latency_ms", "ms"))
+        if name in numbers.result.objective.budgets and record.value(name) is not None
+    ]
+    heaviest = weights(record, 2)
+    return (
+        f"No candidate is within budget yet. The nearest is trial {number}: {', '.join(kept)}"
+        + (f"; most of it is {heaviest}" if heaviest else "")
+        + "."
+    )
+
+
+def _tile(name: str, value: float | None, form: str, baseline: float | None, budget: float | None) -> Tile:
+    lines = ["" if budget is None else f"budget {form.format(budget)}"]
+    lines.append("" if baseline is None else f"baseline {form.format(baseline)}")
+    return Tile(name, _form(value, form), tuple(line for line in lines if line))
+
+
+def _share_tile(name: str, value: float | None, baseline: float | None) -> Tile:
+    if value is None:
+        return Tile(name, "-", ("read once, at the rebuild",))
+    lines = (f"{value / baseline:.1%} of the baseline", f"baseline {baseline:.1%}") if baseline else ()
+    return Tile(name, f"{value:.1%}", lines)
+
+
+def _form(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _value(baseline: Record | None, metric: str) -> float | None:
+    return baseline.value(metric) if baseline else None
+
+
+def _times(baseline: Record | None, record: Record, metric: str, what: str) -> str:
+    before, after = baseline.value(metric) if baseline else None, record.value(metric)
+    if not before or not after or before < after:
+        return ""
+    ratio = before / after
+    return f" ({ratio:.0f} times {what} than the baseline)" if ratio >= 10 else f" ({ratio:.1f} times {what})"
+
+
+def _measured(record: Record, name: str) -> Measurement | None:
+    return next((each for each in record.measurements if each.name == name), None)

@@ -1,0 +1,311 @@
+"""Records to numbers: what a report says of a study, before anything is drawn. No model is loaded."""
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from eicompress.reporting.mistakes import Mistakes, mistakes
+from eicompress.result import REPEAT, Result, ranked
+from eicompress.values import Artifact, Json, Record
+
+Axis: TypeAlias = Literal["size_mb", "latency_ms"]
+
+YARDSTICKS = "yardsticks"
+"""The baseline's fact that holds what simple methods reach on the same data."""
+LAST_BYTES = 0.75
+"""The last quarter of the size budget is compared with what fits into the rest."""
+ENOUGH_PAIRS = 3
+"""A rank correlation of fewer pairs says nothing."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured candidate. Without a quality it was previewed and never trained."""
+
+    trial: int
+    size_mb: float | None
+    latency_ms: float | None
+    quality: float | None
+    fits: bool
+    rebuilt: bool
+    fidelity: float
+    words: str
+
+    def on(self, axis: Axis) -> float | None:
+        return self.size_mb if axis == "size_mb" else self.latency_ms
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What a method reaches on the validation split, and the bytes it takes; simplest first."""
+
+    name: str
+    quality: float
+    size_mb: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Bytes of one part of the artifact, before and after."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A trial in the order of the search: its quality if it fits, and the best so far."""
+
+    trial: int
+    quality: float | None
+    best: float | None
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A recipe's quality after the short training of its trial, and after its rebuild."""
+
+    trial: int
+    short: float
+    full: float
+    fidelity_short: float
+    fidelity_full: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the search spent. A skipped draw is one that needed no training; `saved_s` is what it would have taken."""
+
+    seconds: float
+    trained: int
+    skipped: Mapping[str, int]
+    training_s: float
+    saved_s: float
+
+
+@dataclass(frozen=True)
+class MoreBytes:
+    """What bytes bought: the best within the whole budget, and within the first part of it."""
+
+    budget_mb: float
+    best: float
+    smaller_mb: float
+    smaller: float | None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Everything that a report says."""
+
+    name: str
+    result: Result
+    best: tuple[int, Record] | None
+    metric: str
+    points: tuple[Point, ...]
+    yardsticks: tuple[Yardstick, ...]
+    shares: tuple[Share, ...]
+    steps: tuple[Step, ...]
+    rebuilds: tuple[Rebuild, ...]
+    effort: Effort
+    more_bytes: MoreBytes | None
+    importance: Mapping[str, float]
+    mistakes: Mistakes | None
+    asked: Json
+    checksums: Mapping[str, str]
+
+
+def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Numbers:
+    """What a report says of a study that was asked for in the words of `asked`."""
+    best = result.best
+    return Numbers(
+        name=result.folder.name,
+        result=result,
+        best=best,
+        metric=metric_name(result),
+        points=points(result),
+        yardsticks=yardsticks(result),
+        shares=shares(result.baseline, best[1]) if best else (),
+        steps=steps(result),
+        rebuilds=rebuilds(result),
+        effort=effort(result),
+        more_bytes=more_bytes(result),
+        importance=dict(sorted(importance.items(), key=lambda each: -each[1])),
+        mistakes=mistakes(result.baseline, best[1], result.folder) if best and result.baseline else None,
+        asked=asked,
+        checksums=checksums(best[1]) if best else {},
+    )
+
+
+def metric_name(result: Result) -> str:
+    """What the task calls its quality, such as `accuracy`."""
+    for record in (result.baseline, *result.records.values()):
+        for each in record.measurements if record else ():
+            if each.name == "quality" and "metric" in each.conditions:
+                return str(each.conditions["metric"])
+    return "quality"
+
+
+def points(result: Result) -> tuple[Point, ...]:
+    """Every candidate that was measured, rebuilds last; repeats are the same candidate again and left out."""
+    trials = [(number, record, False) for number, record in result.records.items() if REPEAT not in record.facts]
+    rebuilt = [(number, record, True) for number, record in result.promoted.items()]
+    return tuple(
+        Point(
+            trial=number,
+            size_mb=record.value("size_mb"),
+            latency_ms=record.value("latency_ms"),
+            quality=record.value("quality"),
+            fits=record.outcome == "complete" and result.objective.fits(record),
+            rebuilt=again,
+            fidelity=record.fidelity,
+            words=in_words(record.recipe),
+        )
+        for number, record, again in trials + rebuilt
+        if record.measurements
+    )
+
+
+def front(candidates: Sequence[Point], axis: Axis) -> tuple[Point, ...]:
+    """The candidates within budget that no other one beats in both quality and the axis, smallest first."""
+    fitting = [
+        (value, -each.quality, each)
+        for each in candidates
+        if each.fits and each.quality is not None and (value := each.on(axis)) is not None
+    ]
+    found: list[Point] = []
+    for _, _, each in sorted(fitting, key=lambda entry: entry[:2]):
+        if not found or (each.quality or 0.0) > (found[-1].quality or 0.0):
+            found.append(each)
+    return tuple(found)
+
+
+def in_words(recipe: Sequence[Json], width: int = 44) -> str:
+    """A recipe for people, a line for each step, long ones wrapped: `thin student: layers 3, neurons 0.25`."""
+    lines: list[str] = []
+    for step in recipe:
+        values = ", ".join(f"{_plain(name)} {_short(value)}" for name, value in step.items() if name != "strategy")
+        text = _plain(str(step["strategy"])) + (f": {values}" if values else "")
+        lines += textwrap.wrap(text, width, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def yardsticks(result: Result) -> tuple[Yardstick, ...]:
+    """Simple methods, the best artifact and the baseline, all on the validation split; empty if none is recorded."""
+    baseline = result.baseline
+    recorded: Json = baseline.facts.get(YARDSTICKS, {}) if baseline else {}
+    found = [
+        Yardstick(name, float(each["quality"]), each.get("size_mb"), str(each.get("note", "")))
+        for name, each in recorded.items()
+    ]
+    best = result.best
+    rest = (("this artifact", best[1] if best else None), ("baseline", baseline))
+    for name, record in rest:
+        quality = record.value("quality") if record else None
+        if record and quality is not None:
+            found.append(Yardstick(name, quality, record.value("size_mb")))
+    return tuple(found)
+
+
+def shares(baseline: Record | None, best: Record) -> tuple[Share, ...]:
+    """Bytes by part of the artifact, the heaviest of the best first."""
+    before = baseline.bytes_by_group if baseline else {}
+    names = sorted({*before, *best.bytes_by_group}, key=lambda name: -best.bytes_by_group.get(name, 0))
+    return tuple(Share(name, before.get(name, 0), best.bytes_by_group.get(name, 0)) for name in names)
+
+
+def steps(result: Result) -> tuple[Step, ...]:
+    """The search in its order. Candidates that do not fit, or repeat an earlier one, have no quality here."""
+    fitting = dict(ranked(result.records, result.objective))
+    found, best = [], None
+    for number in sorted(result.records):
+        quality = fitting[number].value("quality") if number in fitting else None
+        best = quality if best is None else max(best, quality if quality is not None else best)
+        found.append(Step(number, quality, best))
+    return tuple(found)
+
+
+def rebuilds(result: Result) -> tuple[Rebuild, ...]:
+    found = []
+    for number, full in result.promoted.items():
+        short = result.records.get(number)
+        before, after = short.value("quality") if short else None, full.value("quality")
+        if short is not None and before is not None and after is not None:
+            found.append(Rebuild(number, before, after, short.fidelity, full.fidelity))
+    return tuple(found)
+
+
+def rank_correlation(pairs: Sequence[Rebuild]) -> float | None:
+    """Spearman's, between short and full training; None for too few pairs, or where all are equal."""
+    if len(pairs) < ENOUGH_PAIRS:
+        return None
+    ranks = [_ranks([each.short for each in pairs]), _ranks([each.full for each in pairs])]
+    if any(np.ptp(each) == 0 for each in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def effort(result: Result) -> Effort:
+    counts = result.counts
+    trained = [each for each in result.records.values() if each.trained and REPEAT not in each.facts]
+    seconds = [sum(each.seconds_by_phase.values()) for each in trained]
+    skipped = {
+        "over budget in the preview": counts.over_budget,
+        "repeats": counts.repeats,
+        "inapplicable": counts.inapplicable,
+    }
+    usual = median(seconds) if seconds else 0.0
+    return Effort(
+        seconds=result.seconds,
+        trained=counts.trained,
+        skipped=skipped,
+        training_s=sum(seconds),
+        saved_s=usual * (counts.over_budget + counts.repeats),
+    )
+
+
+def more_bytes(result: Result) -> MoreBytes | None:
+    """How much the last bytes under the budget bought, among the trials, which were all trained equally long."""
+    budget = result.objective.budgets.get("size_mb")
+    fitting = [record for _, record in ranked(result.records, result.objective)]
+    if budget is None or not fitting:
+        return None
+    bound = LAST_BYTES * budget
+    small = [each for each in fitting if (each.value("size_mb") or 0.0) <= bound]
+    return MoreBytes(budget, _best_quality(fitting), bound, _best_quality(small) if small else None)
+
+
+def checksums(record: Record) -> dict[str, str]:
+    """SHA-256 of each file of an artifact, out of its manifest."""
+    if "artifact" not in record.files:
+        return {}
+    try:
+        manifest: dict[str, Any] = json.loads(Artifact(Path(record.files["artifact"])).manifest.read_text())
+    except OSError:
+        return {}
+    return dict(manifest.get("files", {}))
+
+
+def _best_quality(records: Sequence[Record]) -> float:
+    return max(each.value("quality") or 0.0 for each in records)
+
+
+def _ranks(values: Sequence[float]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Ranks from zero, equal values sharing the mean of theirs."""
+    array = np.array(values, np.float64)
+    return np.array([((array < each).sum() + (array <= each).sum() - 1) / 2 for each in array], np.float64)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,321 @@
+"""Numbers to figures. A figure holds no colour of the page: text and lines take the reader's light or dark theme."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from eicompress.reporting.data import Axis, Numbers, Point, front
+from eicompress.values import MEGABYTE
+
+# Okabe and Ito's colours, which colour-blind people tell apart, as they read on white and on black.
+BLUE, ORANGE, GREEN, GREY = "#3b87c8", "#e08e0b", "#17a07a", "#9a9a9a"
+
+TITLES: dict[Axis, str] = {"size_mb": "size of the artifact, MB", "latency_ms": "latency, ms (median, one text)"}
+SPREAD_FOR_LOG = 5.0
+"""An axis whose values spread over more than this ratio is logarithmic."""
+TICKS = tuple(step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5))
+"""Labels of a logarithmic axis."""
+ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100)
+"""Where the axis of the quality is labelled, in percent that are wrong."""
+KNOBS = 12
+HEIGHT = 380
+FLOOR = 1.2
+"""Candidates without a quality are drawn this much below the worst."""
+
+
+def quality_against(numbers: Numbers, axis: Axis) -> go.Figure:
+    """Every candidate: quality against bytes or milliseconds, the front, and the budget."""
+    drawn = [each for each in numbers.points if each.on(axis) is not None and each.quality is not None]
+    kept = [each for each in drawn if each.fits and not each.rebuilt]
+    over = [each for each in drawn if not each.fits]
+    rebuilt = [each for each in drawn if each.fits and each.rebuilt]
+    best = front(drawn, axis)
+    figure = _figure(TITLES[axis], f"{numbers.metric} on validation, %")
+    if over:
+        figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers.metric))
+    figure.add_trace(_markers(kept, axis, "trial", BLUE, "circle", numbers.metric))
+    figure.add_trace(
+        go.Scatter(
+            x=[each.on(axis) for each in best],
+            y=[_wrong(each.quality) for each in best],
+            mode="lines",
+            name="front",
+            line={"color": ORANGE, "width": 2, "shape": "hv"},
+            hoverinfo="skip",
+        )
+    )
+    if rebuilt:
+        figure.add_trace(_markers(rebuilt, axis, "rebuilt at full length", ORANGE, "star", numbers.metric, size=14))
+    chosen = [each for each in drawn if numbers.best and _is_best(each, numbers)]
+    if chosen:
+        figure.add_trace(_markers(chosen, axis, "the best", GREEN, "circle-open", numbers.metric, size=18))
+    _untrained(figure, numbers, axis)
+    _levels(figure, numbers)
+    _scaled(figure, numbers, axis)
+    return figure
+
+
+def bytes_of_best(numbers: Numbers) -> go.Figure:
+    """Where the artifact's bytes go."""
+    shown = [each for each in numbers.shares if each.after]
+    whole = sum(each.after for each in shown)
+    figure = _figure("MB", "")
+    figure.add_trace(
+        go.Bar(
+            x=[each.after / MEGABYTE for each in shown],
+            y=[each.name for each in shown],
+            orientation="h",
+            marker={"color": BLUE},
+            text=[f"{each.after / MEGABYTE:.3f} MB · {each.after / whole:.0%}" for each in shown],
+            textposition="auto",
+            hoverinfo="skip",
+        )
+    )
+    return _rows(figure, len(shown))
+
+
+def bytes_before_and_after(numbers: Numbers) -> go.Figure:
+    """Each part of the baseline and of the artifact, joined by what compression took away; a logarithmic axis."""
+    shown = [each for each in numbers.shares if each.after and each.before]
+    figure = _figure("MB, logarithmic", "")
+    for each in shown:
+        figure.add_trace(
+            go.Scatter(
+                x=[each.after / MEGABYTE, each.before / MEGABYTE],
+                y=[each.name, each.name],
+                mode="lines",
+                line={"color": GREY, "width": 3},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        )
+    for name, colour, values in (
+        ("baseline", ORANGE, [each.before for each in shown]),
+        ("artifact", BLUE, [each.after for each in shown]),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=[value / MEGABYTE for value in values],
+                y=[each.name for each in shown],
+                mode="markers",
+                name=name,
+                marker={"color": colour, "size": 12},
+                hovertemplate="%{y}: %{x:.3f} MB",
+            )
+        )
+    figure.update_xaxes(type="log", tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
+    return _rows(figure, len(shown), legend=True)
+
+
+def best_over_time(numbers: Numbers) -> go.Figure:
+    """Each trial's quality and the best so far, in the order of the search."""
+    figure = _figure("trial", f"{numbers.metric} on validation, %")
+    figure.update_xaxes(tickformat="d", **({"dtick": 1} if len(numbers.steps) <= KNOBS else {}))
+    tried = [each for each in numbers.steps if each.quality is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=[each.trial for each in tried],
+            y=[_wrong(each.quality) for each in tried],
+            mode="markers",
+            name="trial",
+            marker={"color": BLUE, "size": 8},
+            customdata=[each.quality for each in tried],
+            hovertemplate="trial %{x}: %{customdata:.2%}<extra></extra>",
+        )
+    )
+    known = [each for each in numbers.steps if each.best is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=[each.trial for each in known],
+            y=[_wrong(each.best) for each in known],
+            mode="lines",
+            name="best so far",
+            line={"color": ORANGE, "width": 2, "shape": "hv"},
+            hoverinfo="skip",
+        )
+    )
+    _levels(figure, numbers)
+    return figure
+
+
+def importance(numbers: Numbers) -> go.Figure:
+    """Which knobs told good trials from the others."""
+    shown = list(numbers.importance.items())[:KNOBS]
+    figure = _figure("share of the importance, %", "")
+    figure.add_trace(
+        go.Bar(
+            x=[100 * value for _, value in shown],
+            y=[escape(name.replace("_", " ").replace(".", ": ")) for name, _ in shown],
+            orientation="h",
+            marker={"color": BLUE},
+            text=[f"{value:.0%}" for _, value in shown],
+            textposition="auto",
+            hoverinfo="skip",
+        )
+    )
+    return _rows(figure, len(shown))
+
+
+def calibration(numbers: Numbers) -> go.Figure:
+    """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
+    figure = _figure("confidence, %", "right, %")
+    figure.add_trace(
+        go.Scatter(
+            x=[0, 100],
+            y=[0, 100],
+            mode="lines",
+            name="calibrated",
+            line={"color": GREY, "dash": "dot", "width": 1},
+            hoverinfo="skip",
+        )
+    )
+    assert numbers.mistakes is not None
+    for name, colour, found in (
+        ("baseline", ORANGE, numbers.mistakes.baseline),
+        ("artifact", BLUE, numbers.mistakes.artifact),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * each.confidence for each in found.bins],
+                y=[100 * each.accuracy for each in found.bins],
+                customdata=[each.count for each in found.bins],
+                mode="lines+markers",
+                name=name,
+                marker={"color": colour, "size": 8},
+                line={"color": colour},
+                hovertemplate="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} texts",
+            )
+        )
+    return figure
+
+
+def _markers(
+    points: Sequence[Point], axis: Axis, name: str, colour: str, symbol: str, metric: str, size: int = 9
+) -> go.Scatter:
+    return go.Scatter(
+        x=[each.on(axis) for each in points],
+        y=[_wrong(each.quality) for each in points],
+        mode="markers",
+        name=name,
+        marker={"color": colour, "symbol": symbol, "size": size},
+        customdata=[_told(each, metric) for each in points],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _is_best(point: Point, numbers: Numbers) -> bool:
+    assert numbers.best is not None
+    return point.trial == numbers.best[0] and point.rebuilt == (numbers.best[0] in numbers.result.promoted)
+
+
+def _told(point: Point, metric: str) -> str:
+    """What hovering over a candidate says."""
+    kind = "rebuild of trial" if point.rebuilt else "trial"
+    parts = [f"{point.size_mb:.3f} MB" if point.size_mb is not None else ""]
+    parts.append(f"{point.latency_ms:.2f} ms" if point.latency_ms is not None else "")
+    parts.append(f"{escape(metric)} {point.quality:.2%}" if point.quality is not None else "not trained")
+    length = f"{point.fidelity:.0%} of the full training" if point.quality is not None else ""
+    lines = [f"<b>{kind} {point.trial}</b>", " · ".join(part for part in parts if part), length]
+    return "<br>".join([line for line in lines if line] + [escape(line) for line in point.words.splitlines()])
+
+
+def _scaled(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
+    """The budget's line, and a logarithmic axis where values lie far apart."""
+    values = [value for each in numbers.points if (value := each.on(axis))]
+    budget = numbers.result.objective.budgets.get(axis)
+    if budget is not None:
+        values.append(budget)
+    logarithmic = bool(values) and max(values) / min(values) > SPREAD_FOR_LOG
+    if logarithmic:
+        figure.update_xaxes(type="log", tickvals=TICKS, ticktext=[f"{each:g}" for each in TICKS])
+    if budget is not None:
+        line = {"color": GREY, "dash": "dash", "width": 1}
+        figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="paper", line=line)
+        # On a logarithmic axis, lines are placed by the value and texts by its logarithm.
+        at = math.log10(budget) if logarithmic else budget
+        figure.add_annotation(
+            x=at, y=0, yref="paper", yanchor="bottom", text="budget", xanchor="right", showarrow=False
+        )
+
+
+def _untrained(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
+    """Previews that were over budget, as ticks below the lowest quality."""
+    shown = [each for each in numbers.points if each.quality is None and each.on(axis) is not None]
+    wrong = [_wrong(each.quality) for each in numbers.points if each.quality is not None]
+    if not shown:
+        return
+    floor = FLOOR * max(wrong, default=100.0)
+    figure.add_trace(
+        go.Scatter(
+            x=[each.on(axis) for each in shown],
+            y=[floor] * len(shown),
+            mode="markers",
+            name="over budget, not trained",
+            marker={"color": GREY, "symbol": "line-ns-open", "size": 10},
+            customdata=[_told(each, numbers.metric) for each in shown],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+
+
+def _levels(figure: go.Figure, numbers: Numbers) -> None:
+    """The baseline, and the best of the simple methods, as levels to compare with."""
+    simple = [each for each in numbers.yardsticks if each.name not in ("this artifact", "baseline")]
+    levels = [each for each in numbers.yardsticks if each.name == "baseline"]
+    levels += [max(simple, key=lambda each: each.quality)] if simple else []
+    for each in levels:
+        wrong = _wrong(each.quality)
+        line = {"color": GREY, "dash": "dot", "width": 1}
+        figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
+        text = f"{escape(each.name)} {each.quality:.1%}"
+        where = {"x": 1, "xref": "paper", "xanchor": "right", "y": math.log10(wrong), "yanchor": "bottom"}
+        figure.add_annotation(text=text, showarrow=False, **where)
+    # Shapes do not count when the range is chosen: an invisible mark makes room for them.
+    figure.add_trace(
+        go.Scatter(
+            x=[next((x for trace in figure.data for x in trace.x), None)] * len(levels),
+            y=[_wrong(each.quality) for each in levels],
+            mode="markers",
+            marker={"opacity": 0},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
+    _quality_axis(figure)
+
+
+def _wrong(quality: float | None) -> float:
+    """Percent that are wrong, which is what a quality's axis is drawn by: from 95 % to 97 % is as far as 80 to 88."""
+    return 100 * max(0.001, 1.0 - (quality or 0.0))
+
+
+def _quality_axis(figure: go.Figure) -> go.Figure:
+    """Logarithmic in what is wrong, labelled with what is right, the best on top."""
+    labels = [f"{100 - each:g}" for each in ERRORS]
+    return figure.update_yaxes(type="log", autorange="reversed", tickvals=ERRORS, ticktext=labels)
+
+
+def _figure(x_title: str, y_title: str) -> go.Figure:
+    return go.Figure(
+        layout={
+            "template": "none",
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "height": HEIGHT,
+            "margin": {"l": 56, "r": 16, "t": 24, "b": 52},
+            "xaxis": {"title": {"text": escape(x_title)}, "zeroline": False, "fixedrange": True},
+            "yaxis": {"title": {"text": escape(y_title)}, "zeroline": False, "fixedrange": True},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "hoverlabel": {"align": "left"},
+            "dragmode": False,
+        }
+    )
+
+
+def _rows(figure: go.Figure, count: int, *, legend: bool = False) -> go.Figure:
+    """A figure of one row a name, the first on top, as high as its rows."""
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_layout(height=90 + 34 * max(1, count) + 30 * legend, showlegend=legend)
+    return figure

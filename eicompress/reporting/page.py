@@ -1,0 +1,300 @@
+"""A study as one HTML file: no network, plotly inside, light or dark as the reader's device is."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from eicompress.record import TRIALS_FOR_IMPORTANCE
+from eicompress.reporting import figures
+from eicompress.reporting.answer import answer, cost, more, sentence, spoken
+from eicompress.reporting.data import ENOUGH_PAIRS, YARDSTICKS, Numbers, Yardstick, rank_correlation
+from eicompress.values import MEGABYTE, Json, Text
+
+STYLE = """
+:root { color-scheme: light dark; --text: #1c1c1c; --soft: #5f6368; --line: #d9dce0; --back: #fff; --tile: #f4f6f8;
+  --accent: #3b87c8; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e6e6; --soft: #a4a9b0; --line: #3a3f45; --back: #16181b;
+  --tile: #212429; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 46rem; padding: 1.2rem 1rem 4rem; background: var(--back); color: var(--text);
+  font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.35rem; margin: 0 0 .6rem; } h2 { font-size: 1.15rem; margin: 2.6rem 0 .4rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
+p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; } .lead { font-size: 1.08rem; }
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: .6rem; margin: .9rem 0; }
+@media (max-width: 40rem) { .tiles { grid-template-columns: repeat(2, 1fr); } }
+.tile { background: var(--tile); border-radius: .5rem; padding: .55rem .7rem; }
+.tile b { display: block; font-size: 1.5rem; line-height: 1.25; font-weight: 600; white-space: nowrap; }
+.tile span { display: block; color: var(--soft); font-size: .82rem; line-height: 1.35; }
+pre { background: var(--tile); border-radius: .5rem; padding: .55rem .7rem; white-space: pre-wrap; margin: .5rem 0;
+  font-size: .86rem; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 0; }
+th { text-align: left; font-weight: 600; color: var(--soft); }
+th, td { padding: .28rem .6rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
+.bar { display: block; height: .55rem; border-radius: .2rem; background: var(--accent); margin-top: .45rem;
+  min-width: 1px; }
+.rows td:nth-child(2) { width: 38%; } .figure { margin: .3rem 0; }
+"""
+
+SCRIPT = """
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function theme() {
+  const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const line = colour("--line"), back = colour("--tile"), text = colour("--text");
+  const found = { "font.color": text, "font.family": "system-ui, sans-serif", "hoverlabel.bgcolor": back,
+    "hoverlabel.bordercolor": line, "hoverlabel.font.color": text };
+  for (const axis of ["xaxis", "yaxis"]) {
+    found[axis + ".gridcolor"] = line; found[axis + ".linecolor"] = line; found[axis + ".tickcolor"] = line; }
+  return found;
+}
+const figures = [...document.querySelectorAll(".figure")];
+for (const place of figures) {
+  const figure = JSON.parse(place.querySelector("script").textContent);
+  Plotly.newPlot(place, figure.data, figure.layout, { displayModeBar: false, responsive: true })
+    .then(() => Plotly.relayout(place, theme()));
+}
+dark.addEventListener("change", () => figures.forEach(place => Plotly.relayout(place, theme())));
+"""
+
+# Nothing may be loaded from anywhere, whatever the page says.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+
+
+def page(numbers: Numbers) -> str:
+    """The whole report."""
+    sections = [
+        _answer(numbers),
+        _yardsticks(numbers),
+        _candidates(numbers),
+        _bytes(numbers),
+        _search(numbers),
+        _mistakes(numbers),
+        _provenance(numbers),
+    ]
+    title = f"{numbers.name}: report"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(section for section in sections if section)
+        + f"\n<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _answer(numbers: Numbers) -> str:
+    tiles = "".join(
+        f'<div class="tile"><span>{escape(tile.name)}</span><b>{escape(tile.value)}</b>'
+        + "".join(f"<span>{escape(line)}</span>" for line in tile.lines)
+        + "</div>"
+        for tile in answer(numbers)
+    )
+    found = [f"<h1>{escape(numbers.name)}</h1>", f'<p class="lead">{escape(sentence(numbers))}</p>']
+    found += [f'<div class="tiles">{tiles}</div>'] if tiles else []
+    found += [f"<p>{escape(each)}</p>" for each in (cost(numbers), more(numbers)) if each]
+    if numbers.best:
+        artifact = numbers.best[1].files.get("artifact", "")
+        found.append(f'<pre>eicompress predict {escape(artifact)} "some text"</pre>')
+    return "\n".join(found)
+
+
+def _yardsticks(numbers: Numbers) -> str:
+    heading = "<h2>Is it better than something dumb?</h2>"
+    if len(numbers.yardsticks) < 2:
+        return ""
+    rows = [
+        f"<tr><td>{escape(each.name)}{_note(each)}</td>"
+        f'<td><span class="bar" style="width:{100 * max(0.0, min(1.0, each.quality)):.1f}%"></span></td>'
+        f'<td class="n">{each.quality:.1%}</td>'
+        f'<td class="n">{"" if each.size_mb is None else f"{each.size_mb:.2f} MB"}</td></tr>'
+        for each in numbers.yardsticks
+    ]
+    told = f'<p class="soft">{escape(numbers.metric)} on validation, and bytes on disk.'
+    if not numbers.result.baseline or YARDSTICKS not in numbers.result.baseline.facts:
+        told += " Simple methods (majority class, tf-idf) were not measured in this study."
+    return f'{heading}{told}</p><table class="rows">{"".join(rows)}</table>'
+
+
+def _candidates(numbers: Numbers) -> str:
+    if not numbers.points:
+        return ""
+    found = ["<h2>Quality against bytes, and against milliseconds</h2>"]
+    found.append(
+        '<p class="soft">Each mark is one candidate; point at it for its recipe. Grey ones are over budget.</p>'
+    )
+    found += ["<h3>Bytes</h3>", _figure(figures.quality_against(numbers, "size_mb"))]
+    found += ["<h3>Milliseconds</h3>", _figure(figures.quality_against(numbers, "latency_ms"))]
+    return "\n".join(found)
+
+
+def _bytes(numbers: Numbers) -> str:
+    if not any(each.after for each in numbers.shares):
+        return ""
+    found = ["<h2>Where the bytes go</h2>", _figure(figures.bytes_of_best(numbers))]
+    if any(each.before and each.after for each in numbers.shares):
+        found += ["<h3>From the baseline to the artifact</h3>", _figure(figures.bytes_before_and_after(numbers))]
+        rows = [
+            [each.name, _mb(each.before), _mb(each.after), f"÷ {each.before / each.after:.0f}" if each.after else ""]
+            for each in numbers.shares
+        ]
+        found.append(_table(("part", "baseline", "artifact", ""), rows, numeric=3))
+    return "\n".join(found)
+
+
+def _search(numbers: Numbers) -> str:
+    spent, ended = numbers.effort, numbers.result.ended
+    found = ["<h2>How the search went</h2>"]
+    found.append(f"<p>{escape(ended[:1].upper() + ended[1:]) if ended else 'The search has not ended yet'}.</p>")
+    if any(each.best is not None for each in numbers.steps):
+        found.append(_figure(figures.best_over_time(numbers)))
+    rows = [["trained", str(spent.trained)]]
+    rows += [[f"not trained: {name}", str(count)] for name, count in spent.skipped.items()]
+    rows.append(["crashed", str(numbers.result.counts.failed)])
+    found.append(_table(("draws", ""), rows, numeric=1))
+    if spent.saved_s >= 60:
+        found.append(
+            f'<p class="soft">Training took {spoken(spent.training_s)}. At the median, the draws that previews and '
+            f"records spared would have taken {spoken(spent.saved_s)} more.</p>"
+        )
+    found += [_rebuilds(numbers), _importance(numbers)]
+    return "\n".join(found)
+
+
+def _rebuilds(numbers: Numbers) -> str:
+    if not numbers.rebuilds:
+        return '<p class="soft">No candidate was rebuilt at full length yet.</p>'
+    rows = [
+        [
+            f"trial {each.trial}",
+            f"{each.short:.2%} ({each.fidelity_short:.0%})",
+            f"{each.full:.2%} ({each.fidelity_full:.0%})",
+        ]
+        for each in numbers.rebuilds
+    ]
+    correlation = rank_correlation(numbers.rebuilds)
+    told = (
+        f"Rank correlation between short and full training: {correlation:.2f}."
+        if correlation is not None
+        else f"A rank correlation needs at least {ENOUGH_PAIRS} rebuilds."
+    )
+    heading = "<h3>Short against full training</h3>"
+    return heading + _table(("", "short", "full"), rows, numeric=2) + f'<p class="soft">{told}</p>'
+
+
+def _importance(numbers: Numbers) -> str:
+    heading = "<h3>Which knobs mattered</h3>"
+    if not numbers.importance:
+        return f'{heading}<p class="soft">Left out: fewer than {TRIALS_FOR_IMPORTANCE} trained trials to judge by.</p>'
+    told = "How well each knob tells the best tenth of the trials from the others (PED-ANOVA)."
+    return f'{heading}<p class="soft">{told}</p>' + _figure(figures.importance(numbers))
+
+
+def _mistakes(numbers: Numbers) -> str:
+    found = numbers.mistakes
+    if found is None:
+        return ""
+    lines = [
+        "<h2>What it gets wrong</h2>",
+        f"<p>Artifact and baseline give the same answer to {found.agreement:.1%} of {found.texts} validation texts. "
+        f"The artifact loses {found.lost} that the baseline reads right, and gains {found.gained}: "
+        f"{_signed(found.difference)} ± {100 * found.interval:.1f} points (95 % interval, paired).</p>",
+    ]
+    if found.examples:
+        rows = [[_joined(each.text), each.label, each.answer, f"{each.confidence:.0%}"] for each in found.examples]
+        lines += ["<h3>Lost, the surest first</h3>", _table(("text", "label", "answer", "sure"), rows, numeric=1)]
+    if found.confused:
+        pairs = [[each.label, each.answer, str(each.artifact), str(each.baseline)] for each in found.confused]
+        lines += [
+            "<h3>Most confused</h3>",
+            _table(("label", "answered with", "artifact", "baseline"), pairs, numeric=2),
+        ]
+    lines.append("<h3>Calibration</h3>")
+    lines.append(
+        f'<p class="soft">Confidence is off by {100 * found.artifact.error:.1f} points on average, the baseline\'s by '
+        f"{100 * found.baseline.error:.1f} (expected calibration error).</p>"
+    )
+    lines.append(_figure(figures.calibration(numbers)))
+    return "\n".join(lines)
+
+
+def _provenance(numbers: Numbers) -> str:
+    record = numbers.best[1] if numbers.best else numbers.result.baseline
+    lines = ["<h2>How this was made</h2>"]
+    rows = [[name.replace("_", " "), str(value)] for name, value in numbers.asked.items() if value not in ("", None)]
+    lines.append(_table(("asked", ""), rows))
+    if record:
+        if numbers.best:
+            lines += [f"<h3>Recipe of trial {numbers.best[0]}</h3>", _recipe(record.recipe)]
+            rebuilt = [["seed", str(record.seed)], ["share of the full training", f"{record.fidelity:.0%}"]]
+            rebuilt += [["reuse key", record.key]] if record.key else []
+            lines.append(_table(("", ""), rebuilt))
+        lines += ["<h3>Versions</h3>", _table(("", ""), [[*each] for each in record.versions.items()])]
+        lines += ["<h3>Measured</h3>", _measurements(record.to_json()["measurements"])]
+    if numbers.checksums:
+        lines += [
+            "<h3>SHA-256 of the artifact's files</h3>",
+            _table(("", ""), [[*each] for each in numbers.checksums.items()]),
+        ]
+    return "\n".join(lines)
+
+
+def _recipe(steps: Iterable[Json]) -> str:
+    lines = []
+    for step in steps:
+        lines.append(f"{step['strategy']}")
+        lines += [f"  {name} = {value}" for name, value in step.items() if name != "strategy"]
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def _measurements(measured: Iterable[Json]) -> str:
+    rows = []
+    for each in measured:
+        conditions = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in each["conditions"].items() if name != "machine"
+        )
+        rows.append([each["name"], f"{each['value']:.4g} {each['unit']}".strip(), conditions])
+    return _table(("metric", "value", "conditions"), rows)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: int = 0) -> str:
+    """A table of texts, all escaped; the last `numeric` columns hold numbers."""
+    first = len(heads) - numeric
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        marked = (f'<{tag} class="n">' if at >= first else f"<{tag}>" for at in range(len(cells)))
+        return (
+            "<tr>"
+            + "".join(f"{mark}{escape(cell)}</{tag}>" for mark, cell in zip(marked, cells, strict=True))
+            + "</tr>"
+        )
+
+    head = line(heads, "th") if any(heads) else ""
+    return f"<table>{head}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _figure(figure: go.Figure) -> str:
+    # `<` as an escape: nothing inside can end the script element.
+    text = figure.to_json().replace("<", "\\u003c")
+    height = figure.layout.height
+    return f'<div class="figure" style="min-height:{height}px"><script type="application/json">{text}</script></div>'
+
+
+def _note(each: Yardstick) -> str:
+    return f'<br><span class="soft">{escape(each.note)}</span>' if each.note else ""
+
+
+def _mb(size: int) -> str:
+    return f"{size / MEGABYTE:.3f} MB"
+
+
+def _joined(text: Text) -> str:
+    return text if isinstance(text, str) else " | ".join(text)
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "\u2212")

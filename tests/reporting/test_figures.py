@@ -1,0 +1,82 @@
+import math
+from dataclasses import replace
+
+import pytest
+from test_report_data import BASELINE, found, said, trial
+
+from eicompress.reporting import figures
+from eicompress.reporting.data import YARDSTICKS
+
+
+def traces(figure: object) -> dict[str, object]:
+    return {trace.name: trace for trace in figure.data if trace.name}  # type: ignore[attr-defined]
+
+
+STUDY = found(
+    trial(1.0, 0.5, 0.80),
+    trial(1.9, 0.9, 0.90),
+    trial(2.5, 0.2, 0.95),
+    trial(3.0, 1.0, None),
+    promoted={1: trial(1.9, 0.9, 0.92, fidelity=1.0)},
+)
+
+
+def test_every_candidate_is_drawn_once_by_what_became_of_it() -> None:
+    drawn = traces(figures.quality_against(said(STUDY), "size_mb"))
+    assert {name: list(each.x) for name, each in drawn.items()} == {  # type: ignore[attr-defined]
+        "trained, over budget": [2.5],
+        "trial": [1.0, 1.9],
+        "front": [1.0, 1.9],
+        "rebuilt at full length": [1.9],
+        "the best": [1.9],
+        "over budget, not trained": [3.0],
+    }
+    assert drawn["trained, over budget"].marker.color == figures.GREY  # type: ignore[attr-defined]
+
+
+def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> None:
+    figure = figures.quality_against(said(STUDY), "size_mb")
+    assert list(traces(figure)["trial"].y) == pytest.approx([20.0, 10.0])  # type: ignore[attr-defined]
+    axis = figure.layout.yaxis
+    assert (axis.type, axis.autorange) == ("log", "reversed")
+    assert axis.ticktext[axis.tickvals.index(10)] == "90"
+
+
+def test_hovering_tells_the_recipe_in_words_and_escapes_it() -> None:
+    record = trial(1.0, 0.5, 0.8, recipe=({"strategy": "<script>", "layers": 2},))
+    told = traces(figures.quality_against(said(found(record)), "size_mb"))["trial"].customdata[0]  # type: ignore[attr-defined]
+    assert "<b>trial 0</b><br>1.000 MB · 0.50 ms · quality 80.00%<br>25% of the full training" in told
+    assert "&lt;script&gt;: layers 2" in told
+
+
+@pytest.mark.parametrize(("largest", "place"), [(3.0, 2.0), (50.0, math.log10(2.0))])
+def test_the_budget_is_marked_on_linear_and_logarithmic_axes(largest: float, place: float) -> None:
+    figure = figures.quality_against(said(found(trial(1.0, 0.5, 0.8), trial(largest, 1.0, None))), "size_mb")
+    assert (figure.layout.xaxis.type == "log") == (largest == 50.0)
+    (line,) = [each for each in figure.layout.shapes if each.x0 == each.x1]
+    (text,) = [each for each in figure.layout.annotations if each.text == "budget"]
+    assert (line.x0, text.x) == (2.0, pytest.approx(place))
+
+
+def test_baseline_and_the_best_simple_method_are_levels() -> None:
+    facts = {YARDSTICKS: {"majority class": {"quality": 0.1}, "tf-idf": {"quality": 0.7}}}
+    figure = figures.best_over_time(said(found(trial(1.0, 0.5, 0.8), baseline=replace(BASELINE, facts=facts))))
+    assert [each.text for each in figure.layout.annotations] == ["baseline 96.0%", "tf-idf 70.0%"]
+    assert [each.y0 for each in figure.layout.shapes] == pytest.approx([4.0, 30.0])
+
+
+def test_bytes_are_in_megabytes_with_their_share() -> None:
+    (bars,) = figures.bytes_of_best(said(STUDY)).data
+    assert (list(bars.y), list(bars.x)) == (["embedding", "layers"], [0.9, 0.6])
+    assert bars.text[0] == "0.900 MB · 60%"
+
+
+def test_the_most_important_knobs_come_first() -> None:
+    numbers = replace(said(STUDY), importance={"thin_student.layers": 0.7, "words.tokens": 0.3})
+    (bars,) = figures.importance(numbers).data
+    assert (bars.y[0], bars.x[0]) == ("thin student: layers", pytest.approx(70.0))
+
+
+def test_no_figure_has_a_background_of_its_own() -> None:
+    for figure in (figures.quality_against(said(STUDY), "latency_ms"), figures.best_over_time(said(STUDY))):
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"

@@ -1,0 +1,146 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_workshop import measured
+
+from eicompress.reporting import data
+from eicompress.reporting.answer import answer, cost, more, sentence
+from eicompress.result import REPEAT, Result
+from eicompress.space import Objective
+from eicompress.values import Record
+
+BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
+
+
+def trial(size: float, latency: float, quality: float | None, **more: Any) -> Record:
+    fields: dict[str, Any] = {
+        "recipe": ({"strategy": "thin_student", "layers": 2, "neurons": 0.251234},),
+        "draw": 0,
+        "outcome": "complete" if quality is not None else "over budget",
+        "trained": quality is not None,
+        "fidelity": 0.25,
+        "measurements": measured(size, latency, quality),
+        "bytes_by_group": {"layers": 600_000, "embedding": 900_000},
+        "seconds_by_phase": {"training": 100.0},
+    }
+    return Record(**{**fields, **more})
+
+
+def found(*records: Record, promoted: dict[int, Record] | None = None, **more: Any) -> Result:
+    fields: dict[str, Any] = {
+        "folder": Path("studies/mine"),
+        "objective": Objective("quality", {"size_mb": 2.0, "latency_ms": 2.0}),
+        "baseline": BASELINE,
+        "records": dict(enumerate(records)),
+        "promoted": promoted or {},
+        "seconds": 3600.0,
+    }
+    return Result(**{**fields, **more})
+
+
+def said(result: Result) -> data.Numbers:
+    return data.numbers(result, {}, {})
+
+
+def test_the_front_is_what_nothing_within_budget_beats() -> None:
+    result = found(
+        trial(1.0, 0.5, 0.80),
+        trial(1.5, 0.4, 0.79),
+        trial(1.9, 0.9, 0.90),
+        trial(2.5, 0.2, 0.95),
+        trial(3.0, 1.0, None),
+    )
+    points = data.points(result)
+    assert len(points) == 5
+    assert [each.trial for each in data.front(points, "size_mb")] == [0, 2]
+    assert [each.trial for each in data.front(points, "latency_ms")] == [1, 0, 2]
+
+
+def test_repeats_are_not_drawn_twice() -> None:
+    one = trial(1.0, 0.5, 0.8)
+    assert len(data.points(found(one, replace(one, facts={REPEAT: {"of": 0}})))) == 1
+
+
+def test_a_recipe_reads_as_words() -> None:
+    assert data.in_words(trial(1.0, 1.0, 0.8).recipe) == "thin student: layers 2, neurons 0.251"
+
+
+def test_the_best_so_far_never_falls_and_ignores_what_does_not_fit() -> None:
+    result = found(trial(3.0, 1.0, None), trial(1.0, 1.0, 0.8), trial(2.5, 1.0, 0.9), trial(1.0, 1.0, 0.7))
+    steps = data.steps(result)
+    assert [each.quality for each in steps] == [None, 0.8, None, 0.7]
+    assert [each.best for each in steps] == [None, 0.8, 0.8, 0.8]
+
+
+def test_what_was_spared_counts_at_the_median_of_what_was_trained() -> None:
+    result = found(trial(1.0, 1.0, 0.8), trial(3.0, 1.0, None), trial(4.0, 1.0, None))
+    spent = data.effort(result)
+    assert (spent.trained, spent.training_s, spent.saved_s) == (1, 100.0, 200.0)
+    assert spent.skipped["over budget in the preview"] == 2
+
+
+def test_bytes_are_compared_part_by_part_heaviest_first() -> None:
+    baseline = replace(BASELINE, bytes_by_group={"embedding": 47_000_000, "head": 5})
+    shares = data.shares(baseline, trial(1.0, 1.0, 0.8))
+    assert [(each.name, each.before, each.after) for each in shares] == [
+        ("embedding", 47_000_000, 900_000),
+        ("layers", 0, 600_000),
+        ("head", 5, 0),
+    ]
+
+
+def test_the_last_bytes_are_compared_with_the_rest_of_the_budget() -> None:
+    bytes_bought = data.more_bytes(found(trial(1.4, 1.0, 0.8), trial(1.9, 1.0, 0.85)))
+    assert bytes_bought == data.MoreBytes(2.0, 0.85, 1.5, 0.8)
+    alone = data.more_bytes(found(trial(1.9, 1.0, 0.85)))
+    assert alone is not None and alone.smaller is None
+
+
+def rebuild(short: float, full: float) -> data.Rebuild:
+    return data.Rebuild(0, short, full, 0.25, 1.0)
+
+
+def test_short_and_full_training_are_compared_by_rank() -> None:
+    same = [rebuild(0.1, 0.5), rebuild(0.2, 0.6), rebuild(0.3, 0.9)]
+    assert data.rank_correlation(same) == pytest.approx(1.0)
+    assert data.rank_correlation([rebuild(0.1, 0.9), rebuild(0.2, 0.6), rebuild(0.3, 0.5)]) == pytest.approx(-1.0)
+    assert data.rank_correlation(same[:2]) is None
+    assert data.rank_correlation([rebuild(0.1, 0.9)] * 3) is None
+
+
+def test_simple_methods_come_first_and_the_baseline_last() -> None:
+    facts = {data.YARDSTICKS: {"majority class": {"quality": 0.1}, "tf-idf": {"quality": 0.7, "size_mb": 0.5}}}
+    result = found(trial(1.0, 1.0, 0.8), baseline=replace(BASELINE, facts=facts))
+    names = [each.name for each in data.yardsticks(result)]
+    assert names == ["majority class", "tf-idf", "this artifact", "baseline"]
+
+
+def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
+    rebuilt = trial(1.8, 0.5, 0.912, fidelity=1.0)
+    rebuilt = replace(
+        rebuilt, measurements=(*rebuilt.measurements, replace(measured(None, None, 0.9)[0], name="quality_test"))
+    )
+    told = said(found(trial(1.8, 0.5, 0.9), promoted={0: rebuilt}))
+    assert sentence(told) == (
+        "The best artifact is 1.80 MB (50 times smaller than the baseline), answers in 0.50 ms (40 times faster than "
+        "the baseline), and reaches 91.2% quality on validation, 95.0% of the baseline's 96.0%, and 90.0% on test."
+    )
+    assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "91.2%", "90.0%"]
+    assert "Cost: 4.8 points of quality less than the baseline. The search took 1 h 0 min" in cost(told)
+    assert "less than 4.8 points" in more(told)
+
+
+def test_a_short_training_is_said() -> None:
+    assert "25% of the full training" in cost(said(found(trial(1.8, 0.5, 0.9))))
+
+
+def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
+    told = said(found(trial(3.0, 1.0, None), trial(2.2, 1.0, None)))
+    assert sentence(told) == (
+        "No candidate is within budget yet. The nearest is trial 1: 2.2 MB against 2 MB, 1 ms against 2 ms; most of "
+        "it is embedding 0.90 MB, layers 0.60 MB."
+    )
+    assert answer(told) == ()
+    assert more(told) == ""
