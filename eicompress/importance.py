@@ -94,7 +94,7 @@ def _taylor(subject: Candidate, context: Context) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     count = 0
     with _recorded(model, training=True) as records, torch.enable_grad():
-        for batch, targets in _batches(subject, context):
+        for batch, targets in measured_batches(subject, context):
             logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             gradients = torch.autograd.grad(context.task.loss(logits, targets), [each.state for each in records])
             for seen, gradient in zip(records, gradients, strict=True):
@@ -112,7 +112,7 @@ def _activations(subject: Candidate, context: Context) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     counts: dict[str, float] = {}
     with _recorded(model, training=False) as records, torch.inference_mode():
-        for batch, _ in _batches(subject, context):
+        for batch, _ in measured_batches(subject, context):
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             for seen in records:
                 real = batch.attention_mask[:, : seen.state.shape[1], None].float()
@@ -175,7 +175,8 @@ def _grouped(values: Tensor, groups: int | None) -> Tensor:
     return values if groups is None else values.reshape(len(values), groups, -1).sum(dim=2)
 
 
-def _batches(subject: Candidate, context: Context) -> Iterator[tuple[Batch, Tensor]]:
+def measured_batches(subject: Candidate, context: Context) -> Iterator[tuple[Batch, Tensor]]:
+    """The examples that importance is measured on, as the candidate reads them, with their targets."""
     model = subject.model
     assert isinstance(model, Encoder)
     rows = np.random.default_rng(context.seed).permutation(len(context.train))[:EXAMPLES]

@@ -4,6 +4,7 @@ from eicompress.contracts import Strategy
 from eicompress.hookspecs import hookimpl
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
@@ -19,6 +20,7 @@ def register_strategies() -> list[type[Strategy]]:
         HeadPruning,
         NeuronPruning,
         LayerPruning,
+        HiddenPruning,
         LayerSharing,
         EmbeddingFactorization,
         Quantization,

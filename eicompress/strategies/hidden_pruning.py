@@ -1,0 +1,168 @@
+"""`hidden_pruning`: fewer residual dimensions, with the weights that read them told what is missing.
+
+A rotation onto principal components, as in SliceGPT (arXiv 2401.15024), cannot be folded into this encoder: it
+normalizes after each residual sum, so gains stand on the residual states themselves, and no rotation commutes with
+unequal gains. Dimensions are therefore selected, and each matrix that reads the states is changed to the least-squares
+best one that reads the kept dimensions alone.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from torch import Tensor, nn
+
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
+from eicompress.encoder.blocks import FeedForward, LayerNorm, Linear, SelfAttention
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+from eicompress.importance import WAYS, measure_importance, measured_batches, most_important
+
+MULTIPLE = 8
+"""Matrix kernels like widths that are multiples of this."""
+RIDGE = 1e-3
+"""Added to the variances of the kept dimensions, as a share of their mean."""
+
+
+@dataclass(frozen=True)
+class HiddenPruning(ModelStrategy):
+    """Keep the residual dimensions that matter most: H -> H', in embedding, every layer and head."""
+
+    share: Annotated[float, FloatDistribution(0.0, 0.9)] = 0.25
+    """Share of the residual width that goes."""
+    importance: Annotated[str, CategoricalDistribution(WAYS)] = "taylor"
+    """What a dimension is worth: the loss that it moves, its size in the states, or the norms' gains."""
+    reconstruct: Annotated[bool, CategoricalDistribution((True, False))] = True
+    """Whether what reads the states makes up for the dimensions that it no longer sees."""
+
+    name: ClassVar[str] = "hidden_pruning"
+    paper: ClassVar[str] = "Taylor importance, arXiv 1611.06440; channel pruning by least squares, arXiv 1707.06168"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        width = model.config.hidden
+        count = min(width, max(MULTIPLE, round((1 - self.share) * width / MULTIPLE) * MULTIPLE))
+        if count == width:
+            return subject
+        worth = measure_importance(subject, context, "magnitude" if context.preview else self.importance)["hidden"]
+        kept = most_important(worth, count)
+        if self.reconstruct and not context.preview:
+            _make_up(subject, context, kept)
+        model.keep_hidden(kept)
+        origin = Origin(subject.origin.layers, tuple(subject.origin.hidden[each] for each in kept.tolist()))
+        told = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
+        return replace(subject, origin=origin, facts={**subject.facts, self.name: told})
+
+
+def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
+    """Change what reads the states, and the norms, for the time when only `kept` dimensions are there."""
+    model = subject.model
+    assert isinstance(model, Encoder)
+    readers, norms = _readers(model), [each for each in model.modules() if isinstance(each, LayerNorm)]
+    moments = {reader: Moments(reader.inputs) for reader in readers}
+    drifts = {norm: _Drift(kept) for norm in norms}
+    hooks: list[tuple[nn.Module, Callable[..., None]]] = [
+        *((reader, lambda inputs, reader=reader: moments[reader].add(*inputs)) for reader in readers),
+        *((norm, lambda inputs, norm=norm: drifts[norm].add(*inputs)) for norm in norms),
+    ]
+    with _hooked(hooks), torch.inference_mode():
+        for batch, _ in measured_batches(subject, context):
+            model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    with torch.no_grad():
+        for reader, seen in moments.items():
+            read_kept_alone(reader, seen, kept)
+        for norm, drift in drifts.items():
+            norm.bias.add_(drift.shift * norm.weight)
+            norm.weight.mul_(drift.stretch)
+
+
+def _readers(model: Encoder) -> list[Linear]:
+    """Every matrix that reads residual states, or the pooler's, whose width is the same."""
+    readers = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
+    readers += [each.input for each in model.modules() if isinstance(each, FeedForward)]
+    return [*readers, *([model.pooler] if model.pooler is not None else []), model.classifier]
+
+
+class Moments:
+    """Mean and covariance of the states of real tokens."""
+
+    def __init__(self, size: int) -> None:
+        self._count = 0.0
+        self._sum = torch.zeros(size, dtype=torch.float64)
+        self._products = torch.zeros(size, size, dtype=torch.float64)
+
+    def add(self, states: Tensor, mask: Tensor) -> None:
+        """states (B, T, size), mask (B, T)"""
+        real = states[mask[:, : states.shape[1]].bool()].double().cpu()
+        self._count += len(real)
+        self._sum += real.sum(dim=0)
+        self._products += real.T @ real
+
+    @property
+    def mean(self) -> Tensor:
+        return self._sum / self._count
+
+    @property
+    def covariance(self) -> Tensor:
+        return self._products / self._count - torch.outer(self.mean, self.mean)
+
+
+class _Drift:
+    """What a norm's mean and deviation become when they are taken over the kept dimensions alone."""
+
+    def __init__(self, kept: Tensor) -> None:
+        self._kept = kept
+        self._sums = torch.zeros(2, dtype=torch.float64)
+        self._count = 0
+
+    def add(self, states: Tensor) -> None:
+        """states (B, T, hidden), padding included, which is as wide as the rest"""
+        part = states[..., self._kept]
+        deviation = states.std(dim=-1)
+        stretch = (part.std(dim=-1) / deviation).sum().item()
+        shift = ((part.mean(dim=-1) - states.mean(dim=-1)) / deviation).sum().item()
+        self._sums += torch.tensor([stretch, shift], dtype=torch.float64)
+        self._count += deviation.numel()
+
+    @property
+    def stretch(self) -> float:
+        return float(self._sums[0] / self._count)
+
+    @property
+    def shift(self) -> float:
+        return float(self._sums[1] / self._count)
+
+
+def read_kept_alone(reader: Linear, seen: Moments, kept: Tensor) -> None:
+    """Give the weights of the kept columns what of the others they can predict; the rest goes to the bias."""
+    every = torch.ones(reader.inputs, dtype=torch.bool)
+    every[kept] = False
+    gone = every.nonzero().flatten()
+    covariance, mean = seen.covariance, seen.mean
+    variances = covariance[kept][:, kept]
+    ridge = RIDGE * variances.diagonal().mean() * torch.eye(len(kept), dtype=torch.float64)
+    predicts = torch.linalg.solve(variances + ridge, covariance[kept][:, gone])  # (kept, gone)
+    lost = reader.weight[:, gone].double().cpu()
+    reader.weight[:, kept] += (lost @ predicts.T).to(reader.weight)
+    reader.bias.add_((lost @ (mean[gone] - mean[kept] @ predicts)).to(reader.bias))
+    if reader.spec is not None:
+        reader.set_quantization(reader.spec)
+
+
+@contextmanager
+def _hooked(hooks: list[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
+    def before(told: Callable[..., None]) -> Any:
+        return lambda _, inputs: told(inputs)
+
+    handles = [module.register_forward_pre_hook(before(told)) for module, told in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
