@@ -31,6 +31,7 @@ from eicompress.recipe import Recipe
 from eicompress.teacher import Answers, EncoderTeacher, with_trained_head
 from eicompress.training import Trainer, fit_nothing
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
+from eicompress.yardsticks import yardsticks
 
 PARITY_TEXTS = 500
 PROMOTED_LENGTHS = (16, 64, 128)
@@ -69,8 +70,11 @@ class Workshop:
         return digest_of(self._made_from(recipe, fidelity, seed))
 
     def baseline(self) -> Record:
-        """The baseline's own size, latency and quality, measured like a candidate's."""
-        return self._remembered(["baseline", self._made_from(Recipe(()), 1.0, 0)], self._measure_baseline)
+        """The baseline's own size, latency and quality, measured like a candidate's, with what a report needs:
+        what simple methods reach on the same data, and a file of the validation split's texts and targets."""
+        record = self._measured_baseline()
+        facts = {**record.facts, "yardsticks": self._yardsticks()}
+        return replace(record, facts=facts, files={**record.files, "validation_examples": self._kept_examples()})
 
     def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
         """Size, and latency, of what the recipe would make, without training. Raises `Inapplicable`."""
@@ -101,16 +105,41 @@ class Workshop:
             for each in self._bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
         )
         files = {**record.files, **self._kept_logits(logits)}
-        return replace(record, measurements=(*record.measurements, *qualities, *latencies), files=files)
+        facts = {**record.facts, "baseline": {"quality_test": self._baseline_on_test()}}
+        return replace(record, measurements=(*record.measurements, *qualities, *latencies), facts=facts, files=files)
 
     @cached_property
     def _bench(self) -> bench.Bench:
-        reference = runtime.load(self.baseline().files["artifact"], threads=self.threads)
+        reference = runtime.load(self._measured_baseline().files["artifact"], threads=self.threads)
         return replace(self._bench_alone, reference=reference)
 
     @property
     def _bench_alone(self) -> bench.Bench:
         return bench.Bench(self.examples["validation"].texts, self.threads, self.seq_len)
+
+    def _measured_baseline(self) -> Record:
+        return self._remembered(["baseline", self._made_from(Recipe(()), 1.0, 0)], self._measure_baseline)
+
+    def _baseline_on_test(self) -> float | None:
+        """The baseline's quality on the test split, read once for all studies of the same model and data."""
+
+        def measure() -> Record:
+            model = runtime.load(self._measured_baseline().files["artifact"], threads=self.threads)
+            qualities, _ = bench.quality(model, self.task, {"test": self.examples["test"]})
+            return replace(self._record(Recipe(()), self.source, Clock()), measurements=qualities)
+
+        key = ["baseline on test", self._made_from(Recipe(()), 1.0, 0)]
+        return self._remembered(key, measure).value("quality_test")
+
+    def _yardsticks(self) -> dict[str, Json]:
+        def write(folder: Path) -> None:
+            found = yardsticks(self.task, self.examples["train"], self.examples["validation"], self.seed)
+            (folder / "yardsticks.json").write_text(json.dumps(found))
+
+        key = [self._inputs, self.seed]
+        entry = self.cache.find("yardsticks", key) or self.cache.store("yardsticks", key, write)
+        read: dict[str, Json] = json.loads((entry / "yardsticks.json").read_text())
+        return read
 
     def _measure_baseline(self) -> Record:
         clock, recipe = Clock(), Recipe(())
@@ -235,10 +264,21 @@ class Workshop:
         for split, array in logits.items():
             file = io.BytesIO()
             np.save(file, array.astype(np.float32), allow_pickle=False)
-            path = self.folder / "files" / f"{hashlib.sha256(file.getvalue()).hexdigest()}.npy"
-            write_whole(path, file.getvalue())
-            kept[f"{split}_logits"] = str(path)
+            kept[f"{split}_logits"] = self._kept(file.getvalue(), ".npy")
         return kept
+
+    def _kept_examples(self) -> str:
+        """The validation split in a file: texts, targets and the labels that number them."""
+        examples = self.examples["validation"]
+        value = {"labels": self.task.labels, "targets": examples.targets.tolist(), "texts": examples.texts}
+        return self._kept(json.dumps(value, ensure_ascii=False).encode(), ".json")
+
+    def _kept(self, data: bytes, suffix: str) -> str:
+        """The path of a file that is named by its checksum."""
+        path = self.folder / "files" / f"{hashlib.sha256(data).hexdigest()}{suffix}"
+        if not path.is_file():
+            write_whole(path, data)
+        return str(path)
 
 
 def open_workshop(

@@ -14,6 +14,7 @@ from eicompress.contracts import Candidate
 from eicompress.errors import DataError, Inapplicable, ModelError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
+from eicompress.reporting.mistakes import mistakes
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.quantization import Quantization
@@ -114,6 +115,7 @@ def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> 
     record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
     assert record.value("quality_test") is not None
     assert all(record.value(f"latency_ms_at_{length}") for length in (16, 64, 128))
+    assert 0.0 <= record.facts["baseline"]["quality_test"] <= 1.0
 
 
 def test_the_same_recipe_and_seed_give_the_same_bytes(
@@ -195,3 +197,20 @@ def test_the_baseline_is_measured_once(opened: Opener) -> None:
     first = opened().baseline()
     assert replace(opened().baseline()) == first
     assert artifact_of(first).folder.is_dir() and first.value("quality") is not None
+
+
+def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
+    workshop = opened()
+    baseline = workshop.baseline()
+    assert set(baseline.facts["yardsticks"]) == {"majority class", "tf-idf with logistic regression"}
+    kept = json.loads(Path(baseline.files["validation_examples"]).read_text(encoding="utf-8"))
+    validation = workshop.examples["validation"]
+    assert kept == {
+        "labels": ["music", "weather"],
+        "targets": validation.targets.tolist(),
+        "texts": list(validation.texts),
+    }
+    assert np.load(baseline.files["validation_logits"]).shape == (len(validation), 2)
+    record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
+    found = mistakes(baseline, record, workshop.folder)
+    assert found is not None and found.texts == len(validation)
