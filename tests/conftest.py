@@ -1,77 +1,37 @@
-"""Tiny real models, tokenizers and tasks, made in milliseconds."""
+"""Fixtures over the tiny real models that plug-in authors get too, from `eicompress.testing`."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification
 
-from eicompress.cache import Cache
-from eicompress.contracts import Array, Candidate, Context, Examples, Origin
-from eicompress.encoder.config import EncoderConfig, LayerConfig
-from eicompress.encoder.model import Encoder
-from eicompress.tasks.classification import Classification
-from eicompress.teacher import EncoderTeacher
-from eicompress.training import Trainer, fit_nothing
-from eicompress.values import Progress, Text
+from eicompress.contracts import Context
+from eicompress.testing import (
+    MUSIC,
+    WEATHER,
+    WORDS,
+    tiny_candidate,
+    tiny_context,
+    tiny_encoder,
+    tiny_examples,
+    tiny_task,
+    tiny_tokenizer,
+    write_tiny_data,
+    write_tiny_model,
+)
 
-WORDS = ("play", "stop", "song", "music", "rain", "sun", "weather", "today", "the", "what", "is", "will", "it")
-MUSIC = ("play the song", "stop the music", "play a song today", "stop it", "what is the song")
-WEATHER = ("what is the weather", "will it rain", "is the sun today", "will rain stop", "weather today")
-
-
-def tiny_tokenizer() -> Tokenizer:
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), *WORDS]
-    tokenizer = Tokenizer(models.WordPiece({token: at for at, token in enumerate(tokens)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.enable_truncation(20)
-    return tokenizer
-
-
-def tiny_encoder(seed: int = 0, **changes: object) -> Encoder:
-    shapes = EncoderConfig(
-        vocabulary=tiny_tokenizer().get_vocab_size(),
-        embedding=24,
-        hidden=24,
-        layers=(LayerConfig(heads=4, head_size=6, ffn=32),) * 3,
-        positions=20,
-        outputs=2,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = Encoder(replace(shapes, **changes)).eval()  # type: ignore[arg-type]
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.3) if parameter.ndim == 2 else None
-    return model
-
-
-def tiny_candidate(seed: int = 0, **changes: object) -> Candidate:
-    model = tiny_encoder(seed, **changes)
-    config = model.config
-    origin = Origin(tuple(range(len(config.layers))), tuple(range(config.hidden)))
-    return Candidate(model, tiny_tokenizer(), origin)
-
-
-def tiny_examples(copies: int = 8) -> Examples:
-    texts: tuple[Text, ...] = (*MUSIC, *WEATHER)
-    targets = np.array([0] * len(MUSIC) + [1] * len(WEATHER), np.int64)
-    return Examples(texts * copies, np.tile(targets, copies))
-
-
-def tiny_task() -> Classification:
-    return Classification(("music", "weather"))
-
+__all__ = [
+    "MUSIC",
+    "WEATHER",
+    "WORDS",
+    "ContextMaker",
+    "tiny_candidate",
+    "tiny_encoder",
+    "tiny_examples",
+    "tiny_task",
+    "tiny_tokenizer",
+]
 
 ContextMaker = Callable[..., Context]
 
@@ -79,66 +39,16 @@ ContextMaker = Callable[..., Context]
 @pytest.fixture
 def make_context(tmp_path: Path) -> ContextMaker:
     """Makes a context with a real teacher, trainer and cache; `preview=True` for one that trains nothing."""
-
-    def make(
-        baseline: Candidate | None = None, *, preview: bool = False, seed: int = 0, fidelity: float = 1.0
-    ) -> Context:
-        cache = Cache(tmp_path / "cache")
-        source = baseline or tiny_candidate()
-
-        def silent(_: Progress) -> None:
-            return None
-
-        def remember(key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
-            return cache.arrays("context", key, compute)
-
-        return Context(
-            task=tiny_task(),
-            train=tiny_examples(),
-            baseline=source,
-            teacher=EncoderTeacher(source, "tiny", cache, "cpu", silent),
-            fit=fit_nothing if preview else Trainer(seed, fidelity, "cpu", silent),
-            cache=remember,
-            seed=seed,
-            device="cpu",
-            preview=preview,
-        )
-
-    return make
+    return partial(tiny_context, tmp_path)
 
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """A fine-tuned model as `transformers` writes it: a tiny BERT that knows music from weather."""
-    folder = tmp_path / "model"
-    config = BertConfig(
-        vocab_size=tiny_tokenizer().get_vocab_size(),
-        hidden_size=24,
-        num_attention_heads=4,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        max_position_embeddings=20,
-        id2label={0: "weather", 1: "music"},
-        label2id={"weather": 0, "music": 1},
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BertForSequenceClassification(config)
-        for parameter in model.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)  # so that no bias is zero, and no norm is one
-        model.save_pretrained(folder)
-    tiny_tokenizer().save(str(folder / "tokenizer.json"))
-    return folder
+    """A fine-tuned model as `transformers` writes it."""
+    return write_tiny_model(tmp_path / "model")
 
 
 @pytest.fixture
 def data_folder(tmp_path: Path) -> Path:
     """Texts about music and weather, in three splits of different texts."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    texts = [(text, "music") for text in MUSIC] + [(text, "weather") for text in WEATHER]
-    extra = {"train": ("", " today", " will"), "validation": (" sun",), "test": (" song",)}
-    for split, endings in extra.items():
-        rows = [{"text": text + ending, "label": label} for ending in endings for text, label in texts]
-        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    return folder
+    return write_tiny_data(tmp_path / "data")

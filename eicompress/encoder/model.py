@@ -149,9 +149,9 @@ class Encoder(nn.Module):
     def factorize_words(self, table: Tensor, projection: Tensor) -> None:
         """Replace the word embedding by a table (vocabulary, size) and a projection (hidden, size)."""
         size = table.shape[1]
-        self.words = Embedding(self.config.vocabulary, size)
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+            self.words, self.projection = Embedding(self.config.vocabulary, size), Linear(size, self.config.hidden)
         self.words.weight = nn.Parameter(table.clone())
-        self.projection = Linear(size, self.config.hidden)
         self.projection.weight = nn.Parameter(projection.clone())
         self.config = replace(self.config, embedding=size)
 

@@ -1,0 +1,393 @@
+"""What every strategy promises, built-in or a stranger's."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from inspect import isclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime import InferenceSession
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from eicompress import candidate as candidates
+from eicompress import runtime, strategies
+from eicompress.cache import Cache
+from eicompress.contracts import (
+    Array,
+    Candidate,
+    Context,
+    GraphStrategy,
+    Knob,
+    ModelStrategy,
+    Strategy,
+    Training,
+    knobs,
+)
+from eicompress.errors import Inapplicable, SpecError
+from eicompress.export import artifact as artifacts
+from eicompress.export.parity import TOLERANCE, check_parity
+from eicompress.recipe import Recipe, check_value
+from eicompress.testing.claims import (
+    Claim,
+    hold,
+    network_refused,
+    pickle_refused,
+    random_state_kept,
+    with_missed,
+    written_only_in,
+)
+from eicompress.testing.tiny import tiny_artifact, tiny_context, tiny_examples, tiny_task
+from eicompress.values import Text
+
+LENGTHS = (3, 7)
+"""Tokens of the texts that a model is tried on."""
+BATCHES = (1, 3)
+_KINDS = "it must be a subclass of `ModelStrategy` or `GraphStrategy`"
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_INTEGER_INPUTS = ("DynamicQuantize", "MatMulInteger", "QLinear", "QGemm")
+"""Operators whose grid spans a whole batch, so that a text's logits depend on its neighbours."""
+_SMALL: Mapping[str, Mapping[str, Any]] = {
+    "distillation": {"epochs": 1.0, "distortions": 1},
+    "embedding_factorization": {"size": 8},
+    "thin_student": {"layers": 2},
+    "vocabulary_pruning": {"num_tokens": 100},
+}
+"""Knobs of built-ins with which they do something to a tiny model, and quickly."""
+
+
+def built_in_steps() -> list[Strategy]:
+    """Each built-in strategy, with knobs that fit a tiny model."""
+    return [each(**_SMALL.get(each.name, {})) for each in strategies.register_strategies()]
+
+
+def strategy_checks(
+    strategy: type[Strategy], *, example: Strategy | None = None, skip: Mapping[str, str] | None = None
+) -> list[Claim]:
+    """The claims of a strategy. `skip` are the texts of those that it does not keep, each with the reason.
+
+    `example` is the strategy with the knobs that it is tried with, where the defaults do not suit a model of three
+    layers and width 24.
+    """
+    checked = _Checked(strategy, example)
+    claims = [Claim(strategy.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
+    for other in built_in_steps():
+        if other.name != strategy.name:
+            claims.append(Claim(strategy.name, f"composes with `{other.name}`", _Composed(checked, other)))
+    return with_missed(claims, skip or {})
+
+
+_CLAIMS: Mapping[str, str] = {
+    "constructs": "constructs with its defaults",
+    "is_frozen": "is a frozen value",
+    "survives_json": "survives JSON",
+    "has_only_knobs": "has no fields but knobs",
+    "refuses_values": "refuses a value out of its domain",
+    "constructs_without_work": "constructs without work",
+    "keeps_interface": "keeps inputs and outputs",
+    "exports": "exports a file that agrees with the model",
+    "reads_lengths_and_batches": "makes a file that reads two lengths and batches",
+    "repeats": "gives the same with the same seed",
+    "keeps_random_state": "leaves the global random state alone",
+    "keeps_baseline": "leaves the baseline as it is",
+    "leaves_no_hooks": "leaves no hooks behind",
+    "leaves_no_frozen_weights": "leaves no frozen weights behind",
+    "previews_without_training": "trains nothing in a preview",
+    "previews_the_bytes": "has the final bytes in its preview",
+    "previews_no_less": "makes nothing bigger than its preview",
+    "says_whether_it_trains": "says truly whether it trains",
+    "meets_foreign_modules": "takes another module than an encoder or is inapplicable",
+    "pickles_nothing": "uses no pickle",
+    "uses_no_network": "uses no network",
+    "writes_inside": "writes nothing outside of its folder",
+}
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The checks of one strategy, each with a folder of its own."""
+
+    strategy: type[Strategy]
+    given: Strategy | None
+
+    @property
+    def example(self) -> Strategy:
+        return self.given or self.strategy()
+
+    def constructs(self, folder: Path) -> None:
+        hold(isclass(self.strategy) and issubclass(self.strategy, ModelStrategy | GraphStrategy), _KINDS)
+        for each in fields(self.strategy):  # type: ignore[arg-type]
+            hold(each.default is not MISSING, f"every knob must have a default, but `{each.name}` has none")
+        name = self.strategy.name
+        hold(name.isidentifier() and name.islower(), f"`name` must be lower_case, as recipes spell it, but is {name!r}")
+        Recipe((self.strategy(),))
+
+    def is_frozen(self, folder: Path) -> None:
+        parameters = getattr(self.strategy, "__dataclass_params__", None)
+        hold(parameters is not None and parameters.frozen, "it must be a dataclass made with `frozen=True`, but is not")
+        same = copy.deepcopy(self.example)
+        hold(same == self.example and hash(same) == hash(self.example), "equal knobs must make equal strategies")
+
+    def survives_json(self, folder: Path) -> None:
+        recipe = Recipe((self.example,))
+        written = json.loads(json.dumps(recipe.to_json(), allow_nan=False))
+        again = Recipe.from_json(written, {self.strategy.name: self.strategy})
+        hold(again == recipe, f"a recipe must be the same after JSON, but {recipe} became {again}")
+
+    def has_only_knobs(self, folder: Path) -> None:
+        known = knobs(self.strategy)
+        for each in fields(self.strategy):  # type: ignore[arg-type]
+            hold(each.name in known, f"every field must be a knob: annotate `{each.name}` with its domain")
+            check_value(f"{self.strategy.name}.{each.name}", known[each.name].default, known[each.name].domain)
+        extra = set(vars(self.example)) - set(known)
+        hold(not extra, f"it must hold nothing but its knobs, but holds {sorted(extra)} too")
+
+    def refuses_values(self, folder: Path) -> None:
+        for knob in knobs(self.strategy).values():
+            wrong = _outside(knob)
+            try:
+                Recipe((replace(self.example, **{knob.name: wrong}),))  # type: ignore[type-var]
+            except SpecError:
+                continue
+            raise AssertionError(f"a recipe must refuse `{knob.name}` = {wrong!r}, but took it")
+
+    def constructs_without_work(self, folder: Path) -> None:
+        for name in ("__init__", "__post_init__", "__new__"):
+            own = [each for each in self.strategy.__mro__[:-1] if name in vars(each) and not _generated(each, name)]
+            hold(not own, f"a constructor must only hold its knobs, but there is a `{name}`: do its work in `apply`")
+
+    def keeps_interface(self, folder: Path) -> None:
+        model = self._built(folder).candidate.model
+        for length in LENGTHS:
+            for batch in BATCHES:
+                ids = torch.ones((batch, length), dtype=torch.int64)
+                with torch.inference_mode():
+                    shape = tuple(model(ids, ids, ids * 0).shape)
+                wanted = (batch, len(tiny_task().labels))
+                hold(shape == wanted, f"{batch} texts of {length} tokens must give logits {wanted}, but gave {shape}")
+
+    def exports(self, folder: Path) -> None:
+        built = self._built(folder)
+        model = runtime.load(tiny_artifact(folder / "artifact", built.candidate, graph=built.graph).folder)
+        if isinstance(self.example, ModelStrategy):
+            check_parity(built.candidate, model, _texts())
+        else:
+            hold(bool(np.isfinite(model.logits(_texts())).all()), "the logits must be finite, but are not")
+
+    def reads_lengths_and_batches(self, folder: Path) -> None:
+        graph = self._built(folder).graph
+        session = runtime.session(graph.SerializeToString())
+        quantized = any(node.op_type.startswith(_INTEGER_INPUTS) for node in graph.graph.node)
+        for length in LENGTHS:
+            one = _run(session, 1, length)
+            hold(one.shape == (1, len(tiny_task().labels)), f"the file must give a row a text, but gave {one.shape}")
+            if not quantized:
+                apart = float(np.abs(_run(session, BATCHES[-1], length) - one).max())
+                hold(apart <= TOLERANCE, f"a text must get the same logits in a batch, but they differ by {apart:.2g}")
+
+    def repeats(self, folder: Path) -> None:
+        first = self._built(folder / "first")
+        torch.rand(1), np.random.random()
+        second = self._built(folder / "second")
+        same = first.graph.SerializeToString(deterministic=True) == second.graph.SerializeToString(deterministic=True)
+        hold(
+            same, "the same seed must give the same bytes, but did not: draw from a generator made with `context.seed`"
+        )
+        hold(
+            first.candidate.tokenizer.to_str() == second.candidate.tokenizer.to_str(),
+            "the same seed must give the same tokenizer, but did not",
+        )
+
+    def keeps_random_state(self, folder: Path) -> None:
+        context = tiny_context(folder)
+        with random_state_kept():
+            self._built(folder, context=context)
+
+    def keeps_baseline(self, folder: Path) -> None:
+        context = tiny_context(folder)
+        before = copy.deepcopy(context.baseline.model.state_dict())
+        tokenizer = context.baseline.tokenizer.to_str()
+        self._built(folder, context=context)
+        after = context.baseline.model.state_dict()
+        same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+        hold(same, "`context.baseline` must not be changed, but its weights are others: copy what you edit")
+        hold(context.baseline.tokenizer.to_str() == tokenizer, "the baseline's tokenizer must not be changed, but was")
+
+    def leaves_no_hooks(self, folder: Path) -> None:
+        context = tiny_context(folder)
+        built = self._built(folder, context=context)
+        for model in (built.candidate.model, context.baseline.model):
+            for name, module in model.named_modules():
+                left = [each for each in _HOOKS if getattr(module, each)]
+                hold(not left, f"hooks must be removed after use, but `{name}` still has some: use `try` and `finally`")
+
+    def leaves_no_frozen_weights(self, folder: Path) -> None:
+        context = tiny_context(folder)
+        built = self._built(folder, context=context)
+        for model in (built.candidate.model, context.baseline.model):
+            frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
+            hold(not frozen, f"later steps must be able to train everything, but frozen are {', '.join(frozen[:3])}")
+
+    def previews_without_training(self, folder: Path) -> None:
+        steps: list[object] = []
+        handle = register_optimizer_step_post_hook(lambda *seen: steps.append(seen))
+        try:
+            self._built(folder, preview=True)
+        finally:
+            handle.remove()
+        hold(not steps, f"a preview must train nothing, but took {len(steps)} steps: train through `context.fit` alone")
+
+    def previews_the_bytes(self, folder: Path) -> None:
+        before, after = self._sizes(folder)
+        hold(before == after, f"a preview must have the final bytes, but has {before}, and the artifact {after}")
+
+    def previews_no_less(self, folder: Path) -> None:
+        before, after = self._sizes(folder)
+        hold(after <= before, f"an artifact must not outgrow its preview of {before} bytes, but has {after}")
+
+    def says_whether_it_trains(self, folder: Path) -> None:
+        context, calls = tiny_context(folder), []
+
+        def fit(candidate: Candidate, training: Training) -> None:
+            calls.append(training)
+            context.fit(candidate, training)
+
+        self._built(folder, context=replace(context, fit=fit))
+        does = "calls" if calls else "does not call"
+        hold(
+            bool(calls) == self.strategy.trains,
+            f"`trains` must say whether `apply` calls `context.fit`, but is {self.strategy.trains}, and it {does} it",
+        )
+
+    def meets_foreign_modules(self, folder: Path) -> None:
+        context, step = tiny_context(folder), self.example
+        foreign = replace(context.baseline, model=_Foreign(context.baseline.tokenizer.get_vocab_size()))
+        try:
+            made = step.apply(foreign, context) if isinstance(step, ModelStrategy) else foreign
+            _finished(Recipe((step,)), artifacts.graph_of(made, pairs=False), context)
+        except Inapplicable:
+            return
+
+    def pickles_nothing(self, folder: Path) -> None:
+        with pickle_refused():
+            self._built(folder)
+
+    def uses_no_network(self, folder: Path) -> None:
+        with network_refused():
+            self._built(folder)
+
+    def writes_inside(self, folder: Path) -> None:
+        with written_only_in(folder):
+            self._built(folder)
+
+    def _built(self, folder: Path, *, preview: bool = False, context: Context | None = None) -> "_Built":
+        try:
+            return _built((self.example,), context or tiny_context(folder, preview=preview), folder)
+        except Inapplicable as error:
+            raise AssertionError(
+                f"it must be tried on a tiny model, but is inapplicable ({error}): give `strategy_checks` an `example`"
+            ) from error
+
+    def _sizes(self, folder: Path) -> tuple[int, int]:
+        sizes = []
+        for name in ("preview", "final"):
+            built = self._built(folder / name, preview=name == "preview")
+            made = tiny_artifact(folder / name / "artifact", built.candidate, graph=built.graph)
+            sizes.append(made.size_bytes)
+        return sizes[0], sizes[1]
+
+
+@dataclass(frozen=True)
+class _Composed:
+    """Before and after another strategy, the two of them either make a file that agrees, or say `Inapplicable`."""
+
+    checked: _Checked
+    other: Strategy
+
+    def __call__(self, folder: Path) -> None:
+        own = self.checked.example
+        orders = [(own, self.other), (self.other, own)]
+        for number, steps in enumerate(orders):
+            if [step.level for step in steps] == ["graph", "model"]:
+                continue
+            place = folder / str(number)
+            try:
+                built = _built(steps, tiny_context(place, fidelity=0.1), place)
+            except Inapplicable:
+                continue
+            except Exception as error:
+                order = " and then ".join(f"`{step.name}`" for step in steps)
+                raise AssertionError(
+                    f"{order} must work, or raise `Inapplicable`, but raised {type(error).__name__}: {error}"
+                ) from error
+            model = runtime.load(tiny_artifact(place / "artifact", built.candidate, graph=built.graph).folder)
+            if all(step.level == "model" for step in steps):
+                check_parity(built.candidate, model, _texts())
+
+
+@dataclass(frozen=True)
+class _Built:
+    candidate: Candidate
+    graph: onnx.ModelProto
+
+
+def _built(steps: tuple[Strategy, ...], context: Context, folder: Path) -> _Built:
+    """What a recipe makes, through the same code as in a study."""
+    recipe = Recipe(steps)
+    candidate = candidates.build(recipe, context, Cache(folder / "cache"), lambda prefix: prefix.digest)
+    return _Built(candidate, _finished(recipe, artifacts.graph_of(candidate, pairs=False), context))
+
+
+def _finished(recipe: Recipe, graph: onnx.ModelProto, context: Context) -> onnx.ModelProto:
+    for step in recipe.steps:
+        if isinstance(step, GraphStrategy):
+            graph = step.apply(graph, context)
+    return graph
+
+
+class _Foreign(nn.Module):
+    """A bag of words: not an encoder, with the same inputs and outputs."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, len(tiny_task().labels))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        words: torch.Tensor = self.words(input_ids) * attention_mask.unsqueeze(-1)
+        return words.sum(dim=1)
+
+
+def _outside(knob: Knob) -> object:
+    """A value of the knob's type beyond its domain."""
+    domain = knob.domain
+    if isinstance(domain, CategoricalDistribution):
+        return "a value that is no choice"
+    assert isinstance(domain, IntDistribution | FloatDistribution)
+    return domain.high + 1
+
+
+def _generated(owner: type, name: str) -> bool:
+    """Whether `dataclass` wrote this method."""
+    return name == "__init__" and "__dataclass_params__" in vars(owner) and _code_file(owner) == "<string>"
+
+
+def _code_file(owner: type) -> str:
+    return str(owner.__init__.__code__.co_filename)  # type: ignore[misc]
+
+
+def _texts() -> Sequence[Text]:
+    return tiny_examples(1).texts
+
+
+def _run(session: InferenceSession, batch: int, length: int) -> Array:
+    """(batch, outputs) of as many equal texts."""
+    ids = np.full((batch, length), 5, np.int64)
+    given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    logits: Array = session.run(["logits"], {each.name: given[each.name] for each in session.get_inputs()})[0]
+    return logits
