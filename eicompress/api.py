@@ -63,6 +63,8 @@ def search(
     seq_len: int | None = None,
     threads: int | None = None,
     teacher_training: str | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
     on_event: "Callable[[Event], None] | None" = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> "Result":
@@ -84,8 +86,9 @@ def planned(written: Mapping[str, Any]) -> Plan:
     given = {name: value for name, value in written.items() if value is not None}
     if "study" in given and not {"model", "data"} & set(given):
         given = {**read_study(_folder(given["study"], given.get("studies", "studies"))), **given}
+    plugins = given.pop("plugin", None), given.pop("only_plugins", None)
     spec = read_search({**given, "studies": str(given.get("studies", "studies"))})
-    registry = discover()
+    registry = discover(*plugins)
     if spec.task:
         registry.task(spec.task)
     space = read_space(spec.space, registry)
@@ -175,6 +178,8 @@ def compress(
     seq_len: int | None = None,
     threads: int | None = None,
     teacher_training: str | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Record:
     """Build one recipe, without a search, and write the artifact to `output`.
@@ -190,7 +195,7 @@ def compress(
     values = locals()
     written = {name: values[name] for name in (*words, "teacher_training")}
     spec = read(written)
-    registry = discover()
+    registry = discover(plugin, only_plugins)
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or _nothing)
@@ -203,6 +208,8 @@ def replay(
     *,
     output: str | Path,
     studies: str | Path = "studies",
+    plugin: str | None = None,
+    only_plugins: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Replay:
     """Build a study's trial again, its rebuild at full length where there is one, and compare the bytes."""
@@ -216,7 +223,7 @@ def replay(
     if before is None or not before.trained:
         what = "was never trained" if before else "does not exist"
         raise StudyError(f"a trial that is replayed must have been trained, but trial {trial} {what}")
-    registry = discover()
+    registry = discover(plugin, only_plugins)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(
         registry.recipe(before.recipe),
@@ -245,6 +252,8 @@ def measure(
     label: str | None = None,
     threads: int = 1,
     seq_len: int | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
 ) -> "tuple[Measurement, ...]":
     """Size and latency of an artifact, and its quality on data: on the test split, or on all rows of one file.
 
@@ -252,6 +261,7 @@ def measure(
     """
     from eicompress.bench import Bench, quality, size
     from eicompress.metrics.latency import CAREFUL_SECONDS
+    from eicompress.plugins import discover
 
     folder = Artifact(Path(artifact))
     bench = Bench((), threads)
@@ -264,17 +274,16 @@ def measure(
         spec = read({"model": str(artifact), "data": data, **given})
         if model.pairs and not spec.text_pair:
             spec = replace(spec, text_pair="text_pair")
-        split, reader, examples = _examples(spec, model.labels)
+        split, reader, examples = _examples(spec, model.labels, discover(plugin, only_plugins))
         found += quality(model, reader, {split: examples})[0]
     return tuple(found)
 
 
-def _examples(spec: Spec, labels: tuple[str, ...]) -> "tuple[str, Task, Examples]":
+def _examples(spec: Spec, labels: tuple[str, ...], registry: "Registry") -> "tuple[str, Task, Examples]":
     """The rows to measure on, under the artifact's own labels: the last split that the data has."""
     from eicompress.data import read_tables
-    from eicompress.plugins import discover
 
-    task = discover().task(spec.task_name)
+    task = registry.task(spec.task_name)
     tables = read_tables(spec.data)
     split = next(name for name in ("test", "validation", "train") if name in tables)
     rows, column = tables[split].rows, spec.columns["label"]

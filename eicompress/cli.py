@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 WRONG = 2
+BROKEN = 1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; its exit status: 0, 2 for what is the user's to mend, 130 for an interruption."""
+    """Run a command; its exit status: 0, 1 for a broken claim, 2 for what is the user's to mend, 130 for a stop."""
     try:
         # With `standalone_mode` off, an early end such as `--help` is a returned status.
         status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
@@ -81,6 +82,15 @@ def _build_options(command: Command) -> Command:
     return command
 
 
+def _plugin_options(command: Command) -> Command:
+    for option in (
+        click.option("--only-plugins", help='Plug-in packages that may load: a,b; or "" for none.  [all]'),
+        click.option("--plugin", help="A plug-in in one file, for an experiment: my_strategy.py."),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
 @click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
@@ -94,6 +104,7 @@ def _build_options(command: Command) -> Command:
 @click.option("--space", help="Search space: a name, or a file.toml.  [edge]")
 @_input_options
 @_build_options
+@_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def search(as_json: bool, **written: Any) -> None:
     """Search for the best artifact within budget.
@@ -204,6 +215,7 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
 @_input_options
 @click.option("--threads", type=int, default=1, help="Threads of the latency.  [1]")
 @click.option("--seq-len", type=int, help="Tokens of the latency; by default 16, 64 and 128.")
+@_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def measure(artifact: str, as_json: bool, **written: Any) -> None:
     """Measure an artifact: size, latency, and quality on data.
@@ -230,6 +242,7 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 @click.option("--studies", default="studies", help="Folder of all studies, for --trial.  [studies]")
 @_input_options
 @_build_options
+@_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def compress(
     recipe: str | None, trial: tuple[str, str] | None, output: str, studies: str, as_json: bool, **written: Any
@@ -249,7 +262,13 @@ def compress(
     with screen.Screen(console, "compress") as live:
         if trial is not None:
             replayed = api.replay(
-                trial[0], _number(trial[1]), output=output, studies=studies, on_progress=live.preparing
+                trial[0],
+                _number(trial[1]),
+                output=output,
+                studies=studies,
+                plugin=written["plugin"],
+                only_plugins=written["only_plugins"],
+                on_progress=live.preparing,
             )
             record, differences = replayed.record, replayed.differences
         elif recipe is not None:
@@ -264,12 +283,13 @@ def compress(
 
 @cli.group()
 def plugins() -> None:
-    """List plug-ins, or show what one provides."""
+    """List plug-ins, show what one provides, or check one."""
 
 
 @plugins.command("list")
+@_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def list_plugins(as_json: bool) -> None:
+def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) -> None:
     """List strategies, tasks and metrics, and the plug-ins that are broken.
 
     \b
@@ -278,7 +298,7 @@ def list_plugins(as_json: bool) -> None:
     from eicompress import tables
     from eicompress.plugins import discover
 
-    registry = discover()
+    registry = discover(plugin, only_plugins)
     if as_json:
         _print_json(tables.plugins_json(registry))
     else:
@@ -287,7 +307,8 @@ def list_plugins(as_json: bool) -> None:
 
 @plugins.command("show")
 @click.argument("name")
-def show_plugin(name: str) -> None:
+@_plugin_options
+def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None:
     """Show a strategy's knobs, domains and defaults, or a task or metric.
 
     \b
@@ -296,7 +317,26 @@ def show_plugin(name: str) -> None:
     from eicompress import tables
     from eicompress.plugins import discover
 
-    tables.show_plugin(_console(False), discover(), name)
+    tables.show_plugin(_console(False), discover(plugin, only_plugins), name)
+
+
+@plugins.command("check")
+@click.argument("name")
+@_plugin_options
+def check_plugin(name: str, plugin: str | None, only_plugins: str | None) -> int:
+    """Check that a strategy, task or metric keeps its contract.
+
+    Claim by claim, on a tiny model; the exit status is 1 if one is broken.
+
+    \b
+    eicompress plugins check distillation
+    eicompress plugins check my_strategy --plugin my_strategy.py
+    """
+    from eicompress.plugins import discover
+    from eicompress.testing.verdicts import claims_of, show_verdicts
+
+    claims = claims_of(discover(plugin, only_plugins), name)
+    return BROKEN if show_verdicts(_console(False), claims) else 0
 
 
 def _console(to_stderr: bool) -> "Console":

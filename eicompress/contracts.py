@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
     from eicompress.encoder.tokens import Batch
 
+INTERFACE = 1
+"""The version of what stands here and in `hookspecs`: a change that breaks plug-ins raises it. A plug-in's module may
+say which one it was made for, `EICOMPRESS_INTERFACE = 1`."""
+
 Array: TypeAlias = npt.NDArray[Any]
 
 

@@ -4,25 +4,32 @@ The built-ins register through the same hooks as a stranger's package, whose ent
 
     [project.entry-points.eicompress]
     my_plugin = "my_package.my_module"
+
+`$EICOMPRESS_ONLY_PLUGINS`, or a command's `--only-plugins`, names the packages that may load beside the built-ins.
 """
 
 import importlib
+import importlib.util
+import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from inspect import isclass
-from types import MappingProxyType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, TypeAlias
 
 import pluggy
 
 from eicompress import hookspecs
-from eicompress.contracts import Metric, Strategy, Task, knobs
+from eicompress.contracts import INTERFACE, Metric, Strategy, Task, knobs
 from eicompress.errors import PluginError, SpecError, nearest
 from eicompress.recipe import Recipe, check_value
 from eicompress.values import Json, Record
 
+ONLY = "EICOMPRESS_ONLY_PLUGINS"
 BUILT_IN = ("eicompress.strategies", "eicompress.tasks", "eicompress.metrics")
 
 Kind: TypeAlias = Literal["strategy", "task", "metric"]
@@ -112,8 +119,12 @@ class Registry:
         raise PluginError(message) if self.broken else SpecError(message)
 
 
-def discover() -> Registry:
-    """The registry of the built-ins and of every installed package with an `eicompress` entry point."""
+def discover(file: str | Path | None = None, only: str | None = None) -> Registry:
+    """The registry of the built-ins and of every installed package with an `eicompress` entry point.
+
+    `file` is one more plug-in, for an experiment. `only` names the packages that may load, with commas between them;
+    by default `$EICOMPRESS_ONLY_PLUGINS` does. Raises `SpecError`, and `PluginError` for a broken `file`.
+    """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     own = Source("eicompress", _version("eicompress"))
@@ -122,15 +133,80 @@ def discover() -> Registry:
         manager.register(importlib.import_module(module), name=module)
         sources[module] = own
     broken = []
-    for point in sorted(entry_points(group=hookspecs.PROJECT), key=lambda each: (each.name, each.value)):
+    for point in _allowed(os.environ.get(ONLY) if only is None else only):
         source = _source(point)
         name = f"{source.package}:{point.name}"
         try:
-            manager.register(point.load(), name=name)
+            loaded = point.load()
+            _check_interface(loaded, source)
+            manager.register(loaded, name=name)
             sources[name] = source
         except (Exception, SystemExit) as error:
             broken.append(Broken(point.name, source, _reason(error)))
-    return _collect(manager, sources, broken)
+    if file is None:
+        return _collect(manager, sources, broken)
+    path = Path(file)
+    named = Source(path.name, "(a file)")
+    manager.register(_loaded(path, named), name=path.name)
+    registry = _collect(manager, {**sources, path.name: named}, broken)
+    for each in registry.broken:
+        if each.source == named:
+            raise PluginError(f"`{path}` must be a plug-in, but is broken: {each.reason}")
+    return registry
+
+
+def _allowed(only: str | None) -> list[EntryPoint]:
+    """The entry points that may load, in a fixed order."""
+    points = sorted(entry_points(group=hookspecs.PROJECT), key=lambda each: (each.name, each.value))
+    if only is None:
+        return points
+    names = {_plain(name) for name in only.split(",") if name.strip()}
+    known = {_plain(name) for point in points for name in (point.name, _source(point).package)}
+    for name in sorted(names - known):
+        offered = nearest(name, known) if known else "none is installed"
+        raise SpecError(f"`--only-plugins` and `${ONLY}` must name installed packages, but got `{name}`: {offered}")
+    return [point for point in points if {_plain(point.name), _plain(_source(point).package)} & names]
+
+
+def _plain(name: str) -> str:
+    """A package's name as it compares."""
+    return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def _loaded(path: Path, source: Source) -> ModuleType:
+    """The module in a file. Its name is entered with the imported ones, where dataclasses look for it."""
+    if path.suffix != ".py" or not path.is_file():
+        raise SpecError(f"`--plugin` must name a Python file, but got `{path}`: give for example `my_strategy.py`")
+    name = f"eicompress_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        _check_interface(module, source)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"`{path}` must be a plug-in, but does not import: {_reason(error)}") from error
+    return module
+
+
+def _check_interface(plugin: object, source: Source) -> None:
+    """Refuse a plug-in that says it was made for another interface."""
+    made_for = getattr(plugin, "EICOMPRESS_INTERFACE", INTERFACE)
+    if made_for == INTERFACE:
+        return
+    newer = isinstance(made_for, int) and made_for > INTERFACE
+    remedy = (
+        "upgrade eicompress"
+        if newer
+        else f"upgrade `{source.package}`, or change it as `docs/write-a-plugin.md` says and set "
+        f"`EICOMPRESS_INTERFACE = {INTERFACE}`"
+    )
+    raise PluginError(
+        f"`{source}` must be made for interface {INTERFACE}, that of eicompress {_version('eicompress')}, but is made "
+        f"for interface {made_for}: {remedy}"
+    )
 
 
 def _collect(manager: pluggy.PluginManager, sources: Mapping[str, Source], broken: list[Broken]) -> Registry:

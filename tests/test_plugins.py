@@ -129,3 +129,55 @@ def test_a_listener_that_fails_is_a_complaint_and_no_crash(site: Path) -> None:
     )
     (complaint,) = discover().tell(Record(recipe=(), draw=7, outcome="complete"))
     assert complaint.endswith("ValueError: draw 7")
+
+
+def test_only_the_packages_that_are_named_load(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "first-one", STRATEGY.format(name="shrink", default=0.5))
+    install(site, "second", STRATEGY.format(name="grow", default=0.5))
+    names = set(discover(only="").strategies)
+    assert {"shrink", "grow"}.isdisjoint(names)
+    assert set(discover(only="First_One, ").strategies) - names == {"shrink"}
+    monkeypatch.setenv("EICOMPRESS_ONLY_PLUGINS", "second")
+    assert set(discover().strategies) - names == {"grow"}
+    assert set(discover(only="first-one,second").strategies) - names == {"shrink", "grow"}
+    with pytest.raises(SpecError, match="must name installed packages, but got `secnd`: did you mean `second`"):
+        discover(only="secnd")
+
+
+def test_one_file_is_a_plug_in_for_an_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "trial.py"
+    path.write_text(textwrap.dedent(STRATEGY.format(name="shrink", default=0.5)))
+    registry = discover(path)
+    assert registry.recipe([{"strategy": "shrink", "ratio": 0.2}]).steps[0].name == "shrink"
+    assert str(registry.sources["strategy", "shrink"]) == "trial.py (a file)"
+    assert "shrink" not in discover().strategies
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import a_module_that_is_not_there", "No module named 'a_module_that_is_not_there'"),
+        (STRATEGY.format(name="shrink", default=0.95), "must be in"),
+        ("EICOMPRESS_INTERFACE = 7", "but is made for interface 7: upgrade eicompress"),
+    ],
+)
+def test_a_file_that_is_no_plug_in_is_refused(tmp_path: Path, code: str, said: str) -> None:
+    path = tmp_path / "trial.py"
+    path.write_text(textwrap.dedent(code))
+    with pytest.raises(PluginError, match=r"(?s)trial\.py.*" + said):
+        discover(path)
+    with pytest.raises(SpecError, match="must name a Python file"):
+        discover(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize(
+    ("made_for", "remedy"), [("2", "upgrade eicompress"), ("0", "upgrade `other`, or change it as"), ("'x'", "upgrade")]
+)
+def test_a_plug_in_for_another_interface_is_kept_apart(site: Path, made_for: str, remedy: str) -> None:
+    code = textwrap.dedent(STRATEGY.format(name="shrink", default=0.5))
+    install(site, "other", code + f"\nEICOMPRESS_INTERFACE = {made_for}\n")
+    install(site, "same", code.replace("shrink", "grow") + "\nEICOMPRESS_INTERFACE = 1\n")
+    registry = discover()
+    (reason,) = broken_of(registry, "other")
+    assert reason.startswith("`other 1.2` must be made for interface 1") and remedy in reason.splitlines()[0]
+    assert "grow" in registry.strategies
