@@ -8,7 +8,7 @@
   norm of all that it writes with.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context
-from eicompress.encoder.blocks import Layer, LayerNorm, Linear
+from eicompress.encoder.blocks import Layer, LayerNorm, Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.encoder.vocabulary import with_max_length
@@ -144,7 +144,7 @@ def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
     return said
 
 
-def _norms(linear: Linear) -> Tensor:
+def _norms(linear: Linear | LowRank) -> Tensor:
     """(inputs,): of the weights that read each input."""
     norms: Tensor = linear.weight.detach().norm(dim=0)
     return norms
@@ -188,6 +188,35 @@ def measured_batches(subject: Candidate, context: Context) -> Iterator[tuple[Bat
         yield tokens.batch(places, model.config.padding_id, context.device), targets
 
 
+class Moments:
+    """Mean and covariance of the states of real tokens."""
+
+    def __init__(self, size: int) -> None:
+        self._count = 0.0
+        self._sum = torch.zeros(size, dtype=torch.float64)
+        self._products = torch.zeros(size, size, dtype=torch.float64)
+
+    def add(self, states: Tensor, mask: Tensor) -> None:
+        """states (B, T, size), mask (B, T)"""
+        real = states[mask[:, : states.shape[1]].bool()].double().cpu()
+        self._count += len(real)
+        self._sum += real.sum(dim=0)
+        self._products += real.T @ real
+
+    @property
+    def mean(self) -> Tensor:
+        return self._sum / self._count
+
+    @property
+    def covariance(self) -> Tensor:
+        return self.products - torch.outer(self.mean, self.mean)
+
+    @property
+    def products(self) -> Tensor:
+        """(size, size): the mean of x xᵀ."""
+        return self._products / self._count
+
+
 @contextmanager
 def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
     """Collect the states whose importance is measured, as the model runs.
@@ -215,7 +244,7 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
     for number, shape in enumerate(model.config.layers):
         layer: Layer = model.layer(number)
         handles.append(layer.register_forward_hook(changed(f"layers.{number}")))
-        outputs: list[tuple[Linear, Any, bool]] = [
+        outputs: list[tuple[Linear | LowRank, Any, bool]] = [
             (layer.attention.output, reads(f"heads.{number}", layer.attention.heads), shape.attention_of is None),
             (layer.ffn.output, reads(f"neurons.{number}"), shape.ffn_of is None),
         ]
@@ -226,5 +255,20 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
         yield records
     finally:
         model.train(was_training)
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def told_inputs(hooks: list[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
+    """Tell each function what its module is given, whenever the model runs."""
+
+    def before(told: Callable[..., None]) -> Any:
+        return lambda _, inputs: told(*inputs)
+
+    handles = [module.register_forward_pre_hook(before(told)) for module, told in hooks]
+    try:
+        yield
+    finally:
         for handle in handles:
             handle.remove()

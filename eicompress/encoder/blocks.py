@@ -166,7 +166,58 @@ class Linear(nn.Module):
                 self.scales = nn.Parameter(self.scales.detach()[outputs].clone())
         if inputs is not None:
             weight = weight[:, inputs]
-        self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+        learns = self.bias.requires_grad
+        self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone(), requires_grad=learns)
+
+
+class LowRank(nn.Module):
+    """y = (x Vᵀ) Uᵀ + b: a linear layer whose matrix is the product of U (outputs, rank) and V (rank, inputs).
+
+    Each factor is a linear layer, with bits of its own; the inner one's bias stays zero and is not exported.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.inner, self.outer = Linear(inputs, rank), Linear(rank, outputs)
+        self.inner.bias.requires_grad_(False)
+
+    @property
+    def inputs(self) -> int:
+        return self.inner.inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.outer.outputs
+
+    @property
+    def rank(self) -> int:
+        return self.outer.inputs
+
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs): the product, before it is rounded."""
+        return self.outer.weight @ self.inner.weight
+
+    @property
+    def bias(self) -> nn.Parameter:
+        return self.outer.bias
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (B, T, inputs) -> (B, T, outputs)"""
+        outer: Tensor = self.outer(self.inner(states, mask), mask)
+        return outer
+
+    def select(self, *, inputs: Tensor | None = None, outputs: Tensor | None = None) -> None:
+        """Keep only these columns of the inner factor and rows of the outer one."""
+        if inputs is not None:
+            self.inner.select(inputs=inputs)
+        if outputs is not None:
+            self.outer.select(outputs=outputs)
+
+
+def new_linear(inputs: int, outputs: int, rank: int = 0) -> Linear | LowRank:
+    """A linear layer, of two factors where it has a rank."""
+    return LowRank(inputs, outputs, rank) if rank else Linear(inputs, outputs)
 
 
 class Embedding(nn.Module):
@@ -220,11 +271,11 @@ class LayerNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order."""
 
-    def __init__(self, hidden: int, heads: int, head_size: int) -> None:
+    def __init__(self, hidden: int, heads: int, head_size: int, ranks: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.heads, self.head_size = heads, head_size
-        self.qkv = Linear(hidden, 3 * heads * head_size)
-        self.output = Linear(heads * head_size, hidden)
+        self.qkv = new_linear(hidden, 3 * heads * head_size, ranks[0])
+        self.output = new_linear(heads * head_size, hidden, ranks[1])
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
@@ -259,10 +310,10 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them."""
 
-    def __init__(self, hidden: int, neurons: int, activation: str) -> None:
+    def __init__(self, hidden: int, neurons: int, activation: str, ranks: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
-        self.input = Linear(hidden, neurons)
-        self.output = Linear(neurons, hidden)
+        self.input = new_linear(hidden, neurons, ranks[0])
+        self.output = new_linear(neurons, hidden, ranks[1])
         self.activation = activation
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ class LayerConfig:
     """The earlier layer whose attention this one uses as well; None where it has its own."""
     ffn_of: int | None = None
     norms_of: int | None = None
+    ranks: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Ranks of query-key-value, of the attention's output, and of the feed-forward block's two matrices, where they
+    are products of two factors; 0 where they are not."""
 
 
 @dataclass(frozen=True)
@@ -51,4 +54,5 @@ class EncoderConfig:
 
     @classmethod
     def from_json(cls, value: Json) -> "EncoderConfig":
-        return cls(**{**value, "layers": tuple(LayerConfig(**each) for each in value["layers"])})
+        layers = tuple(LayerConfig(**{**each, "ranks": tuple(each["ranks"])}) for each in value["layers"])
+        return cls(**{**value, "layers": layers})

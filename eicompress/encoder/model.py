@@ -18,6 +18,7 @@ from eicompress.encoder.blocks import (
     Layer,
     LayerNorm,
     Linear,
+    LowRank,
     QuantSpec,
     SelfAttention,
     half,
@@ -122,6 +123,21 @@ class Encoder(nn.Module):
         self.layer(layer).ffn.keep_neurons(neurons)
         self._describe_layers()
 
+    def factorize(self, block: SelfAttention | FeedForward, matrix: str, outer: Tensor, inner: Tensor) -> None:
+        """Replace a matrix of a block by the product of outer (outputs, rank) and inner (rank, inputs).
+
+        The factors get the matrix's bits where it is quantized.
+        """
+        whole = getattr(block, matrix)
+        factors = LowRank(whole.inputs, whole.outputs, len(inner))
+        factors.inner.weight = nn.Parameter(inner.clone())
+        factors.outer.weight = nn.Parameter(outer.clone())
+        factors.outer.bias = whole.bias
+        for each in (factors.inner, factors.outer):
+            each.set_quantization(whole.spec)
+        setattr(block, matrix, factors)
+        self._describe_layers()
+
     def _describe_layers(self) -> None:
         layers = [self.layer(number) for number in range(len(self.layers))]
         self.config = replace(self.config, layers=_described(layers))
@@ -201,8 +217,10 @@ def _new_layers(config: EncoderConfig) -> list[Layer]:
             None if number is None else made[number] for number in (shape.attention_of, shape.ffn_of, shape.norms_of)
         )
         layer = Layer(
-            attention.attention if attention else SelfAttention(config.hidden, shape.heads, shape.head_size),
-            ffn.ffn if ffn else FeedForward(config.hidden, shape.ffn, config.activation),
+            attention.attention
+            if attention
+            else SelfAttention(config.hidden, shape.heads, shape.head_size, shape.ranks[:2]),
+            ffn.ffn if ffn else FeedForward(config.hidden, shape.ffn, config.activation, shape.ranks[2:]),
             norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
             norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
         )
@@ -212,17 +230,28 @@ def _new_layers(config: EncoderConfig) -> list[Layer]:
 
 def _described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
     """The shapes of the layers, and which of their parts are an earlier layer's."""
-    parts: list[list[nn.Module]]
-    parts = [[each.attention for each in layers], [each.ffn for each in layers], [each.ffn_norm for each in layers]]
+    attentions, ffns, norms = ([getattr(layer, name) for layer in layers] for name in ("attention", "ffn", "ffn_norm"))
     return tuple(
         LayerConfig(
-            layer.attention.heads,
-            layer.attention.head_size,
-            layer.ffn.input.outputs,
-            *(_earlier(each, number) for each in parts),
+            heads=layer.attention.heads,
+            head_size=layer.attention.head_size,
+            ffn=layer.ffn.input.outputs,
+            attention_of=_earlier(attentions, number),
+            ffn_of=_earlier(ffns, number),
+            norms_of=_earlier(norms, number),
+            ranks=_ranks(layer),
         )
         for number, layer in enumerate(layers)
     )
+
+
+def _ranks(layer: Layer) -> tuple[int, int, int, int]:
+    attention, ffn = layer.attention, layer.ffn
+    qkv, output, first, second = (
+        each.rank if isinstance(each, LowRank) else 0
+        for each in (attention.qkv, attention.output, ffn.input, ffn.output)
+    )
+    return qkv, output, first, second
 
 
 def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from eicompress.encoder.blocks import Embedding, FeedForward, Layer, LayerNorm, Linear, SelfAttention
+from eicompress.encoder.blocks import Embedding, FeedForward, Layer, LayerNorm, Linear, LowRank, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.export.graph import Graph
 
@@ -73,7 +73,7 @@ class _EncoderGraph(Graph):
         return self.norm(layer.ffn_norm, changed, alone)
 
     def attention(self, attention: SelfAttention, states: str, alone: bool) -> str:
-        linear = attention.qkv
+        linear, states = self.last_factor(attention.qkv, states)
         if linear.spec is None:
             weights = self.ops("Split", 3, self.weight(linear), axis=1, num_outputs=3)
             read = [self.first(states) if alone else states, states, states]
@@ -138,15 +138,21 @@ class _EncoderGraph(Graph):
         normed = self.op("InstanceNormalization", states, gain, bias, epsilon=norm.eps)
         return self.op("Add", self.op("Mul", normed, self.floats(norm.weight)), self.floats(norm.bias))
 
-    def biased(self, linear: Linear, states: str) -> str:
+    def last_factor(self, linear: Linear | LowRank, states: str) -> tuple[Linear, str]:
+        """A linear layer and what it reads; of two factors the outer one, which reads the inner one's product."""
+        return (linear.outer, self.product(linear.inner, states)) if isinstance(linear, LowRank) else (linear, states)
+
+    def biased(self, linear: Linear | LowRank, states: str) -> str:
         """(..., inputs) -> (..., outputs), bias and all."""
+        linear, states = self.last_factor(linear, states)
         bias = self.floats(linear.bias)
         if linear.spec is None:
             return self.op("Add", self.product(linear, states), bias)
         return self.op("DynamicQuantizeMatMul", states, *self.quantized(linear), bias)
 
-    def product(self, linear: Linear, states: str) -> str:
+    def product(self, linear: Linear | LowRank, states: str) -> str:
         """(..., inputs) -> (..., outputs), without bias."""
+        linear, states = self.last_factor(linear, states)
         if linear.spec is None:
             return self.op("MatMul", states, self.weight(linear))
         return self.op("DynamicQuantizeMatMul", states, *self.quantized(linear))

@@ -8,6 +8,7 @@ from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.svd import Svd
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 
@@ -22,6 +23,7 @@ def register_strategies() -> list[type[Strategy]]:
         LayerPruning,
         HiddenPruning,
         LayerSharing,
+        Svd,
         EmbeddingFactorization,
         Quantization,
         Distillation,

@@ -6,10 +6,9 @@ unequal gains. Dimensions are therefore selected, and each matrix that reads the
 best one that reads the kept dimensions alone.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -17,10 +16,17 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import FeedForward, LayerNorm, Linear, SelfAttention
+from eicompress.encoder.blocks import FeedForward, LayerNorm, Linear, LowRank, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import WAYS, measure_importance, measured_batches, most_important
+from eicompress.importance import (
+    WAYS,
+    Moments,
+    measure_importance,
+    measured_batches,
+    most_important,
+    told_inputs,
+)
 
 MULTIPLE = 8
 """Matrix kernels like widths that are multiples of this."""
@@ -67,11 +73,9 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     readers, norms = _readers(model), [each for each in model.modules() if isinstance(each, LayerNorm)]
     moments = {reader: Moments(reader.inputs) for reader in readers}
     drifts = {norm: _Drift(kept) for norm in norms}
-    hooks: list[tuple[nn.Module, Callable[..., None]]] = [
-        *((reader, lambda inputs, reader=reader: moments[reader].add(*inputs)) for reader in readers),
-        *((norm, lambda inputs, norm=norm: drifts[norm].add(*inputs)) for norm in norms),
-    ]
-    with _hooked(hooks), torch.inference_mode():
+    hooks: list[tuple[nn.Module, Callable[..., None]]] = [(each, moments[each].add) for each in readers]
+    hooks += [(each, drifts[each].add) for each in norms]
+    with told_inputs(hooks), torch.inference_mode():
         for batch, _ in measured_batches(subject, context):
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     with torch.no_grad():
@@ -82,35 +86,11 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
             norm.weight.mul_(drift.stretch)
 
 
-def _readers(model: Encoder) -> list[Linear]:
+def _readers(model: Encoder) -> list[Linear | LowRank]:
     """Every matrix that reads residual states, or the pooler's, whose width is the same."""
-    readers = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
+    readers: list[Linear | LowRank] = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
     readers += [each.input for each in model.modules() if isinstance(each, FeedForward)]
     return [*readers, *([model.pooler] if model.pooler is not None else []), model.classifier]
-
-
-class Moments:
-    """Mean and covariance of the states of real tokens."""
-
-    def __init__(self, size: int) -> None:
-        self._count = 0.0
-        self._sum = torch.zeros(size, dtype=torch.float64)
-        self._products = torch.zeros(size, size, dtype=torch.float64)
-
-    def add(self, states: Tensor, mask: Tensor) -> None:
-        """states (B, T, size), mask (B, T)"""
-        real = states[mask[:, : states.shape[1]].bool()].double().cpu()
-        self._count += len(real)
-        self._sum += real.sum(dim=0)
-        self._products += real.T @ real
-
-    @property
-    def mean(self) -> Tensor:
-        return self._sum / self._count
-
-    @property
-    def covariance(self) -> Tensor:
-        return self._products / self._count - torch.outer(self.mean, self.mean)
 
 
 class _Drift:
@@ -139,7 +119,7 @@ class _Drift:
         return float(self._sums[1] / self._count)
 
 
-def read_kept_alone(reader: Linear, seen: Moments, kept: Tensor) -> None:
+def read_kept_alone(reader: Linear | LowRank, seen: Moments, kept: Tensor) -> None:
     """Give the weights of the kept columns what of the others they can predict; the rest goes to the bias."""
     every = torch.ones(reader.inputs, dtype=torch.bool)
     every[kept] = False
@@ -148,21 +128,10 @@ def read_kept_alone(reader: Linear, seen: Moments, kept: Tensor) -> None:
     variances = covariance[kept][:, kept]
     ridge = RIDGE * variances.diagonal().mean() * torch.eye(len(kept), dtype=torch.float64)
     predicts = torch.linalg.solve(variances + ridge, covariance[kept][:, gone])  # (kept, gone)
-    lost = reader.weight[:, gone].double().cpu()
-    reader.weight[:, kept] += (lost @ predicts.T).to(reader.weight)
-    reader.bias.add_((lost @ (mean[gone] - mean[kept] @ predicts)).to(reader.bias))
-    if reader.spec is not None:
-        reader.set_quantization(reader.spec)
-
-
-@contextmanager
-def _hooked(hooks: list[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
-    def before(told: Callable[..., None]) -> Any:
-        return lambda _, inputs: told(inputs)
-
-    handles = [module.register_forward_pre_hook(before(told)) for module, told in hooks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    first = reader.inner if isinstance(reader, LowRank) else reader
+    lost = first.weight[:, gone].double().cpu()
+    first.weight[:, kept] += (lost @ predicts.T).to(first.weight)
+    constant = (lost @ (mean[gone] - mean[kept] @ predicts)).to(first.weight)
+    reader.bias.add_(reader.outer.weight @ constant if isinstance(reader, LowRank) else constant)
+    if first.spec is not None:
+        first.set_quantization(first.spec)

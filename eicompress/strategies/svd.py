@@ -1,0 +1,135 @@
+"""`svd`: matrices of the layers as products of two thin ones.
+
+A matrix W (m, n) becomes U (m, r) times V (r, n): r (m + n) weights instead of m n. Weighted, the product is the best
+one for the states that the matrix is given: with E[x xᵀ] = L Lᵀ, it comes from the singular values of W L.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from torch import Tensor
+
+from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.encoder.blocks import FeedForward, Linear, SelfAttention
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+from eicompress.importance import Moments, measured_batches, told_inputs
+from eicompress.values import seed_of
+
+MULTIPLE = 8
+"""Matrix kernels like ranks that are multiples of this."""
+RIDGE = 1e-4
+"""Added to the second moments, as a share of their mean, so that each direction counts a little."""
+
+Block = SelfAttention | FeedForward
+
+
+@dataclass(frozen=True)
+class Svd(ModelStrategy):
+    """Factorize the layers' matrices where that makes them smaller: (m, n) -> (m, r) times (r, n)."""
+
+    rank_by: Annotated[Literal["share", "energy"], CategoricalDistribution(("share", "energy"))] = "share"
+    """Whether all ranks follow from `share`, or each matrix has the rank that keeps `energy`."""
+    share: Annotated[float, FloatDistribution(0.02, 1.0)] = 0.5
+    """Share of a matrix's weights that its factors have; from 1 on the matrix stays as it is."""
+    energy: Annotated[float, FloatDistribution(0.3, 1.0)] = 0.9
+    """Share of the squared singular values that a rank must keep."""
+    matrices: Annotated[Literal["all", "attention", "ffn"], CategoricalDistribution(("all", "attention", "ffn"))] = (
+        "all"
+    )
+    """Which: all of the layers', the attention's, or the feed-forward blocks'."""
+    weighted: Annotated[bool, CategoricalDistribution((True, False))] = True
+    """Whether the error is that of the product with real states, or of the matrix alone."""
+
+    name: ClassVar[str] = "svd"
+    paper: ClassVar[str] = "SVD-LLM, arXiv 2403.07378; weighted low rank: FWSVD, arXiv 2207.00112"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        chosen = self._chosen(model)
+        seen = self._moments(subject, context, [getattr(block, matrix) for block, matrix in chosen])
+        kept: list[float] = []
+        for number, (block, matrix) in enumerate(chosen):
+            whole: Linear = getattr(block, matrix)
+            if self._is_blind(context):
+                rank = self._rank_by_share(whole)
+                outer, inner = whole.weight.detach()[:, :rank], whole.weight.detach()[:rank]
+            else:
+                spectrum = Spectrum(whole.weight.detach(), seen.get(whole))
+                rank = self._rank_by_share(whole) if self.rank_by == "share" else spectrum.rank(self.energy)
+                outer, inner = spectrum.factors(min(rank, len(spectrum.values)), seed_of(context.seed, number))
+                kept.append(spectrum.energy(rank))
+            if rank * (whole.inputs + whole.outputs) < whole.inputs * whole.outputs:
+                model.factorize(block, matrix, outer, inner)
+        told: dict[str, object] = {"ranks": [list(each.ranks) for each in model.config.layers]}
+        if kept:
+            told["energy_kept"] = [round(each, 4) for each in kept]
+        return replace(subject, facts={**subject.facts, self.name: told})
+
+    def _chosen(self, model: Encoder) -> list[tuple[Block, str]]:
+        """The matrices to factorize, each once however many layers share it, by block and name."""
+        kinds = {"all": (SelfAttention, FeedForward), "attention": (SelfAttention,), "ffn": (FeedForward,)}
+        blocks = [each for each in model.modules() if isinstance(each, kinds[self.matrices])]
+        named = [
+            (block, name)
+            for block in blocks
+            for name in (("qkv", "output") if isinstance(block, SelfAttention) else ("input", "output"))
+        ]
+        return [(block, name) for block, name in named if isinstance(getattr(block, name), Linear)]
+
+    def _is_blind(self, context: Context) -> bool:
+        """Whether only the ranks matter, and are known without looking."""
+        return context.preview and self.rank_by == "share"
+
+    def _moments(self, subject: Candidate, context: Context, linears: list[Linear]) -> dict[Linear, Moments]:
+        if not self.weighted or self._is_blind(context):
+            return {}
+        seen = {linear: Moments(linear.inputs) for linear in linears}
+        model = subject.model
+        with told_inputs([(linear, each.add) for linear, each in seen.items()]), torch.inference_mode():
+            for batch, _ in measured_batches(subject, context):
+                model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        return seen
+
+    def _rank_by_share(self, whole: Linear) -> int:
+        rank = self.share * whole.inputs * whole.outputs / (whole.inputs + whole.outputs)
+        return max(MULTIPLE, round(rank / MULTIPLE) * MULTIPLE)
+
+
+class Spectrum:
+    """The singular values of a matrix W (m, n), as seen through the states that it is given."""
+
+    def __init__(self, weight: Tensor, seen: Moments | None) -> None:
+        size = weight.shape[1]
+        moments = torch.eye(size, dtype=torch.float64) if seen is None else seen.products
+        ridge = RIDGE * moments.diagonal().mean() * torch.eye(size, dtype=torch.float64)
+        self._root = torch.linalg.cholesky(moments + ridge)
+        self._left, self.values, self._right = torch.linalg.svd(weight.double().cpu() @ self._root, full_matrices=False)
+
+    def energy(self, rank: int) -> float:
+        """Share of the squared singular values that a rank keeps."""
+        squares = self.values.square()
+        return float(squares[:rank].sum() / squares.sum().clamp_min(1e-30))
+
+    def rank(self, energy: float) -> int:
+        """The lowest rank, a multiple of eight, that keeps this share."""
+        squares = self.values.square().cumsum(0)
+        lowest = int((squares < energy * squares[-1]).sum()) + 1
+        return -(-lowest // MULTIPLE) * MULTIPLE
+
+    def factors(self, rank: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Outer (m, rank) and inner (rank, n) factors.
+
+        Their common dimensions are turned by a random rotation: each then has about the same spread, which few bits
+        with one scale a row need.
+        """
+        noise = torch.randn(rank, rank, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        rotation, _ = torch.linalg.qr(noise)
+        roots = self.values[:rank].sqrt()
+        outer = self._left[:, :rank] * roots @ rotation
+        inner = torch.linalg.solve_triangular(self._root, self._right[:rank], upper=False, left=False)
+        return outer.float(), (rotation.T @ (roots[:, None] * inner)).float()
