@@ -1,10 +1,11 @@
 """The first screen in words and big numbers: what came out, what it cost, what more would buy."""
 
+import shlex
 from dataclasses import dataclass
 
-from eicompress.reporting.data import MoreBytes, Numbers
+from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
 from eicompress.result import weights
-from eicompress.values import Measurement, Record
+from eicompress.values import Json, Measurement, Record
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,19 @@ def cost(numbers: Numbers) -> str:
     """What was paid: quality against the baseline, and the search's time; and how the latency was taken."""
     record, spent = numbers.best[1] if numbers.best else None, numbers.effort
     parts = [_quality_paid(numbers, record)] if record else []
-    parts.append(
-        f"The search took {spoken(spent.seconds)} for {spent.trained} trained candidates, and spared "
-        f"{sum(spent.skipped.values())} others the training."
-    )
+    spared = sum(spent.skipped.values())
+    others = f", and {spared} more needed no training" if spared else ""
+    parts.append(f"The search took {spoken(spent.seconds)}: {spent.trained} candidates were trained{others}.")
     if record and record.fidelity < 1.0:
         parts.append(
             f"This one had {record.fidelity:.0%} of the full training; a rebuild at full length usually gains."
         )
     latency = _measured(record, "latency_ms") if record else None
-    if latency:
+    if latency and "sequence_length" in latency.conditions:
         known = latency.conditions
         parts.append(
-            f"Latency: median of one text of {known.get('sequence_length', '?')} tokens, "
-            f"{known.get('threads', '?')} thread(s), {known.get('machine', 'this machine')}."
+            f"Latency: median of one text of {known['sequence_length']} tokens, "
+            f"{_threads(known.get('threads', 1))}, {known.get('machine', 'this machine')}."
         )
     return " ".join(part for part in parts if part)
 
@@ -95,6 +95,27 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
     points = 100 * (quality - whole)
     kind = "less" if points < 0 else "more"
     return f"Cost: {abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline."
+
+
+def simple(numbers: Numbers) -> str:
+    """How much better than the best simple method the artifact is; empty where none was measured."""
+    others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
+    quality = numbers.best[1].value("quality") if numbers.best else None
+    if not others or quality is None:
+        return ""
+    other = max(others, key=lambda each: each.quality)
+    points = 100 * (quality - other.quality)
+    size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
+    verdict = f"{abs(points):.1f} points {'less' if points > 0 else 'more'} than this artifact"
+    return f"The best simple method, {other.name}, reaches {other.quality:.1%}{size}: {verdict}."
+
+
+def command(asked: Json) -> str:
+    """The command that goes on with the study, or makes it again elsewhere."""
+    flags = [
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in asked.items() if value is not None
+    ]
+    return "eicompress search " + " \\\n  ".join(flags)
 
 
 def more(numbers: Numbers) -> str:
@@ -154,6 +175,10 @@ def _share_tile(name: str, value: float | None, baseline: float | None) -> Tile:
         return Tile(name, "-", ("read once, at the rebuild",))
     lines = (f"{value / baseline:.1%} of the baseline", f"baseline {baseline:.1%}") if baseline else ()
     return Tile(name, f"{value:.1%}", lines)
+
+
+def _threads(count: int) -> str:
+    return "one thread" if count == 1 else f"{count} threads"
 
 
 def _form(value: float | None, form: str) -> str:

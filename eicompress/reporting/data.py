@@ -18,6 +18,7 @@ Axis: TypeAlias = Literal["size_mb", "latency_ms"]
 
 YARDSTICKS = "yardsticks"
 """The baseline's fact that holds what simple methods reach on the same data."""
+ARTIFACT, BASELINE = "this artifact", "baseline"
 LAST_BYTES = 0.75
 """The last quarter of the size budget is compared with what fits into the rest."""
 ENOUGH_PAIRS = 3
@@ -206,7 +207,7 @@ def yardsticks(result: Result) -> tuple[Yardstick, ...]:
         for name, each in recorded.items()
     ]
     best = result.best
-    rest = (("this artifact", best[1] if best else None), ("baseline", baseline))
+    rest = ((ARTIFACT, best[1] if best else None), (BASELINE, baseline))
     for name, record in rest:
         quality = record.value("quality") if record else None
         if record and quality is not None:

@@ -6,7 +6,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.data import Axis, Numbers, Point, front
+from eicompress.reporting.data import ARTIFACT, BASELINE, Axis, Numbers, Point, front
 from eicompress.values import MEGABYTE
 
 # Okabe and Ito's colours, which colour-blind people tell apart, as they read on white and on black.
@@ -68,8 +68,9 @@ def bytes_of_best(numbers: Numbers) -> go.Figure:
             y=[each.name for each in shown],
             orientation="h",
             marker={"color": BLUE},
-            text=[f"{each.after / MEGABYTE:.3f} MB · {each.after / whole:.0%}" for each in shown],
+            text=[f"{each.after / MEGABYTE:.3f} MB · {_share(each.after / whole)}" for each in shown],
             textposition="auto",
+            textangle=0,
             hoverinfo="skip",
         )
     )
@@ -143,15 +144,16 @@ def best_over_time(numbers: Numbers) -> go.Figure:
 def importance(numbers: Numbers) -> go.Figure:
     """Which knobs told good trials from the others."""
     shown = list(numbers.importance.items())[:KNOBS]
-    figure = _figure("share of the importance, %", "")
+    figure = _figure("share, %", "")
     figure.add_trace(
         go.Bar(
             x=[100 * value for _, value in shown],
             y=[escape(name.replace("_", " ").replace(".", ": ")) for name, _ in shown],
             orientation="h",
             marker={"color": BLUE},
-            text=[f"{value:.0%}" for _, value in shown],
+            text=[_share(value) for _, value in shown],
             textposition="auto",
+            textangle=0,
             hoverinfo="skip",
         )
     )
@@ -262,15 +264,15 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
 
 def _levels(figure: go.Figure, numbers: Numbers) -> None:
     """The baseline, and the best of the simple methods, as levels to compare with."""
-    simple = [each for each in numbers.yardsticks if each.name not in ("this artifact", "baseline")]
-    levels = [each for each in numbers.yardsticks if each.name == "baseline"]
+    simple = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
+    levels = [each for each in numbers.yardsticks if each.name == BASELINE]
     levels += [max(simple, key=lambda each: each.quality)] if simple else []
     for each in levels:
         wrong = _wrong(each.quality)
         line = {"color": GREY, "dash": "dot", "width": 1}
         figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
         text = f"{escape(each.name)} {each.quality:.1%}"
-        where = {"x": 1, "xref": "paper", "xanchor": "right", "y": math.log10(wrong), "yanchor": "bottom"}
+        where = {"x": 0, "xref": "paper", "xanchor": "left", "y": math.log10(wrong), "yanchor": "bottom"}
         figure.add_annotation(text=text, showarrow=False, **where)
     # Shapes do not count when the range is chosen: an invisible mark makes room for them.
     figure.add_trace(
@@ -284,6 +286,10 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
         )
     )
     _quality_axis(figure)
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.005 else "&lt;1%"
 
 
 def _wrong(quality: float | None) -> float:

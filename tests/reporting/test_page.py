@@ -101,3 +101,18 @@ def test_a_file_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path, caps
     made.run(Bench(tmp_path / "made"))
     assert cli.run(["report", "study", "--studies", asked(made), "--output", str(tmp_path)]) == 2
     assert "must be a place to write to" in capsys.readouterr().err
+
+
+def test_the_first_screen_says_what_something_dumb_reaches() -> None:
+    facts = {
+        "yardsticks": {"majority class": {"quality": 0.1}, "tf-idf": {"quality": 0.75, "size_mb": 0.5, "note": "n"}}
+    }
+    study = found(trial(1.0, 0.5, 0.8), baseline=replace(found().baseline, facts=facts))  # type: ignore[type-var]
+    text = own(page(said(study)))
+    assert "The best simple method, tf-idf, reaches 75.0% in 0.50 MB: 5.0 points less than this artifact." in text
+    assert "1 in 4" in text and "1 in 5" in text and "mostly" in text
+
+
+def test_the_command_that_was_given_can_be_given_again() -> None:
+    text = own(page(numbers(found(), {}, {"model": "my model", "seq_len": 16})))
+    assert "eicompress search --model &#x27;my model&#x27; \\\n  --seq-len 16" in text
