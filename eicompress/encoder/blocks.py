@@ -112,10 +112,15 @@ def fake_quantized_activations(states: Tensor, mask: Tensor) -> Tensor:
 class Linear(nn.Module):
     """y = x Wᵀ + b with W (outputs, inputs), which may be stored in few bits."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, biased: bool = True) -> None:
+        """Without a bias of its own it has one of zeros, which is no parameter."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias: Tensor
+        if biased:
+            self.bias = nn.Parameter(torch.zeros(outputs))
+        else:
+            self.register_buffer("bias", torch.zeros(outputs), persistent=False)
         self.scales: nn.Parameter | None = None
         self.spec: QuantSpec | None = None
         nn.init.normal_(self.weight, std=0.02)
@@ -166,20 +171,19 @@ class Linear(nn.Module):
                 self.scales = nn.Parameter(self.scales.detach()[outputs].clone())
         if inputs is not None:
             weight = weight[:, inputs]
-        learns = self.bias.requires_grad
-        self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone(), requires_grad=learns)
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(bias.clone()) if isinstance(self.bias, nn.Parameter) else bias.clone()
 
 
 class LowRank(nn.Module):
     """y = (x Vᵀ) Uᵀ + b: a linear layer whose matrix is the product of U (outputs, rank) and V (rank, inputs).
 
-    Each factor is a linear layer, with bits of its own; the inner one's bias stays zero and is not exported.
+    Each factor is a linear layer, with bits of its own; only the outer one has a bias.
     """
 
     def __init__(self, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
-        self.inner, self.outer = Linear(inputs, rank), Linear(rank, outputs)
-        self.inner.bias.requires_grad_(False)
+        self.inner, self.outer = Linear(inputs, rank, biased=False), Linear(rank, outputs)
 
     @property
     def inputs(self) -> int:
@@ -199,7 +203,7 @@ class LowRank(nn.Module):
         return self.outer.weight @ self.inner.weight
 
     @property
-    def bias(self) -> nn.Parameter:
+    def bias(self) -> Tensor:
         return self.outer.bias
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -129,7 +129,8 @@ class Encoder(nn.Module):
         The factors get the matrix's bits where it is quantized.
         """
         whole = getattr(block, matrix)
-        factors = LowRank(whole.inputs, whole.outputs, len(inner))
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+            factors = LowRank(whole.inputs, whole.outputs, len(inner))
         factors.inner.weight = nn.Parameter(inner.clone())
         factors.outer.weight = nn.Parameter(outer.clone())
         factors.outer.bias = whole.bias
