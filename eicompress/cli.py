@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -283,7 +284,7 @@ def compress(
 
 @cli.group()
 def plugins() -> None:
-    """List plug-ins, show what one provides, or check one."""
+    """List plug-ins, show what one provides, check one, or begin a new one."""
 
 
 @plugins.command("list")
@@ -337,6 +338,24 @@ def check_plugin(name: str, plugin: str | None, only_plugins: str | None) -> int
 
     claims = claims_of(discover(plugin, only_plugins), name)
     return BROKEN if show_verdicts(_console(False), claims) else 0
+
+
+@plugins.command("new")
+@click.argument("name")
+@click.option("--into", default=".", help="Folder to write it in.  [.]")
+def new_plugin(name: str, into: str) -> None:
+    """Write a plug-in package to begin with: one strategy, its test, its README.
+
+    \b
+    eicompress plugins new weak-neurons
+    """
+    from eicompress.plugins import discover
+    from eicompress.template import write_package
+
+    folder = write_package(name, Path(into), discover().strategies)
+    for path in sorted(folder.iterdir()):
+        click.echo(path)
+    click.echo(f"next: cd {folder} && pip install --editable '.[test]' && python -m pytest")
 
 
 def _console(to_stderr: bool) -> "Console":

@@ -1,5 +1,6 @@
 """The package as installed, and as a wheel, has what a user needs."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -30,7 +31,8 @@ def test_every_package_is_listed_for_the_wheel() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
     folders = [path.parent.relative_to(ROOT) for path in (ROOT / "eicompress").rglob("__init__.py")]
-    assert set(listed) == {".".join(folder.parts) for folder in folders} | {"eicompress.search_spaces"}
+    brought = {"eicompress.plugin_template", "eicompress.search_spaces"}
+    assert set(listed) == {".".join(folder.parts) for folder in folders} | brought
 
 
 def test_every_direct_dependency_has_a_tested_version() -> None:
@@ -81,3 +83,17 @@ def test_a_wheel_has_the_types_and_the_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "eicompress/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+def test_the_plug_in_template_is_found_in_a_wheel(wheel: Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*pip, str(tmp_path / "site"), str(wheel)], check=True)
+    code = (
+        "from eicompress import cli, template; assert template.template_folder().name == 'plugin_template'; "
+        "raise SystemExit(cli.run(['plugins', 'new', 'weak-neurons']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    written = {path.name for path in (tmp_path / "weak-neurons").iterdir()}
+    assert {"pyproject.toml", "README.md", "weak_neurons.py", "test_weak_neurons.py"} <= written
