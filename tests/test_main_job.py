@@ -78,7 +78,10 @@ def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
     assert shown(capsys).split("\t")[0] in ("music", "weather")
 
     assert cli.run(asked(model_folder, data_folder, "--trials", "3")) == 0
-    assert "finished" in shown(capsys)
+    told = shown(capsys)
+    assert "finished" in told and "studies/mine/report.html" in told
+    page = Path("studies/mine/report.html").read_text(encoding="utf-8")
+    assert "The best simple method, tf-idf" in page and "What it gets wrong" in page
 
     assert cli.run(asked(model_folder, data_folder, "--trials", "4", "--json")) == 0
     assert json.loads(shown(capsys))["counts"]["reached"] == 4

@@ -271,7 +271,7 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
         wrong = _wrong(each.quality)
         line = {"color": GREY, "dash": "dot", "width": 1}
         figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
-        text = f"{escape(each.name)} {each.quality:.1%}"
+        text = f"{escape(each.name.partition(' with ')[0])} {each.quality:.1%}"
         where = {"x": 0, "xref": "paper", "xanchor": "left", "y": math.log10(wrong), "yanchor": "bottom"}
         figure.add_annotation(text=text, showarrow=False, **where)
     # Shapes do not count when the range is chosen: an invisible mark makes room for them.

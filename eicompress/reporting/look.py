@@ -21,8 +21,8 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 
 th { text-align: left; font-weight: 600; color: var(--soft); }
 th, td { padding: .28rem .6rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
-.words td:not(:first-child) { overflow-wrap: break-word; } .words td:first-child { min-width: 8.5rem; }
-.scroll { overflow-x: auto; } .figure { margin: .3rem 0; }
+td, th { overflow-wrap: break-word; } td:last-child { overflow-wrap: anywhere; } .scroll { overflow-x: auto; }
+@media (max-width: 40rem) { table { font-size: .82rem; } th, td { padding-right: .4rem; } } .figure { margin: .3rem 0; }
 """
 
 SCRIPT = """

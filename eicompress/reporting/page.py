@@ -213,7 +213,7 @@ def _measurements(measured: Iterable[Json]) -> str:
         conditions = ", ".join(
             f"{name.replace('_', ' ')} {value}" for name, value in each["conditions"].items() if name != "machine"
         )
-        rows.append([each["name"], f"{each['value']:.4g} {each['unit']}".strip(), conditions])
+        rows.append([each["name"], f"{each['value']:.4g}\u00a0{each['unit']}".strip(), conditions])
     return _table(("metric", "value", "conditions"), rows)
 
 
@@ -231,7 +231,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: int 
 
     head = line(heads, "th") if any(heads) else ""
     body = "".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table{" class=words" if numeric else ""}>{head}{body}</table></div>'
+    return f'<div class="scroll"><table>{head}{body}</table></div>'
 
 
 def _breakable(text: str) -> str:
