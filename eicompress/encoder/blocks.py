@@ -19,21 +19,32 @@ from torch.nn import functional as F
 class QuantSpec:
     """How a weight matrix is stored: symmetric integers of `bits`, one half-precision scale a row.
 
-    A row is an output column of a linear layer, or a token of an embedding.
+    A row is an output column of a linear layer, or a token of an embedding. 2 bits, for linear layers alone, are the
+    odd integers -3, -1, 1 and 3: four levels without a zero are nearer to weights (ParetoQ, arXiv 2502.02631).
     """
 
-    bits: Literal[4, 8]
+    bits: Literal[2, 4, 8]
     reduced: bool = False
     """Whether the integers stay within half their range. On x86 without VNNI, onnxruntime adds two products of an
     8-bit activation and a signed weight in 16 bits, which only then cannot overflow."""
 
     @property
     def lowest(self) -> int:
-        return -(1 << (self.bits - 1 - self.reduced))
+        return -3 if self.bits == 2 else -(1 << (self.bits - 1 - self.reduced))
 
     @property
     def highest(self) -> int:
-        return -self.lowest - 1
+        return 3 if self.bits == 2 else -self.lowest - 1
+
+    @property
+    def beyond(self) -> int:
+        """How far past its last integers the grid still rounds a weight, not clips it, for its gradient."""
+        return 1 if self.bits == 2 else 0
+
+    def rounded(self, ratio: Tensor) -> Tensor:
+        """The integers nearest to weights in units of their scale."""
+        grid = (ratio * 0.5).floor_().mul_(2.0).add_(1.0) if self.bits == 2 else ratio.round()
+        return grid.clamp_(self.lowest, self.highest)
 
 
 def half(values: Tensor) -> Tensor:
@@ -44,7 +55,8 @@ def half(values: Tensor) -> Tensor:
 def row_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
     """(rows, 1) scales, representable in half precision, that put each row's largest magnitude on the grid's end."""
     largest = weight.detach().abs().amax(dim=1, keepdim=True)
-    return half((largest / (spec.highest + 0.5)).clamp_min(2e-7))
+    edge = 1.0 if spec.bits == 2 else 0.5
+    return half((largest / (spec.highest + edge)).clamp_min(2e-7))
 
 
 def best_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
@@ -53,7 +65,7 @@ def best_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
     largest = row_scales(weight, spec)
     best = torch.full_like(largest, math.inf)
     scales = largest.clone()
-    for share in torch.linspace(0.4, 1.0, 25).tolist():
+    for share in torch.linspace(0.2 if spec.bits == 2 else 0.4, 1.0, 25).tolist():
         trial = half(largest * share).clamp_min(2e-7)
         error = (quantized(weight, trial, spec) * trial - weight).square().sum(dim=1, keepdim=True)
         better = error < best
@@ -64,7 +76,7 @@ def best_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
 
 def quantized(weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
     """The stored integers of a weight, as floats."""
-    return (weight / scales).round_().clamp_(spec.lowest, spec.highest)
+    return spec.rounded(weight / scales)
 
 
 class _LearnedStep(torch.autograd.Function):
@@ -73,7 +85,7 @@ class _LearnedStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
         ratio = weight / scales
-        grid = ratio.round().clamp_(spec.lowest, spec.highest)
+        grid = spec.rounded(ratio)
         ctx.spec = spec
         ctx.save_for_backward(ratio, grid)
         return grid * scales
@@ -82,7 +94,7 @@ class _LearnedStep(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (gradient,) = gradients
         ratio, grid = ctx.saved_tensors
-        inside = (ratio >= ctx.spec.lowest) & (ratio <= ctx.spec.highest)
+        inside = (ratio >= ctx.spec.lowest - ctx.spec.beyond) & (ratio <= ctx.spec.highest + ctx.spec.beyond)
         to_weight = gradient * inside
         to_scales = (gradient * grid - to_weight * ratio).sum(dim=1, keepdim=True)
         return to_weight, to_scales / math.sqrt(ratio.shape[1] * ctx.spec.highest), None

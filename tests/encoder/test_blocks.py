@@ -22,6 +22,32 @@ def test_stored_integers_fit_their_bits(bits: int) -> None:
     assert torch.equal(scales, scales.half().float())
 
 
+def test_two_bits_are_four_levels_around_zero() -> None:
+    weight = torch.tensor([[-9.0, -1.6, -0.9, -0.1, 0.1, 1.1, 1.9, 2.1]])
+    scales = torch.tensor([[0.5]])
+    assert quantized(weight, scales, QuantSpec(2)).tolist() == [[-3, -3, -1, -1, 1, 3, 3, 3]]
+
+
+def test_two_bits_of_gaussian_weights_are_as_near_as_four_levels_can_be() -> None:
+    weight = torch.randn(64, 2048, generator=torch.Generator().manual_seed(0))
+    scales = best_scales(weight, QuantSpec(2))
+    error = (quantized(weight, scales, QuantSpec(2)) * scales - weight).square().mean().item()
+    assert error == pytest.approx(0.1188, abs=0.002)  # Max, Quantizing for minimum distortion, 1960: four equal steps
+
+
+def test_two_bit_weights_on_the_grid_get_a_gradient_and_clipped_ones_do_not() -> None:
+    linear = Linear(4, 1)
+    linear.weight.data = torch.tensor([[0.3, -1.9, 1.8, -2.2]])
+    linear.set_quantization(QuantSpec(2))
+    assert linear.scales is not None
+    linear.scales.data = torch.tensor([[0.5]])
+    linear.effective_weight().sum().backward()
+    assert linear.weight.grad is not None and linear.scales.grad is not None
+    assert linear.weight.grad.tolist() == [[1.0, 1.0, 1.0, 0.0]]
+    expected = (1 - 0.6) + (-3 + 3.8) + (3 - 3.6) - 3
+    assert linear.scales.grad.item() == pytest.approx(expected / (4 * 3) ** 0.5, abs=1e-5)
+
+
 def test_the_forward_pass_uses_the_stored_numbers() -> None:
     linear = Linear(10, 6).eval()
     linear.set_quantization(QuantSpec(4))

@@ -25,7 +25,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "first of no layers": {"layers": ()},
     "relu, no pooler": {"activation": "relu", "pooler": False},
 }
-QUANTIZED = [each for each in itertools.product((None, 8, 4), repeat=2) if any(each)]
+QUANTIZED = [each for each in itertools.product((None, 8, 4), (None, 8, 4, 2)) if any(each)]
 
 
 def rounded(encoder: Encoder) -> Encoder:
@@ -105,14 +105,14 @@ def test_graphs_pass_the_checker_and_claim_an_old_version(bits: tuple[int | None
     assert [each.name for each in model.graph.output] == ["logits"]
 
 
-@pytest.mark.parametrize("bits", [None, 8, 4])
+@pytest.mark.parametrize("bits", [None, 8, 4, 2])
 def test_a_shared_layer_is_stored_once(bits: int | None) -> None:
     encoder = tiny_encoder()
     once = tiny_encoder()
     once.keep_layers([0])
     encoder.layers = torch.nn.ModuleList([encoder.layers[0]] * 3)
     for each in (encoder, once):
-        each.set_quantization(*specs((bits, bits)))
+        each.set_quantization(*specs((None if bits == 2 else bits, bits)))
     stored, alone = (len(emit(each, pairs=False).graph.initializer) for each in (encoder, once))
     assert stored == alone
     given = inputs(encoder, 1, 9, False, padded=False)
@@ -127,6 +127,14 @@ def test_four_bits_take_half_a_byte_a_weight() -> None:
 
     assert weights(8) < 0.3 * weights(None)
     assert weights(4) < 0.57 * weights(8)
+
+
+def test_two_bits_take_a_quarter_of_a_byte_a_weight() -> None:
+    encoder = tiny_encoder(layers=(LayerConfig(4, 6, 256),), embedding=64, hidden=64)
+    encoder.set_quantization(None, QuantSpec(2))
+    stored = [each for each in emit(encoder, pairs=False).graph.initializer if each.data_type == onnx.TensorProto.UINT8]
+    matrices = sum(len(each.raw_data) for each in stored if len(each.dims) == 2)
+    assert matrices == sum(linear.weight.numel() for _, linear in encoder.linears()) / 4
 
 
 def test_every_constant_belongs_to_a_part_of_the_model() -> None:

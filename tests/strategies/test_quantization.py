@@ -15,6 +15,17 @@ def test_8_bits_of_a_layer_use_half_their_range(make_context: ContextMaker) -> N
     assert made.model.words.stored()[0].abs().max() > 64
 
 
+def test_2_bits_are_for_the_layers_alone(make_context: ContextMaker) -> None:
+    made = Quantization(layer_bits=2).apply(tiny_candidate(embedding=10), make_context())
+    specs = {name.partition(".")[0]: linear.spec for name, linear in made.model.linears()}
+    assert specs == {
+        "layers": QuantSpec(2),
+        "projection": QuantSpec(4),
+        "pooler": QuantSpec(4),
+        "classifier": QuantSpec(4),
+    }
+
+
 def test_before_training_the_weights_learn_with_the_rounding_in_place(make_context: ContextMaker) -> None:
     made = Quantization().apply(tiny_candidate(), make_context())
     classifier = made.model.classifier
