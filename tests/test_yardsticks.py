@@ -30,6 +30,10 @@ def test_vectors_are_weighted_as_scikit_learn_does() -> None:
     assert first == pytest.approx(np.array([two, one]) / np.hypot(two, one))
 
 
+def test_of_a_long_text_the_first_words_are_read() -> None:
+    assert set(_Words.of(("rain " * 100 + "sun",) * 2, 10).weights) == {"rain", "rain rain"}
+
+
 def test_the_regression_is_at_its_minimum() -> None:
     train = tiny_examples()
     vectors = _Words.of(train.texts, 100).vectors(train.texts)
