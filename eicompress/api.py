@@ -111,20 +111,21 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     with opened(spec.folder, spec.to_toml(), digests) as ledger:
         coordinator = Coordinator(workshop, plan.registry, ledger, plan.space, goal, on_event)
         try:
-            return coordinator.run()
-        finally:
-            # Also where nothing fits, and after Ctrl-C: what was found until then can be looked at.
-            _report_if_possible(ledger, spec, on_event)
+            result = coordinator.run()
+        except BaseException:
+            # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
+            on_event(Noticed(_reported(ledger, spec)))
+            raise
+        on_event(Noticed(_reported(ledger, spec)))
+        return result
 
 
-def _report_if_possible(ledger: "Ledger", spec: Spec, on_event: "Callable[[Event], None]") -> None:
-    """A search of hours does not end in a traceback for the sake of its report."""
-    from eicompress.study import Noticed
-
+def _reported(ledger: "Ledger", spec: Spec) -> str:
+    """Write the report, and say so: a search of hours does not end in a traceback for the sake of its report."""
     try:
-        _written(ledger, spec)
+        return f"what was tried is drawn in {_written(ledger, spec)}"
     except Exception as error:
-        on_event(Noticed(f"the report could not be written: {error}"))
+        return f"the report could not be written: {error}"
 
 
 def show(study: str, *, studies: str | Path = "studies") -> "Result":

@@ -11,7 +11,7 @@ from rich.table import Table
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
-from eicompress.result import REPORT, Result, ranked
+from eicompress.result import Result, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
 
 MACHINE = ("machine", "runtime")
@@ -55,9 +55,6 @@ def show_result(console: Console, result: Result) -> None:
     console.print(_best_table(result))
     index, record = best
     show_artifact(console, record)
-    written = result.folder / REPORT
-    if written.is_file():
-        console.print(f"{'report':<10}{written}", highlight=False, markup=False, soft_wrap=True)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
     for command in (f"eicompress show {name} --trial {index}{place}", f"eicompress show {name}{place}"):

@@ -131,3 +131,15 @@ def test_an_unreachable_budget_is_said_in_a_moment_and_nothing_is_trained(
     assert cli.run(command) == 2
     assert "the smallest reachable is" in capsys.readouterr().err
     assert not list(Path("cache").glob("candidate/*"))
+
+
+def test_a_search_in_which_nothing_fits_leaves_a_report_and_says_where(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = asked(model_folder, data_folder, "--trials", "2")
+    arguments[arguments.index("25KB")] = "1KB"
+    assert cli.run(arguments) == 2
+    told = capsys.readouterr()
+    assert "no candidate of this search space can meet the budget" in told.err
+    assert "drawn in studies/mine/report.html" in told.out
+    assert "No candidate is within budget" in Path("studies/mine/report.html").read_text(encoding="utf-8")
