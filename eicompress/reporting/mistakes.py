@@ -16,6 +16,7 @@ Whole: TypeAlias = npt.NDArray[np.int64]
 
 EXAMPLES = 15
 PAIRS = 10
+"""Rows of the tables of labels."""
 BINS = 10
 
 
@@ -35,6 +36,16 @@ class Confused:
 
     label: str
     answer: str
+    artifact: int
+    baseline: int
+
+
+@dataclass(frozen=True)
+class OfLabel:
+    """How many texts of one label there are, and how many of them are read right."""
+
+    label: str
+    texts: int
     artifact: int
     baseline: int
 
@@ -72,6 +83,8 @@ class Mistakes:
     """Half the width of the difference's 95 % interval: the two are paired, so only texts that differ count."""
     examples: tuple[Mistake, ...]
     confused: tuple[Confused, ...]
+    weakest: tuple[OfLabel, ...]
+    """Labels that lost the largest share of their texts, the worst first; those that lost none are left out."""
     artifact: Calibration
     baseline: Calibration
 
@@ -122,6 +135,7 @@ def compared(
             Mistake(texts[row], labels[targets[row]], labels[after[row]], float(sure_after[row])) for row in worst
         ),
         confused=_confused(labels, targets, before, after),
+        weakest=_weakest(labels, targets, right_before, right_after),
         artifact=calibration(sure_after, right_after),
         baseline=calibration(sure_before, right_before),
     )
@@ -148,6 +162,18 @@ def _confused(labels: tuple[str, ...], targets: Whole, before: Whole, after: Who
         Confused(labels[label], labels[answer], count, counts[1][label, answer])
         for (label, answer), count in sorted(counts[0].items(), key=lambda each: (-each[1], each[0]))[:PAIRS]
     )
+
+
+def _weakest(
+    labels: tuple[str, ...], targets: Whole, before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]
+) -> tuple[OfLabel, ...]:
+    counts = (np.bincount(targets[kept], minlength=len(labels)) for kept in (targets >= 0, after, before))
+    found = [
+        OfLabel(label, int(texts), int(artifact), int(baseline))
+        for label, texts, artifact, baseline in zip(labels, *counts, strict=True)
+        if artifact < baseline
+    ]
+    return tuple(sorted(found, key=lambda each: ((each.artifact - each.baseline) / each.texts, each.label))[:PAIRS])
 
 
 def _confidence(logits: Floats) -> Floats:

@@ -170,6 +170,10 @@ def _mistakes(numbers: Numbers) -> str:
             "<h3>Most confused</h3>",
             _table(("label", "answered with", "artifact", "baseline"), pairs, numeric=2),
         ]
+    if found.weakest:
+        labels = [[each.label, str(each.texts), str(each.artifact), str(each.baseline)] for each in found.weakest]
+        heads = ("label", "texts", "artifact right", "baseline right")
+        lines += ["<h3>Labels that lost most</h3>", _table(heads, labels, numeric=3)]
     lines.append("<h3>Calibration</h3>")
     lines.append(
         f'<p class="soft">Confidence is off by {100 * found.artifact.error:.1f} points on average, the baseline\'s by '

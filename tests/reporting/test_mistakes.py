@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_workshop import measured
 
-from eicompress.reporting.mistakes import calibration, compared, mistakes
+from eicompress.reporting.mistakes import OfLabel, calibration, compared, mistakes
 from eicompress.values import Record
 
 LABELS = ("music", "weather")
@@ -32,6 +32,12 @@ def test_examples_are_those_that_only_the_baseline_reads_right() -> None:
 def test_confused_labels_are_counted_for_both() -> None:
     (pair,) = compared(TEXTS, LABELS, TARGETS, BASELINE, ARTIFACT).confused
     assert (pair.label, pair.answer, pair.artifact, pair.baseline) == ("music", "weather", 1, 0)
+
+
+def test_labels_that_lost_texts_are_told_with_their_counts() -> None:
+    assert compared(TEXTS, LABELS, TARGETS, BASELINE, ARTIFACT).weakest == (OfLabel("music", 2, 1, 2),)
+    assert compared(TEXTS, LABELS, TARGETS, ARTIFACT, BASELINE).weakest == (OfLabel("weather", 2, 1, 2),)
+    assert compared(TEXTS, LABELS, TARGETS, BASELINE, BASELINE).weakest == ()
 
 
 def test_calibration_is_the_mean_distance_of_confidence_and_accuracy() -> None:

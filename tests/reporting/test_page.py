@@ -7,6 +7,7 @@ import pytest
 from fake_workshop import Bed, Bench, bed
 from plotly.offline import get_plotlyjs
 from test_mistakes import recorded
+from test_public import loaded_by
 from test_report_data import found, said, trial
 
 import eicompress
@@ -84,6 +85,13 @@ def test_the_command_writes_the_page_and_prints_where(tmp_path: Path, capsys: py
     text = written.read_text(encoding="utf-8")
     assert "PED-ANOVA" in text and "Rank correlation" not in text
     assert eicompress.report("study", studies=studies, output=tmp_path / "new" / "one.html").is_file()
+
+
+def test_a_report_loads_no_model(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=TRIALS_FOR_IMPORTANCE)
+    made.run(Bench(tmp_path / "made"))
+    code = f"import eicompress\neicompress.report('study', studies={asked(made)!r})"
+    assert loaded_by(code) == {"optuna"}
 
 
 def test_a_study_with_nothing_within_budget_has_a_page(tmp_path: Path) -> None:
