@@ -67,9 +67,7 @@ def cost(numbers: Numbers) -> str:
     others = f", and {spared} more needed no training" if spared else ""
     parts.append(f"The search took {spoken(spent.seconds)}: {spent.trained} candidates were trained{others}.")
     if record and record.fidelity < 1.0:
-        parts.append(
-            f"This one had {record.fidelity:.0%} of the full training; a rebuild at full length usually gains."
-        )
+        parts.append(f"This one had {record.fidelity:.0%} of the full training.")
     latency = _measured(record, "latency_ms") if record else None
     if latency and "sequence_length" in latency.conditions:
         known = latency.conditions
