@@ -267,6 +267,45 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(weight.clone())
 
 
+class CodebookEmbedding(nn.Module):
+    """A table (rows, size) whose rows are put together from the entries of codebooks (product quantization).
+
+    A row is a scale times ceil(size / piece) pieces; codes (rows, pieces) say which entry each piece is. Codes stay
+    as they are; entries and scales are learned.
+    """
+
+    codes: Tensor
+
+    def __init__(self, rows: int, size: int, piece: int, entries: int, books: int) -> None:
+        super().__init__()
+        self.size, self.entries, self.books = size, entries, books
+        self.register_buffer("codes", torch.zeros(rows, -(-size // piece), dtype=torch.uint8))
+        self.book = nn.Parameter(torch.zeros(books * entries, piece))
+        self.scales = nn.Parameter(torch.ones(rows, 1))
+
+    @property
+    def first_entries(self) -> Tensor:
+        """(pieces,): where each piece's codebook begins in `book`; all zero where they share one."""
+        pieces = torch.arange(self.codes.shape[1], device=self.codes.device)
+        return pieces * self.entries if self.books > 1 else pieces * 0
+
+    @property
+    def weight(self) -> Tensor:
+        """(rows, size)"""
+        whole: Tensor = self(torch.arange(len(self.codes), device=self.codes.device))
+        return whole
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (...) -> (..., size)"""
+        pieces = F.embedding(self.codes[ids].long() + self.first_entries, self.book)
+        return pieces.flatten(-2)[..., : self.size] * F.embedding(ids, self.scales)
+
+    def select(self, *, rows: Tensor) -> None:
+        """Keep only these rows."""
+        self.codes = self.codes[rows].clone()
+        self.scales = nn.Parameter(self.scales.detach()[rows].clone())
+
+
 class LayerNorm(nn.Module):
     """Layer normalization over the last dimension (arXiv 1607.06450)."""
 

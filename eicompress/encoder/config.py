@@ -24,6 +24,16 @@ class LayerConfig:
 
 
 @dataclass(frozen=True)
+class CodebookConfig:
+    """How word vectors are put together: each piece of `size` dimensions is one of the `entries` of a book."""
+
+    size: int
+    entries: int
+    books: int
+    """One book for all pieces, or one for each."""
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """Shapes of an encoder with its task head.
 
@@ -44,6 +54,8 @@ class EncoderConfig:
     activation: Literal["gelu", "relu"] = "gelu"
     norm_eps: float = 1e-12
     padding_id: int = 0
+    codebook: CodebookConfig | None = None
+    """None where word vectors are stored as they are."""
 
     @property
     def factorized(self) -> bool:
@@ -55,4 +67,5 @@ class EncoderConfig:
     @classmethod
     def from_json(cls, value: Json) -> "EncoderConfig":
         layers = tuple(LayerConfig(**{**each, "ranks": tuple(each["ranks"])}) for each in value["layers"])
-        return cls(**{**value, "layers": layers})
+        codebook = None if value["codebook"] is None else CodebookConfig(**value["codebook"])
+        return cls(**{**value, "layers": layers, "codebook": codebook})

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eicompress.encoder.blocks import (
+    CodebookEmbedding,
     Embedding,
     FeedForward,
     Layer,
@@ -23,7 +24,8 @@ from eicompress.encoder.blocks import (
     SelfAttention,
     half,
 )
-from eicompress.encoder.config import EncoderConfig, LayerConfig
+from eicompress.encoder.config import CodebookConfig, EncoderConfig, LayerConfig
+from eicompress.errors import Inapplicable
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.words = Embedding(config.vocabulary, config.embedding)
+        self.words = _new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.factorized else None
         self.positions = Embedding(config.positions, config.hidden)
         self.token_types = Embedding(config.token_types, config.hidden)
@@ -144,8 +146,13 @@ class Encoder(nn.Module):
         self.config = replace(self.config, layers=_described(layers))
 
     def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions, in embedding, layers and head."""
+        """Keep only these residual dimensions, in embedding, layers and head.
+
+        Raises `Inapplicable` where word vectors of this width are put together from a codebook.
+        """
         if self.projection is None:
+            if isinstance(self.words, CodebookEmbedding):
+                raise Inapplicable("no dimension can be taken out of a codebook: narrow the model before it gets one")
             self.words.select(columns=dimensions)
         else:
             self.projection.select(outputs=dimensions)
@@ -172,6 +179,19 @@ class Encoder(nn.Module):
         self.projection.weight = nn.Parameter(projection.clone())
         self.config = replace(self.config, embedding=size)
 
+    def use_codebook(self, codes: Tensor, book: Tensor, scales: Tensor, books: int) -> None:
+        """Replace the word embedding by codes (vocabulary, pieces) of entries of a book (books x entries, piece).
+
+        `scales` (vocabulary, 1) multiply the rows.
+        """
+        config = CodebookConfig(book.shape[1], len(book) // books, books)
+        self.config = replace(self.config, codebook=config)
+        words = _new_words(self.config)
+        assert isinstance(words, CodebookEmbedding)
+        words.codes.copy_(codes)
+        words.book, words.scales = nn.Parameter(book.clone()), nn.Parameter(scales.clone())
+        self.words = words
+
     def pool_by_mean(self) -> None:
         """Let the head read the mean of all real tokens, not the first one."""
         self.config = replace(self.config, pooling="mean")
@@ -182,8 +202,8 @@ class Encoder(nn.Module):
         self.config = replace(self.config, pooler=False)
 
     def embedding_tables(self) -> Iterator[Embedding]:
-        """The tables that are worth storing in few bits: words and positions."""
-        yield from (self.words, self.positions)
+        """The tables that are worth storing in few bits: positions, and words unless they have a codebook."""
+        yield from (each for each in (self.words, self.positions) if isinstance(each, Embedding))
 
     def linears(self) -> Iterator[tuple[str, Linear]]:
         """Every linear layer with its name: the projection, the layers' own, the head's."""
@@ -205,10 +225,20 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def round_floats(self) -> None:
-        """Round what a quantized model keeps as floats (biases, norms, token types) to half precision."""
+        """Round what a quantized model keeps as floats (biases, norms, token types, codebooks) to half precision."""
         for parameter in self.parameters():
             if parameter.ndim == 1 or parameter is self.token_types.weight:
                 parameter.copy_(half(parameter))
+        if isinstance(self.words, CodebookEmbedding):
+            for parameter in self.words.parameters():
+                parameter.copy_(half(parameter))
+
+
+def _new_words(config: EncoderConfig) -> Embedding | CodebookEmbedding:
+    if config.codebook is None:
+        return Embedding(config.vocabulary, config.embedding)
+    shape = config.codebook
+    return CodebookEmbedding(config.vocabulary, config.embedding, shape.size, shape.entries, shape.books)
 
 
 def _new_layers(config: EncoderConfig) -> list[Layer]:

@@ -20,7 +20,16 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from eicompress.encoder.blocks import Embedding, FeedForward, Layer, LayerNorm, Linear, LowRank, SelfAttention
+from eicompress.encoder.blocks import (
+    CodebookEmbedding,
+    Embedding,
+    FeedForward,
+    Layer,
+    LayerNorm,
+    Linear,
+    LowRank,
+    SelfAttention,
+)
 from eicompress.encoder.model import Encoder
 from eicompress.export.graph import Graph
 
@@ -52,7 +61,7 @@ class _EncoderGraph(Graph):
 
     def embedding(self, encoder: Encoder, pairs: bool) -> str:
         """The states (batch, sequence, hidden) that the first layer reads."""
-        words = self.rows(encoder.words, lambda table: self.op("Gather", table, "input_ids"))
+        words = self.words(encoder.words)
         if encoder.projection is not None:
             words = self.biased(encoder.projection, words)
         places = self.rows(encoder.positions, lambda table: table)
@@ -64,6 +73,23 @@ class _EncoderGraph(Graph):
             places = self.op("Add", places, self.floats(encoder.token_types.weight[0]))
         places = self.op("Slice", places, self.integers(0), length, self.integers(0))
         return self.norm(encoder.embedding_norm, self.op("Add", words, places))
+
+    def words(self, table: Embedding | CodebookEmbedding) -> str:
+        """The vectors (batch, sequence, embedding) of the words."""
+
+        def read(stored: str) -> str:
+            return self.op("Gather", stored, "input_ids")
+
+        if isinstance(table, Embedding):
+            return self.rows(table, read)
+        codes = self.op("Cast", read(self.constant(table.codes.cpu().numpy())), to=TensorProto.INT32)
+        if table.books > 1:
+            codes = self.op("Add", codes, self.constant(table.first_entries.cpu().numpy().astype(np.int32)))
+        pieces = self.floats(table.book, lambda book: self.op("Gather", book, codes))
+        vectors = self.op("Reshape", pieces, self.integers(0, 0, -1))
+        if table.codes.shape[1] * table.book.shape[1] > table.size:
+            vectors = self.op("Slice", vectors, self.integers(0), self.integers(table.size), self.integers(-1))
+        return self.op("Mul", vectors, self.floats(table.scales, read))
 
     def layer(self, layer: Layer, states: str, *, alone: bool) -> str:
         """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""

@@ -3,6 +3,7 @@
 from eicompress.contracts import Strategy
 from eicompress.hookspecs import hookimpl
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.layer_sharing import LayerSharing
@@ -25,6 +26,7 @@ def register_strategies() -> list[type[Strategy]]:
         LayerSharing,
         Svd,
         EmbeddingFactorization,
+        EmbeddingCodebook,
         Quantization,
         Distillation,
     ]

@@ -31,6 +31,10 @@ class EmbeddingFactorization(ModelStrategy):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
         if model.config.factorized:
             raise Inapplicable(f"`{self.name}` acts on an embedding of full width, but this one is factorized")
+        if model.config.codebook is not None:
+            raise Inapplicable(
+                f"`{self.name}` acts on an embedding without a codebook: put it before what gives it one"
+            )
         if self.size >= model.config.hidden:
             return subject
         name = "token_counts-" + digest_of(subject.tokenizer.to_str())

@@ -1,0 +1,111 @@
+"""`embedding_codebook`: word vectors put together from the entries of codebooks (product quantization).
+
+A vector of E dimensions is cut into pieces of d. Each is replaced by the nearest of 256 entries, so that a word takes
+E / d bytes and a scale: a bit a weight with d = 8. The file holds codes and books, and gathers both.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from optuna.distributions import CategoricalDistribution
+from torch import Tensor
+from torch.nn import functional as F
+
+from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import tokenize
+from eicompress.errors import Inapplicable
+from eicompress.values import digest_of, seed_of
+
+ENTRIES = 256
+"""Of a book: what a byte can name."""
+ROUNDS = 15
+"""Of k-means."""
+_AT_ONCE = 8192
+"""Pieces whose distances to all entries are in memory together."""
+
+
+@dataclass(frozen=True)
+class EmbeddingCodebook(ModelStrategy):
+    """Replace the word table (V, E) by codes (V, E / piece), a scale a word, and books of 256 entries (256, piece)."""
+
+    piece: Annotated[Literal[2, 4, 8, 16], CategoricalDistribution((2, 4, 8, 16))] = 4
+    """Dimensions that one byte stands for."""
+    books: Annotated[Literal["shared", "each"], CategoricalDistribution(("shared", "each"))] = "shared"
+    """One book for all pieces, or one for each of the E / piece places."""
+
+    name: ClassVar[str] = "embedding_codebook"
+    paper: ClassVar[str] = "Product quantization, 10.1109/TPAMI.2010.57; fastText.zip, arXiv 1612.03651"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        if model.config.codebook is not None:
+            raise Inapplicable(f"`{self.name}` acts on stored word vectors, but these have a codebook already")
+        table = model.words.weight.detach().cpu()
+        scales = table.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
+        pieces = _pieces(table / scales, self.piece)
+        places = pieces.shape[1]
+        books = 1 if self.books == "shared" else places
+        if context.preview:
+            generator = np.random.default_rng(context.seed)
+            codes = torch.from_numpy(generator.integers(0, ENTRIES, (len(table), places), np.uint8))
+            book = torch.from_numpy(generator.standard_normal((books * ENTRIES, self.piece), np.float32))
+        else:
+            weights = _weights(subject, context) * scales.flatten().square()
+            codes, book = learned(pieces, weights, books, seed_of(context.seed, self.name))
+        model.use_codebook(codes, book, scales, books)
+        stored = model.words.weight.detach().cpu()
+        error = float((stored - table).square().sum() / (table - table.mean(dim=0)).square().sum().clamp_min(1e-30))
+        told = {"bits_a_weight": round(8 * places / table.shape[1], 3)}
+        if not context.preview:
+            told["variance_kept"] = round(1 - error, 4)
+        return replace(subject, facts={**subject.facts, self.name: told})
+
+
+def _pieces(table: Tensor, piece: int) -> Tensor:
+    """(V, E) -> (V, places, piece), with zeros at the end where E is no multiple."""
+    return F.pad(table, (0, -table.shape[1] % piece)).reshape(len(table), -1, piece)
+
+
+def _weights(subject: Candidate, context: Context) -> Tensor:
+    """(V,): the square root of how often a token is read, so that rare ones are not forgotten."""
+    ids = tokenize(subject.tokenizer, context.train.texts).ids
+    name = "token_counts-" + digest_of(subject.tokenizer.to_str())
+    size = subject.tokenizer.get_vocab_size()
+    counts = context.cache(name, lambda: {"counts": np.bincount(ids, minlength=size)})["counts"]
+    return torch.from_numpy(np.sqrt(np.asarray(counts, np.float32) + 1.0))
+
+
+def learned(pieces: Tensor, weights: Tensor, books: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pieces (V, places, d), weights (V,) -> codes (V, places) uint8, and books (books x 256, d)."""
+    rows, places, size = pieces.shape
+    if books == 1:
+        codes, book = k_means(pieces.reshape(-1, size), weights.repeat_interleave(places), seed)
+        return codes.reshape(rows, places), book
+    each = [k_means(pieces[:, place], weights, seed + place) for place in range(places)]
+    return torch.stack([codes for codes, _ in each], dim=1), torch.cat([book for _, book in each])
+
+
+def k_means(points: Tensor, weights: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Points (n, d), weights (n,) -> the nearest entry of each (n,) uint8, and the entries (256, d)."""
+    generator = torch.Generator().manual_seed(seed)
+    if len(points) > ENTRIES:
+        chosen = torch.multinomial(weights, ENTRIES, generator=generator)
+    else:
+        chosen = torch.arange(ENTRIES) % len(points)
+    entries = points[chosen].clone()
+    for _ in range(ROUNDS):
+        codes = _nearest(points, entries)
+        totals = torch.zeros(ENTRIES).index_add_(0, codes, weights)
+        sums = torch.zeros_like(entries).index_add_(0, codes, points * weights[:, None])
+        entries = torch.where(totals[:, None] > 0, sums / totals.clamp_min(1e-30)[:, None], entries)
+    return _nearest(points, entries).to(torch.uint8), entries
+
+
+def _nearest(points: Tensor, entries: Tensor) -> Tensor:
+    half_squares = entries.square().sum(dim=1) / 2
+    return torch.cat([(part @ entries.T - half_squares).argmax(dim=1) for part in torch.split(points, _AT_ONCE)])
