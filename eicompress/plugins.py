@@ -106,7 +106,8 @@ class Registry:
         if (kind, name) in self.clashes:
             packages = " and ".join(f"`{source}`" for source in self.clashes[kind, name])
             raise PluginError(
-                f"the {kind} `{name}` must come from one package, but {packages} provide it: uninstall one"
+                f"the {kind} `{name}` must come from one package, but {packages} provide it: uninstall one, or name "
+                "the packages that may load with `--only-plugins`"
             )
         if name in known:
             return

@@ -5,7 +5,6 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-import eicompress
 from eicompress.errors import SpecError
 
 FILES = ("README.md", "my_strategy.py", "pyproject.toml", "space.toml", "test_my_strategy.py")
@@ -14,7 +13,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 def template_folder() -> Path:
     """Where the template lies: inside an installed package, or at the top of a checkout."""
-    package = Path(eicompress.__file__).parent
+    package = Path(__file__).parent
     installed = package / "plugin_template"
     return installed if installed.is_dir() else package.parent / "plugins" / "template"
 
