@@ -1,6 +1,7 @@
 """`head_pruning`, `neuron_pruning`, `layer_pruning`: parts that matter little are cut out, from file and graph.
 
-In a preview, magnitude stands in for the other ways to measure importance: as many parts go, though others.
+In a preview, magnitude stands in for the other ways to measure importance: as many parts go, though others. Layers
+must be alike for that.
 """
 
 from dataclasses import dataclass, replace
@@ -85,7 +86,8 @@ class LayerPruning(ModelStrategy):
             raise Inapplicable(
                 f"`{self.name}.count` must be less than the model's {layers} layers, but is {self.count}"
             )
-        importance = _parts("layers", subject, context, self.importance)
+        alike = len(set(model.config.layers)) == 1
+        importance = _parts("layers", subject, replace(context, preview=context.preview and alike), self.importance)
         worth = np.concatenate([importance[number] for number in range(layers)])
         kept = most_important(worth, layers - self.count).tolist()
         model.keep_layers(kept)

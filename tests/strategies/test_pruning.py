@@ -92,6 +92,17 @@ def test_a_preview_takes_as_much_away(make_context: ContextMaker, strategy: Mode
     assert abs(sizes[0] - sizes[1]) < 300
 
 
+@pytest.mark.parametrize("importance", WAYS)
+def test_a_preview_of_unlike_layers_removes_the_ones_that_will_go(make_context: ContextMaker, importance: str) -> None:
+    sizes = []
+    for preview in (True, False):
+        candidate = tiny_candidate()
+        candidate.model.keep_neurons(1, torch.arange(8))
+        made = LayerPruning(1, importance).apply(candidate, make_context(preview=preview))
+        sizes.append(emit(made.model, pairs=False).ByteSize())
+    assert sizes[0] == sizes[1]
+
+
 def test_shared_layers_are_pruned_together(make_context: ContextMaker) -> None:
     context = make_context()
     shared = LayerSharing(groups=2).apply(tiny_candidate(), context)
