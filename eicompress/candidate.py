@@ -4,7 +4,8 @@ import copy
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +15,11 @@ from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer
 
 from eicompress.cache import Cache
-from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
 from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.model import Encoder
+from eicompress.errors import EicompressError
 from eicompress.recipe import Recipe
 
 
@@ -32,13 +34,28 @@ def build(recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe]
     if candidate is None:
         candidate = replace(context.baseline, model=copy.deepcopy(context.baseline.model))
     for count, step in enumerate(steps[done:], start=done + 1):
-        candidate = step.apply(candidate, context)
+        with blamed(step):
+            candidate = step.apply(candidate, context)
         if step.trains and not context.preview and isinstance(candidate.model, Encoder):
             _store(candidate, cache, key(Recipe(tuple(steps[:count]))))
     candidate.model.eval()
     if isinstance(candidate.model, Encoder) and candidate.model.quantized:
         candidate.model.round_floats()
     return candidate
+
+
+@contextmanager
+def blamed(step: Strategy) -> Iterator[None]:
+    """Adds a last line to what is raised inside: which strategy of which package it came from."""
+    try:
+        yield
+    except EicompressError:
+        raise
+    except Exception as error:
+        package = type(step).__module__.partition(".")[0]
+        first = (str(error).splitlines() or [""])[0]
+        error.add_note(f"{type(error).__name__} in `{step.name}`, of the package `{package}`: {first}")
+        raise
 
 
 def _known_prefix(

@@ -254,7 +254,8 @@ class Workshop:
         graph = artifacts.graph_of(made, pairs=pairs)
         for step in recipe.steps:
             if isinstance(step, GraphStrategy):
-                graph = step.apply(graph, context)
+                with candidates.blamed(step):
+                    graph = step.apply(graph, context)
         manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": self.task.name}
         return artifacts.write(made, self.task.labels, folder, pairs=pairs, manifest=manifest, graph=graph)
 

@@ -1,3 +1,4 @@
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from eicompress.cache import Cache
 from eicompress.candidate import build, code_version, load, save
 from eicompress.contracts import Candidate, Context
+from eicompress.errors import Inapplicable
 from eicompress.recipe import Recipe
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
@@ -89,3 +91,19 @@ def test_the_code_version_tells_sources_apart(tmp_path: Path, monkeypatch: pytes
         (tmp_path / f"{name}.py").write_text(code)
     assert code_version("one_plugin") == code_version("same_plugin") != code_version("two_plugin")
     assert code_version("eicompress") == code_version("eicompress") != code_version("one_plugin")
+
+
+def test_what_a_strategy_raises_ends_with_its_name_and_package(
+    make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object]
+) -> None:
+    class Failing(Quantization):
+        def apply(self, subject: Candidate, context: Context) -> Candidate:
+            raise ValueError("no such weight\nand more")
+
+    with pytest.raises(ValueError) as caught:
+        build(Recipe((Failing(),)), make_context(), Cache(tmp_path / "kept"), keyed)
+    last = "".join(traceback.format_exception(caught.value)).splitlines()[-1]
+    assert last == f"ValueError in `quantization`, of the package `{__name__.partition('.')[0]}`: no such weight"
+    with pytest.raises(Inapplicable) as refused:
+        build(Recipe((ThinStudent(layers=9),)), make_context(), Cache(tmp_path / "kept"), keyed)
+    assert not getattr(refused.value, "__notes__", [])
