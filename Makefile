@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # A real model, real English and a search, in under 10 minutes on two cores. Run it again to go on where it ended.
 quickstart: $(INSTALLED)
 	$(BIN)/eicompress search --model builtin:minilm --data builtin:docstrings \
-	  --budget 2MB --latency 5ms --timeout 8m --teacher-training probe --study quickstart
+	  --budget 2MB --latency 5ms --timeout 6m --teacher-training probe --study quickstart
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
