@@ -35,6 +35,7 @@ from eicompress.yardsticks import yardsticks
 
 PARITY_TEXTS = 500
 PROMOTED_LENGTHS = (16, 64, 128)
+"""Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
 PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
 
 
@@ -101,7 +102,7 @@ class Workshop:
         qualities, logits = bench.quality(model, self.task, {"test": self.examples["test"]})
         latencies = tuple(
             replace(each, name=f"{each.name}_at_{length}")
-            for length in PROMOTED_LENGTHS
+            for length in sorted({min(length, model.positions or length) for length in PROMOTED_LENGTHS})
             for each in self._bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
         )
         files = {**record.files, **self._kept_logits(logits)}

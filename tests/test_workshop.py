@@ -114,7 +114,8 @@ def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> 
     workshop = opened()
     record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
     assert record.value("quality_test") is not None
-    assert all(record.value(f"latency_ms_at_{length}") for length in (16, 64, 128))
+    taken = [each for each in record.measurements if each.name.startswith("latency_ms_at_")]
+    assert taken and all(each.name.endswith(f"_{each.conditions['sequence_length']}") for each in taken)
     assert 0.0 <= record.facts["baseline"]["quality_test"] <= 1.0
 
 
