@@ -1,0 +1,64 @@
+"""Whether one model is better than another on the same examples, or chance made it look so."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+DRAWS = 2_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference in quality, ours less theirs, with an interval that holds it with 95 % confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> Literal["gain", "loss", "no gain"]:
+        """What the interval leaves no doubt of; "no gain" where it holds zero."""
+        if self.low > 0:
+            return "gain"
+        return "loss" if self.high < 0 else "no gain"
+
+
+def paired_difference(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], seed: int = 0) -> Difference:
+    """The difference of two models' qualities, example by example; (n,), or (seeds, n) for several trainings each.
+
+    A bootstrap over pairs: examples are drawn with replacement, and so are the seeds where there are several, row s of
+    one side always with row s of the other (pigeonhole bootstrap, arXiv 0712.1111, on the careful side). One training
+    each says nothing of other seeds, and the interval then knows of the examples alone.
+    """
+    if ours.shape != theirs.shape or not ours.size:
+        raise ValueError(f"both sides must have the same examples, but have {ours.shape} and {theirs.shape}")
+    apart = np.atleast_2d(ours.astype(np.float64) - theirs)
+    seeds, examples = apart.shape
+    generator = np.random.default_rng(seed)
+    means = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        weights = np.bincount(generator.integers(seeds, size=seeds), minlength=seeds)
+        means[draw] = (weights @ apart[:, generator.integers(examples, size=examples)]).sum() / apart.size
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Difference(float(apart.mean()), float(low), float(high))
+
+
+def mcnemar(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> float:
+    """The exact two-sided p-value of McNemar's test: that two models are right equally often on (n,) examples.
+
+    Only the examples on which one of them alone is right speak; by chance they fall on either side like a coin.
+    """
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
+    tosses, fewer = only_ours + only_theirs, min(only_ours, only_theirs)
+    # Logarithms, since the binomial coefficients of thousands of tosses are no floats.
+    shares = [_log_choose(tosses, heads) - tosses * math.log(2) for heads in range(fewer + 1)]
+    return min(1.0, 2 * math.fsum(map(math.exp, shares)))
+
+
+def _log_choose(whole: int, part: int) -> float:
+    return math.lgamma(whole + 1) - math.lgamma(part + 1) - math.lgamma(whole - part + 1)
