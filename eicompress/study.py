@@ -15,11 +15,12 @@ from typing import Protocol, TypeAlias
 
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
 from eicompress.export.artifact import copy
+from eicompress.fill import filled
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import Draw, Ledger, Recovered, is_disk_error
 from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, weights
-from eicompress.space import Fill, Objective, SearchSpace
+from eicompress.space import Objective, SearchSpace
 from eicompress.values import Artifact, Outcome, Progress, Record, digest_of
 
 REPEATS = 50
@@ -34,9 +35,6 @@ PROMOTION_SHARE = 0.4
 """The most of the time that is kept for that."""
 CAUTION = 1.25
 """A rebuild may take this much longer than estimated."""
-FILL_PREVIEWS = 6
-FILL_TOLERANCE = 0.005
-"""A size this share below the budget is full enough."""
 LATENCY_MARGIN = 1.25
 """The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a latency budget counts as out
 of reach only if it misses by more than this."""
@@ -292,15 +290,7 @@ class Coordinator:
     def _filled(self, draw: Draw, recipe: Recipe) -> tuple[Recipe, Record]:
         """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
         self.on_event(Doing(draw.trial.number, Progress("preview")))
-        fill, budget = self.space.fill, self.goal.objective.hard.get("size_mb")
-        if fill and any(step.name == fill.strategy for step in recipe.steps):
-
-            def size(value: int) -> float:
-                preview = self.workshop.preview(self.space.filled(recipe, value), latency=False)
-                return preview.value("size_mb") or 0.0
-
-            value = fill.high if budget is None else largest(size, fill, budget)
-            recipe = self.space.filled(recipe, value)
+        recipe = filled(self.workshop, self.space, recipe, self.goal.objective.hard)
         return recipe, self.workshop.preview(recipe)
 
     def _time_or_trials_used_up(self) -> str:
@@ -377,36 +367,6 @@ class Coordinator:
     @property
     def _seconds(self) -> float:
         return self._seconds_before + self.clock() - self._started
-
-
-def largest(size: Callable[[int], float], fill: Fill, budget: float) -> int:
-    """The largest value whose size is within budget, nearly; the least value if none is.
-
-    Secant steps, because a size grows almost in proportion, kept inside a bracket, because at some point there may
-    be nothing left to add.
-    """
-    low, low_size = fill.low, size(fill.low)
-    if low_size >= budget or low == fill.high:
-        return low
-    high, high_size = None, 0.0
-    value = min(2 * low, fill.high)
-    for _ in range(FILL_PREVIEWS):
-        value_size = size(value)
-        slope = (value_size - low_size) / (value - low)
-        if value_size > budget:
-            high, high_size = value, value_size
-        else:
-            low, low_size = value, value_size
-        if budget - low_size <= FILL_TOLERANCE * budget or low >= (high or fill.high + 1) - 1:
-            break
-        if high is not None:
-            slope = (high_size - low_size) / (high - low)
-        if low == fill.high:
-            break
-        aim = budget * (1 - FILL_TOLERANCE / 2) - low_size
-        guess = low + int(min(aim / slope, fill.high)) if slope > 0 else fill.high
-        value = max(low + 1, min(guess, fill.high if high is None else high - 1))
-    return low
 
 
 def _completed(record: Record, preview: Record) -> Record:

@@ -10,8 +10,7 @@ from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.recipe import Recipe
 from eicompress.record import read_ledger
 from eicompress.result import REPEAT, ranked
-from eicompress.space import Fill
-from eicompress.study import Coordinator, Doing, Event, Noticed, Promoting, Told, largest
+from eicompress.study import Coordinator, Doing, Event, Noticed, Promoting, Told
 from eicompress.values import Artifact, Record, digest_of
 
 
@@ -259,23 +258,3 @@ def test_a_listener_that_fails_is_noticed_and_the_search_goes_on(tmp_path: Path)
     made.registry = replace(REGISTRY, listeners=(listener,))
     assert made.run(Bench(tmp_path / "made")).counts.trained == 2
     assert any(isinstance(event, Noticed) and "no disk for a log" in event.text for event in made.events)
-
-
-@pytest.mark.parametrize("top", [2_000, 5_188, 30_000])
-@pytest.mark.parametrize("budget", [0.4, 0.9, 1.3, 5.0])
-def test_filling_finds_the_largest_value_in_few_previews(top: int, budget: float) -> None:
-    asked: list[int] = []
-
-    def size(value: int) -> float:
-        asked.append(value)
-        return 0.35 + min(value, top) / 10_000
-
-    found = largest(size, Fill("words", "tokens", 300, 30_000), budget)
-    whole = 0.35 + top / 10_000
-    assert size(found) <= budget
-    assert size(found) >= 0.98 * min(budget, whole)
-    assert len(asked) <= 9
-
-
-def test_filling_gives_the_least_value_where_nothing_fits() -> None:
-    assert largest(lambda value: 3.0 + value, Fill("words", "tokens", 300, 900), 2.0) == 300

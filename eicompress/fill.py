@@ -1,0 +1,61 @@
+"""Filling: the one knob that is not searched but made as large as the size budget allows, by previews."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from eicompress.recipe import Recipe
+from eicompress.space import Fill, SearchSpace
+from eicompress.values import Record
+
+PREVIEWS = 6
+TOLERANCE = 0.005
+"""A size this share below the budget is full enough."""
+
+
+class Previewer(Protocol):
+    """What measures a recipe without training it."""
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        """Raises `Inapplicable`."""
+
+
+def filled(workshop: Previewer, space: SearchSpace, recipe: Recipe, budgets: Mapping[str, float]) -> Recipe:
+    """The recipe with as much of the filled knob as the size budget has room for. Raises `Inapplicable`."""
+    fill, budget = space.fill, budgets.get("size_mb")
+    if fill is None or all(step.name != fill.strategy for step in recipe.steps):
+        return recipe
+
+    def size(value: int) -> float:
+        return workshop.preview(space.filled(recipe, value), latency=False).value("size_mb") or 0.0
+
+    return space.filled(recipe, fill.high if budget is None else largest(size, fill, budget))
+
+
+def largest(size: Callable[[int], float], fill: Fill, budget: float) -> int:
+    """The largest value whose size is within budget, nearly; the least value if none is.
+
+    Secant steps, because a size grows almost in proportion, kept inside a bracket, because at some point there may
+    be nothing left to add.
+    """
+    low, low_size = fill.low, size(fill.low)
+    if low_size >= budget or low == fill.high:
+        return low
+    high, high_size = None, 0.0
+    value = min(2 * low, fill.high)
+    for _ in range(PREVIEWS):
+        value_size = size(value)
+        slope = (value_size - low_size) / (value - low)
+        if value_size > budget:
+            high, high_size = value, value_size
+        else:
+            low, low_size = value, value_size
+        if budget - low_size <= TOLERANCE * budget or low >= (high or fill.high + 1) - 1:
+            break
+        if high is not None:
+            slope = (high_size - low_size) / (high - low)
+        if low == fill.high:
+            break
+        aim = budget * (1 - TOLERANCE / 2) - low_size
+        guess = low + int(min(aim / slope, fill.high)) if slope > 0 else fill.high
+        value = max(low + 1, min(guess, fill.high if high is None else high - 1))
+    return low
