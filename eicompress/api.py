@@ -101,6 +101,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     """Run or go on with a planned search."""
     from eicompress.record import opened
     from eicompress.study import Coordinator, Goal, Noticed
+    from eicompress.workers import InProcess
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
@@ -109,7 +110,8 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
     digests = {"inputs": workshop.digest, "space": plan.space.digest}
     with opened(spec.folder, spec.to_toml(), digests) as ledger:
-        coordinator = Coordinator(workshop, plan.registry, ledger, plan.space, goal, on_event)
+        workers = InProcess(workshop, plan.registry)
+        coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
         try:
             result = coordinator.run()
         except BaseException:
@@ -200,7 +202,7 @@ def compress(
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or _nothing)
-    return _placed(record, Path(output))
+    return _placed(workshop.timed(record), Path(output))
 
 
 def replay(
@@ -232,7 +234,7 @@ def replay(
         seed=before.seed,
         progress=on_progress or _nothing,
     )
-    record = _placed(record, Path(output))
+    record = _placed(workshop.timed(record), Path(output))
     return Replay(record, _differences(before, record))
 
 

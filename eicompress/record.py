@@ -95,14 +95,14 @@ class Ledger:
             for parameters in space.known:
                 self.study.enqueue_trial(dict(parameters))
 
-    def ask(self, seed: int) -> Draw:
-        """The next trial: one that waits, or a new draw."""
+    def ask(self, seed: int, *, beside: bool = False) -> Draw:
+        """The next trial: one that waits, or a new draw, `beside` others that are not told yet."""
         trials = self.study.get_trials(deepcopy=False)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         index = waiting.user_attrs.get("draw") if waiting else None
         if index is None:
             index = 1 + max((trial.user_attrs.get("draw", -1) for trial in trials), default=-1)
-        self.study.sampler = sampler(seed_of(seed, index))
+        self.study.sampler = sampler(seed_of(seed, index), beside=beside)
         trial = self.study.ask()
         trial.set_user_attr("draw", index)
         return Draw(trial, index)
@@ -114,6 +114,12 @@ class Ledger:
     def interrupt(self, trial: Trial) -> None:
         """Remember that the user ended the trial, so that starting it again is not held against it."""
         trial.set_user_attr("interrupted", True)
+
+    def restart(self, trial: Trial) -> bool:
+        """Remember that the trial's process was lost; false if it was lost too often to be started again."""
+        restarts = int(trial.user_attrs.get("restarts", 0)) + 1
+        trial.set_user_attr("restarts", restarts)
+        return restarts <= RESTARTS
 
     def write(self, trial: Trial, record: Record) -> None:
         """Store the record. A trial that has one is never run again."""

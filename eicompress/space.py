@@ -171,15 +171,12 @@ class Objective:
         return all(value <= 0 for value in self.constraints(record).values())
 
 
-def sampler(seed: int) -> TPESampler:
-    """TPE for a space with categories and optional slots.
-
-    No trial runs beside another, so there is nothing for `constant_liar` to do.
-    """
+def sampler(seed: int, *, beside: bool = False) -> TPESampler:
+    """TPE for a space with categories and optional slots; `beside` keeps it away from trials that still run."""
     with warnings.catch_warnings():
         # `group` is marked experimental, and the exact version of Optuna is recorded with each trial.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(multivariate=True, group=True, constant_liar=False, seed=seed)
+        return TPESampler(multivariate=True, group=True, constant_liar=beside, seed=seed)
 
 
 def read_space(name: str, registry: Registry) -> SearchSpace:

@@ -18,10 +18,10 @@ from eicompress.export.artifact import copy
 from eicompress.fill import filled
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.record import Draw, Ledger, Recovered, is_disk_error
+from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
 from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, weights
 from eicompress.space import Objective, SearchSpace
-from eicompress.values import Artifact, Outcome, Progress, Record, digest_of
+from eicompress.values import Artifact, Done, Job, Outcome, Progress, Record, digest_of
 
 REPEATS = 50
 """Repeated draws in a row after which the space counts as exhausted."""
@@ -41,20 +41,33 @@ of reach only if it misses by more than this."""
 
 
 class Workshop(Protocol):
-    """What builds and measures, for one baseline, data set and conditions of measurement."""
+    """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
 
     def baseline(self) -> Record: ...
 
     def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
         """Measured without training. Raises `Inapplicable`."""
 
-    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
-        """Trained, exported, checked and measured; the artifact's folder is `files["artifact"]`."""
+    def timed(self, record: Record) -> Record:
+        """The record with the latency of its artifact, whose folder is `files["artifact"]`."""
 
     def promote_extras(self, record: Record) -> Record:
         """The record with what is measured of promoted artifacts alone."""
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str: ...
+
+
+class Workers(Protocol):
+    """Where candidates are trained, exported and scored, several at a time."""
+
+    @property
+    def free(self) -> bool:
+        """True if another job would be begun at once."""
+
+    def submit(self, job: Job) -> None: ...
+
+    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+        """What became of the job that ends next; `progress` is told what those of a trial's number do meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,7 @@ class Coordinator:
     """Runs one study. The lock is held by whoever made the ledger."""
 
     workshop: Workshop
+    workers: Workers
     registry: Registry
     ledger: Ledger
     space: SearchSpace
@@ -151,6 +165,9 @@ class Coordinator:
     on_event: Callable[[Event], None]
     clock: Callable[[], float] = time.monotonic
     _records: dict[int, Record] = field(default_factory=dict)
+    _untold: dict[int, Draw] = field(default_factory=dict)
+    _running: "dict[int, _Trial]" = field(default_factory=dict)
+    _streaks: "_Streaks" = field(default_factory=lambda: _Streaks())
     _seconds_before: float = 0.0
     _started: float = 0.0
 
@@ -199,76 +216,100 @@ class Coordinator:
         return str(ended["reason"]) if ended and same else ""
 
     def _search(self) -> str:
-        """Draw, build and tell until something ends the search; what it was."""
-        repeats = untrained = failures = 0
-        while not (ended := self._time_or_trials_used_up()):
-            record = self._one_trial()
-            repeats = repeats + 1 if REPEAT in record.facts else 0
-            untrained = untrained + 1 if REPEAT in record.facts or not record.trained else 0
-            failures = failures + 1 if record.outcome == "failed" else 0
-            if repeats == REPEATS:
-                return f"the search space is exhausted: {REPEATS} draws in a row were repeats"
-            if untrained == UNTRAINED:
-                return f"{UNTRAINED} draws in a row were not worth training"
-            if failures == FAILURES:
-                last = record.reason.strip().splitlines()[-1]
-                raise StudyError(f"{FAILURES} candidates in a row crashed, so something else is wrong: {last}")
-        return ended
+        """Draw while a worker is free, tell what becomes of it, until something ends the search; what it was."""
+        try:
+            while True:
+                ended = self._streaks.ended() or self._time_or_trials_used_up()
+                if not ended and self.workers.free:
+                    self._draw()
+                elif self._running:
+                    self._take_in(self.workers.wait(self._doing))
+                else:
+                    return ended
+        except KeyboardInterrupt:
+            for draw in self._untold.values():
+                self.ledger.interrupt(draw.trial)
+            raise
 
-    def _one_trial(self) -> Record:
-        draw = self.ledger.ask(self.goal.seed)
+    def _draw(self) -> None:
+        """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
+        draw = self.ledger.ask(self.goal.seed, beside=bool(self._running))
+        number = draw.trial.number
+        self._untold[number] = draw
         recipe = self.space.suggest(draw.trial)
         self.ledger.note(draw.trial, recipe)
-        self.on_event(Drawn(draw.trial.number, recipe))
+        self.on_event(Drawn(number, recipe))
+        before = self.ledger.drawn().get(digest_of(recipe.to_json()))
+        if before is not None:
+            self._tell(draw, self._repeat(draw, before))
+            return
         try:
-            record = self._built(draw, recipe)
-        except KeyboardInterrupt:
-            self.ledger.interrupt(draw.trial)
-            raise
+            recipe, preview = self._filled(draw, recipe)
+            key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
+        except Inapplicable as error:
+            self._tell(draw, self._unbuilt(recipe, draw, "inapplicable", str(error)))
+            return
+        except Exception as error:
+            if is_disk_error(error) or isinstance(error, StudyError):
+                raise
+            self._tell(draw, self._unbuilt(recipe, draw, "failed", "".join(traceback.format_exception(error))))
+            return
+        self._hand_out(_Trial(draw, recipe, replace(preview, key=key)))
+
+    def _hand_out(self, trial: "_Trial") -> None:
+        """Give the trial to a worker, unless its preview or another trial answers for it."""
+        draw, key = trial.draw, trial.preview.key
+        known = next((number for number, record in self._records.items() if record.key == key), None)
+        running = next((each for each in self._running.values() if each.preview.key == key), None)
+        if known is not None:
+            self._tell(draw, self._repeat(draw, known))
+        elif running is not None:
+            running.followers.append(draw)
+        elif self.goal.objective.fits(trial.preview):
+            self._running[draw.trial.number] = trial
+            self.workers.submit(self._job(draw.trial.number, trial.recipe, self.space.fidelity))
+        else:
+            self._tell(draw, self._judged(trial.preview, trial.recipe, draw.index))
+
+    def _take_in(self, done: Done) -> None:
+        number = done.job.number
+        trial = self._running[number]
+        if done.fate == "lost" and self.ledger.restart(trial.draw.trial):
+            self.on_event(Noticed(f"trial {number} starts again: {done.reason}"))
+            self.workers.submit(done.job)
+            return
+        del self._running[number]
+        self._tell(trial.draw, self._outcome(trial, done))
+        for draw in trial.followers:
+            self._tell(draw, self._repeat(draw, number))
+
+    def _outcome(self, trial: "_Trial", done: Done) -> Record:
+        """The record of a trial that a worker had, whatever became of it."""
+        if done.record is not None:
+            record = replace(_completed(done.record, trial.preview), key=trial.preview.key)
+            return self._judged(record, trial.recipe, trial.draw.index)
+        if done.fate == "inapplicable":
+            return self._unbuilt(trial.recipe, trial.draw, "inapplicable", done.reason)
+        return replace(self._unbuilt(trial.recipe, trial.draw, "failed", done.reason), trained=True)
+
+    def _tell(self, draw: Draw, record: Record) -> None:
+        number = draw.trial.number
         # Written before it is told: a trial with a record is never run again.
         self.ledger.write(draw.trial, record)
         self.ledger.tell(draw.trial, record, self.goal.objective)
         self.ledger.set_seconds(self._seconds)
-        self._records[draw.trial.number] = record
+        del self._untold[number]
+        self._records[number] = record
+        self._streaks.add(record)
         for complaint in self.registry.tell(record):
             self.on_event(Noticed(complaint))
-        number, counts = draw.trial.number, count(self._records.values())
-        self.on_event(Told(number, record, counts, self._best, self._seconds))
-        return record
+        self.on_event(Told(number, record, count(self._records.values()), self._best, self._seconds))
 
-    def _built(self, draw: Draw, recipe: Recipe) -> Record:
-        """The record of a draw, whatever becomes of it."""
-        before = self.ledger.drawn().get(digest_of(recipe.to_json()))
-        if before is not None:
-            return self._repeat(draw, before)
-        reached = False
-        try:
-            recipe, preview = self._filled(draw, recipe)
-            key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
-            known = next((number for number, record in self._records.items() if record.key == key), None)
-            if known is not None:
-                return self._repeat(draw, known)
-            record = replace(preview, key=key)
-            if self.goal.objective.fits(preview):
-                reached = True
-                record = self._trained(draw.trial.number, recipe, self.space.fidelity)
-                record = replace(_completed(record, preview), key=key)
-            return self._judged(record, recipe, draw.index)
-        except Inapplicable as error:
-            return self._unbuilt(recipe, draw, "inapplicable", str(error))
-        except Exception as error:
-            if is_disk_error(error) or isinstance(error, StudyError):
-                raise
-            trace = "".join(traceback.format_exception(error))
-            return replace(self._unbuilt(recipe, draw, "failed", trace), trained=reached)
+    def _job(self, number: int, recipe: Recipe, fidelity: float) -> Job:
+        return Job(number, tuple(recipe.to_json()), fidelity, self.goal.seed)
 
-    def _trained(self, number: int, recipe: Recipe, fidelity: float) -> Record:
-        return self.workshop.build(
-            recipe,
-            fidelity=fidelity,
-            seed=self.goal.seed,
-            progress=lambda progress: self.on_event(Doing(number, progress)),
-        )
+    def _doing(self, number: int, progress: Progress) -> None:
+        self.on_event(Doing(number, progress))
 
     def _judged(self, record: Record, recipe: Recipe, index: int) -> Record:
         over = {name: by for name, by in self.goal.objective.constraints(record).items() if by > 0}
@@ -289,12 +330,12 @@ class Coordinator:
 
     def _filled(self, draw: Draw, recipe: Recipe) -> tuple[Recipe, Record]:
         """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
-        self.on_event(Doing(draw.trial.number, Progress("preview")))
+        self._doing(draw.trial.number, Progress("preview"))
         recipe = filled(self.workshop, self.space, recipe, self.goal.objective.hard)
         return recipe, self.workshop.preview(recipe)
 
     def _time_or_trials_used_up(self) -> str:
-        reached = count(self._records.values()).reached
+        reached = count(self._records.values()).reached + len(self._running)
         if self.goal.trials is not None and reached >= self.goal.trials:
             return f"{reached} candidates reached training, as asked"
         if self.goal.timeout_s is None:
@@ -320,10 +361,11 @@ class Coordinator:
             if place and fidelity < 1.0:
                 return
             self.on_event(Promoting(number, fidelity))
+            recipe = self.registry.recipe(record.recipe)
             try:
-                recipe = self.registry.recipe(record.recipe)
-                rebuilt = _completed(self._trained(number, recipe, fidelity), record)
-                rebuilt = self.workshop.promote_extras(self._judged(rebuilt, recipe, record.draw))
+                made = self._rebuilt(self._job(number, recipe, fidelity))
+                rebuilt = self._judged(self.workshop.timed(made), recipe, record.draw)
+                rebuilt = self.workshop.promote_extras(rebuilt)
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
                 continue
@@ -332,6 +374,17 @@ class Coordinator:
             rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
             self.ledger.promote(number, rebuilt)
             self.on_event(Promoted(number, rebuilt))
+
+    def _rebuilt(self, job: Job) -> Record:
+        """What a worker makes of the job, tried again where it is lost. Raises `StudyError`."""
+        for _ in range(RESTARTS + 1):
+            self.workers.submit(job)
+            done = self.workers.wait(self._doing)
+            if done.record is not None:
+                return done.record
+            if done.fate != "lost":
+                break
+        raise StudyError(done.reason.strip().splitlines()[-1])
 
     def _affordable_fidelity(self, record: Record) -> float:
         """Full fidelity, or in too little time as much as there is time for, in steps of 0.05."""
@@ -367,6 +420,43 @@ class Coordinator:
     @property
     def _seconds(self) -> float:
         return self._seconds_before + self.clock() - self._started
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A trial that a worker has, and the later draws that turned out to be the same."""
+
+    draw: Draw
+    recipe: Recipe
+    preview: Record
+    followers: list[Draw] = field(default_factory=list)
+
+
+@dataclass
+class _Streaks:
+    """How many draws in a row were repeats, reached no training, or crashed."""
+
+    repeats: int = 0
+    untrained: int = 0
+    failures: int = 0
+
+    def add(self, record: Record) -> None:
+        """Count a draw. Raises `StudyError` after too many crashes."""
+        repeat = REPEAT in record.facts
+        self.repeats = self.repeats + 1 if repeat else 0
+        self.untrained = self.untrained + 1 if repeat or not record.trained else 0
+        self.failures = self.failures + 1 if record.outcome == "failed" else 0
+        if self.failures == FAILURES:
+            last = record.reason.strip().splitlines()[-1]
+            raise StudyError(f"{FAILURES} candidates in a row crashed, so something else is wrong: {last}")
+
+    def ended(self) -> str:
+        """Why the search ends, or an empty string."""
+        if self.repeats >= REPEATS:
+            return f"the search space is exhausted: {REPEATS} draws in a row were repeats"
+        if self.untrained >= UNTRAINED:
+            return f"{UNTRAINED} draws in a row were not worth training"
+        return ""
 
 
 def _completed(record: Record, preview: Record) -> Record:

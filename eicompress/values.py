@@ -111,3 +111,33 @@ class Record:
     def from_json(cls, value: Json) -> "Record":
         measurements = tuple(Measurement(**each) for each in value["measurements"])
         return cls(**{**value, "recipe": tuple(value["recipe"]), "measurements": measurements})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A build that is asked of a worker, as plain data; `number` is that of the trial."""
+
+    number: int
+    recipe: tuple[Json, ...]
+    fidelity: float
+    seed: int
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Job":
+        return cls(**{**value, "recipe": tuple(value["recipe"])})
+
+
+Fate: TypeAlias = Literal["built", "inapplicable", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job: its record where it was built, and otherwise the reason why not.
+
+    A job is lost whose process was ended from outside: it may be tried again.
+    """
+
+    job: Job
+    fate: Fate
+    record: Record | None = None
+    reason: str = ""

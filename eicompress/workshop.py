@@ -83,7 +83,10 @@ class Workshop:
         return self._remembered(key, lambda: self._measure_preview(recipe, latency))
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
-        """Train, export, check and measure; the artifact's folder is `record.files["artifact"]`."""
+        """Train, export, check and score, on any machine: no latency is taken.
+
+        The artifact's folder is `record.files["artifact"]`.
+        """
         clock = Clock()
         context = self._context(preview=False, fidelity=fidelity, seed=seed, progress=progress)
         key = self.key(recipe, fidelity=fidelity, seed=seed)
@@ -93,8 +96,12 @@ class Workshop:
         with clock.phase("export"):
             artifact = self._write(recipe, made, context, self.folder / "artifacts" / key)
         progress(Progress("measuring"))
-        record = self._measured(recipe, made, artifact, self._bench, clock)
+        record = self._scored(recipe, made, artifact, clock)
         return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True)
+
+    def timed(self, record: Record) -> Record:
+        """The record with the latency of its artifact, taken here and with care."""
+        return self._timed(record, self._bench)
 
     def promote_extras(self, record: Record) -> Record:
         """The record with what is measured of a promoted artifact alone: the test split, and more lengths."""
@@ -150,7 +157,8 @@ class Workshop:
 
         with clock.phase("export"):
             entry = self.cache.store("baseline", self._made_from(recipe, 1.0, 0), write)
-        return self._measured(recipe, self.source, Artifact(entry / "artifact"), self._bench_alone, clock)
+        record = self._scored(recipe, self.source, Artifact(entry / "artifact"), clock)
+        return self._timed(record, self._bench_alone)
 
     def _measure_preview(self, recipe: Recipe, latency: bool) -> Record:
         clock, context = Clock(), self._context(preview=True)
@@ -171,10 +179,15 @@ class Workshop:
         artifacts.remove(artifact)
         return record
 
-    def _measured(self, recipe: Recipe, made: Candidate, artifact: Artifact, on: bench.Bench, clock: "Clock") -> Record:
-        """What is measured of everything that was trained, the baseline included."""
+    def _timed(self, record: Record, on: bench.Bench) -> Record:
+        model = on.load(Artifact(Path(record.files["artifact"])))
+        latencies = on.latency(model, seconds=CAREFUL_SECONDS).measurements()
+        return replace(record, measurements=(*record.measurements, *latencies))
+
+    def _scored(self, recipe: Recipe, made: Candidate, artifact: Artifact, clock: "Clock") -> Record:
+        """What is measured of everything that was trained, the baseline included, but for its latency."""
         facts: dict[str, Json] = dict(made.facts)
-        model = on.load(artifact)
+        model = runtime.load(artifact.folder, threads=self.threads)
         validation = self.examples["validation"]
         if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
             with clock.phase("parity"):
@@ -182,10 +195,9 @@ class Workshop:
             facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
         with clock.phase("measuring"):
             qualities, logits = bench.quality(model, self.task, {"validation": validation})
-            latencies = on.latency(model, seconds=CAREFUL_SECONDS).measurements()
         return replace(
             self._record(recipe, made, clock),
-            measurements=(*bench.size(artifact), *latencies, *qualities),
+            measurements=(*bench.size(artifact), *qualities),
             bytes_by_group=artifacts.bytes_by_group(artifact),
             facts=facts,
             files={"artifact": str(artifact.folder), **self._kept_logits(logits)},

@@ -16,8 +16,9 @@ from eicompress.recipe import Recipe
 from eicompress.record import Ledger, opened
 from eicompress.result import Result
 from eicompress.space import Objective, SearchSpace, read_space
-from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told
-from eicompress.values import Artifact, Measurement, Progress, Record, digest_of
+from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told, Workers
+from eicompress.values import Artifact, Done, Job, Measurement, Progress, Record, digest_of
+from eicompress.workers import InProcess, perform
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Bench:
         artifact.manifest.write_text("{}")
         return replace(
             preview,
+            recipe=tuple(recipe.to_json()),
             measurements=(*preview.measurements, *measured(None, None, quality)),
             key=self.key(recipe, fidelity=fidelity, seed=seed),
             trained=True,
@@ -114,6 +116,10 @@ class Bench:
             seconds_by_phase={"training": 40 * fidelity},
             files={"artifact": str(artifact.folder)},
         )
+
+    def timed(self, record: Record) -> Record:
+        (_, layers, _) = knobs_of(REGISTRY.recipe(record.recipe))
+        return replace(record, measurements=(*record.measurements, *measured(None, 0.5 * layers, None)))
 
     def promote_extras(self, record: Record) -> Record:
         self._enter("extras", Recipe(()))
@@ -136,6 +142,35 @@ def knobs_of(recipe: Recipe) -> tuple[int, int, float]:
 
 
 @dataclass
+class Several:
+    """Workers that end their jobs in the wrong order: the one that was begun last ends first.
+
+    The first `lost` jobs that end are lost.
+    """
+
+    bench: Bench
+    count: int
+    lost: int = 0
+    jobs: list[Job] = field(default_factory=list)
+    most: int = 0
+
+    @property
+    def free(self) -> bool:
+        return len(self.jobs) < self.count
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.most = max(self.most, len(self.jobs))
+
+    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+        job = self.jobs.pop()
+        if self.lost:
+            self.lost -= 1
+            return Done(job, "lost", reason="its process was killed")
+        return perform(job, self.bench, REGISTRY, lambda each: progress(job.number, each))
+
+
+@dataclass
 class Bed:
     """A study in a folder, and everything that was reported."""
 
@@ -145,11 +180,15 @@ class Bed:
     registry: Registry = REGISTRY
     events: list[Event] = field(default_factory=list)
 
-    def run(self, bench: Bench) -> Result:
+    def run(self, bench: Bench, workers: Workers | None = None) -> Result:
         with self.ledger() as ledger:
-            return Coordinator(
-                bench, self.registry, ledger, self.space, self.goal, self.events.append, bench.clock
-            ).run()
+            return self.coordinator(bench, ledger, self.events.append, workers).run()
+
+    def coordinator(
+        self, bench: Bench, ledger: Ledger, on_event: Callable[[Event], None], workers: Workers | None = None
+    ) -> Coordinator:
+        workers = workers or InProcess(bench, self.registry)
+        return Coordinator(bench, workers, self.registry, ledger, self.space, self.goal, on_event, bench.clock)
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:

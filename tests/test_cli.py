@@ -11,7 +11,6 @@ from rich.console import Console
 
 from eicompress import cli, tables
 from eicompress.screen import Screen
-from eicompress.study import Coordinator
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -141,7 +140,7 @@ def shown_by(tmp_path: Path, *, terminal: bool) -> str:
     console = Console(record=True, force_terminal=terminal, width=100, file=io.StringIO())
     made, bench = bed(tmp_path, trials=4), Bench(tmp_path / "made")
     with made.ledger() as ledger, Screen(console, "study", trials=4, timeout_s=999.0) as screen:
-        Coordinator(bench, made.registry, ledger, made.space, made.goal, screen.show, bench.clock).run()
+        made.coordinator(bench, ledger, screen.show).run()
         screen.console.print(screen._picture())
     return console.export_text()
 

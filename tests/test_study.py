@@ -3,14 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import FIVE_DRAWS, REGISTRY, Bench, bed, knobs_of
+from fake_workshop import FIVE_DRAWS, REGISTRY, Bench, Several, bed, knobs_of
 from optuna.trial import TrialState
 
 from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.recipe import Recipe
-from eicompress.record import read_ledger
+from eicompress.record import RESTARTS, read_ledger
 from eicompress.result import REPEAT, ranked
-from eicompress.study import Coordinator, Doing, Event, Noticed, Promoting, Told
+from eicompress.study import Doing, Event, Noticed, Promoting, Told
 from eicompress.values import Artifact, Record, digest_of
 
 
@@ -178,7 +178,7 @@ def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: 
 
     first, second = Bench(tmp_path / "made"), Bench(tmp_path / "made")
     with made.ledger() as ledger, pytest.raises(KeyboardInterrupt):
-        Coordinator(first, REGISTRY, ledger, made.space, made.goal, interrupted, first.clock).run()
+        made.coordinator(first, ledger, interrupted).run()
     made.run(second)
     trained = [digest for digest, fidelity in first.built + second.built if fidelity < 1.0]
     assert len(trained) == len(set(trained)) == 3
@@ -258,3 +258,48 @@ def test_a_listener_that_fails_is_noticed_and_the_search_goes_on(tmp_path: Path)
     made.registry = replace(REGISTRY, listeners=(listener,))
     assert made.run(Bench(tmp_path / "made")).counts.trained == 2
     assert any(isinstance(event, Noticed) and "no disk for a log" in event.text for event in made.events)
+
+
+def test_several_workers_train_as_many_candidates_as_asked_and_each_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    workers = Several(bench, 3)
+    result = bed(tmp_path, trials=8).run(bench, workers)
+    assert workers.most == 3
+    assert result.counts.reached == 8
+    draws = [record.draw for record in result.records.values()]
+    assert sorted(draws) == list(range(len(draws)))
+    trained = [digest for digest, fidelity in bench.built if fidelity < 1.0]
+    assert len(trained) == len(set(trained)) == 8
+    assert result.best is not None and result.best[1].fidelity == 1.0
+
+
+def test_what_is_drawn_again_while_it_runs_is_a_repeat(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, FIVE_DRAWS, budgets={"size_mb": 9.0}, trials=5).run(bench, Several(bench, 4))
+    trained = [digest for digest, _ in bench.built[:5]]
+    assert len(trained) == len(set(trained)) == 5
+    of = {record.facts[REPEAT]["of"] for record in result.records.values() if REPEAT in record.facts}
+    assert of <= {number for number, record in result.records.items() if REPEAT not in record.facts}
+
+
+def test_a_lost_job_is_tried_again_and_the_search_ends_where_it_would_have_ended(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    expected = bed(tmp_path / "whole", trials=4).run(Bench(tmp_path / "made"))
+    (tmp_path / "lost").mkdir()
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path / "lost", trials=4)
+    result = made.run(bench, Several(bench, 1, lost=RESTARTS))
+    assert result.records.keys() == expected.records.keys()
+    assert [record.recipe for record in result.records.values()] == [
+        record.recipe for record in expected.records.values()
+    ]
+    assert [event for event in made.events if isinstance(event, Noticed)] == [
+        Noticed("trial 0 starts again: its process was killed")
+    ] * RESTARTS
+
+
+def test_a_job_that_is_lost_again_and_again_is_one_failed_trial(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, trials=3).run(bench, Several(bench, 1, lost=RESTARTS + 1))
+    assert result.counts.failed == 1
+    assert (result.records[0].outcome, result.records[0].reason) == ("failed", "its process was killed")
