@@ -334,18 +334,22 @@ class SelfAttention(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
-        batch = len(states)
-        q, k, v = self.qkv(states, mask).chunk(3, dim=-1)
-        shape = (batch, -1, self.heads, self.head_size)
-        q, k, v = (each.reshape(shape).transpose(1, 2) for each in (q[:, :queries], k, v))
+        q, k, v = self.projections(states, mask)
+        q = q[:, :, :queries]
         # Torch's CPU kernel goes back through attention six times slower in bfloat16 than in single precision.
         if q.device.type == "cpu":
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
             context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :].bool())
-        context = context.transpose(1, 2).reshape(batch, queries, self.heads * self.head_size)
+        context = context.transpose(1, 2).flatten(2)
         projected: Tensor = self.output(context, mask[:, :queries])
         return projected
+
+    def projections(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each."""
+        split = self.qkv(states, mask).unflatten(-1, (3, self.heads, self.head_size))
+        q, k, v = split.permute(2, 0, 3, 1, 4)
+        return q, k, v
 
     def keep_heads(self, heads: Tensor) -> None:
         """Keep only these heads."""

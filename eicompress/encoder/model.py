@@ -61,8 +61,19 @@ class Encoder(nn.Module):
             last = number == len(self.layers) - 1
             queries = 1 if last and self.config.pooling == "first" else states.shape[1]
             states = layer(states, mask, queries)
-        pooled = states[:, 0] if self.config.pooling == "first" else _mean(states, mask)
+        pooled = self.pool(states, mask)
         return EncoderOutput(self.head(pooled), pooled)
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
+        """(B, T) each -> what each layer reads, and what the last one says: (B, T, hidden) each, of all tokens."""
+        told = [self.embed(input_ids, attention_mask, token_type_ids)]
+        for layer in self.layers:
+            told.append(layer(told[-1], attention_mask, input_ids.shape[1]))
+        return told
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The last layer's states (B, T, hidden) -> the pooled state (B, hidden)."""
+        return states[:, 0] if self.config.pooling == "first" else _mean(states, mask)
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""
@@ -75,11 +86,17 @@ class Encoder(nn.Module):
 
     def head(self, pooled: Tensor) -> Tensor:
         """(B, hidden) -> logits (B, outputs)."""
-        states = pooled[:, None]
-        one = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
-        if self.pooler is not None:
-            states = torch.tanh(self.pooler(states, one))
-        logits: Tensor = self.classifier(states, one)[:, 0]
+        return self.classify(self.features(pooled))
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """The pooled state (B, hidden) -> what the classifier reads (B, hidden)."""
+        if self.pooler is None:
+            return pooled
+        return torch.tanh(self.pooler(pooled[:, None], _ones(pooled))[:, 0])
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(B, hidden) -> logits (B, outputs)."""
+        logits: Tensor = self.classifier(features[:, None], _ones(features))[:, 0]
         return logits
 
     def layer(self, number: int) -> Layer:
@@ -289,6 +306,11 @@ def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:
     """The place where the module at `number` stands first, or None if that is its place."""
     first = next(place for place, each in enumerate(modules) if each is modules[number])
     return None if first == number else first
+
+
+def _ones(vectors: Tensor) -> Tensor:
+    """(B, width) -> the mask (B, 1) of a single token."""
+    return torch.ones(len(vectors), 1, dtype=torch.int64, device=vectors.device)
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:

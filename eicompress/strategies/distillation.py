@@ -14,6 +14,7 @@ from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Tr
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
+from eicompress.losses import logit_kl
 from eicompress.values import Text, seed_of
 
 
@@ -83,7 +84,7 @@ class Distillation(ModelStrategy):
     def _loss(self, model: Encoder, batch: Batch, targets: "_Targets", context: Context) -> Tensor:
         output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         rows = batch.rows.cpu()
-        loss = (1 - self.label_weight) * soft_cross_entropy(
+        loss = (1 - self.label_weight) * logit_kl(
             output.logits, targets.logits[rows].to(context.device), self.temperature
         )
         if self.state_weight:
@@ -101,13 +102,6 @@ class _Targets:
     logits: Tensor
     states: Tensor
     labels: Tensor
-
-
-def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """temperature² x KL(teacher || student) of logits (B, outputs), softened by the temperature; mean over B."""
-    student = F.log_softmax(logits / temperature, dim=1)
-    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
-    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 def distorted(texts: Sequence[Text], generator: np.random.Generator) -> list[Text]:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from eicompress.encoder.blocks import QuantSpec
@@ -79,3 +80,13 @@ def test_batches_hold_every_token_of_their_texts() -> None:
         length = len(encoding.ids)
         assert batch.input_ids[row, :length].tolist() == encoding.ids
         assert batch.attention_mask[row].tolist() == [1] * length + [0] * (batch.input_ids.shape[1] - length)
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_the_states_of_all_tokens_end_in_the_pooled_state(pooling: str) -> None:
+    model = tiny_encoder(pooling=pooling)
+    ids = torch.tensor([[2, 60, 61, 3, 0], [2, 60, 61, 62, 3]])
+    mask = (ids > 0).long()
+    states = model.states(ids, mask, ids * 0)
+    assert [each.shape for each in states] == [(2, 5, 24)] * 4
+    assert torch.allclose(model.pool(states[-1], mask), model.outputs(ids, mask, ids * 0).pooled, atol=1e-6)

@@ -1,30 +1,13 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 
-from eicompress.strategies.distillation import Distillation, distorted, soft_cross_entropy
+from eicompress.strategies.distillation import Distillation, distorted
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.teacher import answers_of
 from eicompress.values import Text
 from tests.conftest import ContextMaker, tiny_candidate
-
-
-def test_the_soft_loss_is_the_formula_of_the_paper() -> None:
-    # Two classes, temperature 2: T^2 * sum p log(p/q), p and q softened.
-    student, teacher, temperature = [0.0, 2.0], [2.0, 0.0], 2.0
-    p = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))]
-    q = p[::-1]
-    expected = temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-    loss = soft_cross_entropy(torch.tensor([student]), torch.tensor([teacher]), temperature)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_student_that_says_what_its_teacher_says_has_no_loss() -> None:
-    logits = torch.randn(3, 4)
-    assert soft_cross_entropy(logits, logits, 3.0).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_distillation_brings_the_student_nearer_to_its_teacher(make_context: ContextMaker) -> None:

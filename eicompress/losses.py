@@ -1,0 +1,75 @@
+"""What a student can be compared with its teacher by: each a mean over a batch, and zero where the two agree.
+
+States are (B, T, width), masks (B, T) with 1 for real tokens, attention maps and relations (B, heads, T, T) with rows
+that sum to one over the real keys. The teacher's side should carry no gradient.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TINY = 1e-12
+"""Below this, a probability counts as this in a logarithm."""
+
+
+def logit_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """temperature² x KL(teacher || student) of logits (B, outputs), softened (Hinton et al., arXiv 1503.02531)."""
+    softened = F.log_softmax(student / temperature, dim=1)
+    wanted = F.log_softmax(teacher / temperature, dim=1)
+    return temperature**2 * F.kl_div(softened, wanted, reduction="batchmean", log_target=True)
+
+
+def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance of logits (B, outputs) (Kim et al., arXiv 2105.08919)."""
+    return F.mse_loss(student, teacher)
+
+
+def state_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared distance of states (TinyBERT, arXiv 1909.10351)."""
+    return _mean((student - teacher).square().mean(dim=-1), mask)
+
+
+def feature_map(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared distance of normalized states: MobileBERT's feature map transfer (arXiv 2004.02984)."""
+    width = student.shape[-1:]
+    return state_mse(F.layer_norm(student, width), F.layer_norm(teacher, width), mask)
+
+
+def mean_gap(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared distance of each state's mean over its dimensions (MobileBERT)."""
+    return _mean((student.mean(dim=-1) - teacher.mean(dim=-1)).square(), mask)
+
+
+def variance_gap(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Distance of each state's variance over its dimensions (MobileBERT)."""
+    return _mean((student.var(dim=-1, correction=0) - teacher.var(dim=-1, correction=0)).abs(), mask)
+
+
+def map_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """KL(teacher || student) of attention maps or relations; mean over heads and real queries.
+
+    Its gradient is that of MobileBERT's attention transfer, a cross-entropy.
+    """
+    divergence = (torch.xlogy(teacher, teacher) - teacher * student.clamp_min(TINY).log()).sum(dim=-1)
+    return _mean(divergence.mean(dim=1), mask)
+
+
+def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / sqrt(d)) over the real keys; queries and keys (B, heads, T, d) -> (B, heads, T, T)."""
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    return scores.masked_fill(~mask[:, None, None, :].bool(), -torch.inf).softmax(dim=-1)
+
+
+def relation(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """How each token's vector relates to all others': Q-Q, K-K or V-V of MiniLMv2 (arXiv 2012.15828).
+
+    vectors (B, T, width), split into `heads` relation heads, which must divide the width -> (B, heads, T, T).
+    """
+    split = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return attention_map(split, split, mask)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Of values (B, T), over real tokens."""
+    real = mask.to(values.dtype)
+    return (values * real).sum() / real.sum()
