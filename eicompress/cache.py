@@ -87,6 +87,10 @@ class Cache:
         self._evict(keep=entry)
         return entry
 
+    def drop(self, kind: str, key: object) -> None:
+        """Forget an entry, if there is one."""
+        shutil.rmtree(self._entry(kind, key), ignore_errors=True)
+
     def arrays(
         self, kind: str, key: object, compute: Callable[[], Mapping[str, npt.NDArray[Any]]]
     ) -> Mapping[str, npt.NDArray[Any]]:

@@ -136,8 +136,14 @@ class Training:
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises linearly; it then falls linearly to zero."""
     weight_decay: float = 0.01
-    extra_parameters: "Sequence[torch.nn.Parameter]" = ()
-    """Parameters outside the candidate that are trained with it, such as a projector."""
+    extra: "torch.nn.Module | None" = None
+    """What is trained beside the candidate, such as a projector."""
+    rates: "Mapping[torch.nn.Parameter, float]" = field(default_factory=dict)
+    """Share of the learning rate for parameters that do not learn at all of it; at 0 they stay as they are."""
+    held_out: Sequence[int] = ()
+    """Rows of `texts` that are not learned from. The weights with the lowest loss on them are taken in the end."""
+    patience: int = 3
+    """The training stops when the loss on the held-out rows has not fallen for so many looks of 20 in all."""
 
 
 class Fit(Protocol):

@@ -184,8 +184,8 @@ def measured_batches(subject: Candidate, context: Context) -> Iterator[tuple[Bat
     tokens = tokenize(with_max_length(subject.tokenizer, model.config.positions), examples.texts)
     for start in range(0, len(examples), _BATCH):
         places = np.arange(start, min(start + _BATCH, len(examples)))
-        targets = torch.from_numpy(examples.targets[places]).to(context.device)
-        yield tokens.batch(places, model.config.padding_id, context.device), targets
+        targets = torch.from_numpy(examples.targets[places])
+        yield tokens.batch(places, model.config.padding_id, "cpu"), targets
 
 
 class Moments:

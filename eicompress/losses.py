@@ -57,7 +57,8 @@ def map_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     """softmax(Q Kᵀ / sqrt(d)) over the real keys; queries and keys (B, heads, T, d) -> (B, heads, T, T)."""
     scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    return scores.masked_fill(~mask[:, None, None, :].bool(), -torch.inf).softmax(dim=-1)
+    maps: Tensor = scores.masked_fill(~mask[:, None, None, :].bool(), -torch.inf).softmax(dim=-1)
+    return maps
 
 
 def relation(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ def relation(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
 
     vectors (B, T, width), split into `heads` relation heads, which must divide the width -> (B, heads, T, T).
     """
-    split = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
+    split = vectors.reshape(*vectors.shape[:2], heads, -1).transpose(1, 2)
     return attention_map(split, split, mask)
 
 

@@ -10,7 +10,7 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Examples, Fit, Task, TeacherOutputs, Training
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.precision import fast_products
+from eicompress.encoder.precision import fast_products, moved
 from eicompress.encoder.tokens import Batch, in_order_of_length, tokenize
 from eicompress.values import Progress, Text
 
@@ -87,16 +87,16 @@ def answers_of(candidate: Candidate, texts: Sequence[Text], device: str) -> tupl
     """Logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
     model = candidate.model
     assert isinstance(model, Encoder)
-    model.to(device).eval()
     tokens = tokenize(candidate.tokenizer, texts)
     logits = np.empty((len(texts), model.config.outputs), np.float16)
     states = np.empty((len(texts), model.config.hidden), np.float16)
-    for rows in in_order_of_length(tokens):
-        batch = tokens.batch(rows, model.config.padding_id, device)
-        with fast_products(device):
-            output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        logits[rows] = output.logits.float().cpu().numpy()
-        states[rows] = output.pooled.float().cpu().numpy()
+    with moved(model.eval(), device):
+        for rows in in_order_of_length(tokens.lengths):
+            batch = tokens.batch(rows, model.config.padding_id, device)
+            with fast_products(device):
+                output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            logits[rows] = output.logits.float().cpu().numpy()
+            states[rows] = output.pooled.float().cpu().numpy()
     return logits, states
 
 

@@ -1,22 +1,33 @@
 """`fit`: the one training loop, for every strategy that trains."""
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
 
+from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import fast_products
-from eicompress.encoder.tokens import tokenize
+from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
 from eicompress.values import Progress, seed_of
 
 BUCKET_BATCHES = 64
 """Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
+CHECKS = 20
+"""How often in a training the loss on held-out texts is looked at."""
+LARGEST_GRADIENT = 1.0
+"""Norm that the gradients of the candidate, and of what is trained beside it, are clipped to."""
 
 
 class Diverged(ArithmeticError):
@@ -36,6 +47,17 @@ def batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> l
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """Where a training is kept while it runs: a killed one goes on from there, with the same result bit for bit."""
+
+    cache: Cache
+    key: object
+    """Names what the training depends on, but for the weights that it starts from."""
+    seconds: float = 60.0
+    """How often it is kept."""
+
+
+@dataclass(frozen=True)
 class Trainer:
     """Trains candidates at a fidelity (the share of the full length), from a seed, on a device."""
 
@@ -43,34 +65,149 @@ class Trainer:
     fidelity: float
     device: str
     progress: Callable[[Progress], None]
+    checkpoints: Checkpoints | None = None
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
-        model = candidate.model.to(self.device)
-        tokens = tokenize(candidate.tokenizer, training.texts)
-        padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
-        steps = max(1, round(training.epochs * self.fidelity * len(training.texts) / training.batch_size))
-        optimizer = _optimizer(model, training)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _triangle(steps, training.warmup))
-        generator = np.random.default_rng(seed_of(self.seed, "batches"))
-        parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        model.train()
-        step, told = 0, 0.0
-        with torch.random.fork_rng(devices=[]):
+        """Raises `Diverged`."""
+        run = _Run(candidate, training, self.fidelity, self.device)
+        with torch.random.fork_rng(devices=[]), run.on_device():
             torch.manual_seed(seed_of(self.seed, "training"))
-            while step < steps:
-                for rows in batches(tokens.lengths, training.batch_size, generator)[: steps - step]:
-                    with fast_products(self.device):
-                        loss = training.loss(tokens.batch(rows, padding_id, self.device))
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    nn.utils.clip_grad_norm_(parameters, 1.0)
-                    optimizer.step()
-                    schedule.step()
-                    step += 1
-                    if time.monotonic() - told > 0.5 or step == steps:
-                        told = time.monotonic()
-                        self.progress(Progress("training", step, steps, _finite(loss.item(), step)))
-        model.eval()
+            key = self._resume(run)
+            told = kept = time.monotonic()
+            for rows in run.rest(np.random.default_rng(seed_of(self.seed, "batches"))):
+                loss = run.descend(rows)
+                now, last = time.monotonic(), run.step == run.steps
+                if last or now - told > 0.5:
+                    told = now
+                    self.progress(Progress("training", run.step, run.steps, _finite(loss.item(), run.step)))
+                if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
+                    _finite(loss.item(), run.step)
+                    self.checkpoints.cache.store("training", key, run.save)
+                    kept = time.monotonic()
+            run.take_best()
+        if self.checkpoints:
+            self.checkpoints.cache.drop("training", key)
+
+    def _resume(self, run: "_Run") -> object:
+        """Load what was kept of the same training; the key under which it is kept."""
+        if not self.checkpoints:
+            return None
+        key = [self.checkpoints.key, run.digest()]
+        entry = self.checkpoints.cache.find("training", key)
+        if entry:
+            run.load(entry)
+        return key
+
+
+class _Run:
+    """A training under way: all that decides how it goes on."""
+
+    def __init__(self, candidate: Candidate, training: Training, fidelity: float, device: str) -> None:
+        model = candidate.model
+        self.training, self.device = training, device
+        self.modules = nn.ModuleList([model] if training.extra is None else [model, training.extra])
+        self.tokens: Tokens = tokenize(candidate.tokenizer, training.texts)
+        self.padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
+        self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
+        self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
+        self.step = 0
+        self.best, self.checks_since_best = math.inf, 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.optimizer = _optimizer(self.modules, training)
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Everything on the device, and what does not learn frozen; afterwards as before."""
+        frozen = [each for each in self.modules.parameters() if self.training.rates.get(each, 1.0) == 0.0]
+        self.modules.to(self.device).train()
+        for each in frozen:
+            each.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for each in frozen:
+                each.requires_grad_(True)
+            self.modules.to("cpu").eval()
+
+    def rest(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Rows of the batches that are still to be read."""
+        lengths = self.tokens.lengths[self.learned]
+        epochs = (batches(lengths, self.training.batch_size, generator) for _ in count())
+        for rows in islice(chain.from_iterable(epochs), self.step, self.steps):
+            if self.training.held_out and self.checks_since_best >= self.training.patience:
+                return
+            yield self.learned[rows]
+
+    def descend(self, rows: np.ndarray) -> Tensor:
+        """One step; its loss."""
+        rate = self.training.learning_rate * _triangle(self.step, self.steps, self.training.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        loss = self._loss(rows)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for module in self.modules:
+            nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.step += 1
+        if self.training.held_out and self.step % max(1, self.steps // CHECKS) == 0:
+            self._judge()
+        return loss
+
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        batch = self.tokens.batch(rows, self.padding_id, self.device)
+        with fast_products(self.device):
+            return self.training.loss(replace(batch, step=self.step, steps=self.steps))
+
+    @torch.no_grad()
+    def _judge(self) -> None:
+        """Note whether the loss on the held-out texts is the lowest so far."""
+        rows = np.asarray(self.training.held_out, np.int64)
+        self.modules.eval()
+        losses = [float(self._loss(rows[at])) * len(at) for at in in_order_of_length(self.tokens.lengths[rows])]
+        self.modules.train()
+        held_out = _finite(sum(losses) / len(rows), self.step)
+        if held_out < self.best:
+            self.best, self.checks_since_best = held_out, 0
+            self.best_weights = {name: each.clone() for name, each in self.modules.state_dict().items()}
+        else:
+            self.checks_since_best += 1
+
+    def take_best(self) -> None:
+        """Go back to the weights of the lowest loss on the held-out texts, if there are any."""
+        if self.best_weights:
+            self.modules.load_state_dict(self.best_weights)
+
+    def digest(self) -> str:
+        """Of the weights, and of how long they are trained."""
+        digest = hashlib.sha256(str((self.steps, len(self.learned), self.training.learning_rate)).encode())
+        for name, each in self.modules.state_dict().items():
+            digest.update(name.encode() + each.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        save_model(self.modules, str(folder / "weights.safetensors"))
+        moments = {
+            f"{number}.{name}": each
+            for number, parameter in enumerate(_parameters(self.optimizer))
+            for name, each in self.optimizer.state[parameter].items()
+        }
+        save_file({**moments, "random": torch.get_rng_state()}, folder / "optimizer.safetensors")
+        save_file(self.best_weights, folder / "best.safetensors")
+        at = {"step": self.step, "best": self.best, "checks_since_best": self.checks_since_best}
+        (folder / "run.json").write_text(json.dumps(at))
+
+    def load(self, folder: Path) -> None:
+        load_model(self.modules, str(folder / "weights.safetensors"), device=self.device)
+        saved = load_file(folder / "optimizer.safetensors", device=self.device)
+        torch.set_rng_state(saved.pop("random").cpu())
+        parameters = _parameters(self.optimizer)
+        for key, each in saved.items():
+            number, _, name = key.partition(".")
+            self.optimizer.state[parameters[int(number)]][name] = each
+        self.best_weights = load_file(folder / "best.safetensors", device=self.device)
+        at = json.loads((folder / "run.json").read_text())
+        self.step, self.best, self.checks_since_best = at["step"], at["best"], at["checks_since_best"]
 
 
 def _finite(loss: float, step: int) -> float:
@@ -79,26 +216,27 @@ def _finite(loss: float, step: int) -> float:
     return loss
 
 
-def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    matrices: list[nn.Parameter] = []
-    others = list(training.extra_parameters)
-    for name, parameter in model.named_parameters():
+def _optimizer(modules: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Matrices decay, all else does not; each parameter learns at its own share of the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in modules.named_parameters():
+        rate = training.rates.get(parameter, 1.0)
         decays = parameter.ndim == 2 and not name.endswith("scales")
-        (matrices if decays else others).append(parameter)
-    groups = [
-        {"params": matrices, "weight_decay": training.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+        if rate:
+            groups.setdefault((rate, training.weight_decay if decays else 0.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": each, "rate": rate, "weight_decay": decay} for (rate, decay), each in groups.items()], fused=True
+    )
 
 
-def _triangle(steps: int, warmup: float) -> Callable[[int], float]:
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [each for group in optimizer.param_groups for each in group["params"]]
+
+
+def _triangle(step: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate: it rises for a share of the steps, then falls to zero."""
     rising = max(1, round(steps * warmup))
-
-    def share(step: int) -> float:
-        return min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
-
-    return share
+    return min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
 
 
 def fit_nothing(candidate: Candidate, training: Training) -> None:

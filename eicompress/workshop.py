@@ -18,7 +18,7 @@ from eicompress import bench, runtime
 from eicompress import candidate as candidates
 from eicompress.builtin import builtin_model
 from eicompress.cache import Cache, default_folder, write_whole
-from eicompress.contracts import Array, Candidate, Context, Examples, GraphStrategy, Origin, Task
+from eicompress.contracts import Array, Candidate, Context, Examples, Fit, GraphStrategy, Origin, Task
 from eicompress.data import dataset_from_tables, read_tables
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
@@ -29,7 +29,7 @@ from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.teacher import Answers, EncoderTeacher, with_trained_head
-from eicompress.training import Trainer, fit_nothing
+from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 from eicompress.yardsticks import yardsticks
 
@@ -88,8 +88,9 @@ class Workshop:
         The artifact's folder is `record.files["artifact"]`.
         """
         clock = Clock()
-        context = self._context(preview=False, fidelity=fidelity, seed=seed, progress=progress)
         key = self.key(recipe, fidelity=fidelity, seed=seed)
+        fit = Trainer(seed, fidelity, self.device, progress, Checkpoints(self.cache, key))
+        context = self._context(fit, seed=seed, progress=progress)
         with clock.phase("training"):
             made = candidates.build(recipe, context, self.cache, lambda prefix: self._made_from(prefix, fidelity, seed))
         progress(Progress("export"))
@@ -153,7 +154,7 @@ class Workshop:
         clock, recipe = Clock(), Recipe(())
 
         def write(folder: Path) -> None:
-            self._write(recipe, self.source, self._context(preview=True), folder / "artifact")
+            self._write(recipe, self.source, self._context(fit_nothing), folder / "artifact")
 
         with clock.phase("export"):
             entry = self.cache.store("baseline", self._made_from(recipe, 1.0, 0), write)
@@ -161,7 +162,7 @@ class Workshop:
         return self._timed(record, self._bench_alone)
 
     def _measure_preview(self, recipe: Recipe, latency: bool) -> Record:
-        clock, context = Clock(), self._context(preview=True)
+        clock, context = Clock(), self._context(fit_nothing)
         folder = self.folder / "previews" / recipe.digest
         with clock.phase("preview"):
             made = candidates.build(recipe, context, self.cache, str)
@@ -213,25 +214,18 @@ class Workshop:
             versions={name: version(name) for name in PACKAGES} | {"machine": machine()},
         )
 
-    def _context(
-        self,
-        *,
-        preview: bool,
-        fidelity: float = 0.0,
-        seed: int | None = None,
-        progress: Callable[[Progress], None] = ignore,
-    ) -> Context:
+    def _context(self, fit: Fit, *, seed: int | None = None, progress: Callable[[Progress], None] = ignore) -> Context:
         seed = self.seed if seed is None else seed
         return Context(
             task=self.task,
             train=self.examples["train"],
             baseline=self.source,
             teacher=EncoderTeacher(self.source, self._inputs, self.cache, self.device, progress, self._answers),
-            fit=fit_nothing if preview else Trainer(seed, fidelity, self.device, progress),
+            fit=fit,
             cache=self._remember,
             seed=seed,
             device=self.device,
-            preview=preview,
+            preview=fit is fit_nothing,
         )
 
     def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:

@@ -1,10 +1,14 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.tokens import Batch
-from eicompress.training import Diverged, Trainer, batches, fit_nothing
+from eicompress.training import Checkpoints, Diverged, Trainer, batches, fit_nothing
 from eicompress.values import Progress
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
@@ -58,6 +62,95 @@ def test_a_diverged_training_says_so() -> None:
     broken = Training(training.texts, lambda batch: training.loss(batch) * float("nan"), 1.0, 1e-3)
     with pytest.raises(Diverged, match="lower the learning rate"):
         told([])(candidate, broken)
+
+
+class Killed(BaseException):
+    """As if the process ended here."""
+
+
+def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(tmp_path: Path) -> None:
+    def start() -> tuple[Candidate, Training, list[int]]:
+        candidate, read = tiny_candidate(), []
+        extra = torch.nn.Linear(1, 1)
+        training = label_training(candidate, epochs=6.0, held_out=range(10), patience=99, extra=extra)
+
+        def loss(batch: Batch) -> torch.Tensor:
+            read.append(batch.step)
+            noise = torch.rand(())  # drawn from the random state of the training
+            return training.loss(batch) * (1 + noise) + extra.weight.square().sum()
+
+        torch.nn.init.ones_(extra.weight)
+        torch.nn.init.ones_(extra.bias)
+        return candidate, replace(training, loss=loss), read
+
+    whole, training, _ = start()
+    told([])(whole, training)
+
+    keeping = replace(told([]), checkpoints=Checkpoints(Cache(tmp_path), "key", seconds=0.0))
+    killed, training, _ = start()
+
+    def deadly(batch: Batch) -> torch.Tensor:
+        if batch.step == 7:
+            raise Killed
+        return training.loss(batch)
+
+    with pytest.raises(Killed):
+        keeping(killed, replace(training, loss=deadly))
+    resumed, training, read = start()
+    keeping(resumed, training)
+    assert min(read) == 6
+    assert all(torch.equal(one, two) for one, two in zip(weights(whole), weights(resumed), strict=True))
+    assert not list(tmp_path.glob("training/*"))
+
+
+def test_parameters_learn_at_their_own_share_of_the_rate() -> None:
+    candidate = tiny_candidate()
+    model, before = candidate.model, tiny_candidate().model
+    rates = {model.classifier.weight: 0.0, model.pooler.weight: 0.01}
+    told([])(candidate, label_training(candidate, epochs=0.1, rates=rates, weight_decay=0.0))
+
+    def moved(name: str) -> float:
+        return (model.get_parameter(name) - before.get_parameter(name)).abs().max().item()
+
+    assert moved("classifier.weight") == 0 and model.classifier.weight.requires_grad
+    # The first step of Adam is the learning rate itself.
+    assert moved("pooler.weight") == pytest.approx(0.01 * moved("words.weight"), rel=0.01)
+
+
+def test_what_is_trained_beside_the_candidate_learns_too() -> None:
+    candidate, extra = tiny_candidate(), torch.nn.Linear(2, 2)
+    before = extra.weight.detach().clone()
+    training = label_training(candidate)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        return training.loss(batch) + extra.weight.square().sum()
+
+    told([])(candidate, replace(training, loss=loss, extra=extra))
+    assert extra.weight.norm() < before.norm()
+
+
+def test_held_out_rows_are_not_learned_and_stop_a_training_that_makes_them_worse() -> None:
+    candidate, read = tiny_candidate(), []
+    training = label_training(candidate, epochs=50.0, learning_rate=1e-2, held_out=range(8))
+
+    def loss(batch: Batch) -> torch.Tensor:
+        if candidate.model.training:
+            read.extend(batch.rows.tolist())
+            return training.loss(batch)
+        return torch.tensor(1.0 + (batch.step != 10))  # the lowest at the second of the looks
+
+    best = []
+
+    def watched(batch: Batch) -> torch.Tensor:
+        if batch.step == 10 and not candidate.model.training:
+            best[:] = weights(candidate)
+        return loss(batch)
+
+    seen: list[Progress] = []
+    told(seen)(candidate, replace(training, loss=watched))
+    assert set(read) == set(range(8, 80))
+    assert len(read) < 50 * 72
+    assert all(torch.equal(one, two) for one, two in zip(best, weights(candidate), strict=True))
 
 
 def test_a_preview_fits_nothing() -> None:

@@ -347,7 +347,7 @@ class SelfAttention(nn.Module):
 
     def projections(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each."""
-        split = self.qkv(states, mask).unflatten(-1, (3, self.heads, self.head_size))
+        split = self.qkv(states, mask).reshape(*states.shape[:2], 3, self.heads, self.head_size)
         q, k, v = split.permute(2, 0, 3, 1, 4)
         return q, k, v
 

@@ -1,6 +1,20 @@
-"""Where matrix products are faster in bfloat16."""
+"""Where models compute, and in which numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
+
+
+@contextmanager
+def moved(model: nn.Module, device: str) -> Iterator[None]:
+    """The model on a device, and back on the processor afterwards, where all models rest."""
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to("cpu")
 
 
 def fast_products(device: str) -> torch.autocast:
@@ -15,4 +29,4 @@ def multiplies_bfloat16(device: str) -> bool:
     if device == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

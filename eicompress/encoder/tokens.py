@@ -15,12 +15,17 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Batch:
-    """Tokenized examples: ids, mask and types are (B, T) int64; `rows` (B,) are indices into the texts given."""
+    """Tokenized examples: ids, mask and types are (B, T) int64; `rows` (B,) are indices into the texts given.
+
+    In a training it is read in step `step` of `steps`, from 0.
+    """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     token_type_ids: torch.Tensor
     rows: torch.Tensor
+    step: int = 0
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,11 @@ class Tokens:
         index = np.where(mask, self.starts[rows][:, None] + places, 0)
         ids = np.where(mask, self.ids[index], padding_id)
         types = np.where(mask, self.types[index], 0)
-        arrays = (ids, mask.astype(np.int64), types, rows)
-        return Batch(*(torch.from_numpy(array.astype(np.int64)).to(device) for array in arrays))
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(array.astype(np.int64)).to(device)
+
+        return Batch(tensor(ids), tensor(mask), tensor(types), tensor(rows))
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> Tokens:
@@ -57,7 +65,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> Tokens:
     return Tokens(ids, types, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def in_order_of_length(tokens: Tokens) -> list[np.ndarray]:
+def in_order_of_length(lengths: np.ndarray) -> list[np.ndarray]:
     """Row numbers of batches of near lengths that cover all rows once."""
-    order = np.argsort(tokens.lengths, kind="stable")
+    order = np.argsort(lengths, kind="stable")
     return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]

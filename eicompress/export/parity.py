@@ -72,7 +72,7 @@ def _logits(candidate: Candidate, texts: Sequence[Text]) -> npt.NDArray[np.float
     was_training = model.training
     model.eval()
     found: dict[int, npt.NDArray[np.float32]] = {}
-    for rows in in_order_of_length(tokens):
+    for rows in in_order_of_length(tokens.lengths):
         batch = tokens.batch(rows, padding, device)
         logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         found |= zip(rows.tolist(), logits.float().cpu().numpy(), strict=True)
