@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ class Plan:
     spec: Spec
     registry: "Registry"
     space: "SearchSpace"
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Names what the search is made from besides model and data, so that a study can be told from another."""
+        return {"space": self.space.digest, **_plugin_digest(self.spec)}
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ def search(
 ) -> "Result":
     """Search for the best artifact within budget.
 
-    A study that exists already goes on, and needs no more than its name. Without `trials` and `timeout` a search
-    takes two hours. Raises `SpecError`, `DataError`, `ModelError`, `BudgetError` and `StudyError`.
+    A study that exists already goes on, and needs no more than its name: it remembers `plugin` too. Without `trials`
+    and `timeout` a search takes two hours. Raises `SpecError`, `DataError`, `ModelError`, `BudgetError` and `StudyError`.
     """
     written = {name: value for name, value in locals().items() if not name.startswith("on_")}
     return run(planned(written), on_event or _nothing, on_progress or _nothing)
@@ -80,21 +86,21 @@ def search(
 def planned(written: Mapping[str, Any]) -> Plan:
     """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
     from eicompress.plugins import discover
-    from eicompress.record import check
     from eicompress.space import read_space
 
     given = {name: value for name, value in written.items() if value is not None}
     if "study" in given and not {"model", "data"} & set(given):
         given = {**read_study(_folder(given["study"], given.get("studies", "studies"))), **given}
-    plugins = given.pop("plugin", None), given.pop("only_plugins", None)
-    spec = read_search({**given, "studies": str(given.get("studies", "studies"))})
-    registry = discover(*plugins)
+    only = given.pop("only_plugins", None)
+    spec = _with_remembered_plugin(read_search({**given, "studies": str(given.get("studies", "studies"))}))
+    # Refused here already: before a plug-in is loaded, a model read or a teacher trained.
+    _check_study(spec, _plugin_digest(spec))
+    registry = discover(spec.plugin or None, only)
     if spec.task:
         registry.task(spec.task)
-    space = read_space(spec.space, registry)
-    # Refused here already, before a model is read or a teacher trained.
-    check(spec.folder, spec.to_toml(), {"space": space.digest})
-    return Plan(spec, registry, space)
+    plan = Plan(spec, registry, read_space(spec.space, registry))
+    _check_study(spec, plan.digests)
+    return plan
 
 
 def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
@@ -108,7 +114,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     for note in workshop.notes:
         on_event(Noticed(note))
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
-    digests = {"inputs": workshop.digest, "space": plan.space.digest}
+    digests = {"inputs": workshop.digest, **plan.digests}
     with opened(spec.folder, spec.to_toml(), digests) as ledger:
         workers = InProcess(workshop, plan.registry)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
@@ -120,6 +126,30 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
             raise
         on_event(Noticed(_reported(ledger, spec)))
         return result
+
+
+def _with_remembered_plugin(spec: Spec) -> Spec:
+    """The spec with the plug-in file that its study was started with, where it names none. Raises `StudyError`."""
+    if not (spec.folder / "study.toml").is_file():
+        return spec
+    known = str(read_study(spec.folder).get("plugin", ""))
+    if known and spec.plugin in ("", known) and not Path(known).is_file():
+        raise StudyError(
+            f"the study in `{spec.folder}` must have the plug-in that it was started with, but `{known}` is gone: put "
+            "it back, name its new place with `--plugin`, or give another `--study`"
+        )
+    return replace(spec, plugin=spec.plugin or known)
+
+
+def _plugin_digest(spec: Spec) -> dict[str, str]:
+    path = Path(spec.plugin)
+    return {"plugin": sha256(path.read_bytes()).hexdigest()[:16]} if path.is_file() else {}
+
+
+def _check_study(spec: Spec, digests: Mapping[str, str]) -> None:
+    from eicompress.record import check
+
+    check(spec.folder, spec.to_toml(), digests)
 
 
 def _reported(ledger: "Ledger", spec: Spec) -> str:
@@ -226,7 +256,7 @@ def replay(
     if before is None or not before.trained:
         what = "was never trained" if before else "does not exist"
         raise StudyError(f"a trial that is replayed must have been trained, but trial {trial} {what}")
-    registry = discover(plugin, only_plugins)
+    registry = discover(plugin or spec.plugin or None, only_plugins)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(
         registry.recipe(before.recipe),

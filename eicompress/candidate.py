@@ -4,10 +4,12 @@ import copy
 import hashlib
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,18 @@ def blamed(step: Strategy) -> Iterator[None]:
     except EicompressError:
         raise
     except Exception as error:
-        package = type(step).__module__.partition(".")[0]
         first = (str(error).splitlines() or [""])[0]
-        error.add_note(f"{type(error).__name__} in `{step.name}`, of the package `{package}`: {first}")
+        error.add_note(f"{type(error).__name__} in `{step.name}`, of {_bringer(step)}: {first}")
         raise
+
+
+def _bringer(step: Strategy) -> str:
+    """The package, or the file, that a strategy comes from."""
+    module = type(step).__module__.partition(".")[0]
+    packages = packages_distributions().get(module)
+    if packages:
+        return f"the package `{packages[0]}`"
+    return f"the file `{getattr(sys.modules[module], '__file__', module)}`"
 
 
 def _known_prefix(

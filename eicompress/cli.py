@@ -323,8 +323,12 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
 
 @plugins.command("check")
 @click.argument("name")
+@click.option("--knob", "knobs", multiple=True, help="Value to try a strategy with: layers=1.")
+@click.option("--skip", multiple=True, help="A claim to miss out loud, and why: CLAIM: REASON.")
 @_plugin_options
-def check_plugin(name: str, plugin: str | None, only_plugins: str | None) -> int:
+def check_plugin(
+    name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
+) -> int:
     """Check that a strategy, task or metric keeps its contract.
 
     Claim by claim, on a tiny model; the exit status is 1 if one is broken.
@@ -332,11 +336,13 @@ def check_plugin(name: str, plugin: str | None, only_plugins: str | None) -> int
     \b
     eicompress plugins check distillation
     eicompress plugins check my_strategy --plugin my_strategy.py
+    eicompress plugins check svd --knob share=0.5 \\
+                             --skip "uses no pickle: its library does"
     """
     from eicompress.plugins import discover
-    from eicompress.testing.verdicts import claims_of, show_verdicts
+    from eicompress.testing.verdicts import claims_of, read_knobs, read_skip, show_verdicts
 
-    claims = claims_of(discover(plugin, only_plugins), name)
+    claims = claims_of(discover(plugin, only_plugins), name, knobs=read_knobs(knobs), skip=read_skip(skip))
     return BROKEN if show_verdicts(_console(False), claims) else 0
 
 

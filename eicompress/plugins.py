@@ -244,10 +244,17 @@ def _collect(manager: pluggy.PluginManager, sources: Mapping[str, Source], broke
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
-    known = {name for name in vars(hookspecs) if name.startswith("register_")} | {"trial_recorded"}
-    for caller in manager.get_hookcallers(manager.get_plugin(plugin)) or ():
-        if caller.name not in known:
-            raise PluginError(f"there is no hook `{caller.name}`: {nearest(caller.name, known)}")
+    known = {*_HOOKS.values(), "trial_recorded"}
+    loaded = manager.get_plugin(plugin)
+    implemented = [caller.name for caller in manager.get_hookcallers(loaded) or ()]
+    for name in implemented:
+        if name not in known:
+            raise PluginError(f"there is no hook `{name}`: {nearest(name, known)}")
+    unmarked = sorted(name for name in known - set(implemented) if hasattr(loaded, name))
+    if unmarked:
+        raise PluginError(f"the hook `{unmarked[0]}` must be marked with `@hookimpl` of `eicompress.hookspecs`")
+    if not implemented:
+        raise PluginError(f"a plug-in must implement a hook, but this one implements none of {', '.join(sorted(known))}")
 
 
 def _implementations(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[Callable[..., Any]]:

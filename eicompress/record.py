@@ -342,14 +342,18 @@ def _refuse(folder: Path, changed: list[str]) -> None:
 def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: Mapping[str, str]) -> list[str]:
     same = {name for name, digest in digests.items() if was_digests.get(name) == digest}
     # Another path to the same bytes is the same input.
-    ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space"} if "space" in same else set())
+    ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space", "plugin"} & same)
     found = [
         f"`{name}` was {_shown(was.get(name))}, and is {_shown(now.get(name))}"
         for name in sorted({*was, *now} - ignored)
         if was.get(name) != now.get(name)
     ]
-    meant = {"inputs": "the contents of model or data", "space": "the contents of the search space"}
-    for name in sorted(set(digests) - same):
+    meant = {
+        "inputs": "the contents of model or data",
+        "space": "the contents of the search space",
+        "plugin": "the contents of the plug-in",
+    }
+    for name in sorted({*was_digests} & {*digests} - same):
         found.append(f"{meant.get(name, name)}: digest was {_shown(was_digests.get(name))}, and is `{digests[name]}`")
     return found
 

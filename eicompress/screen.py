@@ -179,6 +179,8 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         "study": str(spec.folder),
         "space": f"{space.name}: {first}",
     }
+    if spec.plugin:
+        rows["plug-in"] = f"{spec.plugin}, which the study remembers"
     table = _grid()
     for name, text in [*rows.items(), *(("", other) for other in others)]:
         table.add_row(name, Text(text))

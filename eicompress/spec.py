@@ -52,6 +52,8 @@ class Spec:
     seq_len: int | None = None
     threads: int = 1
     teacher_training: str = "finetune"
+    plugin: str = ""
+    """A plug-in in one file; empty for none."""
 
     @property
     def folder(self) -> Path:
@@ -117,6 +119,7 @@ def read(written: Mapping[str, object]) -> Spec:
         seq_len=_maybe(given, "seq_len", lambda value: whole("--seq-len", value, 1)),
         threads=whole("--threads", given.get("threads", 1), 1),
         teacher_training=_text(given, "teacher_training", "finetune"),
+        plugin=_text(given, "plugin", ""),
     )
 
 

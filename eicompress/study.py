@@ -202,8 +202,10 @@ class Coordinator:
         """Raise `BudgetError` if even the space's smallest candidate is over budget."""
         try:
             smallest = self.workshop.preview(self.space.smallest())
-        except Inapplicable:
-            return
+        except Exception as error:
+            if is_disk_error(error):
+                raise
+            return  # what a strategy cannot do ends its trials, and no search
         for name, bound in self.goal.objective.hard.items():
             value = smallest.value(name)
             if value is not None and value > bound * (LATENCY_MARGIN if name == "latency_ms" else 1.0):

@@ -37,10 +37,11 @@ def install(folder: Path, package: str, code: str) -> None:
     """A distribution on the path, as an installer leaves it: a module and its metadata."""
     module = f"eicompress_test_plugin_{next(_numbers)}"
     (folder / f"{module}.py").write_text(textwrap.dedent(code))
-    info = folder / f"{package}-1.2.dist-info"
+    info = folder / f"{package.replace('-', '_')}-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(f"[eicompress]\n{package} = {module}\n")
+    (info / "top_level.txt").write_text(module)
 
 
 @pytest.fixture
@@ -85,6 +86,8 @@ def test_a_package_that_does_not_import_is_kept_apart(site: Path) -> None:
         ("[Shrink]", "[dict]", "must return subclasses of `Strategy`"),
         ("def apply", "def do", "must define `apply`"),
         ("@hookimpl", "raise SystemExit(3)", "SystemExit: 3"),
+        ("@hookimpl", "", "the hook `register_strategies` must be marked with `@hookimpl`"),
+        ("@hookimpl\n    def register_strategies", "def strategies", "implements none of register_metrics"),
     ],
 )
 def test_a_package_that_breaks_the_contract_is_kept_apart(site: Path, good: str, bad: str, said: str) -> None:

@@ -1,5 +1,8 @@
 """The claims of a registered plug-in, run one after the other without pytest, for people to read."""
 
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
 from unittest import SkipTest
 
 from rich.console import Console
@@ -12,16 +15,48 @@ from eicompress.testing.strategies import strategy_checks
 from eicompress.testing.tasks import task_checks
 
 
-def claims_of(registry: Registry, name: str) -> list[Claim]:
-    """The claims of the strategy, task or metric of this name. Raises `SpecError` and `PluginError`."""
+def claims_of(
+    registry: Registry, name: str, *, knobs: Mapping[str, Any] | None = None, skip: Mapping[str, str] | None = None
+) -> list[Claim]:
+    """The claims of the strategy, task or metric of this name. Raises `SpecError` and `PluginError`.
+
+    A strategy is tried with `knobs`, where its defaults do not suit a tiny model. `skip` are the texts of claims that
+    are missed, each with the reason.
+    """
+    if knobs and name not in registry.strategies:
+        raise SpecError(f"`--knob` must be one of a strategy's, but `{name}` is none: leave it out")
     if name in registry.tasks:
-        return task_checks(registry.tasks[name])
+        return task_checks(registry.tasks[name], skip=skip)
     if name in registry.metrics:
-        return metric_checks(registry.metrics[name])
+        return metric_checks(registry.metrics[name], skip=skip)
     if name not in registry.strategies and not registry.broken and ("strategy", name) not in registry.clashes:
         known = {*registry.strategies, *registry.tasks, *registry.metrics}
         raise SpecError(f"no plug-in provides `{name}`: {nearest(name, known)}")
-    return strategy_checks(registry.strategy(name))
+    example = registry.recipe([{"strategy": name, **knobs}]).steps[0] if knobs else None
+    return strategy_checks(registry.strategy(name), example=example, skip=skip)
+
+
+def read_knobs(written: Sequence[str]) -> dict[str, Any]:
+    """The values in `share=0.1` and the like, as TOML reads them; what it does not read is a text."""
+    found = {}
+    for each in written:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise SpecError(f"`--knob` must be a knob and its value, as in `share=0.1`, but got `{each}`")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def read_skip(written: Sequence[str]) -> dict[str, str]:
+    """The claims and reasons in `uses no pickle: its library does` and the like."""
+    found = {}
+    for each in written:
+        claim, _, reason = each.partition(":")
+        found[claim.strip()] = reason.strip()
+    return found
 
 
 def show_verdicts(console: Console, claims: list[Claim]) -> int:

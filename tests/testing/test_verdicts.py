@@ -26,6 +26,33 @@ def register_strategies():
     return [Noisy]
 """
 
+PICKY = """
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from eicompress.contracts import ModelStrategy
+from eicompress.errors import Inapplicable
+from eicompress.hookspecs import hookimpl
+
+@dataclass(frozen=True)
+class Picky(ModelStrategy):
+    share: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
+    of: Annotated[str, CategoricalDistribution(("row", "table"))] = "row"
+
+    name: ClassVar[str] = "picky"
+
+    def apply(self, subject, context):
+        if self.share > 0.2:
+            raise Inapplicable(f"{self.share} of the {self.of} is too much")
+        return subject
+
+@hookimpl
+def register_strategies():
+    return [Picky]
+"""
+
 
 def test_what_keeps_its_contract_passes(capsys: Any) -> None:
     assert cli.run(["plugins", "check", "size_mb"]) == 0
@@ -43,6 +70,43 @@ def test_a_broken_claim_is_named_with_what_to_do(tmp_path: Path, capsys: Any) ->
     assert "broken  noisy leaves the global random state alone" in shown
     assert "that of random changed: draw from a generator made with `context.seed`" in shown
     assert "1 broken" in shown
+
+
+def test_a_claim_is_missed_with_its_reason(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "noisy.py"
+    path.write_text(BROKEN)
+    missed = "leaves the global random state alone: for the sake of it"
+    assert cli.run(["plugins", "check", "noisy", "--plugin", str(path), "--skip", missed]) == 0
+    shown = capsys.readouterr().out
+    assert "missed  noisy leaves the global random state alone" in shown and "missed: for the sake of it" in shown
+    assert "1 missed, 0 broken" in shown
+
+
+def test_a_strategy_is_tried_with_the_knobs_that_are_given(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "picky.py"
+    path.write_text(PICKY)
+    check = ["plugins", "check", "picky", "--plugin", str(path)]
+    assert cli.run([*check, "--knob", "share=0.1", "--knob", "of=table"]) == 0
+    assert "0 missed, 0 broken" in capsys.readouterr().out
+    assert cli.run([*check, "--knob", "of=row"]) == 1
+    assert "is inapplicable (0.5 of the row is too much)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["svd", "--knob", "share"], "as in `share=0.1`, but got `share`"),
+        (["svd", "--knob", "shore=0.1"], "`svd` has no knob `shore`: did you mean `share`"),
+        (["svd", "--knob", "share=7"], "`svd.share` must be in"),
+        (["size_mb", "--knob", "share=0.1"], "must be one of a strategy's, but `size_mb` is none"),
+        (["svd", "--skip", "uses no pickel: why"], "there is no `uses no pickel`: did you mean `uses no pickle`"),
+        (["svd", "--skip", "uses no pickle"], "must give a reason"),
+        (["size_mb", "--skip", "sings: no"], "there is no `sings`"),
+    ],
+)
+def test_knobs_and_skipped_claims_are_checked(arguments: list[str], said: str, capsys: Any) -> None:
+    assert cli.run(["plugins", "check", *arguments]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["distilation", "noisy"])
