@@ -1,6 +1,5 @@
 """`distillation`: the student learns what the teacher says, of the task's texts and of distortions of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -10,12 +9,12 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Training
+from eicompress.augmentation import with_distortions
+from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.losses import logit_kl
-from eicompress.values import Text, seed_of
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,8 @@ class Distillation(ModelStrategy):
         model = subject.model
         if not isinstance(model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
-        train = self._readable(context)
-        texts = list(train.texts)
-        generator = np.random.default_rng(seed_of(context.seed, "distortions"))
-        for _ in range(self.distortions):
-            texts += distorted(train.texts, generator)
+        most = self.max_steps * self.batch_size
+        train, texts = with_distortions(context.train, self.distortions, most, context.seed)
         told = context.teacher.outputs(texts)
         targets = _Targets(
             torch.from_numpy(np.asarray(told.logits, np.float32)),
@@ -72,14 +68,6 @@ class Distillation(ModelStrategy):
             ),
         )
         return subject
-
-    def _readable(self, context: Context) -> Examples:
-        """The training examples, or as many of them as are read at least once in the steps there are."""
-        most = max(1, self.max_steps * self.batch_size // (1 + self.distortions))
-        if len(context.train) <= most:
-            return context.train
-        rows = np.random.default_rng(seed_of(context.seed, "rows")).permutation(len(context.train))[:most]
-        return context.train.take(np.sort(rows).tolist())
 
     def _loss(self, model: Encoder, batch: Batch, targets: "_Targets", context: Context) -> Tensor:
         output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
@@ -102,34 +90,3 @@ class _Targets:
     logits: Tensor
     states: Tensor
     labels: Tensor
-
-
-def distorted(texts: Sequence[Text], generator: np.random.Generator) -> list[Text]:
-    """One distortion of each text: words dropped, words replaced by others of the corpus, or halves spliced."""
-    words = sorted({word for text in texts for side in _sides(text) for word in side.split()})
-    others = generator.permutation(len(texts))
-    return [_distort(text, texts[other], words, generator) for text, other in zip(texts, others, strict=True)]
-
-
-def _sides(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text
-
-
-def _distort(text: Text, other: Text, words: Sequence[str], generator: np.random.Generator) -> Text:
-    sides = list(_sides(text))
-    side = int(generator.integers(len(sides)))
-    own, foreign = sides[side].split(), _sides(other)[side].split()
-    kind = generator.integers(3)
-    if kind == 2:
-        head = own[: int(np.ceil(len(own) / 2))]
-        own = head + foreign[len(foreign) // 2 :]
-    else:
-        share = generator.uniform(0.1, 0.4)
-        hit = generator.random(len(own)) < share
-        if kind == 0:
-            own = [word for word, drop in zip(own, hit, strict=True) if not drop] or own
-        else:
-            drawn = generator.integers(len(words), size=len(own))
-            own = [words[at] if replace else word for word, replace, at in zip(own, hit, drawn, strict=True)]
-    sides[side] = " ".join(own)
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -1,12 +1,10 @@
 import numpy as np
-import pytest
 import torch
 
-from eicompress.strategies.distillation import Distillation, distorted
+from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.teacher import answers_of
-from eicompress.values import Text
 from tests.conftest import ContextMaker, tiny_candidate
 
 
@@ -42,26 +40,3 @@ def test_a_preview_asks_no_teacher_and_changes_nothing(make_context: ContextMake
     made = Distillation().apply(student, context)
     assert all(torch.equal(one, two) for one, two in zip(before, made.model.parameters(), strict=True))
     assert not context.teacher.answers.places  # type: ignore[attr-defined]
-
-
-TEXTS = ["play the song", "will it rain today"] * 20
-PAIRS = [("what is it", "the sun"), ("will it rain", "stop the music today")] * 20
-
-
-def test_distortions_are_drawn_from_the_generator_alone() -> None:
-    one = distorted(TEXTS, np.random.default_rng(3))
-    assert one == distorted(TEXTS, np.random.default_rng(3))
-    assert one != distorted(TEXTS, np.random.default_rng(4))
-
-
-@pytest.mark.parametrize("texts", [TEXTS, PAIRS])
-def test_a_distortion_has_only_words_of_the_corpus_and_keeps_pairs_pairs(texts: list[Text]) -> None:
-    def sides(text: Text) -> tuple[str, ...]:
-        return (text,) if isinstance(text, str) else text
-
-    words = {word for text in texts for side in sides(text) for word in side.split()}
-    made = distorted(texts, np.random.default_rng(0))
-    for text, other in zip(texts, made, strict=True):
-        assert isinstance(text, str) == isinstance(other, str)
-        assert all(side and set(side.split()) <= words for side in sides(other))
-    assert sum(one != two for one, two in zip(texts, made, strict=True)) > len(texts) / 2
