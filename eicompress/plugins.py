@@ -254,7 +254,8 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
     if unmarked:
         raise PluginError(f"the hook `{unmarked[0]}` must be marked with `@hookimpl` of `eicompress.hookspecs`")
     if not implemented:
-        raise PluginError(f"a plug-in must implement a hook, but this one implements none of {', '.join(sorted(known))}")
+        hooks = ", ".join(sorted(known))
+        raise PluginError(f"a plug-in must implement a hook, but this one implements none of {hooks}")
 
 
 def _implementations(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[Callable[..., Any]]:

@@ -59,9 +59,7 @@ def test_a_file_that_is_gone_is_named(asked: list[str], capsys: pytest.CaptureFi
     assert cli.run(["search", "--study", "mine", "--trials", "2", "--plugin", "renamed.py"]) == 0
 
 
-def test_a_study_without_a_file_is_not_continued_with_one(
-    asked: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_without_a_file_is_not_continued_with_one(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("space.toml").write_text(SPACE.replace("shrink", "thin_student").replace("ratio", "neurons"))
     asked[asked.index("mine")] = "other"
     assert cli.run([*asked, "--trials", "1"]) == 0
