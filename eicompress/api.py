@@ -12,10 +12,15 @@ from eicompress.spec import Spec, read, read_search, read_study, read_toml, stud
 from eicompress.values import Artifact, Progress, Record
 
 if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
+    from optuna.trial import FrozenTrial
+
     from eicompress.contracts import Examples, Task
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
     from eicompress.record import Ledger
+    from eicompress.reporting.data import Numbers
     from eicompress.result import Result
     from eicompress.runtime import Model
     from eicompress.space import Objective, SearchSpace
@@ -179,6 +184,26 @@ def report(study: str, *, output: str | Path | None = None, studies: str | Path 
 
     spec = _spec_of(study, studies)
     return _written(read_ledger(spec.folder), spec, Path(output) if output is not None else None)
+
+
+def dashboard(study: str, *, port: int = 8080, studies: str | Path = "studies") -> "WSGIServer":
+    """A server of the study's dashboard on this machine, to `serve_forever`; it follows a search that runs.
+
+    It reads the study and writes nothing. Raises `SpecError` and `StudyError`.
+    """
+    from eicompress.mirror import Mirror, serving
+    from eicompress.record import read_ledger
+    from eicompress.reporting.data import numbers
+    from eicompress.result import result_of
+
+    spec = _spec_of(study, studies)
+    ledger = read_ledger(spec.folder)
+
+    def read() -> "tuple[Numbers, list[FrozenTrial]]":
+        result = result_of(ledger, objective_of(spec))
+        return numbers(result, ledger.importance(), spec.to_toml()), ledger.study.get_trials(deepcopy=False)
+
+    return serving(Mirror(read, ledger.version), port)
 
 
 def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:

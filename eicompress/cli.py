@@ -185,6 +185,29 @@ def report(study: str, output: str | None, studies: str) -> None:
 
 
 @cli.command()
+@click.argument("study")
+@click.option("--port", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
+@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+def dashboard(study: str, port: int, studies: str) -> None:
+    """Look at a study in Optuna's dashboard, also while it runs.
+
+    It serves a copy on 127.0.0.1 and follows the search: nothing that is done
+    there changes the study. Each trial has a note, its recipe, and its artifact
+    to download. Needs pip install 'eicompress[dashboard]'.
+
+    \b
+    eicompress dashboard my-data
+    eicompress dashboard my-data --port 8081
+    """
+    from eicompress import api
+
+    server = api.dashboard(study, port=port, studies=studies)
+    click.echo(f"http://127.0.0.1:{server.server_port}/dashboard/studies/0  (Ctrl-C ends it)")
+    with server:
+        server.serve_forever()
+
+
+@cli.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
