@@ -27,7 +27,7 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
-    from eicompress.api import compress, load, measure, replay, report, search, show
+    from eicompress.api import compress, load, measure, plan, replay, report, search, show
     from eicompress.result import Result
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "compress",
     "load",
     "measure",
+    "plan",
     "replay",
     "report",
     "search",
@@ -66,6 +67,7 @@ _ROOMS = {
     "compress": "eicompress.api",
     "load": "eicompress.api",
     "measure": "eicompress.api",
+    "plan": "eicompress.api",
     "replay": "eicompress.api",
     "report": "eicompress.api",
     "search": "eicompress.api",

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eicompress.errors import DataError, SpecError, StudyError, nearest
+from eicompress.errors import BudgetError, DataError, SpecError, StudyError, nearest
 from eicompress.spec import Spec, read, read_search, read_study, read_toml, study_name
 from eicompress.values import Artifact, Progress, Record
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from eicompress.contracts import Examples, Task
+    from eicompress.forecast import Forecast
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
     from eicompress.record import Ledger
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 LENGTHS = (16, 64, 128)
 """Tokens at which `measure` takes a latency unless it is told."""
+FEW_DRAWS = 4
+"""Random recipes that a search previews before it begins; `plan` takes more."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,25 @@ def search(
     return run(planned(written), on_event or _nothing, on_progress or _nothing)
 
 
+def plan(on_progress: Callable[[Progress], None] | None = None, **asked: Any) -> "Forecast":
+    """What a search asked for in the words of `search` will meet: what fits, what is reachable, what a training takes.
+
+    Nothing is trained but a teacher, where the model has no head for the task. Raises as `search` does.
+    """
+    return foreseen(planned(asked), on_progress or _nothing)
+
+
+def foreseen(plan: Plan, on_progress: Callable[[Progress], None]) -> "Forecast":
+    """What a planned search will meet. Raises `BudgetError` where nothing can meet the budgets."""
+    from eicompress.forecast import forecast
+    from eicompress.record import read_ledger
+
+    spec = plan.spec
+    workshop = _workshop(spec, plan.registry, on_progress, _scratch())
+    known = read_ledger(spec.folder).records().values() if (spec.folder / "study.db").is_file() else ()
+    return forecast(workshop, plan.space, objective_of(spec), spec.seed, known)
+
+
 def planned(written: Mapping[str, Any]) -> Plan:
     """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
     from eicompress.plugins import discover
@@ -121,6 +143,8 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
     digests = {"inputs": workshop.digest, **plan.digests}
     with opened(spec.folder, spec.to_toml(), digests) as ledger:
+        if not ledger.records():
+            _foresee(plan, workshop, on_event)
         workers = InProcess(workshop, plan.registry)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
         try:
@@ -155,6 +179,20 @@ def _check_study(spec: Spec, digests: Mapping[str, str]) -> None:
     from eicompress.record import check
 
     check(spec.folder, spec.to_toml(), digests)
+
+
+def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None]") -> None:
+    """Tell what the search will meet, in short."""
+    from eicompress.forecast import forecast
+    from eicompress.study import Foreseen, Noticed
+
+    try:
+        on_event(Foreseen(forecast(workshop, plan.space, objective_of(plan.spec), plan.spec.seed, draws=FEW_DRAWS)))
+    except BudgetError:
+        pass  # which the search finds too, and leaves a report
+    except Exception as error:
+        # A strategy that crashes is an outcome of the trials that use it.
+        on_event(Noticed(f"nothing could be foreseen: {error}"))
 
 
 def _reported(ledger: "Ledger", spec: Spec) -> str:

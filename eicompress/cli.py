@@ -92,20 +92,28 @@ def _plugin_options(command: Command) -> Command:
     return command
 
 
+def _search_options(command: Command) -> Command:
+    """What a search is asked for, the same for `plan`."""
+    for option in reversed(
+        [
+            click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm."),
+            click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings."),
+            click.option("--budget", help="Size of the whole artifact: 1.91MB, 2MiB, 500KB."),
+            click.option("--latency", help="Latency (p50, batch 1) of one text: 2ms, 500us."),
+            click.option("--timeout", help="Time for everything: 2h, 30m.  [2h without --trials]"),
+            click.option("--trials", help="Candidates to train."),
+            click.option("--study", help="Name of the study.  [the data's name]"),
+            click.option("--studies", help="Folder of all studies.  [studies]"),
+            click.option("--objective", metavar="quality|reward", help="What is maximised.  [quality]"),
+            click.option("--space", help="Search space: a name, or a file.toml.  [edge]"),
+        ]
+    ):
+        command = option(command)
+    return _input_options(_build_options(_plugin_options(command)))
+
+
 @cli.command()
-@click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
-@click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
-@click.option("--budget", help="Size of the whole artifact: 1.91MB, 2MiB, 500KB.")
-@click.option("--latency", help="Latency (p50, batch 1) of one text: 2ms, 500us.")
-@click.option("--timeout", help="Time for everything: 2h, 30m.  [2h without --trials]")
-@click.option("--trials", help="Candidates to train.")
-@click.option("--study", help="Name of the study.  [the data's name]")
-@click.option("--studies", help="Folder of all studies.  [studies]")
-@click.option("--objective", metavar="quality|reward", help="What is maximised.  [quality]")
-@click.option("--space", help="Search space: a name, or a file.toml.  [edge]")
-@_input_options
-@_build_options
-@_plugin_options
+@_search_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def search(as_json: bool, **written: Any) -> None:
     """Search for the best artifact within budget.
@@ -132,6 +140,32 @@ def search(as_json: bool, **written: Any) -> None:
         _print_json(result.to_json())
     else:
         tables.show_result(console, result)
+
+
+@cli.command()
+@_search_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def plan(as_json: bool, **written: Any) -> None:
+    """Tell what a search would meet, before it is paid for.
+
+    How many random recipes are within budget, what is reachable, how long a training takes here, and what --timeout
+    or --trials will buy. Nothing is trained but a teacher, where the model has no head for the task.
+
+    \b
+    eicompress plan --model my-model --data my-data --budget 1.91MB
+    eicompress plan --study my-data --timeout 4h
+    """
+    from eicompress import api, screen
+
+    console = _console(as_json)
+    asked = api.planned(written)
+    screen.show_plan(console, asked.spec, asked.space)
+    with screen.Screen(console, f"plan {asked.spec.study}") as live:
+        found = api.foreseen(asked, live.preparing)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        screen.show_forecast(console, found, asked.spec, asked.space)
 
 
 @cli.command()

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from eicompress.forecast import UNITS, Forecast
 from eicompress.result import Counts
 from eicompress.space import SearchSpace
 from eicompress.spec import Spec
@@ -18,6 +19,7 @@ from eicompress.study import (
     Doing,
     Drawn,
     Event,
+    Foreseen,
     Noticed,
     Planned,
     Promoted,
@@ -67,6 +69,9 @@ class Screen:
     def show(self, event: Event) -> None:
         """Take in an event of the search."""
         match event:
+            case Foreseen(forecast=forecast):
+                for line in in_short(forecast):
+                    self._line(line)
             case Planned():
                 self._plan(event)
             case Drawn(number=number):
@@ -185,6 +190,50 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     for name, text in [*rows.items(), *(("", other) for other in others)]:
         table.add_row(name, Text(text))
     console.print(table)
+
+
+def show_forecast(console: Console, found: Forecast, spec: Spec, space: SearchSpace) -> None:
+    """What the search will meet, and what its time or its trials will buy."""
+    rows = {**_foreseen(found), "buys": _bought(found, spec, space)}
+    table = _grid()
+    for name, text in rows.items():
+        table.add_row(name, Text(text))
+    console.print(table)
+
+
+def in_short(found: Forecast) -> list[str]:
+    """A forecast in a few lines."""
+    return [f"{name}: {text}" for name, text in _foreseen(found).items() if text]
+
+
+def _foreseen(found: Forecast) -> dict[str, str]:
+    fits = f"{found.fitting} of {found.draws} random recipes ({found.share:.0%})"
+    least = [f"{value:.3g} {UNITS[name]}" for name, value in found.least.items()]
+    training = "not known: no random recipe is within budget"
+    if found.training_s is not None:
+        how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
+        training = f"{duration(found.training_s)} at full length, {how}"
+    return {
+        "knobs": str(found.knobs),
+        "within budget": fits,
+        "least reachable": ", ".join(least),
+        "previews": f"{found.preview_s:.1f} s a draw",
+        "a training": training,
+        "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
+    }
+
+
+def _bought(found: Forecast, spec: Spec, space: SearchSpace) -> str:
+    if found.training_s is None:
+        return "not known"
+    parts = []
+    if spec.trials is not None:
+        seconds = found.seconds(spec.trials, space.fidelity) or 0.0
+        parts.append(f"{spec.trials} candidates take about {duration(seconds)}, rebuilding the best included")
+    if spec.timeout_s is not None:
+        trials = found.trials(spec.timeout_s, space.fidelity)
+        parts.append(f"{duration(spec.timeout_s)} train about {trials} candidates and rebuild the best")
+    return "; ".join(parts)
 
 
 def _grid() -> Table:

@@ -105,6 +105,16 @@ class SearchSpace:
         """The knob that is filled, if there is one."""
         return next((slot.fill for slot in self.slots if slot.fill), None)
 
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """What is chosen for each recipe: the trial's parameters, and the knob that is filled."""
+        found = []
+        for slot in self.slots:
+            found += [slot.switch] if slot.optional else []
+            found += [slot.parameter(slot.fill.knob)] if slot.fill else []
+            found += [slot.parameter(knob) for knob in slot.searched]
+        return tuple(found)
+
     def suggest(self, trial: BaseTrial) -> Recipe:
         """The recipe that a trial's parameters stand for; `filled` puts in what is filled."""
         steps = []

@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
 from eicompress.export.artifact import copy
 from eicompress.fill import filled
+from eicompress.forecast import PROMOTED, Forecast, check_reachable, kept_for_promotion
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
@@ -29,15 +30,6 @@ UNTRAINED = 300
 """Draws in a row that reach no training after which the search gives up."""
 FAILURES = 10
 """Crashes in a row after which it is no candidate's fault."""
-PROMOTED = 2
-"""How many of the best are rebuilt at full fidelity, if there is time."""
-PROMOTION_SHARE = 0.4
-"""The most of the time that is kept for that."""
-CAUTION = 1.25
-"""A rebuild may take this much longer than estimated."""
-LATENCY_MARGIN = 1.25
-"""The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a latency budget counts as out
-of reach only if it misses by more than this."""
 
 
 class Workshop(Protocol):
@@ -78,6 +70,13 @@ class Goal:
     seed: int = 0
     trials: int | None = None
     timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a search that has not begun yet will meet."""
+
+    forecast: Forecast
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Noticed:
     text: str
 
 
-Event: TypeAlias = Planned | Drawn | Doing | Told | SearchEnded | Promoting | Promoted | Noticed
+Event: TypeAlias = Foreseen | Planned | Drawn | Doing | Told | SearchEnded | Promoting | Promoted | Noticed
 
 
 @dataclass
@@ -196,20 +195,7 @@ class Coordinator:
         self._records = self.ledger.records()
         self.on_event(Planned(baseline, count(self._records.values()), recovered, self._best, self._seconds))
         if self._best is None:
-            self._check_reachable()
-
-    def _check_reachable(self) -> None:
-        """Raise `BudgetError` if even the space's smallest candidate is over budget."""
-        try:
-            smallest = self.workshop.preview(self.space.smallest())
-        except Exception as error:
-            if is_disk_error(error):
-                raise
-            return  # what a strategy cannot do ends its trials, and no search
-        for name, bound in self.goal.objective.hard.items():
-            value = smallest.value(name)
-            if value is not None and value > bound * (LATENCY_MARGIN if name == "latency_ms" else 1.0):
-                raise _out_of_reach(name, bound, value, smallest)
+            check_reachable(self.workshop, self.space, self.goal.objective)
 
     def _known_end(self) -> str:
         """Why there is nothing to search, if the search had ended before for the same goal."""
@@ -344,14 +330,10 @@ class Coordinator:
             return ""
         left = self.goal.timeout_s - self._seconds
         best = self._best
-        if left <= 0 or (best and left - self._seconds_of_trial <= self._kept_for_promotion(best)):
+        kept = kept_for_promotion(self.goal.timeout_s, self._rebuild_seconds(best)) if best else 0.0
+        if left <= 0 or (best and left - self._seconds_of_trial <= kept):
             return "the time for the search is used up"
         return ""
-
-    def _kept_for_promotion(self, best: Record) -> float:
-        assert self.goal.timeout_s is not None
-        wanted = PROMOTED * CAUTION * self._rebuild_seconds(best)
-        return min(PROMOTION_SHARE * self.goal.timeout_s, wanted)
 
     def _promote(self) -> None:
         """Rebuild the best at full fidelity, one or two as time allows, and measure them on the test split."""
@@ -466,16 +448,6 @@ def _completed(record: Record, preview: Record) -> Record:
     names = {each.name for each in record.measurements}
     missing = tuple(each for each in preview.measurements if each.name not in names)
     return replace(record, measurements=(*record.measurements, *missing))
-
-
-def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:
-    unit = {"size_mb": "MB", "latency_ms": "ms"}.get(name, "")
-    heaviest = weights(smallest, 3)
-    return BudgetError(
-        f"no candidate of this search space can meet the budget of {bound:g} {unit}: the smallest reachable is "
-        f"{value:.3g} {unit}" + (f" ({heaviest})" if heaviest else "") + f". Ask for at least {value * 1.05:.2g} "
-        f"{unit}, or give a search space that goes lower."
-    )
 
 
 def _nothing_fits(result: Result) -> EicompressError:

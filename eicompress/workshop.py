@@ -1,5 +1,6 @@
 """Where recipes become measured artifacts: all that is built for one baseline, data set and seed."""
 
+import copy
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ from eicompress.export.parity import check_parity
 from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
+from eicompress.rehearsal import Rehearsal, rehearse
 from eicompress.teacher import Answers, EncoderTeacher, with_trained_head
 from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
@@ -81,6 +83,11 @@ class Workshop:
         """Size, and latency, of what the recipe would make, without training. Raises `Inapplicable`."""
         key = ["preview", self._made_from(recipe, 0.0, self.seed), latency]
         return self._remembered(key, lambda: self._measure_preview(recipe, latency))
+
+    def rehearse(self, recipe: Recipe) -> Rehearsal:
+        """What the recipe's training at full length would take. Raises `Inapplicable`."""
+        candidate = replace(self.source, model=copy.deepcopy(self.source.model))
+        return rehearse(recipe, candidate, self._context(preview=False))
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: no latency is taken.

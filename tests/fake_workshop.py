@@ -14,6 +14,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import Ledger, opened
+from eicompress.rehearsal import Rehearsal
 from eicompress.result import Result
 from eicompress.space import Objective, SearchSpace, read_space
 from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told, Workers
@@ -92,6 +93,9 @@ class Bench:
         groups = {"embedding": tokens * 100, "layers": layers * 300_000}
         values = measured(size, 0.5 * layers if latency else None, None)
         return Record(recipe=(), draw=-1, outcome="complete", measurements=values, bytes_by_group=groups)
+
+    def rehearse(self, recipe: Recipe) -> Rehearsal:
+        return Rehearsal(training=40.0, teacher=5.0)
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         self._enter("build", recipe)

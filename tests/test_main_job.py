@@ -64,6 +64,32 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_plan_tells_what_a_search_would_meet_and_begins_no_study(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = asked(model_folder, data_folder, "--timeout", "1h")
+    assert cli.run(["plan", *search[1:], "--json"]) == 0
+    found = json.loads(shown(capsys))
+    assert found["knobs"] == 5
+    assert found["fitting"] == found["draws"] == 16
+    assert found["training_s"] > 0
+    assert 0 < found["least"]["size_mb"] < 0.025
+    assert not Path("studies").exists()
+    assert cli.run(["plan", *search[1:]]) == 0
+    told = shown(capsys)
+    assert "16 of 16 random recipes (100%)" in told
+    assert "1:00:00 train about" in told
+
+
+def test_a_budget_that_nobody_can_meet_is_refused_by_the_plan(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = asked(model_folder, data_folder)
+    search[search.index("25KB")] = "2KB"
+    assert cli.run(["plan", *search[1:]]) == 2
+    assert "no candidate of this search space can meet the budget of 0.002 MB" in capsys.readouterr().err
+
+
 def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,192 @@
+"""What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, Protocol
+
+import optuna
+from optuna.samplers import RandomSampler
+
+from eicompress.errors import BudgetError
+from eicompress.fill import Previewer, filled
+from eicompress.recipe import Recipe
+from eicompress.record import is_disk_error
+from eicompress.rehearsal import Rehearsal
+from eicompress.result import REPEAT, weights
+from eicompress.space import Objective, SearchSpace
+from eicompress.values import Record, seed_of
+
+DRAWS = 16
+"""Random recipes that are previewed."""
+REHEARSED = 3
+"""Of those within budget, how many are trained for a few steps."""
+ENOUGH_RECORDS = 3
+"""Candidates trained before, from which a training's seconds are better known than from a few steps."""
+MARGIN = 1.25
+"""The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
+size counts as out of reach only if it is missed by more than this."""
+PROMOTED = 2
+"""How many of the best are rebuilt at full fidelity, if there is time."""
+PROMOTION_SHARE = 0.4
+"""The most of the time that is kept for that."""
+CAUTION = 1.25
+"""A rebuild may take this much longer than estimated."""
+UNITS = {"size_mb": "MB", "latency_ms": "ms"}
+"""What is measured in a preview."""
+
+
+class Rehearser(Previewer, Protocol):
+    """What previews recipes, and tells how long they would train."""
+
+    def rehearse(self, recipe: Recipe) -> Rehearsal: ...
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a search will meet. Seconds are of this machine."""
+
+    knobs: int
+    draws: int
+    fitting: int
+    """How many of so many random draws are within budget."""
+    least: Mapping[str, float]
+    """The least value of each metric in any preview."""
+    preview_s: float
+    """All previews of a draw: several where a knob is filled."""
+    training_s: float | None
+    """One training at full length; None where no draw was within budget."""
+    teacher_s: float
+    """The teacher's answers, which are computed once."""
+    records: int
+    """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
+
+    @property
+    def share(self) -> float:
+        """Share of random recipes that are within budget."""
+        return self.fitting / self.draws
+
+    def trials(self, timeout_s: float, fidelity: float) -> int | None:
+        """About how many candidates are trained in the time."""
+        if self.training_s is None:
+            return None
+        kept = kept_for_promotion(timeout_s, self.training_s)
+        return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, fidelity)))
+
+    def seconds(self, trials: int, fidelity: float) -> float | None:
+        """About how long it takes to train so many candidates and to rebuild the best."""
+        if self.training_s is None:
+            return None
+        return self.teacher_s + trials * self._trial_s(self.training_s, fidelity) + PROMOTED * self.training_s
+
+    def _trial_s(self, training_s: float, fidelity: float) -> float:
+        """From one training to the next, previews of what is over budget included."""
+        return training_s * fidelity + self.preview_s / self.share
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def forecast(
+    workshop: Rehearser,
+    space: SearchSpace,
+    objective: Objective,
+    seed: int,
+    records: Iterable[Record] = (),
+    *,
+    draws: int = DRAWS,
+) -> Forecast:
+    """Preview the space's corner and random recipes, and time a few steps of some that fit.
+
+    `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget.
+    """
+    timed = _Timed(workshop)
+    corner = check_reachable(workshop, space, objective)
+    previews = [] if corner is None else [corner]
+    fitting = []
+    for recipe in random_recipes(space, seed, draws):
+        try:
+            recipe = filled(timed, space, recipe, objective.hard)
+            preview = timed.preview(recipe)
+        except Exception as error:
+            if is_disk_error(error):
+                raise
+            continue
+        previews.append(preview)
+        if objective.fits(preview):
+            fitting.append(recipe)
+    known = [record for record in records if record.trained and record.outcome != "failed"]
+    known = [record for record in known if REPEAT not in record.facts]
+    enough = len(known) >= ENOUGH_RECORDS
+    rehearsals = [] if enough else [workshop.rehearse(recipe) for recipe in fitting[:REHEARSED]]
+    seconds = [_full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
+    return Forecast(
+        knobs=len(space.knobs),
+        draws=draws,
+        fitting=len(fitting),
+        least={name: min(found) for name in UNITS if (found := _values(previews, name))},
+        preview_s=timed.seconds / draws,
+        training_s=median(seconds) if seconds else None,
+        teacher_s=max((each.teacher for each in rehearsals), default=0.0),
+        records=len(known) if enough else 0,
+    )
+
+
+def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
+    """The preview of the space's corner, None where it cannot be built. Raises `BudgetError` if it is over budget."""
+    try:
+        smallest = workshop.preview(space.smallest())
+    except Exception as error:
+        if is_disk_error(error):
+            raise
+        return None  # what a strategy cannot do ends its trials, and no search
+    for name, bound in objective.hard.items():
+        value = smallest.value(name)
+        if value is not None and value > bound * (1.0 if name == "size_mb" else MARGIN):
+            raise _out_of_reach(name, bound, value, smallest)
+    return smallest
+
+
+def kept_for_promotion(timeout_s: float, rebuild_s: float) -> float:
+    """Seconds of a search's time in which nothing is drawn any more, since the best are rebuilt."""
+    return min(PROMOTION_SHARE * timeout_s, PROMOTED * CAUTION * rebuild_s)
+
+
+def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:
+    """Recipes drawn uniformly, nothing filled."""
+    study = optuna.create_study(sampler=RandomSampler(seed=seed_of(seed, "forecast")))
+    for _ in range(count):
+        yield space.suggest(study.ask())
+
+
+@dataclass
+class _Timed:
+    """Adds up what previews took when they were taken, since a preview that is known takes no time."""
+
+    workshop: Previewer
+    seconds: float = 0.0
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        record = self.workshop.preview(recipe, latency=latency)
+        self.seconds += sum(record.seconds_by_phase.values())
+        return record
+
+
+def _full_seconds(record: Record) -> float:
+    """Of one training of the record's recipe at full length, with what is measured of it."""
+    training = record.seconds_by_phase.get("training", 0.0)
+    return sum(record.seconds_by_phase.values()) - training + training / record.fidelity
+
+
+def _values(previews: list[Record], name: str) -> list[float]:
+    return [value for each in previews if (value := each.value(name)) is not None]
+
+
+def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:
+    unit = UNITS.get(name, "")
+    heaviest = weights(smallest, 3)
+    return BudgetError(
+        f"no candidate of this search space can meet the budget of {bound:g} {unit}: the smallest reachable is "
+        f"{value:.3g} {unit}" + (f" ({heaviest})" if heaviest else "") + f". Ask for at least {value * 1.05:.2g} "
+        f"{unit}, or give a search space that goes lower."
+    )

@@ -1,0 +1,84 @@
+"""How long a recipe would train: a few steps of it, timed, with the teacher's answers to a few texts repeated."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from torch import Tensor
+
+from eicompress.contracts import Candidate, Context, ModelStrategy, Teacher, TeacherOutputs, Training
+from eicompress.encoder.tokens import Batch
+from eicompress.recipe import Recipe
+from eicompress.training import Trainer
+from eicompress.values import Text
+
+ASKED = 64
+"""Texts that the teacher answers."""
+TEXTS = 2048
+"""Texts that the steps are drawn from."""
+STEPS, WARM_UP = 12, 2
+"""How many are taken, and how many of them are not counted."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Estimated seconds: of a training at full length, and of the teacher's answers, which are computed once."""
+
+    training: float
+    teacher: float
+
+
+def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsal:
+    """What training the recipe would take here, estimated in a few seconds.
+
+    `candidate` is the baseline to begin with and may be edited. Raises `Inapplicable`.
+    """
+    fit = _FewSteps(Trainer(context.seed, 1.0, context.device, lambda _: None))
+    teacher = _FewAnswers(context.teacher)
+    context = replace(context, fit=fit, teacher=teacher)
+    for step in recipe.steps:
+        if isinstance(step, ModelStrategy):
+            candidate = step.apply(candidate, context)
+    return Rehearsal(sum(fit.seconds), sum(teacher.seconds))
+
+
+@dataclass(frozen=True)
+class _FewSteps:
+    """A `fit` that takes a few steps and notes what all of them would take."""
+
+    trainer: Trainer
+    seconds: list[float] = field(default_factory=list)
+
+    def __call__(self, candidate: Candidate, training: Training) -> None:
+        steps = max(1.0, training.epochs * len(training.texts) / training.batch_size)
+        texts, begun = training.texts[:TEXTS], []
+
+        def loss(batch: Batch) -> Tensor:
+            begun.append(time.perf_counter())
+            return training.loss(batch)
+
+        epochs = STEPS * training.batch_size / len(texts)
+        self.trainer(candidate, replace(training, texts=texts, loss=loss, epochs=epochs))
+        self.seconds.append(float(np.median(np.diff(begun)[WARM_UP:])) * steps)
+
+
+@dataclass(frozen=True)
+class _FewAnswers:
+    """A teacher that answers a few texts and says the same of the others."""
+
+    teacher: Teacher
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        return self.teacher.digest
+
+    def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
+        # By no seed: what was answered before is then met as often as it will be in the training.
+        few = np.random.default_rng().permutation(len(texts))[:ASKED]
+        start = time.perf_counter()
+        told = self.teacher.outputs([texts[row] for row in few])
+        self.seconds.append((time.perf_counter() - start) / len(few) * len(set(texts)))
+        rows = np.resize(np.arange(len(few)), len(texts))
+        return replace(told, **{each.name: getattr(told, each.name)[rows] for each in fields(told)})
