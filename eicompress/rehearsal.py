@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from torch import Tensor
 
-from eicompress.contracts import Candidate, Context, ModelStrategy, Teacher, TeacherOutputs, Training
+from eicompress.contracts import Candidate, Context, Fit, ModelStrategy, Teacher, TeacherOutputs, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.recipe import Recipe
-from eicompress.training import Trainer
 from eicompress.values import Text
 
 ASKED = 64
@@ -32,9 +31,10 @@ class Rehearsal:
 def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsal:
     """What training the recipe would take here, estimated in a few seconds.
 
-    `candidate` is the baseline to begin with and may be edited. Raises `Inapplicable`.
+    `candidate` is the baseline to begin with and may be edited; `context.fit` trains at full length. Raises
+    `Inapplicable`.
     """
-    fit = _FewSteps(Trainer(context.seed, 1.0, context.device, lambda _: None))
+    fit = _FewSteps(context.fit)
     teacher = _FewAnswers(context.teacher)
     context = replace(context, fit=fit, teacher=teacher)
     for step in recipe.steps:
@@ -47,11 +47,12 @@ def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsa
 class _FewSteps:
     """A `fit` that takes a few steps and notes what all of them would take."""
 
-    trainer: Trainer
+    fit: Fit
     seconds: list[float] = field(default_factory=list)
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
-        steps = max(1.0, training.epochs * len(training.texts) / training.batch_size)
+        learned = len(training.texts) - len(training.held_out)
+        steps = max(1.0, training.epochs * learned / training.batch_size)
         texts, begun = training.texts[:TEXTS], []
 
         def loss(batch: Batch) -> Tensor:
@@ -59,7 +60,7 @@ class _FewSteps:
             return training.loss(batch)
 
         epochs = STEPS * training.batch_size / len(texts)
-        self.trainer(candidate, replace(training, texts=texts, loss=loss, epochs=epochs))
+        self.fit(candidate, replace(training, texts=texts, loss=loss, epochs=epochs, held_out=()))
         self.seconds.append(float(np.median(np.diff(begun)[WARM_UP:])) * steps)
 
 

@@ -87,7 +87,7 @@ class Workshop:
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         """What the recipe's training at full length would take. Raises `Inapplicable`."""
         candidate = replace(self.source, model=copy.deepcopy(self.source.model))
-        return rehearse(recipe, candidate, self._context(preview=False))
+        return rehearse(recipe, candidate, self._context(Trainer(self.seed, 1.0, self.device, ignore)))
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: no latency is taken.
