@@ -1,11 +1,10 @@
 """Tokenizer surgery: which tokens stay, and a tokenizer.json that still reads every text.
 
-A fast tokenizer cuts a text into words (normalizer and pre-tokenizer) and a word into tokens (its model).
-Only the model changes here, so all that matters of a text is which words it has, and how often. WordPiece
-takes the longest token that fits, from left to right; when tokens are gone, a word falls back on shorter
-ones, down to single characters, and is unknown only if a character is missing. So the characters stay, each
-in both of its forms: `c` at the start of a word and `##c` inside. As before, a word longer than the
-tokenizer's own limit (100 characters) is unknown whatever it is made of.
+A fast tokenizer cuts a text into words (normalizer and pre-tokenizer) and a word into tokens (its model, see
+`subwords`). Only the model changes here, so all that matters of a text is which words it has, and how often. When
+tokens are gone, a word falls back on shorter ones, down to single characters or bytes, and is unknown only where one
+of these is missing. So they stay, in every form in which they reach the model: `c` at the start of a word and `##c`
+inside. As before, a word longer than a WordPiece's own limit (100 characters) is unknown whatever it is made of.
 
 No function changes a tokenizer that it is handed.
 """
@@ -13,18 +12,22 @@ No function changes a tokenizer that it is handed.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from eicompress.encoder.subwords import Subwords, read_subwords
 from eicompress.errors import Inapplicable
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Counts: TypeAlias = npt.NDArray[np.int64]
+Importance: TypeAlias = npt.NDArray[Any]
+"""(V,) what the occurrences of each token are worth together; their number, to begin with."""
 Words: TypeAlias = Mapping[str, int]
 """How often each normalized word occurs."""
 Scripts: TypeAlias = Literal["corpus", "all"]
@@ -58,47 +61,70 @@ def token_counts(tokenizer: Tokenizer, words: Words) -> Counts:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """Which tokens stay at any size."""
+
+    needed: Ids
+    """Specials and characters, which stay even where fewer tokens are asked for; ascending."""
+    others: Ids
+    """The other tokens that occur, the one that is missed most first."""
+
+    def keep(self, num_tokens: int) -> "Choice":
+        """The needed tokens, then as many of the others as there is room for.
+
+        Tokens that do not occur bring nothing and are left out, even if fewer than `num_tokens` are then kept.
+        """
+        room = max(0, num_tokens - len(self.needed))
+        bound: Literal["num_tokens", "needed", "seen"] = "num_tokens" if len(self.others) >= room else "seen"
+        if len(self.needed) > num_tokens:
+            bound = "needed"
+        return Choice(np.union1d(self.needed, self.others[:room]), len(self.needed), bound)
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which tokens stay, and why so many."""
 
     ids: Ids
     """(n,) in their old order."""
     needed: int
-    """Specials and characters, which stay even where fewer tokens are asked for."""
+    """How many had to."""
     bound: Literal["num_tokens", "needed", "seen"]
     """What set the size: the number asked for, the needed tokens (more), or those that occur (fewer)."""
 
 
-def choose(tokenizer: Tokenizer, counts: Counts, words: Words, num_tokens: int, scripts: Scripts) -> Choice:
-    """The tokens that are needed, then the most frequent ones, `num_tokens` in all.
+def rank(tokenizer: Tokenizer, importance: Importance, words: Words, scripts: Scripts) -> Ranking:
+    """The order in which tokens are worth keeping.
 
-    Needed are the special tokens, the characters of ASCII and of the words (of the whole vocabulary if
-    `scripts` is "all"), and the tokens of words that the vocabulary cannot spell: no word that could be read
-    becomes unknown. Tokens with a count of zero bring nothing and are left out, even if fewer than
-    `num_tokens` are then kept.
+    Needed are the special tokens, the characters of ASCII and of the words (of the whole vocabulary if `scripts` is
+    "all"), and the tokens of words that the vocabulary cannot spell: no word that could be read becomes unknown. Of
+    the others the one goes first whose importance times the tokens that texts get longer by is least. What it is read
+    as without it takes over its importance, and so on until none is left.
 
-    Raises `Inapplicable` for a tokenizer that is no WordPiece.
+    Raises `Inapplicable` for a tokenizer of a kind that cannot be pruned.
     """
     state = _state(tokenizer)
-    needed = np.array(sorted(_special_ids(state) | _spelling(tokenizer, state, words, scripts)), np.int64)
-    seen = np.setdiff1d(np.flatnonzero(counts), needed)
-    room = max(0, num_tokens - len(needed))
-    frequent = seen[np.argsort(-counts[seen], kind="stable")][:room]
-    bound: Literal["num_tokens", "needed", "seen"] = "num_tokens" if len(seen) >= room else "seen"
-    if len(needed) > num_tokens:
-        bound = "needed"
-    return Choice(np.union1d(needed, frequent), len(needed), bound)
+    subwords = read_subwords(state)
+    needed = subwords.fixed | _spelling(tokenizer, subwords, words, scripts)
+    needed_ids = _special_ids(state) | {subwords.ids[token] for token in needed}
+    needed |= {token for token, number in subwords.ids.items() if number in needed_ids}
+    worth = {token: float(importance[number]) for token, number in subwords.ids.items() if importance[number] > 0}
+    others = [subwords.ids[token] for token in reversed(_least_missed(subwords, worth, needed))]
+    return Ranking(np.array(sorted(needed_ids), np.int64), np.array(others, np.int64))
 
 
 def prune(tokenizer: Tokenizer, keep_ids: Iterable[int]) -> tuple[Tokenizer, Ids]:
-    """A tokenizer with these tokens and the special ones, and their old ids, whose places are the new ids.
+    """A tokenizer with these tokens, those that it cannot do without, and their old ids, whose places are the new ids.
 
-    Raises `Inapplicable` for a tokenizer that is no WordPiece.
+    Raises `Inapplicable` for a tokenizer of a kind that cannot be pruned.
     """
     state = _state(tokenizer)
-    kept = np.array(sorted(_special_ids(state) | {int(number) for number in keep_ids}), np.int64)
+    subwords = read_subwords(state)
+    wanted = _special_ids(state) | {int(number) for number in keep_ids}
+    tokens = _with_parts(subwords, {token for token, number in subwords.ids.items() if number in wanted})
+    kept = np.array(sorted(wanted | {subwords.ids[token] for token in tokens | subwords.fixed}), np.int64)
     new_ids = {int(old): new for new, old in enumerate(kept)}
-    state["model"] = _pruned_word_piece(state["model"], new_ids)
+    state["model"] = subwords.pruned(new_ids)
     for token in state["added_tokens"]:
         token["id"] = new_ids[token["id"]]
     if state.get("post_processor"):
@@ -132,6 +158,9 @@ def minified_json(tokenizer: Tokenizer) -> str:
     del state["padding"]
     if state["truncation"] is None:
         del state["truncation"]
+    merges = state["model"].get("merges")
+    if merges and not any(" " in part for merge in merges for part in merge):
+        state["model"]["merges"] = [" ".join(merge) for merge in merges]  # three bytes less than a list of two
     return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -158,8 +187,8 @@ def compare(before: Tokenizer, after: Tokenizer, words: Words, counts: Counts | 
     total_old, total_new = int(old.sum()) or 1, int(new.sum()) or 1
     return Comparison(
         coverage=float(old[kept].sum() / total_old) if words else 1.0,
-        unknown_before=float(old[_unknown_id(before)] / total_old),
-        unknown_after=float(new[_unknown_id(after)] / total_new),
+        unknown_before=_unknown(before, old) / total_old,
+        unknown_after=_unknown(after, new) / total_new,
         growth=total_new / total_old - 1,
     )
 
@@ -173,32 +202,20 @@ def _words_of(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def _state(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The tokenizer as plain data, if it is of a kind that can be pruned."""
+    """The tokenizer as plain data."""
     state: dict[str, Any] = json.loads(tokenizer.to_str())
-    model = state["model"]
-    if model["type"] != "WordPiece":
-        raise Inapplicable(
-            f"the tokenizer must be a WordPiece to lose tokens, but it is a `{model['type']}`; "
-            "leave `vocabulary_pruning` out of the recipe"
-        )
-    if model["unk_token"] not in model["vocab"]:
-        raise Inapplicable(
-            f"the unknown token must be in the vocabulary, but `{model['unk_token']}` is not; "
-            "add it, or leave `vocabulary_pruning` out of the recipe"
-        )
     return state
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int:
-    number = tokenizer.token_to_id(tokenizer.model.unk_token)
-    assert number is not None
-    return number
+def _unknown(tokenizer: Tokenizer, counts: Counts) -> int:
+    """How many of the counted tokens are the unknown one."""
+    subwords = read_subwords(_state(tokenizer))
+    return 0 if subwords.unknown is None else int(counts[subwords.ids[subwords.unknown]])
 
 
 def _special_ids(state: Mapping[str, Any]) -> set[int]:
-    """The ids that the tokenizer itself names: added tokens, unknown, padding, what is put around a text."""
-    model = state["model"]
-    ids = {token["id"] for token in state["added_tokens"]} | {model["vocab"][model["unk_token"]]}
+    """The ids that the tokenizer itself names: added tokens, padding, what is put around a text."""
+    ids = {token["id"] for token in state["added_tokens"]}
     if state.get("padding"):
         ids.add(state["padding"]["pad_id"])
     if state.get("post_processor"):
@@ -229,43 +246,75 @@ def _renumber_processor(processor: dict[str, Any], new_ids: Mapping[int, int]) -
             _renumber_processor(each, new_ids)
 
 
-def _pruned_word_piece(model: Mapping[str, Any], new_ids: Mapping[int, int]) -> dict[str, Any]:
-    vocabulary = {token: new_ids[old] for token, old in model["vocab"].items() if old in new_ids}
-    return {**model, "vocab": vocabulary}
-
-
-def _spelling(tokenizer: Tokenizer, state: Mapping[str, Any], words: Words, scripts: Scripts) -> set[int]:
-    """The ids without which a character of the words, or of ASCII, or of all scripts could become unknown."""
-    vocabulary, prefix = state["model"]["vocab"], state["model"]["continuing_subword_prefix"]
-    characters = set(ASCII).union(*words)
+def _spelling(tokenizer: Tokenizer, subwords: Subwords, words: Words, scripts: Scripts) -> set[str]:
+    """The tokens without which a character of the words, or of ASCII, or of all scripts could become unknown."""
+    characters = set(ASCII + " ")
+    if not subwords.bytes:
+        characters.update(*words)
     if scripts == "all":
-        bare = (token.removeprefix(prefix) for token in vocabulary)
-        characters.update(token for token in bare if len(token) == 1)
-    forms = {form for each in characters for form in _forms_in_use(tokenizer, each, prefix)}
+        characters |= subwords.characters
+    needed = {letter for each in characters for letter in _letters_in_use(tokenizer, subwords, each)}
+    if scripts == "all":
+        needed |= subwords.bytes
     unspelled = []
     for word in words:
-        spelled = _forms(word, prefix)
-        forms |= spelled
-        if not spelled <= vocabulary.keys():
+        letters = subwords.letters(word)
+        needed |= letters
+        if not letters <= subwords.ids.keys():
             unspelled.append(word)
-    return {vocabulary[form] for form in forms if form in vocabulary} | _pieces(tokenizer, unspelled)
+    pieces = _with_parts(subwords, _tokens_of(tokenizer, unspelled))
+    return {token for token in needed if token in subwords.ids} | pieces
 
 
-def _forms(word: str, prefix: str) -> set[str]:
-    """The one-character tokens that spell a word."""
-    return {word[0], *(prefix + character for character in word[1:])}
-
-
-def _forms_in_use(tokenizer: Tokenizer, character: str, prefix: str) -> set[str]:
+def _letters_in_use(tokenizer: Tokenizer, subwords: Subwords, character: str) -> set[str]:
     """The forms in which a character reaches the model: `##,` never does if punctuation is cut off words."""
-    forms: set[str] = set()
-    for probe in (character, character * 2, f"q{character}q", f"1{character}1"):
-        for word in _words_of(tokenizer, probe):
-            forms |= _forms(word, prefix)
-    return forms & {character, prefix + character}
+    probes = (character, character * 2, f"q{character}q", f"1{character}1")
+    return {letter for probe in probes for word in _words_of(tokenizer, probe) for letter in subwords.letters(word)}
 
 
-def _pieces(tokenizer: Tokenizer, words: list[str]) -> set[int]:
+def _tokens_of(tokenizer: Tokenizer, words: list[str]) -> set[str]:
     """The tokens that words are cut into now; with all of them kept, they are cut the same way again."""
-    encoded = Tokenizer(tokenizer.model).encode_batch_fast(words, add_special_tokens=False)
-    return {number for each in encoded for number in each.ids}
+    encoded = Tokenizer(tokenizer.model).encode_batch(words, add_special_tokens=False)
+    return {token for each in encoded for token in each.tokens}
+
+
+def _with_parts(subwords: Subwords, tokens: Set[str]) -> set[str]:
+    """The tokens and what must stay as long as they do."""
+    found: set[str] = set()
+    ahead = list(tokens)
+    while ahead:
+        token = ahead.pop()
+        if token not in found:
+            found.add(token)
+            ahead += subwords.parts(token)
+    return found
+
+
+def _least_missed(subwords: Subwords, worth: Mapping[str, float], needed: Set[str]) -> list[str]:
+    """The tokens of some worth that are not needed, in the order in which they go, and their parts with them."""
+    kept = _with_parts(subwords, worth.keys() | needed)
+    weights = dict.fromkeys(kept, 0.0) | dict(worth)
+    holders = Counter(part for token in kept for part in subwords.parts(token))
+    gone: list[str] = []
+
+    def loss(token: str) -> tuple[float, int]:
+        """What texts lose with a token; among equals, the one of the highest id goes first."""
+        return weights[token] * (len(subwords.pieces(token, kept)) - 1), -subwords.ids[token]
+
+    heap = [(loss(token), token) for token in kept - needed if not holders[token]]
+    heapify(heap)
+    while heap:
+        token = heappop(heap)[1]
+        now = loss(token)
+        if heap and now > heap[0][0]:  # others went meanwhile, and it is missed more than when it was put here
+            heappush(heap, (now, token))
+            continue
+        kept.remove(token)
+        gone.append(token)
+        for piece in subwords.pieces(token, kept):
+            weights[piece] += weights[token]
+        for part in subwords.parts(token):
+            holders[part] -= 1
+            if not holders[part] and part not in needed:
+                heappush(heap, (loss(part), part))
+    return gone

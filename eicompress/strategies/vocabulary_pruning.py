@@ -12,17 +12,19 @@ from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.vocabulary import choose, compare, count_words, minified_json, prune, token_counts
+from eicompress.encoder.vocabulary import Ranking, compare, count_words, minified_json, prune, rank, token_counts
 from eicompress.errors import Inapplicable
 from eicompress.values import Text, digest_of
 
 
 @dataclass(frozen=True)
 class VocabularyPruning(ModelStrategy):
-    """Keep special tokens, characters and the most frequent tokens of the training text; number them anew.
+    """Keep special tokens, characters and the tokens that the training text misses most; number them anew.
 
-    A text whose tokens were all kept gets the same logits, bit for bit; any other is read in more, shorter
-    tokens. Facts: `tokens_before` and `tokens_after`; `needed` and `bound` as in `Choice`; the fields of
+    For WordPiece, byte-level BPE and Unigram tokenizers. What a token is missed by is how often it occurs times the
+    tokens that each occurrence would become more: of the tokens that are left, the one that is missed least goes, and
+    what it is read as without it is used more often from then on. A text whose tokens were all kept gets the same
+    logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and `tokens_after`; `needed` and `bound` as in `Choice`; the fields of
     `Comparison` on the training text; `tokenizer_bytes_before` and `tokenizer_bytes_after`.
     """
 
@@ -41,11 +43,16 @@ class VocabularyPruning(ModelStrategy):
                 f"`{self.name}` must act on an `Encoder`, but got a `{type(model).__name__}`; "
                 "put it earlier in the recipe"
             )
-        key = "words-" + digest_of(before.to_str())
-        known = context.cache(key, lambda: _read(before, context.train.texts))
+        tokens = digest_of(before.to_str())
+        known = context.cache(f"words-{tokens}", lambda: _read(before, context.train.texts))
         words, counts = json.loads(known["words"].tobytes()), np.asarray(known["counts"])
-
-        choice = choose(before, counts, words, self.num_tokens, self.scripts)
+        ranking = Ranking(
+            **context.cache(
+                f"ranking-{tokens}-{self.scripts}",
+                lambda: asdict(rank(before, counts, words, self.scripts)),
+            )
+        )
+        choice = ranking.keep(self.num_tokens)
         after, kept = prune(before, [*choice.ids, model.config.padding_id])
         model.keep_tokens(torch.from_numpy(kept))
         facts = {

@@ -154,11 +154,11 @@ def test_other_scripts_are_kept_by_a_knob(context: Context) -> None:
     assert tokens == {"corpus": ["[UNK]"], "all": ["я", "##я"]}
 
 
-def test_the_training_text_is_read_once_for_all_trials(context: Context) -> None:
+def test_the_training_text_is_read_and_ranked_once_for_all_trials(context: Context) -> None:
     for num_tokens in (100, 105, 110):
         VocabularyPruning(num_tokens).apply(_candidate(), context)
     assert isinstance(context.cache, Counting)
-    assert context.cache.computed == 1
+    assert context.cache.computed == 2
 
 
 def test_pruning_twice_goes_on_from_what_is_left(context: Context) -> None:
