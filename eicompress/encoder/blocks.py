@@ -3,7 +3,7 @@
 Quantization is simulated in the forward pass with the numbers that the exported operator will use: weights on
 the grid of their stored integers, activations (in `eval` mode) on the 8-bit grid that onnxruntime's
 `DynamicQuantizeLinear` chooses for one example. Gradients pass the rounding unchanged (straight-through
-estimator); a linear layer's scales are learned (LSQ, arXiv 1902.08153).
+estimator); scales are learned (LSQ, arXiv 1902.08153).
 """
 
 import math
@@ -14,32 +14,60 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Bits = Literal["ternary", 2, 4, 8]
+Clipping = Literal["mse", "percentile", "minmax"]
+
+PERCENTILE = 0.99
+"""Share of a row's weights that the grid spans where clipping is by percentile."""
+_SMALLEST = 2e-7
+"""No scale is smaller: half precision still tells it from zero."""
+
 
 @dataclass(frozen=True)
 class QuantSpec:
-    """How a weight matrix is stored: symmetric integers of `bits`, one half-precision scale a row.
+    """How a weight matrix is stored: symmetric integers of `bits`, one half-precision scale a row or a block of it.
 
-    A row is an output column of a linear layer, or a token of an embedding. 2 bits, for linear layers alone, are the
-    odd integers -3, -1, 1 and 3: four levels without a zero are nearer to weights (ParetoQ, arXiv 2502.02631).
+    A row is an output of a linear layer, or a token of an embedding. 2 bits are the odd integers -3, -1, 1 and 3: four
+    levels without a zero are nearer to weights (ParetoQ, arXiv 2502.02631). Ternary weights are -1, 0 and 1.
     """
 
-    bits: Literal[2, 4, 8]
+    bits: Bits
     reduced: bool = False
     """Whether the integers stay within half their range. On x86 without VNNI, onnxruntime adds two products of an
     8-bit activation and a signed weight in 16 bits, which only then cannot overflow."""
+    block: int = 0
+    """Inputs of a linear layer that share a scale, and are multiplied as floats; 0 for one scale a row."""
 
     @property
     def lowest(self) -> int:
+        if self.bits == "ternary":
+            return -1
         return -3 if self.bits == 2 else -(1 << (self.bits - 1 - self.reduced))
 
     @property
     def highest(self) -> int:
+        if self.bits == "ternary":
+            return 1
         return 3 if self.bits == 2 else -self.lowest - 1
 
     @property
-    def beyond(self) -> int:
-        """How far past its last integers the grid still rounds a weight, not clips it, for its gradient."""
-        return 1 if self.bits == 2 else 0
+    def step(self) -> int:
+        """Between neighbouring integers."""
+        return 2 if self.bits == 2 else 1
+
+    @property
+    def levels(self) -> int:
+        return (self.highest - self.lowest) // self.step + 1
+
+    @property
+    def a_byte(self) -> int:
+        """Weights that one byte holds."""
+        return 5 if self.bits == "ternary" else 8 // self.bits
+
+    @property
+    def coarse(self) -> bool:
+        """Whether there are so few levels that a weight half a step past the last one still gets its gradient."""
+        return self.levels <= 4
 
     def rounded(self, ratio: Tensor) -> Tensor:
         """The integers nearest to weights in units of their scale."""
@@ -52,21 +80,28 @@ def half(values: Tensor) -> Tensor:
     return values.half().float()
 
 
-def row_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
-    """(rows, 1) scales, representable in half precision, that put each row's largest magnitude on the grid's end."""
-    largest = weight.detach().abs().amax(dim=1, keepdim=True)
-    edge = 1.0 if spec.bits == 2 else 0.5
-    return half((largest / (spec.highest + edge)).clamp_min(2e-7))
+def row_scales(weight: Tensor, spec: QuantSpec, clipping: Clipping = "mse") -> Tensor:
+    """(rows, 1) scales, representable in half precision, for weights (rows, columns).
+
+    They put each row's largest magnitude on the grid's end ("minmax"), or the magnitude that 99 % of the row do not
+    exceed ("percentile"), or are those of the least squared error among clippings ("mse").
+    """
+    magnitudes = weight.detach().abs()
+    if clipping == "percentile":
+        return _scales_to(magnitudes.quantile(PERCENTILE, dim=1, keepdim=True), spec)
+    largest = _scales_to(magnitudes.amax(dim=1, keepdim=True), spec)
+    return largest if clipping == "minmax" else _best_scales(weight.detach(), spec, largest)
 
 
-def best_scales(weight: Tensor, spec: QuantSpec) -> Tensor:
-    """(rows, 1) scales of the least squared error, found among clippings of each row's largest magnitude."""
-    weight = weight.detach()
-    largest = row_scales(weight, spec)
+def _scales_to(ends: Tensor, spec: QuantSpec) -> Tensor:
+    return half((ends / (spec.highest + 0.5 * spec.step)).clamp_min(_SMALLEST))
+
+
+def _best_scales(weight: Tensor, spec: QuantSpec, largest: Tensor) -> Tensor:
     best = torch.full_like(largest, math.inf)
     scales = largest.clone()
-    for share in torch.linspace(0.2 if spec.bits == 2 else 0.4, 1.0, 25).tolist():
-        trial = half(largest * share).clamp_min(2e-7)
+    for share in torch.linspace(0.2 if spec.coarse else 0.4, 1.0, 25).tolist():
+        trial = half(largest * share).clamp_min(_SMALLEST)
         error = (quantized(weight, trial, spec) * trial - weight).square().sum(dim=1, keepdim=True)
         better = error < best
         best = torch.where(better, error, best)
@@ -94,18 +129,28 @@ class _LearnedStep(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (gradient,) = gradients
         ratio, grid = ctx.saved_tensors
-        inside = (ratio >= ctx.spec.lowest - ctx.spec.beyond) & (ratio <= ctx.spec.highest + ctx.spec.beyond)
+        beyond = 0.5 * ctx.spec.step if ctx.spec.coarse else 0.0
+        inside = (ratio >= ctx.spec.lowest - beyond) & (ratio <= ctx.spec.highest + beyond)
         to_weight = gradient * inside
         to_scales = (gradient * grid - to_weight * ratio).sum(dim=1, keepdim=True)
         return to_weight, to_scales / math.sqrt(ratio.shape[1] * ctx.spec.highest), None
 
 
-def fake_quantized_rows(rows: Tensor, spec: QuantSpec) -> Tensor:
-    """Gathered embedding rows (..., size), each on the grid of its own scale; straight-through gradient."""
-    flat = rows.detach().reshape(-1, rows.shape[-1])
-    scales = row_scales(flat, spec)
-    stored = (quantized(flat, scales, spec) * scales).reshape(rows.shape)
-    return rows + (stored - rows.detach())
+def fake_quantized(weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
+    """Weights (rows, columns) on the grid of learned (rows, 1) scales, which a file stores in half precision."""
+    scales = scales + (file_scales(scales) - scales.detach())
+    stored: Tensor = _LearnedStep.apply(weight, scales, spec)  # type: ignore[no-untyped-call]
+    return stored
+
+
+def file_scales(scales: Tensor) -> Tensor:
+    """Scales as a file stores them."""
+    return half(scales.detach().abs().clamp_min(_SMALLEST))
+
+
+def in_blocks(weight: Tensor, block: int) -> Tensor:
+    """(rows, columns) -> (rows x blocks, block), with zeros at the end of the last block; 0 leaves it as it is."""
+    return weight if not block else F.pad(weight, (0, -weight.shape[1] % block)).reshape(-1, block)
 
 
 def fake_quantized_activations(states: Tensor, mask: Tensor) -> Tensor:
@@ -145,32 +190,30 @@ class Linear(nn.Module):
     def outputs(self) -> int:
         return self.weight.shape[0]
 
-    def set_quantization(self, spec: QuantSpec | None) -> None:
-        """Store the weight as `spec` says, with the scales of the least squared error to begin with."""
-        self.spec = spec
-        self.scales = None if spec is None else nn.Parameter(best_scales(self.weight, spec))
+    def set_quantization(self, spec: QuantSpec | None, clipping: Clipping = "mse") -> None:
+        """Store the weight as `spec` says, with scales (outputs, blocks) that are learned from here on."""
+        self.spec, self.scales = spec, None
+        if spec is not None:
+            scales = row_scales(in_blocks(self.weight, spec.block), spec, clipping)
+            self.scales = nn.Parameter(scales.reshape(self.outputs, -1))
 
     def stored(self) -> tuple[Tensor, Tensor]:
-        """The integers (outputs, inputs) and half-precision scales (outputs, 1) that a file holds."""
+        """The integers (outputs, inputs) and half-precision scales (outputs, blocks) that a file holds."""
         assert self.spec is not None and self.scales is not None
-        scales = self._file_scales(self.scales.detach())
-        return quantized(self.weight.detach(), scales, self.spec), scales
+        scales = file_scales(self.scales)
+        rows = quantized(in_blocks(self.weight.detach(), self.spec.block), scales.reshape(-1, 1), self.spec)
+        return rows.reshape(self.outputs, -1)[:, : self.inputs], scales
 
     def effective_weight(self) -> Tensor:
         """(outputs, inputs): the weight as the device will see it."""
         if self.spec is None or self.scales is None:
             return self.weight
-        scales = self.scales + (self._file_scales(self.scales.detach()) - self.scales.detach())
-        effective: Tensor = _LearnedStep.apply(self.weight, scales, self.spec)  # type: ignore[no-untyped-call]
-        return effective
-
-    @staticmethod
-    def _file_scales(scales: Tensor) -> Tensor:
-        return half(scales.abs().clamp_min(2e-7))
+        rows = fake_quantized(in_blocks(self.weight, self.spec.block), self.scales.reshape(-1, 1), self.spec)
+        return rows.reshape(self.outputs, -1)[:, : self.inputs]
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, inputs) -> (B, T, outputs); mask (B, T) says which tokens are real."""
-        if self.spec is not None and not self.training:
+        if self.spec is not None and not self.spec.block and not self.training:
             states = fake_quantized_activations(states, mask)
         return F.linear(states, self.effective_weight(), self.bias)
 
@@ -185,6 +228,8 @@ class Linear(nn.Module):
             weight = weight[:, inputs]
         self.weight = nn.Parameter(weight.clone())
         self.bias = nn.Parameter(bias.clone()) if isinstance(self.bias, nn.Parameter) else bias.clone()
+        if inputs is not None and self.spec is not None and self.spec.block:
+            self.set_quantization(self.spec)  # other inputs make other blocks
 
 
 class LowRank(nn.Module):
@@ -242,27 +287,36 @@ class Embedding(nn.Module):
     def __init__(self, rows: int, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, size))
+        self.scales: nn.Parameter | None = None
         self.spec: QuantSpec | None = None
         nn.init.normal_(self.weight, std=0.02)
 
-    def set_quantization(self, spec: QuantSpec | None) -> None:
+    def set_quantization(self, spec: QuantSpec | None, clipping: Clipping = "mse") -> None:
+        """Store the table as `spec` says, with scales (rows, 1) that are learned from here on."""
         self.spec = spec
+        self.scales = None if spec is None else nn.Parameter(row_scales(self.weight, spec, clipping))
 
     def stored(self) -> tuple[Tensor, Tensor]:
         """The integers (rows, size) and half-precision scales (rows, 1) that a file holds."""
-        assert self.spec is not None
-        weight = self.weight.detach()
-        scales = row_scales(weight, self.spec)
-        return quantized(weight, scales, self.spec), scales
+        assert self.spec is not None and self.scales is not None
+        scales = file_scales(self.scales)
+        return quantized(self.weight.detach(), scales, self.spec), scales
 
     def forward(self, ids: Tensor) -> Tensor:
+        """ids (...) -> (..., size)"""
         rows = F.embedding(ids, self.weight)
-        return rows if self.spec is None else fake_quantized_rows(rows, self.spec)
+        if self.spec is None or self.scales is None:
+            return rows
+        scales = F.embedding(ids, self.scales).reshape(-1, 1)
+        return fake_quantized(rows.reshape(len(scales), -1), scales, self.spec).reshape(rows.shape)
 
     def select(self, *, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
-        """Keep only these rows and columns."""
+        """Keep only these rows, with their scales where the table is quantized, and columns."""
         weight = self.weight.detach()
-        weight = weight if rows is None else weight[rows]
+        if rows is not None:
+            weight = weight[rows]
+            if self.scales is not None:
+                self.scales = nn.Parameter(self.scales.detach()[rows].clone())
         weight = weight if columns is None else weight[:, columns]
         self.weight = nn.Parameter(weight.clone())
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eicompress.encoder.blocks import (
+    Clipping,
     CodebookEmbedding,
     Embedding,
     FeedForward,
@@ -188,12 +189,17 @@ class Encoder(nn.Module):
         self.config = replace(self.config, hidden=len(dimensions), embedding=embedding)
 
     def factorize_words(self, table: Tensor, projection: Tensor) -> None:
-        """Replace the word embedding by a table (vocabulary, size) and a projection (hidden, size)."""
-        size = table.shape[1]
+        """Replace the word embedding by a table (vocabulary, size) and a projection (hidden, size).
+
+        The table keeps its bits where it is quantized, and the projection then gets those of the classifier.
+        """
+        size, spec = table.shape[1], self.words.spec if isinstance(self.words, Embedding) else None
         with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
             self.words, self.projection = Embedding(self.config.vocabulary, size), Linear(size, self.config.hidden)
         self.words.weight = nn.Parameter(table.clone())
         self.projection.weight = nn.Parameter(projection.clone())
+        self.words.set_quantization(spec)
+        self.projection.set_quantization(self.classifier.spec)
         self.config = replace(self.config, embedding=size)
 
     def use_codebook(self, codes: Tensor, book: Tensor, scales: Tensor, books: int) -> None:
@@ -228,12 +234,14 @@ class Encoder(nn.Module):
             if isinstance(module, Linear):
                 yield name, module
 
-    def set_quantization(self, embedding: QuantSpec | None, layers: QuantSpec | None) -> None:
+    def set_quantization(
+        self, embedding: QuantSpec | None, layers: QuantSpec | None, clipping: Clipping = "mse"
+    ) -> None:
         """Store the embedding tables and all linear layers as the specs say; None keeps floats."""
         for table in self.embedding_tables():
-            table.set_quantization(embedding)
+            table.set_quantization(embedding, clipping)
         for _, linear in self.linears():
-            linear.set_quantization(layers)
+            linear.set_quantization(layers, clipping)
 
     @property
     def quantized(self) -> bool:

@@ -4,8 +4,8 @@ What is not obvious, with what it brought (docs/export.md has the figures):
 
 - Layer normalization is `InstanceNormalization` over each token, then gain and bias: as fast as
   `SkipLayerNormalization` is in onnxruntime 1.22, and five times as fast as what became of it in 1.31.
-- Weights of 4 bits are stored as packed nibbles, and of 2 bits four in a byte. They are unpacked by nodes that
-  onnxruntime folds once, when the file is loaded: a quarter or an eighth of half precision's bytes, with the speed of
+- Weights of 4 bits are stored two in a byte, of 2 bits four, and ternary ones five. They are unpacked by nodes that
+  onnxruntime folds once, when the file is loaded: a quarter or less of half precision's bytes, with the speed of
   8 bits.
 - Signed weights run faster than unsigned ones, but on x86 without VNNI two products of a signed weight beyond
   +-64 overflow, so larger ones are stored unsigned.
@@ -28,6 +28,7 @@ from eicompress.encoder.blocks import (
     LayerNorm,
     Linear,
     LowRank,
+    QuantSpec,
     SelfAttention,
 )
 from eicompress.encoder.model import Encoder
@@ -64,7 +65,7 @@ class _EncoderGraph(Graph):
         words = self.words(encoder.words)
         if encoder.projection is not None:
             words = self.biased(encoder.projection, words)
-        places = self.rows(encoder.positions, lambda table: table)
+        places = self.rows(encoder.positions, lambda table: table, picked=False)
         length = self.op("Shape", "input_ids", start=1, end=2)
         if pairs:
             types = self.rows(encoder.token_types, lambda table: self.op("Gather", table, "token_type_ids"))
@@ -105,6 +106,9 @@ class _EncoderGraph(Graph):
             weights = self.ops("Split", 3, self.weight(linear), axis=1, num_outputs=3)
             read = [self.first(states) if alone else states, states, states]
             qkv = [self.op("MatMul", *each) for each in zip(read, weights, strict=True)]
+        elif linear.spec.block:
+            read = [self.first(states) if alone else states, states, states]
+            qkv = [self.blocks(linear, each, third) for third, each in enumerate(read)]
         else:
             qkv = self.quantized_qkv(linear, states, alone)
         bias = self.floats(linear.bias)
@@ -173,7 +177,7 @@ class _EncoderGraph(Graph):
         """(..., inputs) -> (..., outputs), bias and all."""
         linear, states = self.last_factor(linear, states)
         bias = self.floats(linear.bias)
-        if linear.spec is None:
+        if linear.spec is None or linear.spec.block:
             return self.op("Add", self.product(linear, states), bias)
         return self.op("DynamicQuantizeMatMul", states, *self.quantized(linear), bias)
 
@@ -182,6 +186,8 @@ class _EncoderGraph(Graph):
         linear, states = self.last_factor(linear, states)
         if linear.spec is None:
             return self.op("MatMul", states, self.weight(linear))
+        if linear.spec.block:
+            return self.blocks(linear, states)
         return self.op("DynamicQuantizeMatMul", states, *self.quantized(linear))
 
     def weight(self, linear: Linear) -> str:
@@ -192,79 +198,83 @@ class _EncoderGraph(Graph):
         """A weight's integers (inputs, outputs), scales (outputs,) and zero point ()."""
         assert linear.spec is not None
         stored, scales = linear.stored()
-        codes = _array(stored.T)
-        if linear.spec.bits == 2:
-            weight = self.op("Cast", self.crumbs(codes), to=TensorProto.INT8)
-            zero = np.array(3, np.int8)
-        elif linear.spec.bits == 4:
-            weight = self.op("Cast", self.nibbles(codes), to=TensorProto.INT8)
-            zero = np.array(8, np.int8)
+        codes, spec = _array(stored.T), linear.spec
+        if spec.bits != 8:
+            weight = self.op("Cast", self.packed_matrix(codes, spec), to=TensorProto.INT8)
+            zero = np.array(-spec.lowest, np.int8)
         elif np.abs(codes).max() <= _SAFE_SIGNED:
             weight, zero = self.constant(codes.astype(np.int8)), np.array(0, np.int8)
         else:
             weight, zero = self.constant((codes + 128).astype(np.uint8)), np.array(128, np.uint8)
         return weight, self.floats(scales.flatten()), self.constant(zero)
 
-    def nibbles(self, codes: npt.NDArray[np.float32]) -> str:
-        """Integers (rows, columns) of -8 to 7 as uint8 of 0 to 15, two of them stored in a byte.
-
-        The low nibbles hold the first half of the rows and the high ones the second, or of the columns where the
-        number of rows is odd. Where both are, a row is added and cut off.
+    def packed_matrix(self, codes: npt.NDArray[np.float32], spec: QuantSpec) -> str:
+        """Integers (rows, columns) of a spec, less its lowest one. A byte holds one of each part of the rows, to which
+        some are added and cut off where they are no multiple.
         """
         rows, columns = codes.shape
-        axis = 1 if rows % 2 and not columns % 2 else 0
-        if rows % 2 and columns % 2:
-            codes = np.pad(codes, ((0, 1), (0, 0)))
-        whole = self.unpacked(self.constant(_packed(codes, axis)), axis)
-        if len(codes) == rows:
-            return whole
-        return self.op("Slice", whole, self.integers(0), self.integers(rows), self.integers(0))
-
-    def crumbs(self, codes: npt.NDArray[np.float32]) -> str:
-        """Integers (rows, columns) of -3, -1, 1 and 3 as uint8 of 0, 2, 4 and 6, four of them stored in a byte.
-
-        The lowest two bits hold the first quarter of the rows, to which some are added and cut off where need be.
-        """
-        rows = len(codes)
-        quarters = np.split(np.pad(codes, ((0, -rows % 4), (0, 0)), constant_values=1), 4)
-        places = [((each + 3) / 2).astype(np.uint8) << np.uint8(2 * at) for at, each in enumerate(quarters)]
-        packed = self.constant(np.bitwise_or.reduce(places))
-        mask = self.constant(np.array(6, np.uint8))
-        shifts = [("LEFT", 1), ("RIGHT", 1), ("RIGHT", 3), ("RIGHT", 5)]
-        moved = [
-            self.op("BitShift", packed, self.constant(np.array(count, np.uint8)), direction=direction)
-            for direction, count in shifts
-        ]
-        whole = self.op("Concat", *(self.op("BitwiseAnd", each, mask) for each in moved), axis=0)
-        if rows % 4:
+        even = np.pad(codes, ((0, -rows % spec.a_byte), (0, 0)), constant_values=spec.highest)
+        parts = self.unpacked(self.constant(_packed(even, spec, axis=0)[None]), spec, trailing=2)
+        whole = self.op("Reshape", parts, self.integers(-1, columns))
+        if len(even) > rows:
             whole = self.op("Slice", whole, self.integers(0), self.integers(rows), self.integers(0))
         return whole
 
-    def unpacked(self, packed: str, axis: int) -> str:
-        low = self.op("BitwiseAnd", packed, self.constant(np.array(15, np.uint8)))
-        high = self.op("BitShift", packed, self.constant(np.array(4, np.uint8)), direction="RIGHT")
-        return self.op("Concat", low, high, axis=axis)
+    def unpacked(self, packed: str, spec: QuantSpec, trailing: int) -> str:
+        """Bytes (..., 1, `trailing` sizes) -> integers less the lowest one (..., weights a byte, `trailing` sizes)."""
+        shape = (spec.a_byte, *[1] * trailing)
+        if spec.bits == "ternary":
+            powers = (3 ** np.arange(spec.a_byte, dtype=np.int32)).reshape(shape)
+            whole = self.op("Div", self.op("Cast", packed, to=TensorProto.INT32), self.constant(powers))
+            return self.op("Mod", whole, self.constant(np.array(3, np.int32)))
+        shifts = np.arange(0, 8, spec.bits, dtype=np.uint8).reshape(shape)
+        digits = self.op("BitShift", packed, self.constant(shifts), direction="RIGHT")
+        digits = self.op("BitwiseAnd", digits, self.constant(np.array(spec.levels - 1, np.uint8)))
+        if spec.step == 1:
+            return digits
+        return self.op("BitShift", digits, self.constant(np.array(1, np.uint8)), direction="LEFT")
 
-    def rows(self, table: Embedding, pick: Callable[[str], str]) -> str:
-        """The rows of a table that `pick` takes out of what is stored, as floats."""
+    def blocks(self, linear: Linear, states: str, third: int | None = None) -> str:
+        """(..., inputs) -> (..., outputs), without bias, with a scale a block; or a third of the outputs."""
+        assert linear.spec is not None
+        codes, scales = (_array(each) for each in linear.stored())
+        if third is not None:
+            codes, scales = np.split(codes, 3)[third], np.split(scales, 3)[third]
+        outputs, inputs = codes.shape
+        bits, block = linear.spec.bits, linear.spec.block
+        assert bits != "ternary"
+        whole = np.pad(codes, ((0, 0), (0, -inputs % block))).reshape(outputs, -1, block)
+        digits = (whole + (1 << (bits - 1))).astype(np.uint8)
+        packed = digits[..., ::2] | digits[..., 1::2] << np.uint8(4) if bits == 4 else digits
+        weight, factors = self.constant(packed), self.floats(scales.flatten())
+        return self.op("MatMulNBits", states, weight, factors, K=inputs, N=outputs, bits=bits, block_size=block)
+
+    def rows(self, table: Embedding, pick: Callable[[str], str], *, picked: bool = True) -> str:
+        """The rows of a table that `pick` takes out of what is stored, as floats; all of them unless `picked`."""
         if table.spec is None:
             return self.floats(table.weight, pick)
         codes, scales = (_array(each) for each in table.stored())
         if table.spec.bits == 8:
             numbers = self.op("Cast", pick(self.constant(codes.astype(np.int8))), to=TensorProto.FLOAT)
         else:
-            numbers = self.nibble_rows(codes, pick)
+            numbers = self.packed_rows(codes, table.spec, pick, leading=2 if picked else 1)
         return self.op("Mul", numbers, pick(self.floats(scales)))
 
-    def nibble_rows(self, codes: npt.NDArray[np.float32], pick: Callable[[str], str]) -> str:
-        """Rows of integers of -8 to 7 as floats: packed in halves of a row, and unpacked once they are picked."""
+    def packed_rows(
+        self, codes: npt.NDArray[np.float32], spec: QuantSpec, pick: Callable[[str], str], leading: int
+    ) -> str:
+        """Rows of a spec's integers as floats: packed in parts of a row, and unpacked once they are picked.
+
+        Picked, a row stands at a place of `leading` dimensions.
+        """
         size = codes.shape[1]
-        even = np.pad(codes, ((0, 0), (0, size % 2)))
-        numbers = self.unpacked(pick(self.constant(_packed(even, axis=1))), axis=-1)
-        if size % 2:
+        even = np.pad(codes, ((0, 0), (0, -size % spec.a_byte)), constant_values=spec.highest)
+        parts = self.unpacked(pick(self.constant(_packed(even, spec, axis=1)[:, None])), spec, trailing=1)
+        numbers = self.op("Reshape", parts, self.integers(*[0] * leading, -1))
+        if even.shape[1] > size:
             numbers = self.op("Slice", numbers, self.integers(0), self.integers(size), self.integers(-1))
         numbers = self.op("Cast", numbers, to=TensorProto.FLOAT)
-        return self.op("Sub", numbers, self.constant(np.array(8.0, np.float32)))
+        return self.op("Add", numbers, self.constant(np.array(spec.lowest, np.float32)))
 
     def floats(self, values: Tensor | npt.NDArray[np.float32], pick: Callable[[str], str] | None = None) -> str:
         """Single-precision values, stored in half precision where that is enough; `pick` as in `rows`."""
@@ -279,10 +289,11 @@ def _array(values: Tensor) -> npt.NDArray[np.float32]:
     return array
 
 
-def _packed(codes: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.uint8]:
-    """Integers of -8 to 7 in nibbles: the first half along the axis in the low ones."""
-    low, high = np.split((codes + 8).astype(np.uint8), 2, axis=axis)
-    packed: npt.NDArray[np.uint8] = np.bitwise_or(low, high * np.uint8(16))
+def _packed(codes: npt.NDArray[np.float32], spec: QuantSpec, axis: int) -> npt.NDArray[np.uint8]:
+    """Integers of a spec as digits of bytes: the first part along the axis is the lowest digit."""
+    digits = ((codes - spec.lowest) / spec.step).astype(np.uint8)
+    parts = np.split(digits, spec.a_byte, axis=axis)
+    packed: npt.NDArray[np.uint8] = sum(each * np.uint8(spec.levels**at) for at, each in enumerate(parts))
     return packed
 
 

@@ -1,13 +1,11 @@
 """The graph says what the torch model says, in every shape that a strategy can make."""
 
-import itertools
-
 import numpy as np
 import onnx
 import pytest
 import torch
 
-from eicompress.encoder.blocks import QuantSpec
+from eicompress.encoder.blocks import Bits, QuantSpec
 from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.export.emit import emit
@@ -25,7 +23,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "first of no layers": {"layers": ()},
     "relu, no pooler": {"activation": "relu", "pooler": False},
 }
-QUANTIZED = [each for each in itertools.product((None, 8, 4), (None, 8, 4, 2)) if any(each)]
+QUANTIZED = [(None, 8), (8, None), (8, 4), (4, 8), (4, 2), (2, "ternary"), ("ternary", 4), (2, None)]
 
 
 def rounded(encoder: Encoder) -> Encoder:
@@ -36,8 +34,8 @@ def rounded(encoder: Encoder) -> Encoder:
     return encoder
 
 
-def specs(bits: tuple[int | None, int | None]) -> list[QuantSpec | None]:
-    return [None if each is None else QuantSpec(each) for each in bits]  # type: ignore[arg-type]
+def specs(bits: tuple[Bits | None, Bits | None]) -> list[QuantSpec | None]:
+    return [None if each is None else QuantSpec(each) for each in bits]
 
 
 def inputs(encoder: Encoder, batch: int, length: int, pairs: bool, *, padded: bool) -> dict[str, torch.Tensor]:
@@ -72,7 +70,7 @@ def test_floats_are_equal_at_any_batch_and_length(shape: str, pairs: bool, batch
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bits", QUANTIZED)
 def test_the_simulated_quantization_is_exact_at_batch_one(
-    shape: str, pairs: bool, bits: tuple[int | None, int | None]
+    shape: str, pairs: bool, bits: tuple[Bits | None, Bits | None]
 ) -> None:
     encoder = rounded(tiny_encoder(**SHAPES[shape]))
     encoder.set_quantization(*specs(bits))
@@ -85,7 +83,7 @@ def test_the_simulated_quantization_is_exact_at_batch_one(
 
 
 @pytest.mark.parametrize("bits", QUANTIZED)
-def test_quantized_batches_run_too(bits: tuple[int | None, int | None]) -> None:
+def test_quantized_batches_run_too(bits: tuple[Bits | None, Bits | None]) -> None:
     encoder = tiny_encoder()
     encoder.set_quantization(*specs(bits))
     given = inputs(encoder, 3, 9, False, padded=True)
@@ -95,7 +93,7 @@ def test_quantized_batches_run_too(bits: tuple[int | None, int | None]) -> None:
 
 
 @pytest.mark.parametrize("bits", [(None, None), (8, 8), (4, 4)])
-def test_graphs_pass_the_checker_and_claim_an_old_version(bits: tuple[int | None, int | None]) -> None:
+def test_graphs_pass_the_checker_and_claim_an_old_version(bits: tuple[Bits | None, Bits | None]) -> None:
     encoder = tiny_encoder()
     encoder.set_quantization(*specs(bits))
     model = emit(encoder, pairs=True)
@@ -106,7 +104,7 @@ def test_graphs_pass_the_checker_and_claim_an_old_version(bits: tuple[int | None
 
 
 @pytest.mark.parametrize("bits", [None, 8, 4, 2])
-def test_a_shared_layer_is_stored_once(bits: int | None) -> None:
+def test_a_shared_layer_is_stored_once(bits: Bits | None) -> None:
     encoder = tiny_encoder()
     once = tiny_encoder()
     once.keep_layers([0])
@@ -120,7 +118,7 @@ def test_a_shared_layer_is_stored_once(bits: int | None) -> None:
 
 
 def test_four_bits_take_half_a_byte_a_weight() -> None:
-    def weights(bits: int | None) -> int:
+    def weights(bits: Bits | None) -> int:
         encoder = tiny_encoder(layers=(LayerConfig(4, 6, 256),), embedding=64, hidden=64)
         encoder.set_quantization(*specs((bits, bits)))
         return sum(len(each.raw_data) for each in emit(encoder, pairs=False).graph.initializer)
@@ -129,12 +127,13 @@ def test_four_bits_take_half_a_byte_a_weight() -> None:
     assert weights(4) < 0.57 * weights(8)
 
 
-def test_two_bits_take_a_quarter_of_a_byte_a_weight() -> None:
+@pytest.mark.parametrize(("bits", "a_byte"), [(2, 4), ("ternary", 5)])
+def test_a_byte_holds_several_weights(bits: Bits, a_byte: int) -> None:
     encoder = tiny_encoder(layers=(LayerConfig(4, 6, 256),), embedding=64, hidden=64)
-    encoder.set_quantization(None, QuantSpec(2))
+    encoder.set_quantization(None, QuantSpec(bits))
     stored = [each for each in emit(encoder, pairs=False).graph.initializer if each.data_type == onnx.TensorProto.UINT8]
-    matrices = sum(len(each.raw_data) for each in stored if len(each.dims) == 2)
-    assert matrices == sum(linear.weight.numel() for _, linear in encoder.linears()) / 4
+    matrices = sum(len(each.raw_data) for each in stored if len(each.raw_data) > 8)
+    assert matrices == sum(-(-linear.inputs // a_byte) * linear.outputs for _, linear in encoder.linears())
 
 
 def test_every_constant_belongs_to_a_part_of_the_model() -> None:
@@ -156,3 +155,16 @@ def test_large_weights_are_stored_unsigned_and_small_ones_signed() -> None:
     unsigned = onnx.TensorProto.UINT8 in kinds
     largest = encoder.classifier.stored()[0].abs().max()
     assert unsigned == bool(largest > 64)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_blocks_have_scales_of_their_own(bits: Bits, pooling: str) -> None:
+    encoder = tiny_encoder(pooling=pooling)
+    encoder.layers[1].ffn.input.weight.data[:, 16:] *= 50
+    encoder.set_quantization(None, QuantSpec(bits, block=16))
+    assert {linear.scales.shape[1] for _, linear in encoder.linears()} == {2}
+    given = inputs(encoder, 2, 9, False, padded=True)
+    assert differences(rounded(encoder), given, False).max() < 1e-4
+    kinds = [node.op_type for node in emit(encoder, pairs=False).graph.node]
+    assert kinds.count("MatMulNBits") == 3 * 6 + 2 and "DynamicQuantizeMatMul" not in kinds

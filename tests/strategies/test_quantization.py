@@ -1,5 +1,12 @@
-from eicompress.encoder.blocks import QuantSpec
-from eicompress.strategies.quantization import Quantization
+import numpy as np
+import pytest
+import torch
+
+from eicompress.encoder.blocks import Bits, Linear, QuantSpec
+from eicompress.errors import Inapplicable
+from eicompress.importance import Moments
+from eicompress.strategies.quantization import Quantization, round_by_gptq
+from eicompress.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
 
@@ -15,11 +22,13 @@ def test_8_bits_of_a_layer_use_half_their_range(make_context: ContextMaker) -> N
     assert made.model.words.stored()[0].abs().max() > 64
 
 
-def test_2_bits_are_for_the_layers_alone(make_context: ContextMaker) -> None:
-    made = Quantization(layer_bits=2).apply(tiny_candidate(embedding=10), make_context())
+@pytest.mark.parametrize("bits", [2, "ternary"])
+def test_fewer_than_4_bits_are_for_layers_and_words_alone(make_context: ContextMaker, bits: Bits) -> None:
+    made = Quantization(embedding_bits=bits, layer_bits=bits).apply(tiny_candidate(embedding=10), make_context())
+    assert (made.model.words.spec, made.model.positions.spec) == (QuantSpec(bits), QuantSpec(4))
     specs = {name.partition(".")[0]: linear.spec for name, linear in made.model.linears()}
     assert specs == {
-        "layers": QuantSpec(2),
+        "layers": QuantSpec(bits),
         "projection": QuantSpec(4),
         "pooler": QuantSpec(4),
         "classifier": QuantSpec(4),
@@ -34,3 +43,49 @@ def test_before_training_the_weights_learn_with_the_rounding_in_place(make_conte
     classifier.train()
     classifier.effective_weight().sum().backward()
     assert classifier.weight.grad is not None and classifier.scales.grad is not None
+
+
+def test_blocks_are_of_4_or_8_bits(make_context: ContextMaker) -> None:
+    made = Quantization(layer_bits=8, block=16).apply(tiny_candidate(), make_context())
+    assert {linear.spec for _, linear in made.model.linears()} == {QuantSpec(8, block=16)}
+    with pytest.raises(Inapplicable, match="is for 4 or 8 bits"):
+        Quantization(layer_bits=2, block=16).apply(tiny_candidate(), make_context())
+
+
+def test_gptq_changes_the_outputs_less_than_the_nearest_integers_do() -> None:
+    chance = torch.Generator().manual_seed(0)
+    states = torch.randn(1, 900, 300, generator=chance) @ torch.randn(300, 300, generator=chance)
+    seen = Moments(300)
+    seen.add(states, torch.ones(1, 900))
+    linear = Linear(300, 16)
+    whole = linear.weight.detach().clone()
+    linear.set_quantization(QuantSpec(4))
+
+    def error() -> float:
+        return float((states[0] @ (linear.effective_weight().detach() - whole).T).square().mean())
+
+    nearest = error()
+    round_by_gptq(linear, seen.products)
+    assert error() < 0.5 * nearest
+    integers, scales = linear.stored()
+    assert torch.equal(linear.weight, integers * scales)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_gptq_keeps_the_logits_nearer(make_context: ContextMaker, bits: Bits) -> None:
+    context = make_context()
+    whole, _ = answers_of(tiny_candidate(), context.train.texts, "cpu")
+    away = {}
+    for rounding in ("nearest", "gptq"):
+        made = Quantization(8, bits, rounding=rounding).apply(tiny_candidate(), context)
+        away[rounding] = float(np.square(answers_of(made, context.train.texts, "cpu")[0] - whole).mean())
+    assert away["gptq"] < away["nearest"]
+
+
+@pytest.mark.parametrize("clipping", ["mse", "percentile", "minmax"])
+def test_an_outlier_is_clipped_unless_told_not_to(make_context: ContextMaker, clipping: str) -> None:
+    candidate = tiny_candidate(layers=(), hidden=200, embedding=200)
+    candidate.model.classifier.weight.data[0, 0] = 1.5
+    made = Quantization(8, 4, clipping=clipping).apply(candidate, make_context())
+    largest = made.model.classifier.effective_weight()[0].max().item()
+    assert (largest > 1.39) == (clipping == "minmax")  # the last of 7.5 steps' middle
