@@ -292,8 +292,9 @@ def _array(values: Tensor) -> npt.NDArray[np.float32]:
 def _packed(codes: npt.NDArray[np.float32], spec: QuantSpec, axis: int) -> npt.NDArray[np.uint8]:
     """Integers of a spec as digits of bytes: the first part along the axis is the lowest digit."""
     digits = ((codes - spec.lowest) / spec.step).astype(np.uint8)
-    parts = np.split(digits, spec.a_byte, axis=axis)
-    packed: npt.NDArray[np.uint8] = sum(each * np.uint8(spec.levels**at) for at, each in enumerate(parts))
+    parts = np.stack(np.split(digits, spec.a_byte, axis=axis))
+    powers = (spec.levels ** np.arange(spec.a_byte)).astype(np.uint8).reshape(-1, 1, 1)
+    packed: npt.NDArray[np.uint8] = (parts * powers).sum(axis=0, dtype=np.uint8)
     return packed
 
 
