@@ -85,7 +85,8 @@ def search(
     """Search for the best artifact within budget.
 
     A study that exists already goes on, and needs no more than its name: it remembers `plugin` too. Without `trials`
-    and `timeout` a search takes two hours. Raises `SpecError`, `DataError`, `ModelError`, `BudgetError` and `StudyError`.
+    and `timeout` a search takes two hours. Raises `SpecError`, `DataError`, `ModelError`, `BudgetError` and
+    `StudyError`.
     """
     written = {name: value for name, value in locals().items() if not name.startswith("on_")}
     return run(planned(written), on_event or _nothing, on_progress or _nothing)
