@@ -1,7 +1,7 @@
 """What commands and Python callers do, in the same words and with the same defaults."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -77,6 +77,8 @@ def search(
     seq_len: int | None = None,
     threads: int | None = None,
     teacher_training: str | None = None,
+    teacher: Sequence[str] | None = None,
+    ensemble: str | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_event: "Callable[[Event], None] | None" = None,
@@ -142,7 +144,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     for note in workshop.notes:
         on_event(Noticed(note))
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
-    digests = {"inputs": workshop.digest, **plan.digests}
+    digests = {"inputs": workshop.digest, "teachers": workshop.teacher.digest, **plan.digests}
     with opened(spec.folder, spec.to_toml(), digests) as ledger:
         if not ledger.records():
             _foresee(plan, workshop, on_event)
@@ -275,6 +277,8 @@ def compress(
     seq_len: int | None = None,
     threads: int | None = None,
     teacher_training: str | None = None,
+    teacher: Sequence[str] | None = None,
+    ensemble: str | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -288,7 +292,7 @@ def compress(
     from eicompress.plugins import discover
 
     check_free(Path(output))
-    words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads")
+    words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads", "teacher", "ensemble")
     values = locals()
     written = {name: values[name] for name in (*words, "teacher_training")}
     spec = read(written)
@@ -448,6 +452,8 @@ def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress]
         threads=spec.threads,
         seq_len=spec.seq_len,
         teacher_training=spec.teacher_training,
+        teachers=spec.teacher,
+        ensemble=spec.ensemble,
         folder=folder,
         registry=registry,
         progress=on_progress,

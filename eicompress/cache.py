@@ -57,7 +57,14 @@ class Cache:
 
     def find(self, kind: str, key: object) -> Path | None:
         """The folder of an entry, its files verified, or None."""
-        entry = self._entry(kind, key)
+        return self._verified(self._entry(kind, key))
+
+    def entries(self, kind: str) -> list[Path]:
+        """The folders of all entries of a kind, their files verified."""
+        found = (self._verified(path.parent) for path in sorted((self.folder / kind).glob(f"*/{CHECKSUMS}")))
+        return [entry for entry in found if entry]
+
+    def _verified(self, entry: Path) -> Path | None:
         try:
             checksums = json.loads((entry / CHECKSUMS).read_text())
             if all(sha256_of(entry / name) == checksum for name, checksum in checksums.items()):
@@ -100,8 +107,7 @@ class Cache:
             for name, array in compute().items():
                 np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
-        entry = self.find(kind, key) or self.store(kind, key, write)
-        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
+        return arrays_in(self.find(kind, key) or self.store(kind, key, write))
 
     def _entry(self, kind: str, key: object) -> Path:
         return self.folder / kind / digest_of(key)
@@ -115,6 +121,11 @@ class Cache:
                 return
             shutil.rmtree(entry, ignore_errors=True)
             excess -= sizes[entry]
+
+
+def arrays_in(entry: Path) -> Mapping[str, npt.NDArray[Any]]:
+    """The arrays of an entry by their names, memory-mapped."""
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -77,6 +77,17 @@ def _build_options(command: Command) -> Command:
                 metavar="probe|finetune",
                 help="How a model without a head for the task gets one.  [finetune]",
             ),
+            click.option(
+                "--teacher",
+                multiple=True,
+                callback=lambda _, __, folders: folders or None,
+                help="Folder of a fine-tuned classifier to learn from; may be repeated.  [the model]",
+            ),
+            click.option(
+                "--ensemble",
+                metavar="mean|weighted|best",
+                help="How several teachers speak as one.  [mean]",
+            ),
         ]
     ):
         command = option(command)

@@ -159,14 +159,18 @@ class TeacherOutputs:
     logits: Array
     """(n, outputs)"""
     states: Array
-    """(n, width): the state that the teacher's head reads."""
+    """(n, width): the state that the teacher's head reads; of several teachers, side by side."""
 
 
 class Teacher(Protocol):
-    """The fine-tuned model that candidates learn from. Outputs are computed once and kept on disk."""
+    """The fine-tuned model, or several, that candidates learn from. Outputs are computed once and kept on disk."""
 
     @property
     def digest(self) -> str: ...
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the states are the baseline's own, so that `Origin.hidden` says which of them a student has."""
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs: ...
 

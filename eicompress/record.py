@@ -348,6 +348,7 @@ def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: 
     same = {name for name, digest in digests.items() if was_digests.get(name) == digest}
     # Another path to the same bytes is the same input.
     ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space", "plugin"} & same)
+    ignored |= {"teacher"} if "teachers" in same else set()
     found = [
         f"`{name}` was {_shown(was.get(name))}, and is {_shown(now.get(name))}"
         for name in sorted({*was, *now} - ignored)
@@ -355,6 +356,7 @@ def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: 
     ]
     meant = {
         "inputs": "the contents of model or data",
+        "teachers": "what the teachers answer",
         "space": "the contents of the search space",
         "plugin": "the contents of the plug-in",
     }

@@ -75,6 +75,10 @@ class _FewAnswers:
     def digest(self) -> str:
         return self.teacher.digest
 
+    @property
+    def aligned(self) -> bool:
+        return self.teacher.aligned
+
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
         # By no seed: what was answered before is then met as often as it will be in the training.
         few = np.random.default_rng().permutation(len(texts))[:ASKED]

@@ -21,6 +21,7 @@ TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 DEFAULT_TIMEOUT = "2h"
 OBJECTIVES = ("quality", "reward")
 TEACHER_TRAININGS = ("probe", "finetune")
+ENSEMBLES = ("mean", "weighted", "best")
 ROLES = ("text", "text_pair", "label")
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
@@ -54,6 +55,10 @@ class Spec:
     teacher_training: str = "finetune"
     plugin: str = ""
     """A plug-in in one file; empty for none."""
+    teacher: tuple[str, ...] = ()
+    """Folders of the teachers; none for the model itself."""
+    ensemble: str = "mean"
+    """How several teachers speak as one."""
 
     @property
     def folder(self) -> Path:
@@ -74,7 +79,7 @@ class Spec:
         bounds = {"size_mb": self.size_mb, "latency_ms": self.latency_ms}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
-    def to_toml(self) -> dict[str, str | int | float]:
+    def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
         for name in ("studies", "trials", "timeout_s", "size_mb", "latency_ms"):
@@ -83,7 +88,8 @@ class Spec:
             wanted["budget"] = f"{_plain(self.size_mb)}MB"
         if self.latency_ms is not None:
             wanted["latency"] = f"{_plain(self.latency_ms)}ms"
-        return {name: value for name, value in wanted.items() if value not in (None, "")}
+        wanted["teacher"] = list(self.teacher)
+        return {name: value for name, value in wanted.items() if value not in (None, "", [])}
 
 
 def read(written: Mapping[str, object]) -> Spec:
@@ -120,6 +126,8 @@ def read(written: Mapping[str, object]) -> Spec:
         threads=whole("--threads", given.get("threads", 1), 1),
         teacher_training=_text(given, "teacher_training", "finetune"),
         plugin=_text(given, "plugin", ""),
+        teacher=_texts(given, "teacher"),
+        ensemble=choice("--ensemble", given.get("ensemble", "mean"), ENSEMBLES),
     )
 
 
@@ -223,6 +231,15 @@ def _text(given: Mapping[str, object], name: str, default: str) -> str:
     if not isinstance(value, str):
         raise SpecError(f"`{name}` must be a text, but got {value!r}")
     return value
+
+
+def _texts(given: Mapping[str, object], name: str) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    value = given.get(name, ())
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(each, str) and each for each in texts):
+        raise SpecError(f"`{name}` must be a text or a list of texts, but got {value!r}")
+    return tuple(texts)
 
 
 def _name_of(data: str) -> str:

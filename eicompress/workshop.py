@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,9 +28,10 @@ from eicompress.export import artifact as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine
 from eicompress.plugins import Registry
+from eicompress.pretrained import open_pretrained
 from eicompress.recipe import Recipe
 from eicompress.rehearsal import Rehearsal, rehearse
-from eicompress.teacher import Answers, EncoderTeacher, with_trained_head
+from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out, with_trained_head
 from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 from eicompress.yardsticks import yardsticks
@@ -47,7 +48,7 @@ def ignore(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Builds and measures recipes. Its baseline is the fine-tuned model, which is also the teacher."""
+    """Builds and measures recipes. Its baseline is the fine-tuned model, which is also the teacher if no other is."""
 
     registry: Registry
     task: Task
@@ -56,6 +57,8 @@ class Workshop:
     """The baseline: never changed, each build starts from a copy of it."""
     digest: str
     """Names the baseline's weights and tokenizer, and the data."""
+    teacher: StoredTeacher | Ensemble
+    """Whom students learn from."""
     cache: Cache
     folder: Path
     """Artifacts and predictions are written under it."""
@@ -66,7 +69,6 @@ class Workshop:
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
-    _answers: Answers = field(default_factory=Answers, repr=False)
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
         """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""
@@ -227,7 +229,7 @@ class Workshop:
             task=self.task,
             train=self.examples["train"],
             baseline=self.source,
-            teacher=EncoderTeacher(self.source, self._inputs, self.cache, self.device, progress, self._answers),
+            teacher=self.teacher.watched(progress),
             fit=fit,
             cache=self._remember,
             seed=seed,
@@ -248,8 +250,8 @@ class Workshop:
 
     @property
     def _inputs(self) -> str:
-        """Names what everything here is made from: baseline, data, and eicompress's own code."""
-        return digest_of([self.digest, candidates.code_version("eicompress")])
+        """Names what everything here is made from: baseline, data, teachers, and eicompress's own code."""
+        return digest_of([self.digest, self.teacher.digest, candidates.code_version("eicompress")])
 
     def _remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""
@@ -306,13 +308,16 @@ def open_workshop(
     threads: int,
     seq_len: int | None,
     teacher_training: str,
+    teachers: Sequence[str],
+    ensemble: str,
     folder: Path,
     registry: Registry,
     progress: Callable[[Progress], None],
 ) -> Workshop:
-    """Read data and model, and train a head first where the model has none for the task.
+    """Read data, model and teachers, and train a head first where the model has none for the task.
 
-    `task` may be empty: it then goes by the columns of the data. Raises `DataError`, `ModelError`, `SpecError`.
+    `task` may be empty: it then goes by the columns of the data. Without `teachers` the model is its own; it is one of
+    them where they name its folder. Raises `DataError`, `ModelError`, `SpecError`.
     """
     tables = read_tables(data)
     kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
@@ -320,6 +325,10 @@ def open_workshop(
     dataset = dataset_from_tables(tables, named, data, seed)
     defined, examples = kind.read(dataset.splits, named)
     source_folder = builtin_model(model) if model.startswith("builtin:") else Path(model).expanduser()
+    others = [
+        None if Path(each).resolve() == source_folder.resolve() else open_pretrained(Path(each), defined.labels, "cpu")
+        for each in teachers
+    ]
     source = convert.load(source_folder, outputs=len(defined.labels))
     cache = Cache(default_folder())
     candidate = whole_candidate(source.encoder, source.tokenizer)
@@ -339,12 +348,20 @@ def open_workshop(
             ),
         )
         candidate = candidates.load(entry)
+    code = digest_of([candidates.code_version("eicompress"), version("transformers")])
+    baseline = encoder_teacher(candidate, digest_of(digest), code, cache, "cpu", ignore)
+    asked = tuple(
+        StoredTeacher(each.answers, each.digest, code, False, cache, ignore) if each else baseline
+        for each in others or (None,)
+    )
+    share = held_out(examples["train"], seed)
     return Workshop(
         registry=registry,
         task=defined,
         examples=examples,
         source=candidate,
         digest=digest_of(digest),
+        teacher=asked[0] if len(asked) == 1 else Ensemble(asked, ensemble, defined, share),
         cache=cache,
         folder=folder.resolve(),
         seed=seed,

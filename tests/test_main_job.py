@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_teachers import write_tiny_teacher
 
 import eicompress
 from eicompress import cli
@@ -114,6 +115,20 @@ def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
 
     assert cli.run(asked(model_folder, data_folder, "--seed", "1")) == 2
     assert "seed" in capsys.readouterr().err
+
+
+def test_a_study_with_two_teachers_goes_on_with_the_same_alone(
+    model_folder: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [each for kind in ("XLNet", "Roberta") for each in ("--teacher", str(tmp_path / kind))]
+    for kind in ("XLNet", "Roberta"):
+        write_tiny_teacher(tmp_path / kind, kind)
+    command = asked(model_folder, data_folder, *flags, "--ensemble", "weighted")
+    assert cli.run([*command, "--trials", "1"]) == 0
+    assert cli.run(["search", "--study", "mine", "--trials", "1"]) == 0
+    assert "finished" in shown(capsys)
+    assert cli.run([*asked(model_folder, data_folder, *flags[:2], "--ensemble", "weighted"), "--trials", "2"]) == 2
+    assert "`teacher` was" in capsys.readouterr().err
 
 
 def test_a_trial_is_built_again_byte_for_byte(

@@ -13,7 +13,7 @@ from eicompress.space import Objective
 from eicompress.values import Measurement, Record
 
 ASKED = {"model": "teacher", "data": "rows", "budget": "2MB", "seed": 0}
-DIGESTS = {"inputs": "aa", "space": "bb"}
+DIGESTS = {"inputs": "aa", "teachers": "tt", "space": "bb"}
 OBJECTIVE = Objective("quality", {"size_mb": 2.0})
 
 
@@ -125,6 +125,18 @@ def test_other_inputs_are_refused_with_the_difference(tmp_path: Path) -> None:
     with (
         pytest.raises(StudyError, match=r"(?s)`budget` was `2MB`, and is `1MB`.*contents of model or data"),
         opened(tmp_path / "s", {**ASKED, "budget": "1MB"}, {**DIGESTS, "inputs": "cc"}),
+    ):
+        pass
+
+
+def test_other_teachers_are_refused_and_another_path_to_the_same_is_not(tmp_path: Path) -> None:
+    with opened(tmp_path / "s", {**ASKED, "teacher": ["xlnet"]}, DIGESTS):
+        pass
+    with opened(tmp_path / "s", {**ASKED, "teacher": ["moved/xlnet"]}, DIGESTS):
+        pass
+    with (
+        pytest.raises(StudyError, match=r"(?s)`teacher` was `\['xlnet'\]`, and is not given.*what the teachers answer"),
+        opened(tmp_path / "s", ASKED, {**DIGESTS, "teachers": "uu"}),
     ):
         pass
 

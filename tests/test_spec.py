@@ -59,12 +59,22 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"threads": 0}, "`--threads` must be"),
         ({"seq_len": 0}, "`--seq-len` must be"),
         ({"teacher_training": "probes"}, "did you mean `probe`"),
+        ({"ensemble": "wieghted"}, "did you mean `weighted`"),
+        ({"teacher": [3]}, "must be a text or a list of texts"),
         ({"budgets": "2MB"}, "there is no setting `budgets`: did you mean `budget`"),
     ],
 )
 def test_bad_settings_get_one_clear_message(more: dict[str, object], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         spec.read_search({**ASKED, **more})
+
+
+@pytest.mark.parametrize("given", ["xlnet", ["xlnet"], ("xlnet", "roberta")])
+def test_teachers_are_one_text_or_several(given: object) -> None:
+    read = spec.read_search({**ASKED, "teacher": given})
+    assert read.teacher == (("xlnet",) if isinstance(given, str) else tuple(given))  # type: ignore[arg-type]
+    assert read.to_toml()["teacher"] == list(read.teacher)
+    assert spec.read(read.to_toml()).teacher == read.teacher
 
 
 def test_what_is_left_out_has_a_sensible_default() -> None:

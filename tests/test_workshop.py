@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_teachers import write_tiny_teacher
 
 from eicompress import runtime
 from eicompress.contracts import Candidate
@@ -58,6 +59,8 @@ def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
             "threads": 1,
             "seq_len": None,
             "teacher_training": "finetune",
+            "teachers": (),
+            "ensemble": "mean",
             "folder": tmp_path / "study",
             "registry": discover(),
             "progress": ignore,
@@ -88,6 +91,31 @@ def test_a_preview_trains_nothing_and_has_the_final_bytes(opened: Opener, monkey
     size = artifact_of(built).size_bytes
     assert preview.value("size_mb") == size / 1e6
     assert sum(built.bytes_by_group.values()) == size
+
+
+def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Path, tmp_path: Path) -> None:
+    folders = [str(write_tiny_teacher(tmp_path / kind, kind)) for kind in ("XLNet", "Roberta")]
+    workshops = {
+        "itself": opened(),
+        "xlnet": opened(teachers=folders[:1]),
+        "three": opened(teachers=[*folders, str(model_folder)]),
+        "best of three": opened(teachers=[*folders, str(model_folder)], ensemble="best"),
+    }
+    assert len({workshop.teacher.digest for workshop in workshops.values()}) == 4
+    assert len({workshop.key(RECIPE, fidelity=1.0, seed=0) for workshop in workshops.values()}) == 4
+    assert len({workshop.digest for workshop in workshops.values()}) == 1
+    texts = workshops["three"].examples["train"].texts
+    states = workshops["three"].teacher.outputs(texts).states
+    alone = [workshops[name].teacher.outputs(texts).states for name in ("xlnet", "itself")]
+    assert states.shape == (len(texts), 16 + 16 + 24)
+    assert np.array_equal(states[:, :16], alone[0]) and np.array_equal(states[:, 32:], alone[1])
+    built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in workshops.values()]
+    logits = [np.load(each.files["validation_logits"]).tobytes() for each in built]
+    assert len(set(logits)) == 4
+
+
+def test_a_model_that_is_its_own_teacher_by_name_is_the_same_teacher(opened: Opener, model_folder: Path) -> None:
+    assert opened(teachers=[str(model_folder)]).teacher.digest == opened().teacher.digest
 
 
 def test_a_measured_preview_is_not_measured_again(opened: Opener) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from optuna.distributions import FloatDistribution, IntDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.augmentation import with_distortions
@@ -15,6 +15,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.losses import logit_kl
+from eicompress.values import seed_of
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,16 @@ class Distillation(ModelStrategy):
         most = self.max_steps * self.batch_size
         train, texts = with_distortions(context.train, self.distortions, most, context.seed)
         told = context.teacher.outputs(texts)
+        aligned = context.teacher.aligned
+        states = np.asarray(told.states[:, list(subject.origin.hidden)] if aligned else told.states, np.float32)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(context.seed, "map"))
+            # To states of other teachers than the baseline no dimension of the student corresponds.
+            to_teacher = nn.Identity() if aligned else nn.Linear(model.config.hidden, states.shape[1])
         targets = _Targets(
             torch.from_numpy(np.asarray(told.logits, np.float32)),
-            torch.from_numpy(np.asarray(told.states[:, list(subject.origin.hidden)], np.float32)),
+            torch.from_numpy(states),
+            to_teacher.to(context.device),
             torch.from_numpy(train.targets),
         )
         context.fit(
@@ -65,6 +73,7 @@ class Distillation(ModelStrategy):
                 epochs=min(self.epochs, self.max_steps * self.batch_size / len(texts)),
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
+                extra=None if aligned else to_teacher,
             ),
         )
         return subject
@@ -76,7 +85,9 @@ class Distillation(ModelStrategy):
             output.logits, targets.logits[rows].to(context.device), self.temperature
         )
         if self.state_weight:
-            loss = loss + self.state_weight * F.mse_loss(output.pooled, targets.states[rows].to(context.device))
+            loss = loss + self.state_weight * F.mse_loss(
+                targets.to_teacher(output.pooled).float(), targets.states[rows].to(context.device)
+            )
         labelled = rows < len(targets.labels)
         if self.label_weight and labelled.any():
             labels = targets.labels[rows[labelled]].to(context.device)
@@ -89,4 +100,6 @@ class Distillation(ModelStrategy):
 class _Targets:
     logits: Tensor
     states: Tensor
+    to_teacher: nn.Module
+    """From the student's states to the teacher's."""
     labels: Tensor

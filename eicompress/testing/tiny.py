@@ -16,7 +16,7 @@ from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.export import artifact as artifacts
 from eicompress.tasks.classification import Classification
-from eicompress.teacher import EncoderTeacher
+from eicompress.teacher import encoder_teacher
 from eicompress.training import Trainer, fit_nothing
 from eicompress.values import Artifact, Progress, Text
 
@@ -97,7 +97,7 @@ def tiny_context(
         task=tiny_task(),
         train=tiny_examples(),
         baseline=source,
-        teacher=EncoderTeacher(source, "tiny", cache, "cpu", silent),
+        teacher=encoder_teacher(source, "tiny", "", cache, "cpu", silent),
         fit=fit_nothing if preview else Trainer(seed, fidelity, "cpu", silent),
         cache=remember,
         seed=seed,

@@ -1,10 +1,15 @@
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 
+from eicompress.contracts import Teacher, TeacherOutputs
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.teacher import answers_of
+from eicompress.values import Text
 from tests.conftest import ContextMaker, tiny_candidate
 
 
@@ -23,6 +28,37 @@ def test_a_narrow_student_is_compared_in_the_dimensions_it_kept(make_context: Co
     context = make_context()
     student = ThinStudent(layers=3, neurons=1.0, hidden=0.67).apply(tiny_candidate(), context)
     Distillation(epochs=1, distortions=0).apply(student, context)
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A teacher that says what another says, with states of its own: wider, and in another order."""
+
+    known: Teacher
+    digest = "stranger"
+    aligned = False
+
+    def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
+        told = self.known.outputs(texts)
+        return replace(told, states=np.concatenate([told.states[:, ::-1], told.states * 2], axis=1))
+
+
+def test_states_of_another_teacher_are_learned_through_a_map(make_context: ContextMaker) -> None:
+    """The student's states must come to determine the teacher's: a linear map from one to the other fits better."""
+    context = make_context()
+    stranger = Stranger(context.teacher)
+    student = ThinStudent(layers=1).apply(tiny_candidate(), context)
+    texts = sorted(set(context.train.texts))
+    wanted = stranger.outputs(texts).states.astype(np.float64)
+
+    def unexplained() -> float:
+        states = answers_of(student, texts, "cpu")[1].astype(np.float64)[:, :4]
+        return float(np.linalg.lstsq(states, wanted, rcond=None)[1].sum())
+
+    before = unexplained()
+    distillation = Distillation(epochs=10, distortions=0, learning_rate=3e-3, label_weight=0.0, state_weight=10.0)
+    distillation.apply(student, replace(context, teacher=stranger))
+    assert unexplained() < before
 
 
 def test_no_more_text_is_distorted_and_labelled_than_the_steps_can_read(make_context: ContextMaker) -> None:
