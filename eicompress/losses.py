@@ -4,6 +4,8 @@ States are (B, T, width), masks (B, T) with 1 for real tokens, attention maps an
 that sum to one over the real keys. The teacher's side should carry no gradient.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +24,15 @@ def logit_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared distance of logits (B, outputs) (Kim et al., arXiv 2105.08919)."""
     return F.mse_loss(student, teacher)
+
+
+def label_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+    """A task's loss on the rows that have a target, the first of all texts, times their share of the batch."""
+    labelled = rows < len(targets)
+    if not labelled.any():
+        return logits.new_zeros(())
+    share = labelled.float().mean()
+    return share * loss(logits[labelled], targets[rows[labelled].cpu()].to(logits.device))
 
 
 def state_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from eicompress.contracts import Strategy
 from eicompress.hookspecs import hookimpl
+from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
@@ -29,4 +30,5 @@ def register_strategies() -> list[type[Strategy]]:
         EmbeddingCodebook,
         Quantization,
         Distillation,
+        CrossDistillation,
     ]

@@ -54,6 +54,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 _INTEGER_INPUTS = ("DynamicQuantize", "MatMulInteger", "QLinear", "QGemm")
 """Operators whose grid spans a whole batch, so that a text's logits depend on its neighbours."""
 _SMALL: Mapping[str, Mapping[str, Any]] = {
+    "cross_distillation": {"epochs": 1.0, "distortions": 1, "teacher_updates": "joint"},
     "distillation": {"epochs": 1.0, "distortions": 1},
     "embedding_factorization": {"size": 8},
     "thin_student": {"layers": 2},
