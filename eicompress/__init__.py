@@ -27,7 +27,7 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
-    from eicompress.api import compress, load, measure, plan, replay, report, search, show
+    from eicompress.api import compare, compress, load, measure, pack, plan, replay, report, search, show
     from eicompress.result import Result
 
 __all__ = [
@@ -47,9 +47,11 @@ __all__ = [
     "SpecError",
     "StudyError",
     "__version__",
+    "compare",
     "compress",
     "load",
     "measure",
+    "pack",
     "plan",
     "replay",
     "report",
@@ -64,9 +66,11 @@ except PackageNotFoundError:  # run from a checkout that is not installed
 
 _ROOMS = {
     "Result": "eicompress.result",
+    "compare": "eicompress.api",
     "compress": "eicompress.api",
     "load": "eicompress.api",
     "measure": "eicompress.api",
+    "pack": "eicompress.api",
     "plan": "eicompress.api",
     "replay": "eicompress.api",
     "report": "eicompress.api",

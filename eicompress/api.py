@@ -1,6 +1,7 @@
 """What commands and Python callers do, in the same words and with the same defaults."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eicompress.errors import BudgetError, DataError, SpecError, StudyError, nearest
-from eicompress.spec import Spec, read, read_search, read_study, read_toml, study_name
+from eicompress.spec import Spec, choice, read, read_search, read_study, read_toml, study_name
 from eicompress.values import Artifact, Progress, Record
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
     from eicompress.record import Ledger
+    from eicompress.reporting.comparison import Comparison
     from eicompress.reporting.data import Numbers
     from eicompress.result import Result
     from eicompress.runtime import Model
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from eicompress.values import Measurement
     from eicompress.workshop import Workshop
 
+PACKAGES = ("zip", "hf")
+"""What `pack` writes."""
 LENGTHS = (16, 64, 128)
 """Tokens at which `measure` takes a latency unless it is told."""
 FEW_DRAWS = 4
@@ -199,11 +203,22 @@ def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None
 
 
 def _reported(ledger: "Ledger", spec: Spec) -> str:
-    """Write the report, and say so: a search of hours does not end in a traceback for the sake of its report."""
+    """Write report and cards, and say so: a search of hours does not end in a traceback for the sake of its report."""
     try:
+        _carded(ledger, spec)
         return f"what was tried is drawn in {_written(ledger, spec)}"
     except Exception as error:
         return f"the report could not be written: {error}"
+
+
+def _carded(ledger: "Ledger", spec: Spec) -> None:
+    """Write the model card of each rebuilt artifact beside it."""
+    from eicompress.card import write_card
+
+    for record in ledger.promoted().values():
+        artifact = Artifact(Path(record.files.get("artifact", "")))
+        if (artifact.folder / "config.json").is_file():
+            write_card(artifact, record, ledger.baseline(), spec.to_toml())
 
 
 def show(study: str, *, studies: str | Path = "studies") -> "Result":
@@ -254,11 +269,7 @@ def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:
 
     path = output or ledger.folder / REPORT
     found = numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found), encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"`{path}` must be a place to write to, but: {error.strerror}") from error
+    _write_page(path, page(found))
     return path
 
 
@@ -288,6 +299,7 @@ def compress(
     Quality is measured on the validation split; `measure` reads another one. Raises `SpecError`, `DataError`,
     `ModelError`, `Inapplicable` and `ExportError`.
     """
+    from eicompress.card import write_card
     from eicompress.export.artifact import check_free
     from eicompress.plugins import discover
 
@@ -300,7 +312,9 @@ def compress(
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or _nothing)
-    return _placed(workshop.timed(record), Path(output))
+    placed = _placed(workshop.timed(record), Path(output))
+    write_card(Artifact(Path(output)), placed, None, spec.to_toml())
+    return placed
 
 
 def replay(
@@ -343,6 +357,24 @@ def load(artifact: str | Path, *, threads: int = 1) -> "Model":
     return runtime.load(artifact, threads=threads)
 
 
+def pack(artifact: str | Path, *, to: str = "zip", output: str | Path | None = None) -> Path:
+    """Write an artifact as it is handed on, and return where: `zip`, one file for a device, or `hf`, a folder for the
+    model hub with its model card. By default it lies beside the artifact, as `<artifact>.zip` or `<artifact>-hf`.
+
+    The files are checked against the manifest first. Raises `ModelError`, `SpecError` and `ExportError`.
+    """
+    from eicompress import runtime
+    from eicompress.card import card_of
+    from eicompress.export.package import to_hub, to_zip
+
+    choice("--to", to, PACKAGES)
+    source = Artifact(Path(os.path.abspath(artifact)))
+    runtime.load(source.folder)
+    if to == "zip":
+        return to_zip(source, Path(output or f"{source.folder}.zip"))
+    return to_hub(source, card_of(source), Path(output or f"{source.folder}-hf"))
+
+
 def measure(
     artifact: str | Path,
     *,
@@ -378,6 +410,70 @@ def measure(
         split, reader, examples = _examples(spec, model.labels, discover(plugin, only_plugins))
         found += quality(model, reader, {split: examples})[0]
     return tuple(found)
+
+
+def compare(
+    artifacts: Sequence[str | Path],
+    *,
+    data: str,
+    output: str | Path | None = None,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    threads: int = 1,
+    seq_len: int | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
+) -> "Comparison":
+    """Two artifacts or more on the same data: bytes, milliseconds, and quality against that of the first one.
+
+    Latency is taken at `seq_len` tokens, or at the first one's 95th percentile. `output` is a page to write. Raises
+    `SpecError`, `ModelError` and `DataError`.
+    """
+    from eicompress.bench import Bench
+    from eicompress.metrics.latency import CAREFUL_SECONDS, usual_length
+    from eicompress.plugins import discover
+    from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
+
+    if len(artifacts) < 2:
+        raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
+    registry, bench, found, length = discover(plugin, only_plugins), Bench((), threads), [], seq_len
+    given = {"task": task, "text": text, "text_pair": text_pair, "label": label}
+    for each, name in zip(artifacts, _told_apart(artifacts), strict=True):
+        model = bench.load(Artifact(Path(each)))
+        spec = read({"model": str(each), "data": data, **given})
+        if model.pairs and not spec.text_pair:
+            spec = replace(spec, text_pair="text_pair")
+        split, reader, examples = _examples(spec, model.labels, registry)
+        length = length or usual_length(model.tokenizer, examples.texts)
+        latency = bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length)
+        correct = reader.correct(model.logits(examples.texts), examples.targets)
+        found.append(Measured(name, Artifact(Path(each)).size_mb, latency.p50_ms, correct))
+    first, *others = found
+    compared = tuple(against(first, other) for other in others)
+    comparison = Comparison(data, split, reader.quality, length or 0, first, compared)
+    if output is not None:
+        _write_page(Path(output), comparison_page(comparison))
+    return comparison
+
+
+def _told_apart(artifacts: Sequence[str | Path]) -> list[str]:
+    """As many last parts of each path as it takes to tell them apart."""
+    parts = [Path(os.path.abspath(each)).parts for each in artifacts]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-count:]) for each in parts]
+        if len({*names}) == len({*parts}):
+            break
+    return names
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"`{path}` must be a place to write to, but: {error.strerror}") from error
 
 
 def _examples(spec: Spec, labels: tuple[str, ...], registry: "Registry") -> "tuple[str, Task, Examples]":

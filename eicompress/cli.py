@@ -303,6 +303,57 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 
 
 @cli.command()
+@click.argument("artifacts", nargs=-1, metavar="ARTIFACT...")
+@click.option("--data", required=True, help="Data to compare on; its test split if it has one.")
+@_input_options
+@click.option("--threads", type=int, default=1, help="Threads of the latency.  [1]")
+@click.option("--seq-len", type=int, help="Tokens of the latency; by default the 95th percentile.")
+@click.option("--output", help="A page to draw it on, such as comparison.html.")
+@_plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
+    """Compare artifacts on the same data, the others with the first.
+
+    Differences in quality have a 95 % interval, from a bootstrap over the texts,
+    and the p-value of McNemar's test: whether chance would do.
+
+    \b
+    eicompress compare small large --data my-data
+    eicompress compare small large --data my-data --output comparison.html
+    """
+    from eicompress import api, tables
+
+    found = api.compare(artifacts, **written)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        tables.show_comparison(_console(False), found)
+        if written["output"]:
+            click.echo(f"drawn in {written['output']}")
+
+
+@cli.command()
+@click.argument("artifact")
+@click.option("--to", metavar="zip|hf", default="zip", help="One zip, or a folder for the model hub.  [zip]")
+@click.option("--output", help="What to write.  [ARTIFACT.zip or ARTIFACT-hf]")
+def export(artifact: str, to: str, output: str | None) -> None:
+    """Write an artifact as it is handed on: a checked zip, or a folder for the hub.
+
+    The zip holds the artifact's files and nothing else. The folder has the model
+    card too, README.md with the hub's metadata; its licence is for you to choose.
+
+    \b
+    eicompress export studies/my-data/artifacts/trial-0007 --to zip
+    eicompress export my-artifact --to hf --output my-model
+    """
+    from eicompress import api
+
+    path = api.pack(artifact, to=to, output=output)
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    click.echo(f"{path}  {sum(each.stat().st_size for each in files) / 1e6:.3f} MB")
+
+
+@cli.command()
 @click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
 @click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
 @click.option("--recipe", help="File with [[steps]]; `show STUDY --trial N` prints one.")

@@ -11,6 +11,7 @@ from rich.table import Table
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
+from eicompress.reporting.comparison import HEADS, Comparison, lines
 from eicompress.result import Result, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
 
@@ -103,6 +104,23 @@ def show_measurements(console: Console, measurements: Sequence[Measurement]) -> 
     machines = {tuple(each.conditions[name] for name in MACHINE if name in each.conditions) for each in measurements}
     for machine in sorted(machines - {()}):
         console.print("on " + ", ".join(map(str, machine)), highlight=False, markup=False, soft_wrap=True)
+
+
+def show_comparison(console: Console, found: Comparison) -> None:
+    """Artifacts on the same data, and what can be said of their differences."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(HEADS):
+        table.add_column(name, justify="right" if 0 < place < len(HEADS) - 1 else "left")
+    for line in lines(found):
+        table.add_row(*line)
+    console.print(table)
+    console.print(
+        f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name} in "
+        f"points; latency at {found.sequence_length} tokens",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _best_table(result: Result) -> Table:

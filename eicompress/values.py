@@ -33,13 +33,18 @@ def seed_of(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The folder that a device gets. Its manifest lies beside it, as `<folder>.manifest.json`."""
+    """The folder that a device gets. Beside it lie its manifest, `<folder>.manifest.json`, and its model card,
+    `<folder>.README.md`: no bytes of its own."""
 
     folder: Path
 
     @property
     def manifest(self) -> Path:
         return self.folder.with_name(self.folder.name + ".manifest.json")
+
+    @property
+    def card(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".README.md")
 
     @property
     def onnx(self) -> Path:

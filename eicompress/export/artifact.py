@@ -79,6 +79,7 @@ def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifac
             beside.write_bytes(manifest)
             # Killed between these lines, we leave the old artifact, none, or a whole one that is unchecked.
             artifact.manifest.unlink(missing_ok=True)
+            artifact.card.unlink(missing_ok=True)
             if folder.exists():
                 os.replace(folder, old)
             os.replace(made, folder)
@@ -89,8 +90,9 @@ def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifac
 
 
 def remove(artifact: Artifact) -> None:
-    """Delete the folder and its manifest."""
+    """Delete the folder and what lies beside it."""
     artifact.manifest.unlink(missing_ok=True)
+    artifact.card.unlink(missing_ok=True)
     shutil.rmtree(artifact.folder, ignore_errors=True)
 
 

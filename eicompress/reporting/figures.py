@@ -32,7 +32,7 @@ def quality_against(numbers: Numbers, axis: Axis) -> go.Figure:
     over = [each for each in drawn if not each.fits]
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
     best = front(drawn, axis)
-    figure = _figure(TITLES[axis], f"{numbers.metric} on validation, %")
+    figure = layout(TITLES[axis], f"{numbers.metric} on validation, %")
     if over:
         figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers.metric))
     figure.add_trace(_markers(kept, axis, "trial", BLUE, "circle", numbers.metric))
@@ -61,7 +61,7 @@ def bytes_of_best(numbers: Numbers) -> go.Figure:
     """Where the artifact's bytes go."""
     shown = [each for each in numbers.shares if each.after]
     whole = sum(each.after for each in shown)
-    figure = _figure("MB", "")
+    figure = layout("MB", "")
     figure.add_trace(
         go.Bar(
             x=[each.after / MEGABYTE for each in shown],
@@ -74,13 +74,13 @@ def bytes_of_best(numbers: Numbers) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    return _rows(figure, len(shown))
+    return rows(figure, len(shown))
 
 
 def bytes_before_and_after(numbers: Numbers) -> go.Figure:
     """Each part of the baseline and of the artifact, joined by what compression took away; a logarithmic axis."""
     shown = [each for each in numbers.shares if each.after and each.before]
-    figure = _figure("MB, logarithmic", "")
+    figure = layout("MB, logarithmic", "")
     for each in shown:
         figure.add_trace(
             go.Scatter(
@@ -107,12 +107,12 @@ def bytes_before_and_after(numbers: Numbers) -> go.Figure:
             )
         )
     figure.update_xaxes(type="log", tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
-    return _rows(figure, len(shown), legend=True)
+    return rows(figure, len(shown), legend=True)
 
 
 def best_over_time(numbers: Numbers) -> go.Figure:
     """Each trial's quality and the best so far, in the order of the search."""
-    figure = _figure("trial", f"{numbers.metric} on validation, %")
+    figure = layout("trial", f"{numbers.metric} on validation, %")
     figure.update_xaxes(tickformat="d", **({"dtick": 1} if len(numbers.steps) <= KNOBS else {}))
     tried = [each for each in numbers.steps if each.quality is not None]
     figure.add_trace(
@@ -144,7 +144,7 @@ def best_over_time(numbers: Numbers) -> go.Figure:
 def importance(numbers: Numbers) -> go.Figure:
     """Which knobs told good trials from the others."""
     shown = list(numbers.importance.items())[:KNOBS]
-    figure = _figure("share, %", "")
+    figure = layout("share, %", "")
     figure.add_trace(
         go.Bar(
             x=[100 * value for _, value in shown],
@@ -157,12 +157,12 @@ def importance(numbers: Numbers) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    return _rows(figure, len(shown))
+    return rows(figure, len(shown))
 
 
 def calibration(numbers: Numbers) -> go.Figure:
     """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
-    figure = _figure("confidence, %", "right, %")
+    figure = layout("confidence, %", "right, %")
     figure.add_trace(
         go.Scatter(
             x=[0, 100],
@@ -303,7 +303,8 @@ def _quality_axis(figure: go.Figure) -> go.Figure:
     return figure.update_yaxes(type="log", autorange="reversed", tickvals=ERRORS, ticktext=labels)
 
 
-def _figure(x_title: str, y_title: str) -> go.Figure:
+def layout(x_title: str, y_title: str) -> go.Figure:
+    """An empty figure of one column's width, without colours of its own."""
     return go.Figure(
         layout={
             "template": "none",
@@ -320,7 +321,7 @@ def _figure(x_title: str, y_title: str) -> go.Figure:
     )
 
 
-def _rows(figure: go.Figure, count: int, *, legend: bool = False) -> go.Figure:
+def rows(figure: go.Figure, count: int, *, legend: bool = False) -> go.Figure:
     """A figure of one row a name, the first on top, as high as its rows."""
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_layout(height=90 + 34 * max(1, count) + 30 * legend, showlegend=legend)

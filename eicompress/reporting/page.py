@@ -28,14 +28,17 @@ def page(numbers: Numbers) -> str:
         _mistakes(numbers),
         _provenance(numbers),
     ]
-    title = f"{numbers.name}: report"
+    return document(f"{numbers.name}: report", "\n".join(section for section in sections if section))
+
+
+def document(title: str, body: str) -> str:
+    """A whole page around a body, with what its figures need."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
-        + "\n".join(section for section in sections if section)
-        + f"\n<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
+        f"{body}\n<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script></body></html>\n"
     )
 
 
@@ -81,21 +84,21 @@ def _candidates(numbers: Numbers) -> str:
     found.append(
         '<p class="soft">Each mark is one candidate; point at it for its recipe. Grey ones are over budget.</p>'
     )
-    found += ["<h3>Bytes</h3>", _figure(figures.quality_against(numbers, "size_mb"))]
-    found += ["<h3>Milliseconds</h3>", _figure(figures.quality_against(numbers, "latency_ms"))]
+    found += ["<h3>Bytes</h3>", drawn(figures.quality_against(numbers, "size_mb"))]
+    found += ["<h3>Milliseconds</h3>", drawn(figures.quality_against(numbers, "latency_ms"))]
     return "\n".join(found)
 
 
 def _bytes(numbers: Numbers) -> str:
     if not any(each.after for each in numbers.shares):
         return ""
-    found = ["<h2>Where the bytes go</h2>", _figure(figures.bytes_of_best(numbers))]
+    found = ["<h2>Where the bytes go</h2>", drawn(figures.bytes_of_best(numbers))]
     if any(each.before and each.after for each in numbers.shares):
-        found += ["<h3>From the baseline to the artifact</h3>", _figure(figures.bytes_before_and_after(numbers))]
+        found += ["<h3>From the baseline to the artifact</h3>", drawn(figures.bytes_before_and_after(numbers))]
         rows = [
             [each.name, _mb(each.before), _mb(each.after), _smaller(each.before, each.after)] for each in numbers.shares
         ]
-        found.append(_table(("part", "baseline", "artifact", ""), rows, numeric=3))
+        found.append(table(("part", "baseline", "artifact", ""), rows, numeric=3))
     return "\n".join(found)
 
 
@@ -104,11 +107,11 @@ def _search(numbers: Numbers) -> str:
     found = ["<h2>How the search went</h2>"]
     found.append(f"<p>{escape(ended[:1].upper() + ended[1:]) if ended else 'The search has not ended yet'}.</p>")
     if any(each.best is not None for each in numbers.steps):
-        found.append(_figure(figures.best_over_time(numbers)))
+        found.append(drawn(figures.best_over_time(numbers)))
     rows = [["trained", str(spent.trained)]]
     rows += [[f"not trained: {name}", str(count)] for name, count in spent.skipped.items()]
     rows.append(["crashed", str(numbers.result.counts.failed)])
-    found.append(_table(("draws", ""), rows, numeric=1))
+    found.append(table(("draws", ""), rows, numeric=1))
     if spent.saved_s >= 60:
         found.append(
             f'<p class="soft">Training took {spoken(spent.training_s)}. At the median, the draws that previews and '
@@ -136,7 +139,7 @@ def _rebuilds(numbers: Numbers) -> str:
         else f"A rank correlation needs at least {ENOUGH_PAIRS} rebuilds."
     )
     heading = "<h3>Short against full training</h3>"
-    return heading + _table(("", "short", "full"), rows, numeric=2) + f'<p class="soft">{told}</p>'
+    return heading + table(("", "short", "full"), rows, numeric=2) + f'<p class="soft">{told}</p>'
 
 
 def _importance(numbers: Numbers) -> str:
@@ -147,7 +150,7 @@ def _importance(numbers: Numbers) -> str:
         f"How well each knob tells the best tenth of the trials from the others (PED-ANOVA), judged by "
         f"{numbers.effort.trained} trained trials{': a hint' if numbers.effort.trained < TRIALS_TO_TRUST else ''}."
     )
-    return f'{heading}<p class="soft">{told}</p>' + _figure(figures.importance(numbers))
+    return f'{heading}<p class="soft">{told}</p>' + drawn(figures.importance(numbers))
 
 
 def _mistakes(numbers: Numbers) -> str:
@@ -163,23 +166,23 @@ def _mistakes(numbers: Numbers) -> str:
     if found.examples:
         rows = [[_joined(each.text), each.label, each.answer, f"{each.confidence:.0%}"] for each in found.examples]
         lines.append("<h3>Texts that it lost, the surest first</h3>")
-        lines.append(_table(("text", "label", "answer", "sure"), rows, numeric=1))
+        lines.append(table(("text", "label", "answer", "sure"), rows, numeric=1))
     if found.confused:
         pairs = [[each.label, each.answer, str(each.artifact), str(each.baseline)] for each in found.confused]
         lines += [
             "<h3>Most confused</h3>",
-            _table(("label", "answered with", "artifact", "baseline"), pairs, numeric=2),
+            table(("label", "answered with", "artifact", "baseline"), pairs, numeric=2),
         ]
     if found.weakest:
         labels = [[each.label, str(each.texts), str(each.artifact), str(each.baseline)] for each in found.weakest]
         heads = ("label", "texts", "artifact right", "baseline right")
-        lines += ["<h3>Labels that lost most</h3>", _table(heads, labels, numeric=3)]
+        lines += ["<h3>Labels that lost most</h3>", table(heads, labels, numeric=3)]
     lines.append("<h3>Calibration</h3>")
     lines.append(
         f'<p class="soft">Confidence is off by {100 * found.artifact.error:.1f} points on average, the baseline\'s by '
         f"{100 * found.baseline.error:.1f} (expected calibration error).</p>"
     )
-    lines.append(_figure(figures.calibration(numbers)))
+    lines.append(drawn(figures.calibration(numbers)))
     return "\n".join(lines)
 
 
@@ -192,13 +195,13 @@ def _provenance(numbers: Numbers) -> str:
             lines += [f"<h3>Recipe of trial {numbers.best[0]}</h3>", _recipe(record.recipe)]
             rebuilt = [["seed", str(record.seed)], ["share of the full training", f"{record.fidelity:.0%}"]]
             rebuilt += [["reuse key", record.key]] if record.key else []
-            lines.append(_table(("", ""), rebuilt))
-        lines += ["<h3>Versions</h3>", _table(("", ""), [[*each] for each in record.versions.items()])]
+            lines.append(table(("", ""), rebuilt))
+        lines += ["<h3>Versions</h3>", table(("", ""), [[*each] for each in record.versions.items()])]
         lines += ["<h3>Measured</h3>", _measurements(record.to_json()["measurements"])]
     if numbers.checksums:
         lines += [
             "<h3>SHA-256 of the artifact's files</h3>",
-            _table(("", ""), [[*each] for each in numbers.checksums.items()]),
+            table(("", ""), [[*each] for each in numbers.checksums.items()]),
         ]
     return "\n".join(lines)
 
@@ -218,10 +221,10 @@ def _measurements(measured: Iterable[Json]) -> str:
             f"{name.replace('_', ' ')} {value}" for name, value in each["conditions"].items() if name != "machine"
         )
         rows.append([each["name"], f"{each['value']:.4g}\u00a0{each['unit']}".strip(), conditions])
-    return _table(("metric", "value", "conditions"), rows)
+    return table(("metric", "value", "conditions"), rows)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: int = 0) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: int = 0) -> str:
     """A table of texts, all escaped; the last `numeric` columns hold numbers."""
     first = len(heads) - numeric
 
@@ -243,7 +246,8 @@ def _breakable(text: str) -> str:
     return escape(text).replace("_", "_<wbr>")
 
 
-def _figure(figure: go.Figure) -> str:
+def drawn(figure: go.Figure) -> str:
+    """A figure's place in a page."""
     # `<` as an escape: nothing inside can end the script element.
     text = figure.to_json().replace("<", "\\u003c")
     height = figure.layout.height

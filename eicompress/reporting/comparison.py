@@ -1,0 +1,161 @@
+"""Several artifacts on the same data: numbers, two figures, and a page of their own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from eicompress.reporting.figures import BLUE, GREY, ORANGE, layout, rows
+from eicompress.reporting.page import document, drawn, table
+from eicompress.significance import Difference, mcnemar, paired_difference
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One artifact: its bytes, its time for a text, and its quality on each example, (n,)."""
+
+    name: str
+    size_mb: float
+    latency_ms: float
+    correct: npt.NDArray[Any]
+
+    @property
+    def quality(self) -> float:
+        return float(self.correct.mean())
+
+
+@dataclass(frozen=True)
+class Against:
+    """An artifact against the first one, on the same examples."""
+
+    measured: Measured
+    difference: Difference
+    p_value: float | None
+    """McNemar's, where an example is either right or wrong."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first artifact is what the others are compared with."""
+
+    data: str
+    split: str
+    metric: str
+    sequence_length: int
+    first: Measured
+    others: tuple[Against, ...]
+
+    @property
+    def all(self) -> tuple[Measured, ...]:
+        return (self.first, *(each.measured for each in self.others))
+
+    def to_json(self) -> dict[str, Any]:
+        def numbers(each: Measured) -> dict[str, Any]:
+            return {
+                "artifact": each.name,
+                "size_mb": each.size_mb,
+                "latency_ms": each.latency_ms,
+                "quality": each.quality,
+            }
+
+        return {
+            **{name: getattr(self, name) for name in ("data", "split", "metric", "sequence_length")},
+            "examples": len(self.first.correct),
+            "first": numbers(self.first),
+            "others": [
+                {**numbers(each.measured), "difference": vars(each.difference), "p_value": each.p_value}
+                for each in self.others
+            ],
+        }
+
+
+def against(first: Measured, other: Measured) -> Against:
+    """The difference in quality with its interval, and McNemar's p-value where it applies."""
+    whole = all(set(np.unique(each.correct)) <= {0, 1} for each in (first, other))
+    p_value = mcnemar(other.correct.astype(bool), first.correct.astype(bool)) if whole else None
+    return Against(other, paired_difference(other.correct, first.correct), p_value)
+
+
+def verdict(each: Against) -> str:
+    """What can be said of the difference, in words."""
+    said = {"gain": "better", "loss": "worse", "no gain": "no difference"}
+    return said[each.difference.verdict]
+
+
+def differences(found: Comparison) -> go.Figure:
+    """Each artifact's quality less the first one's, with its 95 % interval."""
+    figure = layout(f"points of {found.metric} more or less than {found.first.name}", "")
+    figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
+    colours = {"gain": BLUE, "loss": ORANGE, "no gain": GREY}
+    figure.add_trace(
+        go.Scatter(
+            x=[100 * each.difference.mean for each in found.others],
+            y=[escape(each.measured.name) for each in found.others],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (each.difference.high - each.difference.mean) for each in found.others],
+                "arrayminus": [100 * (each.difference.mean - each.difference.low) for each in found.others],
+                "color": GREY,
+            },
+            mode="markers",
+            marker={"size": 12, "color": [colours[each.difference.verdict] for each in found.others]},
+            hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+        )
+    )
+    return rows(figure, len(found.others))
+
+
+def qualities(found: Comparison) -> go.Figure:
+    """Quality against bytes, each artifact by its name."""
+    figure = layout("size of the artifact, MB", f"{found.metric}, %")
+    figure.add_trace(
+        go.Scatter(
+            x=[each.size_mb for each in found.all],
+            y=[100 * each.quality for each in found.all],
+            text=[escape(each.name) for each in found.all],
+            customdata=[each.latency_ms for each in found.all],
+            mode="markers+text",
+            textposition="top center",
+            marker={"size": 12, "color": [ORANGE, *[BLUE] * len(found.others)]},
+            hovertemplate="%{text}: %{x:.3f} MB, %{customdata:.2f} ms, %{y:.2f} %<extra></extra>",
+            cliponaxis=False,
+        )
+    )
+    figure.update_xaxes(rangemode="tozero")
+    return figure.update_layout(showlegend=False)
+
+
+def lines(found: Comparison) -> list[list[str]]:
+    """A row for each artifact: name, size, latency, quality, difference, interval, verdict."""
+    made = [[*_numbers(found.first), "", "", ""]]
+    for each in found.others:
+        apart = each.difference
+        interval = f"{100 * apart.low:+.2f} to {100 * apart.high:+.2f}"
+        p_value = "" if each.p_value is None else f", p {each.p_value:.2g}"
+        made.append([*_numbers(each.measured), f"{100 * apart.mean:+.2f}", interval, verdict(each) + p_value])
+    return made
+
+
+HEADS = ("artifact", "MB", "ms", "quality", "points", "95 % interval", "")
+
+
+def comparison_page(found: Comparison) -> str:
+    """The comparison as one HTML file."""
+    told = (
+        f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
+        f"text of {found.sequence_length} tokens. Differences are to {found.first.name}, on the same texts: a paired "
+        "bootstrap, and McNemar's exact test."
+    )
+    body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(told)}</p>']
+    body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]
+    body += ["<h2>What the bytes bring</h2>", drawn(qualities(found))]
+    return document("Comparison", "\n".join(body))
+
+
+def _numbers(each: Measured) -> Sequence[str]:
+    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}", f"{each.quality:.2%}"

@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eicompress
+from eicompress import cli
+from eicompress.errors import SpecError
+from eicompress.export import artifact as artifacts
+from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, lines
+from tests.conftest import tiny_candidate
+
+
+def measured(name: str, right: int, of: int = 400) -> Measured:
+    return Measured(name, 1.0, 0.5, (np.arange(of) < right).astype(float))
+
+
+def compared(*others: Measured) -> Comparison:
+    first = measured("first", 300)
+    return Comparison("d", "test", "accuracy", 16, first, tuple(against(first, each) for each in others))
+
+
+def test_a_difference_comes_with_what_chance_would_do() -> None:
+    better, same = compared(measured("better", 360), measured("same", 301)).others
+    assert better.difference.verdict == "gain" and better.p_value is not None and better.p_value < 1e-6
+    assert same.difference.verdict == "no gain" and same.p_value == 1.0
+
+
+def test_without_right_and_wrong_there_is_no_p_value() -> None:
+    first = measured("first", 300)
+    assert against(first, Measured("soft", 1.0, 1.0, np.full(400, 0.5))).p_value is None
+
+
+def test_a_row_reads_from_left_to_right() -> None:
+    assert lines(compared(measured("worse", 200)))[1][:5] == ["worse", "1.000", "0.50", "50.00%", "-25.00"]
+
+
+def test_intervals_are_drawn_around_the_differences() -> None:
+    found = compared(measured("worse", 200))
+    (marks,) = differences(found).data
+    assert list(marks.x) == [pytest.approx(-25.0)]
+    apart = found.others[0].difference
+    assert marks.error_x.array[0] == pytest.approx(100 * (apart.high - apart.mean))
+
+
+def test_names_are_escaped() -> None:
+    text = comparison_page(compared(measured("<script>alert(1)</script>", 200)))
+    assert "<script>alert" not in text
+
+
+def test_artifacts_are_compared_from_the_outside(
+    tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eicompress.metrics.latency.CAREFUL_SECONDS", 0.01)
+    for name in ("one", "two"):
+        artifacts.write(tiny_candidate(), ("music", "weather"), tmp_path / name / "best", pairs=False, manifest={})
+    both = [str(tmp_path / name / "best") for name in ("one", "two")]
+    words = ["--data", str(data_folder), "--output", str(tmp_path / "c.html")]
+    assert cli.run(["compare", *both, *words]) == 0
+    told = capsys.readouterr().out
+    assert "one/best" in told and "no difference" in told
+    assert "Is one better?" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert cli.run(["compare", *both, *words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["others"][0]["difference"]["mean"] == 0.0
+    with pytest.raises(SpecError, match="two artifacts or more"):
+        eicompress.compare([both[0]], data=str(data_folder))
