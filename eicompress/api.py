@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eicompress.errors import BudgetError, DataError, SpecError, StudyError, nearest
 from eicompress.spec import Spec, choice, read, read_search, read_study, read_toml, study_name
-from eicompress.values import Artifact, Progress, Record
+from eicompress.values import MEGABYTE, Artifact, Progress, Record
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -27,12 +28,18 @@ if TYPE_CHECKING:
     from eicompress.result import Result
     from eicompress.runtime import Model
     from eicompress.space import Objective, SearchSpace
-    from eicompress.study import Event
+    from eicompress.study import Event, Workers
     from eicompress.values import Measurement
     from eicompress.workshop import Workshop
 
 PACKAGES = ("zip", "hf")
 """What `pack` writes."""
+LONGEST_TRIAL = 7_200.0
+"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
+SHORTEST_LIMIT = 600.0
+"""Seconds, however short the time for everything is."""
+MEMORY_SHARE = 0.8
+"""Of the machine's memory, divided between the workers, unless `trial_memory` says otherwise."""
 LENGTHS = (16, 64, 128)
 """Tokens at which `measure` takes a latency unless it is told."""
 FEW_DRAWS = 4
@@ -46,6 +53,7 @@ class Plan:
     spec: Spec
     registry: "Registry"
     space: "SearchSpace"
+    only_plugins: str | None = None
 
     @property
     def digests(self) -> dict[str, str]:
@@ -83,6 +91,9 @@ def search(
     teacher_training: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
+    workers: int | None = None,
+    trial_timeout: str | None = None,
+    trial_memory: str | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_event: "Callable[[Event], None] | None" = None,
@@ -91,8 +102,8 @@ def search(
     """Search for the best artifact within budget.
 
     A study that exists already goes on, and needs no more than its name: it remembers `plugin` too. Without `trials`
-    and `timeout` a search takes two hours. Raises `SpecError`, `DataError`, `ModelError`, `BudgetError` and
-    `StudyError`.
+    and `timeout` a search takes two hours. `workers` is how many processes train; 0 for none but this one. Raises
+    `SpecError`, `DataError`, `ModelError`, `BudgetError` and `StudyError`.
     """
     written = {name: value for name, value in locals().items() if not name.startswith("on_")}
     return run(planned(written), on_event or _nothing, on_progress or _nothing)
@@ -132,7 +143,7 @@ def planned(written: Mapping[str, Any]) -> Plan:
     registry = discover(spec.plugin or None, only)
     if spec.task:
         registry.task(spec.task)
-    plan = Plan(spec, registry, read_space(spec.space, registry))
+    plan = Plan(spec, registry, read_space(spec.space, registry), only)
     _check_study(spec, plan.digests)
     return plan
 
@@ -141,7 +152,6 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     """Run or go on with a planned search."""
     from eicompress.record import opened
     from eicompress.study import Coordinator, Goal, Noticed
-    from eicompress.workers import InProcess
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
@@ -149,10 +159,9 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
         on_event(Noticed(note))
     goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
     digests = {"inputs": workshop.digest, "teachers": workshop.teacher.digest, **plan.digests}
-    with opened(spec.folder, spec.to_toml(), digests) as ledger:
+    with opened(spec.folder, spec.to_toml(), digests) as ledger, _staffed(workshop, plan) as (workshop, workers):
         if not ledger.records():
             _foresee(plan, workshop, on_event)
-        workers = InProcess(workshop, plan.registry)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
         try:
             result = coordinator.run()
@@ -200,6 +209,26 @@ def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None
     except Exception as error:
         # A strategy that crashes is an outcome of the trials that use it.
         on_event(Noticed(f"nothing could be foreseen: {error}"))
+
+
+@contextmanager
+def _staffed(workshop: "Workshop", plan: Plan) -> "Iterator[tuple[Workshop, Workers]]":
+    """The workers of a plan, and the workshop that takes a latency while they stand still."""
+    from eicompress.workers import InProcess, Limits, Processes, Setup, total_memory
+
+    spec = plan.spec
+    if not spec.workers:
+        yield workshop, InProcess(workshop, plan.registry)
+        return
+    seconds = LONGEST_TRIAL if spec.timeout_s is None else max(SHORTEST_LIMIT, spec.timeout_s / 2)
+    memory = MEMORY_SHARE * total_memory() / spec.workers
+    limits = Limits(
+        seconds if spec.trial_timeout_s is None else spec.trial_timeout_s,
+        round(memory if spec.trial_memory_mb is None else spec.trial_memory_mb * MEGABYTE),
+    )
+    setup = Setup(_inputs(spec, spec.folder), spec.plugin or None, plan.only_plugins)
+    with Processes(setup, limits, spec.workers) as workers:
+        yield replace(workshop, quiet=workers.paused), workers
 
 
 def _reported(ledger: "Ledger", spec: Spec) -> str:
@@ -539,21 +568,14 @@ def _scratch() -> Path:
 def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None], folder: Path) -> "Workshop":
     from eicompress.workshop import open_workshop
 
-    return open_workshop(
-        model=spec.model,
-        data=spec.data,
-        task=spec.task,
-        columns=spec.columns,
-        seed=spec.seed,
-        threads=spec.threads,
-        seq_len=spec.seq_len,
-        teacher_training=spec.teacher_training,
-        teachers=spec.teacher,
-        ensemble=spec.ensemble,
-        folder=folder,
-        registry=registry,
-        progress=on_progress,
-    )
+    return open_workshop(**_inputs(spec, folder), registry=registry, progress=on_progress)
+
+
+def _inputs(spec: Spec, folder: Path) -> dict[str, Any]:
+    """What a workshop is made of, as plain data."""
+    words = ("model", "data", "task", "columns", "seed", "threads", "seq_len", "teacher_training")
+    named = {word: getattr(spec, word) for word in words}
+    return {**named, "teachers": spec.teacher, "ensemble": spec.ensemble, "folder": folder}
 
 
 def _spec_of(study: str, studies: str | Path) -> Spec:

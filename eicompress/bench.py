@@ -1,6 +1,7 @@
 """Run the metrics on an artifact: bytes, milliseconds, and quality from the ONNX file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from eicompress import runtime
@@ -16,19 +17,21 @@ class Bench:
     """How latency is taken: in turns with `reference`, on `threads`, at `seq_len` tokens or as many as are usual.
 
     `usual` are the texts whose 95th percentile of tokens, under the artifact's own tokenizer, is meant by "usual".
+    `quiet` is entered meanwhile.
     """
 
     usual: tuple[Text, ...]
     threads: int = 1
     seq_len: int | None = None
     reference: runtime.Model | None = None
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def load(self, artifact: Artifact) -> runtime.Model:
         return runtime.load(artifact.folder, threads=self.threads)
 
     def latency(self, model: runtime.Model, *, seconds: float, seq_len: int | None = None) -> Latency:
         length = seq_len or self.seq_len or usual_length(model.tokenizer, self.usual)
-        return measure_latency(model, self.reference, length, seconds=seconds)
+        return measure_latency(model, self.reference, length, seconds=seconds, quiet=self.quiet)
 
 
 def size(artifact: Artifact) -> tuple[Measurement, ...]:

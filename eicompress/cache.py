@@ -1,17 +1,20 @@
 """A store of computed things, each in a folder named by the digest of what it was computed from.
 
 An entry is written under a temporary name and renamed when complete, with the checksum of each file beside it; an
-entry whose files do not match is thrown away and computed again. When the store outgrows its limit, the entries
-that were used least recently go first.
+entry whose files do not match is thrown away and computed again. Of several processes that want the same entry one
+computes it and the others wait. When the store outgrows its limit, the entries that were used least recently go first.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ import numpy.typing as npt
 from eicompress.values import digest_of
 
 CHECKSUMS = "checksums.json"
+SWEPT_SHARE = 0.01
+"""The store is compared with its limit whenever this share of the limit was added."""
+STALE_SECONDS = 7 * 86_400.0
+"""Age at which a draft is the rest of a process that was killed."""
 
 
 def default_folder() -> Path:
@@ -54,6 +61,33 @@ def write_whole(path: Path, data: bytes) -> None:
 class Cache:
     folder: Path
     limit_bytes: int = 10_000_000_000
+    _added: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Bytes of each entry that was stored since the last sweep."""
+
+    def kept(self, kind: str, key: object, write: Callable[[Path], None]) -> Path:
+        """The folder of an entry, which `write` fills if it is not there."""
+        found = self.find(kind, key)
+        if found is not None:
+            return found
+        with self.alone(kind, key):
+            return self.find(kind, key) or self.store(kind, key, write)
+
+    @contextmanager
+    def alone(self, kind: str, key: object) -> Iterator[None]:
+        """Wait for an entry's lock and hold it; the kernel frees it when the process ends, however it ends."""
+        path = self.folder / "locks" / digest_of([kind, key])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with path.open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Whoever held it before has removed the file: a lock on what is gone keeps nobody out.
+                if not _same_file(path, file.fileno()):
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
     def find(self, kind: str, key: object) -> Path | None:
         """The folder of an entry, its files verified, or None."""
@@ -91,7 +125,10 @@ class Cache:
             draft.rename(entry)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        self._evict(keep=entry)
+        self._added.append(_folder_bytes(entry))
+        if len(self._added) == 1 or sum(self._added) > SWEPT_SHARE * self.limit_bytes:
+            self._added[:] = [0]
+            self._sweep(keep=entry)
         return entry
 
     def drop(self, kind: str, key: object) -> None:
@@ -107,12 +144,15 @@ class Cache:
             for name, array in compute().items():
                 np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
-        return arrays_in(self.find(kind, key) or self.store(kind, key, write))
+        return arrays_in(self.kept(kind, key, write))
 
     def _entry(self, kind: str, key: object) -> Path:
         return self.folder / kind / digest_of(key)
 
-    def _evict(self, keep: Path) -> None:
+    def _sweep(self, keep: Path) -> None:
+        for draft in self.folder.glob("*/.draft-*"):
+            if time.time() - draft.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(draft, ignore_errors=True)
         entries = [path.parent for path in self.folder.glob(f"*/*/{CHECKSUMS}") if path.parent != keep]
         sizes = {entry: _folder_bytes(entry) for entry in entries}
         excess = sum(sizes.values()) + _folder_bytes(keep) - self.limit_bytes
@@ -126,6 +166,13 @@ class Cache:
 def arrays_in(entry: Path) -> Mapping[str, npt.NDArray[Any]]:
     """The arrays of an entry by their names, memory-mapped."""
     return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _folder_bytes(folder: Path) -> int:

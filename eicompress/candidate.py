@@ -36,10 +36,11 @@ def build(recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe]
     if candidate is None:
         candidate = replace(context.baseline, model=copy.deepcopy(context.baseline.model))
     for count, step in enumerate(steps[done:], start=done + 1):
-        with blamed(step):
-            candidate = step.apply(candidate, context)
-        if step.trains and not context.preview and isinstance(candidate.model, Encoder):
-            _store(candidate, cache, key(Recipe(tuple(steps[:count]))))
+        if step.trains and not context.preview:
+            candidate = _trained_once(step, candidate, context, cache, key(Recipe(tuple(steps[:count]))))
+        else:
+            with blamed(step):
+                candidate = step.apply(candidate, context)
     candidate.model.eval()
     if isinstance(candidate.model, Encoder) and candidate.model.quantized:
         candidate.model.round_floats()
@@ -79,8 +80,17 @@ def _known_prefix(
     return 0, None
 
 
-def _store(candidate: Candidate, cache: Cache, key: object) -> None:
-    cache.store("candidate", key, lambda folder: save(candidate, folder))
+def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, cache: Cache, key: object) -> Candidate:
+    """What a step that trains makes of the candidate, or what another process made of it meanwhile."""
+    with cache.alone("candidate", key):
+        entry = cache.find("candidate", key)
+        if entry:
+            return load(entry)
+        with blamed(step):
+            trained = step.apply(candidate, context)
+        if isinstance(trained.model, Encoder):
+            cache.store("candidate", key, lambda folder: save(trained, folder))
+        return trained
 
 
 def save(candidate: Candidate, folder: Path) -> None:

@@ -117,6 +117,9 @@ def _search_options(command: Command) -> Command:
             click.option("--studies", help="Folder of all studies.  [studies]"),
             click.option("--objective", metavar="quality|reward", help="What is maximised.  [quality]"),
             click.option("--space", help="Search space: a name, or a file.toml.  [edge]"),
+            click.option("--workers", help="Processes that train; 0 for none but this one.  [1]"),
+            click.option("--trial-timeout", help="Time for one candidate: 20m.  [half of --timeout, or 2h]"),
+            click.option("--trial-memory", help="Memory for one candidate: 4GB.  [80 % of all, divided]"),
         ]
     ):
         command = option(command)

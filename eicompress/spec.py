@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from eicompress.errors import SpecError, nearest
 from eicompress.values import MEGABYTE
 
-SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "KiB": 1_024, "MiB": 1_048_576}
+SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "GB": 10**9, "KiB": 1_024, "MiB": 1_048_576, "GiB": 2**30}
 """Bytes of each unit of size."""
 LATENCIES = {"us": 0.001, "ms": 1.0, "s": 1_000.0}
 """Milliseconds of each unit of latency."""
@@ -59,6 +59,9 @@ class Spec:
     """Folders of the teachers; none for the model itself."""
     ensemble: str = "mean"
     """How several teachers speak as one."""
+    workers: int = 1
+    trial_timeout_s: float | None = None
+    trial_memory_mb: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -80,9 +83,10 @@ class Spec:
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
-        """What a study is known by, in the words of the flags; trials, time and place may change."""
+        """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name in ("studies", "trials", "timeout_s", "size_mb", "latency_ms"):
+        may_change = ("studies", "trials", "timeout_s", "workers", "trial_timeout_s", "trial_memory_mb")
+        for name in (*may_change, "size_mb", "latency_ms"):
             del wanted[name]
         if self.size_mb is not None:
             wanted["budget"] = f"{_plain(self.size_mb)}MB"
@@ -95,8 +99,9 @@ class Spec:
 def read(written: Mapping[str, object]) -> Spec:
     """The spec that flags or a file describe; None stands for "not given". Raises `SpecError`."""
     given = {name: value for name, value in written.items() if value is not None}
-    known = {each.name for each in fields(Spec)} - {"size_mb", "latency_ms", "timeout_s"}
-    known |= {"budget", "latency", "timeout"}
+    known = {each.name for each in fields(Spec)}
+    known -= {"size_mb", "latency_ms", "timeout_s", "trial_timeout_s", "trial_memory_mb"}
+    known |= {"budget", "latency", "timeout", "trial_timeout", "trial_memory"}
     for name in given:
         if name not in known:
             raise SpecError(f"there is no setting `{name}`: {nearest(name, known)}")
@@ -128,6 +133,9 @@ def read(written: Mapping[str, object]) -> Spec:
         plugin=_text(given, "plugin", ""),
         teacher=_texts(given, "teacher"),
         ensemble=choice("--ensemble", given.get("ensemble", "mean"), ENSEMBLES),
+        workers=whole("--workers", given.get("workers", 1), 0),
+        trial_timeout_s=_maybe(given, "trial_timeout", lambda value: seconds(value, "--trial-timeout")),
+        trial_memory_mb=_maybe(given, "trial_memory", lambda value: size_mb(value, "--trial-memory")),
     )
 
 
@@ -162,9 +170,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SpecError(f"`{path}` must be a readable file, but {error.strerror}") from error
 
 
-def size_mb(value: object) -> float:
+def size_mb(value: object, flag: str = "--budget") -> float:
     """Megabytes (10^6 bytes) of a size such as `1.91MB`, `2MiB` or `500KB`."""
-    return _quantity("--budget", value, SIZES, "1.91MB, 2MiB or 500KB") / MEGABYTE
+    return _quantity(flag, value, SIZES, "1.91MB, 2MiB or 500KB") / MEGABYTE
 
 
 def latency_ms(value: object) -> float:
@@ -172,13 +180,13 @@ def latency_ms(value: object) -> float:
     return _quantity("--latency", value, LATENCIES, "2ms, 500us or 1s")
 
 
-def seconds(value: object) -> float:
+def seconds(value: object, flag: str = "--timeout") -> float:
     """Seconds of a time such as `2h`, `30m`, `90s` or `1h30m`."""
     example = "2h, 30m, 90s or 1h30m"
     parts = _QUANTITY.findall(str(value))
     if len(parts) < 2 or "".join("".join(part) for part in parts) != str(value).replace(" ", ""):
-        return _quantity("--timeout", value, TIMES, example)
-    return sum(_quantity("--timeout", "".join(part), TIMES, example) for part in parts)
+        return _quantity(flag, value, TIMES, example)
+    return sum(_quantity(flag, "".join(part), TIMES, example) for part in parts)
 
 
 def study_name(value: object) -> str:

@@ -6,13 +6,14 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 from eicompress import bench, runtime
@@ -66,6 +67,8 @@ class Workshop:
     device: str = "cpu"
     threads: int = 1
     seq_len: int | None = None
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What is entered while a latency is taken, so that nothing else of ours runs."""
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
@@ -133,7 +136,7 @@ class Workshop:
 
     @property
     def _bench_alone(self) -> bench.Bench:
-        return bench.Bench(self.examples["validation"].texts, self.threads, self.seq_len)
+        return bench.Bench(self.examples["validation"].texts, self.threads, self.seq_len, quiet=self.quiet)
 
     def _measured_baseline(self) -> Record:
         return self._remembered(["baseline", self._made_from(Recipe(()), 1.0, 0)], self._measure_baseline)
@@ -155,7 +158,7 @@ class Workshop:
             (folder / "yardsticks.json").write_text(json.dumps(found))
 
         key = [self._inputs, self.seed]
-        entry = self.cache.find("yardsticks", key) or self.cache.store("yardsticks", key, write)
+        entry = self.cache.kept("yardsticks", key, write)
         read: dict[str, Json] = json.loads((entry / "yardsticks.json").read_text())
         return read
 
@@ -220,7 +223,8 @@ class Workshop:
             outcome="complete",
             seconds_by_phase=clock.seconds,
             facts=made.facts,
-            versions={name: version(name) for name in PACKAGES} | {"machine": machine()},
+            versions={name: version(name) for name in PACKAGES}
+            | {"machine": machine(), "training threads": str(torch.get_num_threads())},
         )
 
     def _context(self, fit: Fit, *, seed: int | None = None, progress: Callable[[Progress], None] = ignore) -> Context:
@@ -340,7 +344,7 @@ def open_workshop(
         digest += [teacher_training, seed]
         notes += (_why_a_head_is_trained(source.labels, teacher_training),)
         fit = Trainer(seed, 1.0, "cpu", lambda each: progress(replace(each, phase="teacher")))
-        entry = cache.find("teacher-model", digest) or cache.store(
+        entry = cache.kept(
             "teacher-model",
             digest,
             lambda into: candidates.save(

@@ -38,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def search(model: Path, data: Path, name: str, *more: str, optional: str = "false") -> int:
     Path(f"{name}.toml").write_text(SPACE.format(name=name, optional=optional))
     asked = ["search", "--model", str(model), "--data", str(data), "--budget", "1MB", "--trials", "1"]
+    asked += ["--workers", "0"]
     return cli.run([*asked, "--space", f"{name}.toml", "--study", name, *more])
 
 

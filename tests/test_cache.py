@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,45 @@ def test_an_entry_without_its_checksums_is_computed_again(tmp_path: Path) -> Non
     (file,) = tmp_path.glob("kind/*/checksums.json")
     file.unlink()
     assert arrays(cache, "x", 2.0, calls) == 2.0
+
+
+WAITS = """
+import sys, time
+from pathlib import Path
+from eicompress.cache import Cache
+
+def write(folder):
+    with open("calls", "a") as file:
+        file.write("called\\n")
+    time.sleep(0.5)
+    (folder / "file").write_text("made")
+
+entry = Cache(Path("cache")).kept("kind", "x", write)
+assert (entry / "file").read_text() == "made"
+"""
+
+
+def test_of_several_processes_that_want_the_same_one_computes_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WAITS]
+    processes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert (tmp_path / "calls").read_text() == "called\n"
+    assert not list((tmp_path / "cache" / "locks").iterdir())
+
+
+def test_a_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
+    code = "import os, signal\n" + WAITS.replace("time.sleep(0.5)", "os.kill(os.getpid(), signal.SIGKILL)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == -signal.SIGKILL
+    subprocess.run([sys.executable, "-c", WAITS], cwd=tmp_path, check=True)
+    assert (tmp_path / "calls").read_text() == "called\n" * 2
+
+
+def test_a_draft_of_a_process_that_was_killed_is_removed_in_time(tmp_path: Path) -> None:
+    draft = tmp_path / "kind" / ".draft-of-old"
+    draft.mkdir(parents=True)
+    os.utime(draft, (0, 0))
+    arrays(Cache(tmp_path), "x", 1.0, [])
+    assert not draft.exists()
 
 
 def test_an_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:

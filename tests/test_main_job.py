@@ -54,7 +54,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def asked(model: Path, data: Path, *more: str) -> list[str]:
     search = ["search", "--model", str(model), "--data", str(data), "--budget", "25KB", "--latency", "1s"]
-    return [*search, "--space", "space.toml", "--study", "mine", *more]
+    return [*search, "--space", "space.toml", "--study", "mine", "--workers", "0", *more]
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:

@@ -26,13 +26,13 @@ def asked(tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: py
     Path("space.toml").write_text(SPACE)
     Path("trial.py").write_text(textwrap.dedent(STRATEGY.format(name="shrink", default=0.5)))
     search = ["search", "--model", str(model_folder), "--data", str(data_folder), "--budget", "1MB", "--study", "mine"]
-    search += ["--space", "space.toml"]
+    search += ["--space", "space.toml", "--workers", "0"]
     assert cli.run([*search, "--trials", "1", "--plugin", "trial.py"]) == 0
     return search
 
 
 def test_a_search_that_goes_on_needs_no_flag_again(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["search", "--study", "mine", "--trials", "2"]) == 0
+    assert cli.run(["search", "--study", "mine", "--trials", "2", "--workers", "0"]) == 0
     assert "trial.py, which the study remembers" in capsys.readouterr().out
     assert cli.run([*asked, "--trials", "3"]) == 0
     Path("elsewhere.py").write_bytes(Path("trial.py").read_bytes())
@@ -56,7 +56,7 @@ def test_a_file_that_is_gone_is_named(asked: list[str], capsys: pytest.CaptureFi
     Path("trial.py").rename("renamed.py")
     assert cli.run(["search", "--study", "mine", "--trials", "2"]) == 2
     assert "was started with, but `trial.py` is gone" in capsys.readouterr().err
-    assert cli.run(["search", "--study", "mine", "--trials", "2", "--plugin", "renamed.py"]) == 0
+    assert cli.run(["search", "--study", "mine", "--trials", "2", "--workers", "0", "--plugin", "renamed.py"]) == 0
 
 
 def test_a_study_without_a_file_is_not_continued_with_one(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:

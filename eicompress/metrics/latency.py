@@ -9,8 +9,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -88,17 +88,18 @@ def measure_latency(
     *,
     seconds: float = QUICK_SECONDS,
     lock: Path | None = None,
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Latency:
     """Time a model in turns with a reference for about so many seconds, while nobody else times anything.
 
     `length` is the number of tokens, or as many as both models have positions for. `lock` is the file whose lock
-    is held meanwhile, by default one for all processes of the user.
+    is held meanwhile, by default one for all processes of the user, and `quiet` is entered.
     """
     for each in (model, reference):
         length = min(length, each.positions or length) if each is not None else length
     run = _Run(model, length)
     other = None if reference is None else _Run(reference, length)
-    with alone(lock or default_lock()):
+    with alone(lock or default_lock()), quiet():
         own, theirs = _take_turns(run, other, seconds)
     conditions = {
         "threads": model.session.get_session_options().intra_op_num_threads,
