@@ -27,7 +27,7 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
-    from eicompress.api import compare, compress, load, measure, pack, plan, replay, report, search, show
+    from eicompress.api import ablate, compare, compress, load, measure, pack, plan, replay, report, search, show
     from eicompress.result import Result
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "SpecError",
     "StudyError",
     "__version__",
+    "ablate",
     "compare",
     "compress",
     "load",
@@ -66,6 +67,7 @@ except PackageNotFoundError:  # run from a checkout that is not installed
 
 _ROOMS = {
     "Result": "eicompress.result",
+    "ablate": "eicompress.api",
     "compare": "eicompress.api",
     "compress": "eicompress.api",
     "load": "eicompress.api",

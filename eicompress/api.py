@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
+    from eicompress.ablation import Ablation, Built
     from eicompress.contracts import Examples, Task
     from eicompress.forecast import Forecast
     from eicompress.plugins import Registry
@@ -363,10 +364,7 @@ def replay(
     check_free(Path(output))
     spec = _spec_of(study, studies)
     result = show(study, studies=studies)
-    before = result.promoted.get(trial) or result.records.get(trial)
-    if before is None or not before.trained:
-        what = "was never trained" if before else "does not exist"
-        raise StudyError(f"a trial that is replayed must have been trained, but trial {trial} {what}")
+    before = result.promoted.get(trial) or _trained(result, trial)
     registry = discover(plugin or spec.plugin or None, only_plugins)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     record = workshop.build(
@@ -377,6 +375,79 @@ def replay(
     )
     record = _placed(workshop.timed(record), Path(output))
     return Replay(record, _differences(before, record))
+
+
+def _trained(result: "Result", trial: int) -> Record:
+    record = result.records.get(trial)
+    if record is None or not record.trained:
+        what = "was never trained" if record else "does not exist"
+        raise StudyError(f"a trial that is built again must have been trained, but trial {trial} {what}")
+    return record
+
+
+def ablate(
+    study: str | None = None,
+    trial: int | None = None,
+    *,
+    recipe: "str | Path | Recipe | None" = None,
+    model: str | None = None,
+    data: str | None = None,
+    seeds: int = 3,
+    fidelity: float | None = None,
+    knobs: Sequence[str] = (),
+    output: str | Path | None = None,
+    studies: str | Path = "studies",
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    seed: int | None = None,
+    teacher_training: str | None = None,
+    teacher: Sequence[str] | None = None,
+    ensemble: str | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
+    on_built: "Callable[[Built], None] | None" = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> "Ablation":
+    """What each step of a trial, or of a recipe for `model` and `data`, is worth, and each of `knobs`.
+
+    The recipe is built again without each step, and with each knob (`strategy.knob`, or `strategy.knob=value`) set
+    back, with `seeds` seeds. `fidelity` is the trial's own, or full length. The table is written to `output` with the
+    endings `.md` and `.json`: by default into the study's folder, or `ablation` here. Raises as `compress` does.
+    """
+    from eicompress.ablation import ablate, save, variants
+    from eicompress.plugins import discover
+
+    written = locals()
+    if (recipe is None) == (study is None or trial is None):
+        raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
+    if study is not None and trial is not None:
+        spec = _spec_of(study, studies)
+        before = _trained(show(study, studies=studies), trial)
+        registry = discover(plugin or spec.plugin or None, only_plugins)
+        steps, fidelity = registry.recipe(before.recipe), fidelity or before.fidelity
+        file = Path(output) if output else spec.folder / f"ablation-{trial:04d}"
+    else:
+        assert recipe is not None
+        words = ("model", "data", "task", "text", "text_pair", "label", "seed", "teacher_training", "teacher")
+        spec = read({name: written[name] for name in (*words, "ensemble")})
+        registry = discover(plugin, only_plugins)
+        steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
+        file = Path(output or "ablation")
+    made = variants(steps, knobs)
+    workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
+    found = ablate(
+        workshop,
+        steps,
+        made,
+        fidelity=1.0 if fidelity is None else fidelity,
+        seeds=range(spec.seed, spec.seed + seeds),
+        progress=on_progress or _nothing,
+        built=on_built or _nothing,
+    )
+    save(found, file)
+    return found
 
 
 def load(artifact: str | Path, *, threads: int = 1) -> "Model":

@@ -69,9 +69,18 @@ def _input_options(command: Command) -> Command:
 def _build_options(command: Command) -> Command:
     for option in reversed(
         [
-            click.option("--seed", help="Seed of everything that is drawn.  [0]"),
             click.option("--threads", help="Threads of a latency.  [1]"),
             click.option("--seq-len", help="Tokens of a latency; by default the 95th percentile."),
+        ]
+    ):
+        command = option(command)
+    return _training_options(command)
+
+
+def _training_options(command: Command) -> Command:
+    for option in reversed(
+        [
+            click.option("--seed", help="Seed of everything that is drawn.  [0]"),
             click.option(
                 "--teacher-training",
                 metavar="probe|finetune",
@@ -402,6 +411,51 @@ def compress(
     tables.show_artifact(console, record)
     if trial is not None:
         console.print("the same bytes as the first time" if not differences else "\n".join(differences))
+
+
+@cli.command()
+@click.argument("study", required=False)
+@click.argument("trial", required=False, type=int)
+@click.option("--recipe", help="File with [[steps]], in place of a study's trial.")
+@click.option("--model", help="With --recipe: folder of the model, or builtin:minilm.")
+@click.option("--data", help="With --recipe: folder, file, hub name or builtin:docstrings.")
+@click.option("--knob", multiple=True, help="Also set this back: strategy.knob, or strategy.knob=VALUE.")
+@click.option("--seeds", type=click.IntRange(1), default=3, help="Trainings of each variant.  [3]")
+@click.option("--fidelity", type=click.FloatRange(0, 1, min_open=True), help="Share of the full training.")
+@click.option("--output", help="File for the table, .md and .json.  [in the study]")
+@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+@_input_options
+@_training_options
+@_plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
+    """Tell what each step of a recipe is worth.
+
+    The recipe is built again without each of its steps, with several seeds, and with each --knob at its default or
+    at another value. The table says what is lost, with an interval, on the validation split. Ctrl-C loses nothing:
+    the same command goes on. A trial is trained as long as in its study, a recipe at full length, unless --fidelity
+    says otherwise.
+
+    \b
+    eicompress ablate my-data 7
+    eicompress ablate my-data 7 --knob distillation.state_weight=0 --seeds 5
+    eicompress ablate --model my-model --data my-data --recipe recipe.toml
+    """
+    from eicompress import api, screen, tables
+    from eicompress.study import Noticed
+
+    console = _console(as_json)
+    with screen.Screen(console, "ablate") as live:
+        found = api.ablate(
+            **written,
+            knobs=knob,
+            on_built=lambda built: live.show(Noticed(built.line())),
+            on_progress=live.preparing,
+        )
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        tables.show_ablation(console, found)
 
 
 @cli.group()

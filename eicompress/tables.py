@@ -6,8 +6,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from eicompress.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
@@ -89,6 +91,17 @@ def show_study(console: Console, result: Result) -> None:
         soft_wrap=True,
     )
     show_result(console, result)
+
+
+def show_ablation(console: Console, ablation: Ablation) -> None:
+    """What each step and knob is worth."""
+    console.print(caption(ablation), highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("", "verdict") else "right")
+    for row in ablation.rows:
+        table.add_row(*map(escape, cells(row)))
+    console.print(table)
 
 
 def show_measurements(console: Console, measurements: Sequence[Measurement]) -> None:

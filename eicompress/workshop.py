@@ -112,6 +112,16 @@ class Workshop:
         record = self._scored(recipe, made, artifact, clock)
         return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True)
 
+    def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        """As `build`, remembered, and without the artifact: for those who want to know how good a recipe is."""
+
+        def build() -> Record:
+            record = self.build(recipe, fidelity=fidelity, seed=seed, progress=progress)
+            artifacts.remove(Artifact(Path(record.files["artifact"])))
+            return replace(record, files={name: file for name, file in record.files.items() if name != "artifact"})
+
+        return self._remembered(["scored", self.key(recipe, fidelity=fidelity, seed=seed)], build)
+
     def timed(self, record: Record) -> Record:
         """The record with the latency of its artifact, taken here and with care."""
         return self._timed(record, self._bench)

@@ -143,6 +143,19 @@ def test_a_trial_is_built_again_byte_for_byte(
     assert bytes_of(Path("again")) == bytes_of(Path(best.files["artifact"]))
 
 
+def test_a_trials_ablation_lies_in_its_study(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.run(asked(model_folder, data_folder, "--trials", "1"))
+    (number,) = [number for number, record in eicompress.show("mine").records.items() if record.trained]
+    assert cli.run(["ablate", "mine", str(number), "--seeds", "1"]) == 0
+    assert "without distillation" in shown(capsys)
+    table = json.loads(Path(f"studies/mine/ablation-{number:04d}.json").read_text())
+    assert table["fidelity"] == 0.5 and len(table["rows"]) == 5
+    assert cli.run(["ablate", "mine", "77"]) == 2
+    assert "trial 77 does not exist" in capsys.readouterr().err
+
+
 def test_one_recipe_is_built_without_a_search(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
