@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eicompress.ablation import Ablation, Built
     from eicompress.contracts import Examples, Task
     from eicompress.forecast import Forecast
+    from eicompress.objective import Objective
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
     from eicompress.record import Ledger
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from eicompress.reporting.data import Numbers
     from eicompress.result import Result
     from eicompress.runtime import Model
-    from eicompress.space import Objective, SearchSpace
+    from eicompress.space import SearchSpace
     from eicompress.study import Event, Workers
     from eicompress.values import Measurement
     from eicompress.workshop import Workshop
@@ -76,11 +77,15 @@ def search(
     data: str | None = None,
     budget: str | None = None,
     latency: str | None = None,
+    memory: str | None = None,
+    min_quality: float | None = None,
     study: str | None = None,
     studies: str | Path = "studies",
     timeout: str | None = None,
     trials: int | None = None,
+    stop_at: float | None = None,
     objective: str | None = None,
+    sampler: str | None = None,
     space: str | None = None,
     task: str | None = None,
     text: str | None = None,
@@ -144,7 +149,9 @@ def planned(written: Mapping[str, Any]) -> Plan:
     registry = discover(spec.plugin or None, only)
     if spec.task:
         registry.task(spec.task)
-    plan = Plan(spec, registry, read_space(spec.space, registry), only)
+    space = read_space(spec.space, registry)
+    traded = {"size_mb", "download_mb"} & set(spec.metrics)
+    plan = Plan(spec, registry, space.unfilled() if traded else space, only)
     _check_study(spec, plan.digests)
     return plan
 
@@ -158,9 +165,13 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
     for note in workshop.notes:
         on_event(Noticed(note))
-    goal = Goal(objective_of(spec), spec.seed, spec.trials, spec.timeout_s)
+    goal = Goal(objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.stop_at)
     digests = {"inputs": workshop.digest, "teachers": workshop.teacher.digest, **plan.digests}
-    with opened(spec.folder, spec.to_toml(), digests) as ledger, _staffed(workshop, plan) as (workshop, workers):
+    directions = goal.objective.directions
+    with (
+        opened(spec.folder, spec.to_toml(), digests, directions) as ledger,
+        _staffed(workshop, plan) as (workshop, workers),
+    ):
         if not ledger.records():
             _foresee(plan, workshop, on_event)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
@@ -624,9 +635,9 @@ def read_recipe(path: Path, registry: "Registry") -> "Recipe":
 
 def objective_of(spec: Spec) -> "Objective":
     """What a spec's search is for."""
-    from eicompress.space import Objective
+    from eicompress.objective import Objective
 
-    return Objective(spec.objective, spec.budgets)
+    return Objective(spec.objective.partition(":")[0], spec.budgets, spec.min_quality, spec.metrics)
 
 
 def _scratch() -> Path:
@@ -646,6 +657,7 @@ def _inputs(spec: Spec, folder: Path) -> dict[str, Any]:
     """What a workshop is made of, as plain data."""
     words = ("model", "data", "task", "columns", "seed", "threads", "seq_len", "teacher_training")
     named = {word: getattr(spec, word) for word in words}
+    named["memory"] = spec.memory_mb is not None or "memory_mb" in spec.metrics
     return {**named, "teachers": spec.teacher, "ensemble": spec.ensemble, "folder": folder}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from eicompress import runtime
 from eicompress.contracts import Array, Examples, Task
 from eicompress.metrics.latency import Latency, measure_latency, usual_length
+from eicompress.metrics.memory import TEXTS, measure_memory
 from eicompress.metrics.quality import score
 from eicompress.metrics.size import download_mb
 from eicompress.values import Artifact, Measurement, Text
@@ -32,6 +33,11 @@ class Bench:
     def latency(self, model: runtime.Model, *, seconds: float, seq_len: int | None = None) -> Latency:
         length = seq_len or self.seq_len or usual_length(model.tokenizer, self.usual)
         return measure_latency(model, self.reference, length, seconds=seconds, quiet=self.quiet)
+
+    def memory(self, artifact: Artifact) -> tuple[Measurement, ...]:
+        """`memory_mb`, in processes of its own. Raises `MeasureError`."""
+        value = measure_memory(artifact, self.usual, threads=self.threads)
+        return (Measurement("memory_mb", value, "MB", {"texts": min(TEXTS, len(self.usual)), "threads": self.threads}),)
 
 
 def size(artifact: Artifact) -> tuple[Measurement, ...]:

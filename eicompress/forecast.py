@@ -10,11 +10,13 @@ from optuna.samplers import RandomSampler
 
 from eicompress.errors import BudgetError
 from eicompress.fill import Previewer, filled
+from eicompress.objective import Objective
 from eicompress.recipe import Recipe
 from eicompress.record import is_disk_error
 from eicompress.rehearsal import Rehearsal
 from eicompress.result import REPEAT, weights
-from eicompress.space import Objective, SearchSpace
+from eicompress.space import SearchSpace
+from eicompress.spec import UNITS
 from eicompress.values import Record, seed_of
 
 DRAWS = 16
@@ -26,14 +28,12 @@ ENOUGH_RECORDS = 3
 MARGIN = 1.25
 """The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
 size counts as out of reach only if it is missed by more than this."""
-PROMOTED = 2
-"""How many of the best are rebuilt at full fidelity, if there is time."""
+LIMITED = ("size_mb", "latency_ms", "memory_mb")
+"""What a budget may speak of."""
 PROMOTION_SHARE = 0.4
 """The most of the time that is kept for that."""
 CAUTION = 1.25
 """A rebuild may take this much longer than estimated."""
-UNITS = {"size_mb": "MB", "latency_ms": "ms"}
-"""What is measured in a preview."""
 
 
 class Rehearser(Previewer, Protocol):
@@ -58,6 +58,8 @@ class Forecast:
     """One training at full length; None where no draw was within budget."""
     teacher_s: float
     """The teacher's answers, which are computed once."""
+    rebuilds: int
+    """How many of the best are rebuilt in the end."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
 
@@ -70,14 +72,14 @@ class Forecast:
         """About how many candidates are trained in the time."""
         if self.training_s is None:
             return None
-        kept = kept_for_promotion(timeout_s, self.training_s)
+        kept = kept_for_promotion(timeout_s, self.training_s, self.rebuilds)
         return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, fidelity)))
 
     def seconds(self, trials: int, fidelity: float) -> float | None:
         """About how long it takes to train so many candidates and to rebuild the best."""
         if self.training_s is None:
             return None
-        return self.teacher_s + trials * self._trial_s(self.training_s, fidelity) + PROMOTED * self.training_s
+        return self.teacher_s + trials * self._trial_s(self.training_s, fidelity) + self.rebuilds * self.training_s
 
     def _trial_s(self, training_s: float, fidelity: float) -> float:
         """From one training to the next, previews of what is over budget included."""
@@ -113,7 +115,7 @@ def forecast(
                 raise
             continue
         previews.append(preview)
-        if objective.fits(preview):
+        if not objective.broken(preview):
             fitting.append(recipe)
     known = [record for record in records if record.trained and record.outcome != "failed"]
     known = [record for record in known if REPEAT not in record.facts]
@@ -124,10 +126,11 @@ def forecast(
         knobs=len(space.knobs),
         draws=draws,
         fitting=len(fitting),
-        least={name: min(found) for name in UNITS if (found := _values(previews, name))},
+        least={name: min(found) for name in LIMITED if (found := _values(previews, name))},
         preview_s=timed.seconds / draws,
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
+        rebuilds=objective.rebuilds,
         records=len(known) if enough else 0,
     )
 
@@ -147,9 +150,9 @@ def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objectiv
     return smallest
 
 
-def kept_for_promotion(timeout_s: float, rebuild_s: float) -> float:
+def kept_for_promotion(timeout_s: float, rebuild_s: float, rebuilds: int) -> float:
     """Seconds of a search's time in which nothing is drawn any more, since the best are rebuilt."""
-    return min(PROMOTION_SHARE * timeout_s, PROMOTED * CAUTION * rebuild_s)
+    return min(PROMOTION_SHARE * timeout_s, rebuilds * CAUTION * rebuild_s)
 
 
 def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:

@@ -78,6 +78,8 @@ class Copy(InMemoryStorage):
     """Optuna's storage in memory, in which the best trial is one within budget."""
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
+        if len(self.get_study_directions(study_id)) > 1:
+            return super().get_best_trial(study_id)
         complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
         within = [each for each in complete if all(value <= 0 for value in each.system_attrs[CONSTRAINTS])]
         return max(within, key=lambda each: each.value or 0.0) if within else super().get_best_trial(study_id)
@@ -90,12 +92,15 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
     result, storage = numbers.result, Copy()
     shelf: dict[str, File] = {}
     study = optuna.create_study(
-        storage=storage, study_name=numbers.name, direction="maximize", sampler=RandomSampler(seed=0)
+        storage=storage,
+        study_name=numbers.name,
+        directions=result.objective.directions,
+        sampler=RandomSampler(seed=0),
     )
     with warnings.catch_warnings():
         # Marked experimental, and the only way to name what is maximised.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names([_objective(numbers)])
+        study.set_metric_names(_names(numbers))
     save_note(study, _told(numbers))
     for trial in trials:
         record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
@@ -159,26 +164,31 @@ def _told(numbers: Numbers) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _objective(numbers: Numbers) -> str:
+def _names(numbers: Numbers) -> list[str]:
+    """What each of the objective's numbers is."""
     name = f"{numbers.metric} on validation"
-    return f"{name}, share that is right" if numbers.result.objective.name == "quality" else f"reward of {name}"
+    if numbers.result.objective.name == "reward":
+        return [f"reward of {name}"]
+    metrics = numbers.result.objective.metrics
+    return [f"{name}, share that is right" if metric == "quality" else metric for metric in metrics]
 
 
 def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: Mapping[str, File]) -> FrozenTrial:
     """A trial as the dashboard understands it.
 
     It shows as infeasible what is complete and breaks a constraint, and nothing else. What was over budget in its
-    preview has no quality, and counts as minus infinity here, as it does for the objective.
+    preview has no quality, and counts as infinitely bad here, as it does for the objective.
     """
-    objective, state, value = numbers.result.objective, trial.state, trial.value
+    objective, state, values = numbers.result.objective, trial.state, trial.values
     attrs: dict[str, Any] = {f"{FILE}{name}": _meta(name, file) for name, file in files.items()}
     attrs[CONSTRAINTS] = list(objective.constraints(record).values()) if record else []
     over = record is not None and record.outcome in ("over budget", "inapplicable")
     if over and state == TrialState.PRUNED:
-        state, value = TrialState.COMPLETE, -math.inf
+        worst = {"maximize": -math.inf, "minimize": math.inf}
+        state, values = TrialState.COMPLETE, [worst[direction] for direction in objective.directions]
     made = create_trial(
         state=state,
-        value=value if state == TrialState.COMPLETE else None,
+        values=values if state == TrialState.COMPLETE else None,
         params=trial.params,
         distributions=trial.distributions,
         user_attrs=_attributes(record) if record else {},

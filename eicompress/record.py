@@ -13,7 +13,8 @@ import math
 import os
 import platform
 import sqlite3
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from eicompress.errors import StudyError
+from eicompress.objective import Direction, Objective
 from eicompress.recipe import Recipe
-from eicompress.space import Objective, SearchSpace, sampler
+from eicompress.space import SearchSpace, sampler
 from eicompress.spec import read_toml
 from eicompress.values import Json, Record, digest_of, seed_of
 
@@ -100,14 +103,14 @@ class Ledger:
             for parameters in space.known:
                 self.study.enqueue_trial(dict(parameters))
 
-    def ask(self, seed: int, *, beside: bool = False) -> Draw:
-        """The next trial: one that waits, or a new draw, `beside` others that are not told yet."""
+    def ask(self, kind: str, seed: int, *, beside: bool = False) -> Draw:
+        """The next trial: one that waits, or a new draw by a kind of sampler, `beside` others that are not told yet."""
         trials = self.study.get_trials(deepcopy=False)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         index = waiting.user_attrs.get("draw") if waiting else None
         if index is None:
             index = 1 + max((trial.user_attrs.get("draw", -1) for trial in trials), default=-1)
-        self.study.sampler = sampler(seed_of(seed, index), beside=beside)
+        self.study.sampler = sampler(kind, seed_of(seed, index), beside=beside)
         trial = self.study.ask()
         trial.set_user_attr("draw", index)
         return Draw(trial, index)
@@ -143,7 +146,7 @@ class Ledger:
             if name not in known:
                 trial.set_constraint(name, value)
         if record.trained:
-            self.study.tell(trial, objective.value(record))
+            self.study.tell(trial, list(objective.values(record)))
         else:
             self.study.tell(trial, state=TrialState.PRUNED)
 
@@ -196,12 +199,18 @@ class Ledger:
     def importance(self) -> dict[str, float]:
         """How much each knob tells good trials from the others, in shares; empty for too few complete trials."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(complete) < TRIALS_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
+        if len(complete) < TRIALS_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) < 2:
             return {}
-        # Optuna's default evaluator needs scikit-learn.
-        found = optuna.importance.get_param_importances(
-            self.study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-        )
+        # Of two numbers the first is judged; the evaluator looks for what makes it small, and warns that it does.
+        sign = -1 if self.study.directions[0].name == "MAXIMIZE" else 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            found = optuna.importance.get_param_importances(
+                self.study,
+                # Optuna's default evaluator needs scikit-learn.
+                evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+                target=lambda trial: sign * trial.values[0],
+            )
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def promoted(self) -> dict[int, Record]:
@@ -231,7 +240,9 @@ class Ledger:
 
 
 @contextmanager
-def opened(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[Ledger]:
+def opened(
+    folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str], directions: Sequence[Direction] = ("maximize",)
+) -> Iterator[Ledger]:
     """The ledger of a study that is made here or goes on, held alone.
 
     Raises `StudyError` if another process holds it, if something else was asked, or if the disk refuses.
@@ -240,7 +251,7 @@ def opened(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
             _claim(folder / "study.toml", asked, digests)
-            yield _ledger(folder)
+            yield _ledger(folder, directions)
 
 
 def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
@@ -287,7 +298,8 @@ def disk(folder: Path) -> Iterator[None]:
         raise StudyError(f"`{folder / 'study.db'}` must be a place to write to, but: {reason}") from error
 
 
-def _ledger(folder: Path) -> Ledger:
+def _ledger(folder: Path, directions: Sequence[Direction] = ()) -> Ledger:
+    """`directions` are those of the objective where the study may not be there yet."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = folder / "study.db"
 
@@ -298,9 +310,12 @@ def _ledger(folder: Path) -> Ledger:
         return connection
 
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": connect})
-    study = optuna.create_study(
-        storage=storage, study_name=folder.name, direction="maximize", load_if_exists=True, sampler=sampler(0)
-    )
+    if directions:
+        study = optuna.create_study(
+            storage=storage, study_name=folder.name, directions=directions, load_if_exists=True, sampler=RandomSampler()
+        )
+    else:
+        study = optuna.load_study(storage=storage, study_name=folder.name, sampler=RandomSampler())
     return Ledger(study, folder)
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from eicompress.objective import Objective, dominated_by
 from eicompress.record import Ledger
-from eicompress.space import Objective
 from eicompress.values import Json, Record
 
 REPORT = "report.html"
@@ -50,6 +52,14 @@ class Result:
         return found[0] if found else None
 
     @property
+    def front(self) -> list[tuple[int, Record]]:
+        """Where two metrics are traded, what no other candidate within budget dominates: rebuilds stand for their
+        trials. Otherwise empty."""
+        if len(self.objective.metrics) == 1:
+            return []
+        return front_of({**self.records, **self.promoted}, self.objective)
+
+    @property
     def nearest(self) -> tuple[int, Record] | None:
         """The measured candidate that breaks the budgets least."""
         measured = [each for each in self.records.items() if each[1].measurements]
@@ -65,12 +75,15 @@ class Result:
         return {
             "folder": str(self.folder),
             "objective": self.objective.name,
+            "metrics": list(self.objective.metrics),
             "budgets": dict(self.objective.budgets),
+            "min_quality": self.objective.min_quality,
             "seconds": self.seconds,
             "ended": self.ended,
             "counts": vars(self.counts),
             "baseline": self.baseline.to_json() if self.baseline else None,
             "best": _entry(*best) if best else None,
+            "front": [number for number, _ in self.front],
             "promoted": [_entry(*each) for each in ranked(self.promoted, self.objective)],
             "trials": [_entry(*each) for each in self.records.items()],
         }
@@ -98,13 +111,36 @@ def count(records: Iterable[Record]) -> Counts:
 
 
 def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
-    """Trained candidates within budget, best first; repeats left out."""
+    """Trained candidates within budget, best first; repeats left out.
+
+    Where two metrics are traded, those that fewer others dominate come first, and of these the best in the first
+    metric.
+    """
     fitting = [
         (number, record)
         for number, record in records.items()
         if record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
     ]
-    return sorted(fitting, key=lambda each: (-objective.value(each[1]), each[0]))
+    gains = [objective.gains(record) for _, record in fitting]
+    worse_than = dominated_by(np.array(gains)) if fitting and len(objective.metrics) > 1 else np.zeros(len(fitting))
+    order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][0]))
+    return [fitting[at] for at in order]
+
+
+def front_of(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
+    """The trained candidates within budget that no other dominates, best in the first metric first."""
+    found = ranked(records, objective)
+    worse_than = dominated_by(np.array([objective.gains(record) for _, record in found])) if found else ()
+    return [each for each, count in zip(found, worse_than, strict=True) if count == 0]
+
+
+def to_promote(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
+    """The trials to rebuild, most wanted first: the best, or of a front the best and others spread along it."""
+    if len(objective.metrics) == 1:
+        return ranked(records, objective)[: objective.rebuilds]
+    front = front_of(records, objective)
+    last = min(len(front), objective.rebuilds) - 1
+    return [front[round(at * (len(front) - 1) / last)] for at in range(last + 1)] if last > 0 else front
 
 
 def violation(record: Record, objective: Objective) -> float:

@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from eicompress.forecast import UNITS, Forecast
+from eicompress.forecast import Forecast
 from eicompress.result import Counts
 from eicompress.space import SearchSpace
-from eicompress.spec import Spec
+from eicompress.spec import UNITS, Spec
 from eicompress.study import (
     Doing,
     Drawn,
@@ -172,14 +172,19 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     if spec.latency_ms is not None:
         wanted = "aiming at" if spec.objective == "reward" else "at most"
         budgets.append(f"{wanted} {spec.latency_ms:g} ms (p50, batch 1, {spec.threads} thread)")
+    if spec.memory_mb is not None:
+        budgets.append(f"{spec.memory_mb:g} MB of memory")
+    if spec.min_quality is not None:
+        budgets.append(f"quality of {spec.min_quality:g} at least")
     ends = [f"{spec.trials} candidates trained"] if spec.trials is not None else []
     ends += [duration(spec.timeout_s)] if spec.timeout_s is not None else []
+    ends += [f"a quality of {spec.stop_at:g}"] if spec.stop_at is not None else []
     first, *others = space.describe()
     rows = {
         "model": spec.model,
         "data": spec.data,
-        "budget": ", ".join(budgets),
-        "objective": spec.objective,
+        "budget": ", ".join(budgets) or "none",
+        "objective": spec.objective if spec.sampler == "tpe" else f"{spec.objective}, by random draws",
         "ends after": " or ".join(ends),
         "study": str(spec.folder),
         "space": f"{space.name}: {first}",

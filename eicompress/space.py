@@ -1,4 +1,4 @@
-"""What is searched and what for: a search space read from TOML, and the objective.
+"""What is searched: a search space read from TOML, and how recipes are drawn from it.
 
 A search space is an ordered list of slots. A slot is a strategy, and for each knob it names either a value or
 what is searched, within the knob's own domain:
@@ -22,7 +22,6 @@ what is searched, within the knob's own domain:
 A slot with `optional = true` may be left out. A knob that is not named stays at its default.
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial
 
 from eicompress.contracts import Knob, Strategy, knobs
@@ -41,17 +40,11 @@ from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe, check_value
 from eicompress.spec import read_toml
-from eicompress.values import Record, digest_of
+from eicompress.values import digest_of
 
 SETTINGS = ("fidelity", "slot", "recipe")
 SPACES = "eicompress.search_spaces"
 """The package whose TOML files are known by name."""
-
-REWARD_EXPONENT = -0.07
-"""MnasNet's w (arXiv 1807.11626): twice the target latency must bring 5 % more quality to be worth it."""
-
-INAPPLICABLE = 1.0
-"""Constraint value of what could not be measured: as bad as twice the budget."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +129,10 @@ class SearchSpace:
                 step[fill.knob] = value
         return Recipe.from_json(steps, {slot.strategy.name: slot.strategy for slot in self.slots})
 
+    def unfilled(self) -> "SearchSpace":
+        """The same space with the filled knob searched instead: for a search that trades bytes."""
+        return replace(self, slots=tuple(_unfilled(slot) for slot in self.slots))
+
     def smallest(self) -> Recipe:
         """Every searched knob at its least, every optional slot in use: the corner where bytes are fewest."""
         return Recipe(tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in self.slots))
@@ -145,44 +142,14 @@ class SearchSpace:
         return [_described(slot) for slot in self.slots]
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What is maximised and which budgets are hard. Budgets are upper bounds by metric name."""
+def sampler(kind: str, seed: int, *, beside: bool = False) -> BaseSampler:
+    """TPE for a space with categories and optional slots, or random draws, to compare it with.
 
-    name: str
-    budgets: Mapping[str, float]
-
-    @property
-    def hard(self) -> Mapping[str, float]:
-        if self.name == "reward":
-            return {name: bound for name, bound in self.budgets.items() if name != "latency_ms"}
-        return self.budgets
-
-    def value(self, record: Record) -> float:
-        """Quality, or MnasNet's soft reward, which takes quality off only beyond the target."""
-        quality = record.value("quality")
-        if quality is None:
-            return -math.inf
-        if self.name == "quality":
-            return quality
-        excess = (record.value("latency_ms") or 0.0) / self.budgets["latency_ms"]
-        return quality * math.pow(max(1.0, excess), REWARD_EXPONENT)
-
-    def constraints(self, record: Record) -> dict[str, float]:
-        """`value / budget - 1` of every hard budget: at most zero where it is kept."""
-        found = {}
-        for name, bound in self.hard.items():
-            value = record.value(name)
-            found[name] = INAPPLICABLE if value is None else value / bound - 1
-        return found
-
-    def fits(self, record: Record) -> bool:
-        """True if every hard budget was measured and is kept."""
-        return all(value <= 0 for value in self.constraints(record).values())
-
-
-def sampler(seed: int, *, beside: bool = False) -> TPESampler:
-    """TPE for a space with categories and optional slots; `beside` keeps it away from trials that still run."""
+    `beside` keeps TPE away from trials that still run. Where two metrics are traded it takes its knobs one by one
+    unless told otherwise.
+    """
+    if kind == "random":
+        return RandomSampler(seed=seed)
     with warnings.catch_warnings():
         # `group` is marked experimental, and the exact version of Optuna is recorded with each trial.
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -281,6 +248,13 @@ def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot
         else:
             searched[key] = _distribution(label, wanted, known[key].domain)
     return Slot(name, strategy, fixed, searched, fill, optional)
+
+
+def _unfilled(slot: Slot) -> Slot:
+    if slot.fill is None:
+        return slot
+    searched = {slot.fill.knob: IntDistribution(slot.fill.low, slot.fill.high, log=True), **slot.searched}
+    return replace(slot, fill=None, searched=searched)
 
 
 def _fill(label: str, wanted: Mapping[str, Any], strategy: str, knob: Knob) -> Fill:

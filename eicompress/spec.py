@@ -19,9 +19,15 @@ TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds of each unit of time."""
 
 DEFAULT_TIMEOUT = "2h"
-OBJECTIVES = ("quality", "reward")
+OBJECTIVES = ("quality", "reward", "pareto")
+DEFAULT_FRONT = ("quality", "latency_ms")
+UNITS = {"quality": "", "size_mb": "MB", "download_mb": "MB", "latency_ms": "ms", "memory_mb": "MB"}
+"""Metrics that a search may trade, with their units."""
+SAMPLERS = ("tpe", "random")
 TEACHER_TRAININGS = ("probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
+FLAGS = {"size_mb": "budget", "latency_ms": "latency", "memory_mb": "memory"}
+"""What users call the metrics that have a budget."""
 ROLES = ("text", "text_pair", "label")
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
@@ -40,7 +46,13 @@ class Spec:
     studies: Path = Path("studies")
     size_mb: float | None = None
     latency_ms: float | None = None
+    memory_mb: float | None = None
+    min_quality: float | None = None
     objective: str = "quality"
+    """`quality`, `reward`, or `pareto:` with the two metrics that are traded."""
+    stop_at: float | None = None
+    """Quality at which the search ends."""
+    sampler: str = "tpe"
     trials: int | None = None
     timeout_s: float | None = None
     space: str = "edge"
@@ -77,21 +89,28 @@ class Spec:
         return {role: getattr(self, role) for role in ROLES if getattr(self, role)}
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is traded, or quality alone."""
+        return (
+            tuple(self.objective.partition(":")[2].split(",")) if self.objective.startswith("pareto") else ("quality",)
+        )
+
+    @property
     def budgets(self) -> dict[str, float]:
         """Upper bounds, by metric."""
-        bounds = {"size_mb": self.size_mb, "latency_ms": self.latency_ms}
+        bounds = {"size_mb": self.size_mb, "latency_ms": self.latency_ms, "memory_mb": self.memory_mb}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
-        may_change = ("studies", "trials", "timeout_s", "workers", "trial_timeout_s", "trial_memory_mb")
-        for name in (*may_change, "size_mb", "latency_ms"):
-            del wanted[name]
-        if self.size_mb is not None:
-            wanted["budget"] = f"{_plain(self.size_mb)}MB"
-        if self.latency_ms is not None:
-            wanted["latency"] = f"{_plain(self.latency_ms)}ms"
+        may_change = ("studies", "trials", "timeout_s", "stop_at", "workers", "trial_timeout_s", "trial_memory_mb")
+        for name in (*may_change, *FLAGS):
+            wanted.pop(name)
+        for name, flag in FLAGS.items():
+            value = getattr(self, name)
+            if value is not None:
+                wanted[flag] = f"{_plain(value)}{UNITS[name]}"
         wanted["teacher"] = list(self.teacher)
         return {name: value for name, value in wanted.items() if value not in (None, "", [])}
 
@@ -100,8 +119,8 @@ def read(written: Mapping[str, object]) -> Spec:
     """The spec that flags or a file describe; None stands for "not given". Raises `SpecError`."""
     given = {name: value for name, value in written.items() if value is not None}
     known = {each.name for each in fields(Spec)}
-    known -= {"size_mb", "latency_ms", "timeout_s", "trial_timeout_s", "trial_memory_mb"}
-    known |= {"budget", "latency", "timeout", "trial_timeout", "trial_memory"}
+    known -= {*FLAGS, "timeout_s", "trial_timeout_s", "trial_memory_mb"}
+    known |= {*FLAGS.values(), "timeout", "trial_timeout", "trial_memory"}
     for name in given:
         if name not in known:
             raise SpecError(f"there is no setting `{name}`: {nearest(name, known)}")
@@ -118,7 +137,11 @@ def read(written: Mapping[str, object]) -> Spec:
         studies=Path(str(given.get("studies", "studies"))),
         size_mb=_maybe(given, "budget", size_mb),
         latency_ms=_maybe(given, "latency", latency_ms),
-        objective=choice("--objective", given.get("objective", "quality"), OBJECTIVES),
+        memory_mb=_maybe(given, "memory", memory_mb),
+        min_quality=_maybe(given, "min_quality", lambda value: share("--min-quality", value)),
+        objective=objective(given.get("objective", "quality")),
+        stop_at=_maybe(given, "stop_at", lambda value: share("--stop-at", value)),
+        sampler=choice("--sampler", given.get("sampler", "tpe"), SAMPLERS),
         trials=_maybe(given, "trials", lambda value: whole("--trials", value, 1)),
         timeout_s=_maybe(given, "timeout", seconds),
         space=_text(given, "space", "edge"),
@@ -145,7 +168,7 @@ def read_search(written: Mapping[str, object]) -> Spec:
     spec = read({**written, "timeout": DEFAULT_TIMEOUT} if endless else written)
     if spec.objective == "reward" and spec.latency_ms is None:
         raise SpecError("`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`")
-    if not spec.budgets:
+    if not spec.budgets and len(spec.metrics) == 1:
         raise SpecError("a search must have a budget, but got none: add `--budget 2MB`, `--latency 2ms` or both")
     return spec
 
@@ -180,6 +203,27 @@ def latency_ms(value: object) -> float:
     return _quantity("--latency", value, LATENCIES, "2ms, 500us or 1s")
 
 
+def memory_mb(value: object) -> float:
+    """Megabytes (10^6 bytes) of a size such as `80MB`."""
+    return _quantity("--memory", value, SIZES, "80MB, 64MiB or 900KB") / MEGABYTE
+
+
+def objective(value: object) -> str:
+    """`quality`, `reward`, or `pareto:` with two metrics, quality first."""
+    name, _, written = str(value).partition(":")
+    choice("--objective", name, OBJECTIVES)
+    if name != "pareto":
+        return choice("--objective", value, OBJECTIVES)
+    metrics = [each.strip() for each in written.split(",")] if written else list(DEFAULT_FRONT)
+    for metric in metrics:
+        choice("--objective", metric, tuple(UNITS))
+    if len(set(metrics)) != 2 or len(metrics) != 2:
+        raise SpecError(
+            f"`--objective` must name two metrics to trade, but got `{value}`: write for example pareto:quality,size_mb"
+        )
+    return "pareto:" + ",".join(sorted(metrics, key=lambda metric: metric != "quality"))
+
+
 def seconds(value: object, flag: str = "--timeout") -> float:
     """Seconds of a time such as `2h`, `30m`, `90s` or `1h30m`."""
     example = "2h, 30m, 90s or 1h30m"
@@ -204,6 +248,17 @@ def choice(flag: str, value: object, known: tuple[str, ...]) -> str:
     if value not in known:
         raise SpecError(f"`{flag}` must be one of {', '.join(known)}, but got {value!r}: {nearest(str(value), known)}")
     return str(value)
+
+
+def share(flag: str, value: object) -> float:
+    """A number above 0 and at most 1, as a quality is."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1:
+        raise SpecError(f"`{flag}` must be a quality above 0 and at most 1, but got `{value}`: write for example 0.95")
+    return number
 
 
 def whole(flag: str, value: object, least: int) -> int:

@@ -16,12 +16,13 @@ from typing import Protocol, TypeAlias
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
 from eicompress.export.artifact import copy
 from eicompress.fill import filled
-from eicompress.forecast import PROMOTED, Forecast, check_reachable, kept_for_promotion
+from eicompress.forecast import Forecast, check_reachable, kept_for_promotion
+from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
-from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, weights
-from eicompress.space import Objective, SearchSpace
+from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, to_promote, weights
+from eicompress.space import SearchSpace
 from eicompress.values import Artifact, Done, Job, Outcome, Progress, Record, digest_of
 
 REPEATS = 50
@@ -68,8 +69,16 @@ class Goal:
 
     objective: Objective
     seed: int = 0
+    sampler: str = "tpe"
     trials: int | None = None
     timeout_s: float | None = None
+    stop_at: float | None = None
+    """Quality of a candidate within budget at which nothing more is tried."""
+
+    @property
+    def end(self) -> dict[str, float | None]:
+        """When the search ends, as plain data."""
+        return {"trials": self.trials, "timeout_s": self.timeout_s, "stop_at": self.stop_at}
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,7 @@ class Coordinator:
             ended = known or self._search()
             self.on_event(SearchEnded(ended, finished_before=bool(known)))
             self._promote()
-            self.ledger.set_ended({"reason": ended, "trials": self.goal.trials, "timeout_s": self.goal.timeout_s})
+            self.ledger.set_ended({"reason": ended, **self.goal.end})
         finally:
             self.ledger.set_seconds(self._seconds)
         result = result_of(self.ledger, self.goal.objective)
@@ -200,8 +209,8 @@ class Coordinator:
     def _known_end(self) -> str:
         """Why there is nothing to search, if the search had ended before for the same goal."""
         ended = self.ledger.ended()
-        same = (ended.get("trials"), ended.get("timeout_s")) == (self.goal.trials, self.goal.timeout_s)
-        return str(ended["reason"]) if ended and same else ""
+        same = ended and {**ended, **self.goal.end} == ended
+        return str(ended["reason"]) if same else ""
 
     def _search(self) -> str:
         """Draw while a worker is free, tell what becomes of it, until something ends the search; what it was."""
@@ -221,7 +230,7 @@ class Coordinator:
 
     def _draw(self) -> None:
         """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
-        draw = self.ledger.ask(self.goal.seed, beside=bool(self._running))
+        draw = self.ledger.ask(self.goal.sampler, self.goal.seed, beside=bool(self._running))
         number = draw.trial.number
         self._untold[number] = draw
         recipe = self.space.suggest(draw.trial)
@@ -253,7 +262,7 @@ class Coordinator:
             self._tell(draw, self._repeat(draw, known))
         elif running is not None:
             running.followers.append(draw)
-        elif self.goal.objective.fits(trial.preview):
+        elif not self.goal.objective.broken(trial.preview):
             self._running[draw.trial.number] = trial
             self.workers.submit(self._job(draw.trial.number, trial.recipe, self.space.fidelity))
         else:
@@ -300,8 +309,9 @@ class Coordinator:
         self.on_event(Doing(number, progress))
 
     def _judged(self, record: Record, recipe: Recipe, index: int) -> Record:
-        over = {name: by for name, by in self.goal.objective.constraints(record).items() if by > 0}
-        reason = ", ".join(f"{name} {by:.1%} over budget" for name, by in over.items())
+        over = self.goal.objective.broken(record)
+        missed = {name: "below the least" if name == "quality" else "over budget" for name in over}
+        reason = ", ".join(f"{name} {by:.1%} {missed[name]}" for name, by in over.items())
         outcome: Outcome = "over budget" if over else "complete"
         steps = tuple(recipe.to_json())
         return replace(record, recipe=steps, draw=index, outcome=outcome, reason=reason)
@@ -323,6 +333,8 @@ class Coordinator:
         return recipe, self.workshop.preview(recipe)
 
     def _time_or_trials_used_up(self) -> str:
+        if self._good_enough():
+            return f"a candidate within budget has a quality of {self.goal.stop_at:g}, as asked"
         reached = count(self._records.values()).reached + len(self._running)
         if self.goal.trials is not None and reached >= self.goal.trials:
             return f"{reached} candidates reached training, as asked"
@@ -330,24 +342,36 @@ class Coordinator:
             return ""
         left = self.goal.timeout_s - self._seconds
         best = self._best
-        kept = kept_for_promotion(self.goal.timeout_s, self._rebuild_seconds(best)) if best else 0.0
+        rebuilds = self.goal.objective.rebuilds
+        kept = kept_for_promotion(self.goal.timeout_s, self._rebuild_seconds(best), rebuilds) if best else 0.0
         if left <= 0 or (best and left - self._seconds_of_trial <= kept):
             return "the time for the search is used up"
         return ""
 
+    def _good_enough(self) -> list[tuple[int, Record]]:
+        """The candidates within budget that reach the quality at which the search ends."""
+        if self.goal.stop_at is None:
+            return []
+        found = ranked(self._records, self.goal.objective)
+        return [each for each in found if (each[1].value("quality") or 0.0) >= self.goal.stop_at]
+
     def _promote(self) -> None:
-        """Rebuild the best at full fidelity, one or two as time allows, and measure them on the test split."""
+        """Rebuild the best at full fidelity as time allows, and measure them on the test split.
+
+        What is good enough as it is, is not built again.
+        """
         done = self.ledger.promoted()
-        for place, (number, record) in enumerate(ranked(self._records, self.goal.objective)[:PROMOTED]):
+        enough = self._good_enough()[:1]
+        for place, (number, record) in enumerate(enough or to_promote(self._records, self.goal.objective)):
             if number in done:
                 continue
-            fidelity = self._affordable_fidelity(record)
+            fidelity = record.fidelity if enough else self._affordable_fidelity(record)
             if place and fidelity < 1.0:
                 return
             self.on_event(Promoting(number, fidelity))
             recipe = self.registry.recipe(record.recipe)
             try:
-                made = self._rebuilt(self._job(number, recipe, fidelity))
+                made = record if enough else self._rebuilt(self._job(number, recipe, fidelity))
                 rebuilt = self._judged(self.workshop.timed(made), recipe, record.draw)
                 rebuilt = self.workshop.promote_extras(rebuilt)
             except EicompressError as error:
@@ -456,12 +480,8 @@ def _nothing_fits(result: Result) -> EicompressError:
         reasons = [record.reason.strip().splitlines()[-1] for record in result.records.values() if record.reason]
         return StudyError(f"no candidate could be built ({result.ended}); the last one: {(reasons or ['-'])[-1]}")
     number, record = nearest
-    measured = ", ".join(
-        f"{name} {record.value(name):.4g} (budget {bound:g})"
-        for name, bound in result.objective.hard.items()
-        if record.value(name) is not None
-    )
     return BudgetError(
-        f"no candidate met the budget ({result.ended}). The nearest is trial {number}: {measured}; "
+        f"no candidate met the budget ({result.ended}). The nearest is trial {number}: "
+        f"{result.objective.compared(record)}; "
         f"most of it is {weights(record, 3)}. Give a larger budget, or more time."
     )

@@ -57,6 +57,12 @@ def show_result(console: Console, result: Result) -> None:
         return
     console.print(_best_table(result))
     index, record = best
+    if result.front:
+        traded = " and ".join(result.objective.metrics)
+        text = (
+            f"the front of {traded}: {len(result.front)} candidates; below, the best by {result.objective.metrics[0]}"
+        )
+        console.print(text, highlight=False, soft_wrap=True)
     show_artifact(console, record)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
@@ -138,25 +144,32 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 def _best_table(result: Result) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", "training", "size MB", "latency ms", "quality", "of baseline", "test"):
-        table.add_column(name, justify="left" if name == "training" else "right")
+    memory = "memory_mb" in (*result.objective.budgets, *result.objective.metrics)
+    for name in ("trial", "training", "size MB", "latency ms", "quality", "of baseline", "test", "memory MB"):
+        if memory or name != "memory MB":
+            table.add_column(name, justify="left" if name == "training" else "right")
     if result.baseline:
-        table.add_row("baseline", "", *_cells(result.baseline, None))
-    rebuilt = ranked(result.promoted, result.objective)
-    for index, record in (rebuilt + ranked(result.records, result.objective))[:SHOWN]:
+        table.add_row("baseline", "", *_cells(result.baseline, None, memory))
+    for index, record in result.front or _best(result):
         length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
-        table.add_row(str(index), length, *_cells(record, result.baseline))
+        table.add_row(str(index), length, *_cells(record, result.baseline, memory))
     return table
 
 
-def _cells(record: Record, baseline: Record | None) -> list[str]:
-    return [
+def _best(result: Result) -> list[tuple[int, Record]]:
+    rebuilt = ranked(result.promoted, result.objective)
+    return (rebuilt + ranked(result.records, result.objective))[:SHOWN]
+
+
+def _cells(record: Record, baseline: Record | None, memory: bool) -> list[str]:
+    cells = [
         number(record, "size_mb", "{:.3f}"),
         number(record, "latency_ms", "{:.2f}"),
         number(record, "quality", "{:.4f}"),
         share(record, baseline),
         number(record, "quality_test", "{:.4f}").removeprefix("-"),
     ]
+    return [*cells, number(record, "memory_mb", "{:.1f}")] if memory else cells
 
 
 def show_trial(console: Console, index: int, record: Record) -> None:

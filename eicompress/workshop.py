@@ -69,6 +69,8 @@ class Workshop:
     seq_len: int | None = None
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
     """What is entered while a latency is taken, so that nothing else of ours runs."""
+    memory: bool = False
+    """Whether memory is measured in previews, since a budget speaks of it; otherwise of what is promoted alone."""
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
@@ -86,7 +88,7 @@ class Workshop:
 
     def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
         """Size, and latency, of what the recipe would make, without training. Raises `Inapplicable`."""
-        key = ["preview", self._made_from(recipe, 0.0, self.seed), latency]
+        key = ["preview", self._made_from(recipe, 0.0, self.seed), latency, self.memory]
         return self._remembered(key, lambda: self._measure_preview(recipe, latency))
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
@@ -128,16 +130,19 @@ class Workshop:
 
     def promote_extras(self, record: Record) -> Record:
         """The record with what is measured of a promoted artifact alone: the test split, and more lengths."""
-        model = self._bench.load(Artifact(Path(record.files["artifact"])))
+        artifact = Artifact(Path(record.files["artifact"]))
+        model = self._bench.load(artifact)
         qualities, logits = bench.quality(model, self.task, {"test": self.examples["test"]})
         latencies = tuple(
             replace(each, name=f"{each.name}_at_{length}")
             for length in sorted({min(length, model.positions or length) for length in PROMOTED_LENGTHS})
             for each in self._bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
         )
+        memory = () if self.memory else self._bench.memory(artifact)
         files = {**record.files, **self._kept_logits(logits)}
         facts = {**record.facts, "baseline": {"quality_test": self._baseline_on_test()}}
-        return replace(record, measurements=(*record.measurements, *qualities, *latencies), facts=facts, files=files)
+        measurements = (*record.measurements, *qualities, *latencies, *memory)
+        return replace(record, measurements=measurements, facts=facts, files=files)
 
     @cached_property
     def _bench(self) -> bench.Bench:
@@ -149,7 +154,7 @@ class Workshop:
         return bench.Bench(self.examples["validation"].texts, self.threads, self.seq_len, quiet=self.quiet)
 
     def _measured_baseline(self) -> Record:
-        return self._remembered(["baseline", self._made_from(Recipe(()), 1.0, 0)], self._measure_baseline)
+        return self._remembered(["baseline", self._made_from(Recipe(()), 1.0, 0), self.memory], self._measure_baseline)
 
     def _baseline_on_test(self) -> float | None:
         """The baseline's quality on the test split, read once for all studies of the same model and data."""
@@ -194,6 +199,7 @@ class Workshop:
             with clock.phase("measuring"):
                 model = self._bench.load(artifact)
                 measurements += self._bench.latency(model, seconds=QUICK_SECONDS).measurements()
+                measurements += self._bench.memory(artifact) if self.memory else ()
         record = replace(
             self._record(recipe, made, clock),
             measurements=measurements,
@@ -204,8 +210,9 @@ class Workshop:
 
     def _timed(self, record: Record, on: bench.Bench) -> Record:
         model = on.load(Artifact(Path(record.files["artifact"])))
-        latencies = on.latency(model, seconds=CAREFUL_SECONDS).measurements()
-        return replace(record, measurements=(*record.measurements, *latencies))
+        measured = on.latency(model, seconds=CAREFUL_SECONDS).measurements()
+        measured += on.memory(Artifact(Path(record.files["artifact"]))) if self.memory else ()
+        return replace(record, measurements=(*record.measurements, *measured))
 
     def _scored(self, recipe: Recipe, made: Candidate, artifact: Artifact, clock: "Clock") -> Record:
         """What is measured of everything that was trained, the baseline included, but for its latency."""
@@ -321,6 +328,7 @@ def open_workshop(
     seed: int,
     threads: int,
     seq_len: int | None,
+    memory: bool,
     teacher_training: str,
     teachers: Sequence[str],
     ensemble: str,
@@ -381,6 +389,7 @@ def open_workshop(
         seed=seed,
         threads=threads,
         seq_len=seq_len,
+        memory=memory,
         notes=notes,
     )
 

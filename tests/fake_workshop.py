@@ -11,12 +11,13 @@ from typing import Annotated, Any, ClassVar
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import Ledger, opened
 from eicompress.rehearsal import Rehearsal
 from eicompress.result import Result
-from eicompress.space import Objective, SearchSpace, read_space
+from eicompress.space import SearchSpace, read_space
 from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told, Workers
 from eicompress.values import Artifact, Done, Job, Measurement, Progress, Record, digest_of
 from eicompress.workers import InProcess, perform
@@ -196,7 +197,8 @@ class Bed:
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        with opened(self.root / "study", {"seed": self.goal.seed}, {"space": self.space.digest}) as ledger:
+        asked, digests = {"seed": self.goal.seed}, {"space": self.space.digest}
+        with opened(self.root / "study", asked, digests, self.goal.objective.directions) as ledger:
             yield ledger
 
     def told(self) -> list[Told]:
@@ -210,5 +212,6 @@ def bed(tmp_path: Path, code: str = SPACE, **goal: Any) -> Bed:
     path = tmp_path / "space.toml"
     path.write_text(code)
     budgets = goal.pop("budgets", {"size_mb": 2.0, "latency_ms": 2.0})
-    objective = Objective(goal.pop("objective", "quality"), budgets)
+    name, metrics = goal.pop("objective", "quality"), goal.pop("metrics", ("quality",))
+    objective = Objective(name, budgets, goal.pop("min_quality", None), metrics)
     return Bed(tmp_path, read_space(str(path), REGISTRY), Goal(objective, **goal))

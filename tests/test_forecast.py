@@ -66,8 +66,8 @@ def test_a_study_with_records_knows_its_own_seconds(tmp_path: Path) -> None:
 def test_time_buys_trainings_and_trainings_take_time(tmp_path: Path) -> None:
     made = bed(tmp_path)
     found = forecast(Bench(tmp_path / "made"), made.space, made.goal.objective, seed=0)
-    assert kept_for_promotion(1000.0, 40.0) == 100.0
-    assert kept_for_promotion(100.0, 40.0) == 40.0
+    assert kept_for_promotion(1000.0, 40.0, 2) == 100.0
+    assert kept_for_promotion(100.0, 40.0, 2) == 40.0
     # 1000 s, of which 100 are kept and the teacher takes 5, at 10 s each.
     assert found.trials(1000.0, 0.25) == 89
     assert found.seconds(89, 0.25) == 5 + 890 + 80

@@ -11,8 +11,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
 from eicompress.errors import SpecError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.space import Objective, SearchSpace, known_spaces, read_space, sampler
-from eicompress.values import Measurement, Record
+from eicompress.space import SearchSpace, known_spaces, read_space, sampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -64,18 +63,13 @@ def space_of(tmp_path: Path, code: str) -> SearchSpace:
 
 
 def draw(space: SearchSpace, trials: int, seed: int = 0) -> list[Recipe]:
-    study = optuna.create_study(sampler=sampler(seed))
+    study = optuna.create_study(sampler=sampler("tpe", seed))
     recipes = []
     for _ in range(trials):
         trial = study.ask()
         recipes.append(space.suggest(trial))
         study.tell(trial, 1.0)
     return recipes
-
-
-def record(**values: float) -> Record:
-    measured = tuple(Measurement(name, value, "") for name, value in values.items())
-    return Record(recipe=(), draw=0, outcome="complete", measurements=measured)
 
 
 def test_every_draw_is_a_recipe_of_the_slots_in_their_order(tmp_path: Path) -> None:
@@ -104,7 +98,7 @@ def test_the_filled_knob_is_no_parameter_and_takes_any_value(tmp_path: Path) -> 
 
 def test_a_known_recipe_is_drawn_as_it_was_written(tmp_path: Path) -> None:
     space = space_of(tmp_path, GOOD)
-    study = optuna.create_study(sampler=sampler(0))
+    study = optuna.create_study(sampler=sampler("tpe", 0))
     study.enqueue_trial(dict(space.known[0]))
     recipe = space.suggest(study.ask())
     assert recipe == Recipe((Words(tokens=200), Thin(layers=2, heads=1.0)))
@@ -170,21 +164,3 @@ def test_every_space_that_is_shipped_reads_and_draws(name: str) -> None:
     space = read_space(name, discover())
     assert space.known
     assert draw(space, 3)
-
-
-def test_constraints_are_shares_of_their_budgets() -> None:
-    objective = Objective("quality", {"size_mb": 2.0, "latency_ms": 4.0})
-    assert objective.constraints(record(size_mb=3.0, latency_ms=3.0)) == {"size_mb": 0.5, "latency_ms": -0.25}
-    assert objective.fits(record(size_mb=2.0, latency_ms=4.0))
-    assert not objective.fits(record(size_mb=2.0))
-
-
-def test_what_was_not_measured_counts_as_infeasible() -> None:
-    assert Objective("quality", {"size_mb": 2.0}).constraints(record()) == {"size_mb": 1.0}
-
-
-def test_the_reward_takes_quality_off_only_beyond_the_target() -> None:
-    objective = Objective("reward", {"size_mb": 2.0, "latency_ms": 4.0})
-    assert objective.value(record(quality=0.9, latency_ms=2.0)) == 0.9
-    assert objective.value(record(quality=0.9, latency_ms=8.0)) == pytest.approx(0.9 * 2**-0.07)
-    assert objective.hard == {"size_mb": 2.0}

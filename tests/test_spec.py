@@ -52,6 +52,14 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"data": ""}, "`--data` must name a data"),
         ({"objective": "qualty"}, "did you mean `quality`"),
         ({"objective": "reward"}, "must have a latency to aim at"),
+        ({"objective": "pareto:quality"}, "must name two metrics to trade"),
+        ({"objective": "pareto:quality,quality"}, "must name two metrics to trade"),
+        ({"objective": "pareto:quality,size"}, "did you mean `size_mb`"),
+        ({"objective": "reward:size_mb"}, "must be one of quality, reward, pareto"),
+        ({"memory": "80"}, "`--memory` must be a number above zero with a unit"),
+        ({"min_quality": "95%"}, "`--min-quality` must be a quality above 0 and at most 1"),
+        ({"stop_at": 1.5}, "`--stop-at` must be a quality"),
+        ({"sampler": "grid"}, "`--sampler` must be one of tpe, random"),
         ({"trials": 0}, "`--trials` must be a whole number of at least 1"),
         ({"trials": "many"}, "`--trials` must be"),
         ({"trials": True}, "`--trials` must be"),
@@ -110,6 +118,14 @@ def test_what_a_study_was_asked_for_reads_back_as_the_same_spec() -> None:
     asked = spec.read_search({**ASKED, "latency": "500us", "seq_len": 64, "trials": 5})
     again = spec.read_search({**asked.to_toml(), "trials": 5})
     assert again == asked
+
+
+def test_a_trade_of_two_metrics_needs_no_budget_and_reads_back() -> None:
+    asked = spec.read_search({**ASKED, "budget": None, "objective": "pareto: size_mb, quality", "memory": "80MB"})
+    assert asked.metrics == ("quality", "size_mb")
+    assert asked.budgets == {"memory_mb": 80.0}
+    assert spec.read_search(asked.to_toml()) == asked
+    assert spec.read_search({**ASKED, "objective": "pareto"}).metrics == ("quality", "latency_ms")
 
 
 def test_the_number_of_trials_is_no_part_of_what_a_study_is_known_by() -> None:

@@ -243,6 +243,58 @@ def test_the_reward_lets_slow_candidates_train(tmp_path: Path) -> None:
     assert result.best is not None
 
 
+TRADE = """
+fidelity = 0.25
+[[slot]]
+strategy = "words"
+tokens = { fill = true, low = 1000, high = 20000 }
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+"""
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_trade_of_two_metrics_ends_with_rebuilds_spread_along_its_front(tmp_path: Path, sampler: str) -> None:
+    made = bed(
+        tmp_path, TRADE, objective="pareto", metrics=("quality", "size_mb"), budgets={}, sampler=sampler, trials=25
+    )
+    made.space = made.space.unfilled()
+    result = made.run(Bench(tmp_path / "made"))
+    sizes = [record.value("size_mb") for _, record in result.front]
+    assert len(sizes) > 4
+    assert sizes == sorted(sizes, key=lambda size: -(size or 0.0))
+    assert len(result.promoted) == 4
+    assert {*result.promoted} <= {number for number, _ in result.front}
+    assert result.best is not None
+    assert result.best[0] == result.front[0][0]
+    study = read_ledger(tmp_path / "study")
+    assert [direction.name for direction in study.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert sum(study.importance().values()) == pytest.approx(1.0)
+
+
+def test_a_search_stops_at_the_quality_that_was_asked_for_and_rebuilds_nothing(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=50, stop_at=0.6)
+    result = made.run(bench)
+    assert made.ended() == "a candidate within budget has a quality of 0.6, as asked"
+    assert result.best is not None
+    assert (result.best[1].value("quality") or 0.0) >= 0.6
+    assert result.best[1].value("quality_test") == 0.8
+    assert {fidelity for _, fidelity in bench.built} == {0.25}
+    assert result.counts.trained < 50
+
+
+def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=10, min_quality=0.7)
+    result = made.run(Bench(tmp_path / "made"))
+    below = [each for each in result.records.values() if each.trained and (each.value("quality") or 0.0) < 0.7]
+    assert below
+    assert {each.outcome for each in below} == {"over budget"}
+    assert "below the least" in below[0].reason
+    for trial in read_ledger(tmp_path / "study").study.get_trials():
+        assert set(trial.constraints) == {"size_mb", "latency_ms", "quality"}
+
+
 def test_progress_is_reported_while_a_trial_trains(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=1)
     made.run(Bench(tmp_path / "made"))

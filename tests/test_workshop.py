@@ -58,6 +58,7 @@ def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
             "seed": 0,
             "threads": 1,
             "seq_len": None,
+            "memory": False,
             "teacher_training": "finetune",
             "teachers": (),
             "ensemble": "mean",

@@ -149,14 +149,9 @@ def _nothing(numbers: Numbers) -> str:
     if nearest is None:
         return "No candidate is within budget, and none could be measured yet."
     number, record = nearest
-    kept = [
-        f"{record.value(name):.3g} {unit} against {numbers.result.objective.budgets[name]:g} {unit}"
-        for name, unit in (("size_mb", "MB"), ("latency_ms", "ms"))
-        if name in numbers.result.objective.budgets and record.value(name) is not None
-    ]
     heaviest = weights(record, 2)
     return (
-        f"No candidate is within budget yet. The nearest is trial {number}: {', '.join(kept)}"
+        f"No candidate is within budget yet. The nearest is trial {number}: {numbers.result.objective.compared(record)}"
         + (f"; most of it is {heaviest}" if heaviest else "")
         + "."
     )

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from fake_workshop import measured
 
+from eicompress.objective import Objective
 from eicompress.reporting import data
 from eicompress.reporting.answer import answer, cost, more, sentence
 from eicompress.result import REPEAT, Result
-from eicompress.space import Objective
 from eicompress.values import Record
 
 BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
@@ -139,8 +139,8 @@ def test_a_short_training_is_said() -> None:
 def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
     told = said(found(trial(3.0, 1.0, None), trial(2.2, 1.0, None)))
     assert sentence(told) == (
-        "No candidate is within budget yet. The nearest is trial 1: 2.2 MB against 2 MB, 1 ms against 2 ms; most of "
-        "it is embedding 0.90 MB, layers 0.60 MB."
+        "No candidate is within budget yet. The nearest is trial 1: size_mb 2.2 (budget 2), latency_ms 1 (budget 2); "
+        "most of it is embedding 0.90 MB, layers 0.60 MB."
     )
     assert answer(told) == ()
     assert more(told) == ""
