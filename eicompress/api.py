@@ -271,16 +271,28 @@ def show(study: str, *, studies: str | Path = "studies") -> "Result":
     return result_of(read_ledger(spec.folder), objective_of(spec))
 
 
-def report(study: str, *, output: str | Path | None = None, studies: str | Path = "studies") -> Path:
+def report(
+    study: str,
+    *,
+    output: str | Path | None = None,
+    png: str | Path | None = None,
+    studies: str | Path = "studies",
+) -> Path:
     """Write what a study has found as one HTML file, `report.html` in its folder by default; the file's path.
 
-    It loads no model and changes nothing else, so it may be written while the search runs. Raises `SpecError` and
-    `StudyError`.
+    `png` is a folder for its figures one by one, which takes Chromium or Chrome. It loads no model and changes nothing
+    else, so it may be written while the search runs. Raises `SpecError` and `StudyError`.
     """
     from eicompress.record import read_ledger
+    from eicompress.reporting.figures import drawn
+    from eicompress.reporting.picture import write_pictures
 
     spec = _spec_of(study, studies)
-    return _written(read_ledger(spec.folder), spec, Path(output) if output is not None else None)
+    ledger = read_ledger(spec.folder)
+    path = _written(ledger, spec, Path(output) if output is not None else None)
+    if png is not None:
+        write_pictures(drawn(_numbers(ledger, spec)), Path(png))
+    return path
 
 
 def dashboard(study: str, *, port: int = 8080, studies: str | Path = "studies") -> "WSGIServer":
@@ -290,28 +302,30 @@ def dashboard(study: str, *, port: int = 8080, studies: str | Path = "studies") 
     """
     from eicompress.mirror import Mirror, serving
     from eicompress.record import read_ledger
-    from eicompress.reporting.data import numbers
-    from eicompress.result import result_of
 
     spec = _spec_of(study, studies)
     ledger = read_ledger(spec.folder)
 
     def read() -> "tuple[Numbers, list[FrozenTrial]]":
-        result = result_of(ledger, objective_of(spec))
-        return numbers(result, ledger.importance(), spec.to_toml()), ledger.study.get_trials(deepcopy=False)
+        return _numbers(ledger, spec), ledger.study.get_trials(deepcopy=False)
 
     return serving(Mirror(read, ledger.version), port)
 
 
 def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:
-    from eicompress.reporting.data import numbers
     from eicompress.reporting.page import page
-    from eicompress.result import REPORT, result_of
+    from eicompress.result import REPORT
 
     path = output or ledger.folder / REPORT
-    found = numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
-    _write_page(path, page(found))
+    _write_page(path, page(_numbers(ledger, spec)))
     return path
+
+
+def _numbers(ledger: "Ledger", spec: Spec) -> "Numbers":
+    from eicompress.reporting.data import numbers
+    from eicompress.result import result_of
+
+    return numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
 
 
 def compress(

@@ -234,19 +234,20 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("study")
 @click.option("--output", help="File to write.  [report.html in the study's folder]")
+@click.option("--png", metavar="FOLDER", help="Write each figure as PNG too; needs Chromium.")
 @click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
-def report(study: str, output: str | None, studies: str) -> None:
+def report(study: str, output: str | None, png: str | None, studies: str) -> None:
     """Write what a study has found as one HTML file, also while it runs.
 
     It needs no network and loads no model. A search writes it when it ends.
 
     \b
     eicompress report my-data
-    eicompress report my-data --output my-data.html
+    eicompress report my-data --output my-data.html --png figures
     """
     from eicompress import api
 
-    click.echo(str(api.report(study, output=output, studies=studies)))
+    click.echo(str(api.report(study, output=output, png=png, studies=studies)))
 
 
 @cli.command()

@@ -110,8 +110,10 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         shelf |= files
         if record is not None:
             save_note(Trial(study, at), note(record, rebuild, numbers))
-    for name, figure in _figures(numbers).items():
-        save_plotly_graph_object(study, figure, graph_object_id=name)
+    for name, figure in figures.drawn(numbers).items():
+        # Nothing stands around it there, so it says itself what it is.
+        titled = figure.update_layout(title={"text": name.replace("-", " ").capitalize()}, margin={"t": 64})
+        save_plotly_graph_object(study, titled, graph_object_id=name)
     return storage, Shelf(shelf)
 
 
@@ -219,15 +221,6 @@ def _files(result: Result, record: Record | None, rebuild: Record | None) -> Ite
 
 def _meta(name: str, file: File) -> str:
     return json.dumps({"artifact_id": name, "filename": file.name, "mimetype": file.kind, "encoding": None})
-
-
-def _figures(numbers: Numbers) -> dict[str, Any]:
-    """Our own figures, with titles, since nothing stands around them."""
-    drawn = {"Quality-against-bytes": figures.quality_against(numbers, "size_mb")}
-    drawn["Quality-against-milliseconds"] = figures.quality_against(numbers, "latency_ms")
-    if any(each.after for each in numbers.shares):
-        drawn["Where-the-bytes-go"] = figures.bytes_of_best(numbers)
-    return drawn
 
 
 @dataclass

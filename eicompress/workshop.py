@@ -25,9 +25,11 @@ from eicompress.data import dataset_from_tables, read_tables
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import multiplies_bfloat16
+from eicompress.errors import EicompressError
 from eicompress.export import artifact as artifacts
 from eicompress.export.parity import check_parity
-from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine
+from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine, usual_length
+from eicompress.metrics.operators import milliseconds_by_operator
 from eicompress.plugins import Registry
 from eicompress.pretrained import open_pretrained
 from eicompress.recipe import Recipe
@@ -35,7 +37,7 @@ from eicompress.rehearsal import Rehearsal, rehearse
 from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out, with_trained_head
 from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
-from eicompress.yardsticks import yardsticks
+from eicompress.yardsticks import Static, yardsticks
 
 PARITY_TEXTS = 500
 PROMOTED_LENGTHS = (16, 64, 128)
@@ -140,9 +142,27 @@ class Workshop:
         )
         memory = () if self.memory else self._bench.memory(artifact)
         files = {**record.files, **self._kept_logits(logits)}
-        facts = {**record.facts, "baseline": {"quality_test": self._baseline_on_test()}}
+        facts = {**record.facts, "baseline": {"quality_test": self._baseline_on_test()}, **self._anatomy(record, model)}
         measurements = (*record.measurements, *qualities, *latencies, *memory)
         return replace(record, measurements=measurements, facts=facts, files=files)
+
+    def _anatomy(self, record: Record, model: runtime.Model) -> dict[str, Json]:
+        """Where bytes and milliseconds go: `tensors`, `operators`, and `steps`, the bytes after each step so far."""
+        artifact = Artifact(Path(record.files["artifact"]))
+        length = usual_length(model.tokenizer, self.examples["validation"].texts)
+        steps = self.registry.recipe(record.recipe).steps
+        return {
+            "tensors": {"largest": artifacts.bytes_by_tensor(artifact)},
+            "operators": {"ms": milliseconds_by_operator(artifact, length), "sequence_length": length},
+            "steps": {"mb": [self._previewed_mb(Recipe(steps[: count + 1])) for count in range(len(steps))]},
+        }
+
+    def _previewed_mb(self, recipe: Recipe) -> float | None:
+        try:
+            return self.preview(recipe, latency=False).value("size_mb")
+        except EicompressError:
+            # The beginning of a recipe need not be one that stands alone.
+            return None
 
     @cached_property
     def _bench(self) -> bench.Bench:
@@ -169,7 +189,12 @@ class Workshop:
 
     def _yardsticks(self) -> dict[str, Json]:
         def write(folder: Path) -> None:
-            found = yardsticks(self.task, self.examples["train"], self.examples["validation"], self.seed)
+            source = self.source.model
+            assert isinstance(source, Encoder)
+            with torch.no_grad():
+                static = Static(self.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))
+            splits = (self.examples["train"], self.examples["validation"])
+            found = yardsticks(self.task, *splits, static, self.seed)
             (folder / "yardsticks.json").write_text(json.dumps(found))
 
         key = [self._inputs, self.seed]

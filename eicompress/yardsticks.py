@@ -1,7 +1,8 @@
 """What simple methods reach on the same data, so that a reader sees whether a transformer earns its bytes.
 
 Trained on the training rows, measured on the validation rows: the majority class, and softmax regression on tf-idf of
-words and pairs of neighbouring words. Seconds, not minutes: rows, words and features are bounded.
+words and pairs of neighbouring words, and on the mean of the teacher's token embeddings, which is what is left of a
+transformer without its layers (model2vec's kind of model). Seconds, not minutes: rows, words and features are bounded.
 """
 
 import re
@@ -12,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Examples, Task
@@ -30,7 +32,31 @@ STRENGTH = 10.0
 STEPS = 60
 
 
-def yardsticks(task: Task, train: Examples, validation: Examples, seed: int) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Static:
+    """A table of token embeddings (tokens, size), and the tokenizer that numbers its rows."""
+
+    tokenizer: Tokenizer
+    table: torch.Tensor
+
+    def vectors(self, texts: Sequence[Text]) -> torch.Tensor:
+        """Mean embeddings (n, size); of a pair both, their distance and their product, (n, 4 x size)."""
+        if all(isinstance(text, str) for text in texts):
+            return self._means(texts)
+        first, second = (self._means([text[side] for text in texts]) for side in (0, 1))
+        return torch.cat([first, second, (first - second).abs(), first * second], dim=1)
+
+    def read(self, texts: Sequence[Text]) -> set[str]:
+        """The tokens that occur in the texts."""
+        return {token for each in self.tokenizer.encode_batch(list(texts)) for token in each.tokens}
+
+    def _means(self, texts: Sequence[Text]) -> torch.Tensor:
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        zero = torch.zeros(self.table.shape[1])
+        return torch.stack([self.table[each.ids].mean(dim=0) if each.ids else zero for each in encodings])
+
+
+def yardsticks(task: Task, train: Examples, validation: Examples, static: Static, seed: int) -> dict[str, Json]:
     """Quality, and where it applies size and a note, by the method's name; empty unless a text has one label."""
     labels = len(task.labels)
     if train.targets.ndim != 1 or not np.issubdtype(train.targets.dtype, np.integer):
@@ -48,7 +74,20 @@ def yardsticks(task: Task, train: Examples, validation: Examples, seed: int) -> 
             "size_mb": weights / MEGABYTE,
             "note": f"{len(words.weights):,} words and pairs of words, {len(train):,} texts; at one byte a weight",
         }
-    return found
+    return found | {"static embeddings with logistic regression": _static(task, train, validation, static)}
+
+
+def _static(task: Task, train: Examples, validation: Examples, static: Static) -> Json:
+    vectors, measured = static.vectors(train.texts), static.vectors(validation.texts)
+    mean, spread = vectors.mean(dim=0), vectors.std(dim=0).clamp(min=1e-6)
+    logits = _regression((vectors - mean) / spread, train.targets, len(task.labels), (measured - mean) / spread)
+    tokens = static.read(train.texts)
+    weights = len(tokens) * static.table.shape[1] + len(task.labels) * (vectors.shape[1] + 1)
+    return {
+        "quality": task.score(logits, validation.targets),
+        "size_mb": (weights + sum(len(each.encode()) for each in tokens)) / MEGABYTE,
+        "note": f"the mean of the teacher's embeddings of {len(tokens):,} tokens; at one byte a weight",
+    }
 
 
 @dataclass(frozen=True)
@@ -100,11 +139,11 @@ def _regression(train: torch.Tensor, targets: Array, labels: int, measured: torc
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         penalty = weights.square().sum() / (2 * STRENGTH * len(answers))
-        value = F.cross_entropy(torch.sparse.mm(train, weights) + bias, answers) + penalty
+        value = F.cross_entropy(train @ weights + bias, answers) + penalty
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        found: Array = (torch.sparse.mm(measured, weights) + bias).numpy()
+        found: Array = (measured @ weights + bias).numpy()
     return found

@@ -64,7 +64,7 @@ def test_the_dashboard_is_told_what_became_of_each_trial(tmp_path: Path) -> None
     assert told["objective_names"] == ["quality on validation, share that is right"]
     assert "The best artifact is" in told["note"]["body"]
     figures = {each["id"] for each in told["plotly_graph_objects"]}
-    assert {"Quality-against-bytes", "Quality-against-milliseconds"} <= figures
+    assert {"quality-against-bytes", "best-over-time"} <= figures
     assert len(trials) == len(result.records)
     over = [number for number, record in result.records.items() if record.outcome == "over budget"]
     infeasible = [each["number"] for each in trials if any(value > 0 for value in each["constraints"])]

@@ -110,6 +110,19 @@ def bytes_by_group(artifact: Artifact) -> dict[str, int]:
     return groups
 
 
+def bytes_by_tensor(artifact: Artifact, most: int = 40) -> list[tuple[str, str, int]]:
+    """Group, name and bytes of the weights, the heaviest first; what comes after the `most` is summed up by group."""
+    found = []
+    for constant in onnx.load(artifact.onnx).graph.initializer:
+        size = len(constant.raw_data) or constant.ByteSize()
+        found.append((group_of(constant.name) or _guess(constant.name), constant.name, size))
+    found.sort(key=lambda each: (-each[2], each[1]))
+    rest: dict[str, list[int]] = {}
+    for group, _, size in found[most:]:
+        rest.setdefault(group, []).append(size)
+    return found[:most] + [(group, f"{len(sizes)} smaller ones", sum(sizes)) for group, sizes in rest.items()]
+
+
 def _guess(name: str) -> str:
     """The group of a constant that `torch.onnx` named after its parameter."""
     if "embed" in name or "words" in name:

@@ -97,8 +97,8 @@ def measure_latency(
     """
     for each in (model, reference):
         length = min(length, each.positions or length) if each is not None else length
-    run = _Run(model, length)
-    other = None if reference is None else _Run(reference, length)
+    run = Run(model, length)
+    other = None if reference is None else Run(reference, length)
     with alone(lock or default_lock()), quiet():
         own, theirs = _take_turns(run, other, seconds)
     conditions = {
@@ -113,7 +113,7 @@ def measure_latency(
     return Latency(p50, p95, float(np.median(theirs)) if theirs else None, conditions)
 
 
-def _take_turns(run: "_Run", other: "_Run | None", seconds: float) -> tuple[list[float], list[float]]:
+def _take_turns(run: "Run", other: "Run | None", seconds: float) -> tuple[list[float], list[float]]:
     """Milliseconds of each run."""
     for _ in range(_WARM_UP):
         run.milliseconds()
@@ -129,7 +129,7 @@ def _take_turns(run: "_Run", other: "_Run | None", seconds: float) -> tuple[list
     return own, theirs
 
 
-class _Run:
+class Run:
     """One text of a given length, ready to be run again and again."""
 
     def __init__(self, model: runtime.Model, length: int) -> None:

@@ -1,12 +1,12 @@
 """Numbers to figures. A figure holds no colour of the page: text and lines take the reader's light or dark theme."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.data import ARTIFACT, BASELINE, Axis, Numbers, Point, front
+from eicompress.reporting.data import ARTIFACT, BASELINE, ENOUGH_PAIRS, Axis, Numbers, Point, front
 from eicompress.values import MEGABYTE
 
 # Okabe and Ito's colours, which colour-blind people tell apart, as they read on white and on black.
@@ -108,6 +108,123 @@ def bytes_before_and_after(numbers: Numbers) -> go.Figure:
         )
     figure.update_xaxes(type="log", tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
     return rows(figure, len(shown), legend=True)
+
+
+def waterfall(numbers: Numbers) -> go.Figure:
+    """From the baseline's bytes to the artifact's, step by step; a logarithmic axis, since each step is a ratio."""
+    shown = numbers.falls
+    names = ["baseline", *(f"{place}. {each.name}" for place, each in enumerate(shown, start=1)), ARTIFACT]
+    ends = [shown[0].before, *(each.after for each in shown), shown[-1].after]
+    figure = layout("MB, logarithmic", "")
+    least = 0.7 * min(each.after for each in shown)
+    spans = [(least, ends[0]), *((each.before, each.after) for each in shown), (least, ends[-1])]
+    figure.add_trace(
+        go.Bar(
+            x=[abs(after - before) for before, after in spans],
+            base=[min(span) for span in spans],
+            y=names,
+            orientation="h",
+            marker={"color": [GREY, *(BLUE if each.after < each.before else ORANGE for each in shown), GREEN]},
+            hoverinfo="skip",
+        )
+    )
+    for name, (before, after), end in zip(names, spans, ends, strict=True):
+        ratio = "" if name in ("baseline", ARTIFACT) else f" ({_ratio(before, after)})"
+        figure.add_annotation(
+            x=math.log10(max(before, after)), y=name, text=f"{end:.3g} MB{ratio}", xanchor="left", showarrow=False
+        )
+    # Room for what is written to the right of the longest bar.
+    span = [math.log10(least), math.log10(max(ends)) + 0.45 * math.log10(max(ends) / least)]
+    figure.update_xaxes(type="log", range=span, tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
+    return rows(figure, len(names))
+
+
+def _ratio(before: float, after: float) -> str:
+    return f"{before / after:.3g} times less" if after <= before else f"{after / before:.3g} times more"
+
+
+def treemap(numbers: Numbers) -> go.Figure:
+    """Every byte of the artifact: its tensors by part, and its other files."""
+    groups: dict[str, int] = {}
+    for each in numbers.tensors:
+        groups[each.group] = groups.get(each.group, 0) + each.size
+    inner = [each for each in numbers.tensors if each.name != each.group]
+    figure = layout("", "")
+    figure.add_trace(
+        go.Treemap(
+            ids=["all", *groups, *(f"{each.group}/{each.name}" for each in inner)],
+            labels=[ARTIFACT, *groups, *(escape(each.name) for each in inner)],
+            parents=["", *["all"] * len(groups), *(each.group for each in inner)],
+            values=[sum(groups.values()), *groups.values(), *(each.size for each in inner)],
+            branchvalues="total",
+            marker={"colors": ["rgba(0,0,0,0)", *_colours(groups), *_colours([each.group for each in inner])]},
+            texttemplate="%{label}<br>%{percentRoot:.1%}",
+            hovertemplate="%{label}: %{value:,} bytes, %{percentRoot:.1%}<extra></extra>",
+            tiling={"pad": 1},
+        )
+    )
+    return figure.update_layout(margin={"l": 0, "r": 0, "t": 8, "b": 8})
+
+
+def _colours(groups: Iterable[str]) -> list[str]:
+    known = {"embedding": BLUE, "layers": ORANGE, "head": GREEN}
+    return [known.get(group, GREY) for group in groups]
+
+
+def operators(numbers: Numbers) -> go.Figure:
+    """Where the milliseconds go, by kind of operator."""
+    shown, whole = numbers.operators, sum(each.ms for each in numbers.operators)
+    figure = layout("ms for one text", "")
+    figure.add_trace(
+        go.Bar(
+            x=[each.ms for each in shown],
+            y=[escape(each.name) for each in shown],
+            orientation="h",
+            marker={"color": BLUE},
+            text=[f"{each.ms:.3f} ms · {_share(each.ms / whole)}" for each in shown],
+            textposition="auto",
+            textangle=0,
+            hoverinfo="skip",
+        )
+    )
+    return rows(figure, len(shown))
+
+
+def rebuilds(numbers: Numbers) -> go.Figure:
+    """Quality after the short training of a trial against that of its rebuild."""
+    figure = layout(f"{numbers.metric} after short training, %", f"{numbers.metric} after full training, %")
+    figure.add_trace(
+        go.Scatter(
+            x=[100 * each.short for each in numbers.rebuilds],
+            y=[100 * each.full for each in numbers.rebuilds],
+            text=[f"trial {each.trial}" for each in numbers.rebuilds],
+            mode="markers",
+            marker={"color": BLUE, "size": 10},
+            hovertemplate="%{text}: %{x:.2f} %, then %{y:.2f} %<extra></extra>",
+        )
+    )
+    return figure
+
+
+def drawn(numbers: Numbers) -> dict[str, go.Figure]:
+    """Every figure that the numbers allow, by a name for a file."""
+    found = {}
+    if numbers.points:
+        found["quality-against-bytes"] = quality_against(numbers, "size_mb")
+        found["quality-against-milliseconds"] = quality_against(numbers, "latency_ms")
+    for name, draw, there in (
+        ("where-the-bytes-go", bytes_of_best, any(each.after for each in numbers.shares)),
+        ("what-each-step-took", waterfall, bool(numbers.falls)),
+        ("every-byte", treemap, bool(numbers.tensors)),
+        ("where-the-milliseconds-go", operators, bool(numbers.operators)),
+        ("best-over-time", best_over_time, any(each.best is not None for each in numbers.steps)),
+        ("which-knobs-mattered", importance, bool(numbers.importance)),
+        ("short-against-full-training", rebuilds, len(numbers.rebuilds) >= ENOUGH_PAIRS),
+        ("calibration", calibration, numbers.mistakes is not None),
+    ):
+        if there:
+            found[name] = draw(numbers)
+    return found
 
 
 def best_over_time(numbers: Numbers) -> go.Figure:

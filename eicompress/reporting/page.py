@@ -24,6 +24,7 @@ def page(numbers: Numbers) -> str:
         _yardsticks(numbers),
         _candidates(numbers),
         _bytes(numbers),
+        _milliseconds(numbers),
         _search(numbers),
         _mistakes(numbers),
         _provenance(numbers),
@@ -92,14 +93,29 @@ def _candidates(numbers: Numbers) -> str:
 def _bytes(numbers: Numbers) -> str:
     if not any(each.after for each in numbers.shares):
         return ""
-    found = ["<h2>Where the bytes go</h2>", drawn(figures.bytes_of_best(numbers))]
+    found = ["<h2>Where the bytes go</h2>"]
+    if numbers.falls:
+        told = "What each step of the recipe took away, in their order, seen in previews of the recipe's beginnings."
+        found += [f'<p class="soft">{told} Steps that only train take none.</p>', drawn(figures.waterfall(numbers))]
+    found.append("<h3>In the artifact</h3>")
+    found.append(drawn(figures.treemap(numbers) if numbers.tensors else figures.bytes_of_best(numbers)))
     if any(each.before and each.after for each in numbers.shares):
-        found += ["<h3>From the baseline to the artifact</h3>", drawn(figures.bytes_before_and_after(numbers))]
         rows = [
             [each.name, _mb(each.before), _mb(each.after), _smaller(each.before, each.after)] for each in numbers.shares
         ]
+        found += ["<h3>From the baseline to the artifact</h3>"]
         found.append(table(("part", "baseline", "artifact", ""), rows, numeric=3))
     return "\n".join(found)
+
+
+def _milliseconds(numbers: Numbers) -> str:
+    if not numbers.operators:
+        return ""
+    told = (
+        "onnxruntime's profile of one text on one thread. Writing it takes time of its own, so the sum is more than "
+        "the latency above."
+    )
+    return f'<h2>Where the milliseconds go</h2><p class="soft">{told}</p>{drawn(figures.operators(numbers))}'
 
 
 def _search(numbers: Numbers) -> str:
@@ -139,7 +155,8 @@ def _rebuilds(numbers: Numbers) -> str:
         else f"A rank correlation needs at least {ENOUGH_PAIRS} rebuilds."
     )
     heading = "<h3>Short against full training</h3>"
-    return heading + table(("", "short", "full"), rows, numeric=2) + f'<p class="soft">{told}</p>'
+    figure = drawn(figures.rebuilds(numbers)) if len(rows) >= ENOUGH_PAIRS else ""
+    return heading + table(("", "short", "full"), rows, numeric=2) + f'<p class="soft">{told}</p>{figure}'
 
 
 def _importance(numbers: Numbers) -> str:

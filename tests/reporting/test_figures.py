@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from test_report_data import BASELINE, found, said, trial
 
-from eicompress.reporting import figures
+from eicompress.reporting import data, figures
 from eicompress.reporting.data import YARDSTICKS
 
 
@@ -80,3 +80,59 @@ def test_the_most_important_knobs_come_first() -> None:
 def test_no_figure_has_a_background_of_its_own() -> None:
     for figure in (figures.quality_against(said(STUDY), "latency_ms"), figures.best_over_time(said(STUDY))):
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+ANATOMY = {
+    "steps": {"mb": [10.0, 1.9, None, 1.9]},
+    "tensors": {
+        "largest": [["embedding", "words", 900_000], ["layers", "0.query", 400_000], ["layers", "rest", 200_000]]
+    },
+    "operators": {"ms": {f"Op{at}": 1.0 / (at + 1) for at in range(10)}},
+}
+RECIPE = tuple({"strategy": name} for name in ("vocabulary_pruning", "thin_student", "quantization", "distillation"))
+TAKEN_APART = found(
+    trial(
+        1.9,
+        0.9,
+        0.90,
+        recipe=RECIPE,
+        facts=ANATOMY,
+        bytes_by_group={"layers": 600_000, "embedding": 900_000, "tokenizer": 400_000},
+    )
+)
+
+
+def test_a_waterfall_goes_from_the_baseline_to_the_artifact() -> None:
+    figure = figures.waterfall(said(TAKEN_APART))
+    (bars,) = figure.data
+    assert list(bars.y) == ["baseline", "1. vocabulary pruning", "2. thin student", "this artifact"]
+    assert [low + length for low, length in zip(bars.base, bars.x, strict=True)][:3] == pytest.approx(
+        [90.0, 90.0, 10.0]
+    )
+    assert [each.text for each in figure.layout.annotations] == [
+        "90 MB",
+        "10 MB (9 times less)",
+        "1.9 MB (5.26 times less)",
+        "1.9 MB",
+    ]
+
+
+def test_a_treemap_has_every_byte_once() -> None:
+    (map_,) = figures.treemap(said(TAKEN_APART)).data
+    sizes = dict(zip(map_.ids, map_.values, strict=True))
+    assert sizes["all"] == 1_900_000 == sizes["embedding"] + sizes["layers"] + sizes["tokenizer"]
+    assert sizes["layers/0.query"] + sizes["layers/rest"] == sizes["layers"]
+
+
+def test_the_slowest_operators_come_first_and_the_rest_together() -> None:
+    (bars,) = figures.operators(said(TAKEN_APART)).data
+    assert len(bars.y) == data.OPERATORS + 1
+    assert (bars.y[0], bars.y[-1]) == ("Op0", "2 others")
+    assert sum(bars.x) == pytest.approx(sum(ANATOMY["operators"]["ms"].values()))
+
+
+def test_only_what_was_recorded_is_drawn() -> None:
+    assert {"what-each-step-took", "every-byte", "where-the-milliseconds-go"} <= {*figures.drawn(said(TAKEN_APART))}
+    plain = figures.drawn(said(STUDY))
+    assert "every-byte" not in plain and "quality-against-bytes" in plain
+    assert figures.drawn(said(found())) == {}

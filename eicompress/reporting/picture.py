@@ -1,0 +1,44 @@
+"""Figures as PNG files, drawn by a browser that is on this machine: the same drawing as in the report."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from eicompress.errors import SpecError
+from eicompress.reporting.page import document, drawn
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WIDTH = 900
+MARGIN = 40
+"""Pixels that the page puts around a figure, at most."""
+PATIENCE_S = 60
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=2")
+"""The sandbox is for pages of others; inside a container it is often not to be had."""
+
+
+def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
+    """One `<name>.png` a figure, 1800 pixels wide, on white. Raises `SpecError` without a browser."""
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        raise SpecError("`--png` needs Chromium or Chrome on the path to draw with: install one, or leave it out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_written(browser, figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def _written(browser: str, figure: go.Figure, path: Path) -> Path:
+    with tempfile.TemporaryDirectory() as scratch:
+        page, shot = Path(scratch) / "page.html", Path(scratch) / "shot.png"
+        page.write_text(document(path.stem, drawn(figure)), encoding="utf-8")
+        size = f"--window-size={WIDTH},{figure.layout.height + MARGIN}"
+        wait = "--virtual-time-budget=10000"
+        command = [browser, *FLAGS, size, wait, f"--user-data-dir={scratch}", f"--screenshot={shot}", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        if not shot.is_file():
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise SpecError(f"`{browser}` must be able to draw a page, but could not: {last}")
+        shutil.move(shot, path)
+    return path
