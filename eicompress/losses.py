@@ -61,7 +61,7 @@ def map_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
     Its gradient is that of MobileBERT's attention transfer, a cross-entropy.
     """
-    divergence = (torch.xlogy(teacher, teacher) - teacher * student.clamp_min(TINY).log()).sum(dim=-1)
+    divergence = (teacher * (teacher.clamp_min(TINY).log() - student.clamp_min(TINY).log())).sum(dim=-1)
     return _mean(divergence.mean(dim=1), mask)
 
 

@@ -114,6 +114,7 @@ class _Run:
         self.best, self.checks_since_best = math.inf, 0
         self.best_weights: dict[str, Tensor] = {}
         self.optimizer = _optimizer(self.modules, training)
+        self.clipped = [each for each in (list(module.parameters()) for module in self.modules) if each]
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
@@ -146,8 +147,8 @@ class _Run:
         loss = self._loss(rows)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        for module in self.modules:
-            nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
+        for parameters in self.clipped:
+            nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         if self.training.held_out and self.step % max(1, self.steps // CHECKS) == 0:

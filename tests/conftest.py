@@ -1,10 +1,12 @@
 """Fixtures over the tiny real models that plug-in authors get too, from `eicompress.testing`."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from eicompress.contracts import Context
 from eicompress.testing import (
@@ -26,6 +28,7 @@ __all__ = [
     "WEATHER",
     "WORDS",
     "ContextMaker",
+    "spelling",
     "tiny_candidate",
     "tiny_encoder",
     "tiny_examples",
@@ -34,6 +37,15 @@ __all__ = [
 ]
 
 ContextMaker = Callable[..., Context]
+
+
+def spelling(*words: str) -> Tokenizer:
+    """`tiny_tokenizer` without some words, which it spells."""
+    described = json.loads(tiny_tokenizer().to_str())
+    vocabulary = described["model"]["vocab"]
+    for word in words:
+        vocabulary[f"no {word}"] = vocabulary.pop(word)
+    return Tokenizer.from_str(json.dumps(described))
 
 
 @pytest.fixture

@@ -65,10 +65,15 @@ class Encoder(nn.Module):
         pooled = self.pool(states, mask)
         return EncoderOutput(self.head(pooled), pooled)
 
-    def states(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
-        """(B, T) each -> what each layer reads, and what the last one says: (B, T, hidden) each, of all tokens."""
+    def states(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, layers: int | None = None
+    ) -> list[Tensor]:
+        """(B, T) each -> what the first layer reads, and what each layer says: (B, T, hidden) each, of all tokens.
+
+        Of the first `layers` alone, if that is given.
+        """
         told = [self.embed(input_ids, attention_mask, token_type_ids)]
-        for layer in self.layers:
+        for layer in self.layers[:layers]:
             told.append(layer(told[-1], attention_mask, input_ids.shape[1]))
         return told
 
