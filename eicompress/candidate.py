@@ -13,6 +13,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer
 
@@ -101,6 +102,7 @@ def save(candidate: Candidate, folder: Path) -> None:
     described = {
         "config": model.config.to_json(),
         "specs": {name: asdict(module.spec) for name, module in _storable(model).items() if module.spec},
+        "sparse": [name for name, module in model.linears() if module.kept is not None],
         "origin": asdict(candidate.origin),
         "facts": candidate.facts,
     }
@@ -115,6 +117,9 @@ def load(folder: Path) -> Candidate:
     modules = _storable(model)
     for name, spec in described["specs"].items():
         modules[name].set_quantization(QuantSpec(**spec))
+    for name, linear in model.linears():
+        if name in described["sparse"]:
+            linear.keep_weights(torch.ones(linear.outputs, linear.inputs, dtype=torch.bool))
     load_model(model, str(folder / "model.safetensors"))
     origin = Origin(*(tuple(described["origin"][name]) for name in ("layers", "hidden")))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context
-from eicompress.encoder.blocks import Layer, LayerNorm, Linear, LowRank
+from eicompress.encoder.blocks import AnyLinear, Layer, LayerNorm
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.encoder.vocabulary import with_max_length
@@ -144,7 +144,7 @@ def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
     return said
 
 
-def _norms(linear: Linear | LowRank) -> Tensor:
+def _norms(linear: AnyLinear) -> Tensor:
     """(inputs,): of the weights that read each input."""
     norms: Tensor = linear.weight.detach().norm(dim=0)
     return norms
@@ -175,15 +175,15 @@ def _grouped(values: Tensor, groups: int | None) -> Tensor:
     return values if groups is None else values.reshape(len(values), groups, -1).sum(dim=2)
 
 
-def measured_batches(subject: Candidate, context: Context) -> Iterator[tuple[Batch, Tensor]]:
+def measured_batches(subject: Candidate, context: Context, size: int = _BATCH) -> Iterator[tuple[Batch, Tensor]]:
     """The examples that importance is measured on, as the candidate reads them, with their targets."""
     model = subject.model
     assert isinstance(model, Encoder)
     rows = np.random.default_rng(context.seed).permutation(len(context.train))[:EXAMPLES]
     examples = context.train.take(rows.tolist())
     tokens = tokenize(with_max_length(subject.tokenizer, model.config.positions), examples.texts)
-    for start in range(0, len(examples), _BATCH):
-        places = np.arange(start, min(start + _BATCH, len(examples)))
+    for start in range(0, len(examples), size):
+        places = np.arange(start, min(start + size, len(examples)))
         targets = torch.from_numpy(examples.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets
 
@@ -244,7 +244,7 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
     for number, shape in enumerate(model.config.layers):
         layer: Layer = model.layer(number)
         handles.append(layer.register_forward_hook(changed(f"layers.{number}")))
-        outputs: list[tuple[Linear | LowRank, Any, bool]] = [
+        outputs: list[tuple[AnyLinear, Any, bool]] = [
             (layer.attention.output, reads(f"heads.{number}", layer.attention.heads), shape.attention_of is None),
             (layer.ffn.output, reads(f"neurons.{number}"), shape.ffn_of is None),
         ]

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eicompress.encoder.config import LayerConfig
+from eicompress.errors import Inapplicable
+
 Bits = Literal["ternary", 2, 4, 8]
 Clipping = Literal["mse", "percentile", "minmax"]
 
@@ -167,7 +170,10 @@ def fake_quantized_activations(states: Tensor, mask: Tensor) -> Tensor:
 
 
 class Linear(nn.Module):
-    """y = x Wᵀ + b with W (outputs, inputs), which may be stored in few bits."""
+    """y = x Wᵀ + b with W (outputs, inputs), which may be stored in few bits and may be sparse."""
+
+    kept: Tensor | None
+    """(outputs, inputs) bool: which weights are not pruned, where some are."""
 
     def __init__(self, inputs: int, outputs: int, *, biased: bool = True) -> None:
         """Without a bias of its own it has one of zeros, which is no parameter."""
@@ -180,6 +186,7 @@ class Linear(nn.Module):
             self.register_buffer("bias", torch.zeros(outputs), persistent=False)
         self.scales: nn.Parameter | None = None
         self.spec: QuantSpec | None = None
+        self.register_buffer("kept", None)
         nn.init.normal_(self.weight, std=0.02)
 
     @property
@@ -202,14 +209,23 @@ class Linear(nn.Module):
         assert self.spec is not None and self.scales is not None
         scales = file_scales(self.scales)
         rows = quantized(in_blocks(self.weight.detach(), self.spec.block), scales.reshape(-1, 1), self.spec)
-        return rows.reshape(self.outputs, -1)[:, : self.inputs], scales
+        return self._pruned(rows.reshape(self.outputs, -1)[:, : self.inputs]), scales
 
     def effective_weight(self) -> Tensor:
         """(outputs, inputs): the weight as the device will see it."""
         if self.spec is None or self.scales is None:
-            return self.weight
+            return self._pruned(self.weight)
         rows = fake_quantized(in_blocks(self.weight, self.spec.block), self.scales.reshape(-1, 1), self.spec)
-        return rows.reshape(self.outputs, -1)[:, : self.inputs]
+        return self._pruned(rows.reshape(self.outputs, -1)[:, : self.inputs])
+
+    def _pruned(self, weight: Tensor) -> Tensor:
+        return weight if self.kept is None else weight * self.kept
+
+    def keep_weights(self, kept: Tensor) -> None:
+        """Keep only these weights, (outputs, inputs) bool, now and in all training."""
+        self.kept = kept.clone()
+        with torch.no_grad():
+            self.weight.mul_(kept)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, inputs) -> (B, T, outputs); mask (B, T) says which tokens are real."""
@@ -219,14 +235,14 @@ class Linear(nn.Module):
 
     def select(self, *, inputs: Tensor | None = None, outputs: Tensor | None = None) -> None:
         """Keep only these columns and rows, with the rows' scales where the weight is quantized."""
-        weight, bias = self.weight.detach(), self.bias.detach()
+        weight, bias, kept = self.weight.detach(), self.bias.detach(), self.kept
         if outputs is not None:
-            weight, bias = weight[outputs], bias[outputs]
+            weight, bias, kept = weight[outputs], bias[outputs], None if kept is None else kept[outputs]
             if self.scales is not None:
                 self.scales = nn.Parameter(self.scales.detach()[outputs].clone())
         if inputs is not None:
-            weight = weight[:, inputs]
-        self.weight = nn.Parameter(weight.clone())
+            weight, kept = weight[:, inputs], None if kept is None else kept[:, inputs]
+        self.weight, self.kept = nn.Parameter(weight.clone()), kept
         self.bias = nn.Parameter(bias.clone()) if isinstance(self.bias, nn.Parameter) else bias.clone()
         if inputs is not None and self.spec is not None and self.spec.block:
             self.set_quantization(self.spec)  # other inputs make other blocks
@@ -276,8 +292,57 @@ class LowRank(nn.Module):
             self.outer.select(outputs=outputs)
 
 
-def new_linear(inputs: int, outputs: int, rank: int = 0) -> Linear | LowRank:
-    """A linear layer, of two factors where it has a rank."""
+class Kronecker(nn.Module):
+    """y = x Wᵀ + b, where W (outputs, inputs) is a sum of Kronecker products of large and small matrices.
+
+    A small one is (size, size), and a large one (outputs / size, inputs / size).
+    """
+
+    spec: None = None
+    """The factors are floats, whatever the layers around them are."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, terms: int) -> None:
+        super().__init__()
+        self.large = nn.Parameter(torch.empty(terms, outputs // size, inputs // size))
+        self.small = nn.Parameter(torch.empty(terms, size, size))
+        self.bias: Tensor = nn.Parameter(torch.zeros(outputs))
+        for factor in (self.large, self.small):
+            nn.init.normal_(factor, std=0.1)
+
+    @property
+    def inputs(self) -> int:
+        return self.large.shape[2] * self.small.shape[2]
+
+    @property
+    def outputs(self) -> int:
+        return self.large.shape[1] * self.small.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size of the small matrices, and number of terms."""
+        return self.small.shape[1], len(self.small)
+
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs)"""
+        return torch.einsum("tik,tjl->ijkl", self.large, self.small).reshape(self.outputs, self.inputs)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (B, T, inputs) -> (B, T, outputs)"""
+        return F.linear(states, self.weight, self.bias)
+
+    def select(self, *, inputs: Tensor | None = None, outputs: Tensor | None = None) -> None:
+        """Raises `Inapplicable`: rows and columns of such a sum are no such sum."""
+        raise Inapplicable("nothing can be cut out of Kronecker products: put `kronecker` after what narrows the model")
+
+
+AnyLinear = Linear | LowRank | Kronecker
+
+
+def new_linear(inputs: int, outputs: int, rank: int = 0, kronecker: tuple[int, int] = (0, 0)) -> AnyLinear:
+    """A linear layer: of two factors where it has a rank, of Kronecker products where these have a size and terms."""
+    if kronecker[1]:
+        return Kronecker(inputs, outputs, *kronecker)
     return LowRank(inputs, outputs, rank) if rank else Linear(inputs, outputs)
 
 
@@ -380,11 +445,12 @@ class LayerNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order."""
 
-    def __init__(self, hidden: int, heads: int, head_size: int, ranks: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, hidden: int, shape: LayerConfig) -> None:
         super().__init__()
-        self.heads, self.head_size = heads, head_size
-        self.qkv = new_linear(hidden, 3 * heads * head_size, ranks[0])
-        self.output = new_linear(heads * head_size, hidden, ranks[1])
+        self.heads, self.head_size = shape.heads, shape.head_size
+        width = shape.heads * shape.head_size
+        self.qkv = new_linear(hidden, 3 * width, shape.ranks[0], shape.kroneckers[0])
+        self.output = new_linear(width, hidden, shape.ranks[1], shape.kroneckers[1])
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
@@ -423,10 +489,10 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them."""
 
-    def __init__(self, hidden: int, neurons: int, activation: str, ranks: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, hidden: int, shape: LayerConfig, activation: str) -> None:
         super().__init__()
-        self.input = new_linear(hidden, neurons, ranks[0])
-        self.output = new_linear(neurons, hidden, ranks[1])
+        self.input = new_linear(hidden, shape.ffn, shape.ranks[2], shape.kroneckers[2])
+        self.output = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
         self.activation = activation
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ class LayerConfig:
     ranks: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Ranks of query-key-value, of the attention's output, and of the feed-forward block's two matrices, where they
     are products of two factors; 0 where they are not."""
+    kroneckers: tuple[tuple[int, int], ...] = ((0, 0),) * 4
+    """Of the same matrices, size and number of the small factors where they are sums of Kronecker products."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class EncoderConfig:
 
     @classmethod
     def from_json(cls, value: Json) -> "EncoderConfig":
-        layers = tuple(LayerConfig(**{**each, "ranks": tuple(each["ranks"])}) for each in value["layers"])
+        layers = tuple(_layer(each) for each in value["layers"])
         codebook = None if value["codebook"] is None else CodebookConfig(**value["codebook"])
         return cls(**{**value, "layers": layers, "codebook": codebook})
+
+
+def _layer(value: Json) -> LayerConfig:
+    products = {"ranks": tuple(value["ranks"]), "kroneckers": tuple(tuple(each) for each in value["kroneckers"])}
+    return LayerConfig(**{**value, **products})

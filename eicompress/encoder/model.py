@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from eicompress.encoder.blocks import (
+    AnyLinear,
     Clipping,
     CodebookEmbedding,
     Embedding,
     FeedForward,
+    Kronecker,
     Layer,
     LayerNorm,
     Linear,
@@ -164,6 +166,19 @@ class Encoder(nn.Module):
         setattr(block, matrix, factors)
         self._describe_layers()
 
+    def use_kronecker(self, block: SelfAttention | FeedForward, matrix: str, large: Tensor, small: Tensor) -> None:
+        """Replace a matrix of a block by the sum of the Kronecker products of large and small factors (terms, ., .).
+
+        The factors are floats, also where the matrix was quantized.
+        """
+        whole = getattr(block, matrix)
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+            products = Kronecker(whole.inputs, whole.outputs, small.shape[1], len(small))
+        products.large, products.small = nn.Parameter(large.clone()), nn.Parameter(small.clone())
+        products.bias = whole.bias
+        setattr(block, matrix, products)
+        self._describe_layers()
+
     def _describe_layers(self) -> None:
         layers = [self.layer(number) for number in range(len(self.layers))]
         self.config = replace(self.config, layers=_described(layers))
@@ -255,9 +270,10 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def round_floats(self) -> None:
-        """Round what a quantized model keeps as floats (biases, norms, token types, codebooks) to half precision."""
+        """Round what a quantized model keeps as floats (biases, norms, token types, codebooks, Kronecker products) to
+        half precision."""
         for parameter in self.parameters():
-            if parameter.ndim == 1 or parameter is self.token_types.weight:
+            if parameter.ndim != 2 or parameter is self.token_types.weight:
                 parameter.copy_(half(parameter))
         if isinstance(self.words, CodebookEmbedding):
             for parameter in self.words.parameters():
@@ -278,10 +294,8 @@ def _new_layers(config: EncoderConfig) -> list[Layer]:
             None if number is None else made[number] for number in (shape.attention_of, shape.ffn_of, shape.norms_of)
         )
         layer = Layer(
-            attention.attention
-            if attention
-            else SelfAttention(config.hidden, shape.heads, shape.head_size, shape.ranks[:2]),
-            ffn.ffn if ffn else FeedForward(config.hidden, shape.ffn, config.activation, shape.ranks[2:]),
+            attention.attention if attention else SelfAttention(config.hidden, shape),
+            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation),
             norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
             norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
         )
@@ -301,18 +315,19 @@ def _described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
             ffn_of=_earlier(ffns, number),
             norms_of=_earlier(norms, number),
             ranks=_ranks(layer),
+            kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
         )
         for number, layer in enumerate(layers)
     )
 
 
 def _ranks(layer: Layer) -> tuple[int, int, int, int]:
-    attention, ffn = layer.attention, layer.ffn
-    qkv, output, first, second = (
-        each.rank if isinstance(each, LowRank) else 0
-        for each in (attention.qkv, attention.output, ffn.input, ffn.output)
-    )
+    qkv, output, first, second = (each.rank if isinstance(each, LowRank) else 0 for each in _matrices(layer))
     return qkv, output, first, second
+
+
+def _matrices(layer: Layer) -> tuple[AnyLinear, AnyLinear, AnyLinear, AnyLinear]:
+    return layer.attention.qkv, layer.attention.output, layer.ffn.input, layer.ffn.output
 
 
 def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:

@@ -21,9 +21,11 @@ from onnx import ModelProto, TensorProto
 from torch import Tensor
 
 from eicompress.encoder.blocks import (
+    AnyLinear,
     CodebookEmbedding,
     Embedding,
     FeedForward,
+    Kronecker,
     Layer,
     LayerNorm,
     Linear,
@@ -34,6 +36,8 @@ from eicompress.encoder.blocks import (
 from eicompress.encoder.model import Encoder
 from eicompress.export.graph import Graph
 
+_SPARSE_NODES = 1000
+"""Bytes that the nodes take which put zeros back."""
 _SAFE_SIGNED = 64
 """Two products of an 8-bit activation and a weight up to here fit 16 bits: 2 * 255 * 64 < 2 ** 15."""
 
@@ -41,6 +45,9 @@ _SAFE_SIGNED = 64
 def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     """The graph of an encoder: `input_ids`, `attention_mask` and for pairs `token_type_ids` in, `logits` out."""
     graph = _EncoderGraph(encoder)
+    graph.group = "layers"
+    graph.expand_sparse(encoder)
+    graph.group = "embedding"
     states = graph.embedding(encoder, pairs)
     graph.group = "layers"
     for number, layer in enumerate(encoder.layers):
@@ -59,6 +66,57 @@ class _EncoderGraph(Graph):
         specs = [each.spec for each in encoder.modules() if isinstance(each, Linear | Embedding)]
         self.half = any(spec is not None for spec in specs)
         """Whether floats are stored in half precision: once some weights are integers, nothing else needs more."""
+        self.sparse: dict[Linear, tuple[str, int]] = {}
+        """Where the weights of a matrix stand that is stored without its zeros: see `expand_sparse`."""
+
+    def expand_sparse(self, encoder: Encoder) -> None:
+        """Write the nodes that put the zeros back into all sparse matrices of a kind, as onnxruntime does at load.
+
+        Stored are a bit a weight, and the weights that are not zero, of all the matrices in one: where the zeros are
+        then changes no byte. Kinds that would not get smaller are left as they are, if they can say zero.
+        """
+        kinds: dict[QuantSpec | None, list[Linear]] = {}
+        for _, linear in encoder.linears():
+            if linear.kept is not None and not (linear.spec and linear.spec.block):
+                kinds.setdefault(linear.spec, []).append(linear)
+        for spec, linears in kinds.items():
+            kept = np.concatenate([_array(each.kept.T.flatten()) for each in linears if each.kept is not None])
+            a_weight = 1 / spec.a_byte if spec else 2 if self.half else 4
+            smaller = len(kept) / 8 + kept.sum() * a_weight + _SPARSE_NODES < len(kept) * a_weight
+            if not smaller and not (spec and spec.step == 2):  # which has no zero of its own
+                continue
+            whole = [each.effective_weight() if spec is None else each.stored()[0] for each in linears]
+            values = np.concatenate([_array(each.T.flatten()) for each in whole])[kept]
+            flat = self.op("Gather", self.with_zero_first(values, spec), self.places(kept))
+            start = 0
+            for each in linears:
+                self.sparse[each] = flat, start
+                start += each.weight.numel()
+
+    def places(self, kept: npt.NDArray[np.bool_]) -> str:
+        """Of each weight (n,) its place among those that are kept, counted from one; zero for the others."""
+        bits = np.pad(kept, (0, -len(kept) % 8)).reshape(8, -1)
+        packed = self.constant(np.packbits(bits, axis=0, bitorder="little"))
+        shifts = self.constant(np.arange(8, dtype=np.uint8)[:, None])
+        mask = self.op("BitwiseAnd", self.op("BitShift", packed, shifts, direction="RIGHT"), self.bytes(1))
+        mask = self.op("Cast", self.op("Reshape", mask, self.integers(-1)), to=TensorProto.INT32)
+        return self.op("Mul", mask, self.op("CumSum", mask, self.constant(np.array(0, np.int32))))
+
+    def with_zero_first(self, values: npt.NDArray[np.float32], spec: QuantSpec | None) -> str:
+        """A zero and these values, (1 + n, 1), as they stand in a matrix."""
+        column = np.pad(values, (1, 0))[:, None]
+        if spec is None:
+            return self.floats(column)
+        if spec.bits == 8:
+            return self.constant((column - spec.lowest).astype(np.uint8))
+        packed = self.op("Cast", self.packed_matrix(column[1:], spec), to=TensorProto.INT8)
+        return self.op("Concat", self.constant(np.array([[-spec.lowest]], np.int8)), packed, axis=0)
+
+    def dense(self, linear: Linear) -> str:
+        """A sparse matrix's weights (inputs, outputs), zeros and all."""
+        flat, start = self.sparse[linear]
+        part = self.op("Slice", flat, self.integers(start), self.integers(start + linear.weight.numel()))
+        return self.op("Reshape", part, self.integers(linear.inputs, linear.outputs))
 
     def embedding(self, encoder: Encoder, pairs: bool) -> str:
         """The states (batch, sequence, hidden) that the first layer reads."""
@@ -169,11 +227,11 @@ class _EncoderGraph(Graph):
         normed = self.op("InstanceNormalization", states, gain, bias, epsilon=norm.eps)
         return self.op("Add", self.op("Mul", normed, self.floats(norm.weight)), self.floats(norm.bias))
 
-    def last_factor(self, linear: Linear | LowRank, states: str) -> tuple[Linear, str]:
+    def last_factor(self, linear: AnyLinear, states: str) -> tuple[Linear | Kronecker, str]:
         """A linear layer and what it reads; of two factors the outer one, which reads the inner one's product."""
         return (linear.outer, self.product(linear.inner, states)) if isinstance(linear, LowRank) else (linear, states)
 
-    def biased(self, linear: Linear | LowRank, states: str) -> str:
+    def biased(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), bias and all."""
         linear, states = self.last_factor(linear, states)
         bias = self.floats(linear.bias)
@@ -181,7 +239,7 @@ class _EncoderGraph(Graph):
             return self.op("Add", self.product(linear, states), bias)
         return self.op("DynamicQuantizeMatMul", states, *self.quantized(linear), bias)
 
-    def product(self, linear: Linear | LowRank, states: str) -> str:
+    def product(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), without bias."""
         linear, states = self.last_factor(linear, states)
         if linear.spec is None:
@@ -190,16 +248,31 @@ class _EncoderGraph(Graph):
             return self.blocks(linear, states)
         return self.op("DynamicQuantizeMatMul", states, *self.quantized(linear))
 
-    def weight(self, linear: Linear) -> str:
+    def weight(self, linear: Linear | Kronecker) -> str:
         """(inputs, outputs) float."""
-        return self.floats(linear.weight.T)
+        if isinstance(linear, Kronecker):
+            return self.kronecker(linear)
+        return self.dense(linear) if linear in self.sparse else self.floats(linear.effective_weight().T)
+
+    def kronecker(self, linear: Kronecker) -> str:
+        """(inputs, outputs): the sum of the products, which onnxruntime folds once, when the file is loaded."""
+        terms, outputs, inputs = linear.large.shape
+        size = linear.small.shape[1]
+        large = self.floats(linear.large.permute(2, 1, 0).reshape(-1, terms))
+        small = self.floats(linear.small.transpose(1, 2).reshape(terms, -1))
+        apart = self.op("Reshape", self.op("MatMul", large, small), self.integers(inputs, outputs, size, size))
+        whole = self.op("Transpose", apart, perm=[0, 2, 1, 3])
+        return self.op("Reshape", whole, self.integers(linear.inputs, linear.outputs))
 
     def quantized(self, linear: Linear) -> tuple[str, str, str]:
         """A weight's integers (inputs, outputs), scales (outputs,) and zero point ()."""
         assert linear.spec is not None
         stored, scales = linear.stored()
         codes, spec = _array(stored.T), linear.spec
-        if spec.bits != 8:
+        if linear in self.sparse:
+            weight, kind = self.dense(linear), np.uint8 if spec.bits == 8 else np.int8
+            zero = np.array(-spec.lowest, kind)
+        elif spec.bits != 8:
             weight = self.op("Cast", self.packed_matrix(codes, spec), to=TensorProto.INT8)
             zero = np.array(-spec.lowest, np.int8)
         elif np.abs(codes).max() <= _SAFE_SIGNED:
@@ -229,10 +302,10 @@ class _EncoderGraph(Graph):
             return self.op("Mod", whole, self.constant(np.array(3, np.int32)))
         shifts = np.arange(0, 8, spec.bits, dtype=np.uint8).reshape(shape)
         digits = self.op("BitShift", packed, self.constant(shifts), direction="RIGHT")
-        digits = self.op("BitwiseAnd", digits, self.constant(np.array(spec.levels - 1, np.uint8)))
+        digits = self.op("BitwiseAnd", digits, self.bytes(spec.levels - 1))
         if spec.step == 1:
             return digits
-        return self.op("BitShift", digits, self.constant(np.array(1, np.uint8)), direction="LEFT")
+        return self.op("BitShift", digits, self.bytes(1), direction="LEFT")
 
     def blocks(self, linear: Linear, states: str, third: int | None = None) -> str:
         """(..., inputs) -> (..., outputs), without bias, with a scale a block; or a third of the outputs."""
@@ -275,6 +348,10 @@ class _EncoderGraph(Graph):
             numbers = self.op("Slice", numbers, self.integers(0), self.integers(size), self.integers(-1))
         numbers = self.op("Cast", numbers, to=TensorProto.FLOAT)
         return self.op("Add", numbers, self.constant(np.array(spec.lowest, np.float32)))
+
+    def bytes(self, value: int) -> str:
+        """The name of a uint8 initializer of no dimensions."""
+        return self.constant(np.array(value, np.uint8))
 
     def floats(self, values: Tensor | npt.NDArray[np.float32], pick: Callable[[str], str] | None = None) -> str:
         """Single-precision values, stored in half precision where that is enough; `pick` as in `rows`."""

@@ -7,9 +7,11 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.hidden_pruning import HiddenPruning
+from eicompress.strategies.kronecker import Kronecker
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.sparse_training import SparseTraining
 from eicompress.strategies.svd import Svd
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
@@ -26,8 +28,10 @@ def register_strategies() -> list[type[Strategy]]:
         HiddenPruning,
         LayerSharing,
         Svd,
+        Kronecker,
         EmbeddingFactorization,
         EmbeddingCodebook,
+        SparseTraining,
         Quantization,
         Distillation,
         CrossDistillation,

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import FeedForward, LayerNorm, Linear, LowRank, SelfAttention
+from eicompress.encoder.blocks import AnyLinear, FeedForward, Kronecker, LayerNorm, LowRank, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.importance import (
@@ -86,9 +86,9 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
             norm.weight.mul_(drift.stretch)
 
 
-def _readers(model: Encoder) -> list[Linear | LowRank]:
+def _readers(model: Encoder) -> list[AnyLinear]:
     """Every matrix that reads residual states, or the pooler's, whose width is the same."""
-    readers: list[Linear | LowRank] = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
+    readers: list[AnyLinear] = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
     readers += [each.input for each in model.modules() if isinstance(each, FeedForward)]
     return [*readers, *([model.pooler] if model.pooler is not None else []), model.classifier]
 
@@ -119,8 +119,10 @@ class _Drift:
         return float(self._sums[1] / self._count)
 
 
-def read_kept_alone(reader: Linear | LowRank, seen: Moments, kept: Tensor) -> None:
+def read_kept_alone(reader: AnyLinear, seen: Moments, kept: Tensor) -> None:
     """Give the weights of the kept columns what of the others they can predict; the rest goes to the bias."""
+    if isinstance(reader, Kronecker):
+        return  # which dimensions cannot be taken out of: `keep_hidden` says so
     every = torch.ones(reader.inputs, dtype=torch.bool)
     every[kept] = False
     gone = every.nonzero().flatten()

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import Layer, Linear, LowRank
+from eicompress.encoder.blocks import Kronecker, Layer, Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 
@@ -78,8 +78,10 @@ class LayerSharing(ModelStrategy):
     def _begun(self, modules: Sequence[nn.Module]) -> nn.Module:
         if self.start != "mean":
             return modules[0] if self.start == "first" else modules[-1]
-        if any(isinstance(each, LowRank) for module in modules for each in module.modules()):
+        if any(isinstance(each, LowRank | Kronecker) for module in modules for each in module.modules()):
             raise Inapplicable(f"`{self.name}` takes the mean of whole matrices: put it before what factorizes them")
+        if any(getattr(each, "kept", None) is not None for module in modules for each in module.modules()):
+            raise Inapplicable(f"`{self.name}` takes the mean of whole matrices: put it before what prunes weights")
         shapes = {tuple(each.shape for each in module.parameters()) for module in modules}
         if len(shapes) > 1:
             raise Inapplicable(f"`{self.name}` takes the mean of layers of one shape, but a group has {len(shapes)}")

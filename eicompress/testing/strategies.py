@@ -57,6 +57,7 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
     "cross_distillation": {"epochs": 1.0, "distortions": 1, "teacher_updates": "joint"},
     "distillation": {"epochs": 1.0, "distortions": 1},
     "embedding_factorization": {"size": 8},
+    "sparse_training": {"epochs": 0.3, "rounds": 2},
     "thin_student": {"layers": 2},
     "vocabulary_pruning": {"num_tokens": 100},
 }
