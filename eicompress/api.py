@@ -97,6 +97,7 @@ def search(
     teacher_training: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
+    unlabelled: Sequence[str] | None = None,
     workers: int | None = None,
     trial_timeout: str | None = None,
     trial_memory: str | None = None,
@@ -166,7 +167,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     for note in workshop.notes:
         on_event(Noticed(note))
     goal = Goal(objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.stop_at)
-    digests = {"inputs": workshop.digest, "teachers": workshop.teacher.digest, **plan.digests}
+    digests = {**workshop.digests, **plan.digests}
     directions = goal.objective.directions
     with (
         opened(spec.folder, spec.to_toml(), digests, directions) as ledger,
@@ -345,6 +346,7 @@ def compress(
     teacher_training: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
+    unlabelled: Sequence[str] | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -361,7 +363,7 @@ def compress(
     check_free(Path(output))
     words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads", "teacher", "ensemble")
     values = locals()
-    written = {name: values[name] for name in (*words, "teacher_training")}
+    written = {name: values[name] for name in (*words, "teacher_training", "unlabelled")}
     spec = read(written)
     registry = discover(plugin, only_plugins)
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
@@ -430,6 +432,7 @@ def ablate(
     teacher_training: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
+    unlabelled: Sequence[str] | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_built: "Callable[[Built], None] | None" = None,
@@ -456,7 +459,7 @@ def ablate(
     else:
         assert recipe is not None
         words = ("model", "data", "task", "text", "text_pair", "label", "seed", "teacher_training", "teacher")
-        spec = read({name: written[name] for name in (*words, "ensemble")})
+        spec = read({name: written[name] for name in (*words, "ensemble", "unlabelled")})
         registry = discover(plugin, only_plugins)
         steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
         file = Path(output or "ablation")
@@ -672,7 +675,8 @@ def _inputs(spec: Spec, folder: Path) -> dict[str, Any]:
     words = ("model", "data", "task", "columns", "seed", "threads", "seq_len", "teacher_training")
     named = {word: getattr(spec, word) for word in words}
     named["memory"] = spec.memory_mb is not None or "memory_mb" in spec.metrics
-    return {**named, "teachers": spec.teacher, "ensemble": spec.ensemble, "folder": folder}
+    learned_from = {"teachers": spec.teacher, "ensemble": spec.ensemble, "unlabelled": spec.unlabelled}
+    return {**named, **learned_from, "folder": folder}
 
 
 def _spec_of(study: str, studies: str | Path) -> Spec:

@@ -1,27 +1,41 @@
 """More text than a task has, for a teacher to label."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional as F
 
 from eicompress.contracts import Examples
 from eicompress.values import Text, seed_of
 
+WORD = re.compile(r"(\w+(?:'\w+)*)")
 
-def with_distortions(train: Examples, copies: int, most: int, seed: int) -> tuple[Examples, list[Text]]:
-    """The examples, and their texts followed by `copies` distortions of each.
 
-    Where that would be more than `most` texts, a random part of the examples is left out.
+def with_distortions(
+    train: Examples, more: Sequence[Text], copies: int, most: int, seed: int
+) -> tuple[Examples, list[Text]]:
+    """The examples, and their texts followed by `copies` distortions of each and by `more`.
+
+    Where that would be more than `most` texts, a random part of the examples and of `more` is left out.
     """
-    readable = max(1, most // (1 + copies))
-    if len(train) > readable:
-        rows = np.random.default_rng(seed_of(seed, "rows")).permutation(len(train))[:readable]
-        train = train.take(np.sort(rows).tolist())
+    share = most / (len(train) * (1 + copies) + len(more))
+    if share < 1:
+        train = train.take(_drawn(len(train), share, seed, "rows"))
+        more = [more[row] for row in _drawn(len(more), share, seed, "more")]
     texts = list(train.texts)
     generator = np.random.default_rng(seed_of(seed, "distortions"))
     for _ in range(copies):
         texts += distorted(train.texts, generator)
-    return train, texts
+    return train, [*texts, *more]
+
+
+def _drawn(count: int, share: float, seed: int, what: str) -> list[int]:
+    rows = np.random.default_rng(seed_of(seed, what)).permutation(count)[: max(1, int(share * count))]
+    found: list[int] = np.sort(rows).tolist()
+    return found
 
 
 def distorted(texts: Sequence[Text], generator: np.random.Generator) -> list[Text]:
@@ -29,6 +43,62 @@ def distorted(texts: Sequence[Text], generator: np.random.Generator) -> list[Tex
     words = sorted({word for text in texts for side in _sides(text) for word in side.split()})
     others = generator.permutation(len(texts))
     return [_distort(text, texts[other], words, generator) for text, other in zip(texts, others, strict=True)]
+
+
+def renamed(
+    texts: Sequence[Text], nearest: Mapping[str, Sequence[str]], share: float, generator: np.random.Generator
+) -> list[Text]:
+    """One copy of each text with about a `share` of its words, at least one, replaced by one of its `nearest`.
+
+    Words that have no nearest ones stay (TinyBERT's augmentation, arXiv 1909.10351, algorithm 1).
+    """
+    return [_rename(text, nearest, share, generator) for text in texts]
+
+
+def nearest_words(
+    tokenizer: Tokenizer, table: torch.Tensor, words: Sequence[str], candidates: Sequence[str], count: int
+) -> dict[str, list[str]]:
+    """For each word the `count` candidates, but itself, whose vectors have the smallest angle to its own.
+
+    A word's vector is the mean of its tokens' in the table (vocabulary, width). Spelled as the tokenizer reads them.
+    """
+    words, candidates = sorted({*words}), sorted({*candidates})
+    ours, theirs = (F.normalize(_vectors(tokenizer, table, each)) for each in (words, candidates))
+    found = {}
+    for start in range(0, len(words), 1024):
+        angles = ours[start : start + 1024] @ theirs.T
+        order = angles.topk(min(count + 1, len(candidates)), dim=1).indices.tolist()
+        for word, near in zip(words[start : start + 1024], order, strict=True):
+            found[word] = [candidates[at] for at in near if candidates[at] != word][:count]
+    return found
+
+
+def words_of(texts: Sequence[Text]) -> list[str]:
+    """The words of the texts, in lower case."""
+    return sorted({word.lower() for text in texts for side in _sides(text) for word in WORD.findall(side)})
+
+
+def _vectors(tokenizer: Tokenizer, table: torch.Tensor, words: Sequence[str]) -> torch.Tensor:
+    """(words, width)"""
+    ids = [each.ids for each in tokenizer.encode_batch_fast(list(words), add_special_tokens=False)]
+    of = torch.tensor([row for row, each in enumerate(ids) for _ in each])
+    tokens = torch.tensor([token for each in ids for token in each])
+    sums = torch.zeros(len(words), table.shape[1]).index_add_(0, of, table[tokens])
+    return sums / torch.tensor([max(1, len(each)) for each in ids])[:, None]
+
+
+def _rename(text: Text, nearest: Mapping[str, Sequence[str]], share: float, generator: np.random.Generator) -> Text:
+    sides = list(_sides(text))
+    side = int(generator.integers(len(sides)))
+    parts = WORD.split(sides[side])
+    known = [at for at in range(1, len(parts), 2) if nearest.get(parts[at].lower())]
+    if known:
+        hit = [at for at in known if generator.random() < share] or [known[int(generator.integers(len(known)))]]
+        for at in hit:
+            near = nearest[parts[at].lower()]
+            parts[at] = near[int(generator.integers(len(near)))]
+    sides[side] = "".join(parts)
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def _sides(text: Text) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, c
 
 
 def save(candidate: Candidate, folder: Path) -> None:
-    """Write a candidate whose model is an encoder: weights, shapes, bits, origin, facts and tokenizer."""
+    """Write a candidate whose model is an encoder: weights, shapes, bits, origin, facts, tokenizer, texts."""
     model = candidate.model
     assert isinstance(model, Encoder)
     save_model(model, str(folder / "model.safetensors"))
@@ -107,6 +107,7 @@ def save(candidate: Candidate, folder: Path) -> None:
         "facts": candidate.facts,
     }
     (folder / "candidate.json").write_text(json.dumps(described))
+    (folder / "texts.json").write_text(json.dumps(candidate.texts, ensure_ascii=False), encoding="utf-8")
     (folder / "tokenizer.json").write_text(candidate.tokenizer.to_str(), encoding="utf-8")
 
 
@@ -123,7 +124,9 @@ def load(folder: Path) -> Candidate:
     load_model(model, str(folder / "model.safetensors"))
     origin = Origin(*(tuple(described["origin"][name]) for name in ("layers", "hidden")))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return Candidate(model.eval(), tokenizer, origin, described["facts"])
+    texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+    known = tuple(text if isinstance(text, str) else (text[0], text[1]) for text in texts)
+    return Candidate(model.eval(), tokenizer, origin, described["facts"], known)
 
 
 def _storable(model: Encoder) -> dict[str, Linear | Embedding]:

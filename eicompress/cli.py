@@ -97,6 +97,12 @@ def _training_options(command: Command) -> Command:
                 metavar="mean|weighted|best",
                 help="How several teachers speak as one.  [mean]",
             ),
+            click.option(
+                "--unlabelled",
+                multiple=True,
+                callback=lambda _, __, sources: sources or None,
+                help="Text without labels to learn from: file, folder or hub name; may be repeated.",
+            ),
         ]
     ):
         command = option(command)

@@ -12,7 +12,7 @@ Constructors check nothing; `Recipe` checks every knob when it is made.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import (
     TYPE_CHECKING,
@@ -119,6 +119,8 @@ class Candidate:
     origin: Origin
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What each strategy has to tell of itself, by strategy name; plain JSON values, kept in the record."""
+    texts: tuple[Text, ...] = ()
+    """Text beside the training rows, without labels, for later steps to learn the teacher's answers from."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class Context:
     cache: Remember
     seed: int
     device: str
+    unlabelled: Iterable[str]
+    """Sentences of the user's own text, read anew each time; none where none was named."""
     preview: bool
     """True when only size and latency are asked for: `fit` does nothing, and costly choices of weights that
     change no shape may be skipped."""

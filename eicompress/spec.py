@@ -71,6 +71,8 @@ class Spec:
     """Folders of the teachers; none for the model itself."""
     ensemble: str = "mean"
     """How several teachers speak as one."""
+    unlabelled: tuple[str, ...] = ()
+    """Files, folders and hub names of unlabelled text."""
     workers: int = 1
     trial_timeout_s: float | None = None
     trial_memory_mb: float | None = None
@@ -111,7 +113,7 @@ class Spec:
             value = getattr(self, name)
             if value is not None:
                 wanted[flag] = f"{_plain(value)}{UNITS[name]}"
-        wanted["teacher"] = list(self.teacher)
+        wanted |= {"teacher": list(self.teacher), "unlabelled": list(self.unlabelled)}
         return {name: value for name, value in wanted.items() if value not in (None, "", [])}
 
 
@@ -156,6 +158,7 @@ def read(written: Mapping[str, object]) -> Spec:
         plugin=_text(given, "plugin", ""),
         teacher=_texts(given, "teacher"),
         ensemble=choice("--ensemble", given.get("ensemble", "mean"), ENSEMBLES),
+        unlabelled=_texts(given, "unlabelled"),
         workers=whole("--workers", given.get("workers", 1), 0),
         trial_timeout_s=_maybe(given, "trial_timeout", lambda value: seconds(value, "--trial-timeout")),
         trial_memory_mb=_maybe(given, "trial_memory", lambda value: size_mb(value, "--trial-memory")),

@@ -36,6 +36,7 @@ from eicompress.recipe import Recipe
 from eicompress.rehearsal import Rehearsal, rehearse
 from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out, with_trained_head
 from eicompress.training import Checkpoints, Trainer, fit_nothing
+from eicompress.unlabelled import UnlabelledText
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 from eicompress.yardsticks import Static, yardsticks
 
@@ -62,6 +63,7 @@ class Workshop:
     """Names the baseline's weights and tokenizer, and the data."""
     teacher: StoredTeacher | Ensemble
     """Whom students learn from."""
+    unlabelled: UnlabelledText
     cache: Cache
     folder: Path
     """Artifacts and predictions are written under it."""
@@ -76,6 +78,11 @@ class Workshop:
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What all that is built here depends on, by what a study calls it."""
+        return {"inputs": self.digest, "teachers": self.teacher.digest, "unlabelled": self.unlabelled.digest}
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
         """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""
@@ -280,6 +287,7 @@ class Workshop:
             cache=self._remember,
             seed=seed,
             device=self.device,
+            unlabelled=self.unlabelled,
             preview=fit is fit_nothing,
         )
 
@@ -296,8 +304,8 @@ class Workshop:
 
     @property
     def _inputs(self) -> str:
-        """Names what everything here is made from: baseline, data, teachers, and eicompress's own code."""
-        return digest_of([self.digest, self.teacher.digest, candidates.code_version("eicompress")])
+        """Names what everything here is made from: the inputs, and eicompress's own code."""
+        return digest_of([self.digests, candidates.code_version("eicompress")])
 
     def _remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""
@@ -357,6 +365,7 @@ def open_workshop(
     teacher_training: str,
     teachers: Sequence[str],
     ensemble: str,
+    unlabelled: Sequence[str],
     folder: Path,
     registry: Registry,
     progress: Callable[[Progress], None],
@@ -409,6 +418,7 @@ def open_workshop(
         source=candidate,
         digest=digest_of(digest),
         teacher=asked[0] if len(asked) == 1 else Ensemble(asked, ensemble, defined, share),
+        unlabelled=UnlabelledText(tuple(unlabelled)),
         cache=cache,
         folder=folder.resolve(),
         seed=seed,

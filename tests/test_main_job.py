@@ -31,6 +31,13 @@ strategy = "distillation"
 epochs = 2.0
 distortions = { low = 0, high = 2 }
 """
+AUGMENTED = """[[slot]]
+strategy = "augmentation"
+copies = 1
+unlabelled = 10
+
+[[slot]]
+strategy = "distillation\""""
 RECIPE = """
 [[steps]]
 strategy = "thin_student"
@@ -129,6 +136,22 @@ def test_a_study_with_two_teachers_goes_on_with_the_same_alone(
     assert "finished" in shown(capsys)
     assert cli.run([*asked(model_folder, data_folder, *flags[:2], "--ensemble", "weighted"), "--trials", "2"]) == 2
     assert "`teacher` was" in capsys.readouterr().err
+
+
+def test_unlabelled_text_is_part_of_a_study(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own.txt").write_text("the sun will stop the song. what is it?")
+    Path("space.toml").write_text(SPACE.replace('[[slot]]\nstrategy = "distillation"', AUGMENTED))
+    command = asked(model_folder, data_folder, "--unlabelled", "own.txt", "--trials", "1")
+    assert cli.run([*command, "--json"]) == 0
+    best = json.loads(shown(capsys))["best"]
+    assert best["facts"]["augmentation"]["texts"] >= 2
+    Path("moved.txt").write_text(Path("own.txt").read_text())
+    assert cli.run([each.replace("own.txt", "moved.txt") for each in command]) == 0
+    Path("own.txt").write_text("other text")
+    assert cli.run(command) == 2
+    assert "the contents of the unlabelled text" in capsys.readouterr().err
 
 
 def test_a_trial_is_built_again_byte_for_byte(

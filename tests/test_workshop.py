@@ -63,6 +63,7 @@ def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
             "teacher_training": "finetune",
             "teachers": (),
             "ensemble": "mean",
+            "unlabelled": (),
             "folder": tmp_path / "study",
             "registry": discover(),
             "progress": ignore,

@@ -2,6 +2,7 @@
 
 from eicompress.contracts import Strategy
 from eicompress.hookspecs import hookimpl
+from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
@@ -33,6 +34,7 @@ def register_strategies() -> list[type[Strategy]]:
         EmbeddingCodebook,
         SparseTraining,
         Quantization,
+        Augmentation,
         Distillation,
         CrossDistillation,
     ]

@@ -88,7 +88,7 @@ class CrossDistillation(ModelStrategy):
         if context.preview:
             return subject
         most = self.max_steps * self.batch_size
-        train, texts = with_distortions(context.train, self.distortions, most, context.seed)
+        train, texts = with_distortions(context.train, subject.texts, self.distortions, most, context.seed)
         teacher = _Teacher(self, context, train, texts)
         head = teacher.model.classifier if self.head == "tied" else copy.deepcopy(teacher.model.classifier)
         projector = _lend(head, model, subject.origin)

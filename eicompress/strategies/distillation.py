@@ -96,7 +96,7 @@ class Distillation(ModelStrategy):
         if not isinstance(subject.model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(subject.model).__name__}")
         most = self.max_steps * self.batch_size
-        train, texts = with_distortions(context.train, self.distortions, most, context.seed)
+        train, texts = with_distortions(context.train, subject.texts, self.distortions, most, context.seed)
         epochs = min(self.epochs, most / len(texts))
         lesson = _Lesson(self, subject, context, texts, train.targets)
         assert isinstance(context.baseline.model, Encoder)

@@ -102,6 +102,7 @@ def tiny_context(
         cache=remember,
         seed=seed,
         device="cpu",
+        unlabelled=("rain stops the music", "the sun is a song", "will the weather play today"),
         preview=preview,
     )
 

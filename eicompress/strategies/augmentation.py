@@ -1,0 +1,110 @@
+"""`augmentation`: more text for the distillation steps after it, grown from the task's and labelled by the teacher."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from torch.nn import functional as F
+
+from eicompress.augmentation import distorted, nearest_words, renamed, words_of
+from eicompress.contracts import Array, Candidate, Context, ModelStrategy
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+from eicompress.teacher import answers_of
+from eicompress.values import Text, seed_of
+
+
+@dataclass(frozen=True)
+class Augmentation(ModelStrategy):
+    """Grow copies of the task's texts, and take text of the user's own, for the candidate's later trainings.
+
+    A copy has words replaced by those whose vectors the baseline holds near, or is distorted as `distillation` does.
+    It has no label: the teacher says what it is. Facts: `texts`, and where some were chosen `of` how many, and the
+    divergence of teacher and student, in nats, of those `kept` and of `all`.
+    """
+
+    copies: Annotated[int, IntDistribution(0, 100)] = 6
+    """Of each training text."""
+    neighbours: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
+    """Share of the copies that have words replaced by near ones; the others are distorted."""
+    replaced: Annotated[float, FloatDistribution(0.05, 1.0)] = 0.4
+    """Share of the words that are replaced in such a copy."""
+    nearest: Annotated[int, IntDistribution(1, 100)] = 15
+    """A word is replaced by one of so many."""
+    words: Annotated[Literal["corpus", "vocabulary"], CategoricalDistribution(("corpus", "vocabulary"))] = "corpus"
+    """Whose words come in: those of the training text, or all that the baseline has one token for."""
+    generations: Annotated[int, IntDistribution(1, 10)] = 1
+    """From the second on, copies are made of the copies before."""
+    unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
+    """Sentences of the unlabelled text, at most."""
+    pool: Annotated[float, FloatDistribution(1.0, 20.0)] = 1.0
+    """So many times the texts are made, and those kept on which teacher and student disagree most. Above 1 this wants
+    a candidate that was distilled before."""
+
+    name: ClassVar[str] = "augmentation"
+    paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        if not isinstance(subject.model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(subject.model).__name__}")
+        if self.unlabelled and isinstance(context.train.texts[0], tuple):
+            raise Inapplicable(f"`{self.name}.unlabelled` takes single sentences, but the task reads pairs of texts")
+        if self.unlabelled and next(iter(context.unlabelled), None) is None:
+            raise Inapplicable(
+                f"`{self.name}.unlabelled` must have text to read, but got none: name it by `--unlabelled`"
+            )
+        if context.preview:
+            return subject
+        grown = self._grown(context)
+        facts: dict[str, float] = {"texts": len(grown)}
+        if self.pool > 1 and grown:
+            grown, chosen = _most_disputed(grown, round(len(grown) / self.pool), subject, context)
+            facts |= chosen
+        return replace(subject, texts=(*subject.texts, *grown), facts={**subject.facts, self.name: facts})
+
+    def _grown(self, context: Context) -> list[Text]:
+        """All copies, one generation after the other, and then the unlabelled text; none twice."""
+        train = context.train.texts
+        generator = np.random.default_rng(seed_of(context.seed, "augmentation"))
+        count = round(self.copies * self.pool)
+        by_neighbours = round(count * self.neighbours)
+        nearest = self._nearest(context) if by_neighbours else {}
+        parents: Sequence[Text] = train
+        grown: list[Text] = []
+        for number in range(count):
+            if number and number * self.generations // count > (number - 1) * self.generations // count:
+                parents = grown[-len(train) :]
+            near = (number + 1) * by_neighbours // count > number * by_neighbours // count
+            grown += renamed(parents, nearest, self.replaced, generator) if near else distorted(parents, generator)
+        grown += islice(context.unlabelled, round(self.unlabelled * self.pool))
+        known = set(train)
+        return [text for text in dict.fromkeys(grown) if text not in known]
+
+    def _nearest(self, context: Context) -> dict[str, list[str]]:
+        model, tokenizer = context.baseline.model, context.baseline.tokenizer
+        assert isinstance(model, Encoder)
+        words = words_of(context.train.texts)
+        candidates = words
+        if self.words == "vocabulary":
+            candidates = [token for token in tokenizer.get_vocab() if token.isalpha()]
+        with torch.no_grad():
+            table = model.words(torch.arange(model.config.vocabulary))
+        return nearest_words(tokenizer, table, words, candidates, self.nearest)
+
+
+def _most_disputed(
+    texts: list[Text], count: int, subject: Candidate, context: Context
+) -> tuple[list[Text], dict[str, float]]:
+    """The texts of the largest KL(teacher || student), in their old order, and what to tell of the choice."""
+    told, said = (
+        F.log_softmax(torch.from_numpy(np.asarray(logits, np.float32)), dim=1)
+        for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.device)[0])
+    )
+    divergence: Array = (told.exp() * (told - said)).sum(dim=1).numpy()
+    kept = np.sort(np.argsort(-divergence, kind="stable")[:count])
+    means = {"kept": float(divergence[kept].mean()), "all": float(divergence.mean())}
+    return [texts[row] for row in kept], {"texts": len(kept), "of": len(texts), **means}

@@ -1,0 +1,136 @@
+"""Unlabelled text of the user's own: files, folders and names on the hub, read as a stream of sentences."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from eicompress.errors import DataError
+from eicompress.values import digest_of, readable
+
+SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
+COLUMN = "text"
+"""What the text is called where a source has columns."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class UnlabelledText:
+    """Sentences of one or more sources, read anew each time, one source after the other's sentence.
+
+    A source is a file (a text a line, or a column `text`), a folder of such files, or a data set on the hub.
+    """
+
+    sources: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        """Raises `DataError`."""
+        streams = [_sentences(source) for source in self.sources]
+        while streams:
+            for stream in tuple(streams):
+                try:
+                    yield next(stream)
+                except StopIteration:
+                    streams.remove(stream)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the files' contents; a data set on the hub is known by its name alone. Raises `DataError`."""
+        return digest_of([_known_by(source) for source in self.sources])
+
+
+def _sentences(source: str) -> Iterator[str]:
+    for text in _texts(source):
+        for sentence in _SENTENCE_END.split(readable(text)):
+            if sentence.strip():
+                yield " ".join(sentence.split())
+
+
+def _texts(source: str) -> Iterator[str]:
+    files = _files(source)
+    if files is None:
+        yield from _from_hub(source)
+        return
+    for file in files:
+        try:
+            yield from _READERS[file.suffix](file)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"there is no column `{COLUMN}`" if isinstance(error, KeyError) else str(error)
+            raise DataError(
+                f"`{file}` must hold texts, but cannot be read: {reason}. Mend it or take it out."
+            ) from error
+
+
+def _files(source: str) -> list[Path] | None:
+    """The files that a source is made of, in their order; None for a name on the hub. Raises `DataError`."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())
+    elif path.is_file():
+        files = [path] if path.suffix in SUFFIXES else []
+    elif _HUB_NAME.fullmatch(source) and not path.suffix:
+        return None
+    else:
+        raise DataError(f"Unlabelled text must be a file or a folder, but `{source}` does not exist. Check the path.")
+    if not files:
+        raise DataError(f"Unlabelled text must be in files that end in {', '.join(SUFFIXES)}, but `{source}` has none.")
+    return files
+
+
+def _known_by(source: str) -> str:
+    files = _files(source)
+    if files is None:
+        return source
+    sums = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            sums.update(hashlib.file_digest(opened, "sha256").digest())
+    return sums.hexdigest()
+
+
+def _from_lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8-sig") as lines:
+        yield from lines
+
+
+def _from_jsonl(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8-sig") as lines:
+        yield from (str(json.loads(line)[COLUMN]) for line in lines if line.strip())
+
+
+def _from_csv(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        yield from (row[COLUMN] for row in csv.DictReader(lines))
+
+
+def _from_parquet(file: Path) -> Iterator[str]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
+        yield from (str(text) for text in batch.column(COLUMN).to_pylist())
+
+
+_READERS = {".txt": _from_lines, ".jsonl": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}
+
+
+def _from_hub(source: str) -> Iterator[str]:
+    import datasets
+
+    name, _, config = source.partition(":")
+    try:
+        rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
+    except Exception as error:  # the hub's client raises whatever its transport raises
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"Unlabelled text must be a file, a folder or a data set on the hub, but there is no `{source}` here and "
+            f"the hub did not give it: {reason}. Check the name (`owner/name`, or `owner/name:config`)."
+        ) from error
+    for row in rows:
+        with suppress(KeyError):
+            yield str(row[COLUMN])
