@@ -1,5 +1,6 @@
 """What commands and Python callers do, in the same words and with the same defaults."""
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +85,7 @@ def search(
     timeout: str | None = None,
     trials: int | None = None,
     stop_at: float | None = None,
+    promotion_seeds: int | None = None,
     objective: str | None = None,
     sampler: str | None = None,
     space: str | None = None,
@@ -166,7 +168,9 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
     for note in workshop.notes:
         on_event(Noticed(note))
-    goal = Goal(objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.stop_at)
+    goal = Goal(
+        objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.promotion_seeds, spec.stop_at
+    )
     digests = {**workshop.digests, **plan.digests}
     directions = goal.objective.directions
     with (
@@ -257,7 +261,7 @@ def _carded(ledger: "Ledger", spec: Spec) -> None:
     """Write the model card of each rebuilt artifact beside it."""
     from eicompress.card import write_card
 
-    for record in ledger.promoted().values():
+    for record in itertools.chain.from_iterable(ledger.rebuilds().values()):
         artifact = Artifact(Path(record.files.get("artifact", "")))
         if (artifact.folder / "config.json").is_file():
             write_card(artifact, record, ledger.baseline(), spec.to_toml())

@@ -131,6 +131,7 @@ def _search_options(command: Command) -> Command:
             click.option("--timeout", help="Time for everything: 2h, 30m.  [2h without --trials]"),
             click.option("--trials", help="Candidates to train."),
             click.option("--stop-at", help="Quality within budget at which the search ends: 0.95."),
+            click.option("--promotion-seeds", help="Seeds that the best are rebuilt with.  [3 if time allows]"),
             click.option("--study", help="Name of the study.  [the data's name]"),
             click.option("--studies", help="Folder of all studies.  [studies]"),
             click.option(

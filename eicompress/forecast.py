@@ -1,6 +1,6 @@
 """What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from eicompress.recipe import Recipe
 from eicompress.record import is_disk_error
 from eicompress.rehearsal import Rehearsal
 from eicompress.result import REPEAT, weights
+from eicompress.rungs import ONE_IN
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS
 from eicompress.values import Record, seed_of
@@ -68,22 +69,23 @@ class Forecast:
         """Share of random recipes that are within budget."""
         return self.fitting / self.draws
 
-    def trials(self, timeout_s: float, fidelity: float) -> int | None:
+    def trials(self, timeout_s: float, rungs: Sequence[float]) -> int | None:
         """About how many candidates are trained in the time."""
         if self.training_s is None:
             return None
         kept = kept_for_promotion(timeout_s, self.training_s, self.rebuilds)
-        return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, fidelity)))
+        return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, rungs)))
 
-    def seconds(self, trials: int, fidelity: float) -> float | None:
+    def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
         """About how long it takes to train so many candidates and to rebuild the best."""
         if self.training_s is None:
             return None
-        return self.teacher_s + trials * self._trial_s(self.training_s, fidelity) + self.rebuilds * self.training_s
+        return self.teacher_s + trials * self._trial_s(self.training_s, rungs) + self.rebuilds * self.training_s
 
-    def _trial_s(self, training_s: float, fidelity: float) -> float:
-        """From one training to the next, previews of what is over budget included."""
-        return training_s * fidelity + self.preview_s / self.share
+    def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
+        """From one trained candidate to the next: a third goes on at each rung, and some previews are over budget."""
+        length = sum(fidelity * (1 / ONE_IN) ** place for place, fidelity in enumerate(rungs))
+        return training_s * length + self.preview_s / self.share
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,7 +123,7 @@ def forecast(
     known = [record for record in known if REPEAT not in record.facts]
     enough = len(known) >= ENOUGH_RECORDS
     rehearsals = [] if enough else [workshop.rehearse(recipe) for recipe in fitting[:REHEARSED]]
-    seconds = [_full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
+    seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
     return Forecast(
         knobs=len(space.knobs),
         draws=draws,
@@ -175,7 +177,7 @@ class _Timed:
         return record
 
 
-def _full_seconds(record: Record) -> float:
+def full_seconds(record: Record) -> float:
     """Of one training of the record's recipe at full length, with what is measured of it."""
     training = record.seconds_by_phase.get("training", 0.0)
     return sum(record.seconds_by_phase.values()) - training + training / record.fidelity

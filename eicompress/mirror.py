@@ -144,6 +144,8 @@ def _outcome(record: Record) -> str:
     trained = f"Trained at {record.fidelity:.0%} of the full length in {spoken(took)}."
     if record.outcome == "over budget":
         return f"**Over budget**: {record.reason}. {trained if record.trained else 'Seen in its preview: not trained.'}"
+    if record.outcome == "stopped early":
+        return f"**Stopped early**: {record.reason}."
     return f"**Within budget.** {trained}"
 
 

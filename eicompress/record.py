@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from eicompress.errors import StudyError
 from eicompress.objective import Direction, Objective
 from eicompress.recipe import Recipe
+from eicompress.rungs import rungs_of
 from eicompress.space import SearchSpace, sampler
 from eicompress.spec import read_toml
 from eicompress.values import Json, Record, digest_of, seed_of
@@ -57,6 +58,8 @@ class Draw:
 
     trial: Trial
     index: int
+    known: bool = False
+    """Whether the recipe was given, and not drawn."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,11 @@ class Ledger:
 
     def enqueue_known(self, space: SearchSpace) -> None:
         """Queue the space's known-good recipes, once in a study's life."""
-        if not self.study.get_trials(deepcopy=False):
-            for parameters in space.known:
-                self.study.enqueue_trial(dict(parameters))
+        enqueued = [trial.user_attrs.get("known") for trial in self.study.get_trials(deepcopy=False)]
+        for parameters in space.known:
+            digest = digest_of(parameters)
+            if digest not in enqueued:
+                self.study.enqueue_trial(dict(parameters), user_attrs={"known": digest})
 
     def ask(self, kind: str, seed: int, *, beside: bool = False) -> Draw:
         """The next trial: one that waits, or a new draw by a kind of sampler, `beside` others that are not told yet."""
@@ -113,7 +118,7 @@ class Ledger:
         self.study.sampler = sampler(kind, seed_of(seed, index), beside=beside)
         trial = self.study.ask()
         trial.set_user_attr("draw", index)
-        return Draw(trial, index)
+        return Draw(trial, index, bool(trial.user_attrs.get("known")))
 
     def note(self, trial: Trial, recipe: Recipe) -> None:
         """Remember what was drawn, before anything is built."""
@@ -145,10 +150,13 @@ class Ledger:
         for name, value in objective.constraints(record).items():
             if name not in known:
                 trial.set_constraint(name, value)
-        if record.trained:
+        if record.trained and record.outcome != "stopped early":
             self.study.tell(trial, list(objective.values(record)))
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED)
+            return
+        if record.trained and len(objective.metrics) == 1:
+            # TPE ranks what was stopped below what was not, the longer trained first and then by this number.
+            trial.report(objective.values(record)[0], len(rungs_of(record)))
+        self.study.tell(trial, state=TrialState.PRUNED)
 
     def recover(self, objective: Objective) -> Recovered:
         """Finish the trials whose process ended: tell those with a record, put back the others."""
@@ -165,8 +173,7 @@ class Ledger:
                 given_up += 1
             else:
                 attrs = {"restarts": restarts, "restart_of": stale.number}
-                if "draw" in stale.user_attrs:
-                    attrs["draw"] = stale.user_attrs["draw"]
+                attrs |= {name: stale.user_attrs[name] for name in ("draw", "known") if name in stale.user_attrs}
                 fixed = stale.system_attrs.get("fixed_params", {})
                 self.study.enqueue_trial({**fixed, **stale.params}, user_attrs=attrs)
                 again += 1
@@ -213,17 +220,18 @@ class Ledger:
             )
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
-    def promoted(self) -> dict[int, Record]:
-        """The records of rebuilds at full fidelity, by the number of the trial that was rebuilt."""
-        return {
-            int(name.removeprefix("promoted:")): Record.from_json(value)
-            for name, value in self.study.user_attrs.items()
-            if name.startswith("promoted:")
-        }
+    def rebuilds(self) -> dict[int, tuple[Record, ...]]:
+        """The records of rebuilds at full fidelity, one for each seed, by the number of the trial that was rebuilt."""
+        found: dict[int, tuple[Record, ...]] = {}
+        for name in sorted(self.study.user_attrs):
+            if name.startswith("promoted:"):
+                number = int(name.split(":")[1])
+                found[number] = (*found.get(number, ()), Record.from_json(self.study.user_attrs[name]))
+        return found
 
     def promote(self, number: int, record: Record) -> None:
         """Store the record of the rebuild of a trial."""
-        self.study.set_user_attr(f"promoted:{number}", self._shortened(record).to_json())
+        self.study.set_user_attr(f"promoted:{number}:{record.seed}", self._shortened(record).to_json())
 
     def _read(self, trial: FrozenTrial) -> Record:
         return Record.from_json(trial.user_attrs["record"])

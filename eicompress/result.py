@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 
 from eicompress.objective import Objective, dominated_by
 from eicompress.record import Ledger
+from eicompress.rungs import Agreement, agreement, agreements, rungs_of
 from eicompress.values import Json, Record
 
 REPORT = "report.html"
@@ -22,6 +24,8 @@ class Counts:
     """What became of the draws. `reached` counts those that reached training, crashed ones too."""
 
     trained: int = 0
+    stopped: int = 0
+    """Trained for a short while only, since others were ahead."""
     over_budget: int = 0
     repeats: int = 0
     inapplicable: int = 0
@@ -30,20 +34,52 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over the seeds of a rebuild."""
+
+    mean: float
+    deviation: float
+    seeds: int
+
+
+@dataclass(frozen=True)
 class Result:
-    """What a study has found. Records are by the number of their trial; `promoted` holds the rebuilds."""
+    """What a study has found. Records are by the number of their trial; `rebuilds` has one for each seed."""
 
     folder: Path
     objective: Objective
     baseline: Record | None
     records: Mapping[int, Record]
-    promoted: Mapping[int, Record]
+    rebuilds: Mapping[int, tuple[Record, ...]]
     seconds: float
     ended: str = ""
 
     @property
     def counts(self) -> Counts:
         return count(self.records.values())
+
+    @property
+    def promoted(self) -> dict[int, Record]:
+        """The best rebuild of each trial that was rebuilt, best on validation, since others are not to be looked at."""
+        best = {number: ranked(dict(enumerate(each)), self.objective) for number, each in self.rebuilds.items()}
+        return {number: best[number][0][1] if best[number] else each[0] for number, each in self.rebuilds.items()}
+
+    def spread(self, number: int, metric: str) -> Spread | None:
+        """Of a metric over the seeds of a rebuild; None where there is one seed or none."""
+        values = [value for each in self.rebuilds.get(number, ()) if (value := each.value(metric)) is not None]
+        return Spread(mean(values), stdev(values), len(values)) if len(values) > 1 else None
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """How far short training ranks as long training does: the rungs as the last one, and that as the rebuilds."""
+        records = [each for each in self.records.values() if REPEAT not in each.facts]
+        rungs = sorted({rung.fidelity for each in records for rung in rungs_of(each)})
+        found = agreements(records, rungs) if len(rungs) > 1 else []
+        trials = [(self.records[number], each) for number, each in self.promoted.items() if number in self.records]
+        pairs = [(before.value("quality") or 0.0, after.value("quality") or 0.0) for before, after in trials]
+        if trials and trials[0][0].fidelity < trials[0][1].fidelity:
+            found.append(agreement(trials[0][0].fidelity, trials[0][1].fidelity, pairs))
+        return found
 
     @property
     def best(self) -> tuple[int, Record] | None:
@@ -84,9 +120,18 @@ class Result:
             "baseline": self.baseline.to_json() if self.baseline else None,
             "best": _entry(*best) if best else None,
             "front": [number for number, _ in self.front],
-            "promoted": [_entry(*each) for each in ranked(self.promoted, self.objective)],
+            "promoted": [
+                {**_entry(number, record), "spread": self._spreads(number)}
+                for number, record in ranked(self.promoted, self.objective)
+            ],
+            "agreements": [vars(each) for each in self.agreements],
             "trials": [_entry(*each) for each in self.records.items()],
         }
+
+    def _spreads(self, number: int) -> dict[str, Json]:
+        """Of quality on validation and on test, where there are several seeds."""
+        found = {metric: self.spread(number, metric) for metric in ("quality", "quality_test")}
+        return {metric: vars(spread) for metric, spread in found.items() if spread}
 
 
 def result_of(ledger: Ledger, objective: Objective) -> Result:
@@ -96,7 +141,7 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         objective=objective,
         baseline=ledger.baseline(),
         records=ledger.records(),
-        promoted=ledger.promoted(),
+        rebuilds=ledger.rebuilds(),
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
     )
@@ -159,6 +204,8 @@ def _group(record: Record) -> str:
         return "repeats"
     if record.outcome in ("failed", "inapplicable"):
         return record.outcome
+    if record.outcome == "stopped early":
+        return "stopped"
     return "trained" if record.trained else "over_budget"
 
 

@@ -129,7 +129,7 @@ class Screen:
     def _picture(self) -> RenderableType:
         counts, rows = self._counts, _grid()
         others = (
-            f"over budget {counts.over_budget} · repeats {counts.repeats} · "
+            f"over budget {counts.over_budget} · stopped early {counts.stopped} · repeats {counts.repeats} · "
             f"inapplicable {counts.inapplicable} · failed {counts.failed}"
         )
         rows.add_row("trained", f"{counts.trained}{self._to_come()}")
@@ -233,10 +233,10 @@ def _bought(found: Forecast, spec: Spec, space: SearchSpace) -> str:
         return "not known"
     parts = []
     if spec.trials is not None:
-        seconds = found.seconds(spec.trials, space.fidelity) or 0.0
+        seconds = found.seconds(spec.trials, space.rungs) or 0.0
         parts.append(f"{spec.trials} candidates take about {duration(seconds)}, rebuilding the best included")
     if spec.timeout_s is not None:
-        trials = found.trials(spec.timeout_s, space.fidelity)
+        trials = found.trials(spec.timeout_s, space.rungs)
         parts.append(f"{duration(spec.timeout_s)} train about {trials} candidates and rebuild the best")
     return "; ".join(parts)
 

@@ -3,7 +3,7 @@
 A search space is an ordered list of slots. A slot is a strategy, and for each knob it names either a value or
 what is searched, within the knob's own domain:
 
-    fidelity = 0.2                                # the share of the full training that a trial gets
+    fidelity = [0.02, 0.07, 0.2]                  # shares of the full training: short ones first, or a single number
 
     [[slot]]
     strategy = "vocabulary_pruning"
@@ -85,13 +85,19 @@ class Slot:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Ordered slots, known-good recipes as trial parameters to try first, and the fidelity of a trial."""
+    """Ordered slots, known-good recipes as trial parameters to try first, and the fidelities of a trial's rungs."""
 
     name: str
     digest: str
-    fidelity: float
+    rungs: tuple[float, ...]
+    """Shares of the full training, ascending: what is behind after one of them is not trained for the next."""
     slots: tuple[Slot, ...]
     known: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def fidelity(self) -> float:
+        """The share of the full training that the trials are compared at."""
+        return self.rungs[-1]
 
     @property
     def fill(self) -> Fill | None:
@@ -163,15 +169,12 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     for key in tables:
         if key not in SETTINGS:
             raise SpecError(f"`{path}` has no setting `{key}`: {nearest(key, SETTINGS)}")
-    fidelity = tables.get("fidelity", 1.0)
-    if isinstance(fidelity, bool) or not isinstance(fidelity, int | float) or not 0 < fidelity <= 1:
-        raise SpecError(f"`fidelity` in `{path}` must be above 0 and at most 1, but got {fidelity!r}")
     written = _tables(tables, "slot", path)
     if not written:
         raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
     slots = tuple(_slots(written, path, registry))
     _check_fill(slots, path)
-    space = SearchSpace(path.stem, digest_of(tables), float(fidelity), slots)
+    space = SearchSpace(path.stem, digest_of(tables), _rungs(tables.get("fidelity", 1.0), path), slots)
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
         space.smallest()
@@ -204,6 +207,17 @@ def _find(name: str) -> Path:
             f"there is no search space `{name}`: {nearest(name, known)} A file of your own ends in `.toml`."
         )
     return known[name]
+
+
+def _rungs(written: Any, path: Path) -> tuple[float, ...]:
+    rungs = written if isinstance(written, list) else [written]
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in rungs)
+    if not rungs or not numbers or sorted({*rungs}) != rungs or not 0 < rungs[0] <= rungs[-1] <= 1:
+        raise SpecError(
+            f"`fidelity` in `{path}` must be above 0 and at most 1, or a list of such numbers that grow, "
+            f"but got {written!r}"
+        )
+    return tuple(float(each) for each in rungs)
 
 
 def _tables(tables: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:

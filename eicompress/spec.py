@@ -52,6 +52,7 @@ class Spec:
     """`quality`, `reward`, or `pareto:` with the two metrics that are traded."""
     stop_at: float | None = None
     """Quality at which the search ends."""
+    promotion_seeds: int | None = None
     sampler: str = "tpe"
     trials: int | None = None
     timeout_s: float | None = None
@@ -106,8 +107,8 @@ class Spec:
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
-        may_change = ("studies", "trials", "timeout_s", "stop_at", "workers", "trial_timeout_s", "trial_memory_mb")
-        for name in (*may_change, *FLAGS):
+        ends = ("trials", "timeout_s", "stop_at", "promotion_seeds")
+        for name in ("studies", *ends, "workers", "trial_timeout_s", "trial_memory_mb", *FLAGS):
             wanted.pop(name)
         for name, flag in FLAGS.items():
             value = getattr(self, name)
@@ -143,6 +144,7 @@ def read(written: Mapping[str, object]) -> Spec:
         min_quality=_maybe(given, "min_quality", lambda value: share("--min-quality", value)),
         objective=objective(given.get("objective", "quality")),
         stop_at=_maybe(given, "stop_at", lambda value: share("--stop-at", value)),
+        promotion_seeds=_maybe(given, "promotion_seeds", lambda value: whole("--promotion-seeds", value, 1)),
         sampler=choice("--sampler", given.get("sampler", "tpe"), SAMPLERS),
         trials=_maybe(given, "trials", lambda value: whole("--trials", value, 1)),
         timeout_s=_maybe(given, "timeout", seconds),

@@ -4,6 +4,7 @@ It alone asks and tells. What it does it reports as events, through one callback
 call goes on: a recipe that has a record is never built again.
 """
 
+import itertools
 import math
 import time
 import traceback
@@ -16,19 +17,21 @@ from typing import Protocol, TypeAlias
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
 from eicompress.export.artifact import copy
 from eicompress.fill import filled
-from eicompress.forecast import Forecast, check_reachable, kept_for_promotion
+from eicompress.forecast import Forecast, check_reachable, full_seconds, kept_for_promotion
 from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
 from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, to_promote, weights
+from eicompress.rungs import RUNGS, cost_s, goes_on, rungs_fact, rungs_of
 from eicompress.space import SearchSpace
-from eicompress.values import Artifact, Done, Job, Outcome, Progress, Record, digest_of
+from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, digest_of
 
 REPEATS = 50
 """Repeated draws in a row after which the space counts as exhausted."""
 UNTRAINED = 300
 """Draws in a row that reach no training after which the search gives up."""
+SEEDS = 3
 FAILURES = 10
 """Crashes in a row after which it is no candidate's fault."""
 
@@ -72,6 +75,8 @@ class Goal:
     sampler: str = "tpe"
     trials: int | None = None
     timeout_s: float | None = None
+    promotion_seeds: int | None = None
+    """Seeds with which the best are rebuilt; None for as many as time allows, up to three."""
     stop_at: float | None = None
     """Quality of a candidate within budget at which nothing more is tried."""
 
@@ -264,7 +269,7 @@ class Coordinator:
             running.followers.append(draw)
         elif not self.goal.objective.broken(trial.preview):
             self._running[draw.trial.number] = trial
-            self.workers.submit(self._job(draw.trial.number, trial.recipe, self.space.fidelity))
+            self.workers.submit(self._job(draw.trial.number, trial.steps, self.space.rungs[0]))
         else:
             self._tell(draw, self._judged(trial.preview, trial.recipe, draw.index))
 
@@ -275,16 +280,54 @@ class Coordinator:
             self.on_event(Noticed(f"trial {number} starts again: {done.reason}"))
             self.workers.submit(done.job)
             return
+        if done.record is not None:
+            trial.trainings.append(replace(_completed(done.record, trial.preview), key=trial.preview.key))
+            longer = self.space.rungs[len(trial.trainings) :]
+            trial.stopped = self._stopped(trial, longer[0]) if longer else ""
+            if longer and not trial.stopped:
+                self.workers.submit(self._job(number, trial.steps, longer[0]))
+                return
         del self._running[number]
         self._tell(trial.draw, self._outcome(trial, done))
         for draw in trial.followers:
             self._tell(draw, self._repeat(draw, number))
 
+    def _stopped(self, trial: "_Trial", longer: float) -> str:
+        """Why a trial gets no longer training, or an empty string."""
+        last, place = trial.trainings[-1], len(trial.trainings) - 1
+        after = f"after {last.fidelity:.1%} of the full training"
+        if self._over_size(last):
+            return f"over budget {after}"
+        if not self._time_for(cost_s(last) * longer / last.fidelity):
+            return f"no time was left {after}"
+        if not trial.draw.known and not goes_on(self.goal.objective.gains(last), self._gains_at(place)):
+            return f"behind others {after}"
+        return ""
+
+    def _gains_at(self, place: int) -> list[tuple[float, ...]]:
+        """What the trials told so far gained at a rung, but for those that are over budget however well they learn."""
+        found = []
+        for record in self._records.values():
+            rungs = rungs_of(record)
+            if len(rungs) > place and REPEAT not in record.facts and not self._over_size(record):
+                quality = Measurement("quality", rungs[place].quality, "")
+                others = tuple(each for each in record.measurements if each.name != "quality")
+                found.append(self.goal.objective.gains(replace(record, measurements=(*others, quality))))
+        return found
+
+    def _over_size(self, record: Record) -> bool:
+        """Whether a budget is broken that no longer training mends."""
+        return bool({*self.goal.objective.broken(record)} - {"quality"})
+
     def _outcome(self, trial: "_Trial", done: Done) -> Record:
         """The record of a trial that a worker had, whatever became of it."""
         if done.record is not None:
-            record = replace(_completed(done.record, trial.preview), key=trial.preview.key)
-            return self._judged(record, trial.recipe, trial.draw.index)
+            record = trial.trainings[-1]
+            if len(self.space.rungs) > 1:
+                record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trial.trainings)})
+            judged = self._judged(record, trial.recipe, trial.draw.index)
+            early = trial.stopped and not self._over_size(record)
+            return replace(judged, outcome="stopped early", reason=trial.stopped) if early else judged
         if done.fate == "inapplicable":
             return self._unbuilt(trial.recipe, trial.draw, "inapplicable", done.reason)
         return replace(self._unbuilt(trial.recipe, trial.draw, "failed", done.reason), trained=True)
@@ -302,8 +345,8 @@ class Coordinator:
             self.on_event(Noticed(complaint))
         self.on_event(Told(number, record, count(self._records.values()), self._best, self._seconds))
 
-    def _job(self, number: int, recipe: Recipe, fidelity: float) -> Job:
-        return Job(number, tuple(recipe.to_json()), fidelity, self.goal.seed)
+    def _job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
+        return Job(number, recipe, fidelity, self.goal.seed if seed is None else seed)
 
     def _doing(self, number: int, progress: Progress) -> None:
         self.on_event(Doing(number, progress))
@@ -338,15 +381,18 @@ class Coordinator:
         reached = count(self._records.values()).reached + len(self._running)
         if self.goal.trials is not None and reached >= self.goal.trials:
             return f"{reached} candidates reached training, as asked"
-        if self.goal.timeout_s is None:
-            return ""
-        left = self.goal.timeout_s - self._seconds
-        best = self._best
-        rebuilds = self.goal.objective.rebuilds
-        kept = kept_for_promotion(self.goal.timeout_s, self._rebuild_seconds(best), rebuilds) if best else 0.0
-        if left <= 0 or (best and left - self._seconds_of_trial <= kept):
+        if self.goal.timeout_s is not None and not self._time_for(self._seconds_of_trial):
             return "the time for the search is used up"
         return ""
+
+    def _time_for(self, seconds: float) -> bool:
+        """Whether there is time for this, beside what is kept for rebuilding the best once there is one."""
+        if self.goal.timeout_s is None:
+            return True
+        left, best = self.goal.timeout_s - self._seconds, self._best
+        if left <= 0 or best is None:
+            return left > 0
+        return left - seconds > kept_for_promotion(self.goal.timeout_s, self._rebuild_seconds(best), self._rebuilds)
 
     def _good_enough(self) -> list[tuple[int, Record]]:
         """The candidates within budget that reach the quality at which the search ends."""
@@ -356,32 +402,43 @@ class Coordinator:
         return [each for each in found if (each[1].value("quality") or 0.0) >= self.goal.stop_at]
 
     def _promote(self) -> None:
-        """Rebuild the best at full fidelity as time allows, and measure them on the test split.
+        """Rebuild the best at full fidelity and measure them on the test split, with more seeds as time allows.
 
         What is good enough as it is, is not built again.
         """
-        done = self.ledger.promoted()
         enough = self._good_enough()[:1]
-        for place, (number, record) in enumerate(enough or to_promote(self._records, self.goal.objective)):
-            if number in done:
+        best = enough or to_promote(self._records, self.goal.objective)
+        seeds = range(self.goal.seed, self.goal.seed + (1 if enough else self._most_seeds))
+        done = {(number, record.seed) for number, rebuilds in self.ledger.rebuilds().items() for record in rebuilds}
+        for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
+            if (number, seed) in done:
                 continue
             fidelity = record.fidelity if enough else self._affordable_fidelity(record)
             if place and fidelity < 1.0:
                 return
             self.on_event(Promoting(number, fidelity))
-            recipe = self.registry.recipe(record.recipe)
             try:
-                made = record if enough else self._rebuilt(self._job(number, recipe, fidelity))
-                rebuilt = self._judged(self.workshop.timed(made), recipe, record.draw)
-                rebuilt = self.workshop.promote_extras(rebuilt)
+                made = record if enough else self._rebuilt(self._job(number, record.recipe, fidelity, seed))
+                self._keep(number, record, self.workshop.timed(made))
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
-                continue
-            folder = self.ledger.folder / "artifacts" / f"trial-{number:04d}"
-            kept = copy(Artifact(Path(rebuilt.files["artifact"])), folder)
-            rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
-            self.ledger.promote(number, rebuilt)
-            self.on_event(Promoted(number, rebuilt))
+
+    def _keep(self, number: int, trial: Record, made: Record) -> None:
+        """Put a rebuild's artifact where users look for it, and tell of it."""
+        recipe = self.registry.recipe(trial.recipe)
+        rebuilt = self.workshop.promote_extras(self._judged(made, recipe, trial.draw))
+        name = f"trial-{number:04d}" + (f"-seed-{made.seed}" if made.seed != self.goal.seed else "")
+        kept = copy(Artifact(Path(rebuilt.files["artifact"])), self.ledger.folder / "artifacts" / name)
+        rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
+        self.ledger.promote(number, rebuilt)
+        self.on_event(Promoted(number, rebuilt))
+
+    @property
+    def _most_seeds(self) -> int:
+        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it."""
+        if self.goal.promotion_seeds is not None:
+            return self.goal.promotion_seeds
+        return 1 if self.goal.timeout_s is None else SEEDS
 
     def _rebuilt(self, job: Job) -> Record:
         """What a worker makes of the job, tried again where it is lost. Raises `StudyError`."""
@@ -405,20 +462,21 @@ class Coordinator:
 
     def _rebuild_seconds(self, record: Record) -> float:
         """Estimated from the trial's own seconds; where it took its training from the cache, from the others'."""
-        others = sum(each for name, each in record.seconds_by_phase.items() if name != "training")
-        training = max(record.seconds_by_phase.get("training", 0.0), self._median_seconds("training"))
-        return max(1e-3, others + training / self.space.fidelity)
+        training = [each.seconds_by_phase.get("training", 0.0) / each.fidelity for each in self._trained()]
+        own = full_seconds(replace(record, seconds_by_phase={**record.seconds_by_phase, "training": 0.0}))
+        longest = max(record.seconds_by_phase.get("training", 0.0) / record.fidelity, median(training or [0.0]))
+        return max(1e-3, own + longest)
 
     @property
     def _seconds_of_trial(self) -> float:
-        return self._median_seconds()
+        return median([cost_s(each) for each in self._trained()] or [0.0])
 
-    def _median_seconds(self, phase: str = "") -> float:
-        trained = [record for record in self._records.values() if record.trained and REPEAT not in record.facts]
-        seconds = [
-            sum(each for name, each in record.seconds_by_phase.items() if phase in ("", name)) for record in trained
-        ]
-        return median(seconds) if seconds else 0.0
+    def _trained(self) -> list[Record]:
+        return [record for record in self._records.values() if record.trained and REPEAT not in record.facts]
+
+    @property
+    def _rebuilds(self) -> int:
+        return self.goal.objective.rebuilds * (self.goal.promotion_seeds or 1)
 
     @property
     def _best(self) -> Record | None:
@@ -430,14 +488,21 @@ class Coordinator:
         return self._seconds_before + self.clock() - self._started
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Trial:
-    """A trial that a worker has, and the later draws that turned out to be the same."""
+    """A trial that a worker has, what its trainings came to, and the later draws that turned out to be the same."""
 
     draw: Draw
     recipe: Recipe
     preview: Record
+    trainings: list[Record] = field(default_factory=list)
+    stopped: str = ""
+    """Why it gets no longer training, where it does not."""
     followers: list[Draw] = field(default_factory=list)
+
+    @property
+    def steps(self) -> tuple[Json, ...]:
+        return tuple(self.recipe.to_json())
 
 
 @dataclass

@@ -57,6 +57,7 @@ def show_result(console: Console, result: Result) -> None:
         return
     console.print(_best_table(result))
     index, record = best
+    _show_trust(console, result)
     if result.front:
         traded = " and ".join(result.objective.metrics)
         text = (
@@ -90,9 +91,9 @@ def show_study(console: Console, result: Result) -> None:
     """What a study has found so far."""
     counts = result.counts
     console.print(
-        f"{counts.trained} trained, {counts.over_budget} over budget, {counts.repeats} repeats, "
-        f"{counts.inapplicable} inapplicable, {counts.failed} failed; {duration(result.seconds)}; "
-        f"{'ended: ' + result.ended if result.ended else 'not ended'}",
+        f"{counts.trained} trained, {counts.stopped} stopped early, {counts.over_budget} over budget, "
+        f"{counts.repeats} repeats, {counts.inapplicable} inapplicable, {counts.failed} failed; "
+        f"{duration(result.seconds)}; {'ended: ' + result.ended if result.ended else 'not ended'}",
         highlight=False,
         soft_wrap=True,
     )
@@ -154,6 +155,18 @@ def _best_table(result: Result) -> Table:
         length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
         table.add_row(str(index), length, *_cells(record, result.baseline, memory))
     return table
+
+
+def _show_trust(console: Console, result: Result) -> None:
+    """How far seeds differ, and how far short training says what long training would."""
+    lines = [str(each) for each in result.agreements]
+    for number in result.rebuilds:
+        found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}
+        parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]
+        if parts:
+            lines.append(f"trial {number} with {len(result.rebuilds[number])} seeds: {', '.join(parts)}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _best(result: Result) -> list[tuple[int, Record]]:

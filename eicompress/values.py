@@ -83,7 +83,7 @@ class Progress:
     loss: float | None = None
 
 
-Outcome: TypeAlias = Literal["complete", "over budget", "inapplicable", "failed"]
+Outcome: TypeAlias = Literal["complete", "stopped early", "over budget", "inapplicable", "failed"]
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ def test_where_no_random_recipe_fits_a_training_is_not_known(tmp_path: Path) -> 
     made = bed(tmp_path)
     found = forecast(Bench(tmp_path / "made", fails), made.space, made.goal.objective, seed=0)
     assert (found.fitting, found.training_s) == (0, None)
-    assert found.trials(3600.0, 0.25) is None
-    assert found.seconds(10, 0.25) is None
+    assert found.trials(3600.0, [0.25]) is None
+    assert found.seconds(10, [0.25]) is None
 
 
 def test_a_study_with_records_knows_its_own_seconds(tmp_path: Path) -> None:
@@ -69,8 +69,10 @@ def test_time_buys_trainings_and_trainings_take_time(tmp_path: Path) -> None:
     assert kept_for_promotion(1000.0, 40.0, 2) == 100.0
     assert kept_for_promotion(100.0, 40.0, 2) == 40.0
     # 1000 s, of which 100 are kept and the teacher takes 5, at 10 s each.
-    assert found.trials(1000.0, 0.25) == 89
-    assert found.seconds(89, 0.25) == 5 + 890 + 80
+    assert found.trials(1000.0, [0.25]) == 89
+    assert found.seconds(89, [0.25]) == 5 + 890 + 80
+    # A third of them at most goes on to the second rung.
+    assert found.seconds(90, [0.05, 0.25]) == 5 + 90 * 2 + 30 * 10 + 80
 
 
 def test_a_rehearsal_takes_a_few_steps_of_a_long_training(

@@ -182,7 +182,7 @@ def test_promoted_records_and_seconds_are_kept(tmp_path: Path) -> None:
         ledger.promote(4, record())
         ledger.set_seconds(12.5)
     again = read_ledger(tmp_path / "s")
-    assert again.promoted() == {4: record()}
+    assert again.rebuilds() == {4: (record(),)}
     assert again.seconds() == 12.5
 
 

@@ -3,13 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import FIVE_DRAWS, REGISTRY, Bench, Several, bed, knobs_of
+from fake_workshop import FIVE_DRAWS, REGISTRY, SPACE, Bench, Several, bed, knobs_of
 from optuna.trial import TrialState
 
 from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, read_ledger
 from eicompress.result import REPEAT, ranked
+from eicompress.rungs import rungs_of
 from eicompress.study import Doing, Event, Noticed, Promoting, Told
 from eicompress.values import Artifact, Record, digest_of
 
@@ -293,6 +294,53 @@ def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
     assert "below the least" in below[0].reason
     for trial in read_ledger(tmp_path / "study").study.get_trials():
         assert set(trial.constraints) == {"size_mb", "latency_ms", "quality"}
+
+
+RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.05, 0.25]")
+
+
+def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, RUNGS, trials=20)
+    result = made.run(bench)
+    counts = result.counts
+    assert counts.stopped + counts.trained == counts.reached == 20
+    assert counts.stopped > counts.trained
+    lengths = [fidelity for _, fidelity in bench.built]
+    assert lengths.count(0.05) == 20
+    assert lengths.count(0.25) == counts.trained
+    stopped = next(each for each in result.records.values() if each.outcome == "stopped early")
+    assert stopped.reason == "behind others after 5.0% of the full training"
+    assert stopped.fidelity == 0.05
+    assert result.best is not None
+    assert result.best[1].fidelity == 1.0
+    first, second = result.agreements
+    assert (first.short, first.full, first.pairs) == (0.05, 0.25, counts.trained)
+    assert first.correlation == pytest.approx(1.0)
+    assert (second.short, second.full, second.pairs) == (0.25, 1.0, 2)
+    told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
+    assert len(told) == counts.stopped
+    assert {trial.state for trial in told} == {TrialState.PRUNED}
+
+
+def test_a_recipe_that_was_given_is_trained_to_the_end_however_it_begins(tmp_path: Path) -> None:
+    code = RUNGS + '[[recipe]]\nsteps = [{ strategy = "words" }, { strategy = "thin", layers = 1, rate = 1.0 }]\n'
+    made = bed(tmp_path, code, trials=2)
+    result = made.run(Bench(tmp_path / "made"))
+    assert result.counts.trained == 2
+    assert [len(rungs_of(result.records[number])) for number in (0, 1)] == [2, 2]
+
+
+def test_the_best_are_rebuilt_with_as_many_seeds_as_asked_for(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=5, promotion_seeds=3)
+    result = made.run(bench)
+    assert [fidelity for _, fidelity in bench.built if fidelity == 1.0] == [1.0] * 6
+    assert {record.seed for rebuilds in result.rebuilds.values() for record in rebuilds} == {0, 1, 2}
+    for number in result.promoted:
+        spread = result.spread(number, "quality_test")
+        assert spread is not None
+        assert (spread.mean, spread.deviation, spread.seeds) == (pytest.approx(0.8), pytest.approx(0.0), 3)
+    assert result.spread(max(result.records) + 1, "quality") is None
+    assert (tmp_path / "study" / "artifacts" / f"trial-{next(iter(result.promoted)):04d}-seed-2").is_dir()
 
 
 def test_progress_is_reported_while_a_trial_trains(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
 from eicompress.reporting.mistakes import Mistakes, mistakes
 from eicompress.result import REPEAT, Result, ranked
+from eicompress.rungs import cost_s
 from eicompress.values import Artifact, Json, Record
 
 Axis: TypeAlias = Literal["size_mb", "latency_ms"]
@@ -25,8 +24,6 @@ SAME_SIZE = 0.001
 """A step that changes less than this share of the bytes changes none."""
 OPERATORS = 8
 """Kinds of operators that are told apart."""
-ENOUGH_PAIRS = 3
-"""A rank correlation of fewer pairs says nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class Point:
     latency_ms: float | None
     quality: float | None
     fits: bool
+    stopped: bool
     rebuilt: bool
     fidelity: float
     words: str
@@ -117,6 +115,7 @@ class Effort:
 
     seconds: float
     trained: int
+    stopped: int
     skipped: Mapping[str, int]
     training_s: float
     saved_s: float
@@ -201,6 +200,7 @@ def points(result: Result) -> tuple[Point, ...]:
             latency_ms=record.value("latency_ms"),
             quality=record.value("quality"),
             fits=record.outcome == "complete" and result.objective.fits(record),
+            stopped=record.outcome == "stopped early",
             rebuilt=again,
             fidelity=record.fidelity,
             words=in_words(record.recipe),
@@ -312,20 +312,10 @@ def rebuilds(result: Result) -> tuple[Rebuild, ...]:
     return tuple(found)
 
 
-def rank_correlation(pairs: Sequence[Rebuild]) -> float | None:
-    """Spearman's, between short and full training; None for too few pairs, or where all are equal."""
-    if len(pairs) < ENOUGH_PAIRS:
-        return None
-    ranks = [_ranks([each.short for each in pairs]), _ranks([each.full for each in pairs])]
-    if any(np.ptp(each) == 0 for each in ranks):
-        return None
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
 def effort(result: Result) -> Effort:
     counts = result.counts
     trained = [each for each in result.records.values() if each.trained and REPEAT not in each.facts]
-    seconds = [sum(each.seconds_by_phase.values()) for each in trained]
+    seconds = [cost_s(each) for each in trained]
     skipped = {
         "over budget in the preview": counts.over_budget,
         "repeats": counts.repeats,
@@ -335,6 +325,7 @@ def effort(result: Result) -> Effort:
     return Effort(
         seconds=result.seconds,
         trained=counts.trained,
+        stopped=counts.stopped,
         skipped=skipped,
         training_s=sum(seconds),
         saved_s=usual * (counts.over_budget + counts.repeats),
@@ -365,12 +356,6 @@ def checksums(record: Record) -> dict[str, str]:
 
 def _best_quality(records: Sequence[Record]) -> float:
     return max(each.value("quality") or 0.0 for each in records)
-
-
-def _ranks(values: Sequence[float]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Ranks from zero, equal values sharing the mean of theirs."""
-    array = np.array(values, np.float64)
-    return np.array([((array < each).sum() + (array <= each).sum() - 1) / 2 for each in array], np.float64)
 
 
 def _plain(name: str) -> str:

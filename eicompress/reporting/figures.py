@@ -6,7 +6,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.data import ARTIFACT, BASELINE, ENOUGH_PAIRS, Axis, Numbers, Point, front
+from eicompress.reporting.data import ARTIFACT, BASELINE, Axis, Numbers, Point, front
+from eicompress.rungs import ENOUGH_PAIRS
 from eicompress.values import MEGABYTE
 
 # Okabe and Ito's colours, which colour-blind people tell apart, as they read on white and on black.
@@ -29,12 +30,15 @@ def quality_against(numbers: Numbers, axis: Axis) -> go.Figure:
     """Every candidate: quality against bytes or milliseconds, the front, and the budget."""
     drawn = [each for each in numbers.points if each.on(axis) is not None and each.quality is not None]
     kept = [each for each in drawn if each.fits and not each.rebuilt]
-    over = [each for each in drawn if not each.fits]
+    over = [each for each in drawn if not each.fits and not each.stopped]
+    stopped = [each for each in drawn if each.stopped]
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
     best = front(drawn, axis)
     figure = layout(TITLES[axis], f"{numbers.metric} on validation, %")
     if over:
         figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers.metric))
+    if stopped:
+        figure.add_trace(_markers(stopped, axis, "stopped early", GREY, "circle-open", numbers.metric))
     figure.add_trace(_markers(kept, axis, "trial", BLUE, "circle", numbers.metric))
     figure.add_trace(
         go.Scatter(

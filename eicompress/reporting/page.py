@@ -9,8 +9,9 @@ from plotly.offline import get_plotlyjs
 from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken
-from eicompress.reporting.data import ENOUGH_PAIRS, YARDSTICKS, Numbers, rank_correlation
+from eicompress.reporting.data import YARDSTICKS, Numbers
 from eicompress.reporting.look import POLICY, SCRIPT, STYLE
+from eicompress.rungs import ENOUGH_PAIRS
 from eicompress.values import MEGABYTE, Json, Text
 
 TRIALS_TO_TRUST = 50
@@ -125,6 +126,7 @@ def _search(numbers: Numbers) -> str:
     if any(each.best is not None for each in numbers.steps):
         found.append(drawn(figures.best_over_time(numbers)))
     rows = [["trained", str(spent.trained)]]
+    rows += [["stopped early, behind others", str(spent.stopped)]] if spent.stopped else []
     rows += [[f"not trained: {name}", str(count)] for name, count in spent.skipped.items()]
     rows.append(["crashed", str(numbers.result.counts.failed)])
     found.append(table(("draws", ""), rows, numeric=1))
@@ -133,7 +135,8 @@ def _search(numbers: Numbers) -> str:
             f'<p class="soft">Training took {spoken(spent.training_s)}. At the median, the draws that previews and '
             f"records spared would have taken {spoken(spent.saved_s)} more.</p>"
         )
-    found += [_rebuilds(numbers), _importance(numbers)]
+    found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in numbers.result.agreements)]
+    found.append(_importance(numbers))
     return "\n".join(found)
 
 
@@ -148,15 +151,20 @@ def _rebuilds(numbers: Numbers) -> str:
         ]
         for each in numbers.rebuilds
     ]
-    correlation = rank_correlation(numbers.rebuilds)
-    told = (
-        f"Rank correlation between short and full training: {correlation:.2f}."
-        if correlation is not None
-        else f"A rank correlation needs at least {ENOUGH_PAIRS} rebuilds."
-    )
     heading = "<h3>Short against full training</h3>"
     figure = drawn(figures.rebuilds(numbers)) if len(rows) >= ENOUGH_PAIRS else ""
-    return heading + table(("", "short", "full"), rows, numeric=2) + f'<p class="soft">{told}</p>{figure}'
+    return heading + table(("", "short", "full"), rows, numeric=2) + figure + _spreads(numbers)
+
+
+def _spreads(numbers: Numbers) -> str:
+    """What several seeds of a rebuild came to."""
+    lines = []
+    for each in numbers.rebuilds:
+        found = numbers.result.spread(each.trial, "quality")
+        if found:
+            share = f"{found.mean:.2%} ± {100 * found.deviation:.2f} points on validation"
+            lines.append(f"Trial {each.trial} with {found.seeds} seeds: {share}; the best of them is kept.")
+    return "".join(f'<p class="soft">{line}</p>' for line in lines)
 
 
 def _importance(numbers: Numbers) -> str:

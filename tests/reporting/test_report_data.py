@@ -2,7 +2,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from fake_workshop import measured
 
 from eicompress.objective import Objective
@@ -34,7 +33,7 @@ def found(*records: Record, promoted: dict[int, Record] | None = None, **more: A
         "objective": Objective("quality", {"size_mb": 2.0, "latency_ms": 2.0}),
         "baseline": BASELINE,
         "records": dict(enumerate(records)),
-        "promoted": promoted or {},
+        "rebuilds": {number: (each,) for number, each in (promoted or {}).items()},
         "seconds": 3600.0,
     }
     return Result(**{**fields, **more})
@@ -96,18 +95,6 @@ def test_the_last_bytes_are_compared_with_the_rest_of_the_budget() -> None:
     assert bytes_bought == data.MoreBytes(2.0, 0.85, 1.5, 0.8)
     alone = data.more_bytes(found(trial(1.9, 1.0, 0.85)))
     assert alone is not None and alone.smaller is None
-
-
-def rebuild(short: float, full: float) -> data.Rebuild:
-    return data.Rebuild(0, short, full, 0.25, 1.0)
-
-
-def test_short_and_full_training_are_compared_by_rank() -> None:
-    same = [rebuild(0.1, 0.5), rebuild(0.2, 0.6), rebuild(0.3, 0.9)]
-    assert data.rank_correlation(same) == pytest.approx(1.0)
-    assert data.rank_correlation([rebuild(0.1, 0.9), rebuild(0.2, 0.6), rebuild(0.3, 0.5)]) == pytest.approx(-1.0)
-    assert data.rank_correlation(same[:2]) is None
-    assert data.rank_correlation([rebuild(0.1, 0.9)] * 3) is None
 
 
 def test_simple_methods_come_first_and_the_baseline_last() -> None:
