@@ -120,6 +120,7 @@ def _plugin_options(command: Command) -> Command:
 
 def _search_options(command: Command) -> Command:
     """What a search is asked for, the same for `plan`."""
+    command = _input_options(_build_options(_plugin_options(command)))
     for option in reversed(
         [
             click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm."),
@@ -147,7 +148,7 @@ def _search_options(command: Command) -> Command:
         ]
     ):
         command = option(command)
-    return _input_options(_build_options(_plugin_options(command)))
+    return command
 
 
 @cli.command()

@@ -174,7 +174,7 @@ def _names(numbers: Numbers) -> list[str]:
     if numbers.result.objective.name == "reward":
         return [f"reward of {name}"]
     metrics = numbers.result.objective.metrics
-    return [f"{name}, share that is right" if metric == "quality" else metric for metric in metrics]
+    return [f"{name}, share that is right" if metric == "quality" else SHOWN.get(metric, metric) for metric in metrics]
 
 
 def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: Mapping[str, File]) -> FrozenTrial:

@@ -114,6 +114,15 @@ def test_the_command_serves_a_study(tmp_path: Path) -> None:
         assert b"study_summaries" in fetched(f"http://127.0.0.1:{server.server_port}/api/studies")
 
 
+def test_two_metrics_that_are_traded_are_named_with_their_units(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=4, objective="pareto", metrics=("quality", "size_mb"))
+    made.run(Bench(tmp_path / "made"))
+    with served(made) as url:
+        told = json.loads(fetched(f"{url}/api/studies/0"))
+    assert told["objective_names"] == ["quality on validation, share that is right", "size, MB"]
+    assert all(len(each["values"]) == 2 for each in told["trials"])
+
+
 @needs_browser
 @pytest.mark.slow
 def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
