@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test slow lint
+.PHONY: install quickstart test slow lint docs
 
 # A real model, real English and a search, in under 10 minutes on two cores. Run it again to go on where it ended.
 quickstart: $(INSTALLED)
@@ -24,6 +24,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, in build/docs; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/sphinx-build --fail-on-warning --keep-going docs build/docs
 
 install: $(INSTALLED)
 

@@ -245,7 +245,7 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
 @click.option("--png", metavar="FOLDER", help="Write each figure as PNG too; needs Chromium.")
 @click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
 def report(study: str, output: str | None, png: str | None, studies: str) -> None:
-    """Write what a study has found as one HTML file, also while it runs.
+    """Write a study as one HTML file, also while it runs.
 
     It needs no network and loads no model. A search writes it when it ends.
 
@@ -286,8 +286,9 @@ def dashboard(study: str, port: int, studies: str) -> None:
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
-    """Print label, confidence and text of each TEXT, or of each line of stdin.
+    """Print the label of each TEXT, or of each line of stdin.
 
+    A line of output is label, confidence and text.
     A pair of texts is one TEXT with a tab between the two.
 
     \b
@@ -366,7 +367,7 @@ def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
 @click.option("--to", metavar="zip|hf", default="zip", help="One zip, or a folder for the model hub.  [zip]")
 @click.option("--output", help="What to write.  [ARTIFACT.zip or ARTIFACT-hf]")
 def export(artifact: str, to: str, output: str | None) -> None:
-    """Write an artifact as it is handed on: a checked zip, or a folder for the hub.
+    """Write an artifact as a checked zip, or for the model hub.
 
     The zip holds the artifact's files and nothing else. The folder has the model
     card too, README.md with the hub's metadata; its licence is for you to choose.
@@ -477,14 +478,14 @@ def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
 
 @cli.group()
 def plugins() -> None:
-    """List plug-ins, show what one provides, check one, or begin a new one."""
+    """List, show, check or begin plug-ins."""
 
 
 @plugins.command("list")
 @_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) -> None:
-    """List strategies, tasks and metrics, and the plug-ins that are broken.
+    """List strategies, tasks, metrics, and broken plug-ins.
 
     \b
     eicompress plugins list
@@ -543,7 +544,9 @@ def check_plugin(
 @click.argument("name")
 @click.option("--into", default=".", help="Folder to write it in.  [.]")
 def new_plugin(name: str, into: str) -> None:
-    """Write a plug-in package to begin with: one strategy, its test, its README.
+    """Write a plug-in package to begin with.
+
+    It has one strategy, its test and its README, and works as it is.
 
     \b
     eicompress plugins new weak-neurons

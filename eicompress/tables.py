@@ -267,13 +267,14 @@ def _show_strategy(console: Console, strategy: type[Strategy]) -> None:
     for column in ("knob", "default", "domain"):
         table.add_column(column)
     for knob in knobs(strategy).values():
-        table.add_row(knob.name, str(knob.default), _domain(knob.domain))
+        table.add_row(knob.name, str(knob.default), domain(knob.domain))
     console.print(table)
 
 
-def _domain(domain: BaseDistribution) -> str:
-    if isinstance(domain, CategoricalDistribution):
-        return ", ".join(str(choice) for choice in domain.choices)
-    assert isinstance(domain, IntDistribution | FloatDistribution)
-    kind = "integer" if isinstance(domain, IntDistribution) else "number"
-    return f"{kind} in [{domain.low}, {domain.high}]{', log' if domain.log else ''}"
+def domain(of: BaseDistribution) -> str:
+    """A knob's domain in words."""
+    if isinstance(of, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in of.choices)
+    assert isinstance(of, IntDistribution | FloatDistribution)
+    kind = "integer" if isinstance(of, IntDistribution) else "number"
+    return f"{kind} in [{of.low}, {of.high}]{', log' if of.log else ''}"

@@ -1,0 +1,121 @@
+"""Pages of the reference that are made from the code: commands, strategies, search spaces, errors.
+
+A new command, strategy, search space or error is in them by itself. They are written when the site is built, and are
+no files of the repository.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from eicompress import cli, errors
+from eicompress.contracts import knobs
+from eicompress.plugins import discover
+from eicompress.space import known_spaces, read_space
+from eicompress.tables import domain
+
+NOTE = "*This page is made from the code.*"
+
+
+def commands() -> str:
+    """Every command's help, as the terminal shows it."""
+    parts = ["# Commands", NOTE]
+    for name, _ in every_command(cli.cli, "eicompress"):
+        parts += [f"## `{name}`", f"```text\n{help_of(name)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def every_command(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """The command and all below it, by what is typed."""
+    yield name, command
+    if isinstance(command, click.Group):
+        for below, each in command.commands.items():
+            yield from every_command(each, f"{name} {below}")
+
+
+def help_of(name: str) -> str:
+    """What the terminal shows at 80 columns."""
+    # Click leaves two of them empty.
+    shown = CliRunner().invoke(cli.cli, [*name.split()[1:], "--help"], prog_name="eicompress", terminal_width=78)
+    return shown.output.strip()
+
+
+def strategies() -> str:
+    """Every built-in strategy, task and metric, with knobs and papers."""
+    registry = discover(only="")
+    parts = ["# Strategies, tasks and metrics", NOTE]
+    parts.append(
+        "A recipe is a list of strategies, each with its knobs. `eicompress plugins show NAME` prints the same, also "
+        "of strategies that other packages bring."
+    )
+    for name, strategy in sorted(registry.strategies.items()):
+        parts += [f"## `{name}`", _told(strategy)]
+        parts += [f"Paper: {strategy.paper}."] if strategy.paper else []
+        rows = [f"| `{knob.name}` | `{knob.default}` | {domain(knob.domain)} |" for knob in knobs(strategy).values()]
+        parts += ["\n".join(["| knob | default | domain |", "|---|---|---|", *rows])] if rows else []
+    parts.append("## Tasks")
+    parts += [f"`{name}`\n: {_told(task, ': ')}" for name, task in sorted(registry.tasks.items())]
+    parts.append("## Metrics")
+    for name, metric in sorted(registry.metrics.items()):
+        unit = f" ({metric.unit})" if metric.unit else ""
+        parts.append(f"`{name}`{unit}\n: {_told(metric, ': ')}")
+    return "\n\n".join(parts) + "\n"
+
+
+def spaces() -> str:
+    """Every search space that comes with eicompress, as a file and in words."""
+    registry = discover(only="")
+    parts = ["# Search spaces", NOTE, f"```text\n{_usage(read_space)}\n```"]
+    for name, path in sorted(known_spaces().items()):
+        space = read_space(name, registry)
+        parts += [f"## `{name}`", "\n".join(f"- {line}" for line in space.describe())]
+        parts += [
+            f"A trial gets {space.fidelity:.0%} of the full training; {len(space.known)} recipes are tried first."
+        ]
+        parts += [f"```toml\n{path.read_text(encoding='utf-8').strip()}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def error_classes() -> str:
+    """Every error that a user can meet, as a tree and one by one."""
+    tree = inspect.cleandoc(errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+    parts = ["# Errors", NOTE, f"```text\n{tree}\n```"]
+    for each in every_error(errors.EicompressError):
+        parts += [f"## `{each.__name__}`", _told(each)]
+    return "\n\n".join(parts) + "\n"
+
+
+def every_error(error: type[Exception]) -> Iterator[type[Exception]]:
+    yield error
+    for each in error.__subclasses__():
+        if each.__module__ == errors.__name__:
+            yield from every_error(each)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "strategies.md": strategies,
+    "search-spaces.md": spaces,
+    "errors.md": error_classes,
+}
+
+
+def write(folder: Path) -> None:
+    """Write the pages that have changed, so that an unchanged one is not built again."""
+    for name, made in PAGES.items():
+        path, text = folder / name, made()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def _told(thing: type, indent: str = "") -> str:
+    lines = inspect.cleandoc(thing.__doc__ or "").splitlines()
+    return f"\n{' ' * len(indent)}".join(lines)
+
+
+def _usage(function: Callable[..., object]) -> str:
+    """The example in the docstring of the function's module."""
+    return inspect.cleandoc(inspect.getmodule(function).__doc__ or "")  # type: ignore[union-attr]
