@@ -94,7 +94,7 @@ def test_every_commands_help_is_in_the_reference(
         assert f"## `{name}`\n\n```text\n{shown}\n```" in page
         assert all(len(line) <= 80 for line in shown.splitlines())
         assert not isinstance(command, click.Group) or "..." not in shown.partition("Commands:")[2]
-        assert isinstance(command, click.Group) or f"\n  {name} " in shown, f"`{name} --help` must have an example"
+        assert isinstance(command, click.Group) or f"\n  {name}" in shown, f"`{name} --help` must have an example"
 
 
 def test_every_error_is_in_the_reference(reference: ModuleType) -> None:
