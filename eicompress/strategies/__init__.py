@@ -7,6 +7,7 @@ from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import Kronecker
 from eicompress.strategies.layer_sharing import LayerSharing
@@ -34,6 +35,7 @@ def register_strategies() -> list[type[Strategy]]:
         EmbeddingCodebook,
         SparseTraining,
         Quantization,
+        GeneralDistillation,
         Augmentation,
         Distillation,
         CrossDistillation,

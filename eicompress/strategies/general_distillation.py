@@ -1,0 +1,145 @@
+"""`general_distillation`: before the task, the student learns the baseline's states on unlabelled text."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from eicompress.alignment import Alignment, align
+from eicompress.contracts import Candidate, Context, ModelStrategy, Training
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.precision import moved
+from eicompress.encoder.tokens import Batch, Tokens, tokenize
+from eicompress.errors import Inapplicable
+from eicompress.matching import Matching, Said, Weights
+
+READ_AT_ONCE = 1024
+"""Sentences that are cut into tokens together."""
+
+
+@dataclass(frozen=True)
+class GeneralDistillation(ModelStrategy):
+    """Train the candidate on what the baseline's layers and its pooled state say of text that has nothing to do with
+    the task. Small tasks collapse without (KroneckerBERT, arXiv 2109.06243: 70.8 for 87.5 on MRPC).
+
+    Facts: `sentences` and `tokens` that were read at full fidelity.
+    """
+
+    tokens: Annotated[int, IntDistribution(100, 10_000_000_000, log=True)] = 1_000_000
+    """Of the unlabelled text, as the candidate cuts it; each is read once, at full fidelity."""
+    learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
+    pooled_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
+    """Of the squared distance between the states that the heads read."""
+    hidden_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
+    """Of the squared distance between hidden states, in the dimensions that the candidate kept."""
+    relation_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
+    """Of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
+    relation_heads: Annotated[int, IntDistribution(1, 64)] = 12
+    layer_map: Annotated[
+        Literal["origin", "uniform", "last"], CategoricalDistribution(("origin", "uniform", "last"))
+    ] = "origin"
+    """Which layers are compared, as in `distillation`."""
+    batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+
+    name: ClassVar[str] = "general_distillation"
+    paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351; MiniLMv2, arXiv 2012.15828"
+    trains: ClassVar[bool] = True
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model, baseline = subject.model, context.baseline.model
+        if not isinstance(model, Encoder) or not isinstance(baseline, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        if next(iter(context.unlabelled), None) is None:
+            raise Inapplicable(f"`{self.name}` must have text to read, but got none: name it by `--unlabelled`")
+        if context.preview:
+            return subject
+        texts, count = read(context.unlabelled, subject.tokenizer, self.tokens)
+        matching = Matching(
+            subject,
+            baseline,
+            Weights(hidden=self.hidden_weight, relation=self.relation_weight),
+            layer_map=self.layer_map,
+            learned_map=False,
+            relation_heads=self.relation_heads,
+        )
+        other = context.baseline.tokenizer
+        alignment, tokens = align(subject.tokenizer, other, texts), tokenize(other, texts)
+        lesson = _Lesson(model, baseline, matching, self.pooled_weight, alignment, tokens)
+        with moved(baseline, context.device):
+            context.fit(
+                subject,
+                Training(texts, lesson.loss, 1.0, self.learning_rate, self.batch_size, rates=lesson.rates()),
+            )
+        facts = {"sentences": len(texts), "tokens": count}
+        return replace(subject, facts={**subject.facts, self.name: facts})
+
+
+def read(stream: Iterable[str], tokenizer: Tokenizer, tokens: int) -> tuple[list[str], int]:
+    """The first sentences of a stream, until they have so many tokens, and how many these are.
+
+    No more of the stream is read than that. Sentences of one token, beside the special ones, teach nothing.
+    """
+    texts: list[str] = []
+    count = 0
+    for block in _blocks(stream):
+        lengths = tokenize(tokenizer, block).lengths
+        for text, length in zip(block, lengths.tolist(), strict=True):
+            if length > 3:
+                texts.append(text)
+                count += length
+            if count >= tokens:
+                return texts, count
+    return texts, count
+
+
+def _blocks(stream: Iterable[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    for text in stream:
+        block.append(text)
+        if len(block) == READ_AT_ONCE:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What student and baseline say of the same sentences, each with its own tokens."""
+
+    student: Encoder
+    baseline: Encoder
+    matching: Matching
+    pooled_weight: float
+    alignment: Alignment
+    tokens: Tokens
+    """The baseline's."""
+
+    def rates(self) -> dict[torch.nn.Parameter, float]:
+        """The head is not read here, and stays."""
+        parts = [self.student.classifier] + ([self.student.pooler] if self.student.pooler else [])
+        return {each: 0.0 for part in parts for each in part.parameters()}
+
+    def loss(self, batch: Batch) -> Tensor:
+        device = str(batch.input_ids.device)
+        rows = batch.rows.cpu().numpy()
+        slots = self.alignment.batch(rows, device)
+        own = self.student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        other = self.tokens.batch(rows, self.baseline.config.padding_id, device)
+        with torch.no_grad():
+            told = self.baseline.states(other.input_ids, other.attention_mask, other.token_type_ids)
+        loss = own[0].new_zeros(())
+        if self.pooled_weight:
+            said = self.student.pool(own[-1], batch.attention_mask).float()
+            wanted = self.baseline.pool(told[-1], other.attention_mask).float()
+            loss = loss + self.pooled_weight * F.mse_loss(said, wanted[:, self.matching.kept])
+        if self.matching.layers and self.matching.weights != Weights():
+            student = Said(self.student, own, batch.attention_mask, slots.first, slots)
+            teacher = Said(self.baseline, told, other.attention_mask, slots.second, slots)
+            loss = loss + self.matching(student, teacher, self.matching.layers)
+        return loss
