@@ -100,6 +100,7 @@ def search(
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
+    storage: str | None = None,
     workers: int | None = None,
     trial_timeout: str | None = None,
     trial_memory: str | None = None,
@@ -133,7 +134,7 @@ def foreseen(plan: Plan, on_progress: Callable[[Progress], None]) -> "Forecast":
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, _scratch())
-    known = read_ledger(spec.folder).records().values() if (spec.folder / "study.db").is_file() else ()
+    known = read_ledger(spec.folder).records().values() if (spec.folder / "study.toml").is_file() else ()
     return forecast(workshop, plan.space, objective_of(spec), spec.seed, known)
 
 
@@ -174,7 +175,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     digests = {**workshop.digests, **plan.digests}
     directions = goal.objective.directions
     with (
-        opened(spec.folder, spec.to_toml(), digests, directions) as ledger,
+        opened(spec.folder, spec.to_toml(), digests, directions, spec.storage) as ledger,
         _staffed(workshop, plan) as (workshop, workers),
     ):
         if not ledger.records():

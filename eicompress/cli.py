@@ -142,6 +142,7 @@ def _search_options(command: Command) -> Command:
             ),
             click.option("--sampler", metavar="tpe|random", help="How recipes are drawn.  [tpe]"),
             click.option("--space", help="Search space: a name, or a file.toml.  [edge]"),
+            click.option("--storage", help="Database, as postgresql://user@host/name.  [a file]"),
             click.option("--workers", help="Processes that train; 0 for none but this one.  [1]"),
             click.option("--trial-timeout", help="Time for one candidate: 20m.  [half of --timeout, or 2h]"),
             click.option("--trial-memory", help="Memory for one candidate: 4GB.  [80 % of all, divided]"),

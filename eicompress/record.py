@@ -1,8 +1,8 @@
-"""A study on disk: its lock, what it was asked for, and its database. The only room that knows the database.
+"""A study: its lock, what it was asked for, and its records in Optuna's database.
 
 studies/<name>/lock         held by the one coordinator; names its owner
 studies/<name>/study.toml   what was asked, with the digests of model, data and search space
-studies/<name>/study.db     Optuna's own tables; `user_attrs["record"]` of a trial is its record
+studies/<name>/study.db     Optuna's tables, unless a server has them; `user_attrs["record"]` of a trial is its record
 studies/<name>/records/     records that are too long for a database field
 """
 
@@ -12,20 +12,24 @@ import json
 import math
 import os
 import platform
-import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from eicompress.database import FILE, connect, lasting, leave, why
 from eicompress.errors import StudyError
 from eicompress.objective import Direction, Objective
 from eicompress.recipe import Recipe
@@ -54,7 +58,7 @@ _DISK = {
 
 @dataclass(frozen=True)
 class Draw:
-    """A trial that was asked for: its number, and the index that its seed is made from."""
+    """A trial that was asked for, and the index that its seed is made from."""
 
     trial: Trial
     index: int
@@ -73,7 +77,11 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Ledger:
-    """A study's database. Every trial that ended has a record."""
+    """A study's database. Every trial that ended has a record.
+
+    Trials are drawn in a copy in memory, since reading those of a long study takes longer than drawing one, and nobody
+    else writes to the database. It gets a trial whole before it is built, and its record before it is told.
+    """
 
     study: optuna.Study
     folder: Path
@@ -89,8 +97,10 @@ class Ledger:
 
     def version(self) -> object:
         """Changes whenever the database does, and costs next to nothing to ask for."""
-        files = sorted(self.folder.glob("study.db*"))
-        return [(file.name, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        files = sorted(self.folder.glob(f"{FILE}*"))
+        if files:
+            return [(file.name, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        return self._storage.get_n_trials(self.study._study_id), self.seconds()
 
     def drawn(self) -> dict[str, int]:
         """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
@@ -110,68 +120,57 @@ class Ledger:
 
     def ask(self, kind: str, seed: int, *, beside: bool = False) -> Draw:
         """The next trial: one that waits, or a new draw by a kind of sampler, `beside` others that are not told yet."""
-        trials = self.study.get_trials(deepcopy=False)
+        trials = self._copy.get_trials(deepcopy=False)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         index = waiting.user_attrs.get("draw") if waiting else None
         if index is None:
             index = 1 + max((trial.user_attrs.get("draw", -1) for trial in trials), default=-1)
-        self.study.sampler = sampler(kind, seed_of(seed, index), beside=beside)
-        trial = self.study.ask()
+        self._copy.sampler = sampler(kind, seed_of(seed, index), beside=beside)
+        trial = self._copy.ask()
         trial.set_user_attr("draw", index)
         return Draw(trial, index, bool(trial.user_attrs.get("known")))
 
     def note(self, trial: Trial, recipe: Recipe) -> None:
-        """Remember what was drawn, before anything is built."""
+        """Enter into the database what was drawn, before anything is built."""
         trial.set_user_attr("drawn", recipe.to_json())
+        drawn = _frozen(trial)
+        lasting(lambda: self._enter(drawn))
 
     def interrupt(self, trial: Trial) -> None:
         """Remember that the user ended the trial, so that starting it again is not held against it."""
-        trial.set_user_attr("interrupted", True)
+        self._set(trial.number, "interrupted", True)
 
     def restart(self, trial: Trial) -> bool:
         """Remember that the trial's process was lost; false if it was lost too often to be started again."""
         restarts = int(trial.user_attrs.get("restarts", 0)) + 1
         trial.set_user_attr("restarts", restarts)
+        self._set(trial.number, "restarts", restarts)
         return restarts <= RESTARTS
 
     def write(self, trial: Trial, record: Record) -> None:
         """Store the record. A trial that has one is never run again."""
-        trial.set_user_attr("record", self._shortened(record).to_json())
+        self._set(trial.number, "record", self._shortened(record).to_json())
 
     def tell(self, trial: Trial, record: Record, objective: Objective) -> None:
-        """Tell the sampler what became of a trial: constraints first, all at once.
-
-        Told FAIL, a trial teaches the sampler nothing: that is for crashes alone.
-        """
-        if record.outcome == "failed":
-            self.study.tell(trial, state=TrialState.FAIL)
-            return
-        known = trial.constraints
-        for name, value in objective.constraints(record).items():
-            if name not in known:
-                trial.set_constraint(name, value)
-        if record.trained and record.outcome != "stopped early":
-            self.study.tell(trial, list(objective.values(record)))
-            return
-        if record.trained and len(objective.metrics) == 1:
-            # TPE ranks what was stopped below what was not, the longer trained first and then by this number.
-            trial.report(objective.values(record)[0], len(rungs_of(record)))
-        self.study.tell(trial, state=TrialState.PRUNED)
+        """Tell database and sampler what became of a trial."""
+        lasting(lambda: _tell(Trial(self.study, self._row(trial.number)), record, objective))
+        _tell(trial, record, objective)
 
     def recover(self, objective: Objective) -> Recovered:
         """Finish the trials whose process ended: tell those with a record, put back the others."""
         told = again = given_up = 0
+        put_back = {trial.user_attrs.get("restart_of") for trial in self.study.get_trials(deepcopy=False)}
         for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
             trial = Trial(self.study, stale._trial_id)
             if "record" in stale.user_attrs:
-                self.tell(trial, self._read(stale), objective)
+                _tell(trial, self._read(stale), objective)
                 told += 1
                 continue
             restarts = stale.user_attrs.get("restarts", 0) + (not stale.user_attrs.get("interrupted", False))
             if restarts > RESTARTS:
                 self.write(trial, _given_up(stale))
                 given_up += 1
-            else:
+            elif stale.number not in put_back:
                 attrs = {"restarts": restarts, "restart_of": stale.number}
                 attrs |= {name: stale.user_attrs[name] for name in ("draw", "known") if name in stale.user_attrs}
                 fixed = stale.system_attrs.get("fixed_params", {})
@@ -185,7 +184,7 @@ class Ledger:
         return float(self.study.user_attrs.get("seconds", 0.0))
 
     def set_seconds(self, seconds: float) -> None:
-        self.study.set_user_attr("seconds", seconds)
+        lasting(lambda: self.study.set_user_attr("seconds", seconds))
 
     def baseline(self) -> Record | None:
         """The baseline's record, for those who look at the study later."""
@@ -193,7 +192,8 @@ class Ledger:
         return Record.from_json(value) if value else None
 
     def set_baseline(self, record: Record) -> None:
-        self.study.set_user_attr("baseline", self._shortened(record).to_json())
+        value = self._shortened(record).to_json()
+        lasting(lambda: self.study.set_user_attr("baseline", value))
 
     def ended(self) -> Json:
         """Why the search ended and what it had been asked for then; empty while it goes on."""
@@ -201,7 +201,7 @@ class Ledger:
         return found
 
     def set_ended(self, ended: Json) -> None:
-        self.study.set_user_attr("ended", dict(ended))
+        lasting(lambda: self.study.set_user_attr("ended", dict(ended)))
 
     def importance(self) -> dict[str, float]:
         """How much each knob tells good trials from the others, in shares; empty for too few complete trials."""
@@ -231,7 +231,38 @@ class Ledger:
 
     def promote(self, number: int, record: Record) -> None:
         """Store the record of the rebuild of a trial."""
-        self.study.set_user_attr(f"promoted:{number}:{record.seed}", self._shortened(record).to_json())
+        value = self._shortened(record).to_json()
+        lasting(lambda: self.study.set_user_attr(f"promoted:{number}:{record.seed}", value))
+
+    @cached_property
+    def _copy(self) -> optuna.Study:
+        copy = optuna.create_study(storage=InMemoryStorage(), directions=self.study.directions, sampler=RandomSampler())
+        copy.add_trials(self.study.get_trials(deepcopy=False))
+        return copy
+
+    @property
+    def _storage(self) -> BaseStorage:
+        return self.study._storage
+
+    def _row(self, number: int) -> int:
+        """The database's name for a trial."""
+        return self._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+
+    def _set(self, number: int, name: str, value: object) -> None:
+        lasting(lambda: self._storage.set_trial_user_attr(self._row(number), name, value))
+
+    def _enter(self, drawn: FrozenTrial) -> None:
+        """A trial that is new to the database, or that waited there for being drawn."""
+        storage = self._storage
+        if drawn.number >= storage.get_n_trials(self.study._study_id):
+            storage.create_new_trial(self.study._study_id, template_trial=drawn)
+            return
+        row = self._row(drawn.number)
+        for name, distribution in drawn.distributions.items():
+            storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
+        for name, value in drawn.user_attrs.items():
+            storage.set_trial_user_attr(row, name, value)
+        storage.set_trial_state_values(row, TrialState.RUNNING)
 
     def _read(self, trial: FrozenTrial) -> Record:
         return Record.from_json(trial.user_attrs["record"])
@@ -249,17 +280,28 @@ class Ledger:
 
 @contextmanager
 def opened(
-    folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str], directions: Sequence[Direction] = ("maximize",)
+    folder: Path,
+    asked: Mapping[str, Any],
+    digests: Mapping[str, str],
+    directions: Sequence[Direction] = ("maximize",),
+    storage: str = "",
 ) -> Iterator[Ledger]:
-    """The ledger of a study that is made here or goes on, held alone.
+    """The ledger of a study that is made here or goes on, held alone; `storage` is the URL of its database.
 
-    Raises `StudyError` if another process holds it, if something else was asked, or if the disk refuses.
+    Raises `StudyError` if another process holds it, if something else was asked, or if disk or database refuse.
     """
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / "lock"):
-            _claim(folder / "study.toml", asked, digests)
-            yield _ledger(folder, directions)
+            identity = _claim(folder / "study.toml", asked, digests)
+            connected = connect(folder, storage)
+            try:
+                ledger = _ledger(folder, connected, directions)
+                if storage:
+                    _check_identity(ledger, identity)
+                yield ledger
+            finally:
+                leave(connected)
 
 
 def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
@@ -277,9 +319,12 @@ def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) ->
 
 def read_ledger(folder: Path) -> Ledger:
     """The ledger of a study to look at; no lock is taken. Raises `StudyError`."""
-    if not (folder / "study.db").is_file():
-        raise StudyError(f"there is no study in `{folder}` (no `study.db`): check its name")
-    return _ledger(folder)
+    path = folder / "study.toml"
+    storage = str(read_toml(path)["asked"].get("storage", "")) if path.is_file() else ""
+    if not storage and not (folder / FILE).is_file():
+        raise StudyError(f"there is no study in `{folder}` (no `{FILE}`): check its name")
+    with disk(folder):
+        return _ledger(folder, connect(folder, storage, once=True))
 
 
 def is_disk_error(error: BaseException) -> bool:
@@ -289,7 +334,7 @@ def is_disk_error(error: BaseException) -> bool:
 
 @contextmanager
 def disk(folder: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk does to us into a `StudyError`."""
+    """Turn what a full or read-only disk, or a damaged database, does to us into a `StudyError`."""
     try:
         yield
     except OSError as error:
@@ -299,25 +344,24 @@ def disk(folder: Path) -> Iterator[None]:
             f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
             "recorded is kept: mend it, and give the same command again"
         ) from error
-    except SQLAlchemyError as error:
-        if "full" not in str(error) and "readonly" not in str(error):
-            raise
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(f"`{folder / 'study.db'}` must be a place to write to, but: {reason}") from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        path = folder / FILE
+        if not path.is_file():
+            raise StudyError(
+                f"the database of the study in `{folder}` must answer, but: {why(error)}. What is recorded is kept: "
+                "see to it, and give the same command again"
+            ) from error
+        if any(word in why(error) for word in ("malformed", "not a database", "corrupt")):
+            raise StudyError(
+                f"`{path}` is damaged: {why(error)}. Put a copy of it back, or move it away: the same command then "
+                "draws the same trials again, and takes from the cache what was trained"
+            ) from error
+        raise StudyError(f"`{path}` must be a place to write to, but: {why(error)}") from error
 
 
-def _ledger(folder: Path, directions: Sequence[Direction] = ()) -> Ledger:
+def _ledger(folder: Path, storage: BaseStorage, directions: Sequence[Direction] = ()) -> Ledger:
     """`directions` are those of the objective where the study may not be there yet."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = folder / "study.db"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
-
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": connect})
     if directions:
         study = optuna.create_study(
             storage=storage, study_name=folder.name, directions=directions, load_if_exists=True, sampler=RandomSampler()
@@ -325,6 +369,33 @@ def _ledger(folder: Path, directions: Sequence[Direction] = ()) -> Ledger:
     else:
         study = optuna.load_study(storage=storage, study_name=folder.name, sampler=RandomSampler())
     return Ledger(study, folder)
+
+
+def _tell(trial: Trial, record: Record, objective: Objective) -> None:
+    """Constraints first, all at once.
+
+    Told FAIL, a trial teaches the sampler nothing: that is for crashes alone.
+    """
+    study = trial.study
+    if record.outcome == "failed":
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        return
+    known = trial.constraints
+    for name, value in objective.constraints(record).items():
+        if name not in known:
+            trial.set_constraint(name, value)
+    if record.trained and record.outcome != "stopped early":
+        study.tell(trial, list(objective.values(record)), skip_if_finished=True)
+        return
+    step = len(rungs_of(record))
+    if record.trained and len(objective.metrics) == 1 and step not in _frozen(trial).intermediate_values:
+        # TPE ranks what was stopped below what was not, the longer trained first and then by this number.
+        trial.report(objective.values(record)[0], step)
+    study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+
+
+def _frozen(trial: Trial) -> FrozenTrial:
+    return trial.storage.get_trial(trial._trial_id)
 
 
 @contextmanager
@@ -347,15 +418,31 @@ def _locked(path: Path) -> Iterator[None]:
         file.truncate(0)
 
 
-def _claim(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
-    """Write what is asked, or compare it with what was asked. Raises `StudyError` with the difference."""
+def _claim(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    """Write what is asked, or compare it with what was asked; the study's identity.
+
+    Raises `StudyError` with the difference.
+    """
     if not path.is_file():
+        identity = uuid4().hex
         draft = path.with_suffix(".draft")
-        draft.write_text(_toml({"asked": asked, "digests": digests}), encoding="utf-8")
+        tables = {"asked": asked, "digests": digests, "study": {"identity": identity}}
+        draft.write_text(_toml(tables), encoding="utf-8")
         draft.replace(path)
-        return
+        return identity
     was = read_toml(path)
     _refuse(path.parent, _differences(was.get("asked", {}), asked, was.get("digests", {}), digests))
+    return str(was.get("study", {}).get("identity", ""))
+
+
+def _check_identity(ledger: Ledger, identity: str) -> None:
+    """Refuse a study of the same name on a server that belongs to another folder."""
+    if ledger.study.user_attrs.setdefault("identity", identity) != identity:
+        raise StudyError(
+            f"the database of `--storage` has a study `{ledger.folder.name}` already, which is not the one in "
+            f"`{ledger.folder}`: give another `--study`"
+        )
+    ledger.study.set_user_attr("identity", identity)
 
 
 def _refuse(folder: Path, changed: list[str]) -> None:

@@ -77,6 +77,8 @@ class Spec:
     workers: int = 1
     trial_timeout_s: float | None = None
     trial_memory_mb: float | None = None
+    storage: str = ""
+    """URL of the database; empty for a file in the study's folder."""
 
     @property
     def folder(self) -> Path:
@@ -114,6 +116,7 @@ class Spec:
             value = getattr(self, name)
             if value is not None:
                 wanted[flag] = f"{_plain(value)}{UNITS[name]}"
+        wanted["storage"] = without_password(self.storage)
         wanted |= {"teacher": list(self.teacher), "unlabelled": list(self.unlabelled)}
         return {name: value for name, value in wanted.items() if value not in (None, "", [])}
 
@@ -163,6 +166,7 @@ def read(written: Mapping[str, object]) -> Spec:
         unlabelled=_texts(given, "unlabelled"),
         workers=whole("--workers", given.get("workers", 1), 0),
         trial_timeout_s=_maybe(given, "trial_timeout", lambda value: seconds(value, "--trial-timeout")),
+        storage=_text(given, "storage", ""),
         trial_memory_mb=_maybe(given, "trial_memory", lambda value: size_mb(value, "--trial-memory")),
     )
 
@@ -247,6 +251,11 @@ def study_name(value: object) -> str:
             f"but got `{name}`: choose a name, and give the folder with `--studies`"
         )
     return name
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown and kept: its driver looks for the password elsewhere too, as in `PGPASSWORD`."""
+    return re.sub(r"(//[^:/@]*):[^@/]*@", r"\1@", url)
 
 
 def choice(flag: str, value: object, known: tuple[str, ...]) -> str:

@@ -178,6 +178,8 @@ class Coordinator:
     on_event: Callable[[Event], None]
     clock: Callable[[], float] = time.monotonic
     _records: dict[int, Record] = field(default_factory=dict)
+    _drawn: dict[str, int] = field(default_factory=dict)
+    """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
     _untold: dict[int, Draw] = field(default_factory=dict)
     _running: "dict[int, _Trial]" = field(default_factory=dict)
     _streaks: "_Streaks" = field(default_factory=lambda: _Streaks())
@@ -206,7 +208,7 @@ class Coordinator:
         self.ledger.set_baseline(baseline)
         recovered = self.ledger.recover(self.goal.objective)
         self.ledger.enqueue_known(self.space)
-        self._records = self.ledger.records()
+        self._records, self._drawn = self.ledger.records(), self.ledger.drawn()
         self.on_event(Planned(baseline, count(self._records.values()), recovered, self._best, self._seconds))
         if self._best is None:
             check_reachable(self.workshop, self.space, self.goal.objective)
@@ -237,11 +239,11 @@ class Coordinator:
         """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
         draw = self.ledger.ask(self.goal.sampler, self.goal.seed, beside=bool(self._running))
         number = draw.trial.number
-        self._untold[number] = draw
         recipe = self.space.suggest(draw.trial)
         self.ledger.note(draw.trial, recipe)
+        self._untold[number] = draw
         self.on_event(Drawn(number, recipe))
-        before = self.ledger.drawn().get(digest_of(recipe.to_json()))
+        before = self._drawn.get(digest_of(recipe.to_json()))
         if before is not None:
             self._tell(draw, self._repeat(draw, before))
             return
@@ -340,6 +342,7 @@ class Coordinator:
         self.ledger.set_seconds(self._seconds)
         del self._untold[number]
         self._records[number] = record
+        self._drawn.setdefault(digest_of(draw.trial.user_attrs["drawn"]), number)
         self._streaks.add(record)
         for complaint in self.registry.tell(record):
             self.on_event(Noticed(complaint))

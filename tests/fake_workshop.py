@@ -183,6 +183,7 @@ class Bed:
     space: SearchSpace
     goal: Goal
     registry: Registry = REGISTRY
+    storage: str = ""
     events: list[Event] = field(default_factory=list)
 
     def run(self, bench: Bench, workers: Workers | None = None) -> Result:
@@ -198,7 +199,8 @@ class Bed:
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
         asked, digests = {"seed": self.goal.seed}, {"space": self.space.digest}
-        with opened(self.root / "study", asked, digests, self.goal.objective.directions) as ledger:
+        asked |= {"storage": self.storage} if self.storage else {}
+        with opened(self.root / "study", asked, digests, self.goal.objective.directions, self.storage) as ledger:
             yield ledger
 
     def told(self) -> list[Told]:

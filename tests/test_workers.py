@@ -93,6 +93,8 @@ def inputs(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict[str, A
         "teacher_training": "finetune",
         "teachers": (),
         "ensemble": "mean",
+        "unlabelled": (),
+        "memory": False,
         "folder": tmp_path / "study",
     }
 

@@ -1,0 +1,98 @@
+"""Where Optuna keeps a study: SQLite in the study's folder, or a database server that several studies share."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from eicompress.errors import StudyError
+from eicompress.spec import without_password
+
+FILE = "study.db"
+PATIENCE_SECONDS = 600.0
+"""How long a server may be away, as when it is started again."""
+EXTRAS = {"psycopg": "postgres"}
+"""The extra of ours that installs a driver."""
+
+Answer = TypeVar("Answer")
+
+
+def connect(folder: Path, url: str, *, once: bool = False) -> RDBStorage:
+    """The storage at `url`, or in the folder where that is empty; `once` for what is read and left again.
+
+    Raises `StudyError`.
+    """
+    pool: dict[str, Any] = {"poolclass": NullPool} if once else {}
+    if not url:
+        creator = {"creator": lambda: _sqlite(folder / FILE)}
+        return RDBStorage(f"sqlite:///{folder / FILE}", engine_kwargs={**creator, **pool})
+    try:
+        # A connection that broke while nobody used it is made again.
+        return RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True, **pool})
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise StudyError(
+            f"`--storage` must be the URL of a database, but got `{without_password(url)}`: write for example "
+            "postgresql://user@host/database"
+        ) from error
+    except ImportError as error:
+        missing = next((driver for driver in EXTRAS if driver in str(error)), "")
+        remedy = f"pip install 'eicompress[{EXTRAS[missing]}]'" if missing else "install its driver"
+        raise StudyError(
+            f"`--storage {without_password(url)}` needs a driver that is not installed: {remedy}"
+        ) from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise StudyError(f"`--storage {without_password(url)}` must answer, but: {why(error)}") from error
+
+
+def leave(storage: RDBStorage) -> None:
+    """Close its connections."""
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def lasting(call: Callable[[], Answer]) -> Answer:
+    """The call's answer; while the server is away the call, which must bear repetition, is made again and again."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if not _is_away(error) or time.monotonic() > end:
+                raise
+            time.sleep(1.0)
+
+
+def why(error: BaseException) -> str:
+    """The first line of what the database itself said."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _is_away(error: BaseException) -> bool:
+    """True for a server that does not answer; a file is never away."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OperationalError | InterfaceError):
+            return not isinstance(found.orig, sqlite3.Error)
+        found = found.__cause__
+    return False
+
+
+def _sqlite(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _with_driver(url: str) -> str:
+    """PostgreSQL by the driver that we install."""
+    scheme, colon, rest = url.partition(":")
+    return f"postgresql+psycopg{colon}{rest}" if scheme in ("postgresql", "postgres") else url

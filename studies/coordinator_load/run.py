@@ -1,0 +1,200 @@
+"""How many workers one coordinator keeps busy: a discrete-event simulation around the real coordinator and storage.
+
+    python studies/coordinator_load/run.py --workers 128 --trials 512 --before 2000 --storage sqlite
+    python studies/coordinator_load/run.py --workers 128 --storage postgresql+psycopg://user@host/database
+
+What is real: drawing (TPE over the search space `edge`), the database, every record written and told. What is
+simulated: previews, which take no time here, and workers, which take 60 seconds a trial, give or take 20 %. Time that
+the coordinator takes passes on the simulated clock too; time in which it waits is skipped.
+"""
+
+import argparse
+import heapq
+import random
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import optuna
+from optuna.samplers import RandomSampler, TPESampler
+
+from eicompress.plugins import discover
+from eicompress.recipe import Recipe
+from eicompress.record import Ledger, opened
+from eicompress.space import Objective, SearchSpace, read_space
+from eicompress.study import Coordinator, Goal
+from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
+
+TRIAL_SECONDS = 60.0
+SPREAD = 0.2
+NOISE = "x" * 6_000
+"""What stands for the rest of a record, whose usual length is 7 KB."""
+
+
+@dataclass
+class Clock:
+    """Real time that the coordinator takes, plus the waiting that is skipped."""
+
+    skipped: float = 0.0
+
+    def __call__(self) -> float:
+        return time.perf_counter() + self.skipped
+
+    def skip_to(self, moment: float) -> None:
+        self.skipped += max(0.0, moment - self())
+
+
+@dataclass
+class Simulated:
+    """Workers that take their time on the simulated clock alone."""
+
+    count: int
+    clock: Clock
+    seconds: Callable[[], float]
+    ends: list[tuple[float, int, Job]] = field(default_factory=list)
+    idle_since: list[float] = field(default_factory=list)
+    busy: float = 0.0
+    """Seconds of the trials that a worker had after another one."""
+    idle: float = 0.0
+    """Seconds that a worker waited between two trials."""
+    done: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.busy / (self.busy + self.idle)
+
+    @property
+    def free(self) -> bool:
+        return len(self.ends) < self.count
+
+    def submit(self, job: Job) -> None:
+        now = self.clock()
+        seconds = self.seconds()
+        if self.idle_since:
+            self.idle += now - heapq.heappop(self.idle_since)
+            self.busy += seconds
+        heapq.heappush(self.ends, (now + seconds, job.number, job))
+
+    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+        end, _, job = heapq.heappop(self.ends)
+        self.clock.skip_to(end)
+        heapq.heappush(self.idle_since, end)
+        self.done += 1
+        return Done(job, "built", built(job))
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Measures by formula and in no time."""
+
+    folder: Path
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
+        return digest_of([recipe.to_json(), fidelity, seed])
+
+    def baseline(self) -> Record:
+        return Record((), -1, "complete", measurements=measured(90.0, 0.96))
+
+    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+        return Record((), -1, "complete", measurements=measured(1.5, None))
+
+    def timed(self, record: Record) -> Record:
+        return record
+
+    def promote_extras(self, record: Record) -> Record:
+        return record
+
+
+def measured(size: float, quality: float | None) -> tuple[Measurement, ...]:
+    found = {"size_mb": size, "latency_ms": 1.0, "quality": quality}
+    return tuple(Measurement(name, value, "") for name, value in found.items() if value is not None)
+
+
+def built(job: Job) -> Record:
+    rng = random.Random(digest_of(list(job.recipe)))
+    return Record(
+        job.recipe, -1, "complete", trained=True, fidelity=job.fidelity, seed=job.seed,
+        measurements=measured(1.5, 0.8 + 0.1 * rng.random()), facts={"rest": {"of": NOISE}},
+    )  # fmt: skip
+
+
+class Stopwatch:
+    """Seconds inside some methods of a class, the outermost call counted."""
+
+    def __init__(self, of: type, methods: tuple[str, ...]) -> None:
+        self.seconds, self._inside = 0.0, False
+        for name in methods:
+            setattr(of, name, self._timed(getattr(of, name)))
+
+    def _timed(self, method: Callable[..., object]) -> Callable[..., object]:
+        def timed(*given: object, **named: object) -> object:
+            if self._inside:
+                return method(*given, **named)
+            self._inside, start = True, time.perf_counter()
+            try:
+                return method(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - start
+                self._inside = False
+
+        return timed
+
+
+def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -> None:
+    """Record so many random trials, as a search leaves them."""
+    memory = Ledger(optuna.create_study(direction="maximize", sampler=RandomSampler(seed=1)), ledger.folder)
+    for index in range(count):
+        trial = memory.study.ask()
+        recipe = space.suggest(trial)
+        trial.set_user_attr("draw", index)
+        memory.note(trial, recipe)
+        record = replace(built(Job(index, tuple(recipe.to_json()), 0.25, 0)), draw=index, key=str(index))
+        memory.write(trial, record)
+        memory.tell(trial, record, objective)
+    ledger.study.add_trials(memory.study.get_trials(deepcopy=False))
+
+
+def simulate(storage: str, workers: int, trials: int, before: int) -> None:
+    rng, clock, registry = random.Random(0), Clock(), discover()
+    space, objective = read_space("edge", registry), Objective("quality", {"size_mb": 2.0, "latency_ms": 2.0})
+    sampler = Stopwatch(TPESampler, ("infer_relative_search_space", "sample_relative", "sample_independent"))
+    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "study", {}, {}, storage) as ledger:
+        fill(ledger, space, objective, before)
+        crew = Simulated(workers, clock, lambda: TRIAL_SECONDS * rng.uniform(1 - SPREAD, 1 + SPREAD))
+        goal = Goal(objective, trials=before + trials)
+        coordinator = Coordinator(Workshop(Path(name)), crew, registry, ledger, space, goal, ignore, clock)
+        start = time.perf_counter()
+        coordinator._begin()
+        begun = time.perf_counter()
+        coordinator._search()
+        seconds = time.perf_counter() - begun
+    print(
+        f"| {storage.partition(':')[0]} | {workers} | {before} | {crew.share:.1%} | {seconds / crew.done:.3f} s | "
+        f"{sampler.seconds / crew.done:.3f} s | {begun - start:.1f} s |",
+        flush=True,
+    )
+
+
+def ignore(event: object) -> None:
+    pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", default="sqlite")
+    parser.add_argument("--workers", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--trials", type=int, help="by default twice as many as there are workers")
+    parser.add_argument("--before", type=int, default=2000, help="trials recorded already")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print("| storage | workers | trials before | busy | coordinator a trial | of it the sampler | start |")
+    print("|---|---|---|---|---|---|---|")
+    for workers in asked.workers:
+        simulate(asked.storage, workers, asked.trials or 2 * workers, asked.before)
+
+
+if __name__ == "__main__":
+    main()
