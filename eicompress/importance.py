@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context
-from eicompress.encoder.blocks import AnyLinear, Layer, LayerNorm
+from eicompress.encoder.blocks import AnyLinear, Layer
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.encoder.vocabulary import with_max_length
@@ -164,9 +164,8 @@ def _magnitudes(model: Encoder) -> dict[str, Array]:
             found[f"neurons.{number}"] = ffn.input.weight.norm(dim=1) * _norms(ffn.output)
         written = attention.output.weight.square().sum() + ffn.output.weight.square().sum()
         found[f"layers.{number}"] = written.sqrt().reshape(1)
-    for module in model.modules():
-        if isinstance(module, LayerNorm):
-            found["hidden"] = found["hidden"] + module.weight.abs().cpu()
+    for norm in model.residual_norms():
+        found["hidden"] = found["hidden"] + norm.weight.abs().cpu()
     return {name: each.cpu().numpy() for name, each in found.items()}
 
 
@@ -240,7 +239,7 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
 
         return hook
 
-    handles = [module.register_forward_hook(normed) for module in model.modules() if isinstance(module, LayerNorm)]
+    handles = [norm.register_forward_hook(normed) for norm in model.residual_norms()]
     for number, shape in enumerate(model.config.layers):
         layer: Layer = model.layer(number)
         handles.append(layer.register_forward_hook(changed(f"layers.{number}")))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.config import Activation, LayerConfig
 from eicompress.errors import Inapplicable
 
 Bits = Literal["ternary", 2, 4, 8]
@@ -486,10 +486,17 @@ class SelfAttention(nn.Module):
         self.output.select(outputs=dimensions)
 
 
+def activated(states: Tensor, activation: Activation) -> Tensor:
+    """The activation function of each value."""
+    if activation in ("gelu", "gelu_tanh"):
+        return F.gelu(states, approximate="none" if activation == "gelu" else "tanh")
+    return torch.tanh(states) if activation == "tanh" else F.relu(states)
+
+
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them."""
 
-    def __init__(self, hidden: int, shape: LayerConfig, activation: str) -> None:
+    def __init__(self, hidden: int, shape: LayerConfig, activation: Activation) -> None:
         super().__init__()
         self.input = new_linear(hidden, shape.ffn, shape.ranks[2], shape.kroneckers[2])
         self.output = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
@@ -497,8 +504,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         inner = self.input(states, mask)
-        inner = F.gelu(inner) if self.activation == "gelu" else F.relu(inner)
-        outer: Tensor = self.output(inner, mask)
+        outer: Tensor = self.output(activated(inner, self.activation), mask)
         return outer
 
     def keep_neurons(self, neurons: Tensor) -> None:

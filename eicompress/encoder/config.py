@@ -1,9 +1,13 @@
 """The genotype of an encoder: every shape of it, as a frozen value."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from eicompress.values import Json
+
+
+Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "tanh"]
+"""`gelu_tanh` is the approximation of GELU by a tanh."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,7 @@ class CodebookConfig:
 class EncoderConfig:
     """Shapes of an encoder with its task head.
 
-    Word vectors have `embedding` dimensions and are projected to `hidden` where the two differ. With no layers the
-    encoder is a static-embedding model, and `pooling` should be "mean".
+    With no layers the encoder is a static-embedding model, and `pooling` should be "mean".
     """
 
     vocabulary: int
@@ -49,19 +52,25 @@ class EncoderConfig:
     layers: tuple[LayerConfig, ...]
     positions: int
     outputs: int
+    projection: Literal["words", "embeddings"] | None = None
+    """What is projected from `embedding` dimensions to `hidden`: the word vectors, or their sum with positions and
+    token types, normalized (ALBERT, ELECTRA); None where the two are the same."""
     token_types: int = 2
+    """0 where a model does not tell a first text from a second."""
     pooling: Literal["first", "mean"] = "first"
     pooler: bool = True
-    """Whether a dense layer with tanh stands between the pooled state and the classifier."""
-    activation: Literal["gelu", "relu"] = "gelu"
+    """Whether a dense layer stands between the pooled state and the classifier."""
+    pooler_activation: Activation = "tanh"
+    activation: Activation = "gelu"
     norm_eps: float = 1e-12
     padding_id: int = 0
     codebook: CodebookConfig | None = None
     """None where word vectors are stored as they are."""
 
     @property
-    def factorized(self) -> bool:
-        return self.embedding != self.hidden
+    def summed(self) -> int:
+        """Dimensions in which word vectors, positions and token types are summed up."""
+        return self.embedding if self.projection == "embeddings" else self.hidden
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

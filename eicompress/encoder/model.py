@@ -25,6 +25,7 @@ from eicompress.encoder.blocks import (
     LowRank,
     QuantSpec,
     SelfAttention,
+    activated,
     half,
 )
 from eicompress.encoder.config import CodebookConfig, EncoderConfig, LayerConfig
@@ -44,10 +45,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.words = _new_words(config)
-        self.projection = Linear(config.embedding, config.hidden) if config.factorized else None
-        self.positions = Embedding(config.positions, config.hidden)
-        self.token_types = Embedding(config.token_types, config.hidden)
-        self.embedding_norm = LayerNorm(config.hidden, config.norm_eps)
+        self.projection = Linear(config.embedding, config.hidden) if config.projection else None
+        self.positions = Embedding(config.positions, config.summed)
+        self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
+        self.embedding_norm = LayerNorm(config.summed, config.norm_eps)
         self.layers = nn.ModuleList(_new_layers(config))
         self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
         self.classifier = Linear(config.hidden, config.outputs)
@@ -85,11 +86,15 @@ class Encoder(nn.Module):
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""
-        words = self.words(input_ids)
-        if self.projection is not None:
-            words = self.projection(words, mask)
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        states: Tensor = self.embedding_norm(words + self.positions(places) + self.token_types(token_type_ids))
+        states: Tensor = self.words(input_ids)
+        if self.projection is not None and self.config.projection == "words":
+            states = self.projection(states, mask)
+        states = states + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
+        if self.token_types is not None:
+            states = states + self.token_types(token_type_ids)
+        states = self.embedding_norm(states)
+        if self.projection is not None and self.config.projection == "embeddings":
+            states = self.projection(states, mask)
         return states
 
     def head(self, pooled: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ class Encoder(nn.Module):
         """The pooled state (B, hidden) -> what the classifier reads (B, hidden)."""
         if self.pooler is None:
             return pooled
-        return torch.tanh(self.pooler(pooled[:, None], _ones(pooled))[:, 0])
+        return activated(self.pooler(pooled[:, None], _ones(pooled))[:, 0], self.config.pooler_activation)
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, hidden) -> logits (B, outputs)."""
@@ -194,18 +199,19 @@ class Encoder(nn.Module):
             self.words.select(columns=dimensions)
         else:
             self.projection.select(outputs=dimensions)
-        for table in (self.positions, self.token_types):
-            table.select(columns=dimensions)
-        self.embedding_norm.select(dimensions)
+        if self.config.projection != "embeddings":
+            for table in (self.positions, self.token_types):
+                if table is not None:
+                    table.select(columns=dimensions)
+        for norm in self.residual_norms():
+            norm.select(dimensions)
         for part in self.layers.modules():  # each once, however many layers share it
             if isinstance(part, SelfAttention | FeedForward):
                 part.keep_hidden(dimensions)
-            elif isinstance(part, LayerNorm):
-                part.select(dimensions)
         if self.pooler is not None:
             self.pooler.select(inputs=dimensions, outputs=dimensions)
         self.classifier.select(inputs=dimensions)
-        embedding = self.config.embedding if self.config.factorized else len(dimensions)
+        embedding = self.config.embedding if self.config.projection else len(dimensions)
         self.config = replace(self.config, hidden=len(dimensions), embedding=embedding)
 
     def factorize_words(self, table: Tensor, projection: Tensor) -> None:
@@ -220,7 +226,7 @@ class Encoder(nn.Module):
         self.projection.weight = nn.Parameter(projection.clone())
         self.words.set_quantization(spec)
         self.projection.set_quantization(self.classifier.spec)
-        self.config = replace(self.config, embedding=size)
+        self.config = replace(self.config, embedding=size, projection="words")
 
     def use_codebook(self, codes: Tensor, book: Tensor, scales: Tensor, books: int) -> None:
         """Replace the word embedding by codes (vocabulary, pieces) of entries of a book (books x entries, piece).
@@ -243,6 +249,12 @@ class Encoder(nn.Module):
         """Let the classifier read the pooled state as it is."""
         self.pooler = None
         self.config = replace(self.config, pooler=False)
+
+    def residual_norms(self) -> Iterator[LayerNorm]:
+        """The norms whose result is a residual state, each once, however many layers share it."""
+        if self.config.projection != "embeddings":
+            yield self.embedding_norm
+        yield from (each for each in self.layers.modules() if isinstance(each, LayerNorm))
 
     def embedding_tables(self) -> Iterator[Embedding]:
         """The tables that are worth storing in few bits: positions, and words unless they have a codebook."""
@@ -273,8 +285,10 @@ class Encoder(nn.Module):
         """Round what a quantized model keeps as floats (biases, norms, token types, codebooks, Kronecker products) to
         half precision."""
         for parameter in self.parameters():
-            if parameter.ndim != 2 or parameter is self.token_types.weight:
+            if parameter.ndim != 2:
                 parameter.copy_(half(parameter))
+        if self.token_types is not None:
+            self.token_types.weight.copy_(half(self.token_types.weight))
         if isinstance(self.words, CodebookEmbedding):
             for parameter in self.words.parameters():
                 parameter.copy_(half(parameter))

@@ -33,6 +33,7 @@ from eicompress.encoder.blocks import (
     QuantSpec,
     SelfAttention,
 )
+from eicompress.encoder.config import Activation
 from eicompress.encoder.model import Encoder
 from eicompress.export.graph import Graph
 
@@ -120,18 +121,21 @@ class _EncoderGraph(Graph):
 
     def embedding(self, encoder: Encoder, pairs: bool) -> str:
         """The states (batch, sequence, hidden) that the first layer reads."""
-        words = self.words(encoder.words)
-        if encoder.projection is not None:
-            words = self.biased(encoder.projection, words)
+        states = self.words(encoder.words)
+        if encoder.projection is not None and encoder.config.projection == "words":
+            states = self.biased(encoder.projection, states)
         places = self.rows(encoder.positions, lambda table: table, picked=False)
         length = self.op("Shape", "input_ids", start=1, end=2)
-        if pairs:
+        if encoder.token_types is not None and pairs:
             types = self.rows(encoder.token_types, lambda table: self.op("Gather", table, "token_type_ids"))
-            words = self.op("Add", words, types)
-        else:
+            states = self.op("Add", states, types)
+        elif encoder.token_types is not None:
             places = self.op("Add", places, self.floats(encoder.token_types.weight[0]))
         places = self.op("Slice", places, self.integers(0), length, self.integers(0))
-        return self.norm(encoder.embedding_norm, self.op("Add", words, places))
+        states = self.norm(encoder.embedding_norm, self.op("Add", states, places))
+        if encoder.projection is not None and encoder.config.projection == "embeddings":
+            states = self.biased(encoder.projection, states)
+        return states
 
     def words(self, table: Embedding | CodebookEmbedding) -> str:
         """The vectors (batch, sequence, embedding) of the words."""
@@ -187,11 +191,14 @@ class _EncoderGraph(Graph):
         ]
 
     def ffn(self, ffn: FeedForward, states: str) -> str:
-        if ffn.activation == "relu":
-            inner = self.op("Relu", self.biased(ffn.input, states))
-        else:
-            inner = self.op("BiasGelu", self.product(ffn.input, states), self.floats(ffn.input.bias))
-        return self.biased(ffn.output, inner)
+        return self.biased(ffn.output, self.activated(ffn.input, states, ffn.activation))
+
+    def activated(self, linear: Linear | LowRank, states: str, activation: Activation) -> str:
+        """(..., inputs) -> (..., outputs), bias, activation and all."""
+        if activation in ("gelu", "gelu_tanh"):
+            kind = "BiasGelu" if activation == "gelu" else "FastGelu"
+            return self.op(kind, self.product(linear, states), self.floats(linear.bias))
+        return self.op("Tanh" if activation == "tanh" else "Relu", self.biased(linear, states))
 
     def head(self, encoder: Encoder, states: str) -> str:
         """states (batch, tokens, hidden) -> logits (batch, outputs)."""
@@ -200,7 +207,7 @@ class _EncoderGraph(Graph):
         else:
             pooled = self.mean(states)
         if encoder.pooler is not None:
-            pooled = self.op("Tanh", self.biased(encoder.pooler, pooled))
+            pooled = self.activated(encoder.pooler, pooled, encoder.config.pooler_activation)
         return self.biased(encoder.classifier, pooled)
 
     def mean(self, states: str) -> str:

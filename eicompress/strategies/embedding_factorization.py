@@ -29,7 +29,7 @@ class EmbeddingFactorization(ModelStrategy):
         model = subject.model
         if not isinstance(model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
-        if model.config.factorized:
+        if model.projection is not None:
             raise Inapplicable(f"`{self.name}` acts on an embedding of full width, but this one is factorized")
         if model.config.codebook is not None:
             raise Inapplicable(

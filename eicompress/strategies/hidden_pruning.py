@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import AnyLinear, FeedForward, Kronecker, LayerNorm, LowRank, SelfAttention
+from eicompress.encoder.blocks import AnyLinear, FeedForward, Kronecker, LowRank, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.importance import (
@@ -70,7 +70,7 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     """Change what reads the states, and the norms, for the time when only `kept` dimensions are there."""
     model = subject.model
     assert isinstance(model, Encoder)
-    readers, norms = _readers(model), [each for each in model.modules() if isinstance(each, LayerNorm)]
+    readers, norms = _readers(model), list(model.residual_norms())
     moments = {reader: Moments(reader.inputs) for reader in readers}
     drifts = {norm: _Drift(kept) for norm in norms}
     hooks: list[tuple[nn.Module, Callable[..., None]]] = [(each, moments[each].add) for each in readers]

@@ -50,9 +50,12 @@ def tiny_encoder(seed: int = 0, **changes: object) -> Encoder:
         positions=20,
         outputs=2,
     )
+    config = replace(shapes, **changes)  # type: ignore[arg-type]
+    if config.embedding != config.hidden and config.projection is None:
+        config = replace(config, projection="words")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Encoder(replace(shapes, **changes)).eval()  # type: ignore[arg-type]
+        model = Encoder(config).eval()
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 torch.nn.init.normal_(parameter, std=0.3)

@@ -22,6 +22,9 @@ SHAPES: dict[str, dict[str, object]] = {
     "static, odd": {"layers": (), "pooling": "mean", "embedding": 7, "pooler": False},
     "first of no layers": {"layers": ()},
     "relu, no pooler": {"activation": "relu", "pooler": False},
+    "as ELECTRA": {"embedding": 10, "projection": "embeddings", "pooler_activation": "gelu"},
+    "as ALBERT": {"embedding": 7, "projection": "embeddings", "activation": "gelu_tanh"},
+    "as DistilBERT": {"token_types": 0, "pooler_activation": "relu"},
 }
 QUANTIZED = [(None, 8), (8, None), (8, 4), (4, 8), (4, 2), (2, "ternary"), ("ternary", 4), (2, None)]
 
