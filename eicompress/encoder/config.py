@@ -5,7 +5,6 @@ from typing import Any, Literal, TypeAlias
 
 from eicompress.values import Json
 
-
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "tanh"]
 """`gelu_tanh` is the approximation of GELU by a tanh."""
 

@@ -1,14 +1,14 @@
-"""From a `transformers` model folder to an `Encoder`, weights and all; one function a family.
+"""From a `transformers` model folder to an `Encoder`, weights, tokenizer and all.
 
 Only `config.json`, `model.safetensors` and `tokenizer.json` are read; `transformers` itself is not needed.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,15 +16,20 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from eicompress.encoder.config import EncoderConfig, LayerConfig
+from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.families import FAMILIES, Family, State
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError
 from eicompress.values import Json
 
-State: TypeAlias = dict[str, Tensor]
-Family: TypeAlias = Callable[[Json, Mapping[str, Tensor]], tuple[EncoderConfig, State]]
-
 _READ = ("config.json", "model.safetensors", "tokenizer.json")
+_MUSTS: Mapping[str, str | bool] = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+}
+"""What an encoder has no parts for, by names of the config."""
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 
@@ -51,7 +56,7 @@ def load(folder: Path, outputs: int | None = None) -> Source:
     raw = _read_json(folder / "config.json")
     family = _family(folder, raw)
     try:
-        config, state = family(raw, _weights(folder / "model.safetensors"))
+        config, state = family.convert(raw, _weights(folder / "model.safetensors", family.prefix))
     except KeyError as error:
         raise ModelError(f"`{folder}` must be a whole model, but its config or weights lack {error}.") from error
     labels = _labels(raw, config.outputs) if "classifier.weight" in state else None
@@ -72,62 +77,6 @@ def digest(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             sums.update(hashlib.file_digest(file, "sha256").digest())
     return sums.hexdigest()
-
-
-def bert(raw: Json, weights: Mapping[str, Tensor]) -> tuple[EncoderConfig, State]:
-    """BERT (arXiv 1810.04805), and MiniLM, which has its shapes; with or without pooler and classifier."""
-    heads, hidden = raw["num_attention_heads"], raw["hidden_size"]
-    layer = LayerConfig(heads, hidden // heads, raw["intermediate_size"])
-    state = {new: weights[old] for old, new in _BERT_NAMES.items() if old in weights}
-    for number in range(raw["num_hidden_layers"]):
-        state |= _bert_layer(weights, f"encoder.layer.{number}.", f"layers.{number}.")
-    config = EncoderConfig(
-        vocabulary=raw["vocab_size"],
-        embedding=hidden,
-        hidden=hidden,
-        layers=(layer,) * raw["num_hidden_layers"],
-        positions=raw["max_position_embeddings"],
-        outputs=len(state["classifier.bias"]) if "classifier.bias" in state else 0,
-        token_types=raw["type_vocab_size"],
-        pooler="pooler.weight" in state,
-        activation=raw["hidden_act"],
-        norm_eps=raw["layer_norm_eps"],
-        padding_id=raw.get("pad_token_id") or 0,
-    )
-    return config, state
-
-
-FAMILIES: Mapping[str, Family] = {"bert": bert}
-"""What can be converted, by `model_type`."""
-
-_BERT_NAMES = {
-    "embeddings.word_embeddings.weight": "words.weight",
-    "embeddings.position_embeddings.weight": "positions.weight",
-    "embeddings.token_type_embeddings.weight": "token_types.weight",
-    "embeddings.LayerNorm.weight": "embedding_norm.weight",
-    "embeddings.LayerNorm.bias": "embedding_norm.bias",
-    "pooler.dense.weight": "pooler.weight",
-    "pooler.dense.bias": "pooler.bias",
-    "classifier.weight": "classifier.weight",
-    "classifier.bias": "classifier.bias",
-}
-_BERT_LAYER_NAMES = {
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "ffn.input",
-    "output.dense": "ffn.output",
-    "output.LayerNorm": "ffn_norm",
-}
-
-
-def _bert_layer(weights: Mapping[str, Tensor], old: str, new: str) -> State:
-    state = {}
-    for part in ("weight", "bias"):
-        qkv = [weights[f"{old}attention.self.{each}.{part}"] for each in ("query", "key", "value")]
-        state[f"{new}attention.qkv.{part}"] = torch.cat(qkv)
-        for theirs, ours in _BERT_LAYER_NAMES.items():
-            state[f"{new}{ours}.{part}"] = weights[f"{old}{theirs}.{part}"]
-    return state
 
 
 def _check_files(folder: Path) -> None:
@@ -160,32 +109,27 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _family(folder: Path, raw: Json) -> Family:
-    """The function that converts this architecture, if nothing in the config stands against it."""
+    """The architecture, if it can be converted and nothing in the config stands against it."""
     kind = str(raw.get("model_type"))
     if kind not in FAMILIES:
         known = ", ".join(f"`{each}`" for each in FAMILIES)
         raise ModelError(
             f"The architecture of `{folder}` must be one that can be converted ({known}), but is `{kind}`."
         )
-    musts: dict[str, tuple[Any, ...]] = {
-        "hidden_act": ("gelu", "relu"),
-        "position_embedding_type": ("absolute", None),
-        "is_decoder": (False, None),
-    }
-    for name, allowed in musts.items():
-        if raw.get(name) not in allowed:
-            wanted = " or ".join(f"`{each}`" for each in allowed if each is not None)
-            raise ModelError(f"`{name}` in `{folder / 'config.json'}` must be {wanted}, but is `{raw.get(name)}`.")
+    for name, wanted in _MUSTS.items():
+        if raw.get(name) not in (wanted, None):
+            must = json.dumps(wanted) if isinstance(wanted, bool) else wanted
+            raise ModelError(f"`{name}` in `{folder / 'config.json'}` must be `{must}`, but is `{raw[name]}`.")
     return FAMILIES[kind]
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    """All weights in single precision, by their names without the `bert.` of a model with a head."""
+def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
+    """All weights in single precision, by their names without the prefix of a model with a head."""
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"`{path}` must be a whole safetensors file, but cannot be read: {error}.") from error
-    names = {name: name.removeprefix("bert.") for name in weights}
+    names = {name: name.removeprefix(prefix) for name in weights}
     # Checkpoints made from TensorFlow's name the parameters of their norms as the paper does.
     names = {old: new.replace("LayerNorm.gamma", "LayerNorm.weight") for old, new in names.items()}
     names = {old: new.replace("LayerNorm.beta", "LayerNorm.bias") for old, new in names.items()}
@@ -202,7 +146,7 @@ def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> E
     chance = torch.Generator().manual_seed(0)
     state["classifier.weight"] = torch.randn(outputs, config.hidden, generator=chance) * 0.02
     state["classifier.bias"] = torch.zeros(outputs)
-    return EncoderConfig.from_json({**config.to_json(), "outputs": outputs})
+    return replace(config, outputs=outputs)
 
 
 def _encoder(config: EncoderConfig, state: State, folder: Path) -> Encoder:

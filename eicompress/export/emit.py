@@ -193,7 +193,7 @@ class _EncoderGraph(Graph):
     def ffn(self, ffn: FeedForward, states: str) -> str:
         return self.biased(ffn.output, self.activated(ffn.input, states, ffn.activation))
 
-    def activated(self, linear: Linear | LowRank, states: str, activation: Activation) -> str:
+    def activated(self, linear: AnyLinear, states: str, activation: Activation) -> str:
         """(..., inputs) -> (..., outputs), bias, activation and all."""
         if activation in ("gelu", "gelu_tanh"):
             kind = "BiasGelu" if activation == "gelu" else "FastGelu"

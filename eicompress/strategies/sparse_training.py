@@ -78,7 +78,7 @@ class SparseTraining(ModelStrategy):
         model = subject.model
         assert isinstance(model, Encoder)
         tables = (model.words, model.positions, model.token_types) if self.freeze_embeddings else ()
-        frozen = tuple(parameter for table in tables for parameter in table.parameters())
+        frozen = tuple(parameter for table in tables if table is not None for parameter in table.parameters())
         epochs = self.epochs / (self.rounds + 1)
         for sparsity in cubic(self.start * self.sparsity, self.sparsity, self.rounds):
             with moved(linears) as movement:

@@ -58,7 +58,7 @@ class ThinStudent(ModelStrategy):
         sources = [subject.origin.layers[number] for number in numbers]
         model.keep_layers(numbers)
         for place, source in enumerate(sources):
-            _thin_layer(model, place, importance, source, self)
+            _thin_layer(model, place, _of_layer(importance, context.baseline, source), self)
         hidden = most_important(importance["hidden"][list(subject.origin.hidden)], _width(model, self.hidden))
         if len(hidden) < model.config.hidden:
             model.keep_hidden(hidden)
@@ -85,14 +85,22 @@ def chosen_layers(count: int, kept: int, how: str) -> list[int]:
     return [math.ceil((place + 1) * count / kept) - 1 for place in range(kept)]
 
 
-def _thin_layer(model: Encoder, place: int, importance: Mapping[str, Array], source: int, knobs: ThinStudent) -> None:
+def _of_layer(importance: Mapping[str, Array], baseline: Candidate, source: int) -> tuple[Array, Array]:
+    """Importance of the heads and neurons of a layer of the baseline, which an earlier layer may own."""
+    assert isinstance(baseline.model, Encoder)
+    shape = baseline.model.config.layers[source]
+    attention, ffn = (source if owner is None else owner for owner in (shape.attention_of, shape.ffn_of))
+    return importance[f"heads.{attention}"], importance[f"neurons.{ffn}"]
+
+
+def _thin_layer(model: Encoder, place: int, importance: tuple[Array, Array], knobs: ThinStudent) -> None:
+    """Narrow a layer; what it shares with an earlier one was narrowed there."""
     shape = model.config.layers[place]
-    heads = most_important(importance[f"heads.{source}"], max(1, round(knobs.heads * shape.heads)))
-    if len(heads) < shape.heads:
-        model.keep_heads(place, heads)
-    neurons = _rounded(knobs.neurons * shape.ffn, shape.ffn)
-    if neurons < shape.ffn:
-        model.keep_neurons(place, most_important(importance[f"neurons.{source}"], neurons))
+    heads, neurons = max(1, round(knobs.heads * shape.heads)), _rounded(knobs.neurons * shape.ffn, shape.ffn)
+    if heads < shape.heads and shape.attention_of is None:
+        model.keep_heads(place, most_important(importance[0], heads))
+    if neurons < shape.ffn and shape.ffn_of is None:
+        model.keep_neurons(place, most_important(importance[1], neurons))
 
 
 def _width(model: Encoder, share: float) -> int:

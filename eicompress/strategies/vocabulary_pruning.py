@@ -24,8 +24,9 @@ class VocabularyPruning(ModelStrategy):
     For WordPiece, byte-level BPE and Unigram tokenizers. What a token is missed by is how often it occurs times the
     tokens that each occurrence would become more: of the tokens that are left, the one that is missed least goes, and
     what it is read as without it is used more often from then on. A text whose tokens were all kept gets the same
-    logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and `tokens_after`; `needed` and `bound` as in `Choice`; the fields of
-    `Comparison` on the training text; `tokenizer_bytes_before` and `tokenizer_bytes_after`.
+    logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and `tokens_after`; `needed`
+    and `bound` as in `Choice`; the fields of `Comparison` on the training text; `tokenizer_bytes_before` and
+    `tokenizer_bytes_after`.
     """
 
     num_tokens: Annotated[int, IntDistribution(100, 300_000, log=True)] = 5_000

@@ -168,13 +168,13 @@ def test_pickle_is_refused_and_safetensors_asked_for(tmp_path: Path) -> None:
 
 def test_an_architecture_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
     break_config(save(tmp_path), model_type="xlnet")
-    with pytest.raises(ModelError, match=r"can be converted \(`bert`\), but is `xlnet`"):
+    with pytest.raises(ModelError, match=r"can be converted \(`bert`, .*\), but is `xlnet`"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("hidden_act", "silu"), ("position_embedding_type", "relative_key"), ("is_decoder", True)],
+    [("position_embedding_type", "relative_key"), ("is_decoder", True)],
 )
 def test_a_variant_that_cannot_be_converted_is_named(tmp_path: Path, name: str, value: object) -> None:
     break_config(save(tmp_path), **{name: value})

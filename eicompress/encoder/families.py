@@ -1,0 +1,214 @@
+"""From the weights of a `transformers` model to those of an `Encoder`: one function a family.
+
+Each is given the raw `config.json` and the weights, their names without the family's own prefix (`roberta.`), and
+returns the encoder's shapes and state. What a family has that an encoder has not is refused with a `ModelError`.
+
+- Positions of RoBERTa and MPNet start behind the padding's number: the rows before it are never read and go.
+- A single token type is the same for every token, so it is added to the positions.
+- DistilBERT, ELECTRA, RoBERTa and MPNet bring the dense layer of their heads with them; it becomes the pooler.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
+from eicompress.errors import ModelError
+from eicompress.values import Json
+
+State: TypeAlias = dict[str, Tensor]
+Weights: TypeAlias = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture that can be converted."""
+
+    prefix: str
+    """Of the names of all weights but the head's, in a model with a head."""
+    convert: Callable[[Json, Weights], tuple[EncoderConfig, State]]
+
+
+def bert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """BERT (arXiv 1810.04805), and MiniLM, which has its shapes; with or without pooler and classifier."""
+    return _bert_like(raw, weights, _renamed(weights, {"pooler.dense": "pooler", "classifier": "classifier"}))
+
+
+def roberta(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """RoBERTa (arXiv 1907.11692) and XLM-R (arXiv 1911.02116)."""
+    return _bert_like(raw, weights, _dense_head(weights), first_position=_padding_id(raw) + 1)
+
+
+def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """ELECTRA's discriminator (arXiv 2003.10555)."""
+    return _bert_like(raw, weights, _dense_head(weights), pooler_activation="gelu")
+
+
+def distilbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """DistilBERT (arXiv 1910.01108)."""
+    state = _embeddings(weights, first_position=0)
+    for number in range(raw["n_layers"]):
+        state |= _layer(weights, f"transformer.layer.{number}.", f"layers.{number}.", _DISTILBERT_LAYER)
+    state |= _renamed(weights, {"pre_classifier": "pooler", "classifier": "classifier"})
+    layer = LayerConfig(raw["n_heads"], raw["dim"] // raw["n_heads"], raw["hidden_dim"])
+    config = _config(state, raw, (layer,) * raw["n_layers"], activation=raw["activation"], pooler_activation="relu")
+    return config, state
+
+
+def albert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """ALBERT (arXiv 1909.11942): layers in groups that share their weights, each used several times."""
+    state = _embeddings(weights, first_position=0)
+    state |= _renamed(
+        weights,
+        {"encoder.embedding_hidden_mapping_in": "projection", "pooler": "pooler", "classifier": "classifier"},
+    )
+    inner = raw.get("inner_group_num") or 1
+    groups = raw.get("num_hidden_groups") or 1
+    first_use: dict[tuple[int, int], int] = {}
+    layers: list[LayerConfig] = []
+    for number in range(raw["num_hidden_layers"]):
+        group = number * groups // raw["num_hidden_layers"]
+        for each in range(inner):
+            place = len(layers)
+            first = first_use.setdefault((group, each), place)
+            name = f"encoder.albert_layer_groups.{group}.albert_layers.{each}."
+            state |= _layer(weights, name, f"layers.{place}.", _ALBERT_LAYER)
+            shared = None if first == place else first
+            layers.append(replace(_layer_config(raw), attention_of=shared, ffn_of=shared, norms_of=shared))
+    return _config(state, raw, tuple(layers)), state
+
+
+FAMILIES: Mapping[str, Family] = {
+    "bert": Family("bert.", bert),
+    "roberta": Family("roberta.", roberta),
+    "xlm-roberta": Family("roberta.", roberta),
+    "distilbert": Family("distilbert.", distilbert),
+    "electra": Family("electra.", electra),
+    "albert": Family("albert.", albert),
+}
+"""What can be converted, by `model_type`."""
+
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "relu": "relu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+_BERT_LAYER = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "ffn.input",
+    "output.dense": "ffn.output",
+    "output.LayerNorm": "ffn_norm",
+}
+_DISTILBERT_LAYER = {
+    "attention.q_lin": "query",
+    "attention.k_lin": "key",
+    "attention.v_lin": "value",
+    "attention.out_lin": "attention.output",
+    "sa_layer_norm": "attention_norm",
+    "ffn.lin1": "ffn.input",
+    "ffn.lin2": "ffn.output",
+    "output_layer_norm": "ffn_norm",
+}
+_ALBERT_LAYER = {
+    "attention.query": "query",
+    "attention.key": "key",
+    "attention.value": "value",
+    "attention.dense": "attention.output",
+    "attention.LayerNorm": "attention_norm",
+    "ffn": "ffn.input",
+    "ffn_output": "ffn.output",
+    "full_layer_layer_norm": "ffn_norm",
+}
+
+
+def _bert_like(
+    raw: Json, weights: Weights, head: State, *, first_position: int = 0, pooler_activation: Activation = "tanh"
+) -> tuple[EncoderConfig, State]:
+    """BERT and what differs from it in embedding and head alone."""
+    state = _embeddings(weights, first_position) | _renamed(weights, {"embeddings_project": "projection"}) | head
+    for number in range(raw["num_hidden_layers"]):
+        state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", _BERT_LAYER)
+    layers = (_layer_config(raw),) * raw["num_hidden_layers"]
+    return _config(state, raw, layers, pooler_activation=pooler_activation), state
+
+
+def _config(state: State, raw: Json, layers: tuple[LayerConfig, ...], **known: Any) -> EncoderConfig:
+    """Shapes, of the weights and of the config."""
+    embedding = state["words.weight"].shape[1]
+    values: dict[str, Any] = {
+        "vocabulary": raw["vocab_size"],
+        "embedding": embedding,
+        "hidden": len(state["projection.weight"]) if "projection.weight" in state else embedding,
+        "layers": layers,
+        "positions": len(state["positions.weight"]),
+        "outputs": len(state["classifier.bias"]) if "classifier.bias" in state else 0,
+        "projection": "embeddings" if "projection.weight" in state else None,
+        "token_types": len(state["token_types.weight"]) if "token_types.weight" in state else 0,
+        "pooler": "pooler.weight" in state,
+        "activation": raw.get("hidden_act"),
+        "norm_eps": raw.get("layer_norm_eps", 1e-12),
+        "padding_id": _padding_id(raw),
+    }
+    values |= known
+    if values["activation"] not in _ACTIVATIONS:
+        allowed = ", ".join(f"`{each}`" for each in _ACTIVATIONS)
+        raise ModelError(f"The activation of a model must be one of {allowed}, but is `{values['activation']}`.")
+    return EncoderConfig(**{**values, "activation": _ACTIVATIONS[values["activation"]]})
+
+
+def _layer_config(raw: Json) -> LayerConfig:
+    heads = raw["num_attention_heads"]
+    return LayerConfig(heads, raw["hidden_size"] // heads, raw["intermediate_size"])
+
+
+def _padding_id(raw: Json) -> int:
+    return raw.get("pad_token_id") or 0
+
+
+def _embeddings(weights: Weights, first_position: int) -> State:
+    """Tables and norm; positions from their first one on."""
+    state = {
+        "words.weight": weights["embeddings.word_embeddings.weight"],
+        "positions.weight": weights["embeddings.position_embeddings.weight"][first_position:].clone(),
+        **_renamed(weights, {"embeddings.LayerNorm": "embedding_norm"}),
+    }
+    types = weights.get("embeddings.token_type_embeddings.weight")
+    if types is not None and len(types) == 1:
+        state["positions.weight"] += types
+    elif types is not None:
+        state["token_types.weight"] = types
+    return state
+
+
+def _layer(weights: Weights, old: str, new: str, names: Mapping[str, str]) -> State:
+    state: State = {}
+    for part in ("weight", "bias"):
+        found = {ours: weights[f"{old}{theirs}.{part}"] for theirs, ours in names.items()}
+        qkv = [found.pop(each) for each in ("query", "key", "value")]
+        state |= {f"{new}{name}.{part}": weight for name, weight in found.items()}
+        state[f"{new}attention.qkv.{part}"] = torch.cat(qkv)
+    return state
+
+
+def _dense_head(weights: Weights) -> State:
+    """The head of RoBERTa, ELECTRA and MPNet, which has a dense layer of its own; without one, a pooler if any."""
+    dense = "classifier.dense" if "classifier.dense.weight" in weights else "pooler.dense"
+    return _renamed(weights, {dense: "pooler", "classifier.out_proj": "classifier"})
+
+
+def _renamed(weights: Weights, names: Mapping[str, str]) -> State:
+    """Weight and bias of what is there of these modules."""
+    return {
+        f"{ours}.{part}": weights[f"{theirs}.{part}"]
+        for theirs, ours in names.items()
+        for part in ("weight", "bias")
+        if f"{theirs}.{part}" in weights
+    }

@@ -1,0 +1,242 @@
+"""Every family is proved by equal logits against `transformers`, on random small models and their own tokenizers."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer
+
+from eicompress import runtime
+from eicompress.builtin import builtin_model
+from eicompress.contracts import Candidate, Context, Examples
+from eicompress.encoder.convert import load
+from eicompress.encoder.model import Encoder
+from eicompress.errors import ModelError
+from eicompress.export.artifact import write
+from eicompress.export.emit import emit
+from eicompress.export.parity import check_parity
+from eicompress.strategies.thin_student import ThinStudent
+from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.values import Text
+from eicompress.workshop import whole_candidate
+from tests.conftest import ContextMaker
+from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like
+
+OUTPUTS = 3
+PAIRS: tuple[Text, ...] = tuple(zip(CORPUS, reversed(CORPUS), strict=True))
+USUAL = {"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 20, "num_hidden_layers": 2}
+
+
+@dataclass(frozen=True)
+class Like:
+    """A family as `transformers` has it: prefix of its classes, tokenizer, positions in the file, and shapes."""
+
+    classes: str
+    tokenizer: Callable[[], Tokenizer]
+    positions: int = 48
+    shapes: Mapping[str, Any] = field(default_factory=lambda: USUAL)
+
+
+DISTIL = {"dim": 24, "n_heads": 3, "hidden_dim": 20, "n_layers": 2}
+GROUPS = {**USUAL, "embedding_size": 10, "num_hidden_layers": 6}
+FAMILIES: Mapping[str, Like] = {
+    "bert": Like("Bert", bert_like),
+    "roberta": Like("Roberta", roberta_like, 50, {**USUAL, "type_vocab_size": 1}),
+    "roberta, two types": Like("Roberta", roberta_like, 50),
+    "xlm-roberta": Like("XLMRoberta", xlm_roberta_like, 50, {**USUAL, "type_vocab_size": 1}),
+    "distilbert": Like("DistilBert", bert_like, shapes=DISTIL),
+    "distilbert, relu": Like("DistilBert", bert_like, shapes={**DISTIL, "activation": "relu"}),
+    "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
+    "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
+    "albert": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 1}),
+    "albert, groups": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 3}),
+    "albert, inner groups": Like(
+        "Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 2, "inner_group_num": 2}
+    ),
+    "albert, gelu": Like("Albert", albert_like, shapes={**GROUPS, "hidden_act": "gelu"}),
+}
+each_family = pytest.mark.parametrize("family", FAMILIES)
+each_main_family = pytest.mark.parametrize(
+    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert, inner groups"]
+)
+
+
+def save(folder: Path, family: str, *, head: bool = True, **changes: object) -> Path:
+    """A random model in a folder, as `transformers` writes it, with its tokenizer."""
+    like = FAMILIES[family]
+    tokenizer = like.tokenizer()
+    padding = next(number for token, number in tokenizer.get_vocab().items() if token.lower() in ("[pad]", "<pad>"))
+    config = getattr(transformers, f"{like.classes}Config")(
+        vocab_size=tokenizer.get_vocab_size(),
+        max_position_embeddings=like.positions,
+        pad_token_id=padding,
+        num_labels=OUTPUTS,
+        initializer_range=0.3,
+        **{**like.shapes, **changes},
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{like.classes}{'ForSequenceClassification' if head else 'Model'}")(config)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)  # so that no bias is zero, and no norm is one
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def read(
+    tokenizer: Tokenizer, texts: tuple[Text, ...], padding: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, mask and types of texts, padded."""
+    encodings = [tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
+    shape = (len(texts), max(len(each.ids) for each in encodings))
+    ids, mask, types = np.full(shape, padding), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, each in enumerate(encodings):
+        length = len(each.ids)
+        ids[row, :length], mask[row, :length], types[row, :length] = each.ids, 1, each.type_ids
+    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)
+
+
+def told(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Token types, if the model takes any."""
+    return {} if model.config.model_type in ("distilbert", "mpnet") else {"token_type_ids": types}
+
+
+@each_family
+def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None:
+    source = load(save(tmp_path, family))
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert source.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    for texts in (CORPUS, PAIRS):
+        ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
+        with torch.no_grad():
+            expected = theirs(ids, attention_mask=mask, **told(theirs, types)).logits
+            got = source.encoder(ids, mask, types)
+        assert expected.std() > 0.05
+        assert (got - expected).abs().max() < 1e-4
+
+
+@each_family
+def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) -> None:
+    source = load(save(tmp_path, family, head=False), outputs=4)
+    theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    ids, mask, types = read(source.tokenizer, CORPUS, source.encoder.config.padding_id)
+    with torch.no_grad():
+        out = theirs(ids, attention_mask=mask, **told(theirs, types))
+        pooled = out.get("pooler_output")
+        expected = source.encoder.classify(out.last_hidden_state[:, 0] if pooled is None else pooled)
+        got = source.encoder(ids, mask, types)
+    assert source.labels is None and got.shape == (len(CORPUS), 4)
+    assert source.encoder.config.pooler is (pooled is not None)
+    assert (got - expected).abs().max() < 1e-4
+
+
+def candidate_of(folder: Path, family: str) -> Candidate:
+    source = load(save(folder, family))
+    return whole_candidate(source.encoder, source.tokenizer)
+
+
+def loaded(candidate: Candidate, folder: Path) -> runtime.Model:
+    """What a device makes of the candidate's artifact, which reads pairs."""
+    return runtime.load(write(candidate, ("a", "b", "c"), folder, pairs=True, manifest={}).folder)
+
+
+@each_main_family
+def test_the_exported_file_answers_as_the_model_does(tmp_path: Path, family: str) -> None:
+    made = candidate_of(tmp_path / "model", family)
+    model = loaded(made, tmp_path / "artifact")
+    assert check_parity(made, model, CORPUS).largest_difference < 1e-4
+    assert check_parity(made, model, PAIRS).largest_difference < 1e-4
+
+
+@each_main_family
+def test_texts_of_kept_tokens_have_the_same_logits_bit_for_bit(
+    tmp_path: Path, make_context: ContextMaker, family: str
+) -> None:
+    whole = candidate_of(tmp_path / "model", family)
+    pruned = VocabularyPruning(10_000).apply(candidate_of(tmp_path / "model", family), reading(make_context(whole)))
+    assert pruned.tokenizer.get_vocab_size() < whole.tokenizer.get_vocab_size()
+    for text in (*CORPUS, *PAIRS, "the river"):
+        logits = [each.model(*read(each.tokenizer, (text,), 0)) for each in (whole, pruned)]
+        assert torch.equal(*logits)
+
+
+@each_main_family
+def test_a_pruned_model_is_exported_and_predicts(tmp_path: Path, make_context: ContextMaker, family: str) -> None:
+    made = candidate_of(tmp_path / "model", family)
+    size = made.tokenizer.get_vocab_size()
+    made = VocabularyPruning(100).apply(made, reading(make_context(made)))
+    model = loaded(made, tmp_path / "artifact")
+    assert made.tokenizer.get_vocab_size() < size
+    assert check_parity(made, model, (*CORPUS, "我们 🎉 \x00", "")).largest_difference < 1e-4
+    assert {each.label for each in model.predict([*CORPUS, *PAIRS])} <= {"a", "b", "c"}
+
+
+@each_main_family
+def test_a_student_is_cut_out_of_any_family(tmp_path: Path, make_context: ContextMaker, family: str) -> None:
+    whole = candidate_of(tmp_path / "model", family)
+    made = candidate_of(tmp_path / "model", family)
+    student = ThinStudent(layers=2, heads=0.7, neurons=0.8, hidden=0.7).apply(made, reading(make_context(whole)))
+    assert isinstance(student.model, Encoder)
+    assert student.model.config.hidden == 16 and student.model.config.layers[0].heads == 2
+    assert check_parity(student, loaded(student, tmp_path / "artifact"), CORPUS).largest_difference < 1e-4
+
+
+def reading(context: Context) -> Context:
+    """The context, its training texts the sentences that the tokenizers were made of."""
+    return replace(context, train=Examples(CORPUS, np.arange(len(CORPUS)) % 2))
+
+
+def test_layers_that_albert_shares_are_stored_once(tmp_path: Path) -> None:
+    sizes = {}
+    for groups in (1, 3):
+        made = load(save(tmp_path / str(groups), "albert", num_hidden_groups=groups))
+        assert len(made.encoder.layers) == 6
+        assert len({id(each.attention) for each in made.encoder.layers}) == groups
+        sizes[groups] = sum(len(each.raw_data) for each in emit(made.encoder, pairs=False).graph.initializer)
+    layer = sum(each.numel() for each in made.encoder.layer(0).parameters())
+    assert sizes[3] - sizes[1] == pytest.approx(2 * layer * 4, rel=0.01)
+
+
+def test_a_single_token_type_is_no_table_of_its_own(tmp_path: Path) -> None:
+    source = load(save(tmp_path, "roberta"))
+    assert source.encoder.token_types is None
+    assert source.encoder.config.positions == 48
+    assert len(source.tokenizer.encode("river " * 100).ids) == 48
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value"),
+    [
+        ("roberta", "position_embedding_type", "relative_key_query"),
+        ("electra", "is_decoder", True),
+        ("xlm-roberta", "add_cross_attention", True),
+        ("albert", "hidden_act", "silu"),
+        ("distilbert", "activation", "mish"),
+    ],
+)
+def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str, name: str, value: object) -> None:
+    path = save(tmp_path, family) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=f"must be .*, but is `{value}`"):
+        load(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_real_minilm_answers_as_transformers_does() -> None:
+    folder = builtin_model("builtin:minilm")
+    source = load(folder, outputs=2)
+    theirs = transformers.AutoModel.from_pretrained(folder).eval()
+    ids, mask, types = read(source.tokenizer, CORPUS, 0)
+    with torch.no_grad():
+        expected = theirs(ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+        source.encoder.pool_by_mean()
+        source.encoder.drop_pooler()
+        got = source.encoder.outputs(ids, mask, types).pooled
+    weights = mask.unsqueeze(-1)
+    assert (got - (expected * weights).sum(dim=1) / weights.sum(dim=1)).abs().max() < 1e-4
