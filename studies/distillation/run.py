@@ -1,0 +1,200 @@
+"""What is each part of distillation worth, at the same bytes and the same number of training steps?
+
+    python studies/distillation/run.py --model TEACHER --data DATA [--rows 1000] [--seeds 3] [--output FILE]
+
+One student, of at most 1 MB for a teacher of MiniLM's size, is trained in every way below with every seed and scored on
+the validation split as an artifact. A gain is over the row that stands in "over", example by example and seed by seed:
+its interval is a bootstrap over both. What was built before is not built again, so the same command goes on.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from eicompress.cache import default_folder, write_whole
+from eicompress.contracts import Array
+from eicompress.errors import EicompressError
+from eicompress.plugins import Registry, discover
+from eicompress.recipe import Recipe
+from eicompress.significance import paired_difference
+from eicompress.values import Progress, Record, digest_of
+from eicompress.workshop import Workshop, open_workshop
+
+STUDENT = (
+    {"strategy": "vocabulary_pruning"},
+    {"strategy": "thin_student", "layers": 2, "heads": 0.5, "neurons": 0.125},
+    {"strategy": "embedding_factorization", "size": 96},
+    {"strategy": "quantization", "embedding_bits": 4, "layer_bits": 4},
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train the student: a strategy with its knobs, and the way over which it should gain."""
+
+    name: str
+    over: str
+    strategy: str
+    knobs: Mapping[str, object]
+
+    def recipe(self, registry: Registry, steps: int) -> Recipe:
+        """Each way takes the same number of steps, whatever text there is."""
+        last = {"strategy": self.strategy, "epochs": 100.0, "max_steps": steps, **self.knobs}
+        return Recipe.from_json([*STUDENT, last], registry.strategies)
+
+
+PLAIN, TEXT = {"distortions": 0}, {"distortions": 3}
+HEAD = {**TEXT, "head": "frozen"}
+LEARNING = {**TEXT, "head": "tied", "teacher_updates": "joint"}
+WAYS = (
+    Way("labels alone", "", "distillation", {**PLAIN, "label_weight": 1.0, "state_weight": 0.0}),
+    Way("+ logits", "labels alone", "distillation", {**PLAIN, "state_weight": 0.0}),
+    Way("+ features", "+ logits", "distillation", PLAIN),
+    Way("+ teacher's head, frozen", "+ features", "cross_distillation", {**HEAD, **PLAIN}),
+    Way("features + text", "+ features", "distillation", TEXT),
+    Way("features + text + hidden states", "features + text", "distillation", {**TEXT, "hidden_weight": 1.0}),
+    Way("features + text + relations", "features + text", "distillation", {**TEXT, "relation_weight": 1.0}),
+    Way(
+        "features + text, one layer after the other",
+        "features + text",
+        "distillation",
+        {**TEXT, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
+    ),
+    Way("head + text", "features + text", "cross_distillation", HEAD),
+    Way("head + text, a copy that learns", "features + text", "cross_distillation", {**HEAD, "head": "copy"}),
+    Way("cross: the teacher's head learns", "head + text", "cross_distillation", LEARNING),
+    Way(
+        "cross: its head in turns",
+        "head + text",
+        "cross_distillation",
+        {**LEARNING, "teacher_updates": "alternating", "student_steps": 4},
+    ),
+    Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a way reached, seed by seed."""
+
+    records: tuple[Record, ...]
+    right: Array
+    """(seeds, n): the quality of each validation example."""
+
+    def mean(self, name: str) -> float:
+        return fmean(record.value(name) or 0.0 for record in self.records)
+
+    @property
+    def seconds(self) -> float:
+        return fmean(record.seconds_by_phase.get("training", 0.0) for record in self.records)
+
+
+def shortened(workshop: Workshop, rows: int) -> Workshop:
+    """The same with so many rows of the training split, drawn once: data are often sorted by label."""
+    train = workshop.examples["train"]
+    few = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:rows]).tolist())
+    return replace(
+        workshop, examples={**workshop.examples, "train": few}, digest=digest_of([workshop.digest, "rows", rows])
+    )
+
+
+def outcome(workshop: Workshop, recipe: Recipe, seeds: Sequence[int], said: str) -> Outcome:
+    records = []
+    for seed in seeds:
+        start = time.monotonic()
+
+        def watch(each: Progress, seed: int = seed, start: float = start) -> None:
+            share = f"{each.step}/{each.steps}" if each.steps else ""
+            line = f"\r{said}, seed {seed}: {each.phase} {share} {time.monotonic() - start:.0f} s"
+            print(f"{line:<100}", end="", file=sys.stderr, flush=True)
+
+        records.append(workshop.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
+    targets = workshop.examples["validation"].targets
+    logits = [np.load(record.files["validation_logits"], allow_pickle=False) for record in records]
+    return Outcome(tuple(records), np.stack([workshop.task.correct(each, targets) for each in logits]))
+
+
+def line(way: Way, found: Mapping[str, Outcome]) -> str:
+    own = found[way.name]
+    spread = np.std([100 * (record.value("quality") or 0.0) for record in own.records])
+    cells = [way.name, f"{100 * own.mean('quality'):.2f} ± {spread:.2f}"]
+    if way.over in found:
+        gain = paired_difference(own.right, found[way.over].right)
+        cells += [way.over, f"{100 * gain.mean:+.2f}", f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}", gain.verdict]
+    else:
+        cells += [""] * 4
+    cells += [f"{own.mean('size_mb'):.3f}", f"{own.seconds:.0f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(workshop: Workshop, found: Mapping[str, Outcome], given: argparse.Namespace) -> str:
+    count = len(workshop.examples["train"]), len(workshop.examples["validation"])
+    lines = [
+        f"{workshop.task.quality} in percent on {count[1]} validation rows, {count[0]} training rows, "
+        f"{given.steps} steps of 32 texts, seeds {given.seed} to {given.seed + given.seeds - 1}.",
+        "",
+        "| way | quality | over | gain | 95 % interval | verdict | MB | s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join(lines + [line(way, found) for way in WAYS if way.name in found]) + "\n"
+
+
+def workshop_of(given: argparse.Namespace, registry: Registry) -> Workshop:
+    made = open_workshop(
+        model=given.model,
+        data=given.data,
+        task="",
+        columns={},
+        seed=given.seed,
+        threads=1,
+        seq_len=None,
+        memory=False,
+        teacher_training=given.teacher_training,
+        teachers=(),
+        ensemble="mean",
+        folder=default_folder() / "distillation-study",
+        registry=registry,
+        progress=lambda _: None,
+    )
+    return shortened(made, given.rows) if given.rows else made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="the teacher, as a folder of transformers")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--teacher-training", choices=("probe", "finetune"), default="finetune")
+    parser.add_argument("--rows", type=int, default=0, help="so many rows of the training split alone")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--seed", type=int, default=0, help="the first one")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=(), help="ways whose names contain one of these")
+    parser.add_argument("--output", type=Path, help="a file for the table")
+    given = parser.parse_args()
+    registry = discover()
+    workshop = workshop_of(given, registry)
+    seeds = range(given.seed, given.seed + given.seeds)
+    found: dict[str, Outcome] = {}
+    for way in WAYS:
+        if given.only and not any(part in way.name for part in given.only):
+            continue
+        recipe = way.recipe(registry, given.steps)
+        try:
+            found[way.name] = outcome(workshop, recipe, seeds, way.name)
+        except (EicompressError, ArithmeticError) as error:
+            print(f"\n{way.name}: {error}")
+            continue
+        print("\r" + line(way, found), flush=True)
+        if given.output:
+            write_whole(given.output, table(workshop, found, given).encode())
+    print(f"\n{table(workshop, found, given)}")
+
+
+if __name__ == "__main__":
+    main()
