@@ -27,7 +27,20 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
-    from eicompress.api import ablate, compare, compress, load, measure, pack, plan, replay, report, search, show
+    from eicompress.api import (
+        ablate,
+        compare,
+        compress,
+        load,
+        measure,
+        pack,
+        plan,
+        prepare,
+        replay,
+        report,
+        search,
+        show,
+    )
     from eicompress.result import Result
 
 __all__ = [
@@ -54,6 +67,7 @@ __all__ = [
     "measure",
     "pack",
     "plan",
+    "prepare",
     "replay",
     "report",
     "search",
@@ -74,6 +88,7 @@ _ROOMS = {
     "measure": "eicompress.api",
     "pack": "eicompress.api",
     "plan": "eicompress.api",
+    "prepare": "eicompress.api",
     "replay": "eicompress.api",
     "report": "eicompress.api",
     "search": "eicompress.api",

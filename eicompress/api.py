@@ -101,6 +101,7 @@ def search(
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
     storage: str | None = None,
+    start: str | None = None,
     workers: int | None = None,
     trial_timeout: str | None = None,
     trial_memory: str | None = None,
@@ -352,6 +353,7 @@ def compress(
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
+    start: str | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -368,7 +370,7 @@ def compress(
     check_free(Path(output))
     words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads", "teacher", "ensemble")
     values = locals()
-    written = {name: values[name] for name in (*words, "teacher_training", "unlabelled")}
+    written = {name: values[name] for name in (*words, "teacher_training", "unlabelled", "start")}
     spec = read(written)
     registry = discover(plugin, only_plugins)
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
@@ -377,6 +379,43 @@ def compress(
     placed = _placed(workshop.timed(record), Path(output))
     write_card(Artifact(Path(output)), placed, None, spec.to_toml())
     return placed
+
+
+def prepare(
+    *,
+    model: str,
+    data: str,
+    recipe: "str | Path | Recipe",
+    output: str | Path,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    seed: int | None = None,
+    teacher_training: str | None = None,
+    teacher: Sequence[str] | None = None,
+    ensemble: str | None = None,
+    unlabelled: Sequence[str] | None = None,
+    start: str | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train what a recipe makes, at full length, and write it to a new folder as a starting point (`start`) for studies
+    of the same model, or of one of the same shape that was fine-tuned on another task. Raises as `compress` does.
+    """
+    from eicompress.plugins import discover
+
+    if Path(output).exists():
+        raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
+    words = ("model", "data", "task", "text", "text_pair", "label", "seed", "teacher_training", "teacher", "ensemble")
+    values = locals()
+    spec = read({name: values[name] for name in (*words, "unlabelled", "start")})
+    registry = discover(plugin, only_plugins)
+    steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
+    workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
+    workshop.prepare(steps, Path(output), progress=on_progress or _nothing)
+    return Path(output)
 
 
 def replay(
@@ -438,6 +477,7 @@ def ablate(
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
+    start: str | None = None,
     plugin: str | None = None,
     only_plugins: str | None = None,
     on_built: "Callable[[Built], None] | None" = None,
@@ -464,7 +504,7 @@ def ablate(
     else:
         assert recipe is not None
         words = ("model", "data", "task", "text", "text_pair", "label", "seed", "teacher_training", "teacher")
-        spec = read({name: written[name] for name in (*words, "ensemble", "unlabelled")})
+        spec = read({name: written[name] for name in (*words, "ensemble", "unlabelled", "start")})
         registry = discover(plugin, only_plugins)
         steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
         file = Path(output or "ablation")
@@ -677,11 +717,11 @@ def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress]
 
 def _inputs(spec: Spec, folder: Path) -> dict[str, Any]:
     """What a workshop is made of, as plain data."""
-    words = ("model", "data", "task", "columns", "seed", "threads", "seq_len", "teacher_training")
-    named = {word: getattr(spec, word) for word in words}
+    measured = ("model", "data", "task", "columns", "seed", "threads", "seq_len")
+    learned = ("teacher_training", "ensemble", "unlabelled", "start")
+    named = {word: getattr(spec, word) for word in (*measured, *learned)}
     named["memory"] = spec.memory_mb is not None or "memory_mb" in spec.metrics
-    learned_from = {"teachers": spec.teacher, "ensemble": spec.ensemble, "unlabelled": spec.unlabelled}
-    return {**named, **learned_from, "folder": folder}
+    return {**named, "teachers": spec.teacher, "folder": folder}
 
 
 def _spec_of(study: str, studies: str | Path) -> Spec:

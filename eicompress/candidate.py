@@ -22,12 +22,14 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Stra
 from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.model import Encoder
-from eicompress.errors import EicompressError
+from eicompress.errors import EicompressError, ModelError
 from eicompress.recipe import Recipe
 
 
-def build(recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe], object]) -> Candidate:
-    """The candidate that the recipe's model steps make of the baseline.
+def build(
+    recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe], object], start: Candidate | None = None
+) -> Candidate:
+    """The candidate that the recipe's model steps make of the starting point, which is the baseline if none is given.
 
     `key` names what else than the recipe a candidate depends on. Outside a preview, the longest prefix that was
     trained before is taken from the cache, and each new one is stored.
@@ -35,7 +37,8 @@ def build(recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe]
     steps = [step for step in recipe.steps if isinstance(step, ModelStrategy)]
     done, candidate = (0, None) if context.preview else _known_prefix(steps, cache, key)
     if candidate is None:
-        candidate = replace(context.baseline, model=copy.deepcopy(context.baseline.model))
+        begin = start or context.baseline
+        candidate = replace(begin, model=copy.deepcopy(begin.model))
     for count, step in enumerate(steps[done:], start=done + 1):
         if step.trains and not context.preview:
             candidate = _trained_once(step, candidate, context, cache, key(Recipe(tuple(steps[:count]))))
@@ -127,6 +130,33 @@ def load(folder: Path) -> Candidate:
     texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
     known = tuple(text if isinstance(text, str) else (text[0], text[1]) for text in texts)
     return Candidate(model.eval(), tokenizer, origin, described["facts"], known)
+
+
+def starting_point(folder: Path, baseline: Candidate) -> Candidate:
+    """A candidate that was saved to start others from, with the baseline's head in place of its own.
+
+    Raises `ModelError` unless it was cut out of a model of the baseline's shape.
+    """
+    if not (folder / "candidate.json").is_file():
+        raise ModelError(f"A starting point must be a folder that `eicompress prepare` wrote, but `{folder}` is none.")
+    candidate, model = load(folder), baseline.model
+    assert isinstance(candidate.model, Encoder) and isinstance(model, Encoder)
+    layers, hidden = candidate.origin.layers, candidate.origin.hidden
+    if max(layers, default=0) >= len(model.layers) or max(hidden) >= model.config.hidden:
+        raise ModelError(
+            f"A starting point must be cut out of a model like the one given, of {len(model.layers)} layers and width "
+            f"{model.config.hidden}, but `{folder}` was cut out of a larger one. Give the model that it was made of."
+        )
+    candidate.model.take_head(model, torch.tensor(hidden))
+    return replace(candidate, texts=())
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the files that `save` wrote."""
+    sums = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        sums.update(path.read_bytes())
+    return sums.hexdigest()
 
 
 def _storable(model: Encoder) -> dict[str, Linear | Embedding]:

@@ -103,6 +103,7 @@ def _training_options(command: Command) -> Command:
                 callback=lambda _, __, sources: sources or None,
                 help="Text without labels to learn from: file, folder or hub name; may be repeated.",
             ),
+            click.option("--start", help="Starting point that `prepare` wrote.  [the model]"),
         ]
     ):
         command = option(command)
@@ -430,6 +431,34 @@ def compress(
     tables.show_artifact(console, record)
     if trial is not None:
         console.print("the same bytes as the first time" if not differences else "\n".join(differences))
+
+
+@cli.command()
+@click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
+@click.option("--recipe", required=True, help="File with [[steps]].")
+@click.option("--output", required=True, help="New folder to write.")
+@_input_options
+@_training_options
+@_plugin_options
+def prepare(**written: Any) -> None:
+    """Train a starting point for studies: a student before it meets a task.
+
+    Studies of the same model, or of one of the same shape that was fine-tuned on another task, start their recipes
+    from it, with their own model's head.
+
+    \b
+    eicompress prepare --model my-model --data my-data --recipe general.toml \\
+                       --unlabelled my-text --output starts/general
+    eicompress search --model my-model --data my-data --budget 1MB \\
+                      --start starts/general --space after-general.toml
+    """
+    from eicompress import api, screen
+
+    console = _console(False)
+    with screen.Screen(console, "prepare") as live:
+        path = api.prepare(**written, on_progress=live.preparing)
+    console.print(f"a starting point lies in {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @cli.command()

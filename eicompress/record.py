@@ -459,7 +459,7 @@ def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: 
     # Another path to the same bytes is the same input.
     ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space", "plugin"} & same)
     ignored |= {"teacher"} if "teachers" in same else set()
-    ignored |= {"unlabelled"} & same
+    ignored |= {"unlabelled", "start"} & same
     found = [
         f"`{name}` was {_shown(was.get(name))}, and is {_shown(now.get(name))}"
         for name in sorted({*was, *now} - ignored)
@@ -469,6 +469,7 @@ def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: 
         "inputs": "the contents of model or data",
         "teachers": "what the teachers answer",
         "unlabelled": "the contents of the unlabelled text",
+        "start": "the contents of the starting point",
         "space": "the contents of the search space",
         "plugin": "the contents of the plug-in",
     }

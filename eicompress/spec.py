@@ -74,6 +74,8 @@ class Spec:
     """How several teachers speak as one."""
     unlabelled: tuple[str, ...] = ()
     """Files, folders and hub names of unlabelled text."""
+    start: str = ""
+    """Folder of a starting point that was prepared; empty for the model itself."""
     workers: int = 1
     trial_timeout_s: float | None = None
     trial_memory_mb: float | None = None
@@ -164,6 +166,7 @@ def read(written: Mapping[str, object]) -> Spec:
         teacher=_texts(given, "teacher"),
         ensemble=choice("--ensemble", given.get("ensemble", "mean"), ENSEMBLES),
         unlabelled=_texts(given, "unlabelled"),
+        start=_text(given, "start", ""),
         workers=whole("--workers", given.get("workers", 1), 0),
         trial_timeout_s=_maybe(given, "trial_timeout", lambda value: seconds(value, "--trial-timeout")),
         storage=_text(given, "storage", ""),

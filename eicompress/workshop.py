@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from eicompress.data import dataset_from_tables, read_tables
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import multiplies_bfloat16
-from eicompress.errors import EicompressError
+from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import artifact as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine, usual_length
@@ -64,6 +65,9 @@ class Workshop:
     teacher: StoredTeacher | Ensemble
     """Whom students learn from."""
     unlabelled: UnlabelledText
+    start: Candidate
+    """What every recipe starts from: the baseline, or what another study prepared of it."""
+    start_digest: str
     cache: Cache
     folder: Path
     """Artifacts and predictions are written under it."""
@@ -82,7 +86,12 @@ class Workshop:
     @property
     def digests(self) -> dict[str, str]:
         """What all that is built here depends on, by what a study calls it."""
-        return {"inputs": self.digest, "teachers": self.teacher.digest, "unlabelled": self.unlabelled.digest}
+        return {
+            "inputs": self.digest,
+            "teachers": self.teacher.digest,
+            "unlabelled": self.unlabelled.digest,
+            "start": self.start_digest,
+        }
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
         """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""
@@ -102,7 +111,7 @@ class Workshop:
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         """What the recipe's training at full length would take. Raises `Inapplicable`."""
-        candidate = replace(self.source, model=copy.deepcopy(self.source.model))
+        candidate = replace(self.start, model=copy.deepcopy(self.start.model))
         return rehearse(recipe, candidate, self._context(Trainer(self.seed, 1.0, self.device, ignore)))
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
@@ -112,16 +121,40 @@ class Workshop:
         """
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
-        fit = Trainer(seed, fidelity, self.device, progress, Checkpoints(self.cache, key))
-        context = self._context(fit, seed=seed, progress=progress)
+        context = self._training_context(recipe, fidelity, seed, progress)
         with clock.phase("training"):
-            made = candidates.build(recipe, context, self.cache, lambda prefix: self._made_from(prefix, fidelity, seed))
+            made = self._made(recipe, context, fidelity)
         progress(Progress("export"))
         with clock.phase("export"):
             artifact = self._write(recipe, made, context, self.folder / "artifacts" / key)
         progress(Progress("measuring"))
         record = self._scored(recipe, made, artifact, clock)
         return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True)
+
+    def prepare(self, recipe: Recipe, folder: Path, *, progress: Callable[[Progress], None]) -> None:
+        """Train a candidate at full length and write it to a new folder, as a starting point for other studies."""
+        made = self._made(recipe, self._training_context(recipe, 1.0, self.seed, progress), 1.0)
+        if not isinstance(made.model, Encoder):
+            raise Inapplicable(
+                f"a starting point must be an encoder, but the recipe made a {type(made.model).__name__}"
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+            (Path(draft) / "made").mkdir()
+            candidates.save(made, Path(draft) / "made")
+            (Path(draft) / "made").rename(folder)
+
+    def _training_context(
+        self, recipe: Recipe, fidelity: float, seed: int, progress: Callable[[Progress], None]
+    ) -> Context:
+        checkpoints = Checkpoints(self.cache, self.key(recipe, fidelity=fidelity, seed=seed))
+        return self._context(Trainer(seed, fidelity, self.device, progress, checkpoints), seed=seed, progress=progress)
+
+    def _made(self, recipe: Recipe, context: Context, fidelity: float) -> Candidate:
+        def key(prefix: Recipe) -> object:
+            return self._made_from(prefix, fidelity, context.seed)
+
+        return candidates.build(recipe, context, self.cache, key, self.start)
 
     def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """As `build`, remembered, and without the artifact: for those who want to know how good a recipe is."""
@@ -224,7 +257,7 @@ class Workshop:
         clock, context = Clock(), self._context(fit_nothing)
         folder = self.folder / "previews" / recipe.digest
         with clock.phase("preview"):
-            made = candidates.build(recipe, context, self.cache, str)
+            made = candidates.build(recipe, context, self.cache, str, self.start)
             artifact = self._write(recipe, made, context, folder)
         measurements = bench.size(artifact)
         if latency:
@@ -366,6 +399,7 @@ def open_workshop(
     teachers: Sequence[str],
     ensemble: str,
     unlabelled: Sequence[str],
+    start: str,
     folder: Path,
     registry: Registry,
     progress: Callable[[Progress], None],
@@ -373,7 +407,8 @@ def open_workshop(
     """Read data, model and teachers, and train a head first where the model has none for the task.
 
     `task` may be empty: it then goes by the columns of the data. Without `teachers` the model is its own; it is one of
-    them where they name its folder. Raises `DataError`, `ModelError`, `SpecError`.
+    them where they name its folder. `start` is a folder that `prepare` wrote, or empty. Raises `DataError`,
+    `ModelError`, `SpecError`.
     """
     tables = read_tables(data)
     kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
@@ -419,6 +454,8 @@ def open_workshop(
         digest=digest_of(digest),
         teacher=asked[0] if len(asked) == 1 else Ensemble(asked, ensemble, defined, share),
         unlabelled=UnlabelledText(tuple(unlabelled)),
+        start=candidates.starting_point(Path(start).expanduser(), candidate) if start else candidate,
+        start_digest=candidates.digest(Path(start).expanduser()) if start else "",
         cache=cache,
         folder=folder.resolve(),
         seed=seed,

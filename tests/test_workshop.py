@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_candidate
 from safetensors.torch import load_file, save_file
 from tiny_teachers import write_tiny_teacher
 
+from eicompress import candidate as candidates
 from eicompress import runtime
 from eicompress.contracts import Candidate
+from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.model import Encoder
 from eicompress.errors import DataError, Inapplicable, ModelError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
@@ -19,6 +23,7 @@ from eicompress.record import RECORD_BYTES
 from eicompress.reporting.mistakes import mistakes
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
@@ -64,6 +69,7 @@ def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
             "teachers": (),
             "ensemble": "mean",
             "unlabelled": (),
+            "start": "",
             "folder": tmp_path / "study",
             "registry": discover(),
             "progress": ignore,
@@ -119,6 +125,46 @@ def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Pat
 
 def test_a_model_that_is_its_own_teacher_by_name_is_the_same_teacher(opened: Opener, model_folder: Path) -> None:
     assert opened(teachers=[str(model_folder)]).teacher.digest == opened().teacher.digest
+
+
+GENERAL = Recipe((ThinStudent(layers=1), GeneralDistillation(tokens=100)))
+
+
+def test_a_study_starts_from_what_another_prepared(opened: Opener, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the sun will stop the rain\nwhat is the song today")
+    first = opened(unlabelled=[str(tmp_path / "text.txt")])
+    first.prepare(GENERAL, tmp_path / "starts" / "general", progress=ignore)
+    assert [each.name for each in (tmp_path / "starts").iterdir()] == ["general"]
+    second = opened(start=str(tmp_path / "starts" / "general"))
+    model, whole = second.start.model, second.source.model
+    assert isinstance(model, Encoder) and isinstance(whole, Encoder) and len(model.layers) == 1
+    assert torch.equal(model.classifier.weight, whole.classifier.weight)
+    assert not torch.equal(model.words.weight, whole.words.weight)
+    assert first.key(RECIPE, fidelity=1.0, seed=0) != second.key(RECIPE, fidelity=1.0, seed=0)
+    built = second.build(Recipe((Quantization(), Distillation(epochs=1.0))), fidelity=1.0, seed=0, progress=ignore)
+    assert built.value("size_mb") == second.preview(Recipe((Quantization(),))).value("size_mb")
+
+
+def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_path: Path) -> None:
+    opened().prepare(Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
+    baseline = tiny_candidate(seed=5, outputs=7, pooler=True)
+    begun = candidates.starting_point(tmp_path / "start", baseline)
+    kept = list(begun.origin.hidden)
+    assert isinstance(begun.model, Encoder) and isinstance(baseline.model, Encoder)
+    assert begun.model.config.outputs == 7 and len(kept) == 16
+    assert torch.equal(begun.model.classifier.weight, baseline.model.classifier.weight[:, kept])
+    assert begun.model(*(torch.ones((1, 4), dtype=torch.int64),) * 2, torch.zeros((1, 4), dtype=torch.int64)).shape == (
+        1,
+        7,
+    )
+
+
+@pytest.mark.parametrize(("start", "said"), [("none", "`eicompress prepare` wrote"), ("large", "a larger one")])
+def test_a_starting_point_that_does_not_fit_is_refused(start: str, said: str, opened: Opener, tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    candidates.save(tiny_candidate(layers=(LayerConfig(heads=4, head_size=6, ffn=32),) * 5), tmp_path / "large")
+    with pytest.raises(ModelError, match=said):
+        opened(start=str(tmp_path / start))
 
 
 def test_a_measured_preview_is_not_measured_again(opened: Opener) -> None:

@@ -5,6 +5,7 @@ last layer computes the first token alone, since nothing else is read: the logit
 time is saved.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -128,6 +129,18 @@ class Encoder(nn.Module):
         """Keep only these outputs of the classifier, in this order."""
         self.classifier.select(outputs=torch.tensor(list(numbers)))
         self.config = replace(self.config, outputs=len(numbers))
+
+    def take_head(self, other: "Encoder", hidden: Tensor) -> None:
+        """Take another encoder's head, in as much as it reads these of its residual dimensions; the bits stay."""
+        spec = self.classifier.spec
+        for name in ("classifier", "pooler"):
+            part = copy.deepcopy(getattr(other, name))
+            if part is not None:
+                part.select(inputs=hidden, outputs=hidden if name == "pooler" else None)
+                part.set_quantization(spec)
+            setattr(self, name, part)
+        pooling = other.config.pooling if self.layers else "mean"
+        self.config = replace(self.config, outputs=other.config.outputs, pooler=other.config.pooler, pooling=pooling)
 
     def keep_positions(self, count: int) -> None:
         """Keep the first positions only."""
