@@ -8,18 +8,19 @@
   norm of all that it writes with.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eicompress.contracts import Array, Candidate, Context
-from eicompress.encoder.blocks import AnyLinear, Layer
+from eicompress.contracts import Array, Candidate, Context, Task
+from eicompress.encoder.blocks import AnyLinear, Layer, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.encoder.vocabulary import with_max_length
@@ -185,6 +186,63 @@ def measured_batches(subject: Candidate, context: Context, size: int = _BATCH) -
         places = np.arange(start, min(start + size, len(examples)))
         targets = torch.from_numpy(examples.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets
+
+
+def token_importance(context: Context, by: Literal["attention", "gradient"]) -> Array:
+    """(vocabulary,) of the baseline: the mean importance of a token where it stands in the measured examples.
+
+    - `attention`: the share of all attention that it receives, over layers, heads and the queries that are read
+      (EI-BERT, arXiv 2507.04636).
+    - `gradient`: the first-order change of the loss if its word vector were zero (arXiv 1611.06440).
+
+    A token that is in none of the examples gets the mean of the others.
+    """
+    model = context.baseline.model
+    assert isinstance(model, Encoder)
+    sums, counts = np.zeros(model.config.vocabulary), np.zeros(model.config.vocabulary)
+    for batch, targets in measured_batches(context.baseline, context):
+        said = _attention_received(model, batch) if by == "attention" else _moves(model, batch, targets, context.task)
+        real = batch.attention_mask.bool()
+        ids = batch.input_ids[real].numpy()
+        np.add.at(sums, ids, said[real].double().numpy())
+        np.add.at(counts, ids, 1)
+    seen = counts > 0
+    means = np.full(len(sums), sums.sum() / counts.sum())
+    means[seen] = sums[seen] / counts[seen]
+    return means
+
+
+@torch.no_grad()
+def _attention_received(model: Encoder, batch: Batch) -> Tensor:
+    """(B, T), the sum over the tokens of an example is one."""
+    received: list[Tensor] = []
+
+    def told(attention: SelfAttention) -> Callable[[Tensor, Tensor, int], None]:
+        def look(states: Tensor, mask: Tensor, queries: int) -> None:
+            q, k, _ = attention.projections(states, mask)
+            scores = q[:, :, :queries] @ k.transpose(2, 3) / math.sqrt(attention.head_size)
+            shares = scores.masked_fill(mask[:, None, None] == 0, -math.inf).softmax(dim=-1).mean(dim=1)
+            asked = mask[:, :queries, None].float()
+            received.append((shares * asked).sum(dim=1) / asked.sum(dim=1))
+
+        return look
+
+    with told_inputs([(each, told(each)) for each in model.modules() if isinstance(each, SelfAttention)]):
+        model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    return torch.stack(received).mean(dim=0)
+
+
+def _moves(model: Encoder, batch: Batch, targets: Tensor, task: Task) -> Tensor:
+    """(B, T): what each word vector changes in the loss of its example."""
+    vectors: list[Tensor] = []
+    handle = model.words.register_forward_hook(lambda _, __, output: vectors.append(output))
+    try:
+        with torch.enable_grad():
+            logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            (gradient,) = torch.autograd.grad(task.loss(logits, targets), vectors)
+    finally:
+        handle.remove()
+    return (vectors[0].detach() * gradient).sum(dim=-1).abs() * len(targets)  # the loss is the mean of a batch
 
 
 class Moments:

@@ -6,7 +6,8 @@ import torch
 
 from eicompress.contracts import Candidate, Context
 from eicompress.encoder.blocks import QuantSpec
-from eicompress.importance import WAYS, kept_parts, measure_importance, most_important
+from eicompress.encoder.model import Encoder
+from eicompress.importance import WAYS, kept_parts, measure_importance, most_important, token_importance
 from tests.conftest import ContextMaker, tiny_candidate
 
 
@@ -99,3 +100,38 @@ def test_parts_stay_in_blocks(budget: str) -> None:
     assert sum(len(each) for each in kept.values()) == 32 and all(len(each) % 8 == 0 for each in kept.values())
     whole = kept_parts({0: chance.random(11)}, 0.0, budget, multiple=8)
     assert len(whole[0]) in (8, 11)
+
+
+def test_attention_received_is_a_share_of_all_attention(make_context: ContextMaker) -> None:
+    context = one_text(make_context())
+    model, tokenizer = context.baseline.model, context.baseline.tokenizer
+    assert isinstance(model, Encoder)
+    ids = torch.tensor([tokenizer.encode(context.train.texts[0]).ids])
+    mask = torch.ones_like(ids)
+    received, states = [], model.embed(ids, mask, ids * 0)
+    for number, shape in enumerate(model.config.layers):
+        layer, queries = model.layer(number), 1 if number == 2 else ids.shape[1]
+        q, k, _ = layer.attention.qkv(states, mask).chunk(3, dim=-1)
+        heads = [each.reshape(-1, shape.heads, shape.head_size) for each in (q[0], k[0])]
+        scores = torch.einsum("qhd,khd->hqk", heads[0][:queries], heads[1]) / shape.head_size**0.5
+        received.append(scores.softmax(dim=-1).mean(dim=(0, 1)))
+        states = layer(states, mask, queries)
+    expected = torch.stack(received).mean(dim=0)
+    found = token_importance(context, "attention")
+    assert expected.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert found[ids[0, 1]] == pytest.approx(expected[1].item(), rel=1e-4)
+    unseen = tokenizer.token_to_id("weather")
+    assert found[unseen] == pytest.approx(1 / ids.shape[1], rel=1e-4)
+
+
+def test_a_gradient_is_the_slope_of_the_loss_by_a_word_vector(make_context: ContextMaker) -> None:
+    context = one_text(make_context())
+    song = context.baseline.tokenizer.token_to_id("song")
+    losses = []
+    for factor in (1.001, 0.999):
+        candidate = tiny_candidate()
+        assert isinstance(candidate.model, Encoder)
+        candidate.model.words.weight.data[song] *= factor
+        losses.append(loss_of(candidate, context))
+    slope = abs(losses[0] - losses[1]) / 0.002
+    assert token_importance(context, "gradient")[song] == pytest.approx(slope, rel=0.05, abs=1e-4)

@@ -1,8 +1,9 @@
-"""`vocabulary_pruning`: keep the tokens that the training text uses, drop the rest of the word embedding."""
+"""`vocabulary_pruning`: keep the tokens that a text uses, drop the rest of the word embedding."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -12,30 +13,49 @@ from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.vocabulary import Ranking, compare, count_words, minified_json, prune, rank, token_counts
+from eicompress.encoder.vocabulary import (
+    Ranking,
+    Words,
+    compare,
+    count_words,
+    minified_json,
+    prune,
+    rank,
+    token_counts,
+)
 from eicompress.errors import Inapplicable
-from eicompress.values import Text, digest_of
+from eicompress.importance import token_importance
+from eicompress.values import digest_of
 
 
 @dataclass(frozen=True)
 class VocabularyPruning(ModelStrategy):
-    """Keep special tokens, characters and the tokens that the training text misses most; number them anew.
+    """Keep special tokens, characters and the tokens that texts miss most; number them anew.
 
-    For WordPiece, byte-level BPE and Unigram tokenizers. What a token is missed by is how often it occurs times the
-    tokens that each occurrence would become more: of the tokens that are left, the one that is missed least goes, and
-    what it is read as without it is used more often from then on. A text whose tokens were all kept gets the same
-    logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and `tokens_after`; `needed`
-    and `bound` as in `Choice`; the fields of `Comparison` on the training text; `tokenizer_bytes_before` and
-    `tokenizer_bytes_after`.
+    For WordPiece, byte-level BPE and Unigram tokenizers. What a token is missed by is the importance of its
+    occurrences times the tokens that each of them would become more: of those that are left, the one that is missed
+    least goes, and what it is read as without it is worth more from then on. A text whose tokens were all kept gets
+    the same logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and
+    `tokens_after`; `needed` and `bound` as in `Choice`; the fields of `Comparison` on the training text;
+    `tokenizer_bytes_before` and `tokenizer_bytes_after`.
     """
 
     num_tokens: Annotated[int, IntDistribution(100, 300_000, log=True)] = 5_000
     """How many tokens stay; more if the characters alone need more, fewer if fewer occur."""
     scripts: Annotated[Literal["corpus", "all"], CategoricalDistribution(("corpus", "all"))] = "corpus"
-    """Whose characters stay, beside ASCII: those of the training text, or all that the vocabulary has."""
+    """Whose characters stay, beside ASCII: those of the text that is read, or all that the vocabulary has."""
+    importance: Annotated[
+        Literal["frequency", "attention", "gradient"], CategoricalDistribution(("frequency", "attention", "gradient"))
+    ] = "frequency"
+    """What an occurrence counts: one, the attention that the baseline's tokens of its kind receive, or the loss that
+    their word vectors move; the latter two measured on the training text."""
+    corpus: Annotated[
+        Literal["task", "unlabelled", "both"], CategoricalDistribution(("task", "unlabelled", "both"))
+    ] = "task"
+    """Which text is read: the training text, the unlabelled text that was named, or both."""
 
     name: ClassVar[str] = "vocabulary_pruning"
-    paper: ClassVar[str] = "Load what you need, arXiv 2010.05609"
+    paper: ClassVar[str] = "Load what you need, arXiv 2010.05609; EI-BERT, arXiv 2507.04636"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model, before = subject.model, subject.tokenizer
@@ -44,16 +64,7 @@ class VocabularyPruning(ModelStrategy):
                 f"`{self.name}` must act on an `Encoder`, but got a `{type(model).__name__}`; "
                 "put it earlier in the recipe"
             )
-        tokens = digest_of(before.to_str())
-        known = context.cache(f"words-{tokens}", lambda: _read(before, context.train.texts))
-        words, counts = json.loads(known["words"].tobytes()), np.asarray(known["counts"])
-        ranking = Ranking(
-            **context.cache(
-                f"ranking-{tokens}-{self.scripts}",
-                lambda: asdict(rank(before, counts, words, self.scripts)),
-            )
-        )
-        choice = ranking.keep(self.num_tokens)
+        choice = self._ranking(before, context).keep(self.num_tokens)
         after, kept = prune(before, [*choice.ids, model.config.padding_id])
         model.keep_tokens(torch.from_numpy(kept))
         facts = {
@@ -61,27 +72,64 @@ class VocabularyPruning(ModelStrategy):
             "tokens_after": len(kept),
             "needed": choice.needed,
             "bound": choice.bound,
-            **asdict(compare(before, after, words, counts)),
-            "tokenizer_bytes_before": int(known["file_bytes"][0]),
+            **asdict(compare(before, after, *_read(before, "task", context))),
+            "tokenizer_bytes_before": _file_bytes(before),
             "tokenizer_bytes_after": _file_bytes(after),
         }
         return replace(subject, tokenizer=after, facts={**subject.facts, self.name: facts})
 
+    def _ranking(self, tokenizer: Tokenizer, context: Context) -> Ranking:
+        """The order of the tokens, computed once for all sizes."""
 
-def _read(tokenizer: Tokenizer, texts: Sequence[Text]) -> Mapping[str, Array]:
-    """What many trials need of the training text: its words, as JSON, and how often each token occurs."""
-    words = count_words(tokenizer, _sides(texts))
-    return {
-        "words": np.frombuffer(json.dumps(words).encode(), np.uint8),
-        "counts": token_counts(tokenizer, words),
-        "file_bytes": np.array([_file_bytes(tokenizer)]),
-    }
+        def compute() -> Mapping[str, Array]:
+            words, counts = _read(tokenizer, self.corpus, context)
+            return asdict(rank(tokenizer, counts * self._importance(tokenizer, context), words, self.scripts))
+
+        key = ["ranking", self.corpus, self.scripts, self.importance, digest_of(tokenizer.to_str())]
+        return Ranking(**context.cache("-".join(key), compute))
+
+    def _importance(self, tokenizer: Tokenizer, context: Context) -> Array:
+        """(V,) of one occurrence of each token. Tokens are known by their text: some of the baseline's may be gone."""
+        vocabulary = tokenizer.get_vocab()
+        found = np.ones(max(vocabulary.values()) + 1)
+        if self.importance == "frequency":
+            return found
+        by = self.importance
+        known = context.cache(f"token_importance-{by}", lambda: {"means": token_importance(context, by)})["means"]
+        theirs = context.baseline.tokenizer.get_vocab()
+        for token, number in vocabulary.items():
+            found[number] = known[theirs[token]] if token in theirs else known.mean()
+        return found
 
 
-def _sides(texts: Sequence[Text]) -> Iterator[str]:
-    for text in texts:
-        yield from (text,) if isinstance(text, str) else text
+def _read(tokenizer: Tokenizer, corpus: str, context: Context) -> tuple[Words, Array]:
+    """The words of a corpus, and how often each token occurs in it; many trials need them."""
+
+    def compute() -> Mapping[str, Array]:
+        words = count_words(tokenizer, _texts(corpus, context))
+        return {
+            "words": np.frombuffer(json.dumps(words).encode(), np.uint8),
+            "counts": token_counts(tokenizer, words),
+        }
+
+    known = context.cache(f"words-{corpus}-{digest_of(tokenizer.to_str())}", compute)
+    return json.loads(known["words"].tobytes()), np.asarray(known["counts"])
 
 
 def _file_bytes(tokenizer: Tokenizer) -> int:
     return len(minified_json(tokenizer).encode())
+
+
+def _texts(corpus: str, context: Context) -> Iterator[str]:
+    if corpus != "unlabelled":
+        for text in context.train.texts:
+            yield from (text,) if isinstance(text, str) else text
+    if corpus != "task":
+        texts = iter(context.unlabelled)
+        first = next(texts, None)
+        if first is None:
+            raise Inapplicable(
+                "`vocabulary_pruning.corpus` must be `task` where no unlabelled text was named: name some with "
+                "`--unlabelled`"
+            )
+        yield from chain((first,), texts)

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,7 @@ def context(tmp_path: Path) -> Context:
         cache=Counting(Cache(tmp_path)),
         seed=0,
         device="cpu",
+        unlabelled=(),
         preview=True,
     )
 
@@ -176,4 +177,35 @@ def test_a_foreign_module_is_refused(context: Context) -> None:
 
 def test_its_defaults_lie_within_their_domains() -> None:
     assert Recipe((VocabularyPruning(),)).steps == (VocabularyPruning(),)
-    assert knobs(VocabularyPruning).keys() == {"num_tokens", "scripts"}
+    assert knobs(VocabularyPruning).keys() == {"num_tokens", "scripts", "importance", "corpus"}
+
+
+@pytest.mark.parametrize("importance", ["attention", "gradient"])
+def test_importance_is_measured_once_and_decides_which_tokens_stay(context: Context, importance: str) -> None:
+    assert isinstance(context.cache, Counting)
+    for num_tokens in (104, 106):
+        pruned = VocabularyPruning(num_tokens, importance=importance).apply(_candidate(), context)  # type: ignore[arg-type]
+        assert torch.equal(_logits(pruned, "3 + 4"), _logits(_candidate(), "3 + 4"))
+    assert context.cache.computed == 3  # the words, the importance, the order
+
+
+@pytest.mark.parametrize(
+    ("corpus", "kept"), [("task", {"river": True, "seen": False}), ("unlabelled", {"river": False, "seen": True})]
+)
+def test_own_text_decides_which_tokens_stay(context: Context, corpus: str, kept: dict[str, bool]) -> None:
+    context = replace(context, unlabelled=("never seen", "never seen it"))
+    vocabulary = VocabularyPruning(corpus=corpus).apply(_candidate(), context).tokenizer.get_vocab()  # type: ignore[arg-type]
+    assert {token: token in vocabulary for token in kept} == kept
+    both = VocabularyPruning(corpus="both").apply(_candidate(), context).tokenizer.get_vocab()
+    assert {"river", "seen"} <= both.keys()
+
+
+def test_the_facts_are_about_the_training_text_whatever_was_read(context: Context) -> None:
+    context = replace(context, unlabelled=("never seen it",))
+    facts = VocabularyPruning(corpus="unlabelled").apply(_candidate(), context).facts["vocabulary_pruning"]
+    assert facts["growth"] > 1 and facts["coverage"] < 0.2
+
+
+def test_own_text_that_was_not_named_is_asked_for(context: Context) -> None:
+    with pytest.raises(Inapplicable, match="--unlabelled"):
+        VocabularyPruning(corpus="unlabelled").apply(_candidate(), replace(context, unlabelled=()))
