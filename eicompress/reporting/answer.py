@@ -92,7 +92,7 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
     interval = f" ± {100 * numbers.mistakes.interval:.1f}" if numbers.mistakes else ""
     points = 100 * (quality - whole)
     kind = "less" if points < 0 else "more"
-    return f"Cost: {abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline."
+    return f"{abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline."
 
 
 def simple(numbers: Numbers) -> str:
@@ -104,8 +104,8 @@ def simple(numbers: Numbers) -> str:
     other = max(others, key=lambda each: each.quality)
     points = 100 * (quality - other.quality)
     size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
-    verdict = f"{abs(points):.1f} points {'less' if points > 0 else 'more'} than this artifact"
-    return f"The best simple method, {other.name}, reaches {other.quality:.1%}{size}: {verdict}."
+    verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
+    return f"{verdict}. The best simple method, {other.name}, reaches {other.quality:.1%}{size}."
 
 
 def command(asked: Json) -> str:
@@ -125,9 +125,9 @@ def more(numbers: Numbers) -> str:
         return ""
     gap = 100 * (whole - best)
     ceiling = (
-        f"What one more MB would buy: probably less than {gap:.1f} points, the distance to the baseline. "
+        f"Probably less than {gap:.1f} points, the distance to the baseline. "
         if gap > 0.05
-        else "What one more MB would buy: little, the baseline is reached. "
+        else "Little: the baseline is reached. "
     )
     return ceiling + _last_bytes(found)
 

@@ -18,6 +18,7 @@ Axis: TypeAlias = Literal["size_mb", "latency_ms"]
 YARDSTICKS = "yardsticks"
 """The baseline's fact that holds what simple methods reach on the same data."""
 ARTIFACT, BASELINE = "this artifact", "baseline"
+PREVIEW, STOPPED = "over budget in the preview", "stopped early"
 LAST_BYTES = 0.75
 """The last quarter of the size budget is compared with what fits into the rest."""
 SAME_SIZE = 0.001
@@ -111,14 +112,22 @@ class Rebuild:
 
 @dataclass(frozen=True)
 class Effort:
-    """What the search spent. A skipped draw is one that needed no training; `saved_s` is what it would have taken."""
+    """What the search spent and what it was spared, in seconds of one process.
+
+    A skipped draw is one that needed no training. `saved` is what skipped and stopped ones would have taken, at the
+    median of those that were trained to the end, by what spared it.
+    """
 
     seconds: float
     trained: int
     stopped: int
     skipped: Mapping[str, int]
     training_s: float
-    saved_s: float
+    saved: Mapping[str, float]
+
+    @property
+    def saved_s(self) -> float:
+        return sum(self.saved.values())
 
 
 @dataclass(frozen=True)
@@ -200,7 +209,7 @@ def points(result: Result) -> tuple[Point, ...]:
             latency_ms=record.value("latency_ms"),
             quality=record.value("quality"),
             fits=record.outcome == "complete" and result.objective.fits(record),
-            stopped=record.outcome == "stopped early",
+            stopped=record.outcome == STOPPED,
             rebuilt=again,
             fidelity=record.fidelity,
             words=in_words(record.recipe),
@@ -314,21 +323,21 @@ def rebuilds(result: Result) -> tuple[Rebuild, ...]:
 
 def effort(result: Result) -> Effort:
     counts = result.counts
-    trained = [each for each in result.records.values() if each.trained and REPEAT not in each.facts]
-    seconds = [cost_s(each) for each in trained]
-    skipped = {
-        "over budget in the preview": counts.over_budget,
-        "repeats": counts.repeats,
-        "inapplicable": counts.inapplicable,
-    }
-    usual = median(seconds) if seconds else 0.0
+    reached = [each for each in result.records.values() if each.trained and REPEAT not in each.facts]
+    stopped = [cost_s(each) for each in reached if each.outcome == STOPPED]
+    whole = [cost_s(each) for each in reached if each.outcome != STOPPED]
+    usual = median(whole) if whole else 0.0
     return Effort(
         seconds=result.seconds,
         trained=counts.trained,
         stopped=counts.stopped,
-        skipped=skipped,
-        training_s=sum(seconds),
-        saved_s=usual * (counts.over_budget + counts.repeats),
+        skipped={PREVIEW: counts.over_budget, "repeats": counts.repeats, "inapplicable": counts.inapplicable},
+        training_s=sum(stopped) + sum(whole),
+        saved={
+            PREVIEW: usual * counts.over_budget,
+            "repeats": usual * counts.repeats,
+            STOPPED: sum(max(0.0, usual - each) for each in stopped),
+        },
     )
 
 

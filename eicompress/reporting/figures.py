@@ -161,13 +161,18 @@ def treemap(numbers: Numbers) -> go.Figure:
             parents=["", *["all"] * len(groups), *(each.group for each in inner)],
             values=[sum(groups.values()), *groups.values(), *(each.size for each in inner)],
             branchvalues="total",
-            marker={"colors": ["rgba(0,0,0,0)", *_colours(groups), *_colours([each.group for each in inner])]},
+            marker={
+                "colors": ["rgba(0,0,0,0)", *_colours(groups), *_colours([each.group for each in inner])],
+                "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
+            },
             texttemplate="%{label}<br>%{percentRoot:.1%}",
             hovertemplate="%{label}: %{value:,} bytes, %{percentRoot:.1%}<extra></extra>",
-            tiling={"pad": 1},
+            tiling={"pad": 2},
         )
     )
-    return figure.update_layout(margin={"l": 0, "r": 0, "t": 8, "b": 8})
+    # What has no room for its name has none.
+    small = {"minsize": 10, "mode": "hide"}
+    return figure.update_layout(margin={"l": 0, "r": 0, "t": 8, "b": 8}, uniformtext=small)
 
 
 def _colours(groups: Iterable[str]) -> list[str]:
@@ -434,7 +439,7 @@ def layout(x_title: str, y_title: str) -> go.Figure:
             "height": HEIGHT,
             "margin": {"l": 56, "r": 16, "t": 24, "b": 52},
             "xaxis": {"title": {"text": escape(x_title)}, "zeroline": False, "fixedrange": True},
-            "yaxis": {"title": {"text": escape(y_title)}, "zeroline": False, "fixedrange": True},
+            "yaxis": {"title": {"text": escape(y_title)}, "zeroline": False, "fixedrange": True, "automargin": True},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
             "hoverlabel": {"align": "left"},
             "dragmode": False,

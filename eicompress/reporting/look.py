@@ -10,6 +10,7 @@ body { margin: 0 auto; max-width: 46rem; padding: 1.2rem 1rem 4rem; background: 
 h1 { font-size: 1.35rem; margin: 0 0 .6rem; } h2 { font-size: 1.15rem; margin: 2.6rem 0 .4rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
 p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; } .lead { font-size: 1.08rem; }
+.asked { font-weight: 600; }
 .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: .6rem; margin: .9rem 0; }
 @media (max-width: 40rem) { .tiles { grid-template-columns: repeat(2, 1fr); } }
 .tile { background: var(--tile); border-radius: .5rem; padding: .55rem .7rem; }
@@ -36,13 +37,20 @@ function theme() {
     found[axis + ".gridcolor"] = line; found[axis + ".linecolor"] = line; found[axis + ".tickcolor"] = line; }
   return found;
 }
-const figures = [...document.querySelectorAll(".figure")];
-for (const place of figures) {
+const figures = [...document.querySelectorAll(".figure")], shown = new Set();
+function draw(place) {
+  if (shown.has(place)) return;
+  shown.add(place);
   const figure = JSON.parse(place.querySelector("script").textContent);
   Plotly.newPlot(place, figure.data, figure.layout, { displayModeBar: false, responsive: true })
     .then(() => Plotly.relayout(place, theme()));
 }
-dark.addEventListener("change", () => figures.forEach(place => Plotly.relayout(place, theme())));
+// A figure is drawn when it comes near, so that a long page opens at once.
+const near = new IntersectionObserver(
+  entries => entries.forEach(entry => entry.isIntersecting && draw(entry.target)), { rootMargin: "800px" });
+figures.forEach(place => near.observe(place));
+addEventListener("beforeprint", () => figures.forEach(draw));
+dark.addEventListener("change", () => shown.forEach(place => Plotly.relayout(place, theme())));
 """
 
 # Nothing may be loaded from anywhere, whatever the page says.

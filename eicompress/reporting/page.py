@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken
-from eicompress.reporting.data import YARDSTICKS, Numbers
+from eicompress.reporting.data import STOPPED, YARDSTICKS, Numbers
 from eicompress.reporting.look import POLICY, SCRIPT, STYLE
 from eicompress.rungs import ENOUGH_PAIRS
 from eicompress.values import MEGABYTE, Json, Text
@@ -53,9 +53,14 @@ def _answer(numbers: Numbers) -> str:
     )
     found = [f"<h1>{escape(numbers.name)}</h1>", f'<p class="lead">{escape(sentence(numbers))}</p>']
     found += [f'<div class="tiles">{tiles}</div>'] if tiles else []
-    found += [f"<p>{escape(each)}</p>" for each in (simple(numbers), cost(numbers), more(numbers)) if each]
-    if numbers.best:
-        artifact = numbers.best[1].files.get("artifact", "")
+    asked = {
+        "Better than something dumb?": simple(numbers),
+        "What did it cost?": cost(numbers),
+        "What would one more MB buy?": more(numbers),
+    }
+    found += [f'<p><span class="asked">{name}</span> {escape(text)}</p>' for name, text in asked.items() if text]
+    artifact = numbers.best[1].files.get("artifact", "") if numbers.best else ""
+    if artifact:
         found.append(f'<pre>eicompress predict {escape(artifact)} "some text"</pre>')
     return "\n".join(found)
 
@@ -125,19 +130,26 @@ def _search(numbers: Numbers) -> str:
     found.append(f"<p>{escape(ended[:1].upper() + ended[1:]) if ended else 'The search has not ended yet'}.</p>")
     if any(each.best is not None for each in numbers.steps):
         found.append(drawn(figures.best_over_time(numbers)))
-    rows = [["trained", str(spent.trained)]]
-    rows += [["stopped early, behind others", str(spent.stopped)]] if spent.stopped else []
-    rows += [[f"not trained: {name}", str(count)] for name, count in spent.skipped.items()]
-    rows.append(["crashed", str(numbers.result.counts.failed)])
-    found.append(table(("draws", ""), rows, numeric=1))
-    if spent.saved_s >= 60:
-        found.append(
-            f'<p class="soft">Training took {spoken(spent.training_s)}. At the median, the draws that previews and '
-            f"records spared would have taken {spoken(spent.saved_s)} more.</p>"
-        )
+    rows = [["trained to the end", str(spent.trained), ""]]
+    if spent.stopped:
+        rows.append(["stopped early, behind others", str(spent.stopped), _spared(spent.saved[STOPPED])])
+    rows += [
+        [f"not trained: {name}", str(count), _spared(spent.saved.get(name, 0.0))]
+        for name, count in spent.skipped.items()
+    ]
+    rows.append(["crashed", str(numbers.result.counts.failed), ""])
+    found.append(table(("draws", "", "spared"), rows, numeric=2))
+    found.append(
+        f'<p class="soft">Building them took {spoken(spent.training_s)} of a process. Previews, records and early '
+        f"stops spared {spoken(spent.saved_s)}, at the median of those that were trained to the end.</p>"
+    )
     found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in numbers.result.agreements)]
     found.append(_importance(numbers))
     return "\n".join(found)
+
+
+def _spared(seconds: float) -> str:
+    return spoken(seconds) if seconds else ""
 
 
 def _rebuilds(numbers: Numbers) -> str:

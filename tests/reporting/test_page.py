@@ -115,7 +115,7 @@ def test_the_first_screen_says_what_something_dumb_reaches() -> None:
     }
     study = found(trial(1.0, 0.5, 0.8), baseline=replace(found().baseline, facts=facts))  # type: ignore[type-var]
     text = own(page(said(study)))
-    assert "The best simple method, tf-idf, reaches 75.0% in 0.50 MB: 5.0 points less than this artifact." in text
+    assert "Yes, by 5.0 points. The best simple method, tf-idf, reaches 75.0% in 0.50 MB." in text
     assert "1 in 4" in text and "1 in 5" in text and "mostly" in text
 
 

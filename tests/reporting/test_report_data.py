@@ -77,7 +77,14 @@ def test_what_was_spared_counts_at_the_median_of_what_was_trained() -> None:
     result = found(trial(1.0, 1.0, 0.8), trial(3.0, 1.0, None), trial(4.0, 1.0, None))
     spent = data.effort(result)
     assert (spent.trained, spent.training_s, spent.saved_s) == (1, 100.0, 200.0)
-    assert spent.skipped["over budget in the preview"] == 2
+    assert spent.skipped[data.PREVIEW] == 2
+    assert spent.saved[data.PREVIEW] == 200.0
+
+
+def test_an_early_stop_spares_the_rest_of_a_training() -> None:
+    stopped = trial(1.0, 1.0, 0.5, outcome="stopped early", seconds_by_phase={"training": 30.0})
+    spent = data.effort(found(trial(1.0, 1.0, 0.8), trial(1.1, 1.0, 0.7), stopped))
+    assert (spent.stopped, spent.saved[data.STOPPED], spent.training_s) == (1, 70.0, 230.0)
 
 
 def test_bytes_are_compared_part_by_part_heaviest_first() -> None:
@@ -115,7 +122,7 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
         "the baseline), and reaches 91.2% quality on validation, 95.0% of the baseline's 96.0%, and 90.0% on test."
     )
     assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "91.2%", "90.0%"]
-    assert "Cost: 4.8 points of quality less than the baseline. The search took 1 h 0 min" in cost(told)
+    assert "4.8 points of quality less than the baseline. The search took 1 h 0 min" in cost(told)
     assert "less than 4.8 points" in more(told)
 
 
