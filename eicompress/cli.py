@@ -442,7 +442,9 @@ def compress(
 @_training_options
 @_plugin_options
 def prepare(**written: Any) -> None:
-    """Train a starting point for studies: a student before it meets a task.
+    """Train a starting point for studies.
+
+    It is a student before it meets a task.
 
     Studies of the same model, or of one of the same shape that was fine-tuned on another task, start their recipes
     from it, with their own model's head.
