@@ -1,7 +1,7 @@
 """How many workers one coordinator keeps busy: a discrete-event simulation around the real coordinator and storage.
 
-    python studies/coordinator_load/run.py --workers 128 --trials 512 --before 2000 --storage sqlite
-    python studies/coordinator_load/run.py --workers 128 --storage postgresql+psycopg://user@host/database
+    python studies/coordinator_load/run.py --workers 128 --trials 512 --before 2000
+    python studies/coordinator_load/run.py --workers 128 --storage postgresql://user@host/database
 
 What is real: drawing (TPE over the search space `edge`), the database, every record written and told. What is
 simulated: previews, which take no time here, and workers, which take 60 seconds a trial, give or take 20 %. Time that
@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import uuid4
 
 import optuna
 from optuna.samplers import RandomSampler, TPESampler
@@ -147,13 +148,12 @@ def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -
     """Record so many random trials, as a search leaves them."""
     memory = Ledger(optuna.create_study(direction="maximize", sampler=RandomSampler(seed=1)), ledger.folder)
     for index in range(count):
-        trial = memory.study.ask()
-        recipe = space.suggest(trial)
-        trial.set_user_attr("draw", index)
-        memory.note(trial, recipe)
+        draw = memory.ask("random", seed=0)
+        recipe = space.suggest(draw.trial)
+        memory.note(draw.trial, recipe)
         record = replace(built(Job(index, tuple(recipe.to_json()), 0.25, 0)), draw=index, key=str(index))
-        memory.write(trial, record)
-        memory.tell(trial, record, objective)
+        memory.write(draw.trial, record)
+        memory.tell(draw.trial, record, objective)
     ledger.study.add_trials(memory.study.get_trials(deepcopy=False))
 
 
@@ -161,7 +161,10 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
     rng, clock, registry = random.Random(0), Clock(), discover()
     space, objective = read_space("edge", registry), Objective("quality", {"size_mb": 2.0, "latency_ms": 2.0})
     sampler = Stopwatch(TPESampler, ("infer_relative_search_space", "sample_relative", "sample_independent"))
-    with tempfile.TemporaryDirectory() as name, opened(Path(name) / "study", {}, {}, storage) as ledger:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        opened(Path(name) / f"study-{uuid4().hex[:8]}", {}, {}, storage=storage) as ledger,
+    ):
         fill(ledger, space, objective, before)
         crew = Simulated(workers, clock, lambda: TRIAL_SECONDS * rng.uniform(1 - SPREAD, 1 + SPREAD))
         goal = Goal(objective, trials=before + trials)
@@ -172,7 +175,7 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         coordinator._search()
         seconds = time.perf_counter() - begun
     print(
-        f"| {storage.partition(':')[0]} | {workers} | {before} | {crew.share:.1%} | {seconds / crew.done:.3f} s | "
+        f"| {storage.partition(':')[0] or 'sqlite'} | {workers} | {before} | {crew.share:.1%} | {seconds / crew.done:.3f} s | "
         f"{sampler.seconds / crew.done:.3f} s | {begun - start:.1f} s |",
         flush=True,
     )
@@ -184,7 +187,7 @@ def ignore(event: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--storage", default="sqlite")
+    parser.add_argument("--storage", default="", help="URL of a database; by default SQLite")
     parser.add_argument("--workers", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--trials", type=int, help="by default twice as many as there are workers")
     parser.add_argument("--before", type=int, default=2000, help="trials recorded already")
