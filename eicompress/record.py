@@ -58,10 +58,12 @@ _DISK = {
 
 @dataclass(frozen=True)
 class Draw:
-    """A trial that was asked for, and the index that its seed is made from."""
+    """A trial that was asked for: its number, and the index that its seed is made from."""
 
-    trial: Trial
+    number: int
     index: int
+    trial: Trial
+    """In the copy that is drawn from, where trials have numbers of their own."""
     known: bool = False
     """Whether the recipe was given, and not drawn."""
 
@@ -128,33 +130,35 @@ class Ledger:
         self._copy.sampler = sampler(kind, seed_of(seed, index), beside=beside)
         trial = self._copy.ask()
         trial.set_user_attr("draw", index)
-        return Draw(trial, index, bool(trial.user_attrs.get("known")))
+        waited = trial.user_attrs.get("waits as")
+        number = lasting(lambda: self._storage.get_n_trials(self.study._study_id)) if waited is None else waited
+        return Draw(number, index, trial, bool(trial.user_attrs.get("known")))
 
-    def note(self, trial: Trial, recipe: Recipe) -> None:
+    def note(self, draw: Draw, recipe: Recipe) -> None:
         """Enter into the database what was drawn, before anything is built."""
-        trial.set_user_attr("drawn", recipe.to_json())
-        drawn = _frozen(trial)
-        lasting(lambda: self._enter(drawn))
+        draw.trial.set_user_attr("drawn", recipe.to_json())
+        drawn = _frozen(draw.trial)
+        lasting(lambda: self._enter(draw.number, drawn))
 
-    def interrupt(self, trial: Trial) -> None:
+    def interrupt(self, draw: Draw) -> None:
         """Remember that the user ended the trial, so that starting it again is not held against it."""
-        self._set(trial.number, "interrupted", True)
+        self._set(draw.number, "interrupted", True)
 
-    def restart(self, trial: Trial) -> bool:
+    def restart(self, draw: Draw) -> bool:
         """Remember that the trial's process was lost; false if it was lost too often to be started again."""
-        restarts = int(trial.user_attrs.get("restarts", 0)) + 1
-        trial.set_user_attr("restarts", restarts)
-        self._set(trial.number, "restarts", restarts)
+        restarts = int(draw.trial.user_attrs.get("restarts", 0)) + 1
+        draw.trial.set_user_attr("restarts", restarts)
+        self._set(draw.number, "restarts", restarts)
         return restarts <= RESTARTS
 
-    def write(self, trial: Trial, record: Record) -> None:
+    def write(self, draw: Draw, record: Record) -> None:
         """Store the record. A trial that has one is never run again."""
-        self._set(trial.number, "record", self._shortened(record).to_json())
+        self._write(draw.number, record)
 
-    def tell(self, trial: Trial, record: Record, objective: Objective) -> None:
+    def tell(self, draw: Draw, record: Record, objective: Objective) -> None:
         """Tell database and sampler what became of a trial."""
-        lasting(lambda: _tell(Trial(self.study, self._row(trial.number)), record, objective))
-        _tell(trial, record, objective)
+        lasting(lambda: _tell(Trial(self.study, self._row(draw.number)), record, objective))
+        _tell(draw.trial, record, objective)
 
     def recover(self, objective: Objective) -> Recovered:
         """Finish the trials whose process ended: tell those with a record, put back the others."""
@@ -168,7 +172,7 @@ class Ledger:
                 continue
             restarts = stale.user_attrs.get("restarts", 0) + (not stale.user_attrs.get("interrupted", False))
             if restarts > RESTARTS:
-                self.write(trial, _given_up(stale))
+                self._write(stale.number, _given_up(stale))
                 given_up += 1
             elif stale.number not in put_back:
                 attrs = {"restarts": restarts, "restart_of": stale.number}
@@ -236,8 +240,17 @@ class Ledger:
 
     @cached_property
     def _copy(self) -> optuna.Study:
+        """The trials in the order of their draws, as if none had ever been interrupted and put back."""
         copy = optuna.create_study(storage=InMemoryStorage(), directions=self.study.directions, sampler=RandomSampler())
-        copy.add_trials(self.study.get_trials(deepcopy=False))
+        trials = [
+            trial
+            for trial in self.study.get_trials()
+            if "record" in trial.user_attrs or trial.state == TrialState.WAITING
+        ]
+        for trial in sorted(trials, key=lambda each: (each.user_attrs.get("draw", math.inf), each.number)):
+            if trial.state == TrialState.WAITING:
+                trial.set_user_attr("waits as", trial.number)
+            copy.add_trial(trial)
         return copy
 
     @property
@@ -248,16 +261,19 @@ class Ledger:
         """The database's name for a trial."""
         return self._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
+    def _write(self, number: int, record: Record) -> None:
+        self._set(number, "record", self._shortened(record).to_json())
+
     def _set(self, number: int, name: str, value: object) -> None:
         lasting(lambda: self._storage.set_trial_user_attr(self._row(number), name, value))
 
-    def _enter(self, drawn: FrozenTrial) -> None:
+    def _enter(self, number: int, drawn: FrozenTrial) -> None:
         """A trial that is new to the database, or that waited there for being drawn."""
         storage = self._storage
-        if drawn.number >= storage.get_n_trials(self.study._study_id):
+        if number >= storage.get_n_trials(self.study._study_id):
             storage.create_new_trial(self.study._study_id, template_trial=drawn)
             return
-        row = self._row(drawn.number)
+        row = self._row(number)
         for name, distribution in drawn.distributions.items():
             storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
         for name, value in drawn.user_attrs.items():

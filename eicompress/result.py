@@ -168,7 +168,7 @@ def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[in
     ]
     gains = [objective.gains(record) for _, record in fitting]
     worse_than = dominated_by(np.array(gains)) if fitting and len(objective.metrics) > 1 else np.zeros(len(fitting))
-    order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][0]))
+    order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][1].draw))
     return [fitting[at] for at in order]
 
 

@@ -232,15 +232,15 @@ class Coordinator:
                     return ended
         except KeyboardInterrupt:
             for draw in self._untold.values():
-                self.ledger.interrupt(draw.trial)
+                self.ledger.interrupt(draw)
             raise
 
     def _draw(self) -> None:
         """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
         draw = self.ledger.ask(self.goal.sampler, self.goal.seed, beside=bool(self._running))
-        number = draw.trial.number
+        number = draw.number
         recipe = self.space.suggest(draw.trial)
-        self.ledger.note(draw.trial, recipe)
+        self.ledger.note(draw, recipe)
         self._untold[number] = draw
         self.on_event(Drawn(number, recipe))
         before = self._drawn.get(digest_of(recipe.to_json()))
@@ -270,15 +270,15 @@ class Coordinator:
         elif running is not None:
             running.followers.append(draw)
         elif not self.goal.objective.broken(trial.preview):
-            self._running[draw.trial.number] = trial
-            self.workers.submit(self._job(draw.trial.number, trial.steps, self.space.rungs[0]))
+            self._running[draw.number] = trial
+            self.workers.submit(self._job(draw.number, trial.steps, self.space.rungs[0]))
         else:
             self._tell(draw, self._judged(trial.preview, trial.recipe, draw.index))
 
     def _take_in(self, done: Done) -> None:
         number = done.job.number
         trial = self._running[number]
-        if done.fate == "lost" and self.ledger.restart(trial.draw.trial):
+        if done.fate == "lost" and self.ledger.restart(trial.draw):
             self.on_event(Noticed(f"trial {number} starts again: {done.reason}"))
             self.workers.submit(done.job)
             return
@@ -335,10 +335,10 @@ class Coordinator:
         return replace(self._unbuilt(trial.recipe, trial.draw, "failed", done.reason), trained=True)
 
     def _tell(self, draw: Draw, record: Record) -> None:
-        number = draw.trial.number
+        number = draw.number
         # Written before it is told: a trial with a record is never run again.
-        self.ledger.write(draw.trial, record)
-        self.ledger.tell(draw.trial, record, self.goal.objective)
+        self.ledger.write(draw, record)
+        self.ledger.tell(draw, record, self.goal.objective)
         self.ledger.set_seconds(self._seconds)
         del self._untold[number]
         self._records[number] = record
@@ -374,7 +374,7 @@ class Coordinator:
 
     def _filled(self, draw: Draw, recipe: Recipe) -> tuple[Recipe, Record]:
         """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
-        self._doing(draw.trial.number, Progress("preview"))
+        self._doing(draw.number, Progress("preview"))
         recipe = filled(self.workshop, self.space, recipe, self.goal.objective.hard)
         return recipe, self.workshop.preview(recipe)
 

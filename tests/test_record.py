@@ -31,7 +31,7 @@ def record(outcome: str = "complete", trained: bool = True, size: float = 1.0, *
 
 def drawn(ledger: Ledger) -> Draw:
     draw = ledger.ask("tpe", seed=0)
-    ledger.note(draw.trial, Recipe(()))
+    ledger.note(draw, Recipe(()))
     return draw
 
 
@@ -42,8 +42,8 @@ def states(ledger: Ledger) -> list[TrialState]:
 def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         draw = drawn(ledger)
-        ledger.write(draw.trial, record())
-        ledger.tell(draw.trial, record(), OBJECTIVE)
+        ledger.write(draw, record())
+        ledger.tell(draw, record(), OBJECTIVE)
     assert read_ledger(tmp_path / "s").records() == {0: record()}
 
 
@@ -62,8 +62,8 @@ def test_every_outcome_is_told_with_its_constraints(
 ) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         draw = drawn(ledger)
-        ledger.write(draw.trial, told)
-        ledger.tell(draw.trial, told, OBJECTIVE)
+        ledger.write(draw, told)
+        ledger.tell(draw, told, OBJECTIVE)
         (trial,) = ledger.study.get_trials()
     assert trial.state == state
     assert trial.constraints == constraints
@@ -79,8 +79,8 @@ def test_a_record_too_long_for_the_database_is_kept_in_a_file(tmp_path: Path) ->
     long = record(facts={"words": {"all": "x" * RECORD_BYTES}})
     with ledger_in(tmp_path / "s") as ledger:
         draw = drawn(ledger)
-        ledger.write(draw.trial, long)
-        ledger.tell(draw.trial, long, OBJECTIVE)
+        ledger.write(draw, long)
+        ledger.tell(draw, long, OBJECTIVE)
         (kept,) = ledger.records().values()
     assert kept.facts == {}
     assert "xxx" in Path(kept.files["record"]).read_text()
@@ -88,7 +88,7 @@ def test_a_record_too_long_for_the_database_is_kept_in_a_file(tmp_path: Path) ->
 
 def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        ledger.write(drawn(ledger).trial, record())
+        ledger.write(drawn(ledger), record())
     with ledger_in(tmp_path / "s") as ledger:
         recovered = ledger.recover(OBJECTIVE)
         assert (recovered.told, recovered.again) == (1, 0)
@@ -99,7 +99,7 @@ def test_a_stale_trial_without_a_record_runs_again_with_its_draw(tmp_path: Path)
     with ledger_in(tmp_path / "s") as ledger:
         draw = ledger.ask("tpe", seed=0)
         value = draw.trial.suggest_float("x", 0.0, 1.0)
-        ledger.note(draw.trial, Recipe(()))
+        ledger.note(draw, Recipe(()))
     with ledger_in(tmp_path / "s") as ledger:
         assert ledger.recover(OBJECTIVE).again == 1
         again = drawn(ledger)
@@ -124,7 +124,7 @@ def test_interruptions_by_the_user_are_not_held_against_a_trial(tmp_path: Path) 
     for _ in range(RESTARTS + 3):
         with ledger_in(tmp_path / "s") as ledger:
             assert ledger.recover(OBJECTIVE).given_up == 0
-            ledger.interrupt(drawn(ledger).trial)
+            ledger.interrupt(drawn(ledger))
 
 
 def test_other_inputs_are_refused_with_the_difference(tmp_path: Path) -> None:

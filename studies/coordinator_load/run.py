@@ -150,10 +150,10 @@ def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -
     for index in range(count):
         draw = memory.ask("random", seed=0)
         recipe = space.suggest(draw.trial)
-        memory.note(draw.trial, recipe)
+        memory.note(draw, recipe)
         record = replace(built(Job(index, tuple(recipe.to_json()), 0.25, 0)), draw=index, key=str(index))
-        memory.write(draw.trial, record)
-        memory.tell(draw.trial, record, objective)
+        memory.write(draw, record)
+        memory.tell(draw, record, objective)
     ledger.study.add_trials(memory.study.get_trials(deepcopy=False))
 
 
@@ -174,8 +174,9 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         begun = time.perf_counter()
         coordinator._search()
         seconds = time.perf_counter() - begun
+    kind = storage.partition(":")[0] or "sqlite"
     print(
-        f"| {storage.partition(':')[0] or 'sqlite'} | {workers} | {before} | {crew.share:.1%} | {seconds / crew.done:.3f} s | "
+        f"| {kind} | {workers} | {before} | {crew.share:.1%} | {seconds / crew.done:.3f} s | "
         f"{sampler.seconds / crew.done:.3f} s | {begun - start:.1f} s |",
         flush=True,
     )

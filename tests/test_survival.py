@@ -1,0 +1,121 @@
+"""A search on a tiny real model that is killed again and again ends where an undisturbed one ends."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import eicompress
+from eicompress.record import RESTARTS, read_ledger
+from eicompress.result import Result
+from eicompress.values import Record
+
+KILLS = 30
+SPACE = """
+fidelity = 0.5
+
+[[slot]]
+strategy = "thin_student"
+layers = { low = 1, high = 3 }
+neurons = { low = 0.25, high = 1.0 }
+
+[[slot]]
+strategy = "distillation"
+epochs = 100.0
+label_weight = 1.0
+learning_rate = { low = 1e-4, high = 1e-2, log = true }
+distortions = 4
+
+[[recipe]]
+steps = [{ strategy = "thin_student", layers = 1 }, { strategy = "distillation" }]
+
+[[recipe]]
+steps = [{ strategy = "thin_student", layers = 2 }, { strategy = "distillation" }]
+"""
+
+
+class Search:
+    """A search in a process of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path, model: Path, data: Path) -> None:
+        folder.mkdir()
+        (folder / "space.toml").write_text(SPACE)
+        self.folder = folder
+        self.study = folder / "studies" / "s"
+        self.command = [
+            *(sys.executable, "-c", "from eicompress.cli import main; main()", "search", "--model", str(model)),
+            *("--data", str(data), "--budget", "1MB", "--space", "space.toml", "--trials", "16", "--study", "s"),
+        ]
+        self.environment = {**os.environ, "EICOMPRESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        log = (self.folder / "log").open("ab")
+        with log:
+            return subprocess.Popen(
+                self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def records(self) -> dict[int, Record]:
+        return read_ledger(self.study).records() if (self.study / "study.db").is_file() else {}
+
+    def hits(self) -> int:
+        """How often the trial that runs now has lost its process before."""
+        if not (self.study / "study.db").is_file():
+            return 0
+        trials = read_ledger(self.study).study.get_trials(deepcopy=False)
+        return max((t.user_attrs.get("restarts", 0) for t in trials if not t.state.is_finished()), default=0)
+
+    def result(self) -> Result:
+        return eicompress.show("s", studies=self.folder / "studies")
+
+
+def worker_of(process: "subprocess.Popen[bytes]") -> int | None:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return next((int(each) for each in children.read_text().split()), None) if children.exists() else None
+
+
+@pytest.mark.slow
+def test_thirty_kills_lose_nothing_and_count_nothing_twice(
+    model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    whole, killed = (Search(tmp_path / name, model_folder, data_folder) for name in ("whole", "killed"))
+    assert whole.start().wait() == 0, (whole.folder / "log").read_text()
+    chance, seen, kills = random.Random(0), dict[int, Record](), {"coordinator": 0, "worker": 0}
+    process = killed.start()
+    while sum(kills.values()) < KILLS and process.poll() is None:
+        time.sleep(chance.uniform(0.0, 8.0))
+        found = killed.records()
+        # Kills are spread over the search, and a trial gets no more of them than make the search give it up.
+        if process.poll() is not None or 2 * len(found) < sum(kills.values()) or killed.hits() >= RESTARTS:
+            continue
+        worker = worker_of(process)
+        if worker is not None and chance.random() < 0.5:
+            kills["worker"] += 1
+            os.kill(worker, signal.SIGKILL)
+            continue
+        kills["coordinator"] += 1
+        process.kill()
+        process.wait()
+        found = killed.records()
+        assert seen.items() <= found.items()
+        seen = found
+        process = killed.start()
+    assert process.wait() == 0, (killed.folder / "log").read_text()
+    assert sum(kills.values()) == KILLS and min(kills.values()) >= 5
+
+    expected, result = whole.result(), killed.result()
+    assert seen.items() <= result.records.items()
+    by_draw = {record.draw: record for record in result.records.values()}
+    assert len(by_draw) == len(result.records)
+    assert {draw: record.recipe for draw, record in by_draw.items()} == {
+        record.draw: record.recipe for record in expected.records.values()
+    }
+    assert result.counts == expected.counts and result.counts.failed == 0
+    assert result.best is not None and expected.best is not None
+    assert result.best[1].recipe == expected.best[1].recipe
+    assert result.best[1].value("quality") == expected.best[1].value("quality")
