@@ -299,6 +299,7 @@ class Workshop:
         )
 
     def _record(self, recipe: Recipe, made: Candidate, clock: "Clock") -> Record:
+        sources = [self.registry.sources["strategy", step.name] for step in recipe.steps]
         return Record(
             recipe=tuple(recipe.to_json()),
             draw=-1,
@@ -306,6 +307,7 @@ class Workshop:
             seconds_by_phase=clock.seconds,
             facts=made.facts,
             versions={name: version(name) for name in PACKAGES}
+            | {source.package: source.version for source in sources}
             | {"machine": machine(), "training threads": str(torch.get_num_threads())},
         )
 

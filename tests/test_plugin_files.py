@@ -39,6 +39,7 @@ def test_a_search_that_goes_on_needs_no_flag_again(asked: list[str], capsys: pyt
     assert cli.run([*asked, "--trials", "4", "--plugin", "elsewhere.py"]) == 0
     result = eicompress.show("mine")
     assert [step["strategy"] for record in result.records.values() for step in record.recipe] == ["shrink"] * 4
+    assert result.records[0].versions["trial.py"] == "(a file)"
     assert cli.run(["compress", "--trial", "mine", "0", "--output", "again"]) == 0
 
 
