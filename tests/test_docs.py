@@ -15,6 +15,7 @@ import pytest
 from eicompress import cli, errors, hookspecs
 from eicompress.api import read_recipe
 from eicompress.contracts import knobs
+from eicompress.encoder.model import Encoder
 from eicompress.plugins import discover
 from eicompress.space import known_spaces, read_space
 from eicompress.template import FILES, template_folder
@@ -163,6 +164,14 @@ strategy = "quantization"
 strategy = "distillation"
 epochs = 1.0
 """
+
+
+def test_the_tutorial_names_operations_that_an_encoder_has() -> None:
+    calls = re.findall(r"`model\.(\w+)\(([^)`]+)\)`", TUTORIAL)
+    assert len(calls) > 10
+    for name, arguments in calls:
+        expected = [*inspect.signature(getattr(Encoder, name)).parameters][1:]
+        assert arguments.split(", ") == expected[: arguments.count(",") + 1], name
 
 
 def shown(hook: object) -> str:
