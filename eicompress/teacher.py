@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +74,7 @@ class StoredTeacher:
     code: str
     """Names the code that reads them: other code may answer otherwise."""
     aligned: bool
+    """Whether its states are the baseline's own."""
     cache: Cache
     progress: Callable[[Progress], None]
     answers: Answers = field(default_factory=Answers)
@@ -86,9 +88,9 @@ class StoredTeacher:
             self._recall()
         keys = [text_key(text) for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.answers.places}
-        for start in range(0, len(missing), SHARD):
-            shard = dict(list(missing.items())[start : start + SHARD])
-            self._learn(shard, done=start, whole=len(missing))
+        left = iter(missing.items())
+        for done in range(0, len(missing), SHARD):
+            self._learn(dict(islice(left, SHARD)), done, len(missing))
         return self.answers.gather(keys)
 
     def _recall(self) -> None:
