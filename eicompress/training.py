@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
+from eicompress.encoder.blocks import Embedding, Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import fast_products
 from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
@@ -26,6 +27,8 @@ BUCKET_BATCHES = 64
 """Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
 CHECKS = 20
 """How often in a training the loss on held-out texts is looked at."""
+SPARSE_FROM = 1_000_000
+"""Numbers in a word embedding from which on, on a CPU, only the rows that a batch reads are updated."""
 LARGEST_GRADIENT = 1.0
 """Norm that the gradients of the candidate, and of what is trained beside it, are clipped to."""
 
@@ -113,8 +116,11 @@ class _Run:
         self.step = 0
         self.best, self.checks_since_best = math.inf, 0
         self.best_weights: dict[str, Tensor] = {}
-        self.optimizer = _optimizer(self.modules, training)
-        self.clipped = [each for each in (list(module.parameters()) for module in self.modules) if each]
+        self.table = _large_table(model, training) if device == "cpu" else None
+        self.optimizers = _optimizers(self.modules, training, self.table)
+        dense = {each for group in self.optimizers[0].param_groups for each in group["params"]}
+        self.clipped = [[each for each in module.parameters() if each in dense] for module in self.modules]
+        self.rounded = [each for each in self.modules.modules() if isinstance(each, Linear) and each.spec is not None]
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
@@ -123,9 +129,13 @@ class _Run:
         self.modules.to(self.device).train()
         for each in frozen:
             each.requires_grad_(False)
+        if self.table is not None:
+            self.table.sparse = True
         try:
             yield
         finally:
+            if self.table is not None:
+                self.table.sparse = False
             for each in frozen:
                 each.requires_grad_(True)
             self.modules.to("cpu").eval()
@@ -142,14 +152,16 @@ class _Run:
     def descend(self, rows: np.ndarray) -> Tensor:
         """One step; its loss."""
         rate = self.training.learning_rate * _triangle(self.step, self.steps, self.training.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
         loss = self._loss(rows)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
         loss.backward()  # type: ignore[no-untyped-call]
-        for parameters in self.clipped:
+        for parameters in filter(None, self.clipped):
             nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         if self.training.held_out and self.step % max(1, self.steps // CHECKS) == 0:
             self._judge()
@@ -157,7 +169,9 @@ class _Run:
 
     def _loss(self, rows: np.ndarray) -> Tensor:
         batch = self.tokens.batch(rows, self.padding_id, self.device)
-        with fast_products(self.device):
+        with fast_products(self.device), ExitStack() as stack:
+            for each in self.rounded:
+                stack.enter_context(each.unchanged())
             return self.training.loss(replace(batch, step=self.step, steps=self.steps))
 
     @torch.no_grad()
@@ -186,12 +200,21 @@ class _Run:
             digest.update(name.encode() + each.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def _learning(self) -> list[tuple[torch.optim.Optimizer, nn.Parameter]]:
+        """Every parameter that learns, with its optimizer, always in the same order."""
+        return [
+            (optimizer, each)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for each in group["params"]
+        ]
+
     def save(self, folder: Path) -> None:
         save_model(self.modules, str(folder / "weights.safetensors"))
         moments = {
-            f"{number}.{name}": each
-            for number, parameter in enumerate(_parameters(self.optimizer))
-            for name, each in self.optimizer.state[parameter].items()
+            f"{number}.{name}": torch.as_tensor(each)
+            for number, (optimizer, parameter) in enumerate(self._learning())
+            for name, each in optimizer.state[parameter].items()
         }
         save_file({**moments, "random": torch.get_rng_state()}, folder / "optimizer.safetensors")
         save_file(self.best_weights, folder / "best.safetensors")
@@ -202,10 +225,12 @@ class _Run:
         load_model(self.modules, str(folder / "weights.safetensors"), device=self.device)
         saved = load_file(folder / "optimizer.safetensors", device=self.device)
         torch.set_rng_state(saved.pop("random").cpu())
-        parameters = _parameters(self.optimizer)
+        learning = self._learning()
         for key, each in saved.items():
             number, _, name = key.partition(".")
-            self.optimizer.state[parameters[int(number)]][name] = each
+            optimizer, parameter = learning[int(number)]
+            counts = name == "step" and isinstance(optimizer, torch.optim.SparseAdam)
+            optimizer.state[parameter][name] = int(each) if counts else each
         self.best_weights = load_file(folder / "best.safetensors", device=self.device)
         at = json.loads((folder / "run.json").read_text())
         self.step, self.best, self.checks_since_best = at["step"], at["best"], at["checks_since_best"]
@@ -217,21 +242,35 @@ def _finite(loss: float, step: int) -> float:
     return loss
 
 
-def _optimizer(modules: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Matrices decay, all else does not; each parameter learns at its own share of the learning rate."""
+def _large_table(model: nn.Module, training: Training) -> Embedding | None:
+    """The word embedding, if it learns and is so large that updating all of it would take longer than the rest."""
+    words = model.words if isinstance(model, Encoder) else None
+    if isinstance(words, Embedding) and words.weight.numel() >= SPARSE_FROM and training.rates.get(words.weight, 1.0):
+        return words
+    return None
+
+
+def _optimizers(modules: nn.Module, training: Training, table: Embedding | None) -> list[torch.optim.Optimizer]:
+    """Matrices decay, all else does not; each parameter learns at its own share of the learning rate.
+
+    Of the table, the moments of rows that are not read stand still, and nothing decays.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in modules.named_parameters():
         rate = training.rates.get(parameter, 1.0)
         decays = parameter.ndim == 2 and not name.endswith("scales")
-        if rate:
+        if rate and (table is None or parameter is not table.weight):
             groups.setdefault((rate, training.weight_decay if decays else 0.0), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": each, "rate": rate, "weight_decay": decay} for (rate, decay), each in groups.items()], fused=True
-    )
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [each for group in optimizer.param_groups for each in group["params"]]
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [{"params": each, "rate": rate, "weight_decay": decay} for (rate, decay), each in groups.items()],
+            fused=True,
+        )
+    ]
+    if table is not None:
+        rate = training.rates.get(table.weight, 1.0)
+        made.append(torch.optim.SparseAdam([{"params": [table.weight], "rate": rate}]))
+    return made
 
 
 def _triangle(step: int, steps: int, warmup: float) -> float:

@@ -412,6 +412,7 @@ def open_workshop(
     them where they name its folder. `start` is a folder that `prepare` wrote, or empty. Raises `DataError`,
     `ModelError`, `SpecError`.
     """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     tables = read_tables(data)
     kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
     named = {role: columns.get(role, role) for role in kind.columns}
@@ -419,30 +420,34 @@ def open_workshop(
     defined, examples = kind.read(dataset.splits, named)
     source_folder = builtin_model(model) if model.startswith("builtin:") else Path(model).expanduser()
     others = [
-        None if Path(each).resolve() == source_folder.resolve() else open_pretrained(Path(each), defined.labels, "cpu")
+        None if Path(each).resolve() == source_folder.resolve() else open_pretrained(Path(each), defined.labels, device)
         for each in teachers
     ]
     source = convert.load(source_folder, outputs=len(defined.labels))
     cache = Cache(default_folder())
     candidate = whole_candidate(source.encoder, source.tokenizer)
     notes = dataset.notes
+    if device == "cuda":
+        notes += (
+            f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
+        )
     digest: list[object] = [source.digest, dataset.digest, kind.name]
     if source.labels is not None and set(source.labels) == set(defined.labels):
         source.encoder.keep_outputs([source.labels.index(label) for label in defined.labels])
     else:
         digest += [teacher_training, seed]
         notes += (_why_a_head_is_trained(source.labels, teacher_training),)
-        fit = Trainer(seed, 1.0, "cpu", lambda each: progress(replace(each, phase="teacher")))
+        fit = Trainer(seed, 1.0, device, lambda each: progress(replace(each, phase="teacher")))
         entry = cache.kept(
             "teacher-model",
             digest,
             lambda into: candidates.save(
-                with_trained_head(candidate, defined, examples["train"], teacher_training, fit, "cpu"), into
+                with_trained_head(candidate, defined, examples["train"], teacher_training, fit, device), into
             ),
         )
         candidate = candidates.load(entry)
     code = digest_of([candidates.code_version("eicompress"), version("transformers")])
-    baseline = encoder_teacher(candidate, digest_of(digest), code, cache, "cpu", ignore)
+    baseline = encoder_teacher(candidate, digest_of(digest), code, cache, device, ignore)
     asked = tuple(
         StoredTeacher(each.answers, each.digest, code, False, cache, ignore) if each else baseline
         for each in others or (None,)
@@ -461,6 +466,7 @@ def open_workshop(
         cache=cache,
         folder=folder.resolve(),
         seed=seed,
+        device=device,
         threads=threads,
         seq_len=seq_len,
         memory=memory,

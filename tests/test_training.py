@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from eicompress import training as training_room
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
+from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.tokens import Batch
 from eicompress.training import Checkpoints, Diverged, Trainer, batches, fit_nothing
 from eicompress.values import Progress
@@ -68,7 +70,12 @@ class Killed(BaseException):
     """As if the process ended here."""
 
 
-def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sparse_from", [10, 10**9])
+def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sparse_from: int
+) -> None:
+    monkeypatch.setattr(training_room, "SPARSE_FROM", sparse_from)
+
     def start() -> tuple[Candidate, Training, list[int]]:
         candidate, read = tiny_candidate(), []
         extra = torch.nn.Linear(1, 1)
@@ -115,6 +122,39 @@ def test_parameters_learn_at_their_own_share_of_the_rate() -> None:
     assert moved("classifier.weight") == 0 and model.classifier.weight.requires_grad
     # The first step of Adam is the learning rate itself.
     assert moved("pooler.weight") == pytest.approx(0.01 * moved("words.weight"), rel=0.01)
+
+
+def rounded(**changes: object) -> Candidate:
+    candidate = tiny_candidate(**changes)
+    candidate.model.set_quantization(QuantSpec(4), QuantSpec(4))
+    return candidate
+
+
+def test_of_a_large_table_only_the_rows_that_are_read_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+    for sparse_from in (10, 10**9):
+        monkeypatch.setattr(training_room, "SPARSE_FROM", sparse_from)
+        candidate, seen = rounded(), []
+        told(seen)(candidate, label_training(candidate, epochs=20.0, weight_decay=0.0))
+        moved.append((candidate.model.words.weight - rounded().model.words.weight).abs().amax(dim=1) > 0)
+        assert seen[-1].loss is not None and seen[-1].loss < 0.2
+        assert not candidate.model.words.sparse
+    assert torch.equal(*moved) and 0 < moved[0].sum() < len(moved[0])
+
+
+def test_a_weight_that_layers_share_is_rounded_once_a_step() -> None:
+    candidate = rounded()
+    qkv = candidate.model.layer(0).attention.qkv
+    training, made = label_training(candidate), []
+
+    def loss(batch: Batch) -> torch.Tensor:
+        made.append((qkv.effective_weight(), qkv.effective_weight()))
+        return training.loss(batch)
+
+    told([])(candidate, replace(training, loss=loss))
+    assert all(one is two for one, two in made)
+    assert not torch.equal(made[0][0], made[-1][0])
+    assert qkv.effective_weight() is not qkv.effective_weight()
 
 
 def test_what_is_trained_beside_the_candidate_learns_too() -> None:

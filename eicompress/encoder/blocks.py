@@ -7,6 +7,8 @@ estimator); scales are learned (LSQ, arXiv 1902.08153).
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -189,6 +191,7 @@ class Linear(nn.Module):
         self.scales: nn.Parameter | None = None
         self.spec: QuantSpec | None = None
         self.register_buffer("kept", None)
+        self._effective: list[Tensor] | None = None
         nn.init.normal_(self.weight, std=0.02)
 
     @property
@@ -215,10 +218,25 @@ class Linear(nn.Module):
 
     def effective_weight(self) -> Tensor:
         """(outputs, inputs): the weight as the device will see it."""
-        if self.spec is None or self.scales is None:
-            return self._pruned(self.weight)
-        rows = fake_quantized(in_blocks(self.weight, self.spec.block), self.scales.reshape(-1, 1), self.spec)
-        return self._pruned(rows.reshape(self.outputs, -1)[:, : self.inputs])
+        if self._effective:
+            return self._effective[0]
+        effective: Tensor = self.weight
+        if self.spec is not None and self.scales is not None:
+            rows = fake_quantized(in_blocks(effective, self.spec.block), self.scales.reshape(-1, 1), self.spec)
+            effective = rows.reshape(self.outputs, -1)[:, : self.inputs]
+        effective = self._pruned(effective)
+        if self._effective is not None:
+            self._effective.append(effective)
+        return effective
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Inside, the weight is rounded when it is first used, and the later uses get the same: it must not change."""
+        self._effective = []
+        try:
+            yield
+        finally:
+            self._effective = None
 
     def _pruned(self, weight: Tensor) -> Tensor:
         return weight if self.kept is None else weight * self.kept
@@ -356,6 +374,8 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows, size))
         self.scales: nn.Parameter | None = None
         self.spec: QuantSpec | None = None
+        self.sparse = False
+        """Whether the gradient holds only the rows that were read."""
         nn.init.normal_(self.weight, std=0.02)
 
     def set_quantization(self, spec: QuantSpec | None, clipping: Clipping = "mse") -> None:
@@ -371,7 +391,7 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (...) -> (..., size)"""
-        rows = F.embedding(ids, self.weight)
+        rows = F.embedding(ids, self.weight, sparse=self.sparse)
         if self.spec is None or self.scales is None:
             return rows
         scales = F.embedding(ids, self.scales).reshape(-1, 1)

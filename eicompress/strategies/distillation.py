@@ -177,7 +177,8 @@ class _Lesson:
         count = len(self.targets)
         drawn = np.random.default_rng(seed_of(self.context.seed, "held out")).permutation(count)
         held_out = drawn[: round(self.knobs.held_out * count)]
-        rows = np.flatnonzero(np.isin(np.arange(len(self.texts)) % count, held_out))
+        copies = np.arange(count * (1 + self.knobs.distortions))
+        rows = np.flatnonzero(np.isin(copies % count, held_out))
         return Training(
             self.texts,
             loss,

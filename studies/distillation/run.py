@@ -1,6 +1,6 @@
 """What is each part of distillation worth, at the same bytes and the same number of training steps?
 
-    python studies/distillation/run.py --model TEACHER --data DATA [--rows 1000] [--seeds 3] [--output FILE]
+    python studies/distillation/run.py --model TEACHER --data DATA [--unlabelled TEXT] [--rows 1000]
 
 One student, of at most 1 MB for a teacher of MiniLM's size, is trained in every way below with every seed and scored on
 the validation split as an artifact. A gain is over the row that stands in "over", example by example and seed by seed:
@@ -26,12 +26,12 @@ from eicompress.significance import paired_difference
 from eicompress.values import Progress, Record, digest_of
 from eicompress.workshop import Workshop, open_workshop
 
-STUDENT = (
+SHAPE = (
     {"strategy": "vocabulary_pruning"},
     {"strategy": "thin_student", "layers": 2, "heads": 0.5, "neurons": 0.125},
     {"strategy": "embedding_factorization", "size": 96},
-    {"strategy": "quantization", "embedding_bits": 4, "layer_bits": 4},
 )
+BITS = {"strategy": "quantization", "embedding_bits": 4, "layer_bits": 4}
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,20 @@ class Way:
     over: str
     strategy: str
     knobs: Mapping[str, object]
+    before: tuple[Mapping[str, object], ...] = ()
+    """Steps between the student's shape and its bits."""
 
     def recipe(self, registry: Registry, steps: int) -> Recipe:
         """Each way takes the same number of steps, whatever text there is."""
         last = {"strategy": self.strategy, "epochs": 100.0, "max_steps": steps, **self.knobs}
-        return Recipe.from_json([*STUDENT, last], registry.strategies)
+        return Recipe.from_json([*SHAPE, *self.before, BITS, last], registry.strategies)
 
 
 PLAIN, TEXT = {"distortions": 0}, {"distortions": 3}
 HEAD = {**TEXT, "head": "frozen"}
 LEARNING = {**TEXT, "head": "tied", "teacher_updates": "joint"}
+NEAR_WORDS = ({"strategy": "augmentation", "copies": 3},)
+GENERAL = ({"strategy": "general_distillation"},)
 WAYS = (
     Way("labels alone", "", "distillation", {**PLAIN, "label_weight": 1.0, "state_weight": 0.0}),
     Way("+ logits", "labels alone", "distillation", {**PLAIN, "state_weight": 0.0}),
@@ -76,6 +80,9 @@ WAYS = (
         {**LEARNING, "teacher_updates": "alternating", "student_steps": 4},
     ),
     Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
+    Way("features + text with near words", "features + text", "distillation", PLAIN, NEAR_WORDS),
+    Way("general distillation, features + text", "features + text", "distillation", TEXT, GENERAL),
+    Way("general distillation, head + text", "head + text", "cross_distillation", HEAD, GENERAL),
 )
 
 
@@ -158,6 +165,7 @@ def workshop_of(given: argparse.Namespace, registry: Registry) -> Workshop:
         teacher_training=given.teacher_training,
         teachers=(),
         ensemble="mean",
+        unlabelled=tuple(given.unlabelled),
         folder=default_folder() / "distillation-study",
         registry=registry,
         progress=lambda _: None,
@@ -170,6 +178,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the teacher, as a folder of transformers")
     parser.add_argument("--data", required=True)
     parser.add_argument("--teacher-training", choices=("probe", "finetune"), default="finetune")
+    parser.add_argument("--unlabelled", nargs="*", default=(), help="texts for general distillation")
     parser.add_argument("--rows", type=int, default=0, help="so many rows of the training split alone")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
