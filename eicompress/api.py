@@ -57,6 +57,7 @@ class Plan:
     registry: "Registry"
     space: "SearchSpace"
     only_plugins: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def digests(self) -> dict[str, str]:
@@ -86,6 +87,7 @@ def search(
     trials: int | None = None,
     stop_at: float | None = None,
     promotion_seeds: int | None = None,
+    from_: str | None = None,
     objective: str | None = None,
     sampler: str | None = None,
     space: str | None = None,
@@ -158,7 +160,22 @@ def planned(written: Mapping[str, Any]) -> Plan:
     traded = {"size_mb", "download_mb"} & set(spec.metrics)
     plan = Plan(spec, registry, space.unfilled() if traded else space, only)
     _check_study(spec, plan.digests)
-    return plan
+    return _warm(plan) if spec.from_ else plan
+
+
+def _warm(plan: Plan) -> Plan:
+    """The plan with the recipes that `--from` names before those of the space. Raises `SpecError` and `StudyError`."""
+    from eicompress.warmstart import Named, as_parameters, best_recipes, recipe_files
+
+    spec, named = plan.spec, Path(plan.spec.from_)
+    if named.exists() and not (named / "study.toml").is_file():
+        files = recipe_files(named)
+        recipes: list[Named] = [(f"`{path}`", tuple(read_recipe(path, plan.registry).to_json())) for path in files]
+    else:
+        studies, name = (named.parent, named.name) if named.exists() else (spec.studies, spec.from_)
+        recipes = best_recipes(show(name, studies=studies))
+    known, notes = as_parameters(plan.space, recipes)
+    return replace(plan, space=replace(plan.space, known=(*known, *plan.space.known)), notes=tuple(notes))
 
 
 def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
@@ -168,7 +185,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
-    for note in workshop.notes:
+    for note in (*plan.notes, *workshop.notes):
         on_event(Noticed(note))
     goal = Goal(
         objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.promotion_seeds, spec.stop_at

@@ -133,6 +133,7 @@ def _search_options(command: Command) -> Command:
             click.option("--timeout", help="Time for everything: 2h, 30m.  [2h without --trials]"),
             click.option("--trials", help="Candidates to train."),
             click.option("--stop-at", help="Quality within budget at which the search ends: 0.95."),
+            click.option("--from", "from_", metavar="STUDY|FOLDER", help="Recipes to try first."),
             click.option("--promotion-seeds", help="Seeds that the best are rebuilt with.  [3 if time allows]"),
             click.option("--study", help="Name of the study.  [the data's name]"),
             click.option("--studies", help="Folder of all studies.  [studies]"),
@@ -187,7 +188,7 @@ def search(as_json: bool, **written: Any) -> None:
 @_search_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def plan(as_json: bool, **written: Any) -> None:
-    """Tell what a search would meet, before it is paid for.
+    """Tell what a search would meet, and buy.
 
     How many random recipes are within budget, what is reachable, how long a training takes here, and what --timeout
     or --trials will buy. Nothing is trained but a teacher, where the model has no head for the task.

@@ -14,7 +14,7 @@ from eicompress.objective import Objective
 from eicompress.recipe import Recipe
 from eicompress.record import is_disk_error
 from eicompress.rehearsal import Rehearsal
-from eicompress.result import REPEAT, weights
+from eicompress.result import has_own_training, weights
 from eicompress.rungs import ONE_IN
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS
@@ -119,8 +119,7 @@ def forecast(
         previews.append(preview)
         if not objective.broken(preview):
             fitting.append(recipe)
-    known = [record for record in records if record.trained and record.outcome != "failed"]
-    known = [record for record in known if REPEAT not in record.facts]
+    known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
     enough = len(known) >= ENOUGH_RECORDS
     rehearsals = [] if enough else [workshop.rehearse(recipe) for recipe in fitting[:REHEARSED]]
     seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]

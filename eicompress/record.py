@@ -42,6 +42,8 @@ RECORD_BYTES = 64_000
 """MySQL's `Text`, which holds a user attribute, ends at 64 KB."""
 TRIALS_FOR_IMPORTANCE = 10
 """With fewer complete trials the importance of a knob is chance."""
+VARIANTS = 8
+"""Recipes that are tried on one training, where its last steps need none."""
 RESTARTS = 2
 """How often a trial is started again whose process ended in the middle of it."""
 
@@ -66,6 +68,8 @@ class Draw:
     """In the copy that is drawn from, where trials have numbers of their own."""
     known: bool = False
     """Whether the recipe was given, and not drawn."""
+    variant_of: int | None = None
+    """The trial whose training it shares."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Ledger:
         """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
         found: dict[str, int] = {}
         for trial in self.study.get_trials(deepcopy=False):
-            if "record" in trial.user_attrs and trial.state.is_finished():
+            if "record" in trial.user_attrs and trial.state.is_finished() and "variant_of" not in trial.user_attrs:
                 found.setdefault(digest_of(trial.user_attrs.get("drawn")), trial.number)
         return found
 
@@ -119,6 +123,23 @@ class Ledger:
             digest = digest_of(parameters)
             if digest not in enqueued:
                 self.study.enqueue_trial(dict(parameters), user_attrs={"known": digest})
+
+    def enqueue_variants(self, space: SearchSpace, number: int) -> None:
+        """Queue the recipes that share a trial's training, once."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = (trial for trial in trials if trial.user_attrs.get("variant_of") == number)
+        queued = [trial.system_attrs["fixed_params"] for trial in known]
+        for parameters in space.variants(trials[number].params, VARIANTS):
+            if parameters not in queued:
+                waits_as = self._storage.get_n_trials(self.study._study_id)
+                self.study.enqueue_trial(parameters, user_attrs={"variant_of": number})
+                self._copy.enqueue_trial(parameters, user_attrs={"variant_of": number, "waits as": waits_as})
+
+    def variant_waits(self) -> bool:
+        """Whether the next trial is one that shares another's training."""
+        trials = self._copy.get_trials(deepcopy=False)
+        waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
+        return waiting is not None and "variant_of" in waiting.user_attrs
 
     def ask(self, kind: str, seed: int, *, beside: bool = False) -> Draw:
         """The next trial: one that waits, or a new draw by a kind of sampler, `beside` others that are not told yet."""
@@ -132,7 +153,8 @@ class Ledger:
         trial.set_user_attr("draw", index)
         waited = trial.user_attrs.get("waits as")
         number = lasting(lambda: self._storage.get_n_trials(self.study._study_id)) if waited is None else waited
-        return Draw(number, index, trial, bool(trial.user_attrs.get("known")))
+        attrs = trial.user_attrs
+        return Draw(number, index, trial, bool(attrs.get("known")), attrs.get("variant_of"))
 
     def note(self, draw: Draw, recipe: Recipe) -> None:
         """Enter into the database what was drawn, before anything is built."""
@@ -176,7 +198,9 @@ class Ledger:
                 given_up += 1
             elif stale.number not in put_back:
                 attrs = {"restarts": restarts, "restart_of": stale.number}
-                attrs |= {name: stale.user_attrs[name] for name in ("draw", "known") if name in stale.user_attrs}
+                attrs |= {
+                    name: stale.user_attrs[name] for name in ("draw", "known", "variant_of") if name in stale.user_attrs
+                }
                 fixed = stale.system_attrs.get("fixed_params", {})
                 self.study.enqueue_trial({**fixed, **stale.params}, user_attrs=attrs)
                 again += 1

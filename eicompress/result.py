@@ -19,13 +19,19 @@ REPEAT = "repeat"
 """The fact by which a record says that it was taken over from an earlier trial."""
 
 
+VARIANT = "variant"
+"""The fact by which a record says that it was made of an earlier trial's training."""
+
+
 @dataclass(frozen=True)
 class Counts:
-    """What became of the draws. `reached` counts those that reached training, crashed ones too."""
+    """What became of the draws. `reached` counts those that reached a training of their own, crashed ones too."""
 
     trained: int = 0
     stopped: int = 0
     """Trained for a short while only, since others were ahead."""
+    variants: int = 0
+    """Made of another trial's training."""
     over_budget: int = 0
     repeats: int = 0
     inapplicable: int = 0
@@ -151,8 +157,13 @@ def count(records: Iterable[Record]) -> Counts:
     found = dict.fromkeys(vars(Counts()), 0)
     for record in records:
         found[_group(record)] += 1
-        found["reached"] += record.trained and REPEAT not in record.facts
+        found["reached"] += has_own_training(record)
     return Counts(**found)
+
+
+def has_own_training(record: Record) -> bool:
+    """Whether the record is that of a candidate for which something was trained."""
+    return record.trained and REPEAT not in record.facts and VARIANT not in record.facts
 
 
 def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
@@ -206,6 +217,8 @@ def _group(record: Record) -> str:
         return record.outcome
     if record.outcome == "stopped early":
         return "stopped"
+    if VARIANT in record.facts and record.trained:
+        return "variants"
     return "trained" if record.trained else "over_budget"
 
 

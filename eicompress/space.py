@@ -19,17 +19,20 @@ what is searched, within the knob's own domain:
     [[recipe]]                                    # tried first
     steps = [{ strategy = "vocabulary_pruning" }, { strategy = "thin_student", layers = 2 }]
 
-A slot with `optional = true` may be left out. A knob that is not named stays at its default.
+A slot with `optional = true` may be left out. A knob that is not named stays at its default. What stands after the last
+step that trains, such as `quantization` after `distillation`, is tried in several ways on each training.
 """
 
+import itertools
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -135,9 +138,42 @@ class SearchSpace:
                 step[fill.knob] = value
         return Recipe.from_json(steps, {slot.strategy.name: slot.strategy for slot in self.slots})
 
+    def filled_as(self, recipe: Recipe, other: Sequence[Mapping[str, Any]]) -> Recipe:
+        """The recipe with the filled knob as another recipe of this space has it."""
+        fill = self.fill
+        values = [step[fill.knob] for step in other if fill and step["strategy"] == fill.strategy]
+        return self.filled(recipe, values[0]) if values else recipe
+
     def unfilled(self) -> "SearchSpace":
         """The same space with the filled knob searched instead: for a search that trades bytes."""
         return replace(self, slots=tuple(_unfilled(slot) for slot in self.slots))
+
+    def parameters(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The trial parameters that draw a recipe; what is filled is left to be. Raises `SpecError`."""
+        filled = (self.fill.strategy, self.fill.knob) if self.fill else None
+        kept = [{key: step[key] for key in step if (step["strategy"], key) != filled} for step in steps]
+        return _known({"steps": kept}, self.slots)
+
+    @property
+    def tail(self) -> dict[str, BaseDistribution]:
+        """The parameters of what stands after the last step that trains: they can change without another training."""
+        trains = [place for place, slot in enumerate(self.slots) if slot.strategy.trains]
+        found: dict[str, BaseDistribution] = {}
+        for slot in self.slots[trains[-1] + 1 :] if trains else ():
+            if slot.optional:
+                found[slot.switch] = CategoricalDistribution([False, True])
+            found |= {slot.parameter(knob): of for knob, of in slot.searched.items()}
+        return found
+
+    def variants(self, parameters: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
+        """Trial parameters that differ in the tail alone: all of them, or `most` that lie as far apart as they can."""
+        tail = self.tail
+        grids = [_grid(of, most) for of in tail.values()]
+        values = [dict(zip(tail, each, strict=True)) for each in itertools.product(*grids)] if tail else []
+        own = {name: parameters[name] for name in tail if name in parameters}
+        others = [each for each in values if {name: each[name] for name in own} != own]
+        spread = range(len(others)) if len(others) <= most else np.linspace(0, len(others) - 1, most).astype(int)
+        return [{**parameters, **others[at]} for at in spread]
 
     def smallest(self) -> Recipe:
         """Every searched knob at its least, every optional slot in use: the corner where bytes are fewest."""
@@ -399,6 +435,20 @@ def _least(distribution: BaseDistribution) -> Any:
     assert isinstance(distribution, CategoricalDistribution)
     numbers = [each for each in distribution.choices if isinstance(each, int | float)]
     return min(numbers) if len(numbers) == len(distribution.choices) else distribution.choices[0]
+
+
+def _grid(distribution: BaseDistribution, most: int) -> list[Any]:
+    """The values of a distribution, or `most` of them."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    count = most if step is None else min(most, round((high - low) / step) + 1)
+    shares = np.linspace(0, 1, count)
+    values = low * (high / low) ** shares if distribution.log else low + (high - low) * shares
+    if step is not None:
+        values = low + np.round((values - low) / step) * step
+    return sorted({int(each) if isinstance(distribution, IntDistribution) else float(each) for each in values})
 
 
 def _described(slot: Slot) -> str:

@@ -53,6 +53,8 @@ class Spec:
     stop_at: float | None = None
     """Quality at which the search ends."""
     promotion_seeds: int | None = None
+    from_: str = ""
+    """A study, or a folder of recipes, to begin with; empty for none."""
     sampler: str = "tpe"
     trials: int | None = None
     timeout_s: float | None = None
@@ -112,7 +114,7 @@ class Spec:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
         ends = ("trials", "timeout_s", "stop_at", "promotion_seeds")
-        for name in ("studies", *ends, "workers", "trial_timeout_s", "trial_memory_mb", *FLAGS):
+        for name in ("studies", "from_", *ends, "workers", "trial_timeout_s", "trial_memory_mb", *FLAGS):
             wanted.pop(name)
         for name, flag in FLAGS.items():
             value = getattr(self, name)
@@ -150,6 +152,7 @@ def read(written: Mapping[str, object]) -> Spec:
         objective=objective(given.get("objective", "quality")),
         stop_at=_maybe(given, "stop_at", lambda value: share("--stop-at", value)),
         promotion_seeds=_maybe(given, "promotion_seeds", lambda value: whole("--promotion-seeds", value, 1)),
+        from_=_text(given, "from_", ""),
         sampler=choice("--sampler", given.get("sampler", "tpe"), SAMPLERS),
         trials=_maybe(given, "trials", lambda value: whole("--trials", value, 1)),
         timeout_s=_maybe(given, "timeout", seconds),

@@ -22,7 +22,18 @@ from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
-from eicompress.result import REPEAT, Counts, Result, count, ranked, result_of, to_promote, weights
+from eicompress.result import (
+    REPEAT,
+    VARIANT,
+    Counts,
+    Result,
+    count,
+    has_own_training,
+    ranked,
+    result_of,
+    to_promote,
+    weights,
+)
 from eicompress.rungs import RUNGS, cost_s, goes_on, rungs_fact, rungs_of
 from eicompress.space import SearchSpace
 from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, digest_of
@@ -181,6 +192,7 @@ class Coordinator:
     _drawn: dict[str, int] = field(default_factory=dict)
     """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
     _untold: dict[int, Draw] = field(default_factory=dict)
+    _varied: set[int] = field(default_factory=set)
     _running: "dict[int, _Trial]" = field(default_factory=dict)
     _streaks: "_Streaks" = field(default_factory=lambda: _Streaks())
     _seconds_before: float = 0.0
@@ -223,6 +235,7 @@ class Coordinator:
         """Draw while a worker is free, tell what becomes of it, until something ends the search; what it was."""
         try:
             while True:
+                self._enqueue_variants()
                 ended = self._streaks.ended() or self._time_or_trials_used_up()
                 if not ended and self.workers.free:
                     self._draw()
@@ -235,6 +248,16 @@ class Coordinator:
                 self.ledger.interrupt(draw)
             raise
 
+    def _enqueue_variants(self) -> None:
+        """Queue what can be made of the trainings that ended since."""
+        if not self.space.tail:
+            return
+        for number in sorted(self._records.keys() - self._varied):
+            record = self._records[number]
+            if record.outcome == "complete" and has_own_training(record):
+                self.ledger.enqueue_variants(self.space, number)
+            self._varied.add(number)
+
     def _draw(self) -> None:
         """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
         draw = self.ledger.ask(self.goal.sampler, self.goal.seed, beside=bool(self._running))
@@ -244,7 +267,7 @@ class Coordinator:
         self._untold[number] = draw
         self.on_event(Drawn(number, recipe))
         before = self._drawn.get(digest_of(recipe.to_json()))
-        if before is not None:
+        if before is not None and draw.variant_of is None:
             self._tell(draw, self._repeat(draw, before))
             return
         try:
@@ -271,7 +294,8 @@ class Coordinator:
             running.followers.append(draw)
         elif not self.goal.objective.broken(trial.preview):
             self._running[draw.number] = trial
-            self.workers.submit(self._job(draw.number, trial.steps, self.space.rungs[0]))
+            first = self.space.rungs[0] if draw.variant_of is None else self.space.fidelity
+            self.workers.submit(self._job(draw.number, trial.steps, first))
         else:
             self._tell(draw, self._judged(trial.preview, trial.recipe, draw.index))
 
@@ -284,7 +308,7 @@ class Coordinator:
             return
         if done.record is not None:
             trial.trainings.append(replace(_completed(done.record, trial.preview), key=trial.preview.key))
-            longer = self.space.rungs[len(trial.trainings) :]
+            longer = self.space.rungs[len(trial.trainings) :] if trial.draw.variant_of is None else ()
             trial.stopped = self._stopped(trial, longer[0]) if longer else ""
             if longer and not trial.stopped:
                 self.workers.submit(self._job(number, trial.steps, longer[0]))
@@ -325,7 +349,9 @@ class Coordinator:
         """The record of a trial that a worker had, whatever became of it."""
         if done.record is not None:
             record = trial.trainings[-1]
-            if len(self.space.rungs) > 1:
+            if trial.draw.variant_of is not None:
+                record = replace(record, facts={**record.facts, VARIANT: {"of": trial.draw.variant_of}})
+            elif len(self.space.rungs) > 1:
                 record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trial.trainings)})
             judged = self._judged(record, trial.recipe, trial.draw.index)
             early = trial.stopped and not self._over_size(record)
@@ -342,7 +368,8 @@ class Coordinator:
         self.ledger.set_seconds(self._seconds)
         del self._untold[number]
         self._records[number] = record
-        self._drawn.setdefault(digest_of(draw.trial.user_attrs["drawn"]), number)
+        if draw.variant_of is None:
+            self._drawn.setdefault(digest_of(draw.trial.user_attrs["drawn"]), number)
         self._streaks.add(record)
         for complaint in self.registry.tell(record):
             self.on_event(Noticed(complaint))
@@ -375,14 +402,19 @@ class Coordinator:
     def _filled(self, draw: Draw, recipe: Recipe) -> tuple[Recipe, Record]:
         """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
         self._doing(draw.number, Progress("preview"))
-        recipe = filled(self.workshop, self.space, recipe, self.goal.objective.hard)
+        if draw.variant_of is None:
+            recipe = filled(self.workshop, self.space, recipe, self.goal.objective.hard)
+        else:
+            recipe = self.space.filled_as(recipe, self._records[draw.variant_of].recipe)
         return recipe, self.workshop.preview(recipe)
 
     def _time_or_trials_used_up(self) -> str:
         if self._good_enough():
             return f"a candidate within budget has a quality of {self.goal.stop_at:g}, as asked"
         reached = count(self._records.values()).reached + len(self._running)
-        if self.goal.trials is not None and reached >= self.goal.trials:
+        # What needs no training of its own does not count.
+        variant = bool(self.space.tail) and self.ledger.variant_waits()
+        if self.goal.trials is not None and reached >= self.goal.trials and not variant:
             return f"{reached} candidates reached training, as asked"
         if self.goal.timeout_s is not None and not self._time_for(self._seconds_of_trial):
             return "the time for the search is used up"
@@ -475,7 +507,7 @@ class Coordinator:
         return median([cost_s(each) for each in self._trained()] or [0.0])
 
     def _trained(self) -> list[Record]:
-        return [record for record in self._records.values() if record.trained and REPEAT not in record.facts]
+        return [record for record in self._records.values() if has_own_training(record)]
 
     @property
     def _rebuilds(self) -> int:

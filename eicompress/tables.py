@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eicompress.ablation import COLUMNS, Ablation, caption, cells
+from eicompress.advice import advice
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
@@ -67,6 +68,8 @@ def show_result(console: Console, result: Result) -> None:
     show_artifact(console, record)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
+    for line in advice(result):
+        console.print(f"{'advice':<10}{line}", highlight=False, markup=False, soft_wrap=True)
     for command in (f"eicompress show {name} --trial {index}{place}", f"eicompress show {name}{place}"):
         console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
 
@@ -90,13 +93,17 @@ def show_artifact(console: Console, record: Record) -> None:
 def show_study(console: Console, result: Result) -> None:
     """What a study has found so far."""
     counts = result.counts
-    console.print(
-        f"{counts.trained} trained, {counts.stopped} stopped early, {counts.over_budget} over budget, "
-        f"{counts.repeats} repeats, {counts.inapplicable} inapplicable, {counts.failed} failed; "
-        f"{duration(result.seconds)}; {'ended: ' + result.ended if result.ended else 'not ended'}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    became = {
+        "stopped early": counts.stopped,
+        "made of the same trainings": counts.variants,
+        "over budget": counts.over_budget,
+        "repeats": counts.repeats,
+        "inapplicable": counts.inapplicable,
+        "failed": counts.failed,
+    }
+    parts = [f"{counts.trained} trained", *(f"{count} {name}" for name, count in became.items() if count)]
+    ended = f"ended: {result.ended}" if result.ended else "not ended"
+    console.print(f"{', '.join(parts)}; {duration(result.seconds)}; {ended}", highlight=False, soft_wrap=True)
     show_result(console, result)
 
 

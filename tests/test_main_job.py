@@ -8,6 +8,8 @@ from tiny_teachers import write_tiny_teacher
 
 import eicompress
 from eicompress import cli
+from eicompress.contracts import Candidate, Training
+from eicompress.training import Trainer
 from eicompress.values import Artifact
 
 SPACE = """
@@ -38,6 +40,23 @@ unlabelled = 10
 
 [[slot]]
 strategy = "distillation\""""
+TAIL = """
+fidelity = 0.5
+
+[[slot]]
+strategy = "thin_student"
+layers = { low = 1, high = 3 }
+
+[[slot]]
+strategy = "distillation"
+epochs = 2.0
+distortions = 1
+
+[[slot]]
+strategy = "quantization"
+embedding_bits = { choices = [4, 8] }
+layer_bits = { choices = [2, 4, 8] }
+"""
 RECIPE = """
 [[steps]]
 strategy = "thin_student"
@@ -87,6 +106,46 @@ def test_a_plan_tells_what_a_search_would_meet_and_begins_no_study(
     told = shown(capsys)
     assert "16 of 16 random recipes (100%)" in told
     assert "1:00:00 train about" in told
+
+
+def test_bits_are_tried_on_one_training_and_recipes_travel_to_another_study(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = []
+    fit = Trainer.__call__
+
+    def counted(self: Trainer, candidate: Candidate, training: Training) -> None:
+        trainings.append(self.fidelity)
+        fit(self, candidate, training)
+
+    monkeypatch.setattr(Trainer, "__call__", counted)
+    Path("tail.toml").write_text(TAIL)
+    search = asked(model_folder, data_folder, "--trials", "2", "--workers", "0", "--json")
+    search[search.index("space.toml")] = "tail.toml"
+    search[search.index("25KB")] = "1MB"
+    assert cli.run(search) == 0
+    found = json.loads(shown(capsys))
+    assert found["counts"]["reached"] == 2
+    assert found["counts"]["trained"] == 2
+    # Three numbers of bits for the layers and two for the embedding: five others on each training.
+    assert found["counts"]["variants"] == 5 + 5
+    # Rehearsals and rebuilds are at full length, and a rebuild whose prefix is known needs none.
+    assert trainings.count(0.5) == 2
+    bits = {(each["recipe"][-1]["embedding_bits"], each["recipe"][-1]["layer_bits"]) for each in found["trials"]}
+    assert len(bits) == 6
+
+    again = [
+        *search[: search.index("--study")],
+        "--study",
+        "other",
+        "--from",
+        "mine",
+        *search[search.index("--trials") :],
+    ]
+    again[again.index("2")] = "1"
+    assert cli.run(again) == 0
+    first = json.loads(shown(capsys))["trials"][0]
+    assert first["recipe"] == found["best"]["recipe"]
 
 
 def test_a_budget_that_nobody_can_meet_is_refused_by_the_plan(
