@@ -8,6 +8,7 @@
   norm of all that it writes with.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,14 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
         return _magnitudes(model)
     found = _taylor(subject, context) if by == "taylor" else _activations(subject, context)
     return {name: each.cpu().numpy() for name, each in found.items()}
+
+
+def fingerprint(subject: Candidate) -> str:
+    """Names a candidate by its weights and its tokenizer: what is measured of it can be kept under it."""
+    digest = hashlib.sha256(subject.tokenizer.to_str().encode())
+    for name, tensor in subject.model.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def most_important(importance: Array, count: int) -> Tensor:

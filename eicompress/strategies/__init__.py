@@ -11,6 +11,7 @@ from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import Kronecker
 from eicompress.strategies.layer_sharing import LayerSharing
+from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.sparse_training import SparseTraining
@@ -36,6 +37,7 @@ def register_strategies() -> list[type[Strategy]]:
         SparseTraining,
         Quantization,
         GeneralDistillation,
+        MixedPrecision,
         Augmentation,
         Distillation,
         CrossDistillation,

@@ -1,0 +1,187 @@
+"""`mixed_precision`: each matrix gets the bits that it needs, out of a budget for all of them.
+
+What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to so many
+bits. The table of these numbers is in the record.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from optuna.distributions import FloatDistribution
+from torch import Tensor
+from torch.nn import functional as F
+
+from eicompress.contracts import Array, Candidate, Context, ModelStrategy
+from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import Batch
+from eicompress.errors import Inapplicable
+from eicompress.importance import fingerprint, measured_batches
+
+BATCHES = 2
+"""Of examples that sensitivity is measured on."""
+UNPACKING_BYTES = 400
+"""What the nodes take, at most, that unpack a matrix of fewer than 8 bits."""
+BITS: tuple[Literal[2, 4, 8], ...] = (2, 4, 8)
+
+Matrices = Mapping[str, Linear | Embedding]
+Plan = dict[str, int]
+"""Bits of each matrix."""
+
+
+@dataclass(frozen=True)
+class MixedPrecision(ModelStrategy):
+    """Store each matrix in 2, 4 or 8 bits: as many as its sensitivity earns it.
+
+    A preview has at least as many bytes as the artifact: it cannot know the sensitivities of trained weights, and uses
+    the budget up.
+    """
+
+    mean_bits: Annotated[float, FloatDistribution(2.0, 8.0)] = 4.0
+    """Bits a weight, at most, over all matrices and tables, with what it takes to unpack them."""
+
+    name: ClassVar[str] = "mixed_precision"
+    paper: ClassVar[str] = "HAWQ-V3, arXiv 2011.10680; loss of one matrix at a time: Q-BERT, arXiv 1909.05840"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.model
+        if not isinstance(model, Encoder):
+            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        matrices = {name: each for name, each in model.named_modules() if isinstance(each, Linear)}
+        matrices |= {name: each for name, each in model.named_modules() if each in tuple(model.embedding_tables())}
+        budget = self.mean_bits / 8 * sum(each.weight.numel() for each in matrices.values())
+        if context.preview:
+            told: dict[str, object] = {}
+            plan = _no_less(matrices, budget)
+        else:
+            losses = _sensitivities(subject, context, matrices)
+            plan = assigned(matrices, losses, budget)
+            told["matrices"] = _table(matrices, plan, losses)
+        for name, module in matrices.items():
+            module.set_quantization(_spec(module, plan[name]))
+        weights = sum(_bytes(matrices[name], bits) for name, bits in plan.items())
+        told["mean_bits"] = round(8 * weights / sum(each.weight.numel() for each in matrices.values()), 3)
+        return replace(subject, facts={**subject.facts, self.name: told})
+
+
+def _spec(module: Linear | Embedding, bits: int) -> QuantSpec:
+    return QuantSpec(bits, reduced=bits == 8 and isinstance(module, Linear))  # type: ignore[arg-type]
+
+
+def _bytes(module: Linear | Embedding, bits: int) -> int:
+    """Of the packed weights; scales are the same for all bits."""
+    rows, columns = module.weight.shape
+    return int(rows * -(-columns * bits // 8))
+
+
+def _costs(module: Linear | Embedding) -> dict[int, int]:
+    """Bytes with what it takes to unpack them, of those numbers of bits that are smaller than more bits."""
+    costs: dict[int, int] = {}
+    for bits in reversed(BITS):
+        cost = _bytes(module, bits) + (UNPACKING_BYTES if bits < 8 else 0)
+        if cost < min(costs.values(), default=cost + 1):
+            costs[bits] = cost
+    return costs
+
+
+def assigned(matrices: Matrices, losses: Mapping[str, Mapping[int, float]], budget: float) -> Plan:
+    """Begin with the fewest bytes, and take the step that saves most loss a byte while one fits the budget."""
+    costs = {name: _costs(module) for name, module in matrices.items()}
+    plan = {name: min(each, key=lambda bits, each=each: each[bits]) for name, each in costs.items()}  # type: ignore[misc]
+    left = budget - sum(costs[name][bits] for name, bits in plan.items())
+    while True:
+        steps = [
+            ((losses[name][bits] - losses[name][more]) / (costs[name][more] - costs[name][bits]), name, more)
+            for name, bits in plan.items()
+            for more in costs[name]
+            if more > bits and costs[name][more] - costs[name][bits] <= left
+        ]
+        gain, name, more = max(steps, default=(0.0, "", 0))
+        if gain <= 0:
+            return plan
+        left -= costs[name][more] - costs[name][plan[name]]
+        plan[name] = more
+
+
+def _no_less(matrices: Matrices, budget: float) -> Plan:
+    """A plan of at least the budget's bytes, and of few more: what `assigned` makes is no bigger."""
+    options = {name: sorted(_costs(module)) for name, module in matrices.items()}
+    budget = max(budget, sum(min(_costs(module).values()) for module in matrices.values()))
+    plan = {name: bits[0] for name, bits in options.items()}
+    missing = budget - sum(_bytes(matrices[name], bits) for name, bits in plan.items())
+
+    def extra(name: str, bits: int) -> int:
+        return _bytes(matrices[name], bits) - _bytes(matrices[name], plan[name])
+
+    for name in sorted(matrices, key=lambda name: -matrices[name].weight.numel()):
+        for bits in reversed(options[name]):
+            if extra(name, bits) <= missing:
+                missing -= extra(name, bits)
+                plan[name] = bits
+                break
+    steps = [(extra(name, bits), name, bits) for name in plan for bits in options[name] if bits > plan[name]]
+    crossing = [step for step in steps if step[0] >= missing]
+    if missing > 0 and crossing:
+        _, name, bits = min(crossing)
+        plan[name] = bits
+    return plan
+
+
+def _sensitivities(subject: Candidate, context: Context, matrices: Matrices) -> dict[str, dict[int, float]]:
+    """KL(as it is || with one matrix lowered), mean over examples, by matrix and bits."""
+    key = "sensitivities-" + fingerprint(subject)
+    found = context.cache(key, lambda: {"losses": _measured(subject, context, matrices)})["losses"]
+    return {
+        name: {bits: float(loss) for bits, loss in zip(BITS, row, strict=True)}
+        for name, row in zip(matrices, found, strict=True)
+    }
+
+
+@torch.inference_mode()
+def _measured(subject: Candidate, context: Context, matrices: Matrices) -> Array:
+    """(matrices, bits)"""
+    model = subject.model
+    batches = [batch for batch, _ in islice(measured_batches(subject, context), BATCHES)]
+    was_training = model.training
+    model.eval()
+    whole = _log_probabilities(model, batches)
+    losses = np.zeros((len(matrices), len(BITS)))
+    for row, module in enumerate(matrices.values()):
+        for column, bits in enumerate(BITS):
+            with _lowered(module, bits):
+                lowered = _log_probabilities(model, batches)
+            losses[row, column] = F.kl_div(lowered, whole, reduction="batchmean", log_target=True).item()
+    model.train(was_training)
+    return losses
+
+
+@contextmanager
+def _lowered(module: Linear | Embedding, bits: int) -> Iterator[None]:
+    spec, scales = module.spec, module.scales
+    module.set_quantization(_spec(module, bits))
+    try:
+        yield
+    finally:
+        module.spec, module.scales = spec, scales
+
+
+def _log_probabilities(model: torch.nn.Module, batches: list[Batch]) -> Tensor:
+    logits = [model(each.input_ids, each.attention_mask, each.token_type_ids) for each in batches]
+    return torch.cat(logits).log_softmax(dim=1)
+
+
+def _table(matrices: Matrices, plan: Plan, losses: Mapping[str, Mapping[int, float]]) -> dict[str, object]:
+    """Of each matrix its bits, and for all numbers of bits its bytes and the loss if it alone had them."""
+    return {
+        name: {
+            "bits": plan[name],
+            "bytes": {str(bits): _bytes(module, bits) for bits in BITS},
+            "loss": {str(bits): float(f"{losses[name][bits]:.3g}") for bits in BITS},
+        }
+        for name, module in matrices.items()
+    }
