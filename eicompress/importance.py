@@ -60,15 +60,17 @@ def most_important(importance: Array, count: int) -> Tensor:
     return torch.from_numpy(np.sort(order).astype(np.int64))
 
 
-def kept_parts(importance: Mapping[int, Array], share: float, budget: str, multiple: int = 1) -> dict[int, Tensor]:
-    """Numbers of the parts that stay in each layer where `share` of all of them goes.
+def kept_parts(
+    importance: Mapping[int, Array], share: float, budget: str, multiple: int = 1, *, whole: Mapping[int, int]
+) -> dict[int, Tensor]:
+    """Numbers of the parts that stay in each layer where `share` of all of the `whole` goes, by layer.
 
     With a "uniform" budget every layer loses the same share; with a "global" one the layers compete, each one's
     importance divided by its norm. `multiple` parts stay or go at once, and some stay in every layer.
     """
     if budget == "uniform":
         return {
-            layer: most_important(each, _blocks((1 - share) * len(each), multiple) * multiple)
+            layer: most_important(each, _blocks((1 - share) * whole[layer], multiple) * multiple)
             for layer, each in importance.items()
         }
     ranked = []
@@ -76,7 +78,7 @@ def kept_parts(importance: Mapping[int, Array], share: float, budget: str, multi
         scores = -np.sort(-np.asarray(each, np.float64)) / max(float(np.linalg.norm(each)), 1e-30)
         ranked += [(-scores[at : at + multiple].sum(), at > 0, layer) for at in range(0, len(scores), multiple)]
     ranked.sort(key=lambda block: (block[1], block[0]))  # the best of every layer first
-    total = _blocks((1 - share) * sum(len(each) for each in importance.values()), multiple)
+    total = _blocks((1 - share) * sum(whole.values()), multiple)
     stay = [layer for _, _, layer in ranked[: max(total, len(importance))]]
     return {layer: most_important(each, stay.count(layer) * multiple) for layer, each in importance.items()}
 

@@ -55,8 +55,8 @@ class MixedPrecision(ModelStrategy):
         matrices = {name: each for name, each in model.named_modules() if isinstance(each, Linear)}
         matrices |= {name: each for name, each in model.named_modules() if each in tuple(model.embedding_tables())}
         budget = self.mean_bits / 8 * sum(each.weight.numel() for each in matrices.values())
+        told: dict[str, object] = {}
         if context.preview:
-            told: dict[str, object] = {}
             plan = _no_less(matrices, budget)
         else:
             losses = _sensitivities(subject, context, matrices)

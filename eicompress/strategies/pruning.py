@@ -1,9 +1,10 @@
 """`head_pruning`, `neuron_pruning`, `layer_pruning`: parts that matter little are cut out, from file and graph.
 
-In a preview, magnitude stands in for the other ways to measure importance: as many parts go, though others. Layers
-must be alike for that.
+All at once, or in rounds with a training after each but the last. In a preview, magnitude stands in for the other ways
+to measure importance where that changes no shape: as many parts go, though others.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -13,7 +14,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import WAYS, kept_parts, measure_importance, most_important
+from eicompress.importance import WAYS, fingerprint, kept_parts, measure_importance, most_important
+from eicompress.recovery import recover
 from eicompress.values import Json
 
 NEURONS_AT_ONCE = 8
@@ -21,6 +23,8 @@ NEURONS_AT_ONCE = 8
 
 Importance = Annotated[str, CategoricalDistribution(WAYS)]
 Budget = Annotated[str, CategoricalDistribution(("global", "uniform"))]
+Rounds = Annotated[int, IntDistribution(1, 10)]
+Epochs = Annotated[float, FloatDistribution(0.1, 20.0)]
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,22 @@ class HeadPruning(ModelStrategy):
     """What a head is worth: the loss that it moves, what it says, or the norm of its weights."""
     budget: Budget = "global"
     """Whether the layers compete for the heads that stay, or each loses the same share."""
+    rounds: Rounds = 1
+    """How often heads go, equally many each time; once is one-shot, without training."""
+    epochs: Epochs = 1.0
+    """Passes over the training texts between two rounds."""
 
     name: ClassVar[str] = "head_pruning"
     paper: ClassVar[str] = "Are sixteen heads really better than one?, arXiv 1905.10650"
+    trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)
-        kept = kept_parts(_parts("heads", subject, context, self.importance), self.share, self.budget)
-        for layer, heads in kept.items():
-            model.keep_heads(layer, heads)
+        whole = {number: shape.heads for number, shape in enumerate(model.config.layers) if shape.attention_of is None}
+        for share in _in_rounds(self.share, self.rounds, self.epochs, subject, context):
+            importance = _parts("heads", subject, _seeing(context, self.budget == "global"), self.importance)
+            for layer, heads in kept_parts(importance, share, self.budget, whole=whole).items():
+                model.keep_heads(layer, heads)
         return _told(subject, self.name, {"heads": [each.heads for each in model.config.layers]})
 
 
@@ -55,15 +66,22 @@ class NeuronPruning(ModelStrategy):
     """What a neuron is worth: the loss that it moves, what it says, or the norm of its weights."""
     budget: Budget = "global"
     """Whether the layers compete for the neurons that stay, or each loses the same share."""
+    rounds: Rounds = 1
+    """How often neurons go, equally many each time; once is one-shot, without training."""
+    epochs: Epochs = 1.0
+    """Passes over the training texts between two rounds."""
 
     name: ClassVar[str] = "neuron_pruning"
     paper: ClassVar[str] = "Pruning by Taylor expansion, arXiv 1611.06440; Wanda, arXiv 2306.11695"
+    trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)
-        importance = _parts("neurons", subject, context, self.importance)
-        for layer, neurons in kept_parts(importance, self.share, self.budget, NEURONS_AT_ONCE).items():
-            model.keep_neurons(layer, neurons)
+        whole = {number: shape.ffn for number, shape in enumerate(model.config.layers) if shape.ffn_of is None}
+        for share in _in_rounds(self.share, self.rounds, self.epochs, subject, context):
+            importance = _parts("neurons", subject, _seeing(context, self.budget == "global"), self.importance)
+            for layer, neurons in kept_parts(importance, share, self.budget, NEURONS_AT_ONCE, whole=whole).items():
+                model.keep_neurons(layer, neurons)
         return _told(subject, self.name, {"neurons": [each.ffn for each in model.config.layers]})
 
 
@@ -75,9 +93,14 @@ class LayerPruning(ModelStrategy):
     """Layers that go; one stays at least."""
     importance: Importance = "taylor"
     """What a layer is worth: the loss that it moves, how far it turns its input, or the norm of its weights."""
+    rounds: Rounds = 1
+    """How often layers go, equally many each time; once is one-shot, without training."""
+    epochs: Epochs = 1.0
+    """Passes over the training texts between two rounds."""
 
     name: ClassVar[str] = "layer_pruning"
     paper: ClassVar[str] = "ShortGPT, arXiv 2403.03853; Poor man's BERT, arXiv 2004.03844"
+    trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)
@@ -86,14 +109,17 @@ class LayerPruning(ModelStrategy):
             raise Inapplicable(
                 f"`{self.name}.count` must be less than the model's {layers} layers, but is {self.count}"
             )
-        alike = len(set(model.config.layers)) == 1
-        importance = _parts("layers", subject, replace(context, preview=context.preview and alike), self.importance)
-        worth = np.concatenate([importance[number] for number in range(layers)])
-        kept = most_important(worth, layers - self.count).tolist()
-        model.keep_layers(kept)
+        kept, worths = list(range(layers)), []
+        for share in _in_rounds(self.count / layers, self.rounds, self.epochs, subject, context):
+            unlike = len(set(model.config.layers)) > 1
+            importance = _parts("layers", subject, _seeing(context, unlike), self.importance)
+            worth = np.concatenate([importance[number] for number in range(len(kept))])
+            stay = most_important(worth, layers - round(share * layers)).tolist()
+            model.keep_layers(stay)
+            worths.append([round(each, 6) for each in worth.tolist()])
+            kept = [kept[number] for number in stay]
         origin = Origin(tuple(subject.origin.layers[number] for number in kept), subject.origin.hidden)
-        facts = {"kept": kept, "importance": [round(each, 6) for each in worth.tolist()]}
-        return _told(replace(subject, origin=origin), self.name, facts)
+        return _told(replace(subject, origin=origin), self.name, {"kept": kept, "importance": worths[0]})
 
 
 def _encoder(subject: Candidate, name: str) -> Encoder:
@@ -105,9 +131,29 @@ def _encoder(subject: Candidate, name: str) -> Encoder:
     return model
 
 
+def _in_rounds(share: float, rounds: int, epochs: float, subject: Candidate, context: Context) -> Iterator[float]:
+    """The share of all parts that is gone after each round. Between two rounds the candidate is trained.
+
+    A preview does in one round what the others do in several.
+    """
+    if context.preview:
+        rounds = 1
+    for number in range(1, rounds + 1):
+        if number > 1:
+            recover(subject, context, epochs)
+        yield share * number / rounds
+
+
+def _seeing(context: Context, needed: bool) -> Context:
+    """The context of a preview in which magnitude does not stand in where shapes depend on true importance."""
+    return replace(context, preview=context.preview and not needed)
+
+
 def _parts(kind: str, subject: Candidate, context: Context, by: str) -> dict[int, Array]:
     """The importance of one kind of part, by layer."""
-    found = measure_importance(subject, context, "magnitude" if context.preview else by)
+    by = "magnitude" if context.preview else by
+    key = f"importance-{by}-{fingerprint(subject)}"
+    found = context.cache(key, lambda: measure_importance(subject, context, by))
     return {int(name.split(".")[1]): each for name, each in found.items() if name.startswith(f"{kind}.")}
 
 

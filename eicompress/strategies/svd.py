@@ -7,15 +7,16 @@ one for the states that the matrix is given: with E[x xᵀ] = L Lᵀ, it comes f
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor
 
-from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, Linear, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import Moments, measured_batches, told_inputs
+from eicompress.importance import Moments, fingerprint, measured_batches, told_inputs
 from eicompress.values import seed_of
 
 MULTIPLE = 8
@@ -51,12 +52,16 @@ class Svd(ModelStrategy):
         if not isinstance(model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
         chosen = self._chosen(model)
-        seen = self._moments(subject, context, [getattr(block, matrix) for block, matrix in chosen])
+        wholes: list[Linear] = [getattr(block, matrix) for block, matrix in chosen]
+        if context.preview:
+            ranks = self._ranks(subject, context, wholes)
+        else:
+            seen = self._moments(subject, context, wholes)
         kept: list[float] = []
         for number, (block, matrix) in enumerate(chosen):
-            whole: Linear = getattr(block, matrix)
-            if self._is_blind(context):
-                rank = self._rank_by_share(whole)
+            whole = wholes[number]
+            if context.preview:
+                rank = ranks[number]
                 outer, inner = whole.weight.detach()[:, :rank], whole.weight.detach()[:rank]
             else:
                 spectrum = Spectrum(whole.weight.detach(), seen.get(whole))
@@ -81,12 +86,22 @@ class Svd(ModelStrategy):
         ]
         return [(block, name) for block, name in named if isinstance(getattr(block, name), Linear)]
 
-    def _is_blind(self, context: Context) -> bool:
-        """Whether only the ranks matter, and are known without looking."""
-        return context.preview and self.rank_by == "share"
+    def _ranks(self, subject: Candidate, context: Context, wholes: list[Linear]) -> list[int]:
+        """The rank of each matrix; the singular values of a candidate are computed once, for all energies."""
+        if self.rank_by == "share":
+            return [self._rank_by_share(whole) for whole in wholes]
+
+        def compute() -> dict[str, Array]:
+            seen = self._moments(subject, context, wholes)
+            spectra = (Spectrum(whole.weight.detach(), seen.get(whole)) for whole in wholes)
+            return {f"{number:04}": spectrum.values.numpy() for number, spectrum in enumerate(spectra)}
+
+        key = f"spectra-{self.matrices}-{self.weighted}-{fingerprint(subject)}"
+        found = context.cache(key, compute)
+        return [rank_of(torch.from_numpy(np.array(found[name])), self.energy) for name in sorted(found)]
 
     def _moments(self, subject: Candidate, context: Context, linears: list[Linear]) -> dict[Linear, Moments]:
-        if not self.weighted or self._is_blind(context):
+        if not self.weighted:
             return {}
         seen = {linear: Moments(linear.inputs) for linear in linears}
         model = subject.model
@@ -98,6 +113,13 @@ class Svd(ModelStrategy):
     def _rank_by_share(self, whole: Linear) -> int:
         rank = self.share * whole.inputs * whole.outputs / (whole.inputs + whole.outputs)
         return max(MULTIPLE, round(rank / MULTIPLE) * MULTIPLE)
+
+
+def rank_of(values: Tensor, energy: float) -> int:
+    """The lowest rank, a multiple of eight, that keeps this share of the squared singular values."""
+    squares = values.square().cumsum(0)
+    lowest = int((squares < energy * squares[-1]).sum()) + 1
+    return -(-lowest // MULTIPLE) * MULTIPLE
 
 
 class Spectrum:
@@ -117,9 +139,7 @@ class Spectrum:
 
     def rank(self, energy: float) -> int:
         """The lowest rank, a multiple of eight, that keeps this share."""
-        squares = self.values.square().cumsum(0)
-        lowest = int((squares < energy * squares[-1]).sum()) + 1
-        return -(-lowest // MULTIPLE) * MULTIPLE
+        return rank_of(self.values, energy)
 
     def factors(self, rank: int, seed: int) -> tuple[Tensor, Tensor]:
         """Outer (m, rank) and inner (rank, n) factors.

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from eicompress.contracts import ModelStrategy
 from eicompress.encoder.blocks import QuantSpec
+from eicompress.encoder.config import LayerConfig
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.importance import WAYS
@@ -126,3 +129,27 @@ def test_what_cannot_be_pruned_is_inapplicable(make_context: ContextMaker) -> No
     for strategy in ALL:
         with pytest.raises(Inapplicable, match="the model has none"):
             strategy.apply(tiny_candidate(layers=(), pooling="mean"), context)
+
+
+@pytest.mark.parametrize("strategy", [HeadPruning(0.6), NeuronPruning(0.4), NeuronPruning(0.6)])
+def test_a_preview_of_competing_layers_has_the_final_bytes(make_context: ContextMaker, strategy: ModelStrategy) -> None:
+    made = []
+    for preview in (True, False):
+        candidate = tiny_candidate(layers=(LayerConfig(4, 6, 256),) * 3)
+        candidate.model.layer(1).ffn.output.weight.data *= 5
+        candidate.model.layer(2).attention.output.weight.data *= 5
+        made.append(strategy.apply(candidate, make_context(preview=preview)).model)
+    assert made[0].config == made[1].config and len(set(made[0].config.layers)) > 1
+    assert emit(made[0], pairs=False).ByteSize() == emit(made[1], pairs=False).ByteSize()
+
+
+@pytest.mark.parametrize("budget", ["global", "uniform"])
+def test_rounds_with_training_between_end_where_one_does(make_context: ContextMaker, budget: str) -> None:
+    for strategy in (HeadPruning(0.5, budget=budget), NeuronPruning(0.6, budget=budget), LayerPruning(2)):
+        trained: list[object] = []
+        context = replace(make_context(), fit=lambda *given, trained=trained: trained.append(given))
+        config = replace(strategy, rounds=3).apply(tiny_candidate(), context).model.config
+        once = strategy.apply(tiny_candidate(), make_context()).model.config
+        assert len(trained) == 2
+        assert sum(each.heads for each in config.layers) == sum(each.heads for each in once.layers)
+        assert sum(each.ffn for each in config.layers) == sum(each.ffn for each in once.layers)

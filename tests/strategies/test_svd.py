@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,17 @@ def test_a_shared_matrix_is_factorized_once(make_context: ContextMaker) -> None:
     model = Svd().apply(LayerSharing().apply(tiny_candidate(), context), context).model
     assert len([each for each in model.modules() if isinstance(each, LowRank)]) == 4
     assert not any(isinstance(each, Linear) for each in model.layers[1].ffn.children())
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_preview_finds_the_ranks_of_an_energy_once(make_context: ContextMaker, weighted: bool) -> None:
+    context, computed = make_context(preview=True), []
+
+    def cache(key, compute):  # type: ignore[no-untyped-def]
+        return context.cache(key, lambda: computed.append(key) or compute())
+
+    for energy in (0.5, 0.8):
+        step = Svd(rank_by="energy", energy=energy, weighted=weighted)
+        previewed = step.apply(tiny_candidate(), replace(context, cache=cache)).model.config
+        assert previewed == step.apply(tiny_candidate(), make_context()).model.config
+    assert len(computed) == 1
