@@ -321,13 +321,13 @@ class _EncoderGraph(Graph):
         if third is not None:
             codes, scales = np.split(codes, 3)[third], np.split(scales, 3)[third]
         outputs, inputs = codes.shape
-        bits, block = linear.spec.bits, linear.spec.block
-        assert bits != "ternary"
+        block = linear.spec.block
+        assert linear.spec.bits == 4  # older versions of onnxruntime cannot run others
         whole = np.pad(codes, ((0, 0), (0, -inputs % block))).reshape(outputs, -1, block)
-        digits = (whole + (1 << (bits - 1))).astype(np.uint8)
-        packed = digits[..., ::2] | digits[..., 1::2] << np.uint8(4) if bits == 4 else digits
-        weight, factors = self.constant(packed), self.floats(scales.flatten())
-        return self.op("MatMulNBits", states, weight, factors, K=inputs, N=outputs, bits=bits, block_size=block)
+        digits = (whole - linear.spec.lowest).astype(np.uint8)
+        weight = self.constant(digits[..., ::2] | digits[..., 1::2] << np.uint8(4))
+        factors = self.floats(scales.flatten())
+        return self.op("MatMulNBits", states, weight, factors, K=inputs, N=outputs, bits=4, block_size=block)
 
     def rows(self, table: Embedding, pick: Callable[[str], str], *, picked: bool = True) -> str:
         """The rows of a table that `pick` takes out of what is stored, as floats; all of them unless `picked`."""

@@ -34,8 +34,8 @@ class Quantization(ModelStrategy):
     """Bits of the linear layers, with one scale an output; 8 bits use half their range. The embedding's projection and
     the head have as many, or 4 where these are fewer."""
     block: Annotated[Literal[0, 16, 32, 64, 128], CategoricalDistribution((0, 16, 32, 64, 128))] = 0
-    """Inputs that share a scale in the linear layers, in 8 or 4 bits: more accurate, as activations stay floats, and
-    slower than one scale an output, which 0 means."""
+    """Inputs that share a scale in the linear layers, in 4 bits: more accurate, as activations stay floats, and slower
+    than one scale an output, which 0 means."""
     clipping: Annotated[Clipping, CategoricalDistribution(("mse", "percentile", "minmax"))] = "mse"
     """What the grid of a row spans: what costs the least squared error, 99 % of its weights, or all of them."""
     rounding: Annotated[Literal["nearest", "gptq"], CategoricalDistribution(("nearest", "gptq"))] = "nearest"
@@ -52,15 +52,15 @@ class Quantization(ModelStrategy):
         model = subject.model
         if not isinstance(model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
-        if self.block and self.layer_bits not in (4, 8):
-            raise Inapplicable(f"`{self.name}.block` is for 4 or 8 bits, but `layer_bits` is {self.layer_bits}")
+        if self.block and self.layer_bits != 4:
+            raise Inapplicable(f"`{self.name}.block` is for 4 bits, but `layer_bits` is {self.layer_bits}")
         seen = self._moments(subject, context)
         for table in model.embedding_tables():
             bits = self.embedding_bits if table is model.words else no_fewer_than_4(self.embedding_bits)
             table.set_quantization(QuantSpec(bits), self.clipping)
         for name, linear in model.linears():
             bits = self.layer_bits if name.startswith("layers.") else no_fewer_than_4(self.layer_bits)
-            linear.set_quantization(QuantSpec(bits, bits == 8 and not self.block, self.block), self.clipping)
+            linear.set_quantization(QuantSpec(bits, bits == 8, self.block), self.clipping)
         for linear, moments in seen.items():
             round_by_gptq(linear, moments.products)
         return subject

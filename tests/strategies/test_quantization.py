@@ -45,10 +45,10 @@ def test_before_training_the_weights_learn_with_the_rounding_in_place(make_conte
     assert classifier.weight.grad is not None and classifier.scales.grad is not None
 
 
-def test_blocks_are_of_4_or_8_bits(make_context: ContextMaker) -> None:
-    made = Quantization(layer_bits=8, block=16).apply(tiny_candidate(), make_context())
-    assert {linear.spec for _, linear in made.model.linears()} == {QuantSpec(8, block=16)}
-    with pytest.raises(Inapplicable, match="is for 4 or 8 bits"):
+def test_blocks_are_of_4_bits(make_context: ContextMaker) -> None:
+    made = Quantization(block=16).apply(tiny_candidate(), make_context())
+    assert {linear.spec for _, linear in made.model.linears()} == {QuantSpec(4, block=16)}
+    with pytest.raises(Inapplicable, match="is for 4 bits"):
         Quantization(layer_bits=2, block=16).apply(tiny_candidate(), make_context())
 
 

@@ -1,0 +1,92 @@
+"""Every way to store weights loads on the oldest onnxruntime that pyproject.toml allows, and says the same there."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eicompress.encoder.blocks import QuantSpec
+from eicompress.encoder.model import Encoder
+from eicompress.export.emit import emit
+from eicompress.runtime import session
+from eicompress.strategies.embedding_codebook import EmbeddingCodebook
+from eicompress.strategies.kronecker import Kronecker
+from eicompress.strategies.sparse_training import prune
+from tests.conftest import ContextMaker, tiny_candidate
+
+RUN = """
+import json, sys
+import numpy as np, onnxruntime
+ids = np.arange(4, 13)[None]
+feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+told = {}
+for path in sys.argv[1:]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    told[path] = session.run(["logits"], feeds)[0].tolist()
+print(json.dumps([onnxruntime.__version__, told]))
+"""
+
+
+def oldest() -> str:
+    """The version of onnxruntime that pyproject.toml names."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    found = [re.fullmatch(r"onnxruntime>=([\d.]+)", each) for each in project["dependencies"]]
+    return next(each[1] for each in found if each)
+
+
+def sparse(model: Encoder) -> Encoder:
+    linears = [each for name, each in model.linears() if name.startswith("layers")]
+    prune({each: each.weight.detach().abs() for each in linears}, 0.8, "global")
+    return model
+
+
+@pytest.fixture
+def files(make_context: ContextMaker, tmp_path: Path) -> list[str]:
+    """A file for each way to store weights."""
+    context = make_context()
+
+    def in_bits(model: Encoder, layers: QuantSpec, words: QuantSpec = QuantSpec(4)) -> Encoder:  # noqa: B008
+        model.set_quantization(words, layers)
+        model.round_floats()
+        return model
+
+    ways: dict[str, Callable[[], Encoder]] = {
+        "float": lambda: tiny_candidate().model,
+        "sparse": lambda: sparse(tiny_candidate().model),
+        "sparse-4": lambda: in_bits(sparse(tiny_candidate().model), QuantSpec(4)),
+        "kronecker": lambda: Kronecker().apply(tiny_candidate(), context).model,
+        "codebook": lambda: in_bits(EmbeddingCodebook().apply(tiny_candidate(), context).model, QuantSpec(4)),
+        "blocks": lambda: in_bits(tiny_candidate().model, QuantSpec(4, block=16)),
+        **{
+            f"bits-{bits}": lambda bits=bits: in_bits(tiny_candidate().model, QuantSpec(bits), QuantSpec(bits))
+            for bits in ("ternary", 2, 4, 8)
+        },
+    }
+    paths = []
+    for name, make in ways.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(emit(make(), pairs=False).SerializeToString())
+        paths.append(str(path))
+    return paths
+
+
+@pytest.mark.slow
+def test_the_oldest_version_says_what_this_one_says(files: list[str], tmp_path: Path) -> None:
+    version = oldest()
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", f"onnxruntime=={version}.*", "numpy<2.3"], check=True)
+    done = subprocess.run([python, "-c", RUN, *files], check=True, capture_output=True, text=True)
+    used, told = json.loads(done.stdout)
+    assert used.startswith(version) and len(told) == len(files) == 10
+    ids = torch.arange(4, 13)[None].numpy()
+    for path in files:
+        ours = session(Path(path)).run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        assert np.abs(ours - np.array(told[path])).max() < 0.05, path  # an activation may round to its grid's next step
