@@ -17,14 +17,16 @@ from statistics import fmean
 
 import numpy as np
 
+from eicompress.api import _workshop
 from eicompress.cache import default_folder, write_whole
 from eicompress.contracts import Array
 from eicompress.errors import EicompressError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.significance import paired_difference
+from eicompress.spec import read
 from eicompress.values import Progress, Record, digest_of
-from eicompress.workshop import Workshop, open_workshop
+from eicompress.workshop import Workshop
 
 SHAPE = (
     {"strategy": "vocabulary_pruning"},
@@ -153,23 +155,8 @@ def table(workshop: Workshop, found: Mapping[str, Outcome], given: argparse.Name
 
 
 def workshop_of(given: argparse.Namespace, registry: Registry) -> Workshop:
-    made = open_workshop(
-        model=given.model,
-        data=given.data,
-        task="",
-        columns={},
-        seed=given.seed,
-        threads=1,
-        seq_len=None,
-        memory=False,
-        teacher_training=given.teacher_training,
-        teachers=(),
-        ensemble="mean",
-        unlabelled=tuple(given.unlabelled),
-        folder=default_folder() / "distillation-study",
-        registry=registry,
-        progress=lambda _: None,
-    )
+    asked = {name: getattr(given, name) for name in ("model", "data", "seed", "teacher_training", "unlabelled")}
+    made = _workshop(read(asked), registry, lambda _: None, default_folder() / "distillation-study")
     return shortened(made, given.rows) if given.rows else made
 
 
