@@ -116,7 +116,7 @@ def _measured(record: Record, baseline: Record | None) -> str:
     rows += [(each, f"{each.conditions.get('metric', 'quality')}, {_split(each)} split") for each in _qualities(record)]
     if not rows:
         return "Nothing was measured."
-    lines = ["| | this artifact | teacher | conditions |", "|---|---|---|---|"]
+    lines = ["| | this artifact | uncompressed | conditions |", "|---|---|---|---|"]
     for each, said in rows:
         before = baseline.value(each.name) if baseline else None
         if each.name == "quality_test":
@@ -132,8 +132,12 @@ def _measured(record: Record, baseline: Record | None) -> str:
 
 
 def _making(record: Record, asked: Json) -> str:
-    told = {"Teacher": "model", "Data": "data", "Task": "task"}
-    lines = [f"- {said}: `{_name(str(asked[name]))}`" for said, name in told.items() if asked.get(name)]
+    model, data, task = (str(asked.get(name, "")) for name in ("model", "data", "task"))
+    teachers = [str(each) for each in asked.get("teacher", [])] or [model]
+    told = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
+    lines = [
+        f"- {said}: " + ", ".join(f"`{_name(each)}`" for each in names) for said, names in told.items() if all(names)
+    ]
     lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
     versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]
     lines += [f"- {', '.join(versions)}"] if versions else []

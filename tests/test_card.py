@@ -62,6 +62,11 @@ def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
     assert "# license: choose one" in text and "one text at a time" in text
 
 
+def test_teachers_are_named_beside_what_was_compressed(artifact: Artifact) -> None:
+    text = card(artifact, RECORD, BASELINE, {"model": "small", "data": "d", "teacher": ["large", "/home/me/other"]})
+    assert "- Compressed out of: `small`\n- Teacher: `large`, `other`\n- Data: `d`" in text
+
+
 def test_paths_of_this_machine_stay_here(artifact: Artifact, tmp_path: Path) -> None:
     model = tmp_path / "teacher"
     model.mkdir()
