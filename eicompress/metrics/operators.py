@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -42,7 +41,7 @@ def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) 
     for each in events:
         if each.get("cat") == "Node" and str(each["name"]).endswith("_kernel_time"):
             nodes.setdefault((each["args"]["op_name"], each["name"]), []).append(each["dur"] / MICROSECONDS)
-    found: Counter[str] = Counter()
+    found: dict[str, float] = {}
     for (operator, _), durations in nodes.items():
-        found[operator] += median(durations)
-    return dict(found.most_common())
+        found[operator] = found.get(operator, 0.0) + median(durations)
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
