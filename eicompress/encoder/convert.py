@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from eicompress.encoder.config import EncoderConfig
-from eicompress.encoder.families import FAMILIES, Family, State
+from eicompress.encoder.families import FAMILIES, REFUSED, Family, State
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError
 from eicompress.values import Json
@@ -111,6 +111,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _family(folder: Path, raw: Json) -> Family:
     """The architecture, if it can be converted and nothing in the config stands against it."""
     kind = str(raw.get("model_type"))
+    if kind in REFUSED:
+        raise ModelError(f"`{folder}` cannot be converted: {REFUSED[kind]}. It can teach another (`--teacher`).")
     if kind not in FAMILIES:
         known = ", ".join(f"`{each}`" for each in FAMILIES)
         raise ModelError(

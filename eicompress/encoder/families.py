@@ -91,6 +91,15 @@ FAMILIES: Mapping[str, Family] = {
 }
 """What can be converted, by `model_type`."""
 
+_RELATIVE = "adds to its attention what depends on how far two tokens are apart, and an encoder has no part for that"
+REFUSED: Mapping[str, str] = {
+    "mpnet": f"MPNet {_RELATIVE}",
+    "deberta": f"DeBERTa {_RELATIVE}",
+    "deberta-v2": f"DeBERTa {_RELATIVE}",
+    "xlnet": f"XLNet {_RELATIVE}",
+}
+"""What users will try and cannot be converted, and why."""
+
 _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
     "relu": "relu",

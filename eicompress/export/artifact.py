@@ -139,7 +139,7 @@ def _files(candidate: Candidate, labels: Sequence[str], graph: onnx.ModelProto, 
     return {
         "config.json": _json(_config(candidate, labels)),
         "tokenizer.json": minified_json(tokenizer).encode(),
-        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, pairs)),
+        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=pairs and _has_types(candidate))),
         "onnx/model.onnx": graph.SerializeToString(deterministic=True),
     }
 
@@ -162,16 +162,24 @@ def _config(candidate: Candidate, labels: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _tokenizer_config(tokenizer: Tokenizer, pairs: bool) -> dict[str, Any]:
+def _has_types(candidate: Candidate) -> bool:
+    """Whether the model tells the first text of a pair from the second."""
+    return not isinstance(candidate.model, Encoder) or candidate.model.config.token_types > 0
+
+
+def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:
     """What the readers of tokenizer.json must be told besides.
 
     The class decides whether transformers.js tells the second text of a pair from the first. `transformers` lowers
-    the case for it, whatever tokenizer.json says.
+    the case for BERT's, whatever tokenizer.json says.
     """
+    state = json.loads(tokenizer.to_str())
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if pairs:
-        normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
-        config = {"tokenizer_class": "BertTokenizer", "do_lower_case": normalizer.get("lowercase", False)}
+    if types and state["model"]["type"] == "WordPiece":
+        lowered = (state["normalizer"] or {}).get("lowercase", False)
+        config = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowered}
+    elif types and state["model"]["type"] == "Unigram":
+        config = {"tokenizer_class": "AlbertTokenizer"}
     if tokenizer.truncation is not None:
         config["model_max_length"] = tokenizer.truncation["max_length"]
     padding = next((token for token in ("[PAD]", "<pad>") if tokenizer.token_to_id(token) is not None), None)

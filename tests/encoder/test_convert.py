@@ -167,8 +167,15 @@ def test_pickle_is_refused_and_safetensors_asked_for(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
-    break_config(save(tmp_path), model_type="xlnet")
-    with pytest.raises(ModelError, match=r"can be converted \(`bert`, .*\), but is `xlnet`"):
+    break_config(save(tmp_path), model_type="fnet")
+    with pytest.raises(ModelError, match=r"can be converted \(`bert`, .*\), but is `fnet`"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "deberta-v2", "xlnet"])
+def test_an_architecture_with_relative_positions_says_why_it_is_refused(tmp_path: Path, kind: str) -> None:
+    break_config(save(tmp_path), model_type=kind)
+    with pytest.raises(ModelError, match=r"cannot be converted: .* how far two tokens are apart.*--teacher"):
         load(tmp_path)
 
 

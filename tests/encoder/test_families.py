@@ -192,6 +192,18 @@ def reading(context: Context) -> Context:
     return replace(context, train=Examples(CORPUS, np.arange(len(CORPUS)) % 2))
 
 
+@each_main_family
+def test_transformers_reads_the_artifacts_tokenizer_as_we_do(tmp_path: Path, family: str) -> None:
+    made = candidate_of(tmp_path / "model", family)
+    artifact = loaded(made, tmp_path / "artifact")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "artifact")
+    for first, second in PAIRS:
+        ours = artifact.tokenizer.encode(first, second)
+        read = theirs(first, second, truncation=True, return_token_type_ids=True)
+        assert read["input_ids"] == ours.ids
+        assert read["token_type_ids"] == ours.type_ids
+
+
 def test_layers_that_albert_shares_are_stored_once(tmp_path: Path) -> None:
     sizes = {}
     for groups in (1, 3):
