@@ -93,13 +93,16 @@ class Choice:
     """What set the size: the number asked for, the needed tokens (more), or those that occur (fewer)."""
 
 
-def rank(tokenizer: Tokenizer, importance: Importance, words: Words, scripts: Scripts) -> Ranking:
+def rank(
+    tokenizer: Tokenizer, importance: Importance, words: Words, scripts: Scripts, *, weigh_pieces: bool = True
+) -> Ranking:
     """The order in which tokens are worth keeping.
 
     Needed are the special tokens, the characters of ASCII and of the words (of the whole vocabulary if `scripts` is
     "all"), and the tokens of words that the vocabulary cannot spell: no word that could be read becomes unknown. Of
     the others the one goes first whose importance times the tokens that texts get longer by is least. What it is read
-    as without it takes over its importance, and so on until none is left.
+    as without it takes over its importance, and so on until none is left. Without `weigh_pieces` the least important
+    one goes first.
 
     Raises `Inapplicable` for a tokenizer of a kind that cannot be pruned.
     """
@@ -109,7 +112,8 @@ def rank(tokenizer: Tokenizer, importance: Importance, words: Words, scripts: Sc
     needed_ids = _special_ids(state) | {subwords.ids[token] for token in needed}
     needed |= {token for token, number in subwords.ids.items() if number in needed_ids}
     worth = {token: float(importance[number]) for token, number in subwords.ids.items() if importance[number] > 0}
-    others = [subwords.ids[token] for token in reversed(_least_missed(subwords, worth, needed))]
+    gone = _least_missed(subwords, worth, needed, weigh_pieces)
+    others = [subwords.ids[token] for token in reversed(gone)]
     return Ranking(np.array(sorted(needed_ids), np.int64), np.array(others, np.int64))
 
 
@@ -290,7 +294,7 @@ def _with_parts(subwords: Subwords, tokens: Set[str]) -> set[str]:
     return found
 
 
-def _least_missed(subwords: Subwords, worth: Mapping[str, float], needed: Set[str]) -> list[str]:
+def _least_missed(subwords: Subwords, worth: Mapping[str, float], needed: Set[str], weigh_pieces: bool) -> list[str]:
     """The tokens of some worth that are not needed, in the order in which they go, and their parts with them."""
     kept = _with_parts(subwords, worth.keys() | needed)
     weights = dict.fromkeys(kept, 0.0) | dict(worth)
@@ -299,7 +303,8 @@ def _least_missed(subwords: Subwords, worth: Mapping[str, float], needed: Set[st
 
     def loss(token: str) -> tuple[float, int]:
         """What texts lose with a token; among equals, the one of the highest id goes first."""
-        return weights[token] * (len(subwords.pieces(token, kept)) - 1), -subwords.ids[token]
+        longer = len(subwords.pieces(token, kept)) - 1 if weigh_pieces else 1
+        return weights[token] * longer, -subwords.ids[token]
 
     heap = [(loss(token), token) for token in kept - needed if not holders[token]]
     heapify(heap)
@@ -311,8 +316,9 @@ def _least_missed(subwords: Subwords, worth: Mapping[str, float], needed: Set[st
             continue
         kept.remove(token)
         gone.append(token)
-        for piece in subwords.pieces(token, kept):
-            weights[piece] += weights[token]
+        if weigh_pieces:
+            for piece in subwords.pieces(token, kept):
+                weights[piece] += weights[token]
         for part in subwords.parts(token):
             holders[part] -= 1
             if not holders[part] and part not in needed:

@@ -49,6 +49,9 @@ class VocabularyPruning(ModelStrategy):
     ] = "frequency"
     """What an occurrence counts: one, the attention that the baseline's tokens of its kind receive, or the loss that
     their word vectors move; the latter two measured on the training text."""
+    weigh_pieces: Annotated[bool, CategoricalDistribution((True, False))] = True
+    """Whether a token is worth more the more pieces it would fall into, which keeps texts short; otherwise the most
+    important tokens stay as they are (EI-BERT), which keeps more words whole."""
     corpus: Annotated[
         Literal["task", "unlabelled", "both"], CategoricalDistribution(("task", "unlabelled", "both"))
     ] = "task"
@@ -83,10 +86,11 @@ class VocabularyPruning(ModelStrategy):
 
         def compute() -> Mapping[str, Array]:
             words, counts = _read(tokenizer, self.corpus, context)
-            return asdict(rank(tokenizer, counts * self._importance(tokenizer, context), words, self.scripts))
+            importance = counts * self._importance(tokenizer, context)
+            return asdict(rank(tokenizer, importance, words, self.scripts, weigh_pieces=self.weigh_pieces))
 
-        key = ["ranking", self.corpus, self.scripts, self.importance, digest_of(tokenizer.to_str())]
-        return Ranking(**context.cache("-".join(key), compute))
+        order = [self.scripts, self.importance, self.weigh_pieces, self.corpus, tokenizer.to_str()]
+        return Ranking(**context.cache(f"ranking-{digest_of(order)}", compute))
 
     def _importance(self, tokenizer: Tokenizer, context: Context) -> Array:
         """(V,) of one occurrence of each token. Tokens are known by their text: some of the baseline's may be gone."""

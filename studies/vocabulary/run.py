@@ -3,10 +3,11 @@
     python studies/vocabulary/run.py MODEL DATA
 
 MODEL is a folder, fine-tuned for the folder DATA. Tokens are chosen on the training texts; growth, unknown rate and
-accuracy are of the validation texts, with no training after the pruning. `by count` keeps what occurs most often.
+accuracy are of the validation texts, with no training after the pruning.
 """
 
 import copy
+import itertools
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from eicompress.data import read_rows
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize
-from eicompress.encoder.vocabulary import compare, count_words, prune, rank, token_counts
+from eicompress.encoder.vocabulary import compare, count_words
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.testing import tiny_context
@@ -30,7 +31,7 @@ from eicompress.workshop import whole_candidate
 SIZES = (500, 1000, 2000, 4000)
 TEXTS = 1000
 """Validation texts that accuracy is measured on; growth and unknown rate are of all."""
-WAYS = ("by count", "frequency", "attention", "gradient")
+WAYS = ("frequency", "attention", "gradient")
 
 
 def main(model: Path, data: Path, sizes: Sequence[int] = SIZES) -> None:
@@ -47,28 +48,22 @@ def main(model: Path, data: Path, sizes: Sequence[int] = SIZES) -> None:
         rows = np.random.default_rng(0).permutation(len(validation))[:TEXTS]
         some = validation.take(rows.tolist())
         print(f"all tokens: accuracy {accuracy(whole, some, task):.1%}\n")
-        print("| tokens | importance | growth | unknown | accuracy |\n|---|---|---|---|---|")
+        print("| tokens | importance | pieces weighed | growth | unknown | accuracy |\n|---|---|---|---|---|---|")
         for size in sizes:
-            for way in WAYS:
-                made = pruned(whole, context, size, way)
+            for way, weigh_pieces in itertools.product(WAYS, (True, False)):
+                made = pruned(whole, context, size, way, weigh_pieces)
                 words = count_words(whole.tokenizer, [str(text) for text in validation.texts])
                 facts = compare(whole.tokenizer, made.tokenizer, words)
                 share = accuracy(made, some, task)
-                print(f"| {size} | {way} | {facts.growth:.1%} | {facts.unknown_after:.3%} | {share:.1%} |", flush=True)
+                cells = (
+                    f"{size} | {way} | {weigh_pieces} | {facts.growth:.1%} | {facts.unknown_after:.3%} | {share:.1%}"
+                )
+                print(f"| {cells} |", flush=True)
 
 
-def pruned(whole: Candidate, context: Context, size: int, way: str) -> Candidate:
-    made = replace(whole, model=copy.deepcopy(whole.model))
-    if way != "by count":
-        return VocabularyPruning(size, importance=way).apply(made, context)  # type: ignore[arg-type]
-    assert isinstance(made.model, Encoder)
-    words = count_words(whole.tokenizer, [str(text) for text in context.train.texts])
-    counts = token_counts(whole.tokenizer, words)
-    ranking = rank(whole.tokenizer, counts, words, "corpus")
-    frequent = ranking.others[np.argsort(-counts[ranking.others], kind="stable")]
-    tokenizer, kept = prune(whole.tokenizer, [*ranking.needed, *frequent[: size - len(ranking.needed)]])
-    made.model.keep_tokens(torch.from_numpy(kept))
-    return replace(made, tokenizer=tokenizer)
+def pruned(whole: Candidate, context: Context, size: int, importance: str, weigh_pieces: bool) -> Candidate:
+    strategy = VocabularyPruning(size, importance=importance, weigh_pieces=weigh_pieces)  # type: ignore[arg-type]
+    return strategy.apply(replace(whole, model=copy.deepcopy(whole.model)), context)
 
 
 @torch.inference_mode()

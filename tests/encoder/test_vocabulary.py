@@ -159,6 +159,8 @@ def test_a_token_is_worth_its_uses_times_the_pieces_it_would_become(tokenizer: T
     ranking = rank(tokenizer, token_counts(tokenizer, words), words, "corpus")
     best = [tokenizer.id_to_token(int(number)) for number in ranking.others]
     assert best == ["river", "the", "number", "is"]  # 2 x 4, 3 x 2, 1 x 5, 4 x 1
+    by_uses = rank(tokenizer, token_counts(tokenizer, words), words, "corpus", weigh_pieces=False)
+    assert [tokenizer.id_to_token(int(number)) for number in by_uses.others] == ["is", "the", "river", "number"]
 
 
 def test_a_token_is_worth_more_once_its_pieces_are_gone() -> None:

@@ -177,7 +177,7 @@ def test_a_foreign_module_is_refused(context: Context) -> None:
 
 def test_its_defaults_lie_within_their_domains() -> None:
     assert Recipe((VocabularyPruning(),)).steps == (VocabularyPruning(),)
-    assert knobs(VocabularyPruning).keys() == {"num_tokens", "scripts", "importance", "corpus"}
+    assert knobs(VocabularyPruning).keys() == {"num_tokens", "scripts", "importance", "weigh_pieces", "corpus"}
 
 
 @pytest.mark.parametrize("importance", ["attention", "gradient"])
