@@ -222,9 +222,11 @@ def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array]
 
 def save(ablation: Ablation, file: Path) -> None:
     """Write the table as Markdown, and everything as JSON beside it. Raises `StudyError`."""
+    stem = file.with_suffix("") if file.suffix in (".json", ".md") else file
+    value = json.dumps(ablation.to_json(), ensure_ascii=False, indent=1)
     try:
-        write_whole(file.with_suffix(".json"), json.dumps(ablation.to_json(), ensure_ascii=False, indent=1).encode())
-        write_whole(file.with_suffix(".md"), markdown(ablation).encode())
+        write_whole(stem.with_name(f"{stem.name}.json"), value.encode())
+        write_whole(stem.with_name(f"{stem.name}.md"), markdown(ablation).encode())
     except OSError as error:
         raise StudyError(f"`{file}` must be a place to write to, but: {error.strerror}") from error
 

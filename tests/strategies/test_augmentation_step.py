@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from eicompress import candidate as candidates
+from eicompress.contracts import Candidate, Training
 from eicompress.errors import Inapplicable
 from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.distillation import Distillation
@@ -85,6 +86,17 @@ def test_distillation_reads_the_grown_texts(make_context: ContextMaker) -> None:
     Distillation(epochs=1.0, distortions=0).apply(grown, context)
     answered = len(context.teacher.answers.places)  # type: ignore[attr-defined]
     assert answered == len(set(context.train.texts)) + len(grown.texts)
+
+
+def test_grown_texts_are_never_held_out(make_context: ContextMaker) -> None:
+    context, seen = make_context(), []
+
+    def fit(candidate: Candidate, training: Training) -> None:
+        seen.append(training)
+
+    grown = Augmentation(copies=2).apply(tiny_candidate(), context)
+    Distillation(distortions=1, held_out=0.25).apply(grown, replace(context, fit=fit))
+    assert len(seen[0].held_out) == 40 and max(seen[0].held_out) < 160 < len(seen[0].texts)
 
 
 def test_grown_texts_are_kept_with_a_trained_prefix(make_context: ContextMaker, tmp_path: Path) -> None:
