@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Annotated, ClassVar
 
@@ -191,7 +192,11 @@ def _set_classifier(static: Candidate, ridge: float, context: Context) -> float:
 
 
 def _digest(model: nn.Module) -> str:
-    return digest_of([[name, float(each.double().sum())] for name, each in model.state_dict().items()])
+    """Of the weights, and of the bits that they are rounded to."""
+    digest = sha256(repr([getattr(each, "spec", None) for each in model.modules()]).encode())
+    for name, each in model.state_dict().items():
+        digest.update(name.encode() + each.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @hookimpl

@@ -101,7 +101,11 @@ class _Passes(Evaluator):
         self._after += after_step_tasks
 
     def train(self, max_steps: int | None = None, max_epochs: int | None = None) -> None:
-        self._train(lambda: [task() for task in self._after] and None)
+        self._train(self._after_step)
+
+    def _after_step(self) -> None:
+        for task in self._after:
+            task()
 
 
 def _gradients(model: nn.Module, batches: list[tuple[Batch, Any]], context: Context, after: Callable[[], None]) -> None:
