@@ -18,7 +18,6 @@ import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from types import SimpleNamespace
 from typing import Annotated, ClassVar
 
@@ -35,6 +34,7 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
+from eicompress.importance import fingerprint
 from eicompress.values import digest_of
 
 EICOMPRESS_INTERFACE = 1
@@ -87,7 +87,8 @@ class Model2Vec(ModelStrategy):
         from model2vec.distill.inference import post_process_embeddings
         from scipy.linalg import helmert
 
-        key = digest_of([_digest(subject.model), subject.tokenizer.to_str()])
+        bits = repr([getattr(each, "spec", None) for each in subject.model.modules()])
+        key = digest_of([fingerprint(subject), bits])
         whole = context.cache(f"model2vec {key}", lambda: {"vectors": _embedded(subject, spoken, context.device)})
         components, weights = post_process_embeddings(np.asarray(whole["vectors"]), self.dimensions - 1, self.sif)
         turned: Array = (components * weights[:, None]) @ helmert(self.dimensions)
@@ -189,14 +190,6 @@ def _set_classifier(static: Candidate, ridge: float, context: Context) -> float:
     model.classifier.bias.copy_(mean - weight @ centre)
     answers = states @ weight.T + model.classifier.bias
     return float((answers.argmax(dim=1) == told.argmax(dim=1)).double().mean())
-
-
-def _digest(model: nn.Module) -> str:
-    """Of the weights, and of the bits that they are rounded to."""
-    digest = sha256(repr([getattr(each, "spec", None) for each in model.modules()]).encode())
-    for name, each in model.state_dict().items():
-        digest.update(name.encode() + each.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @hookimpl

@@ -12,11 +12,11 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Strategy
-from eicompress.encoder.blocks import LowRank
+from eicompress.encoder.blocks import AnyLinear, Kronecker, Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
-from eicompress.importance import kept_parts, most_important
+from eicompress.importance import most_important
 
 EICOMPRESS_INTERFACE = 1
 NEURONS_AT_ONCE = 8
@@ -117,22 +117,25 @@ def _parts(subject: Candidate, strategy: NniPruning | NniMovementPruning) -> lis
 def _all_parts(model: Encoder, neurons: float, heads: float) -> Iterator[Parts]:
     for number, shape in enumerate(model.config.layers):
         layer = model.layer(number)
-        if shape.ffn_of is None:
-            made = layer.ffn.input
-            inner = made.outer if isinstance(made, LowRank) else made
-            name = f"layers.{number}.ffn.input" + (".outer" if isinstance(made, LowRank) else "")
+        if shape.ffn_of is None and neurons:
+            name, matrix = _factor(layer.ffn.input, f"layers.{number}.ffn.input", "outer")
             stay = _stay(shape.ffn, neurons, NEURONS_AT_ONCE)
-            yield Parts(number, "neurons", name, (inner.outputs, inner.inputs), shape.ffn, stay)
-        if shape.attention_of is None:
-            read = layer.attention.output
-            inner = read.inner if isinstance(read, LowRank) else read
-            name = f"layers.{number}.attention.output" + (".inner" if isinstance(read, LowRank) else "")
+            yield Parts(number, "neurons", name, (matrix.outputs, matrix.inputs), shape.ffn, stay)
+        if shape.attention_of is None and heads:
+            name, matrix = _factor(layer.attention.output, f"layers.{number}.attention.output", "inner")
             stay = _stay(shape.heads, heads, 1)
-            yield Parts(number, "heads", name, (inner.outputs, inner.inputs), shape.heads, stay)
+            yield Parts(number, "heads", name, (matrix.outputs, matrix.inputs), shape.heads, stay)
+
+
+def _factor(linear: AnyLinear, name: str, factor: str) -> tuple[str, Linear]:
+    """The matrix that NNI is to mask, with its name: of a product of two, the one that has the parts."""
+    if isinstance(linear, Kronecker):
+        raise Inapplicable("nothing can be cut out of Kronecker products: put `kronecker` after what narrows the model")
+    return (f"{name}.{factor}", getattr(linear, factor)) if isinstance(linear, LowRank) else (name, linear)
 
 
 def _stay(count: int, share: float, multiple: int) -> int:
-    return len(kept_parts({0: np.zeros(count)}, share, "uniform", multiple)[0])
+    return min(count, max(1, round((1 - share) * count / multiple)) * multiple)
 
 
 def _nothing_known(parts: list[Parts]) -> list[Array]:
