@@ -15,6 +15,7 @@ import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy as shallow_copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -131,7 +132,7 @@ class Ledger:
         queued = [trial.system_attrs["fixed_params"] for trial in known]
         for parameters in space.variants(trials[number].params, VARIANTS):
             if parameters not in queued:
-                waits_as = self._storage.get_n_trials(self.study._study_id)
+                waits_as = self._left_out + len(self._copy.get_trials(deepcopy=False))
                 self.study.enqueue_trial(parameters, user_attrs={"variant_of": number})
                 self._copy.enqueue_trial(parameters, user_attrs={"variant_of": number, "waits as": waits_as})
 
@@ -143,7 +144,7 @@ class Ledger:
 
     def ask(self, kind: str, seed: int, *, beside: bool = False) -> Draw:
         """The next trial: one that waits, or a new draw by a kind of sampler, `beside` others that are not told yet."""
-        trials = self._copy.get_trials(deepcopy=False)
+        left_out, trials = self._left_out, self._copy.get_trials(deepcopy=False)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         index = waiting.user_attrs.get("draw") if waiting else None
         if index is None:
@@ -151,9 +152,8 @@ class Ledger:
         self._copy.sampler = sampler(kind, seed_of(seed, index), beside=beside)
         trial = self._copy.ask()
         trial.set_user_attr("draw", index)
-        waited = trial.user_attrs.get("waits as")
-        number = lasting(lambda: self._storage.get_n_trials(self.study._study_id)) if waited is None else waited
         attrs = trial.user_attrs
+        number = attrs.get("waits as", trial.number + left_out)
         return Draw(number, index, trial, bool(attrs.get("known")), attrs.get("variant_of"))
 
     def note(self, draw: Draw, recipe: Recipe) -> None:
@@ -268,14 +268,21 @@ class Ledger:
         copy = optuna.create_study(storage=InMemoryStorage(), directions=self.study.directions, sampler=RandomSampler())
         trials = [
             trial
-            for trial in self.study.get_trials()
+            for trial in self.study.get_trials(deepcopy=False)
             if "record" in trial.user_attrs or trial.state == TrialState.WAITING
         ]
         for trial in sorted(trials, key=lambda each: (each.user_attrs.get("draw", math.inf), each.number)):
+            light = shallow_copy(trial)
+            light.user_attrs = {name: value for name, value in trial.user_attrs.items() if name != "record"}
             if trial.state == TrialState.WAITING:
-                trial.set_user_attr("waits as", trial.number)
-            copy.add_trial(trial)
+                light.user_attrs["waits as"] = trial.number
+            copy.add_trial(light)
         return copy
+
+    @cached_property
+    def _left_out(self) -> int:
+        """How many trials of the database the copy did not take over; the same from then on."""
+        return len(self.study.get_trials(deepcopy=False)) - len(self._copy.get_trials(deepcopy=False))
 
     @property
     def _storage(self) -> BaseStorage:
@@ -294,10 +301,11 @@ class Ledger:
     def _enter(self, number: int, drawn: FrozenTrial) -> None:
         """A trial that is new to the database, or that waited there for being drawn."""
         storage = self._storage
-        if number >= storage.get_n_trials(self.study._study_id):
+        try:
+            row = self._row(number)
+        except KeyError:
             storage.create_new_trial(self.study._study_id, template_trial=drawn)
             return
-        row = self._row(number)
         for name, distribution in drawn.distributions.items():
             storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
         for name, value in drawn.user_attrs.items():

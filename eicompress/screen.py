@@ -14,7 +14,7 @@ from rich.text import Text
 from eicompress.forecast import Forecast
 from eicompress.result import Counts
 from eicompress.space import SearchSpace
-from eicompress.spec import UNITS, Spec
+from eicompress.spec import UNITS, Spec, without_password
 from eicompress.study import (
     Doing,
     Drawn,
@@ -189,6 +189,10 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         "study": str(spec.folder),
         "space": f"{space.name}: {first}",
     }
+    if spec.workers != 1:
+        rows["workers"] = f"{spec.workers} processes" if spec.workers else "none: trials run in this process, unwatched"
+    if spec.storage:
+        rows["storage"] = without_password(spec.storage)
     if spec.plugin:
         rows["plug-in"] = f"{spec.plugin}, which the study remembers"
     table = _grid()
