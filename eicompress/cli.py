@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -280,7 +281,7 @@ def dashboard(study: str, port: int, studies: str) -> None:
 
     server = api.dashboard(study, port=port, studies=studies)
     click.echo(f"http://127.0.0.1:{server.server_port}/dashboard/studies/0  (Ctrl-C ends it)")
-    with server:
+    with server, suppress(KeyboardInterrupt):
         server.serve_forever()
 
 
