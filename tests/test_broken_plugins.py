@@ -56,6 +56,7 @@ def test_a_study_that_names_a_broken_plug_in_is_refused_with_its_package(
     assert said in shown.err and "`bad 1.2`" in shown.err
 
 
+@pytest.mark.slow
 def test_all_other_studies_go_on_beside_broken_plug_ins(
     place: Path, model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_all_other_studies_go_on_beside_broken_plug_ins(
     assert "bad-name 1.2 and other 1.2: a clash" in shown
 
 
+@pytest.mark.slow
 def test_a_strategy_that_raises_fails_its_trials_with_its_package(
     place: Path, model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +86,7 @@ def test_a_strategy_that_raises_fails_its_trials_with_its_package(
     assert any(record.outcome == "complete" for record in records)
 
 
+@pytest.mark.slow
 def test_a_file_that_raises_is_named(
     place: Path, model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def asked(tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: py
     return search
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_needs_no_flag_again(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["search", "--study", "mine", "--trials", "2", "--workers", "0"]) == 0
     assert "trial.py, which the study remembers" in capsys.readouterr().out
@@ -60,6 +61,7 @@ def test_a_file_that_is_gone_is_named(asked: list[str], capsys: pytest.CaptureFi
     assert cli.run(["search", "--study", "mine", "--trials", "2", "--workers", "0", "--plugin", "renamed.py"]) == 0
 
 
+@pytest.mark.slow
 def test_a_study_without_a_file_is_not_continued_with_one(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("space.toml").write_text(SPACE.replace("shrink", "thin_student").replace("ratio", "neurons"))
     asked[asked.index("mine")] = "other"
