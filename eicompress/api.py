@@ -262,7 +262,7 @@ def _staffed(workshop: "Workshop", plan: Plan) -> "Iterator[tuple[Workshop, Work
         seconds if spec.trial_timeout_s is None else spec.trial_timeout_s,
         round(memory if spec.trial_memory_mb is None else spec.trial_memory_mb * MEGABYTE),
     )
-    setup = Setup(_inputs(spec, spec.folder), spec.plugin or None, plan.only_plugins)
+    setup = Setup(inputs_of(spec, spec.folder), spec.plugin or None, plan.only_plugins)
     with Processes(setup, limits, spec.workers) as workers:
         yield replace(workshop, quiet=workers.paused), workers
 
@@ -729,10 +729,10 @@ def _scratch() -> Path:
 def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None], folder: Path) -> "Workshop":
     from eicompress.workshop import open_workshop
 
-    return open_workshop(**_inputs(spec, folder), registry=registry, progress=on_progress)
+    return open_workshop(**inputs_of(spec, folder), registry=registry, progress=on_progress)
 
 
-def _inputs(spec: Spec, folder: Path) -> dict[str, Any]:
+def inputs_of(spec: Spec, folder: Path) -> dict[str, Any]:
     """What a workshop is made of, as plain data."""
     measured = ("model", "data", "task", "columns", "seed", "threads", "seq_len")
     learned = ("teacher_training", "ensemble", "unlabelled", "start")

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eicompress.api import inputs_of
 from eicompress.errors import StudyError
 from eicompress.plugins import discover
+from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
@@ -82,21 +84,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def inputs(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "model": str(model_folder),
-        "data": str(data_folder),
-        "task": "",
-        "columns": {},
-        "seed": 0,
-        "threads": 1,
-        "seq_len": None,
-        "teacher_training": "finetune",
-        "teachers": (),
-        "ensemble": "mean",
-        "unlabelled": (),
-        "memory": False,
-        "folder": tmp_path / "study",
-    }
+    return inputs_of(read({"model": str(model_folder), "data": str(data_folder)}), tmp_path / "study")
 
 
 @contextmanager
