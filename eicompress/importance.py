@@ -61,13 +61,19 @@ def most_important(importance: Array, count: int) -> Tensor:
 
 
 def kept_parts(
-    importance: Mapping[int, Array], share: float, budget: str, multiple: int = 1, *, whole: Mapping[int, int]
+    importance: Mapping[int, Array],
+    share: float,
+    budget: str,
+    multiple: int = 1,
+    whole: Mapping[int, int] | None = None,
 ) -> dict[int, Tensor]:
-    """Numbers of the parts that stay in each layer where `share` of all of the `whole` goes, by layer.
+    """Numbers of the parts that stay in each layer where `share` of all of them goes.
 
+    `whole` is how many there once were in each layer, where some are gone already: the share is of those.
     With a "uniform" budget every layer loses the same share; with a "global" one the layers compete, each one's
     importance divided by its norm. `multiple` parts stay or go at once, and some stay in every layer.
     """
+    whole = whole or {layer: len(each) for layer, each in importance.items()}
     if budget == "uniform":
         return {
             layer: most_important(each, _blocks((1 - share) * whole[layer], multiple) * multiple)

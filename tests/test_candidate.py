@@ -103,7 +103,7 @@ def test_what_a_strategy_raises_ends_with_its_name_and_package(
     with pytest.raises(ValueError) as caught:
         build(Recipe((Failing(),)), make_context(), Cache(tmp_path / "kept"), keyed)
     last = "".join(traceback.format_exception(caught.value)).splitlines()[-1]
-    assert last == f"ValueError in `quantization`, of the package `{__name__.partition('.')[0]}`: no such weight"
+    assert last == f"ValueError in `quantization`, of the file `{__file__}`: no such weight"
     with pytest.raises(Inapplicable) as refused:
         build(Recipe((ThinStudent(layers=9),)), make_context(), Cache(tmp_path / "kept"), keyed)
     assert not getattr(refused.value, "__notes__", [])

@@ -138,7 +138,7 @@ def test_the_file_says_what_the_model_says(
     got = session(emit(candidate.model, pairs=False).SerializeToString()).run(["logits"], feeds)[0]
     with torch.no_grad():
         expected = candidate.model(ids, torch.ones_like(ids), torch.zeros_like(ids)).numpy()
-    assert abs(got - expected).max() < (0.05 if quantized else 1e-5)
+    assert abs(got - expected).max() < (0.1 if quantized else 1e-5)  # an activation may round to its grid's next step
 
 
 def test_what_is_cut_from_a_shared_layer_is_cut_everywhere(make_context: ContextMaker) -> None:
