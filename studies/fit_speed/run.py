@@ -12,8 +12,8 @@ import argparse
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from eicompress.contracts import Array, Candidate, Context, Examples, TeacherOutputs, Training
+from eicompress.contracts import Candidate, Examples, TeacherOutputs, Training
 from eicompress.encoder.convert import load
 from eicompress.encoder.tokens import Batch
 from eicompress.metrics.latency import machine
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.tasks.classification import Classification
+from eicompress.testing import tiny_context
 from eicompress.training import Trainer
 from eicompress.workshop import whole_candidate
 
@@ -144,19 +145,12 @@ def ours_distilled(work: Work, watch: Stopwatch, *, rounded: bool) -> None:
     generator = np.random.default_rng(1)
     told = [generator.standard_normal((TEXTS, width)).astype(np.float16) for width in (LABELS, HIDDEN)]
 
-    def compute_again(_: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
-        return compute()
-
-    context = Context(
+    context = replace(
+        tiny_context(work.folder / "context", candidate(work)),
         task=Classification(tuple(map(str, range(LABELS)))),
         train=work.examples,
-        baseline=candidate(work),
         teacher=ReadyTeacher(TeacherOutputs(*told)),
         fit=timed_fit(watch),
-        cache=compute_again,
-        seed=0,
-        device="cpu",
-        preview=False,
     )
     if rounded:
         subject = Quantization(embedding_bits=4, layer_bits=4).apply(subject, context)
