@@ -43,6 +43,7 @@ REPEATS = 50
 UNTRAINED = 300
 """Draws in a row that reach no training after which the search gives up."""
 SEEDS = 3
+"""With how many the best are rebuilt, if nobody said and time allows."""
 FAILURES = 10
 """Crashes in a row after which it is no candidate's fault."""
 
@@ -324,7 +325,7 @@ class Coordinator:
         after = f"after {last.fidelity:.1%} of the full training"
         if self._over_size(last):
             return f"over budget {after}"
-        if not self._time_for(cost_s(last) * longer / last.fidelity):
+        if self._best and not self._time_for(cost_s(last) * longer / last.fidelity):
             return f"no time was left {after}"
         if not trial.draw.known and not goes_on(self.goal.objective.gains(last), self._gains_at(place)):
             return f"behind others {after}"
@@ -441,27 +442,29 @@ class Coordinator:
 
         What is good enough as it is, is not built again.
         """
-        enough = self._good_enough()[:1]
-        best = enough or to_promote(self._records, self.goal.objective)
-        seeds = range(self.goal.seed, self.goal.seed + (1 if enough else self._most_seeds))
+        seeds = range(self.goal.seed, self.goal.seed + self._most_seeds)
         done = {(number, record.seed) for number, rebuilds in self.ledger.rebuilds().items() for record in rebuilds}
+        for number, record in self._good_enough()[:1]:
+            if (number, record.seed) not in done:
+                self._keep(number, record, _untimed(record))
+            return
+        best = to_promote(self._records, self.goal.objective)
         for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
             if (number, seed) in done:
                 continue
-            fidelity = record.fidelity if enough else self._affordable_fidelity(record)
+            fidelity = self._affordable_fidelity(record)
             if place and fidelity < 1.0:
                 return
             self.on_event(Promoting(number, fidelity))
             try:
-                made = record if enough else self._rebuilt(self._job(number, record.recipe, fidelity, seed))
-                self._keep(number, record, self.workshop.timed(made))
+                self._keep(number, record, self._rebuilt(self._job(number, record.recipe, fidelity, seed)))
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
 
     def _keep(self, number: int, trial: Record, made: Record) -> None:
-        """Put a rebuild's artifact where users look for it, and tell of it."""
-        recipe = self.registry.recipe(trial.recipe)
-        rebuilt = self.workshop.promote_extras(self._judged(made, recipe, trial.draw))
+        """Measure what was made of a trial's recipe with care, put its artifact where users look for it, and tell."""
+        judged = self._judged(self.workshop.timed(made), self.registry.recipe(trial.recipe), trial.draw)
+        rebuilt = self.workshop.promote_extras(judged)
         name = f"trial-{number:04d}" + (f"-seed-{made.seed}" if made.seed != self.goal.seed else "")
         kept = copy(Artifact(Path(rebuilt.files["artifact"])), self.ledger.folder / "artifacts" / name)
         rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
@@ -572,6 +575,12 @@ def _completed(record: Record, preview: Record) -> Record:
     names = {each.name for each in record.measurements}
     missing = tuple(each for each in preview.measurements if each.name not in names)
     return replace(record, measurements=(*record.measurements, *missing))
+
+
+def _untimed(record: Record) -> Record:
+    """The record without what is measured again of everything that is kept."""
+    kept = tuple(each for each in record.measurements if each.name in ("size_mb", "download_mb", "quality"))
+    return replace(record, measurements=kept)
 
 
 def _nothing_fits(result: Result) -> EicompressError:

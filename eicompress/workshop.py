@@ -396,15 +396,15 @@ def open_workshop(
     seed: int,
     threads: int,
     seq_len: int | None,
-    memory: bool,
-    teacher_training: str,
-    teachers: Sequence[str],
-    ensemble: str,
-    unlabelled: Sequence[str],
-    start: str,
     folder: Path,
     registry: Registry,
     progress: Callable[[Progress], None],
+    memory: bool = False,
+    teacher_training: str = "finetune",
+    teachers: Sequence[str] = (),
+    ensemble: str = "mean",
+    unlabelled: Sequence[str] = (),
+    start: str = "",
 ) -> Workshop:
     """Read data, model and teachers, and train a head first where the model has none for the task.
 

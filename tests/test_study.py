@@ -283,6 +283,8 @@ def test_a_search_stops_at_the_quality_that_was_asked_for_and_rebuilds_nothing(t
     assert result.best[1].value("quality_test") == 0.8
     assert {fidelity for _, fidelity in bench.built} == {0.25}
     assert result.counts.trained < 50
+    names = [each.name for each in result.best[1].measurements]
+    assert len(names) == len({*names})
 
 
 def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
