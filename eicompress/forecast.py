@@ -158,6 +158,7 @@ def kept_for_promotion(timeout_s: float, rebuild_s: float, rebuilds: int) -> flo
 
 def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:
     """Recipes drawn uniformly, nothing filled."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=RandomSampler(seed=seed_of(seed, "forecast")))
     for _ in range(count):
         yield space.suggest(study.ask())

@@ -206,7 +206,8 @@ def show_forecast(console: Console, found: Forecast, spec: Spec, space: SearchSp
     rows = {**_foreseen(found), "buys": _bought(found, spec, space)}
     table = _grid()
     for name, text in rows.items():
-        table.add_row(name, Text(text))
+        if text:
+            table.add_row(name, Text(text))
     console.print(table)
 
 
@@ -217,7 +218,7 @@ def in_short(found: Forecast) -> list[str]:
 
 def _foreseen(found: Forecast) -> dict[str, str]:
     fits = f"{found.fitting} of {found.draws} random recipes ({found.share:.0%})"
-    least = [f"{value:.3g} {UNITS[name]}" for name, value in found.least.items()]
+    least = [f"{name.rpartition('_')[0]} {value:.3g} {UNITS[name]}" for name, value in found.least.items()]
     training = "not known: no random recipe is within budget"
     if found.training_s is not None:
         how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
