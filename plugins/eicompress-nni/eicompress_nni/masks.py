@@ -112,6 +112,7 @@ def _gradients(model: nn.Module, batches: list[tuple[Batch, Any]], context: Cont
     """Let the hooks on the weights see the gradients of each batch. Weights are rounded in it, activations not."""
     was_training = model.training
     model.train()
+    model.zero_grad(set_to_none=True)  # an earlier step may have left gradients of other shapes
     try:
         with torch.enable_grad():
             for batch, targets in batches:
