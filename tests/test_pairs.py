@@ -1,4 +1,4 @@
-"""Every ordered pair of strategies works on a part of a real model, or says why not: studies/pairs/run.py in tests."""
+"""Ordered pairs of strategies work on a part of a real model, or say why not: half of those in studies/pairs/run.py."""
 
 import importlib.util
 import sys
@@ -32,11 +32,12 @@ def ground(study: Any, tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_it_works_alone_and_before_each_other_or_says_why_not(name: str, study: Any, ground: object) -> None:
+def test_it_works_alone_and_before_others_or_says_why_not(name: str, study: Any, ground: object) -> None:
     every = {step.name: step for step in study.steps()}
-    first = every.pop(name)
-    found = list(study.outcomes(ground, first, every.values()))
-    assert [each.second for each in found] == ["", *every]
+    place = NAMES.index(name)
+    after = [each for number, each in enumerate(NAMES) if (number - place) % 2]
+    found = list(study.outcomes(ground, every[name], [every[each] for each in after]))
+    assert [each.second for each in found] == ["", *after]
     assert not found[0].reason
     assert sum(not each.reason for each in found) > len(found) / 2
 
