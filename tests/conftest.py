@@ -1,12 +1,16 @@
 """Fixtures over the tiny real models that plug-in authors get too, from `eicompress.testing`."""
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
+
+# Models this small gain nothing from threads, which wait for each other on a busy machine. Set before torch is there.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from eicompress.contracts import Context
 from eicompress.testing import (

@@ -13,6 +13,11 @@ CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=str)
+def _param(claim: Claim) -> object:
+    """Claims about pairs are many: they take minutes."""
+    return pytest.param(claim, id=str(claim), marks=[pytest.mark.slow] if "composes with" in str(claim) else [])
+
+
+@pytest.mark.parametrize("claim", [_param(claim) for claim in CLAIMS])
 def test_claim(claim: Claim) -> None:
     claim()
