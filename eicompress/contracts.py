@@ -146,6 +146,9 @@ class Training:
     """Rows of `texts` that are not learned from. The weights with the lowest loss on them are taken in the end."""
     patience: int = 3
     """The training stops when the loss on the held-out rows has not fallen for so many looks of 20 in all."""
+    prepare: "Callable[[Array], None] | None" = None
+    """Called once, before the first step, with the rows of `texts` that are going to be read, in rising order: what is
+    dear to know of a text, such as a teacher's answer, need not be known of the others."""
 
 
 class Fit(Protocol):

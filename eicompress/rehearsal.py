@@ -54,13 +54,16 @@ class _FewSteps:
         learned = len(training.texts) - len(training.held_out)
         steps = max(1.0, training.epochs * learned / training.batch_size)
         texts, begun = training.texts[:TEXTS], []
+        if training.prepare is not None:
+            read = min(len(training.texts), max(len(texts), round(steps * training.batch_size)))
+            training.prepare(np.arange(read))
 
         def loss(batch: Batch) -> Tensor:
             begun.append(time.perf_counter())
             return training.loss(batch)
 
         epochs = STEPS * training.batch_size / len(texts)
-        self.fit(candidate, replace(training, texts=texts, loss=loss, epochs=epochs, held_out=()))
+        self.fit(candidate, replace(training, texts=texts, loss=loss, epochs=epochs, held_out=(), prepare=None))
         self.seconds.append(float(np.median(np.diff(begun)[WARM_UP:])) * steps)
 
 

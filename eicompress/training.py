@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
@@ -77,7 +77,11 @@ class Trainer:
             torch.manual_seed(seed_of(self.seed, "training"))
             key = self._resume(run)
             told = kept = time.monotonic()
-            for rows in run.rest(np.random.default_rng(seed_of(self.seed, "batches"))):
+            rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches")))
+            run.prepare(rest)
+            for rows in rest:
+                if run.is_behind():
+                    break
                 loss = run.descend(rows)
                 now, last = time.monotonic(), run.step == run.steps
                 if last or now - told > 0.5:
@@ -140,14 +144,20 @@ class _Run:
                 each.requires_grad_(True)
             self.modules.to("cpu").eval()
 
-    def rest(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    def rest(self, generator: np.random.Generator) -> list[np.ndarray]:
         """Rows of the batches that are still to be read."""
         lengths = self.tokens.lengths[self.learned]
         epochs = (batches(lengths, self.training.batch_size, generator) for _ in count())
-        for rows in islice(chain.from_iterable(epochs), self.step, self.steps):
-            if self.training.held_out and self.checks_since_best >= self.training.patience:
-                return
-            yield self.learned[rows]
+        return [self.learned[rows] for rows in islice(chain.from_iterable(epochs), self.step, self.steps)]
+
+    def prepare(self, rest: Sequence[np.ndarray]) -> None:
+        """Let the training know which rows are going to be read."""
+        if self.training.prepare is not None:
+            self.training.prepare(np.unique(np.concatenate([*rest, np.asarray(self.training.held_out, np.int64)])))
+
+    def is_behind(self) -> bool:
+        """Whether the loss on the held-out rows has not fallen for long."""
+        return bool(self.training.held_out) and self.checks_since_best >= self.training.patience
 
     def descend(self, rows: np.ndarray) -> Tensor:
         """One step; its loss."""

@@ -58,6 +58,21 @@ def test_fidelity_is_the_share_of_the_steps() -> None:
     assert seen[-1].steps == 10
 
 
+def test_a_training_is_prepared_for_the_rows_that_it_reads_and_no_others() -> None:
+    candidate, prepared, read = tiny_candidate(), [], set()
+    training = label_training(candidate, epochs=1.0, batch_size=4, held_out=range(5))
+
+    def loss(batch: Batch) -> torch.Tensor:
+        assert prepared, "before the first step"
+        read.update(batch.rows.tolist())
+        return training.loss(batch)
+
+    prepare = lambda rows: prepared.append(rows.tolist())  # noqa: E731
+    Trainer(0, 0.2, "cpu", lambda _: None)(candidate, replace(training, loss=loss, prepare=prepare))
+    assert prepared == [sorted(read)]
+    assert 5 < len(read) < 25
+
+
 def test_a_diverged_training_says_so() -> None:
     candidate = tiny_candidate()
     training = label_training(candidate)

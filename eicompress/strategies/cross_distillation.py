@@ -29,6 +29,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.losses import label_loss, logit_kl
+from eicompress.told import Told
 from eicompress.values import Text, seed_of
 
 LOOKS = 20
@@ -105,6 +106,7 @@ class CrossDistillation(ModelStrategy):
             batch_size=self.batch_size,
             extra=teacher,
             rates={**teacher.rates(), **frozen},
+            prepare=teacher.told.ask,
         )
         try:
             context.fit(subject, training)
@@ -239,10 +241,12 @@ class _Teacher(nn.Module):
             self.tokens = tokenize(context.baseline.tokenizer, texts)
         else:
             _strip_to_head(self.model)
-        self.states = torch.from_numpy(np.array(context.teacher.outputs(texts).states, np.float32))
+        self.told = Told(context.teacher, texts)
         rows = np.random.default_rng(seed_of(context.seed, "held out")).permutation(len(train))
         self.judged = np.sort(rows[: max(1, min(HELD_OUT_MOST, round(knobs.held_out * len(train))))])
         self.targets = train.targets[self.judged]
+        if self.updates:
+            self.told.ask(self.judged)
         self.learns_from = torch.arange(len(texts)) < len(train)
         self.learns_from[self.judged] = False
         self.register_buffer("learning", torch.tensor(self.updates))
@@ -282,7 +286,7 @@ class _Teacher(nn.Module):
             own = self.tokens.batch(rows, self.model.config.padding_id, device)
             pooled = self.model.outputs(own.input_ids, own.attention_mask, own.token_type_ids).pooled
         else:
-            pooled = self.states[rows].to(device)
+            pooled = self.told.states[rows].to(device)
         features = self.model.features(pooled)
         return _Side(self.model.classify(features), features)
 

@@ -24,6 +24,7 @@ from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.losses import label_loss, logit_kl, logit_mse
 from eicompress.matching import Matching, Said, Weights
+from eicompress.told import Told
 from eicompress.values import Text, seed_of
 
 SLOWER = 0.1
@@ -129,14 +130,15 @@ class _Lesson:
         assert isinstance(subject.model, Encoder) and isinstance(context.baseline.model, Encoder)
         self.knobs, self.context, self.texts = knobs, context, texts
         self.model, self.baseline = subject.model, context.baseline.model
-        told, aligned = context.teacher.outputs(texts), context.teacher.aligned
-        states = told.states[:, list(subject.origin.hidden)] if aligned else told.states
-        self.logits, self.states = (torch.from_numpy(np.array(each, np.float32)) for each in (told.logits, states))
+        self.told = Told(context.teacher, texts)
+        # Of the baseline's own states, the dimensions that the student kept.
+        self.kept = list(subject.origin.hidden) if context.teacher.aligned else slice(None)
         self.targets = torch.from_numpy(targets)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "map"))
             # To states of other teachers than the baseline no dimension of the student corresponds.
-            to_teacher = nn.Identity() if aligned else nn.Linear(self.model.config.hidden, states.shape[1])
+            aligned, width = context.teacher.aligned, self.told.states.shape[1]
+            to_teacher = nn.Identity() if aligned else nn.Linear(self.model.config.hidden, width)
         self.matching = Matching(
             subject,
             self.baseline,
@@ -188,6 +190,7 @@ class _Lesson:
             extra=self.extra,
             rates=rates,
             held_out=rows.tolist(),
+            prepare=self.told.ask,
         )
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -201,14 +204,14 @@ class _Lesson:
         else:
             output = self.model.outputs(*read)
             logits, pooled = output.logits, output.pooled
-        wanted = self.logits[rows].to(device)
+        wanted = self.told.logits[rows].to(device)
         compared = logit_kl(logits, wanted, knobs.temperature) if knobs.logits == "kl" else logit_mse(logits, wanted)
         loss = (1 - knobs.label_weight) * compared
         if knobs.label_weight:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
         if knobs.state_weight:
             own = self.extra["to_teacher"](pooled).float()
-            loss = loss + knobs.state_weight * F.mse_loss(own, self.states[rows].to(device))
+            loss = loss + knobs.state_weight * F.mse_loss(own, self.told.states[rows][:, self.kept].to(device))
         if self.slots:
             loss = loss + self._matched(batch, states, self.matching.layers)
         return loss

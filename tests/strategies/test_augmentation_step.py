@@ -83,7 +83,7 @@ def test_the_most_disputed_texts_are_chosen(make_context: ContextMaker) -> None:
 def test_distillation_reads_the_grown_texts(make_context: ContextMaker) -> None:
     context = make_context()
     grown = Augmentation(copies=2).apply(tiny_candidate(), context)
-    Distillation(epochs=1.0, distortions=0).apply(grown, context)
+    Distillation(epochs=2.0, distortions=0).apply(grown, context)
     answered = len(context.teacher.answers.places)  # type: ignore[attr-defined]
     assert answered == len(set(context.train.texts)) + len(grown.texts)
 

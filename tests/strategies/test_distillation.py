@@ -11,6 +11,7 @@ from eicompress.contracts import Candidate, Teacher, TeacherOutputs, Training
 from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
+from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
@@ -153,6 +154,18 @@ def test_no_more_text_is_distorted_and_labelled_than_the_steps_can_read(make_con
     student = limited.apply(tiny_candidate(), context)
     answered = len(context.teacher.answers.places)  # type: ignore[attr-defined]
     assert 0 < answered <= 20 and student.model.config == tiny_candidate().model.config
+
+
+@pytest.mark.parametrize("strategy", [Distillation, CrossDistillation])
+def test_a_short_training_asks_the_teacher_only_for_the_texts_that_it_reads(
+    make_context: ContextMaker, strategy: type[Distillation | CrossDistillation]
+) -> None:
+    context = make_context(fidelity=0.1)
+    strategy(epochs=5, distortions=3, batch_size=8).apply(tiny_candidate(), context)  # 320 texts, 160 of which are read
+    short = len(context.teacher.answers.places)  # type: ignore[attr-defined]
+    whole = make_context(fidelity=1.0)
+    strategy(epochs=5, distortions=3, batch_size=8).apply(tiny_candidate(), whole)
+    assert 0 < short < len(whole.teacher.answers.places)  # type: ignore[attr-defined]
 
 
 def test_a_preview_asks_no_teacher_and_changes_nothing(make_context: ContextMaker) -> None:
