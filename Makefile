@@ -14,10 +14,10 @@ quickstart: $(INSTALLED)
 	  --budget 2MB --latency 5ms --timeout 6m --teacher-training probe --study quickstart
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest --numprocesses auto -m "slow and not gpu"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -20,6 +20,9 @@ TOLERANCE = 1e-4
 """Largest difference of a logit, where nothing is quantized."""
 AGREEMENT = 0.995
 """Share of the texts whose best label must be the same, where something is."""
+TIE = 0.1
+"""Of the deviation of all logits: two labels whose logits are as near as that are equally good, since rounding alone
+may decide between them, as it often does after a short training."""
 MOST_TEXTS = 500
 
 
@@ -29,6 +32,7 @@ class Parity:
 
     largest_difference: float
     agreement: float
+    """Share of the texts for which the file's best label is one of the model's."""
     texts: int
 
 
@@ -43,11 +47,12 @@ def check_parity(candidate: Candidate, model: Model, texts: Sequence[Text]) -> P
     expected = _logits(candidate, texts)
     got = model.logits(texts)
     difference = float(np.abs(got - expected).max())
-    agreement = float((got.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    chosen = expected[np.arange(len(texts)), got.argmax(axis=1)]
+    agreement = float((chosen >= expected.max(axis=1) - TIE * expected.std()).mean())
     if _quantized(candidate.model):
         if agreement < AGREEMENT:
             raise ExportError(
-                f"The ONNX file must give the model's best label on {AGREEMENT:.1%} of the texts, but does on "
+                f"The ONNX file must give a best label of the model on {AGREEMENT:.1%} of the texts, but does on "
                 f"{agreement:.1%} of {len(texts)}; the largest difference of a logit is {difference:.2g}."
             )
     elif not difference <= TOLERANCE:

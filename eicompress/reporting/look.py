@@ -42,8 +42,10 @@ function draw(place) {
   if (shown.has(place)) return;
   shown.add(place);
   const figure = JSON.parse(place.querySelector("script").textContent);
-  Plotly.newPlot(place, figure.data, figure.layout, { displayModeBar: false, responsive: true })
-    .then(() => Plotly.relayout(place, theme()));
+  for (const [path, value] of Object.entries(theme())) {
+    const parts = path.split("."), last = parts.pop();
+    parts.reduce((inner, part) => inner[part] ??= {}, figure.layout)[last] = value; }
+  Plotly.newPlot(place, figure.data, figure.layout, { displayModeBar: false, responsive: true });
 }
 // A figure is drawn when it comes near, so that a long page opens at once.
 const near = new IntersectionObserver(

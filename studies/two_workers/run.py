@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python studies/two_workers/run.py --model builtin:minilm --data builtin:docstrings
 
-Both searches draw the same random recipes, begin with the teacher's answers in the cache, and train anew.
+Both searches draw the same random recipes, each of which trains for some seconds, and train anew. Teacher, baseline and
+previews are in the cache from a search before.
 """
 
 import argparse
@@ -14,6 +15,28 @@ from pathlib import Path
 
 import eicompress
 from eicompress.study import Event, Planned, SearchEnded
+
+SPACE = """
+fidelity = 0.5
+
+[[slot]]
+strategy = "vocabulary_pruning"
+num_tokens = 4000
+
+[[slot]]
+strategy = "thin_student"
+layers = 2
+neurons = { low = 0.2, high = 0.3 }
+
+[[slot]]
+strategy = "quantization"
+
+[[slot]]
+strategy = "distillation"
+distortions = 1
+epochs = 2.0
+learning_rate = { low = 1e-4, high = 1e-3, log = true }
+"""
 
 
 def trials_an_hour(workers: int, given: dict[str, str], trials: int, folder: Path) -> float:
@@ -36,12 +59,13 @@ def main() -> None:
     parser.add_argument("--budget", default="2MB")
     parser.add_argument("--trials", type=int, default=8)
     asked = parser.parse_args()
-    given = {"model": asked.model, "data": asked.data, "budget": asked.budget, "teacher_training": "probe"}
     with tempfile.TemporaryDirectory() as name:
-        folder, warm = Path(name), Path(name) / "warm"
+        folder, warm, space = Path(name), Path(name) / "warm", Path(name) / "space.toml"
+        space.write_text(SPACE)
+        given = {"model": asked.model, "data": asked.data, "budget": asked.budget, "space": str(space)}
+        given["teacher_training"] = "probe"
         os.environ["EICOMPRESS_CACHE"] = str(warm)
-        # Teacher, baseline, previews, and the teacher's answers.
-        trials_an_hour(1, given, 2, folder / "first")
+        trials_an_hour(1, given, asked.trials, folder / "first")
         shutil.rmtree(warm / "candidate")
         found = {}
         for workers in (1, 2):

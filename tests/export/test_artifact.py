@@ -177,8 +177,24 @@ def test_disagreement_is_an_error_with_difference_and_tolerance(tmp_path: Path) 
     other.model.set_quantization(QuantSpec(8), QuantSpec(8))
     mirrored = tiny_candidate(seed=1)
     model = runtime.load(write_to(tmp_path / "b", mirrored).folder)
-    with pytest.raises(ExportError, match=r"best label on 99\.5% of the texts"):
+    with pytest.raises(ExportError, match=r"best label of the model on 99\.5%"):
         check_parity(other, model, MUSIC)
+
+
+def test_either_of_two_labels_that_are_nearly_equal_is_right(tmp_path: Path) -> None:
+    candidate = tiny_candidate()
+    assert isinstance(candidate.model, Encoder)
+    head = candidate.model.classifier
+    with torch.no_grad():
+        head.weight[1] = head.weight[0]
+        head.bias[:] = torch.tensor([0.0, 1e-3])
+    candidate.model.set_quantization(QuantSpec(8), QuantSpec(8))
+    model = runtime.load(write_to(tmp_path / "a", candidate).folder)
+    head.bias.data[:] = torch.tensor([1e-3, 0.0])
+    assert check_parity(candidate, model, MUSIC).agreement == 1.0
+    head.bias.data[:] = torch.tensor([10.0, 0.0])
+    with pytest.raises(ExportError, match="best label"):
+        check_parity(candidate, model, MUSIC)
 
 
 def test_a_module_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
