@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from eicompress.contracts import Strategy
 from eicompress.errors import EicompressError
 from eicompress.metrics.latency import machine
@@ -95,8 +97,10 @@ def opened(given: argparse.Namespace, folder: Path) -> Workshop:
     counts = {"train": given.rows, "validation": given.validation}
     examples = dict(workshop.examples)
     for split, count in counts.items():
-        examples[split] = examples[split].take(range(min(count, len(examples[split]))))
-    digest = digest_of([workshop.digest, counts])
+        # Drawn, since data are often sorted by label.
+        drawn = np.random.default_rng(given.seed).permutation(len(examples[split]))[:count]
+        examples[split] = examples[split].take(np.sort(drawn).tolist())
+    digest = digest_of([workshop.digest, counts, given.seed])
     return replace(workshop, examples=examples, digest=digest)
 
 
