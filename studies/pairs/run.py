@@ -35,7 +35,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pairs.md"
 ROWS = 1000
 MEASURED = 32
 """Of the rows, those that strategies read and train on."""
-COMPARED = 16
+COMPARED = 50
 """Of the rows, those on which file and model are compared."""
 TOKENS = 1500
 """Of the baseline's vocabulary."""
