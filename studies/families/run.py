@@ -31,7 +31,7 @@ BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 BATCH = 32
 
 STRENGTHS: dict[str, tuple[dict[str, object], ...]] = {
-    "vocabulary_pruning": ({"num_tokens": 8000}, {"num_tokens": 4000}),
+    "vocabulary_pruning": ({"num_tokens": 2000}, {"num_tokens": 1000}),
     "embedding_factorization": ({"size": 128}, {"size": 64}),
     "embedding_codebook": ({"piece": 4}, {"piece": 8}),
     "thin_student": ({"layers": 3, "neurons": 0.5}, {"layers": 2, "neurons": 0.25}),
