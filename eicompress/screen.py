@@ -30,6 +30,9 @@ from eicompress.study import (
 from eicompress.tables import duration, summary
 from eicompress.values import Progress, Record
 
+PLAIN_SECONDS = 60.0
+"""How often plain lines tell how far a training is."""
+
 
 @dataclass
 class Screen:
@@ -47,7 +50,8 @@ class Screen:
     _doing: str = "preparing"
     _seconds: float = 0.0
     _seconds_at: float = 0.0
-    _phase: str = ""
+    _said: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The phase that a plain line told of each trial, and when."""
 
     def __enter__(self) -> Self:
         self._seconds_at = self.clock()
@@ -75,7 +79,7 @@ class Screen:
             case Planned():
                 self._plan(event)
             case Drawn(number=number):
-                self._doing, self._phase = f"trial {number}", ""
+                self._doing = f"trial {number}"
             case Doing(number=number, progress=progress):
                 self._do(f"trial {number}", progress)
             case Told():
@@ -116,9 +120,12 @@ class Screen:
 
     def _do(self, what: str, progress: Progress) -> None:
         self._doing = f"{what}: {doing(progress)}"
-        if not self._live and progress.phase != self._phase and progress.phase in ("teacher", "training"):
-            self._line(f"{what}: {progress.phase}")
-        self._phase = progress.phase
+        if self._live or progress.phase not in ("teacher", "training"):
+            return
+        phase, at = self._said.get(what, ("", 0.0))
+        if progress.phase != phase or self.clock() - at >= PLAIN_SECONDS:
+            self._line(self._doing)
+            self._said[what] = progress.phase, self.clock()
 
     def _line(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

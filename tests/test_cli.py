@@ -11,6 +11,8 @@ from rich.console import Console
 
 from eicompress import cli, tables
 from eicompress.screen import Screen
+from eicompress.study import Doing
+from eicompress.values import Progress
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -155,6 +157,21 @@ def test_a_search_shows_what_it_does(tmp_path: Path, terminal: bool) -> None:
     assert "over budget" in shown
     assert "left" in shown
     assert ("over budget: size_mb" in shown or "over budget: latency_ms" in shown) == (not terminal)
+
+
+def test_plain_lines_tell_a_phase_once_a_minute() -> None:
+    console, now = Console(record=True, force_terminal=False, width=100, file=io.StringIO()), [0.0]
+    screen = Screen(console, "study", clock=lambda: now[0])
+    for step in range(0, 2 * 90):
+        now[0] = float(step)
+        for number in (3, 4):  # two workers, in two phases
+            screen.show(Doing(number, Progress("training" if number == 3 else "teacher", step, 1000)))
+    lines = console.export_text().splitlines()
+    assert lines == [
+        f"trial {number}: {phase}, step {step} of 1,000"
+        for step in (0, 60, 120)
+        for number, phase in ((3, "training"), (4, "teacher"))
+    ]
 
 
 def test_a_finished_study_is_said_to_be_finished(tmp_path: Path) -> None:
