@@ -127,14 +127,25 @@ class Ledger:
 
     def enqueue_variants(self, space: SearchSpace, number: int) -> None:
         """Queue the recipes that share a trial's training, once."""
-        trials = self.study.get_trials(deepcopy=False)
-        known = (trial for trial in trials if trial.user_attrs.get("variant_of") == number)
-        queued = [trial.system_attrs["fixed_params"] for trial in known]
-        for parameters in space.variants(trials[number].params, VARIANTS):
-            if parameters not in queued:
-                waits_as = self._left_out + len(self._copy.get_trials(deepcopy=False))
+        known = {trial.user_attrs.get("waits as") for trial in self._copy.get_trials(deepcopy=False)}
+        for waiting in lasting(lambda: self._variants(space, number)):
+            if waiting.number not in known:
+                attrs = {**waiting.user_attrs, "waits as": waiting.number}
+                self._copy.enqueue_trial(waiting.system_attrs["fixed_params"], user_attrs=attrs)
+
+    def _variants(self, space: SearchSpace, number: int) -> list[FrozenTrial]:
+        """What waits in the database to share a trial's training; bears repetition."""
+
+        def queued() -> list[FrozenTrial]:
+            trials = self.study.get_trials(deepcopy=False)
+            return [trial for trial in trials if trial.user_attrs.get("variant_of") == number]
+
+        known = [trial.system_attrs["fixed_params"] for trial in queued()]
+        drawn = self._storage.get_trial(self._row(number)).params
+        for parameters in space.variants(drawn, VARIANTS):
+            if parameters not in known:
                 self.study.enqueue_trial(parameters, user_attrs={"variant_of": number})
-                self._copy.enqueue_trial(parameters, user_attrs={"variant_of": number, "waits as": waits_as})
+        return [trial for trial in queued() if trial.state == TrialState.WAITING]
 
     def variant_waits(self) -> bool:
         """Whether the next trial is one that shares another's training."""

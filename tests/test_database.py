@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import Bench, bed
+from fake_workshop import FIVE_DRAWS, REGISTRY, Bench, Words, bed, knobs_of
 from postgres import Server, programs, server
 from sqlalchemy import event
 
@@ -14,6 +14,7 @@ from eicompress.recipe import Recipe
 from eicompress.record import disk, opened, read_ledger
 from eicompress.result import ranked
 from eicompress.spec import without_password
+from eicompress.study import Event, Told
 
 needs_server = pytest.mark.skipif(programs() is None, reason="no PostgreSQL on this machine: install postgresql")
 
@@ -121,3 +122,31 @@ def test_a_search_goes_on_when_its_server_is_started_again(tmp_path: Path) -> No
         starting[0].join()
     assert result.counts.trained == 8
     assert sorted(record.draw for record in result.records.values()) == list(range(len(result.records)))
+
+
+@needs_server
+@pytest.mark.slow
+def test_variants_are_queued_once_though_the_server_goes_away_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Words, "trains", True)
+    code = FIVE_DRAWS.replace("[[slot]]", '[[slot]]\nstrategy = "words"\n\n[[slot]]', 1)
+    with server() as own:
+        made = bed(tmp_path, code, trials=1, budgets={"size_mb": 9.0})
+        made.storage = own.url
+        starting = threading.Timer(3.0, own.start)
+
+        def leaves(told: Event) -> None:
+            made.events.append(told)
+            if isinstance(told, Told) and len(made.told()) == 1:
+                own.stop()
+                starting.start()
+
+        with made.ledger() as ledger:
+            bench = Bench(tmp_path / "made")
+            result = made.coordinator(bench, ledger, leaves).run()
+        starting.join()
+    layers = sorted(knobs_of(REGISTRY.recipe(record.recipe))[1] for record in result.records.values())
+    assert layers == [1, 2, 3, 4, 5]
+    assert result.counts.variants == 4
+    assert sorted(record.draw for record in result.records.values()) == list(range(5))
