@@ -36,5 +36,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "eicompress needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,dashboard,postgres,quickstart]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,dashboard,postgres,quickstart,ray]'
 	touch $@

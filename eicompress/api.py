@@ -41,8 +41,6 @@ LONGEST_TRIAL = 7_200.0
 """Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
 SHORTEST_LIMIT = 600.0
 """Seconds, however short the time for everything is."""
-MEMORY_SHARE = 0.8
-"""Of the machine's memory, divided between the workers, unless `trial_memory` says otherwise."""
 LENGTHS = (16, 64, 128)
 """Tokens at which `measure` takes a latency unless it is told."""
 FEW_DRAWS = 4
@@ -105,6 +103,10 @@ def search(
     storage: str | None = None,
     start: str | None = None,
     workers: int | None = None,
+    engine: str | None = None,
+    ray_address: str | None = None,
+    worker_cpus: int | None = None,
+    worker_gpus: float | None = None,
     trial_timeout: str | None = None,
     trial_memory: str | None = None,
     plugin: str | None = None,
@@ -115,7 +117,8 @@ def search(
     """Search for the best artifact within budget.
 
     A study that exists already goes on, and needs no more than its name: it remembers `plugin` too. Without `trials`
-    and `timeout` a search takes two hours. `workers` is how many processes train; 0 for none but this one. Raises
+    and `timeout` a search takes two hours. `workers` is how many processes train; 0 for none but this one. With
+    `engine="ray"` they run on a Ray cluster. Raises
     `SpecError`, `DataError`, `ModelError`, `BudgetError` and `StudyError`.
     """
     written = {name: value for name, value in locals().items() if not name.startswith("on_")}
@@ -143,6 +146,7 @@ def foreseen(plan: Plan, on_progress: Callable[[Progress], None]) -> "Forecast":
 
 def planned(written: Mapping[str, Any]) -> Plan:
     """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
+    from eicompress.cluster import check_installed
     from eicompress.plugins import discover
     from eicompress.space import read_space
 
@@ -153,6 +157,8 @@ def planned(written: Mapping[str, Any]) -> Plan:
     spec = _with_remembered_plugin(read_search({**given, "studies": str(given.get("studies", "studies"))}))
     # Refused here already: before a plug-in is loaded, a model read or a teacher trained.
     _check_study(spec, _plugin_digest(spec))
+    if spec.engine == "ray":
+        check_installed()
     registry = discover(spec.plugin or None, only)
     if spec.task:
         registry.task(spec.task)
@@ -250,20 +256,27 @@ def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None
 @contextmanager
 def _staffed(workshop: "Workshop", plan: Plan) -> "Iterator[tuple[Workshop, Workers]]":
     """The workers of a plan, and the workshop that takes a latency while they stand still."""
-    from eicompress.workers import InProcess, Limits, Processes, Setup, total_memory
+    from eicompress.cluster import Cluster, Place
+    from eicompress.processes import Limits, Processes, Setup
+    from eicompress.workers import InProcess, made_of
 
     spec = plan.spec
     if not spec.workers:
         yield workshop, InProcess(workshop, plan.registry)
         return
     seconds = LONGEST_TRIAL if spec.timeout_s is None else max(SHORTEST_LIMIT, spec.timeout_s / 2)
-    memory = MEMORY_SHARE * total_memory() / spec.workers
     limits = Limits(
         seconds if spec.trial_timeout_s is None else spec.trial_timeout_s,
-        round(memory if spec.trial_memory_mb is None else spec.trial_memory_mb * MEGABYTE),
+        round((spec.trial_memory_mb or 0) * MEGABYTE),
     )
-    setup = Setup(inputs_of(spec, spec.folder), spec.plugin or None, plan.only_plugins)
-    with Processes(setup, limits, spec.workers) as workers:
+    setup = Setup(inputs_of(spec, spec.folder), spec.plugin or None, plan.only_plugins, made_of(workshop))
+    team: Processes | Cluster = Processes(setup, limits.shared(spec.workers), spec.workers)
+    if spec.engine == "ray":
+        place = Place(spec.ray_address, spec.worker_cpus, spec.worker_gpus)
+        # What was trained here is not trained again, and perhaps otherwise, on another machine.
+        setup = replace(setup, inputs={**setup.inputs, "head": str(workshop.head or "")})
+        team = Cluster(setup, limits, spec.workers, place)
+    with team as workers:
         yield replace(workshop, quiet=workers.paused), workers
 
 

@@ -147,6 +147,10 @@ def _search_options(command: Command) -> Command:
             click.option("--space", help="Search space: a name, or a file.toml.  [edge]"),
             click.option("--storage", help="Database, as postgresql://user@host/name.  [a file]"),
             click.option("--workers", help="Processes that train; 0 for none but this one.  [1]"),
+            click.option("--engine", metavar="local|ray", help="Where they run: here, or on a Ray cluster.  [local]"),
+            click.option("--ray-address", help="Of the cluster: auto, or host:6379.  [one is started here]"),
+            click.option("--worker-cpus", help="CPUs that Ray keeps for a worker.  [1]"),
+            click.option("--worker-gpus", help="GPUs that Ray keeps for a worker, or a share of one.  [0]"),
             click.option("--trial-timeout", help="Time for one candidate: 20m.  [half of --timeout, or 2h]"),
             click.option("--trial-memory", help="Memory for one candidate: 4GB.  [80 % of all, divided]"),
         ]

@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from eicompress.cluster import Place
+from eicompress.encoder.precision import computes_with, own_device
 from eicompress.forecast import Forecast
 from eicompress.result import Counts
 from eicompress.space import SearchSpace
@@ -194,10 +196,9 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         "objective": spec.objective if spec.sampler == "tpe" else f"{spec.objective}, by random draws",
         "ends after": " or ".join(ends),
         "study": str(spec.folder),
+        "trains on": _trains_on(spec),
         "space": f"{space.name}: {first}",
     }
-    if spec.workers != 1:
-        rows["workers"] = f"{spec.workers} processes" if spec.workers else "none: trials run in this process, unwatched"
     if spec.storage:
         rows["storage"] = without_password(spec.storage)
     if spec.plugin:
@@ -206,6 +207,19 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     for name, text in [*rows.items(), *(("", other) for other in others)]:
         table.add_row(name, Text(text))
     console.print(table)
+
+
+def _trains_on(spec: Spec) -> str:
+    """Engine, workers, device and precision."""
+    processes = f"{spec.workers} process" + "es" * (spec.workers > 1)
+    if spec.engine == "local":
+        return (
+            f"this machine: {processes if spec.workers else 'this process, unwatched'}, {computes_with(own_device())}"
+        )
+    cluster = spec.ray_address or "started here"
+    numbers = f"{'CUDA' if spec.worker_gpus else 'CPU'}, bfloat16 where a node multiplies it, else float32"
+    kept = Place(spec.ray_address, spec.worker_cpus, spec.worker_gpus)
+    return f"Ray ({cluster}): {processes} with {kept} each, {numbers}"
 
 
 def show_forecast(console: Console, found: Forecast, spec: Spec, space: SearchSpace) -> None:

@@ -26,11 +26,15 @@ UNITS = {"quality": "", "size_mb": "MB", "download_mb": "MB", "latency_ms": "ms"
 SAMPLERS = ("tpe", "random")
 TEACHER_TRAININGS = ("probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
+ENGINES = ("local", "ray")
+RAY_FLAGS = ("ray_address", "worker_cpus", "worker_gpus")
+"""What only a Ray cluster is asked for."""
 FLAGS = {"size_mb": "budget", "latency_ms": "latency", "memory_mb": "memory"}
 """What users call the metrics that have a budget."""
 ROLES = ("text", "text_pair", "label")
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
+_ADDRESS = re.compile(r"[\w.-]+:[0-9]{1,5}")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Parsed = TypeVar("Parsed")
@@ -78,7 +82,14 @@ class Spec:
     """Files, folders and hub names of unlabelled text."""
     start: str = ""
     """Folder of a starting point that was prepared; empty for the model itself."""
+    engine: str = "local"
+    """Where workers run: `local`, or `ray`."""
+    ray_address: str = ""
+    """Of a Ray cluster; empty for one that is started here."""
     workers: int = 1
+    worker_cpus: int = 1
+    """What Ray keeps for each worker."""
+    worker_gpus: float = 0.0
     trial_timeout_s: float | None = None
     trial_memory_mb: float | None = None
     storage: str = ""
@@ -114,7 +125,8 @@ class Spec:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
         ends = ("trials", "timeout_s", "stop_at", "promotion_seeds")
-        for name in ("studies", "from_", *ends, "workers", "trial_timeout_s", "trial_memory_mb", *FLAGS):
+        place = ("engine", *RAY_FLAGS, "workers", "trial_timeout_s", "trial_memory_mb")
+        for name in ("studies", "from_", *ends, *place, *FLAGS):
             wanted.pop(name)
         for name, flag in FLAGS.items():
             value = getattr(self, name)
@@ -140,6 +152,10 @@ def read(written: Mapping[str, object]) -> Spec:
     model, data = str(given["model"]), str(given["data"])
     if "teacher_training" in given:
         choice("--teacher-training", given["teacher_training"], TEACHER_TRAININGS)
+    engine = choice("--engine", given.get("engine", "local"), ENGINES)
+    for name in RAY_FLAGS:
+        if name in given and engine != "ray":
+            raise SpecError(f"`--{name.replace('_', '-')}` must come with `--engine ray`, but got none: add it")
     return Spec(
         model=model,
         data=data,
@@ -170,7 +186,11 @@ def read(written: Mapping[str, object]) -> Spec:
         ensemble=choice("--ensemble", given.get("ensemble", "mean"), ENSEMBLES),
         unlabelled=_texts(given, "unlabelled"),
         start=_text(given, "start", ""),
-        workers=whole("--workers", given.get("workers", 1), 0),
+        engine=engine,
+        ray_address=ray_address(given.get("ray_address", "")),
+        workers=whole("--workers", given.get("workers", 1), 1 if engine == "ray" else 0),
+        worker_cpus=whole("--worker-cpus", given.get("worker_cpus", 1), 1),
+        worker_gpus=gpus(given.get("worker_gpus", 0)),
         trial_timeout_s=_maybe(given, "trial_timeout", lambda value: seconds(value, "--trial-timeout")),
         storage=_text(given, "storage", ""),
         trial_memory_mb=_maybe(given, "trial_memory", lambda value: size_mb(value, "--trial-memory")),
@@ -278,6 +298,27 @@ def share(flag: str, value: object) -> float:
         number = math.nan
     if not 0 < number <= 1:
         raise SpecError(f"`{flag}` must be a quality above 0 and at most 1, but got `{value}`: write for example 0.95")
+    return number
+
+
+def ray_address(value: object) -> str:
+    """`auto`, or host and port; empty for none."""
+    if value and value != "auto" and not _ADDRESS.fullmatch(str(value)):
+        raise SpecError(
+            "`--ray-address` must be `auto`, or the host and port of a cluster that this machine is a node of, "
+            f"but got `{value}`: write for example 10.0.0.1:6379"
+        )
+    return str(value)
+
+
+def gpus(value: object) -> float:
+    """How many GPUs: a whole number, or a share of one."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
+        raise SpecError(f"`--worker-gpus` must be a whole number or a share of one GPU, but got `{value}`")
     return number
 
 

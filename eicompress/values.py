@@ -146,3 +146,11 @@ class Done:
     fate: Fate
     record: Record | None = None
     reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Json) -> "Done":
+        record = None if value["record"] is None else Record.from_json(value["record"])
+        return cls(**{**value, "job": Job.from_json(value["job"]), "record": record})

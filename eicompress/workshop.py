@@ -25,7 +25,7 @@ from eicompress.contracts import Array, Candidate, Context, Examples, Fit, Graph
 from eicompress.data import dataset_from_tables, read_tables
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.precision import multiplies_bfloat16
+from eicompress.encoder.precision import computes_with, multiplies_bfloat16, own_device
 from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import artifact as artifacts
 from eicompress.export.parity import check_parity
@@ -77,6 +77,8 @@ class Workshop:
     seq_len: int | None = None
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
     """What is entered while a latency is taken, so that nothing else of ours runs."""
+    head: Path | None = None
+    """The folder of the baseline, where its head was trained first."""
     memory: bool = False
     """Whether memory is measured in previews, since a budget speaks of it; otherwise of what is promoted alone."""
     notes: tuple[str, ...] = ()
@@ -308,7 +310,8 @@ class Workshop:
             facts=made.facts,
             versions={name: version(name) for name in PACKAGES}
             | {source.package: source.version for source in sources}
-            | {"machine": machine(), "training threads": str(torch.get_num_threads())},
+            | {"machine": machine(), "training threads": str(torch.get_num_threads())}
+            | {"trained with": computes_with(self.device)},
         )
 
     def _context(self, fit: Fit, *, seed: int | None = None, progress: Callable[[Progress], None] = ignore) -> Context:
@@ -400,6 +403,7 @@ def open_workshop(
     registry: Registry,
     progress: Callable[[Progress], None],
     memory: bool = False,
+    head: str = "",
     teacher_training: str = "finetune",
     teachers: Sequence[str] = (),
     ensemble: str = "mean",
@@ -408,11 +412,12 @@ def open_workshop(
 ) -> Workshop:
     """Read data, model and teachers, and train a head first where the model has none for the task.
 
-    `task` may be empty: it then goes by the columns of the data. Without `teachers` the model is its own; it is one of
+    `task` may be empty: it then goes by the columns of the data. `head` is the folder of the baseline where its head
+    was trained before, elsewhere. Without `teachers` the model is its own; it is one of
     them where they name its folder. `start` is a folder that `prepare` wrote, or empty. Raises `DataError`,
     `ModelError`, `SpecError`.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = own_device()
     tables = read_tables(data)
     kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
     named = {role: columns.get(role, role) for role in kind.columns}
@@ -432,20 +437,24 @@ def open_workshop(
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
     digest: list[object] = [source.digest, dataset.digest, kind.name]
+    trained: Path | None = None
     if source.labels is not None and set(source.labels) == set(defined.labels):
         source.encoder.keep_outputs([source.labels.index(label) for label in defined.labels])
     else:
         digest += [teacher_training, seed]
         notes += (_why_a_head_is_trained(source.labels, teacher_training),)
         fit = Trainer(seed, 1.0, device, lambda each: progress(replace(each, phase="teacher")))
-        entry = cache.kept(
-            "teacher-model",
-            digest,
-            lambda into: candidates.save(
-                with_trained_head(candidate, defined, examples["train"], teacher_training, fit, device), into
-            ),
+        trained = Path(
+            head
+            or cache.kept(
+                "teacher-model",
+                digest,
+                lambda into: candidates.save(
+                    with_trained_head(candidate, defined, examples["train"], teacher_training, fit, device), into
+                ),
+            )
         )
-        candidate = candidates.load(entry)
+        candidate = candidates.load(trained)
     code = digest_of([candidates.code_version("eicompress"), version("transformers")])
     baseline = encoder_teacher(candidate, digest_of(digest), code, cache, device, ignore)
     asked = tuple(
@@ -469,6 +478,7 @@ def open_workshop(
         device=device,
         threads=threads,
         seq_len=seq_len,
+        head=trained,
         memory=memory,
         notes=notes,
     )

@@ -14,12 +14,13 @@ import pytest
 from eicompress.api import inputs_of
 from eicompress.errors import StudyError
 from eicompress.plugins import discover
+from eicompress.processes import Limits, Processes, Setup
 from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.values import Done, Job, Progress
-from eicompress.workers import InProcess, Limits, Processes, Setup
+from eicompress.workers import InProcess
 from eicompress.workshop import open_workshop
 
 STEPS = tuple(

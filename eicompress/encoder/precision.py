@@ -7,6 +7,17 @@ import torch
 from torch import nn
 
 
+def own_device() -> str:
+    """Where models compute on this machine: `cuda` where torch finds it, or `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def computes_with(device: str) -> str:
+    """A device by its name, and the numbers that matrix products take on it: `CPU, bfloat16`."""
+    name = "CPU" if device == "cpu" else torch.cuda.get_device_name(device)
+    return f"{name}, {'bfloat16' if multiplies_bfloat16(device) else 'float32'}"
+
+
 @contextmanager
 def moved(model: nn.Module, device: str) -> Iterator[None]:
     """The model on a device, and back on the processor afterwards, where all models rest."""
