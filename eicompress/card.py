@@ -10,7 +10,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
-from eicompress.tables import MACHINE, recipe_toml
+from eicompress.recipe import recipe_toml
+from eicompress.tables import MACHINE
 from eicompress.values import Artifact, Json, Measurement, Record
 
 HUB_TASKS = {"classification": "text-classification", "pair_classification": "text-classification"}
@@ -141,7 +142,7 @@ def _making(record: Record, asked: Json) -> str:
     lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
     versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]
     lines += [f"- {', '.join(versions)}"] if versions else []
-    recipe = f"The recipe, as `eicompress compress --recipe` reads it:\n\n```toml\n{recipe_toml(record)}\n```"
+    recipe = f"The recipe, as `eicompress compress --recipe` reads it:\n\n```toml\n{recipe_toml(record.recipe)}\n```"
     return "\n".join(lines) + (f"\n\n{recipe}" if record.recipe else "")
 
 

@@ -8,11 +8,14 @@ terms, and read again after it has changed.
 import io
 import json
 import math
+import re
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,11 +30,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from eicompress.errors import SpecError
 from eicompress.metrics.size import zipped
+from eicompress.recipe import recipe_toml
 from eicompress.reporting import figures
 from eicompress.reporting.answer import cost, more, sentence, simple, spoken
 from eicompress.reporting.data import Numbers, in_words
 from eicompress.result import REPEAT, REPORT, Result, weights
-from eicompress.tables import recipe_toml
 from eicompress.values import Artifact, Record
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ REST = 10.0
 """Seconds between two readings of the database at least."""
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
+SCRIPT = "/static/bundle.js"
+LABEL = re.compile(r"color:([$\w]+)\((\w+)\.state\),label:\2\.state\b")
+"""Where the dashboard's script (0.21) writes the state of a trial, in the list and above its note."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
 SHOWN = {"size_mb": "size, MB", "latency_ms": "latency, ms", "quality": "quality", "quality_test": "quality on test"}
@@ -216,7 +222,7 @@ def _files(result: Result, record: Record | None, rebuild: Record | None) -> Ite
     if artifact.onnx.is_file():
         yield File("artifact.zip", "application/zip", lambda: zipped(artifact))
     if record.recipe:
-        yield File("recipe.toml", "text/plain", lambda: recipe_toml(record).encode())
+        yield File("recipe.toml", "text/plain", lambda: recipe_toml(record.recipe).encode())
     report = result.folder / REPORT
     if report.is_file():
         yield File(REPORT, "text/html", report.read_bytes)
@@ -224,6 +230,18 @@ def _files(result: Result, record: Record | None, rebuild: Record | None) -> Ite
 
 def _meta(name: str, file: File) -> str:
     return json.dumps({"artifact_id": name, "filename": file.name, "mimetype": file.kind, "encoding": None})
+
+
+@cache
+def script() -> bytes:
+    """The dashboard's own script, with what breaks a constraint called infeasible in the list of trials too.
+
+    It is told apart in the dashboard's plots alone: Optuna has no state for it, and the list shows the state.
+    """
+    written = (resources.files("optuna_dashboard") / "public" / "bundle.js").read_text(encoding="utf-8")
+    over = r"\2.constraints.some(value=>value>0)"
+    label = rf'color:{over}?"default":\1(\2.state),label:{over}?"Infeasible":\2.state'
+    return LABEL.sub(label, written).encode()
 
 
 @dataclass
@@ -249,6 +267,9 @@ class Mirror:
             # A page elsewhere whose name was made to mean this machine.
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"Open it as 127.0.0.1."]
+        if environ.get("PATH_INFO") == SCRIPT:
+            start_response("200 OK", [("Content-Type", "text/javascript; charset=utf-8")])
+            return [script()]
         return self._current()(environ, start_response)
 
     def _current(self) -> "WSGIApplication":

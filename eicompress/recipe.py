@@ -1,6 +1,6 @@
 """A recipe: strategies in order, as a value that is checked when it is made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,3 +71,18 @@ def check_value(name: str, value: object, domain: BaseDistribution) -> None:
         raise SpecError(f"`{name}` must be {wanted} in [{domain.low}, {domain.high}], but got {value!r}")
     if not domain.low <= value <= domain.high:
         raise SpecError(f"`{name}` must be in [{domain.low}, {domain.high}], but got {value!r}")
+
+
+def recipe_toml(steps: Iterable[Json]) -> str:
+    """A recipe's steps as a file for `compress --recipe`."""
+    lines = []
+    for step in steps:
+        lines.append("[[steps]]")
+        lines += [f"{name} = {_toml_value(value)}" for name, value in step.items()]
+    return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)

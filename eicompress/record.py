@@ -426,6 +426,11 @@ def _ledger(folder: Path, storage: BaseStorage, directions: Sequence[Direction] 
             storage=storage, study_name=folder.name, directions=directions, load_if_exists=True, sampler=RandomSampler()
         )
     else:
+        known = optuna.get_all_study_names(storage)
+        if folder.name not in known:
+            raise StudyError(
+                f"a study's folder must keep its name, but the database in `{folder}` holds {' and '.join(known)}"
+            )
         study = optuna.load_study(storage=storage, study_name=folder.name, sampler=RandomSampler())
     return Ledger(study, folder)
 

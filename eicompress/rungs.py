@@ -53,7 +53,7 @@ class Agreement:
     def __str__(self) -> str:
         lengths = f"{self.short:.1%} and {self.full:.1%} of the full training"
         if self.correlation is None:
-            return f"The rank correlation between {lengths} is not known: {self.pairs} candidates had both."
+            return f"The rank correlation between {lengths} is not known: too few candidates ({self.pairs}) had both."
         found = f"Rank correlation between {lengths}: {self.correlation:.2f}, of {self.pairs} candidates."
         warning = f" It is below {TRUSTED}: do not trust what was stopped early, and train longer at first."
         return found + (warning if self.doubtful else "")

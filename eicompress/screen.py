@@ -197,14 +197,14 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         "ends after": " or ".join(ends),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),
-        "space": f"{space.name}: {first}",
     }
     if spec.storage:
         rows["storage"] = without_password(spec.storage)
     if spec.plugin:
         rows["plug-in"] = f"{spec.plugin}, which the study remembers"
     table = _grid()
-    for name, text in [*rows.items(), *(("", other) for other in others)]:
+    # A space has several lines, so it stands last.
+    for name, text in [*rows.items(), ("space", f"{space.name}: {first}"), *(("", other) for other in others)]:
         table.add_row(name, Text(text))
     console.print(table)
 

@@ -1,6 +1,9 @@
 """Records, results and plug-ins, drawn for people."""
 
+import ast
 import inspect
+import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +17,7 @@ from eicompress.advice import advice
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
+from eicompress.recipe import recipe_toml
 from eicompress.reporting.comparison import HEADS, Comparison, lines
 from eicompress.result import Result, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
@@ -61,17 +65,15 @@ def show_result(console: Console, result: Result) -> None:
     _show_trust(console, result)
     if result.front:
         traded = " and ".join(result.objective.metrics)
-        text = (
-            f"the front of {traded}: {len(result.front)} candidates; below, the best by {result.objective.metrics[0]}"
-        )
+        text = f"on the front of {traded}: {len(result.front)}; below, the best by {result.objective.metrics[0]}"
         console.print(text, highlight=False, soft_wrap=True)
     show_artifact(console, record)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
-    for line in advice(result):
-        console.print(f"{'advice':<10}{line}", highlight=False, markup=False, soft_wrap=True)
     for command in (f"eicompress show {name} --trial {index}{place}", f"eicompress show {name}{place}"):
         console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
+    for line in advice(result):
+        console.print(f"{'advice':<10}{line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_artifact(console: Console, record: Record) -> None:
@@ -201,22 +203,7 @@ def show_trial(console: Console, index: int, record: Record) -> None:
     for name, size in record.bytes_by_group.items():
         console.print(f"{name}: {size / MEGABYTE:.3f} MB", highlight=False)
     console.print("\n# recipe", highlight=False)
-    console.print(recipe_toml(record), highlight=False, markup=False, soft_wrap=True)
-
-
-def recipe_toml(record: Record) -> str:
-    """A record's recipe as a file for `compress --recipe`."""
-    lines = []
-    for step in record.recipe:
-        lines.append("[[steps]]")
-        lines += [f"{name} = {_toml_value(value)}" for name, value in step.items()]
-    return "\n".join(lines)
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    console.print(recipe_toml(record.recipe), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_plugins(console: Console, registry: Registry) -> None:
@@ -270,12 +257,27 @@ def show_plugin(console: Console, registry: Registry, name: str) -> None:
 def _show_strategy(console: Console, strategy: type[Strategy]) -> None:
     if strategy.paper:
         console.print(f"paper: {strategy.paper}", highlight=False, markup=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("knob", "default", "domain"):
+    table, meant = Table(box=None, pad_edge=False, header_style="bold"), meanings(strategy)
+    for column in ("knob", "default", "domain", "meaning"):
         table.add_column(column)
     for knob in knobs(strategy).values():
-        table.add_row(knob.name, str(knob.default), domain(knob.domain))
+        table.add_row(knob.name, str(knob.default), domain(knob.domain), escape(meant.get(knob.name, "")))
     console.print(table)
+
+
+def meanings(strategy: type[Strategy]) -> dict[str, str]:
+    """What each knob is for: the string below its field, where the source is at hand."""
+    try:
+        (written,) = ast.parse(textwrap.dedent(inspect.getsource(strategy))).body
+    except (OSError, SyntaxError):
+        return {}
+    assert isinstance(written, ast.ClassDef)
+    found = {}
+    for field, below in itertools.pairwise(written.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = " ".join(text.split())
+    return found
 
 
 def domain(of: BaseDistribution) -> str:

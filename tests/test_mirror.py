@@ -99,6 +99,11 @@ def test_the_copy_is_only_looked_at_and_only_from_here(method: str, host: str, s
     assert answered[0].startswith(str(status))
 
 
+def test_a_trials_label_is_where_it_is_looked_for() -> None:
+    labels = mirror.script().decode().count('"Infeasible":')
+    assert labels == 2, "the list's and the one above a note: another optuna-dashboard writes them elsewhere"
+
+
 def test_a_port_in_use_is_the_users_to_mend() -> None:
     with socket.socket() as taken, pytest.raises(SpecError, match="choose another"):
         taken.bind(("127.0.0.1", 0))
@@ -123,6 +128,10 @@ def test_two_metrics_that_are_traded_are_named_with_their_units(tmp_path: Path) 
     assert all(len(each["values"]) == 2 for each in told["trials"])
 
 
+LABELS = "[...document.querySelectorAll('.MuiChip-label')].map(each => each.innerText)"
+"""Of the trials in the list, and then of the one that is looked at."""
+
+
 @needs_browser
 @pytest.mark.slow
 def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +152,16 @@ def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pyt
             window.wait("return /\\d+ Trials/.test(document.body.innerText)")
             opened.set()
             search.join(120)
+            result = result_of(read_ledger(made.root / "study"), made.goal.objective)
             window.open(f"{url}/dashboard/studies/0/trials")
             window.wait(f"return document.body.innerText.includes('{len(made.told())} Trials')")
             window.wait("return document.body.innerText.includes('artifact.zip')")
+            over = next(number for number, each in result.records.items() if each.outcome == "over budget")
+            window.open(f"{url}/dashboard/studies/0/trials?numbers={over}")
+            window.wait("return document.body.innerText.includes('Over budget')")
+            labels = [*window.wait(f"return {LABELS}")]
+            assert labels.count("Infeasible") > 1 and labels.count("Complete") > 1
+            assert labels[-1] == "Infeasible", "the label above the note of the trial that is looked at"
             window.open(f"{url}/dashboard/studies/0")
             window.wait("return document.body.innerText.includes('Infeasible')")
             assert window.complaints() == []

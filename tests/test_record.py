@@ -194,6 +194,14 @@ def test_promoted_records_and_seconds_are_kept(tmp_path: Path) -> None:
     assert again.seconds() == 12.5
 
 
+def test_a_study_whose_folder_was_renamed_is_said_so(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "first"):
+        pass
+    (tmp_path / "first").rename(tmp_path / "second")
+    with pytest.raises(StudyError, match=r"must keep its name, but the database in .*second` holds first"):
+        read_ledger(tmp_path / "second")
+
+
 def test_a_study_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="there is no study in"):
         read_ledger(tmp_path / "none")

@@ -59,4 +59,4 @@ def test_each_rung_is_compared_with_the_last_by_the_trials_that_had_both() -> No
     assert (second.short, second.pairs, second.correlation) == (0.3, 3, pytest.approx(0.5))
     assert second.doubtful and not first.doubtful
     assert "It is below 0.7" in str(second)
-    assert str(Agreement(0.1, 0.9, 1, None)).endswith("is not known: 1 candidates had both.")
+    assert str(Agreement(0.1, 0.9, 1, None)).endswith("is not known: too few candidates (1) had both.")

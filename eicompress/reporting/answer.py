@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
 from eicompress.result import weights
@@ -15,6 +16,14 @@ class Tile:
     name: str
     value: str
     lines: tuple[str, ...]
+
+
+def wanted(asked: Json) -> str:
+    """What the study was asked for, in a line."""
+    names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
+    limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
+    within = f", within {' and '.join(limits)}" if limits else ""
+    return f"A search with eicompress: {' on '.join(names)}{within}."
 
 
 def sentence(numbers: Numbers) -> str:
@@ -72,8 +81,8 @@ def cost(numbers: Numbers) -> str:
     if latency and "sequence_length" in latency.conditions:
         known = latency.conditions
         parts.append(
-            f"Latency: median of one text of {known['sequence_length']} tokens, "
-            f"{_threads(known.get('threads', 1))}, {known.get('machine', 'this machine')}."
+            f"Latency is the median for a text of {known['sequence_length']} tokens on "
+            f"{_threads(known.get('threads', 1))} of {known.get('machine', 'this machine')}."
         )
     return " ".join(part for part in parts if part)
 
@@ -90,7 +99,7 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
     if quality is None or whole is None:
         return ""
     interval = f" ± {100 * numbers.mistakes.interval:.1f}" if numbers.mistakes else ""
-    points = 100 * (quality - whole)
+    points = _points(quality, whole)
     kind = "less" if points < 0 else "more"
     return f"{abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline."
 
@@ -102,7 +111,7 @@ def simple(numbers: Numbers) -> str:
     if not others or quality is None:
         return ""
     other = max(others, key=lambda each: each.quality)
-    points = 100 * (quality - other.quality)
+    points = _points(quality, other.quality)
     size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
     verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
     return f"{verdict}. The best simple method, {other.name}, reaches {other.quality:.1%}{size}."
@@ -123,7 +132,7 @@ def more(numbers: Numbers) -> str:
     best = numbers.best[1].value("quality") if numbers.best else None
     if found is None or whole is None or best is None:
         return ""
-    gap = 100 * (whole - best)
+    gap = _points(whole, best)
     ceiling = (
         f"Probably less than {gap:.1f} points, the distance to the baseline. "
         if gap > 0.05
@@ -135,7 +144,7 @@ def more(numbers: Numbers) -> str:
 def _last_bytes(found: MoreBytes) -> str:
     if found.smaller is None:
         return f"No trial under {found.smaller_mb:.2f} MB was trained, so it is not known what the last bytes bought."
-    gained = 100 * (found.best - found.smaller)
+    gained = _points(found.best, found.smaller)
     bought = f"bought {gained:.1f} points" if gained > 0.05 else "bought nothing"
     return (
         f"The last {found.budget_mb - found.smaller_mb:.2f} MB under the budget {bought} among the trials "
@@ -168,6 +177,11 @@ def _share_tile(name: str, value: float | None, baseline: float | None) -> Tile:
         return Tile(name, "-", ("read once, at the rebuild",))
     lines = (f"{value / baseline:.1%} of the baseline", f"baseline {baseline:.1%}") if baseline else ()
     return Tile(name, f"{value:.1%}", lines)
+
+
+def _points(quality: float, other: float) -> float:
+    """The difference of two shares in points, as their rounded percentages on the page have it."""
+    return round(100 * quality, 1) - round(100 * other, 1)
 
 
 def _threads(count: int) -> str:

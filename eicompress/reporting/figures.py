@@ -81,43 +81,12 @@ def bytes_of_best(numbers: Numbers) -> go.Figure:
     return rows(figure, len(shown))
 
 
-def bytes_before_and_after(numbers: Numbers) -> go.Figure:
-    """Each part of the baseline and of the artifact, joined by what compression took away; a logarithmic axis."""
-    shown = [each for each in numbers.shares if each.after and each.before]
-    figure = layout("MB, logarithmic", "")
-    for each in shown:
-        figure.add_trace(
-            go.Scatter(
-                x=[each.after / MEGABYTE, each.before / MEGABYTE],
-                y=[each.name, each.name],
-                mode="lines",
-                line={"color": GREY, "width": 3},
-                showlegend=False,
-                hoverinfo="skip",
-            )
-        )
-    for name, colour, values in (
-        ("baseline", ORANGE, [each.before for each in shown]),
-        ("artifact", BLUE, [each.after for each in shown]),
-    ):
-        figure.add_trace(
-            go.Scatter(
-                x=[value / MEGABYTE for value in values],
-                y=[each.name for each in shown],
-                mode="markers",
-                name=name,
-                marker={"color": colour, "size": 12},
-                hovertemplate="%{y}: %{x:.3f} MB",
-            )
-        )
-    figure.update_xaxes(type="log", tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
-    return rows(figure, len(shown), legend=True)
-
-
 def waterfall(numbers: Numbers) -> go.Figure:
     """From the baseline's bytes to the artifact's, step by step; a logarithmic axis, since each step is a ratio."""
     shown = numbers.falls
-    names = ["baseline", *(f"{place}. {each.name}" for place, each in enumerate(shown, start=1)), ARTIFACT]
+    # In two lines where there are two words, so that a phone has room for the bars.
+    steps = [f"{place}. {each.name.replace(' ', '<br>')}" for place, each in enumerate(shown, start=1)]
+    names = ["baseline", *steps, ARTIFACT]
     ends = [shown[0].before, *(each.after for each in shown), shown[-1].after]
     figure = layout("MB, logarithmic", "")
     least = 0.7 * min(each.after for each in shown)
@@ -133,18 +102,16 @@ def waterfall(numbers: Numbers) -> go.Figure:
         )
     )
     for name, (before, after), end in zip(names, spans, ends, strict=True):
-        ratio = "" if name in ("baseline", ARTIFACT) else f" ({_ratio(before, after)})"
-        figure.add_annotation(
-            x=math.log10(max(before, after)), y=name, text=f"{end:.3g} MB{ratio}", xanchor="left", showarrow=False
-        )
+        text = f"{end:.3g} MB" if name in ("baseline", ARTIFACT) else f"{end:.3g} MB ({_ratio(before, after)})"
+        figure.add_annotation(x=math.log10(max(before, after)), y=name, text=text, xanchor="left", showarrow=False)
     # Room for what is written to the right of the longest bar.
-    span = [math.log10(least), math.log10(max(ends)) + 0.45 * math.log10(max(ends) / least)]
+    span = [math.log10(least), math.log10(max(ends)) + 0.65 * math.log10(max(ends) / least)]
     figure.update_xaxes(type="log", range=span, tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
     return rows(figure, len(names))
 
 
 def _ratio(before: float, after: float) -> str:
-    return f"{before / after:.3g} times less" if after <= before else f"{after / before:.3g} times more"
+    return f"÷ {before / after:.3g}" if after <= before else f"{after / before:.3g} times more"
 
 
 def treemap(numbers: Numbers) -> go.Figure:
@@ -447,8 +414,8 @@ def layout(x_title: str, y_title: str) -> go.Figure:
     )
 
 
-def rows(figure: go.Figure, count: int, *, legend: bool = False) -> go.Figure:
+def rows(figure: go.Figure, count: int) -> go.Figure:
     """A figure of one row a name, the first on top, as high as its rows."""
     figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_layout(height=90 + 34 * max(1, count) + 30 * legend, showlegend=legend)
+    figure.update_layout(height=90 + 34 * max(1, count), showlegend=False)
     return figure

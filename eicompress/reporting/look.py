@@ -1,9 +1,10 @@
 """How a report looks, what its figures do in the browser, and what the page may load."""
 
 STYLE = """
-:root { color-scheme: light dark; --text: #1c1c1c; --soft: #5f6368; --line: #d9dce0; --back: #fff; --tile: #f4f6f8; }
+:root { color-scheme: light dark; --text: #1c1c1c; --soft: #5f6368; --line: #d9dce0; --back: #fff; --tile: #f4f6f8;
+  --veil: rgba(255, 255, 255, .75); }
 @media (prefers-color-scheme: dark) { :root { --text: #e6e6e6; --soft: #a4a9b0; --line: #3a3f45; --back: #16181b;
-  --tile: #212429; } }
+  --tile: #212429; --veil: rgba(22, 24, 27, .75); } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 46rem; padding: 1.2rem 1rem 4rem; background: var(--back); color: var(--text);
   font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -28,13 +29,15 @@ td, th { overflow-wrap: break-word; } td:last-child { overflow-wrap: anywhere; }
 
 SCRIPT = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
-function theme() {
+function theme(layout) {
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const line = colour("--line"), back = colour("--tile"), text = colour("--text");
   const found = { "font.color": text, "font.family": "system-ui, sans-serif", "hoverlabel.bgcolor": back,
     "hoverlabel.bordercolor": line, "hoverlabel.font.color": text };
   for (const axis of ["xaxis", "yaxis"]) {
     found[axis + ".gridcolor"] = line; found[axis + ".linecolor"] = line; found[axis + ".tickcolor"] = line; }
+  // What is written on lines and marks can be read.
+  for (const at in layout.annotations || []) found[`annotations[${at}].bgcolor`] = colour("--veil");
   return found;
 }
 const figures = [...document.querySelectorAll(".figure")], shown = new Set();
@@ -42,8 +45,8 @@ function draw(place) {
   if (shown.has(place)) return;
   shown.add(place);
   const figure = JSON.parse(place.querySelector("script").textContent);
-  for (const [path, value] of Object.entries(theme())) {
-    const parts = path.split("."), last = parts.pop();
+  for (const [path, value] of Object.entries(theme(figure.layout))) {
+    const parts = path.replace("[", ".").replace("]", "").split("."), last = parts.pop();
     parts.reduce((inner, part) => inner[part] ??= {}, figure.layout)[last] = value; }
   Plotly.newPlot(place, figure.data, figure.layout, { displayModeBar: false, responsive: true });
 }
@@ -52,7 +55,7 @@ const near = new IntersectionObserver(
   entries => entries.forEach(entry => entry.isIntersecting && draw(entry.target)), { rootMargin: "800px" });
 figures.forEach(place => near.observe(place));
 addEventListener("beforeprint", () => figures.forEach(draw));
-dark.addEventListener("change", () => shown.forEach(place => Plotly.relayout(place, theme())));
+dark.addEventListener("change", () => shown.forEach(place => Plotly.relayout(place, theme(place.layout))));
 """
 
 # Nothing may be loaded from anywhere, whatever the page says.

@@ -6,9 +6,10 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from eicompress.recipe import recipe_toml
 from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting import figures
-from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken
+from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
 from eicompress.reporting.data import STOPPED, YARDSTICKS, Numbers
 from eicompress.reporting.look import POLICY, SCRIPT, STYLE
 from eicompress.rungs import ENOUGH_PAIRS
@@ -51,7 +52,8 @@ def _answer(numbers: Numbers) -> str:
         + "</div>"
         for tile in answer(numbers)
     )
-    found = [f"<h1>{escape(numbers.name)}</h1>", f'<p class="lead">{escape(sentence(numbers))}</p>']
+    found = [f"<h1>{escape(numbers.name)}</h1>", f'<p class="soft">{escape(wanted(numbers.asked))}</p>']
+    found.append(f'<p class="lead">{escape(sentence(numbers))}</p>')
     found += [f'<div class="tiles">{tiles}</div>'] if tiles else []
     asked = {
         "Better than something dumb?": simple(numbers),
@@ -101,8 +103,11 @@ def _bytes(numbers: Numbers) -> str:
         return ""
     found = ["<h2>Where the bytes go</h2>"]
     if numbers.falls:
-        told = "What each step of the recipe took away, in their order, seen in previews of the recipe's beginnings."
-        found += [f'<p class="soft">{told} Steps that only train take none.</p>', drawn(figures.waterfall(numbers))]
+        told = (
+            "What each step of the recipe left, and how many times less that is; seen in previews of the recipe's "
+            "beginnings. Steps that only train take no bytes away."
+        )
+        found += [f'<p class="soft">{told}</p>', drawn(figures.waterfall(numbers))]
     found.append("<h3>In the artifact</h3>")
     found.append(drawn(figures.treemap(numbers) if numbers.tensors else figures.bytes_of_best(numbers)))
     if any(each.before and each.after for each in numbers.shares):
@@ -138,10 +143,10 @@ def _search(numbers: Numbers) -> str:
         for name, count in spent.skipped.items()
     ]
     rows.append(["crashed", str(numbers.result.counts.failed), ""])
-    found.append(table(("draws", "", "spared"), rows, numeric=2))
+    found.append(table(("draws", "number", "time saved"), rows, numeric=2))
     found.append(
-        f'<p class="soft">Building them took {spoken(spent.training_s)} of a process. Previews, records and early '
-        f"stops spared {spoken(spent.saved_s)}, at the median of those that were trained to the end.</p>"
+        f'<p class="soft">Building took {spoken(spent.training_s)}, all workers together. Previews, records and early '
+        f"stops saved {spoken(spent.saved_s)}, if each would have taken the median of those trained to the end.</p>"
     )
     found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in numbers.result.agreements)]
     found.append(_importance(numbers))
@@ -165,7 +170,7 @@ def _rebuilds(numbers: Numbers) -> str:
     ]
     heading = "<h3>Short against full training</h3>"
     figure = drawn(figures.rebuilds(numbers)) if len(rows) >= ENOUGH_PAIRS else ""
-    return heading + table(("", "short", "full"), rows, numeric=2) + figure + _spreads(numbers)
+    return heading + table(("", "short (of the full length)", "full"), rows, numeric=2) + figure + _spreads(numbers)
 
 
 def _spreads(numbers: Numbers) -> str:
@@ -229,11 +234,15 @@ def _provenance(numbers: Numbers) -> str:
     lines.append(f"<pre>{escape(command(numbers.asked))}</pre>")
     if record:
         if numbers.best:
-            lines += [f"<h3>Recipe of trial {numbers.best[0]}</h3>", _recipe(record.recipe)]
+            lines.append(
+                f"<h3>Recipe of trial {numbers.best[0]}, as <code>eicompress compress --recipe</code> reads it</h3>"
+            )
+            lines.append(f"<pre>{escape(recipe_toml(record.recipe))}</pre>")
             rebuilt = [["seed", str(record.seed)], ["share of the full training", f"{record.fidelity:.0%}"]]
             rebuilt += [["reuse key", record.key]] if record.key else []
             lines.append(table(("", ""), rebuilt))
-        lines += ["<h3>Versions</h3>", table(("", ""), [[*each] for each in record.versions.items()])]
+        if record.versions:
+            lines += ["<h3>Versions</h3>", table(("", ""), [[*each] for each in record.versions.items()])]
         lines += ["<h3>Measured</h3>", _measurements(record.to_json()["measurements"])]
     if numbers.checksums:
         lines += [
@@ -241,14 +250,6 @@ def _provenance(numbers: Numbers) -> str:
             table(("", ""), [[*each] for each in numbers.checksums.items()]),
         ]
     return "\n".join(lines)
-
-
-def _recipe(steps: Iterable[Json]) -> str:
-    lines = []
-    for step in steps:
-        lines.append(f"{step['strategy']}")
-        lines += [f"  {name} = {value}" for name, value in step.items() if name != "strategy"]
-    return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _measurements(measured: Iterable[Json]) -> str:

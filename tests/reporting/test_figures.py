@@ -105,14 +105,14 @@ TAKEN_APART = found(
 def test_a_waterfall_goes_from_the_baseline_to_the_artifact() -> None:
     figure = figures.waterfall(said(TAKEN_APART))
     (bars,) = figure.data
-    assert list(bars.y) == ["baseline", "1. vocabulary pruning", "2. thin student", "this artifact"]
+    assert list(bars.y) == ["baseline", "1. vocabulary<br>pruning", "2. thin<br>student", "this artifact"]
     assert [low + length for low, length in zip(bars.base, bars.x, strict=True)][:3] == pytest.approx(
         [90.0, 90.0, 10.0]
     )
     assert [each.text for each in figure.layout.annotations] == [
         "90 MB",
-        "10 MB (9 times less)",
-        "1.9 MB (5.26 times less)",
+        "10 MB (÷ 9)",
+        "1.9 MB (÷ 5.26)",
         "1.9 MB",
     ]
 
