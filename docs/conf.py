@@ -17,6 +17,7 @@ myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"eicompress {release}"
 
 reference_pages.write(HERE / "reference")

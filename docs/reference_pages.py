@@ -5,6 +5,7 @@ no files of the repository.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from eicompress import cli, errors
 from eicompress.contracts import knobs
 from eicompress.plugins import discover
 from eicompress.space import known_spaces, read_space
-from eicompress.tables import domain
+from eicompress.tables import domain, meanings
 
 NOTE = "*This page is made from the code.*"
 
@@ -53,9 +54,13 @@ def strategies() -> str:
     )
     for name, strategy in sorted(registry.strategies.items()):
         parts += [f"## `{name}`", _told(strategy)]
-        parts += [f"Paper: {strategy.paper}."] if strategy.paper else []
-        rows = [f"| `{knob.name}` | `{knob.default}` | {domain(knob.domain)} |" for knob in knobs(strategy).values()]
-        parts += ["\n".join(["| knob | default | domain |", "|---|---|---|", *rows])] if rows else []
+        parts += [f"Paper: {_linked(strategy.paper)}."] if strategy.paper else []
+        meant = meanings(strategy)
+        rows = [
+            f"| `{knob.name}` | `{knob.default}` | {domain(knob.domain)} | {meant[knob.name]} |"
+            for knob in knobs(strategy).values()
+        ]
+        parts += ["\n".join(["| knob | default | domain | meaning |", "|---|---|---|---|", *rows])] if rows else []
     parts.append("## Tasks")
     parts += [f"`{name}`\n: {_told(task, ': ')}" for name, task in sorted(registry.tasks.items())]
     parts.append("## Metrics")
@@ -114,6 +119,10 @@ def write(folder: Path) -> None:
 def _told(thing: type, indent: str = "") -> str:
     lines = inspect.cleandoc(thing.__doc__ or "").splitlines()
     return f"\n{' ' * len(indent)}".join(lines)
+
+
+def _linked(paper: str) -> str:
+    return re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
 
 
 def _usage(function: Callable[..., object]) -> str:

@@ -21,7 +21,14 @@ BROKEN = 1
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@click.group(context_settings={"max_content_width": 80, "help_option_names": ["-h", "--help"]})
+class InOrder(click.Group):
+    """A group that lists its commands in the order in which one comes to need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"max_content_width": 80, "help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="eicompress")
 def cli() -> None:
     """Compress a fine-tuned language model to a 1-2 MB ONNX artifact.
@@ -57,10 +64,10 @@ def _input_options(command: Command) -> Command:
     """How a data set and a task are named, the same for every command that reads them."""
     for option in reversed(
         [
-            click.option("--task", help="Task; by default single texts, or pairs with --text-pair."),
-            click.option("--text", help="Column of the text.  [text]"),
-            click.option("--text-pair", help="Column of the second text of a pair."),
-            click.option("--label", help="Column of the label.  [label]"),
+            click.option("--task", metavar="NAME", help="Task; by default single texts, or pairs with --text-pair."),
+            click.option("--text", metavar="COLUMN", help="Column of the text.  [text]"),
+            click.option("--text-pair", metavar="COLUMN", help="Column of the second text of a pair."),
+            click.option("--label", metavar="COLUMN", help="Column of the label.  [label]"),
         ]
     ):
         command = option(command)
@@ -70,8 +77,8 @@ def _input_options(command: Command) -> Command:
 def _build_options(command: Command) -> Command:
     for option in reversed(
         [
-            click.option("--threads", help="Threads of a latency.  [1]"),
-            click.option("--seq-len", help="Tokens of a latency; by default the 95th percentile."),
+            click.option("--threads", metavar="N", help="Threads that latency is measured with.  [1]"),
+            click.option("--seq-len", metavar="N", help="Tokens that latency is measured with.  [the 95th percentile]"),
         ]
     ):
         command = option(command)
@@ -81,7 +88,7 @@ def _build_options(command: Command) -> Command:
 def _training_options(command: Command) -> Command:
     for option in reversed(
         [
-            click.option("--seed", help="Seed of everything that is drawn.  [0]"),
+            click.option("--seed", metavar="N", help="Seed of everything that is drawn.  [0]"),
             click.option(
                 "--teacher-training",
                 metavar="probe|finetune",
@@ -89,6 +96,7 @@ def _training_options(command: Command) -> Command:
             ),
             click.option(
                 "--teacher",
+                metavar="FOLDER",
                 multiple=True,
                 callback=lambda _, __, folders: folders or None,
                 help="Folder of a fine-tuned classifier to learn from; may be repeated.  [the model]",
@@ -96,15 +104,16 @@ def _training_options(command: Command) -> Command:
             click.option(
                 "--ensemble",
                 metavar="mean|weighted|best",
-                help="How several teachers speak as one.  [mean]",
+                help="How several teachers are combined.  [mean]",
             ),
             click.option(
                 "--unlabelled",
+                metavar="SOURCE",
                 multiple=True,
                 callback=lambda _, __, sources: sources or None,
                 help="Text without labels to learn from: file, folder or hub name; may be repeated.",
             ),
-            click.option("--start", help="Starting point that `prepare` wrote.  [the model]"),
+            click.option("--start", metavar="FOLDER", help="Starting point that `prepare` wrote.  [the model]"),
         ]
     ):
         command = option(command)
@@ -113,8 +122,10 @@ def _training_options(command: Command) -> Command:
 
 def _plugin_options(command: Command) -> Command:
     for option in (
-        click.option("--only-plugins", help='Plug-in packages that may load: a,b; or "" for none.  [all]'),
-        click.option("--plugin", help="A plug-in in one file, for an experiment: my_strategy.py."),
+        click.option(
+            "--only-plugins", metavar="NAMES", help='Plug-in packages that may load: a,b; "" for none.  [all]'
+        ),
+        click.option("--plugin", metavar="FILE", help="A plug-in in one file, for an experiment: my_strategy.py."),
     ):
         command = option(command)
     return command
@@ -125,34 +136,38 @@ def _search_options(command: Command) -> Command:
     command = _input_options(_build_options(_plugin_options(command)))
     for option in reversed(
         [
-            click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm."),
-            click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings."),
-            click.option("--budget", help="Size of the whole artifact: 1.91MB, 2MiB, 500KB."),
-            click.option("--latency", help="Latency (p50, batch 1) of one text: 2ms, 500us."),
-            click.option("--memory", help="Memory that the artifact adds to a process: 80MB."),
-            click.option("--min-quality", help="The least quality on validation: 0.9."),
-            click.option("--timeout", help="Time for everything: 2h, 30m.  [2h without --trials]"),
-            click.option("--trials", help="Candidates to train."),
-            click.option("--stop-at", help="Quality within budget at which the search ends: 0.95."),
+            click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm."),
+            click.option(
+                "--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings."
+            ),
+            click.option("--budget", metavar="SIZE", help="Size of the whole artifact: 1.91MB, 2MiB, 500KB."),
+            click.option("--latency", metavar="TIME", help="Latency (p50, batch 1) of one text: 2ms, 500us."),
+            click.option("--memory", metavar="SIZE", help="Memory that the artifact adds to a process: 80MB."),
+            click.option("--min-quality", metavar="SHARE", help="The least quality on validation: 0.9."),
+            click.option("--timeout", metavar="TIME", help="Time for everything: 2h, 30m.  [2h without --trials]"),
+            click.option("--trials", metavar="N", help="Candidates to train."),
+            click.option("--stop-at", metavar="SHARE", help="Quality within budget at which the search ends: 0.95."),
             click.option("--from", "from_", metavar="STUDY|FOLDER", help="Recipes to try first."),
-            click.option("--promotion-seeds", help="Seeds that the best are rebuilt with.  [3 if time allows]"),
-            click.option("--study", help="Name of the study.  [the data's name]"),
-            click.option("--studies", help="Folder of all studies.  [studies]"),
+            click.option("--promotion-seeds", metavar="N", help="Seeds to rebuild the best with.  [3 if time allows]"),
+            click.option("--study", metavar="NAME", help="Name of the study.  [the data's name]"),
+            click.option("--studies", metavar="FOLDER", help="Folder of all studies.  [studies]"),
             click.option(
                 "--objective",
                 metavar="quality|reward|pareto:A,B",
                 help="What is maximised, or two metrics to trade: pareto:quality,size_mb.  [quality]",
             ),
             click.option("--sampler", metavar="tpe|random", help="How recipes are drawn.  [tpe]"),
-            click.option("--space", help="Search space: a name, or a file.toml.  [edge]"),
-            click.option("--storage", help="Database, as postgresql://user@host/name.  [a file]"),
-            click.option("--workers", help="Processes that train; 0 for none but this one.  [1]"),
+            click.option("--space", metavar="SPACE", help="Search space: a name, or a file.toml.  [edge]"),
+            click.option("--storage", metavar="URL", help="Database, as postgresql://user@host/name.  [a file]"),
+            click.option("--workers", metavar="N", help="Processes that train; 0 for none but this one.  [1]"),
             click.option("--engine", metavar="local|ray", help="Where they run: here, or on a Ray cluster.  [local]"),
-            click.option("--ray-address", help="Of the cluster: auto, or host:6379.  [one is started here]"),
-            click.option("--worker-cpus", help="CPUs that Ray keeps for a worker.  [1]"),
-            click.option("--worker-gpus", help="GPUs that Ray keeps for a worker, or a share of one.  [0]"),
-            click.option("--trial-timeout", help="Time for one candidate: 20m.  [half of --timeout, or 2h]"),
-            click.option("--trial-memory", help="Memory for one candidate: 4GB.  [80 % of all, divided]"),
+            click.option("--ray-address", metavar="ADDRESS", help="Of the cluster: auto, or host:6379.  [starts one]"),
+            click.option("--worker-cpus", metavar="N", help="CPUs that Ray keeps for a worker.  [1]"),
+            click.option("--worker-gpus", metavar="N", help="GPUs that Ray keeps for a worker, or a share of one.  [0]"),
+            click.option(
+                "--trial-timeout", metavar="TIME", help="Time for a candidate: 20m.  [half of --timeout, or 2h]"
+            ),
+            click.option("--trial-memory", metavar="SIZE", help="Memory for a candidate: 4GB.  [80 % of all, divided]"),
         ]
     ):
         command = option(command)
@@ -193,10 +208,10 @@ def search(as_json: bool, **written: Any) -> None:
 @_search_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def plan(as_json: bool, **written: Any) -> None:
-    """Tell what a search would meet, and buy.
+    """Tell what a search can reach, before it runs.
 
-    How many random recipes are within budget, what is reachable, how long a training takes here, and what --timeout
-    or --trials will buy. Nothing is trained but a teacher, where the model has no head for the task.
+    How many random recipes are within budget, how small an artifact can get, how long a training takes here, and what
+    --timeout or --trials will buy. Nothing is trained but a teacher, where the model has no head for the task.
 
     \b
     eicompress plan --model my-model --data my-data --budget 1.91MB
@@ -217,8 +232,8 @@ def plan(as_json: bool, **written: Any) -> None:
 
 @cli.command()
 @click.argument("study")
-@click.option("--trial", type=int, help="One trial, with its recipe.")
-@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+@click.option("--trial", metavar="N", type=int, help="One trial, with its recipe.")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
     """Show what a study has found, also while it runs.
@@ -249,9 +264,9 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("study")
-@click.option("--output", help="File to write.  [report.html in the study's folder]")
+@click.option("--output", metavar="PATH", help="File to write.  [report.html in the study's folder]")
 @click.option("--png", metavar="FOLDER", help="Write each figure as PNG too; needs Chromium.")
-@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
 def report(study: str, output: str | None, png: str | None, studies: str) -> None:
     """Write a study as one HTML file, also while it runs.
 
@@ -268,8 +283,8 @@ def report(study: str, output: str | None, png: str | None, studies: str) -> Non
 
 @cli.command()
 @click.argument("study")
-@click.option("--port", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
-@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+@click.option("--port", metavar="N", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
 def dashboard(study: str, port: int, studies: str) -> None:
     """Look at a study in Optuna's dashboard, also while it runs.
 
@@ -318,10 +333,10 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
 
 @cli.command()
 @click.argument("artifact")
-@click.option("--data", help="Data to measure the quality on; its test split if it has one.")
+@click.option("--data", metavar="DATA", help="Data to measure the quality on; its test split if it has one.")
 @_input_options
-@click.option("--threads", type=int, default=1, help="Threads of the latency.  [1]")
-@click.option("--seq-len", type=int, help="Tokens of the latency; by default 16, 64 and 128.")
+@click.option("--threads", metavar="N", type=int, default=1, help="Threads that latency is measured with.  [1]")
+@click.option("--seq-len", metavar="N", type=int, help="Tokens that latency is measured with.  [16, 64 and 128]")
 @_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def measure(artifact: str, as_json: bool, **written: Any) -> None:
@@ -342,18 +357,18 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 
 @cli.command()
 @click.argument("artifacts", nargs=-1, metavar="ARTIFACT...")
-@click.option("--data", required=True, help="Data to compare on; its test split if it has one.")
+@click.option("--data", metavar="DATA", required=True, help="Data to compare on; its test split if it has one.")
 @_input_options
-@click.option("--threads", type=int, default=1, help="Threads of the latency.  [1]")
-@click.option("--seq-len", type=int, help="Tokens of the latency; by default the 95th percentile.")
-@click.option("--output", help="A page to draw it on, such as comparison.html.")
+@click.option("--threads", metavar="N", type=int, default=1, help="Threads that latency is measured with.  [1]")
+@click.option("--seq-len", metavar="N", type=int, help="Tokens that latency is measured with.  [the 95th percentile]")
+@click.option("--output", metavar="PATH", help="A page to draw it on, such as comparison.html.")
 @_plugin_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
-    """Compare artifacts on the same data, the others with the first.
+    """Compare artifacts with the first one, on the same data.
 
     Differences in quality have a 95 % interval, from a bootstrap over the texts,
-    and the p-value of McNemar's test: whether chance would do.
+    and the p-value of McNemar's test: how often chance alone does as much.
 
     \b
     eicompress compare small large --data my-data
@@ -373,7 +388,7 @@ def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
 @cli.command()
 @click.argument("artifact")
 @click.option("--to", metavar="zip|hf", default="zip", help="One zip, or a folder for the model hub.  [zip]")
-@click.option("--output", help="What to write.  [ARTIFACT.zip or ARTIFACT-hf]")
+@click.option("--output", metavar="PATH", help="What to write.  [ARTIFACT.zip or ARTIFACT-hf]")
 def export(artifact: str, to: str, output: str | None) -> None:
     """Write an artifact as a checked zip, or for the model hub.
 
@@ -392,12 +407,12 @@ def export(artifact: str, to: str, output: str | None) -> None:
 
 
 @cli.command()
-@click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
-@click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
-@click.option("--recipe", help="File with [[steps]]; `show STUDY --trial N` prints one.")
+@click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@click.option("--recipe", metavar="FILE", help="File with [[steps]]; `show STUDY --trial N` prints one.")
 @click.option("--trial", nargs=2, metavar="STUDY NUMBER", help="Build this trial again.")
-@click.option("--output", default="artifact", help="Folder of the artifact.  [artifact]")
-@click.option("--studies", default="studies", help="Folder of all studies, for --trial.  [studies]")
+@click.option("--output", metavar="PATH", default="artifact", help="Folder of the artifact.  [artifact]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies, for --trial.  [studies]")
 @_input_options
 @_build_options
 @_plugin_options
@@ -440,24 +455,22 @@ def compress(
 
 
 @cli.command()
-@click.option("--model", help="Folder of the fine-tuned model, or builtin:minilm.")
-@click.option("--data", help="Folder or file (JSONL, CSV, Parquet), hub name, or builtin:docstrings.")
-@click.option("--recipe", required=True, help="File with [[steps]].")
-@click.option("--output", required=True, help="New folder to write.")
+@click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@click.option("--recipe", metavar="FILE", required=True, help="File with [[steps]].")
+@click.option("--output", metavar="PATH", required=True, help="New folder to write.")
 @_input_options
 @_training_options
 @_plugin_options
 def prepare(**written: Any) -> None:
-    """Train a starting point for studies.
-
-    It is a student before it meets a task.
+    """Train a student that studies can start from.
 
     Studies of the same model, or of one of the same shape that was fine-tuned on another task, start their recipes
     from it, with their own model's head.
 
     \b
     eicompress prepare --model my-model --data my-data --recipe general.toml \\
-                       --unlabelled my-text --output starts/general
+                       --unlabelled my-text.txt --output starts/general
     eicompress search --model my-model --data my-data --budget 1MB \\
                       --start starts/general --space after-general.toml
     """
@@ -472,14 +485,18 @@ def prepare(**written: Any) -> None:
 @cli.command()
 @click.argument("study", required=False)
 @click.argument("trial", required=False, type=int)
-@click.option("--recipe", help="File with [[steps]], in place of a study's trial.")
-@click.option("--model", help="With --recipe: folder of the model, or builtin:minilm.")
-@click.option("--data", help="With --recipe: folder, file, hub name or builtin:docstrings.")
-@click.option("--knob", multiple=True, help="Also set this back: strategy.knob, or strategy.knob=VALUE.")
-@click.option("--seeds", type=click.IntRange(1), default=3, help="Trainings of each variant.  [3]")
-@click.option("--fidelity", type=click.FloatRange(0, 1, min_open=True), help="Share of the full training.")
-@click.option("--output", help="File for the table, .md and .json.  [in the study]")
-@click.option("--studies", default="studies", help="Folder of all studies.  [studies]")
+@click.option("--recipe", metavar="FILE", help="File with [[steps]], in place of a study's trial.")
+@click.option("--model", metavar="FOLDER", help="With --recipe: folder of the model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="With --recipe: folder, file, hub name or builtin:docstrings.")
+@click.option(
+    "--knob", multiple=True, metavar="KNOB", help="Also try strategy.knob at its default, or strategy.knob=VALUE."
+)
+@click.option("--seeds", metavar="N", type=click.IntRange(1), default=3, help="Trainings of each variant.  [3]")
+@click.option(
+    "--fidelity", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help="Share of the full training."
+)
+@click.option("--output", metavar="PATH", help="File for the table, .md and .json.  [in the study]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
 @_input_options
 @_training_options
 @_plugin_options
@@ -516,7 +533,12 @@ def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
 
 @cli.group()
 def plugins() -> None:
-    """List, show, check or begin plug-ins."""
+    """List, show, check or write plug-ins.
+
+    \b
+    eicompress plugins list
+    eicompress plugins show distillation
+    """
 
 
 @plugins.command("list")
@@ -555,8 +577,8 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
 
 @plugins.command("check")
 @click.argument("name")
-@click.option("--knob", "knobs", multiple=True, help="Value to try a strategy with: layers=1.")
-@click.option("--skip", multiple=True, help="A claim to miss out loud, and why: CLAIM: REASON.")
+@click.option("--knob", "knobs", multiple=True, metavar="KNOB=VALUE", help="Value to try a strategy with: layers=1.")
+@click.option("--skip", metavar="CLAIM", multiple=True, help="A claim to leave out, and why: CLAIM: REASON.")
 @_plugin_options
 def check_plugin(
     name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
@@ -580,9 +602,9 @@ def check_plugin(
 
 @plugins.command("new")
 @click.argument("name")
-@click.option("--into", default=".", help="Folder to write it in.  [.]")
+@click.option("--into", metavar="FOLDER", default=".", help="Folder to write it in.  [.]")
 def new_plugin(name: str, into: str) -> None:
-    """Write a plug-in package to begin with.
+    """Write a plug-in package to start from.
 
     It has one strategy, its test and its README, and works as it is.
 

@@ -46,7 +46,9 @@ class CrossDistillation(ModelStrategy):
     distortions: Annotated[int, IntDistribution(0, 20)] = 3
     """Distorted copies of each training text. They have no label, and the teacher does not learn from them."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
+    """The highest learning rate of the student's training."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
+    """Of the softmax in which teacher and student are compared."""
     label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
     """Share of the label's loss in the student's; the rest is the teacher's."""
     feature_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 10.0
@@ -64,7 +66,9 @@ class CrossDistillation(ModelStrategy):
     student_steps: Annotated[int, IntDistribution(1, 20)] = 1
     """The student's steps for each one of the teacher's, where they alternate."""
     teacher_kl: Annotated[float, FloatDistribution(0.0, 10.0)] = 0.5
+    """Weight of the divergence from the student in the teacher's loss."""
     teacher_feature: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
+    """Weight of the distance between the features in the teacher's loss."""
     start: Annotated[float, FloatDistribution(0.0, 0.9)] = 0.3
     """Share of the training before the teacher begins to learn."""
     floor: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.99
@@ -73,6 +77,7 @@ class CrossDistillation(ModelStrategy):
     held_out: Annotated[float, FloatDistribution(0.01, 0.5)] = 0.05
     """Share of the training texts, at most 500, that a learning teacher is judged by and does not learn from."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+    """Texts of a step."""
     max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
     """The student's steps at full fidelity, if `epochs` would take more."""
 

@@ -43,6 +43,7 @@ class Distillation(ModelStrategy):
     distortions: Annotated[int, IntDistribution(0, 20)] = 3
     """Distorted copies of each training text."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
+    """The highest learning rate of the training."""
     logits: Annotated[Literal["kl", "mse"], CategoricalDistribution(("kl", "mse"))] = "kl"
     """How student's and teacher's logits are compared."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
@@ -81,6 +82,7 @@ class Distillation(ModelStrategy):
     """Share of the training texts that are not learned from, so that the training can stop when their loss no longer
     falls, at the weights where it was lowest."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+    """Texts of a step."""
     max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
     """Steps at full fidelity, if `epochs` would take more; of text that they cannot read a random part is left out."""
 

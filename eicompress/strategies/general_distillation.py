@@ -33,6 +33,7 @@ class GeneralDistillation(ModelStrategy):
     tokens: Annotated[int, IntDistribution(100, 10_000_000_000, log=True)] = 1_000_000
     """Of the unlabelled text, as the candidate cuts it; each is read once, at full fidelity."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
+    """The highest learning rate of the training."""
     pooled_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
     """Of the squared distance between the states that the heads read."""
     hidden_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
@@ -40,11 +41,13 @@ class GeneralDistillation(ModelStrategy):
     relation_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
     """Of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
     relation_heads: Annotated[int, IntDistribution(1, 64)] = 12
+    """Heads of these relations."""
     layer_map: Annotated[
         Literal["origin", "uniform", "last"], CategoricalDistribution(("origin", "uniform", "last"))
     ] = "origin"
     """Which layers are compared, as in `distillation`."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+    """Texts of a step."""
 
     name: ClassVar[str] = "general_distillation"
     paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351; MiniLMv2, arXiv 2012.15828"
