@@ -23,7 +23,7 @@ def wanted(asked: Json) -> str:
     names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
     limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
     within = f", within {' and '.join(limits)}" if limits else ""
-    return f"A search with eicompress: {' on '.join(names)}{within}."
+    return f"{' on '.join(names)}{within}"
 
 
 def sentence(numbers: Numbers) -> str:

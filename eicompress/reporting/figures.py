@@ -105,7 +105,7 @@ def waterfall(numbers: Numbers) -> go.Figure:
         text = f"{end:.3g} MB" if name in ("baseline", ARTIFACT) else f"{end:.3g} MB ({_ratio(before, after)})"
         figure.add_annotation(x=math.log10(max(before, after)), y=name, text=text, xanchor="left", showarrow=False)
     # Room for what is written to the right of the longest bar.
-    span = [math.log10(least), math.log10(max(ends)) + 0.65 * math.log10(max(ends) / least)]
+    span = [math.log10(least), math.log10(max(ends)) + 0.85 * math.log10(max(ends) / least)]
     figure.update_xaxes(type="log", range=span, tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
     return rows(figure, len(names))
 
