@@ -163,7 +163,7 @@ def _search_options(command: Command) -> Command:
             click.option("--engine", metavar="local|ray", help="Where they run: here, or on a Ray cluster.  [local]"),
             click.option("--ray-address", metavar="ADDRESS", help="Of the cluster: auto, or host:6379.  [starts one]"),
             click.option("--worker-cpus", metavar="N", help="CPUs that Ray keeps for a worker.  [1]"),
-            click.option("--worker-gpus", metavar="N", help="GPUs that Ray keeps for a worker, or a share of one.  [0]"),
+            click.option("--worker-gpus", metavar="N", help="GPUs that Ray keeps for it, or a share of one.  [0]"),
             click.option(
                 "--trial-timeout", metavar="TIME", help="Time for a candidate: 20m.  [half of --timeout, or 2h]"
             ),

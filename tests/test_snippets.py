@@ -45,6 +45,10 @@ STANDS_IN = {
     r"(--seeds) \d+": r"\1 1",
     r"(eicompress dashboard .*)": r"\1 --port 0",
 }
+
+SEARCH = "eicompress search --model my-model --data my-data --budget 2MB"
+RAY = f"{SEARCH} --engine ray --ray-address auto --workers"
+
 NOT_RUN = {
     "make quickstart": "minutes of training; run in a fresh environment by `.ci/run`",
     "make test": "runs this very test",
@@ -58,8 +62,12 @@ NOT_RUN = {
         "the same claims again; `test_verdicts.py` gives these flags"
     ),
     "eicompress plugins check my_strategy --plugin my_strategy.py --only-plugins ''": "the same claims again",
-    "eicompress search --model my-model --data my-data --budget 2MB --storage postgresql://me@server/optuna "
-    "--study shared": "needs a PostgreSQL server; `test_database.py` searches on one",
+    f"{SEARCH} --storage postgresql://me@server/optuna --study shared": "needs PostgreSQL; `test_database.py` has it",
+    "pip install 'eicompress[ray]'": "changes the environment; the extra is looked up",
+    "ray start --head --port 6379 --include-dashboard false --disable-usage-stats": "starts servers",
+    "ray start --address first-machine:6379 --disable-usage-stats": "needs a second machine",
+    f"{RAY} 16 --worker-cpus 4": "needs a Ray cluster; `test_cluster.py` starts one",
+    f"{RAY} 4 --worker-gpus 1": "needs a Ray cluster; `test_cluster.py` starts one",
 }
 """Lines that are not run, with the reason. `python studies/...` takes minutes or hours: its flags are looked up."""
 
@@ -71,7 +79,7 @@ RUN_ELSEWHERE = {
 }
 """Snippets that a test of their own runs, or cuts from code that is run."""
 
-BEFORE: dict[str, str] = {"reading-the-report": "eicompress search --model my-model --data my-data --budget 2MB"}
+BEFORE = {"reading-the-report": SEARCH}
 """What a page takes for done."""
 
 AFTER = {"tutorial": ("trial-0000.zip", "trial-0000.README.md")}
