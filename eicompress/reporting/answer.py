@@ -74,7 +74,8 @@ def cost(numbers: Numbers) -> str:
     parts = [_quality_paid(numbers, record)] if record else []
     spared = sum(spent.skipped.values())
     others = f", and {spared} more needed no training" if spared else ""
-    parts.append(f"The search took {spoken(spent.seconds)}: {spent.trained} candidates were trained{others}.")
+    trained = "1 candidate was" if spent.trained == 1 else f"{spent.trained} candidates were"
+    parts.append(f"The search took {spoken(spent.seconds)}: {trained} trained{others}.")
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
     latency = _measured(record, "latency_ms") if record else None

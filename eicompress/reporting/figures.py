@@ -18,7 +18,7 @@ SPREAD_FOR_LOG = 5.0
 """An axis whose values spread over more than this ratio is logarithmic."""
 TICKS = tuple(step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5))
 """Labels of a logarithmic axis."""
-ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100)
+ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 100)
 """Where the axis of the quality is labelled, in percent that are wrong."""
 KNOBS = 12
 HEIGHT = 380
