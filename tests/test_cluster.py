@@ -320,7 +320,7 @@ def test_a_search_on_ray_whose_worker_is_killed_ends_where_one_on_this_machine_e
     assert whole.start().wait() == 0, whole.log()
     process = killed.start()
     try:
-        until(lambda: "trial 1: training" in killed.log())
+        until(lambda: "\ntrial 0: 0." in killed.log())
         started = building(process.pid)
         assert len(started) == 2
         os.kill(min(started), signal.SIGKILL)
