@@ -50,7 +50,7 @@ SEARCH = "eicompress search --model my-model --data my-data --budget 2MB"
 RAY = f"{SEARCH} --engine ray --ray-address auto --workers"
 
 NOT_RUN = {
-    "make quickstart": "minutes of training; run in a fresh environment by `.ci/run`",
+    "make quickstart": "minutes of training; its search is the tutorial's",
     "make test": "runs this very test",
     "pip install 'eicompress[quickstart]'": "changes the environment; the extra is looked up",
     "pip install 'eicompress[postgres]'": "changes the environment; the extra is looked up",
