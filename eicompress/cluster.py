@@ -30,7 +30,7 @@ from eicompress.errors import EicompressError, StudyError
 from eicompress.processes import Limits, Processes, Setup, Tell
 from eicompress.values import Artifact, Done, Job, Json, Progress, Record, digest_of
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
 PATIENCE_SECONDS = 600.0
 """How long there may be no worker at all, as while a cluster is busy or its nodes come back."""

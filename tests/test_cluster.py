@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_workers import BAD, ignore, job
+from test_workers import BAD, STEPS, ignore, job
 
 import eicompress
 from eicompress import cli
@@ -193,11 +193,14 @@ def cluster(nodes: Nodes, setup: Setup, count: int = 2) -> Cluster:
 
 @pytest.mark.slow
 def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_files(
-    nodes: Nodes, inputs: dict[str, Any], tmp_path: Path
+    nodes: Nodes, inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache-here"))
     workshop = open_workshop(**{**inputs, "folder": tmp_path / "here"}, registry=discover(), progress=lambda _: None)
     here = InProcess(workshop, discover())
-    here.submit(job(0))
+    # Long enough to be asked meanwhile what it does.
+    recipe = (*STEPS[:-1], {**STEPS[-1], "epochs": 100.0, "distortions": 4})
+    here.submit(replace(job(0), recipe=recipe))
     expected = here.wait(ignore).record
     assert expected is not None
     seen: list[tuple[int, Progress]] = []
@@ -205,7 +208,7 @@ def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_fil
         for folder in (tmp_path / "model", tmp_path / "data"):
             shutil.rmtree(folder)
         for number in (1, 2):
-            workers.submit(job(number))
+            workers.submit(replace(job(number), recipe=recipe))
         assert not workers.free
         done = [workers.wait(lambda number, progress: seen.append((number, progress))) for _ in range(2)]
         assert workers.free
