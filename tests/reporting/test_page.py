@@ -15,15 +15,20 @@ from eicompress import cli
 from eicompress.errors import BudgetError
 from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting.data import numbers
-from eicompress.reporting.page import page
+from eicompress.reporting.page import page, plotly_js
 
 HOSTILE = '"><script>alert(1)</script>'
 
 
 def own(text: str) -> str:
     """The page without plotly's own code."""
-    assert get_plotlyjs() in text
-    return text.replace(get_plotlyjs(), "")
+    assert plotly_js() in text
+    return text.replace(plotly_js(), "")
+
+
+def test_plotly_is_compiled_at_once() -> None:
+    """If this fails, plotly wraps its code otherwise: measure anew with studies/report_speed/run.py."""
+    assert len(plotly_js()) == len(get_plotlyjs().rstrip()) + 2
 
 
 def test_the_page_is_small_and_loads_nothing() -> None:
