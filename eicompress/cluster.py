@@ -221,6 +221,7 @@ class Cluster:
         end = time.monotonic() + PATIENCE_SECONDS
         while any(not seat.node for seat in self._seats):
             self._hear()
+            self._check_room()  # A dead node counts as alive until its heartbeats are missed.
             self._check_patience(end)
 
     def _check_patience(self, end: float) -> None:
