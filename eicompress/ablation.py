@@ -15,7 +15,7 @@ from eicompress.contracts import Array, Examples, Strategy, Task, knobs
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
 from eicompress.recipe import Recipe
 from eicompress.significance import Difference, paired_difference
-from eicompress.values import Json, Progress, Record
+from eicompress.values import Json, Progress, Record, counted
 
 
 class Workshop(Protocol):
@@ -257,6 +257,6 @@ def caption(ablation: Ablation) -> str:
     seeds = ", ".join(map(str, ablation.seeds))
     length = "full length" if ablation.fidelity == 1.0 else f"{ablation.fidelity:.0%} of the full length"
     return (
-        f"{ablation.quality} on the validation split, trained at {length}, mean over {len(ablation.seeds)} seed(s) "
-        f"({seeds}). The gain is what the recipe has over each row, in points."
+        f"{ablation.quality} on the validation split, trained at {length}, mean over "
+        f"{counted(len(ablation.seeds), 'seed')} ({seeds}). The gain is what the recipe has over each row, in points."
     )

@@ -28,7 +28,7 @@ from typing import Any, Self
 from eicompress.cache import Cache, default_folder, write_whole
 from eicompress.errors import EicompressError, StudyError
 from eicompress.processes import Limits, Processes, Setup, Tell
-from eicompress.values import Artifact, Done, Job, Json, Progress, Record, digest_of
+from eicompress.values import Artifact, Done, Job, Json, Progress, Record, counted, digest_of
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
@@ -66,9 +66,8 @@ class Place:
         return min(workers, int(resources.get("GPU", 0.0) / self.gpus)) if self.gpus else workers
 
     def __str__(self) -> str:
-        cpus = f"{self.cpus} CPU" + "s" * (self.cpus > 1)
         gpus = f" and {self.gpus:g} GPU" + "s" * (self.gpus > 1) if self.gpus else ""
-        return cpus + gpus
+        return counted(self.cpus, "CPU") + gpus
 
 
 def check_installed() -> None:

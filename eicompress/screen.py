@@ -30,7 +30,7 @@ from eicompress.study import (
     Told,
 )
 from eicompress.tables import duration, summary
-from eicompress.values import Progress, Record
+from eicompress.values import Progress, Record, counted
 
 PLAIN_SECONDS = 60.0
 """How often plain lines tell how far a training is."""
@@ -101,11 +101,10 @@ class Screen:
         self._at(event.seconds)
         self._line(f"baseline: {summary(event.baseline, None)}")
         if event.counts.reached or event.recovered.told:
-            self._line(
-                f"going on with {event.counts.trained} candidates trained, {duration(event.seconds)} of the time used"
-            )
+            trained = counted(event.counts.trained, "candidate")
+            self._line(f"going on with {trained} trained, {duration(event.seconds)} of the time used")
         if event.recovered.again:
-            self._line(f"starting {event.recovered.again} interrupted trial(s) again")
+            self._line(f"starting {counted(event.recovered.again, 'interrupted trial')} again")
 
     def _told(self, event: Told) -> None:
         self._counts, self._best = event.counts, event.best
@@ -185,7 +184,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         budgets.append(f"{spec.memory_mb:g} MB of memory")
     if spec.min_quality is not None:
         budgets.append(f"quality of {spec.min_quality:g} at least")
-    ends = [f"{spec.trials} candidates trained"] if spec.trials is not None else []
+    ends = [f"{counted(spec.trials, 'candidate')} trained"] if spec.trials is not None else []
     ends += [duration(spec.timeout_s)] if spec.timeout_s is not None else []
     ends += [f"a quality of {spec.stop_at:g}"] if spec.stop_at is not None else []
     first, *others = space.describe()
@@ -260,10 +259,10 @@ def _bought(found: Forecast, spec: Spec, space: SearchSpace) -> str:
     parts = []
     if spec.trials is not None:
         seconds = found.seconds(spec.trials, space.rungs) or 0.0
-        parts.append(f"{spec.trials} candidates take about {duration(seconds)}, rebuilding the best included")
+        parts.append(f"{counted(spec.trials, 'candidate')}, the best rebuilt: about {duration(seconds)}")
     if spec.timeout_s is not None:
-        trials = found.trials(spec.timeout_s, space.rungs)
-        parts.append(f"{duration(spec.timeout_s)} train about {trials} candidates and rebuild the best")
+        trials = found.trials(spec.timeout_s, space.rungs) or 0
+        parts.append(f"{duration(spec.timeout_s)} train about {counted(trials, 'candidate')} and rebuild the best")
     return "; ".join(parts)
 
 

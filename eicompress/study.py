@@ -36,7 +36,7 @@ from eicompress.result import (
 )
 from eicompress.rungs import RUNGS, cost_s, goes_on, rungs_fact, rungs_of
 from eicompress.space import SearchSpace
-from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, digest_of
+from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, counted, digest_of
 
 REPEATS = 50
 """Repeated draws in a row after which the space counts as exhausted."""
@@ -416,7 +416,7 @@ class Coordinator:
         # What needs no training of its own does not count.
         variant = bool(self.space.tail) and self.ledger.variant_waits()
         if self.goal.trials is not None and reached >= self.goal.trials and not variant:
-            return f"{reached} candidates reached training, as asked"
+            return f"{counted(reached, 'candidate')} reached training, as asked"
         if self.goal.timeout_s is not None and not self._time_for(self._seconds_of_trial):
             return "the time for the search is used up"
         return ""

@@ -20,6 +20,11 @@ def readable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def digest_of(value: object) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a JSON-able value, keys sorted."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

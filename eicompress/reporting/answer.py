@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
 from eicompress.result import weights
-from eicompress.values import Json, Measurement, Record
+from eicompress.values import Json, Measurement, Record, counted
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,7 @@ def cost(numbers: Numbers) -> str:
     parts = [_quality_paid(numbers, record)] if record else []
     spared = sum(spent.skipped.values())
     others = f", and {spared} more needed no training" if spared else ""
-    trained = "1 candidate was" if spent.trained == 1 else f"{spent.trained} candidates were"
-    parts.append(f"The search took {spoken(spent.seconds)}: {trained} trained{others}.")
+    parts.append(f"The search took {spoken(spent.seconds)}: {counted(spent.trained, 'candidate')} trained{others}.")
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
     latency = _measured(record, "latency_ms") if record else None

@@ -4,7 +4,8 @@
 
 It needs Chromium and chromedriver.
 
-Prints the page's size, the milliseconds until there is text and the first figures, and what the console said.
+Prints the page's size, the milliseconds until there is text and the first figures, and what the console said. Each
+load is the first one of a new Chromium, so that nothing is in its caches, once it has come to rest.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from browser import browser
 LABELS = tuple(f"{verb}_{noun}" for verb in ("ask", "change", "cancel") for noun in ("flight", "meal", "card", "alarm"))
 TEXTS = 1000
 LOADS = 5
+REST_SECONDS = 3.0
 CLOCK = """<script>
 const started = setInterval(() => {
   const near = [...document.querySelectorAll(".figure")].filter(each => each.offsetTop < 2 * innerHeight);
@@ -161,6 +164,8 @@ def logits_of(quality: float, path: Path) -> str:
 def opened(path: Path) -> tuple[float, float, list[str]]:
     """Milliseconds until there is text, and until the first figures are drawn; what the console complained of."""
     with browser() as window:
+        window.open("about:blank")
+        time.sleep(REST_SECONDS)
         window.open(path.as_uri())
         text, figures = json.loads(window.wait("return document.body.dataset.ms"))
         return text, figures, window.complaints()
