@@ -63,15 +63,8 @@ WAYS = (
     Way("+ logits", "labels alone", "distillation", {**PLAIN, "state_weight": 0.0}),
     Way("+ features", "+ logits", "distillation", PLAIN),
     Way("+ teacher's head, frozen", "+ features", "cross_distillation", {**HEAD, **PLAIN}),
-    Way("features + text", "+ features", "distillation", TEXT),
-    Way("features + text + hidden states", "features + text", "distillation", {**TEXT, "hidden_weight": 1.0}),
-    Way("features + text + relations", "features + text", "distillation", {**TEXT, "relation_weight": 1.0}),
-    Way(
-        "features + text, one layer after the other",
-        "features + text",
-        "distillation",
-        {**TEXT, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
-    ),
+    Way("logits + text", "+ logits", "distillation", {**TEXT, "state_weight": 0.0}),
+    Way("features + text", "logits + text", "distillation", TEXT),
     Way("head + text", "features + text", "cross_distillation", HEAD),
     Way("head + text, a copy that learns", "features + text", "cross_distillation", {**HEAD, "head": "copy"}),
     Way("cross: the teacher's head learns", "head + text", "cross_distillation", LEARNING),
@@ -81,10 +74,19 @@ WAYS = (
         "cross_distillation",
         {**LEARNING, "teacher_updates": "alternating", "student_steps": 4},
     ),
-    Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
     Way("features + text with near words", "features + text", "distillation", PLAIN, NEAR_WORDS),
     Way("general distillation, features + text", "features + text", "distillation", TEXT, GENERAL),
     Way("general distillation, head + text", "head + text", "cross_distillation", HEAD, GENERAL),
+    # The teacher runs beside the student from here on.
+    Way("features + text + hidden states", "features + text", "distillation", {**TEXT, "hidden_weight": 1.0}),
+    Way("features + text + relations", "features + text", "distillation", {**TEXT, "relation_weight": 1.0}),
+    Way(
+        "features + text, one layer after the other",
+        "features + text",
+        "distillation",
+        {**TEXT, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
+    ),
+    Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
 )
 
 
