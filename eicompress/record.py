@@ -71,6 +71,8 @@ class Draw:
     """Whether the recipe was given, and not drawn."""
     variant_of: int | None = None
     """The trial whose training it shares."""
+    passed: int = 0
+    """After how many trainings it was to go on when its process was lost."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class Ledger:
         trial.set_user_attr("draw", index)
         attrs = trial.user_attrs
         number = attrs.get("waits as", trial.number + left_out)
-        return Draw(number, index, trial, bool(attrs.get("known")), attrs.get("variant_of"))
+        return Draw(number, index, trial, bool(attrs.get("known")), attrs.get("variant_of"), attrs.get("passed", 0))
 
     def note(self, draw: Draw, recipe: Recipe) -> None:
         """Enter into the database what was drawn, before anything is built."""
@@ -174,8 +176,13 @@ class Ledger:
         lasting(lambda: self._enter(draw.number, drawn))
 
     def interrupt(self, draw: Draw) -> None:
-        """Remember that the user ended the trial, so that starting it again is not held against it."""
+        """Remember that nothing is done for the trial now, so that starting it again is not held against it."""
         self._set(draw.number, "interrupted", True)
+
+    def passes(self, draw: Draw, rungs: int) -> None:
+        """Remember that the trial goes on after so many trainings, whatever it is compared with later."""
+        self._set(draw.number, "passed", rungs)
+        self._set(draw.number, "interrupted", False)
 
     def restart(self, draw: Draw) -> bool:
         """Remember that the trial's process was lost; false if it was lost too often to be started again."""
@@ -209,9 +216,8 @@ class Ledger:
                 given_up += 1
             elif stale.number not in put_back:
                 attrs = {"restarts": restarts, "restart_of": stale.number}
-                attrs |= {
-                    name: stale.user_attrs[name] for name in ("draw", "known", "variant_of") if name in stale.user_attrs
-                }
+                kept = ("draw", "known", "variant_of", "passed")
+                attrs |= {name: stale.user_attrs[name] for name in kept if name in stale.user_attrs}
                 fixed = stale.system_attrs.get("fixed_params", {})
                 self.study.enqueue_trial({**fixed, **stale.params}, user_attrs=attrs)
                 again += 1

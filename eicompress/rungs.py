@@ -60,7 +60,7 @@ class Agreement:
 
 
 def goes_on(own: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
-    """Whether a candidate is among the best third at its rung: asynchronous successive halving, arXiv 1810.05934.
+    """Whether a candidate is among the best third at its rung: successive halving, arXiv 1502.07943.
 
     Each is given by its gains. Where two are traded, it goes by how many others dominate a candidate.
     """

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -34,7 +34,7 @@ from eicompress.result import (
     to_promote,
     weights,
 )
-from eicompress.rungs import RUNGS, cost_s, goes_on, rungs_fact, rungs_of
+from eicompress.rungs import ONE_IN, RUNGS, cost_s, goes_on, rungs_fact, rungs_of
 from eicompress.space import SearchSpace
 from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, counted, digest_of
 
@@ -195,6 +195,11 @@ class Coordinator:
     _untold: dict[int, Draw] = field(default_factory=dict)
     _varied: set[int] = field(default_factory=set)
     _running: "dict[int, _Trial]" = field(default_factory=dict)
+    """Those that a worker has."""
+    _waiting: "list[_Trial]" = field(default_factory=list)
+    """Those at a rung that are not compared yet."""
+    _going_on: "list[_Trial]" = field(default_factory=list)
+    """Those that get a longer training when a worker is free."""
     _streaks: "_Streaks" = field(default_factory=lambda: _Streaks())
     _seconds_before: float = 0.0
     _started: float = 0.0
@@ -238,10 +243,14 @@ class Coordinator:
             while True:
                 self._enqueue_variants()
                 ended = self._streaks.ended() or self._time_or_trials_used_up()
-                if not ended and self.workers.free:
+                if self._going_on and self.workers.free:
+                    self._train(self._going_on.pop(0))
+                elif not ended and self.workers.free:
                     self._draw()
                 elif self._running:
                     self._take_in(self.workers.wait(self._doing))
+                elif self._waiting:
+                    self._compare(self._at_rung(min(each.rung for each in self._waiting)))
                 else:
                     return ended
         except KeyboardInterrupt:
@@ -261,7 +270,7 @@ class Coordinator:
 
     def _draw(self) -> None:
         """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
-        draw = self.ledger.ask(self.goal.sampler, self.goal.seed, beside=bool(self._running))
+        draw = self.ledger.ask(self.goal.sampler, self.goal.seed, beside=bool(self._untold))
         number = draw.number
         recipe = self.space.suggest(draw.trial)
         self.ledger.note(draw, recipe)
@@ -288,78 +297,130 @@ class Coordinator:
         """Give the trial to a worker, unless its preview or another trial answers for it."""
         draw, key = trial.draw, trial.preview.key
         known = next((number for number, record in self._records.items() if record.key == key), None)
-        running = next((each for each in self._running.values() if each.preview.key == key), None)
+        same = next((each for each in self._untold_trials if each.preview.key == key), None)
         if known is not None:
             self._tell(draw, self._repeat(draw, known))
-        elif running is not None:
-            running.followers.append(draw)
+        elif same is not None:
+            same.followers.append(draw)
         elif not self.goal.objective.broken(trial.preview):
-            self._running[draw.number] = trial
-            first = self.space.rungs[0] if draw.variant_of is None else self.space.fidelity
-            self.workers.submit(self._job(draw.number, trial.steps, first))
+            self._train(trial)
         else:
             self._tell(draw, self._judged(trial.preview, trial.recipe, draw.index))
 
+    def _train(self, trial: "_Trial") -> None:
+        """Give the trial to a worker, for its next training."""
+        fidelity = self._rungs(trial)[len(trial.trainings)]
+        self._running[trial.draw.number] = trial
+        self.workers.submit(self._job(trial.draw.number, trial.steps, fidelity))
+
+    def _rungs(self, trial: "_Trial") -> tuple[float, ...]:
+        """The lengths of a trial's trainings. One that shares another's training has the last alone."""
+        return self.space.rungs if trial.draw.variant_of is None else (self.space.fidelity,)
+
     def _take_in(self, done: Done) -> None:
-        number = done.job.number
-        trial = self._running[number]
+        trial = self._running[done.job.number]
         if done.fate == "lost" and self.ledger.restart(trial.draw):
-            self.on_event(Noticed(f"trial {number} starts again: {done.reason}"))
+            self.on_event(Noticed(f"trial {trial.draw.number} starts again: {done.reason}"))
             self.workers.submit(done.job)
             return
-        if done.record is not None:
-            trial.trainings.append(replace(_completed(done.record, trial.preview), key=trial.preview.key))
-            longer = self.space.rungs[len(trial.trainings) :] if trial.draw.variant_of is None else ()
-            trial.stopped = self._stopped(trial, longer[0]) if longer else ""
-            if longer and not trial.stopped:
-                self.workers.submit(self._job(number, trial.steps, longer[0]))
-                return
-        del self._running[number]
-        self._tell(trial.draw, self._outcome(trial, done))
-        for draw in trial.followers:
-            self._tell(draw, self._repeat(draw, number))
+        del self._running[trial.draw.number]
+        if done.record is None:
+            self._end(trial, self._lost(trial, done))
+            return
+        trial.trainings.append(replace(_completed(done.record, trial.preview), key=trial.preview.key))
+        if len(trial.trainings) == len(self._rungs(trial)):
+            self._end(trial, self._built(trial))
+        elif len(trial.trainings) <= trial.draw.passed:
+            self._going_on.append(trial)
+        elif self._over_size(trial.trainings[-1]):
+            self._compare([trial])
+        else:
+            self._waiting.append(trial)
+            self._wait_or_compare(trial)
 
-    def _stopped(self, trial: "_Trial", longer: float) -> str:
+    def _wait_or_compare(self, trial: "_Trial") -> None:
+        """Every third at a rung those that wait there are compared. What was given goes on as it comes; where time is
+        limited so does the first, that there may be one."""
+        if (1 + len(self._gains_beside(trial))) % ONE_IN == 0:
+            self._compare(self._at_rung(trial.rung))
+        elif trial.draw.known or (self.goal.timeout_s is not None and self._best is None):
+            self._compare([trial])
+        else:
+            self.ledger.interrupt(trial.draw)
+
+    def _at_rung(self, rung: int) -> "list[_Trial]":
+        return [each for each in self._waiting if each.rung == rung]
+
+    def _compare(self, trials: "Sequence[_Trial]") -> None:
+        """End those that are behind others at their rung; the others go on."""
+        stopped = {trial: reason for trial in trials if (reason := self._stopped(trial))}
+        self._waiting = [each for each in self._waiting if each not in trials]
+        for trial in trials:
+            if trial not in stopped:
+                self.ledger.passes(trial.draw, len(trial.trainings))
+                self._going_on.append(trial)
+        for trial, reason in stopped.items():
+            self._end(trial, self._built(trial, reason))
+
+    def _stopped(self, trial: "_Trial") -> str:
         """Why a trial gets no longer training, or an empty string."""
-        last, place = trial.trainings[-1], len(trial.trainings) - 1
+        last, longer = trial.trainings[-1], self._rungs(trial)[len(trial.trainings)]
         after = f"after {last.fidelity:.1%} of the full training"
         if self._over_size(last):
             return f"over budget {after}"
+        if self._good_enough():
+            return f"not needed any more {after}"
         if self._best and not self._time_for(cost_s(last) * longer / last.fidelity):
             return f"no time was left {after}"
-        if not trial.draw.known and not goes_on(self.goal.objective.gains(last), self._gains_at(place)):
+        if not trial.draw.known and not goes_on(self.goal.objective.gains(last), self._gains_beside(trial)):
             return f"behind others {after}"
         return ""
 
-    def _gains_at(self, place: int) -> list[tuple[float, ...]]:
-        """What the trials told so far gained at a rung, but for those that are over budget however well they learn."""
-        found = []
+    def _gains_beside(self, trial: "_Trial") -> list[tuple[float, ...]]:
+        """What the others gained at a trial's rung, but for those that are over budget however well they learn."""
+        found = [
+            self.goal.objective.gains(each.trainings[trial.rung])
+            for each in self._untold_trials
+            if each is not trial and each.rung >= trial.rung and not self._over_size(each.trainings[-1])
+        ]
         for record in self._records.values():
             rungs = rungs_of(record)
-            if len(rungs) > place and REPEAT not in record.facts and not self._over_size(record):
-                quality = Measurement("quality", rungs[place].quality, "")
+            if len(rungs) > trial.rung and REPEAT not in record.facts and not self._over_size(record):
+                quality = Measurement("quality", rungs[trial.rung].quality, "")
                 others = tuple(each for each in record.measurements if each.name != "quality")
                 found.append(self.goal.objective.gains(replace(record, measurements=(*others, quality))))
         return found
+
+    @property
+    def _untold_trials(self) -> "list[_Trial]":
+        return [*self._running.values(), *self._waiting, *self._going_on]
 
     def _over_size(self, record: Record) -> bool:
         """Whether a budget is broken that no longer training mends."""
         return bool({*self.goal.objective.broken(record)} - {"quality"})
 
-    def _outcome(self, trial: "_Trial", done: Done) -> Record:
-        """The record of a trial that a worker had, whatever became of it."""
-        if done.record is not None:
-            record = trial.trainings[-1]
-            if trial.draw.variant_of is not None:
-                record = replace(record, facts={**record.facts, VARIANT: {"of": trial.draw.variant_of}})
-            elif len(self.space.rungs) > 1:
-                record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trial.trainings)})
-            judged = self._judged(record, trial.recipe, trial.draw.index)
-            early = trial.stopped and not self._over_size(record)
-            return replace(judged, outcome="stopped early", reason=trial.stopped) if early else judged
+    def _built(self, trial: "_Trial", stopped: str = "") -> Record:
+        """The record of a trial whose trainings are over, or were `stopped` for that reason."""
+        record = trial.trainings[-1]
+        if trial.draw.variant_of is not None:
+            record = replace(record, facts={**record.facts, VARIANT: {"of": trial.draw.variant_of}})
+        elif len(self.space.rungs) > 1:
+            record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trial.trainings)})
+        judged = self._judged(record, trial.recipe, trial.draw.index)
+        early = stopped and not self._over_size(record)
+        return replace(judged, outcome="stopped early", reason=stopped) if early else judged
+
+    def _lost(self, trial: "_Trial", done: Done) -> Record:
+        """The record of a trial of which a worker made nothing."""
         if done.fate == "inapplicable":
             return self._unbuilt(trial.recipe, trial.draw, "inapplicable", done.reason)
         return replace(self._unbuilt(trial.recipe, trial.draw, "failed", done.reason), trained=True)
+
+    def _end(self, trial: "_Trial", record: Record) -> None:
+        """Tell what became of a trial, and of those that turned out to be the same."""
+        self._tell(trial.draw, record)
+        for draw in trial.followers:
+            self._tell(draw, self._repeat(draw, trial.draw.number))
 
     def _tell(self, draw: Draw, record: Record) -> None:
         number = draw.number
@@ -412,7 +473,7 @@ class Coordinator:
     def _time_or_trials_used_up(self) -> str:
         if self._good_enough():
             return f"a candidate within budget has a quality of {self.goal.stop_at:g}, as asked"
-        reached = count(self._records.values()).reached + len(self._running)
+        reached = count(self._records.values()).reached + len(self._untold_trials)
         # What needs no training of its own does not count.
         variant = bool(self.space.tail) and self.ledger.variant_waits()
         if self.goal.trials is not None and reached >= self.goal.trials and not variant:
@@ -526,7 +587,7 @@ class Coordinator:
         return self._seconds_before + self.clock() - self._started
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trial:
     """A trial that a worker has, what its trainings came to, and the later draws that turned out to be the same."""
 
@@ -534,13 +595,16 @@ class _Trial:
     recipe: Recipe
     preview: Record
     trainings: list[Record] = field(default_factory=list)
-    stopped: str = ""
-    """Why it gets no longer training, where it does not."""
     followers: list[Draw] = field(default_factory=list)
 
     @property
     def steps(self) -> tuple[Json, ...]:
         return tuple(self.recipe.to_json())
+
+    @property
+    def rung(self) -> int:
+        """The place of its last training among the rungs; -1 before the first."""
+        return len(self.trainings) - 1
 
 
 @dataclass

@@ -299,6 +299,7 @@ def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
 
 
 RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.05, 0.25]")
+NONE_GIVEN = RUNGS.partition("[[recipe]]")[0]
 
 
 def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path: Path) -> None:
@@ -322,6 +323,44 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
     told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
     assert len(told) == counts.stopped
     assert {trial.state for trial in told} == {TrialState.PRUNED}
+
+
+def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, NONE_GIVEN, sampler="random", trials=6).run(bench)
+    lengths = [fidelity for _, fidelity in bench.built if fidelity < 1.0]
+    assert lengths[:4] == [0.05, 0.05, 0.05, 0.25]
+    assert lengths.count(0.05) == 6
+    assert lengths.count(0.25) == result.counts.trained <= 3
+    compared = [record for record in result.records.values() if rungs_of(record)]
+    assert max(compared, key=lambda record: rungs_of(record)[0].quality).outcome == "complete"
+
+
+def test_where_time_is_limited_the_first_waits_for_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    bed(tmp_path, NONE_GIVEN, timeout_s=400.0).run(bench)
+    assert [fidelity for _, fidelity in bench.built[:2]] == [0.05, 0.25]
+
+
+@pytest.mark.parametrize("calls", range(1, 12))
+def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(tmp_path: Path, calls: int) -> None:
+    def fails(at: str, recipe: Recipe, number: int) -> None:
+        if (at, number) == ("build", calls):
+            raise Killed()
+
+    for name in ("whole", "again"):
+        (tmp_path / name).mkdir()
+    expected = bed(tmp_path / "whole", NONE_GIVEN, trials=8).run(Bench(tmp_path / "made"))
+    made = bed(tmp_path / "again", NONE_GIVEN, trials=8)
+    with pytest.raises(Killed):
+        made.run(Bench(tmp_path / "made", fails))
+    result = made.run(Bench(tmp_path / "made"))
+    ends = [
+        {each.draw: (each.recipe, each.outcome, each.fidelity) for each in found.records.values()}
+        for found in (result, expected)
+    ]
+    assert ends[0] == ends[1]
+    assert result.counts == expected.counts
 
 
 def test_a_recipe_that_was_given_is_trained_to_the_end_however_it_begins(tmp_path: Path) -> None:

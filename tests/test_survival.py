@@ -9,15 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna.trial import FrozenTrial
 
 import eicompress
 from eicompress.record import RESTARTS, read_ledger
 from eicompress.result import Result
 from eicompress.values import Record
 
-KILLS = 30
+KILLS, TRIALS = 30, 16
 SPACE = """
-fidelity = 0.5
+fidelity = [0.1, 0.5]
 
 [[slot]]
 strategy = "thin_student"
@@ -49,7 +50,7 @@ class Search:
         self.study = folder / "studies" / "s"
         self.command = [
             *(sys.executable, "-c", "from eicompress.cli import main; main()", "search", "--model", str(model)),
-            *("--data", str(data), "--budget", "1MB", "--space", "space.toml", "--trials", "16", "--study", "s"),
+            *("--data", str(data), "--budget", "1MB", "--space", "space.toml", "--trials", str(TRIALS), "--study", "s"),
         ]
         self.environment = {**os.environ, "EICOMPRESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
@@ -63,12 +64,17 @@ class Search:
     def records(self) -> dict[int, Record]:
         return read_ledger(self.study).records() if (self.study / "study.db").is_file() else {}
 
+    def trials(self) -> list[FrozenTrial]:
+        made = (self.study / "study.db").is_file()
+        return read_ledger(self.study).study.get_trials(deepcopy=False) if made else []
+
+    def draws(self) -> int:
+        return len({trial.user_attrs.get("draw", 0) for trial in self.trials()})
+
     def hits(self) -> int:
         """How often the trial that runs now has lost its process before."""
-        if not (self.study / "study.db").is_file():
-            return 0
-        trials = read_ledger(self.study).study.get_trials(deepcopy=False)
-        return max((t.user_attrs.get("restarts", 0) for t in trials if not t.state.is_finished()), default=0)
+        unfinished = [trial for trial in self.trials() if not trial.state.is_finished()]
+        return max((trial.user_attrs.get("restarts", 0) for trial in unfinished), default=0)
 
     def result(self) -> Result:
         return eicompress.show("s", studies=self.folder / "studies")
@@ -90,11 +96,11 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
     while sum(kills.values()) < KILLS and process.poll() is None:
         time.sleep(chance.uniform(0.0, 8.0))
         found = killed.records()
-        # Kills are spread over the search, and a trial gets no more of them than make the search give it up.
-        if process.poll() is not None or 2 * len(found) < sum(kills.values()) or killed.hits() >= RESTARTS:
+        # Kills are spread over the search. No trial and no rebuild gets so many that the search gives it up.
+        if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
             continue
         worker = worker_of(process)
-        if worker is not None and chance.random() < 0.5:
+        if worker is not None and len(found) < TRIALS and chance.random() < 0.5:
             kills["worker"] += 1
             os.kill(worker, signal.SIGKILL)
             continue
