@@ -511,7 +511,7 @@ def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
 
     \b
     eicompress ablate my-data 7
-    eicompress ablate my-data 7 --knob distillation.state_weight=0 --seeds 5
+    eicompress ablate my-data 7 --knob distillation.state_weight=1 --seeds 5
     eicompress ablate --model my-model --data my-data --recipe recipe.toml
     """
     from eicompress import api, screen, tables

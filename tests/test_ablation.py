@@ -51,18 +51,18 @@ def ignore(_: object) -> None:
 
 
 def test_every_step_is_taken_away_and_every_chosen_knob_set_back() -> None:
-    made = variants(RECIPE, ["distillation.distortions", "distillation.state_weight=0.0", "thin_student.layers=2"])
+    made = variants(RECIPE, ["distillation.distortions", "distillation.state_weight=2.0", "thin_student.layers=2"])
     assert [each.name for each in made] == [
         "without thin_student",
         "without quantization",
         "without distillation",
         "distillation.distortions 3 instead of 6",
-        "distillation.state_weight 0.0 instead of 1.0",
+        "distillation.state_weight 2.0 instead of 0.0",
         "thin_student.layers 2 instead of 1",
     ]
     assert made[1].recipe.steps == (RECIPE.steps[0], RECIPE.steps[2])
     assert made[3].recipe.steps[2] == Distillation()
-    assert made[4].recipe.steps[2] == Distillation(distortions=6, state_weight=0.0)
+    assert made[4].recipe.steps[2] == Distillation(distortions=6, state_weight=2.0)
 
 
 def test_the_second_step_of_a_name_has_a_name_of_its_own() -> None:

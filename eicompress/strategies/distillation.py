@@ -50,7 +50,7 @@ class Distillation(ModelStrategy):
     """Of the softmax in which they are, with "kl"."""
     label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
     """Share of the label's loss; the rest is the teacher's."""
-    state_weight: Annotated[float, FloatDistribution(0.0, 10.0)] = 1.0
+    state_weight: Annotated[float, FloatDistribution(0.0, 10.0)] = 0.0
     """Weight of the squared distance between the states that student's and teacher's heads read."""
     hidden_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
     """Of the squared distance between hidden states, layer by layer (TinyBERT)."""

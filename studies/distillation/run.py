@@ -53,18 +53,18 @@ class Way:
         return Recipe.from_json([*SHAPE, *self.before, BITS, last], registry.strategies)
 
 
-PLAIN, TEXT = {"distortions": 0}, {"distortions": 3}
+PLAIN, TEXT, FEATURES = {"distortions": 0}, {"distortions": 3}, {"state_weight": 1.0}
 HEAD = {**TEXT, "head": "frozen"}
 LEARNING = {**TEXT, "head": "tied", "teacher_updates": "joint"}
 NEAR_WORDS = ({"strategy": "augmentation", "copies": 3},)
 GENERAL = ({"strategy": "general_distillation"},)
 WAYS = (
-    Way("labels alone", "", "distillation", {**PLAIN, "label_weight": 1.0, "state_weight": 0.0}),
-    Way("+ logits", "labels alone", "distillation", {**PLAIN, "state_weight": 0.0}),
-    Way("+ features", "+ logits", "distillation", PLAIN),
+    Way("labels alone", "", "distillation", {**PLAIN, "label_weight": 1.0}),
+    Way("+ logits", "labels alone", "distillation", PLAIN),
+    Way("+ features", "+ logits", "distillation", {**PLAIN, **FEATURES}),
     Way("+ teacher's head, frozen", "+ features", "cross_distillation", {**HEAD, **PLAIN}),
-    Way("logits + text", "+ logits", "distillation", {**TEXT, "state_weight": 0.0}),
-    Way("features + text", "logits + text", "distillation", TEXT),
+    Way("logits + text", "+ logits", "distillation", TEXT),
+    Way("features + text", "logits + text", "distillation", {**TEXT, **FEATURES}),
     Way("head + text", "features + text", "cross_distillation", HEAD),
     Way("head + text, a copy that learns", "features + text", "cross_distillation", {**HEAD, "head": "copy"}),
     Way("cross: the teacher's head learns", "head + text", "cross_distillation", LEARNING),
@@ -74,17 +74,25 @@ WAYS = (
         "cross_distillation",
         {**LEARNING, "teacher_updates": "alternating", "student_steps": 4},
     ),
-    Way("features + text with near words", "features + text", "distillation", PLAIN, NEAR_WORDS),
-    Way("general distillation, features + text", "features + text", "distillation", TEXT, GENERAL),
+    Way("features + text with near words", "features + text", "distillation", {**PLAIN, **FEATURES}, NEAR_WORDS),
+    Way(
+        "general distillation, features + text",
+        "features + text",
+        "distillation",
+        {**TEXT, **FEATURES},
+        GENERAL,
+    ),
     Way("general distillation, head + text", "head + text", "cross_distillation", HEAD, GENERAL),
     # The teacher runs beside the student from here on.
-    Way("features + text + hidden states", "features + text", "distillation", {**TEXT, "hidden_weight": 1.0}),
-    Way("features + text + relations", "features + text", "distillation", {**TEXT, "relation_weight": 1.0}),
+    Way(
+        "features + text + hidden states", "features + text", "distillation", {**TEXT, **FEATURES, "hidden_weight": 1.0}
+    ),
+    Way("features + text + relations", "features + text", "distillation", {**TEXT, **FEATURES, "relation_weight": 1.0}),
     Way(
         "features + text, one layer after the other",
         "features + text",
         "distillation",
-        {**TEXT, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
+        {**TEXT, **FEATURES, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
     ),
     Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
 )

@@ -26,7 +26,7 @@ def test_distillation_brings_the_student_nearer_to_its_teacher(make_context: Con
     _, teacher = answers_of(context.baseline, context.train.texts, "cpu")
     _, before = answers_of(student, context.train.texts, "cpu")
     student = Quantization().apply(student, context)
-    student = Distillation(epochs=10, distortions=1, learning_rate=3e-3).apply(student, context)
+    student = Distillation(epochs=10, distortions=1, learning_rate=3e-3, state_weight=1.0).apply(student, context)
     _, after = answers_of(student, context.train.texts, "cpu")
     assert np.abs(after - teacher).mean() < 0.5 * np.abs(before - teacher).mean()
 
@@ -34,7 +34,7 @@ def test_distillation_brings_the_student_nearer_to_its_teacher(make_context: Con
 def test_a_narrow_student_is_compared_in_the_dimensions_it_kept(make_context: ContextMaker) -> None:
     context = make_context()
     student = ThinStudent(layers=3, neurons=1.0, hidden=0.67).apply(tiny_candidate(), context)
-    Distillation(epochs=1, distortions=0).apply(student, context)
+    Distillation(epochs=1, distortions=0, state_weight=1.0).apply(student, context)
 
 
 @dataclass(frozen=True)
