@@ -106,7 +106,9 @@ def opened(given: argparse.Namespace, folder: Path) -> Workshop:
 
 def rows(workshop: Workshop, given: argparse.Namespace) -> Iterator[Row]:
     epochs = given.steps * BATCH / len(workshop.examples["train"])
-    recovery = Distillation(epochs=epochs, distortions=0, learning_rate=given.learning_rate, batch_size=BATCH)
+    recovery = Distillation(
+        epochs=epochs, distortions=0, state_weight=1.0, learning_rate=given.learning_rate, batch_size=BATCH
+    )
     for name, strengths in STRENGTHS.items():
         for knobs in strengths:
             if name == "sparse_training":
