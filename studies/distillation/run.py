@@ -56,6 +56,7 @@ class Way:
 PLAIN, TEXT, FEATURES = {"distortions": 0}, {"distortions": 3}, {"state_weight": 1.0}
 HEAD = {**TEXT, "head": "frozen"}
 LEARNING = {**TEXT, "head": "tied", "teacher_updates": "joint"}
+SOON = {**LEARNING, "start": 0.0}
 NEAR_WORDS = ({"strategy": "augmentation", "copies": 3},)
 GENERAL = ({"strategy": "general_distillation"},)
 WAYS = (
@@ -74,6 +75,8 @@ WAYS = (
         "cross_distillation",
         {**LEARNING, "teacher_updates": "alternating", "student_steps": 4},
     ),
+    Way("cross: its head at a fifth of the rate", "head + text", "cross_distillation", {**SOON, "teacher_rate": 0.2}),
+    Way("cross: its head at the student's rate", "head + text", "cross_distillation", {**SOON, "teacher_rate": 1.0}),
     Way("features + text with near words", "features + text", "distillation", {**PLAIN, **FEATURES}, NEAR_WORDS),
     Way(
         "general distillation, features + text",
