@@ -99,10 +99,11 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
         # Kills are spread over the search. No trial and no rebuild gets so many that the search gives it up.
         if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
             continue
-        worker = worker_of(process)
-        if worker is not None and len(found) < TRIALS and chance.random() < 0.5:
-            kills["worker"] += 1
-            os.kill(worker, signal.SIGKILL)
+        if len(found) < TRIALS and chance.random() < 0.5:
+            worker = worker_of(process)
+            if worker is not None:
+                kills["worker"] += 1
+                os.kill(worker, signal.SIGKILL)
             continue
         kills["coordinator"] += 1
         process.kill()
