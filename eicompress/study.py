@@ -194,6 +194,8 @@ class Coordinator:
     """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
     _untold: dict[int, Draw] = field(default_factory=dict)
     _varied: set[int] = field(default_factory=set)
+    _gains: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)
+    """What each trial that was told gained at its rungs, worked out once."""
     _running: "dict[int, _Trial]" = field(default_factory=dict)
     """Those that a worker has."""
     _waiting: "list[_Trial]" = field(default_factory=list)
@@ -297,7 +299,7 @@ class Coordinator:
         """Give the trial to a worker, unless its preview or another trial answers for it."""
         draw, key = trial.draw, trial.preview.key
         known = next((number for number, record in self._records.items() if record.key == key), None)
-        same = next((each for each in self._untold_trials if each.preview.key == key), None)
+        same = next((each for each in self._under_way if each.preview.key == key), None)
         if known is not None:
             self._tell(draw, self._repeat(draw, known))
         elif same is not None:
@@ -325,7 +327,7 @@ class Coordinator:
             return
         del self._running[trial.draw.number]
         if done.record is None:
-            self._end(trial, self._lost(trial, done))
+            self._end(trial, self._unmade(trial, done))
             return
         trial.trainings.append(replace(_completed(done.record, trial.preview), key=trial.preview.key))
         if len(trial.trainings) == len(self._rungs(trial)):
@@ -378,21 +380,28 @@ class Coordinator:
 
     def _gains_beside(self, trial: "_Trial") -> list[tuple[float, ...]]:
         """What the others gained at a trial's rung, but for those that are over budget however well they learn."""
-        found = [
+        for number in self._records.keys() - self._gains.keys():
+            self._gains[number] = self._gains_at_rungs(self._records[number])
+        under_way = [
             self.goal.objective.gains(each.trainings[trial.rung])
-            for each in self._untold_trials
+            for each in self._under_way
             if each is not trial and each.rung >= trial.rung and not self._over_size(each.trainings[-1])
         ]
-        for record in self._records.values():
-            rungs = rungs_of(record)
-            if len(rungs) > trial.rung and REPEAT not in record.facts and not self._over_size(record):
-                quality = Measurement("quality", rungs[trial.rung].quality, "")
-                others = tuple(each for each in record.measurements if each.name != "quality")
-                found.append(self.goal.objective.gains(replace(record, measurements=(*others, quality))))
-        return found
+        return under_way + [gains[trial.rung] for gains in self._gains.values() if len(gains) > trial.rung]
+
+    def _gains_at_rungs(self, record: Record) -> list[tuple[float, ...]]:
+        """What a trial that was told gained after each of its trainings; nothing if it is compared with nobody."""
+        if REPEAT in record.facts or self._over_size(record):
+            return []
+        others = tuple(each for each in record.measurements if each.name != "quality")
+        return [
+            self.goal.objective.gains(replace(record, measurements=(*others, Measurement("quality", rung.quality, ""))))
+            for rung in rungs_of(record)
+        ]
 
     @property
-    def _untold_trials(self) -> "list[_Trial]":
+    def _under_way(self) -> "list[_Trial]":
+        """Those that got a training and are not told yet."""
         return [*self._running.values(), *self._waiting, *self._going_on]
 
     def _over_size(self, record: Record) -> bool:
@@ -410,7 +419,7 @@ class Coordinator:
         early = stopped and not self._over_size(record)
         return replace(judged, outcome="stopped early", reason=stopped) if early else judged
 
-    def _lost(self, trial: "_Trial", done: Done) -> Record:
+    def _unmade(self, trial: "_Trial", done: Done) -> Record:
         """The record of a trial of which a worker made nothing."""
         if done.fate == "inapplicable":
             return self._unbuilt(trial.recipe, trial.draw, "inapplicable", done.reason)
@@ -473,7 +482,7 @@ class Coordinator:
     def _time_or_trials_used_up(self) -> str:
         if self._good_enough():
             return f"a candidate within budget has a quality of {self.goal.stop_at:g}, as asked"
-        reached = count(self._records.values()).reached + len(self._untold_trials)
+        reached = count(self._records.values()).reached + len(self._under_way)
         # What needs no training of its own does not count.
         variant = bool(self.space.tail) and self.ledger.variant_waits()
         if self.goal.trials is not None and reached >= self.goal.trials and not variant:
@@ -589,7 +598,7 @@ class Coordinator:
 
 @dataclass(eq=False)
 class _Trial:
-    """A trial that a worker has, what its trainings came to, and the later draws that turned out to be the same."""
+    """A trial that is not told yet, what its trainings came to, and the later draws that turned out to be the same."""
 
     draw: Draw
     recipe: Recipe

@@ -154,7 +154,9 @@ def ours_distilled(work: Work, watch: Stopwatch, *, rounded: bool) -> None:
     )
     if rounded:
         subject = Quantization(embedding_bits=4, layer_bits=4).apply(subject, context)
-    Distillation(epochs=epochs(work), distortions=0, learning_rate=RATE, batch_size=BATCH).apply(subject, context)
+    Distillation(epochs=epochs(work), distortions=0, state_weight=1.0, learning_rate=RATE, batch_size=BATCH).apply(
+        subject, context
+    )
 
 
 def theirs(work: Work, watch: Stopwatch, *, grouped: bool) -> None:

@@ -65,7 +65,7 @@ class Bed:
     output: Path
 
 
-def counted() -> float:
+def cpu_seconds() -> float:
     """CPU seconds of this process, without those of the teacher."""
     return time.process_time() - FreeTeacher.seconds
 
@@ -107,11 +107,11 @@ class Meter:
     def start(self) -> None:
         """Count from here on; what this process did before is nothing of the arm's."""
         self._before = float(self.kept.get("cpu_s", 0.0))
-        self._start = counted()
+        self._start = cpu_seconds()
 
     @property
     def seconds(self) -> float:
-        return self._before + counted() - self._start
+        return self._before + cpu_seconds() - self._start
 
     def keep(self, **values: Any) -> None:
         self.kept |= {**values, "cpu_s": self.seconds}
