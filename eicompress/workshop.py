@@ -41,7 +41,6 @@ from eicompress.unlabelled import UnlabelledText
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 from eicompress.yardsticks import Static, yardsticks
 
-PARITY_TEXTS = 500
 PROMOTED_LENGTHS = (16, 64, 128)
 """Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
 PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
@@ -286,12 +285,12 @@ class Workshop:
         facts: dict[str, Json] = dict(made.facts)
         model = runtime.load(artifact.folder, threads=self.threads)
         validation = self.examples["validation"]
-        if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
-            with clock.phase("parity"):
-                parity = check_parity(made, model, validation.texts[:PARITY_TEXTS])
-            facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
         with clock.phase("measuring"):
             qualities, logits = bench.quality(model, self.task, {"validation": validation})
+        if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
+            with clock.phase("parity"):
+                parity = check_parity(made, validation.texts, logits["validation"])
+            facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
         return replace(
             self._record(recipe, made, clock),
             measurements=(*bench.size(artifact), *qualities),

@@ -186,7 +186,7 @@ class _Checked:
         built = self._built(folder)
         model = runtime.load(tiny_artifact(folder / "artifact", built.candidate, graph=built.graph).folder)
         if isinstance(self.example, ModelStrategy):
-            check_parity(built.candidate, model, _texts())
+            check_parity(built.candidate, _texts(), model.logits(_texts()))
         else:
             hold(bool(np.isfinite(model.logits(_texts())).all()), "the logits must be finite, but are not")
 
@@ -338,7 +338,7 @@ class _Composed:
                 ) from error
             model = runtime.load(tiny_artifact(place / "artifact", built.candidate, graph=built.graph).folder)
             if all(step.level == "model" for step in steps):
-                check_parity(built.candidate, model, _texts())
+                check_parity(built.candidate, _texts(), model.logits(_texts()))
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def applied(on: Ground, step: ModelStrategy, subject: Candidate) -> tuple[Candid
     if isinstance(finished.model, Encoder) and finished.model.quantized:
         finished.model.round_floats()
     artifact = artifacts.write(finished, on.context.task.labels, on.folder / "artifact", pairs=False, manifest={})
-    check_parity(finished, runtime.load(artifact.folder), on.compared.texts)
+    check_parity(finished, on.compared.texts, runtime.load(artifact.folder).logits(on.compared.texts))
     return made, ""
 
 
