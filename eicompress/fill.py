@@ -26,7 +26,8 @@ def filled(workshop: Previewer, space: SearchSpace, recipe: Recipe, budgets: Map
         return recipe
 
     def size(value: int) -> float:
-        return workshop.preview(space.filled(recipe, value), latency=False).value("size_mb") or 0.0
+        # The highest value is asked first and often taken, and a preview with its latency is what is wanted then.
+        return workshop.preview(space.filled(recipe, value), latency=value == fill.high).value("size_mb") or 0.0
 
     return space.filled(recipe, fill.high if budget is None else largest(size, fill, budget))
 
@@ -34,28 +35,24 @@ def filled(workshop: Previewer, space: SearchSpace, recipe: Recipe, budgets: Map
 def largest(size: Callable[[int], float], fill: Fill, budget: float) -> int:
     """The largest value whose size is within budget, nearly; the least value if none is.
 
-    Secant steps, because a size grows almost in proportion, kept inside a bracket, because at some point there may
-    be nothing left to add.
+    Often all there is fits, so that is asked first. Then secant steps, because a size grows almost in proportion, kept
+    inside a bracket, because at some point there may be nothing left to add.
     """
-    low, low_size = fill.low, size(fill.low)
-    if low_size >= budget or low == fill.high:
-        return low
-    high, high_size = None, 0.0
-    value = min(2 * low, fill.high)
+    low, high = fill.low, fill.high
+    if size(high) <= budget:
+        return high
+    low_size = size(low)
+    value = min(2 * low, high - 1)
     for _ in range(PREVIEWS):
+        if high - low <= 1 or budget - low_size <= TOLERANCE * budget:
+            break
         value_size = size(value)
         slope = (value_size - low_size) / (value - low)
         if value_size > budget:
-            high, high_size = value, value_size
+            high = value
         else:
             low, low_size = value, value_size
-        if budget - low_size <= TOLERANCE * budget or low >= (high or fill.high + 1) - 1:
-            break
-        if high is not None:
-            slope = (high_size - low_size) / (high - low)
-        if low == fill.high:
-            break
         aim = budget * (1 - TOLERANCE / 2) - low_size
-        guess = low + int(min(aim / slope, fill.high)) if slope > 0 else fill.high
-        value = max(low + 1, min(guess, fill.high if high is None else high - 1))
+        guess = low + int(aim / slope) if slope > 0 else (low + high) // 2
+        value = max(low + 1, min(guess, high - 1))
     return low

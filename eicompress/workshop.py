@@ -307,7 +307,7 @@ class Workshop:
             outcome="complete",
             seconds_by_phase=clock.seconds,
             facts=made.facts,
-            versions={name: version(name) for name in PACKAGES}
+            versions=dict(artifacts.versions(PACKAGES))
             | {source.package: source.version for source in sources}
             | {"machine": machine(), "training threads": str(torch.get_num_threads())}
             | {"trained with": computes_with(self.device)},
@@ -346,7 +346,7 @@ class Workshop:
 
     def _remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""
-        conditions = [machine(), self.threads, self.seq_len, [version(name) for name in PACKAGES]]
+        conditions = [machine(), self.threads, self.seq_len, list(artifacts.versions(PACKAGES).values())]
         entry = self.cache.find("record", [key, conditions])
         if entry:
             record = Record.from_json(json.loads((entry / "record.json").read_text()))

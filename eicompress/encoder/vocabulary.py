@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 
 from eicompress.encoder.subwords import Subwords, read_subwords
 from eicompress.errors import Inapplicable
+from eicompress.values import Json, Text
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -40,13 +41,60 @@ ASCII = "".join(map(chr, range(33, 127)))
 def count_words(tokenizer: Tokenizer, texts: Iterable[str]) -> Words:
     """The words of the texts, as the model gets them; added tokens, which it never gets, are left out."""
     words: Counter[str] = Counter()
-    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
-    longest_first = sorted(added, key=len, reverse=True)
-    boundary = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+    boundary = _added_tokens(tokenizer)
     for text in texts:
         for part in boundary.split(text):
             words.update(_words_of(tokenizer, part))
     return dict(sorted(words.items()))
+
+
+@dataclass(frozen=True)
+class SplitTexts:
+    """Texts as the words that a tokenizer's model gets, which stay the same whatever tokens it has."""
+
+    words: list[str]
+    """The different ones."""
+    numbers: Ids
+    """(n,) the place among `words` of each word of all texts."""
+    texts: Ids
+    """(n,) whose word it is."""
+    others: Ids
+    """(texts,) how many tokens a text has beside those of its words: added ones, and what is put around it."""
+
+    def lengths(self, tokenizer: Tokenizer) -> Ids:
+        """(texts,) tokens of each text, nothing cut off, under a tokenizer that cuts texts into the same words."""
+        encoded = Tokenizer(tokenizer.model).encode_batch_fast(self.words, add_special_tokens=False)
+        pieces = np.array([len(each.ids) for each in encoded], np.int64)
+        return self.others + np.bincount(self.texts, pieces[self.numbers], len(self.others)).astype(np.int64)
+
+
+def splitting(tokenizer: Tokenizer) -> Json:
+    """What decides how `split` splits: the same for two tokenizers that differ in their tokens alone."""
+    state = _state(tokenizer)
+    return {
+        "normalizer": state["normalizer"],
+        "pre_tokenizer": state["pre_tokenizer"],
+        "added": _added_tokens(tokenizer).pattern,
+        "around": [tokenizer.num_special_tokens_to_add(pair) for pair in (False, True)],
+    }
+
+
+def split(tokenizer: Tokenizer, texts: Iterable[Text]) -> SplitTexts:
+    """The texts as words; a pair is one text."""
+    words: dict[str, int] = {}
+    numbers: list[int] = []
+    owners: list[int] = []
+    others: list[int] = []
+    boundary = _added_tokens(tokenizer)
+    for row, text in enumerate(texts):
+        others.append(tokenizer.num_special_tokens_to_add(isinstance(text, tuple)))
+        for each in text if isinstance(text, tuple) else (text,):
+            parts = boundary.split(each)
+            others[row] += len(parts) - 1
+            found = [words.setdefault(word, len(words)) for part in parts for word in _words_of(tokenizer, part)]
+            numbers += found
+            owners += [row] * len(found)
+    return SplitTexts(list(words), *(np.array(each, np.int64) for each in (numbers, owners, others)))
 
 
 def token_counts(tokenizer: Tokenizer, words: Words) -> Counts:
@@ -195,6 +243,12 @@ def compare(before: Tokenizer, after: Tokenizer, words: Words, counts: Counts | 
         unknown_after=_unknown(after, new) / total_new,
         growth=total_new / total_old - 1,
     )
+
+
+def _added_tokens(tokenizer: Tokenizer) -> re.Pattern[str]:
+    """Finds the added tokens in a text."""
+    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    return re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True))) or "(?!)")
 
 
 def _words_of(tokenizer: Tokenizer, text: str) -> list[str]:

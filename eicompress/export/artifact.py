@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,14 @@ def write(
     """
     files = _files(candidate, labels, graph or graph_of(candidate, pairs=pairs), pairs)
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    versions = {name: version(name) for name in _RECORDED}
-    notes = json.dumps({**manifest, "versions": versions, "files": sums}, indent=1, sort_keys=True)
+    notes = json.dumps({**manifest, "versions": dict(versions(_RECORDED)), "files": sums}, indent=1, sort_keys=True)
     return _place(files, notes.encode(), folder)
+
+
+@cache
+def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
+    """Of installed packages; looked up once, since that takes milliseconds each."""
+    return {name: version(name) for name in packages}
 
 
 def copy(artifact: Artifact, folder: Path) -> Artifact:

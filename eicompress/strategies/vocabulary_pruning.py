@@ -67,6 +67,7 @@ class VocabularyPruning(ModelStrategy):
                 f"`{self.name}` must act on an `Encoder`, but got a `{type(model).__name__}`; "
                 "put it earlier in the recipe"
             )
+
         choice = self._ranking(before, context).keep(self.num_tokens)
         after, kept = prune(before, [*choice.ids, model.config.padding_id])
         model.keep_tokens(torch.from_numpy(kept))
@@ -76,7 +77,7 @@ class VocabularyPruning(ModelStrategy):
             "needed": choice.needed,
             "bound": choice.bound,
             **asdict(compare(before, after, *_read(before, "task", context))),
-            "tokenizer_bytes_before": _file_bytes(before),
+            "tokenizer_bytes_before": _known_file_bytes(before, context),
             "tokenizer_bytes_after": _file_bytes(after),
         }
         return replace(subject, tokenizer=after, facts={**subject.facts, self.name: facts})
@@ -118,6 +119,15 @@ def _read(tokenizer: Tokenizer, corpus: str, context: Context) -> tuple[Words, A
 
     known = context.cache(f"words-{corpus}-{digest_of(tokenizer.to_str())}", compute)
     return json.loads(known["words"].tobytes()), np.asarray(known["counts"])
+
+
+def _known_file_bytes(tokenizer: Tokenizer, context: Context) -> int:
+    """Remembered, for every trial begins with the same tokenizer."""
+
+    def compute() -> Mapping[str, Array]:
+        return {"bytes": np.array(_file_bytes(tokenizer))}
+
+    return int(context.cache(f"bytes-{digest_of(tokenizer.to_str())}", compute)["bytes"])
 
 
 def _file_bytes(tokenizer: Tokenizer) -> int:

@@ -3,9 +3,10 @@
     python studies/coordinator_load/run.py --workers 128 --trials 512 --before 2000
     python studies/coordinator_load/run.py --workers 128 --storage postgresql://user@host/database
 
-What is real: drawing (TPE over the search space `edge`), the database, every record written and told. What is
-simulated: previews, which take no time here, and workers, which take 60 seconds a trial, give or take 20 %. Time that
-the coordinator takes passes on the simulated clock too; time in which it waits is skipped.
+What is real: drawing (TPE over the search space `edge`), the comparisons at its rungs, the database, every record
+written and told. What is simulated: previews, which take no time here, and workers, which take 60 seconds for a trial's
+first training, give or take 20 %, and as much more for a longer one as it is longer. Time that the coordinator takes
+passes on the simulated clock too; time in which it waits is skipped.
 """
 
 import argparse
@@ -26,11 +27,13 @@ from eicompress.objective import Objective
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.record import Ledger, opened
+from eicompress.rungs import ONE_IN, RUNGS, rungs_fact
 from eicompress.space import SearchSpace, read_space
-from eicompress.study import Coordinator, Goal
+from eicompress.study import Coordinator, Event, Goal, Told
 from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
 
-TRIAL_SECONDS = 60.0
+TRAINING_SECONDS = 60.0
+"""Of the shortest training."""
 SPREAD = 0.2
 NOISE = "x" * 6_000
 """What stands for the rest of a record, whose usual length is 7 KB."""
@@ -55,14 +58,13 @@ class Simulated:
 
     count: int
     clock: Clock
-    seconds: Callable[[], float]
+    seconds: Callable[[Job], float]
     ends: list[tuple[float, int, Job]] = field(default_factory=list)
     idle_since: list[float] = field(default_factory=list)
     busy: float = 0.0
-    """Seconds of the trials that a worker had after another one."""
+    """Seconds of the trainings that a worker had after another one."""
     idle: float = 0.0
-    """Seconds that a worker waited between two trials."""
-    done: int = 0
+    """Seconds that a worker waited between two trainings."""
 
     @property
     def share(self) -> float:
@@ -74,7 +76,7 @@ class Simulated:
 
     def submit(self, job: Job) -> None:
         now = self.clock()
-        seconds = self.seconds()
+        seconds = self.seconds(job)
         if self.idle_since:
             self.idle += now - heapq.heappop(self.idle_since)
             self.busy += seconds
@@ -84,7 +86,6 @@ class Simulated:
         end, _, job = heapq.heappop(self.ends)
         self.clock.skip_to(end)
         heapq.heappush(self.idle_since, end)
-        self.done += 1
         return Done(job, "built", built(job))
 
 
@@ -120,6 +121,7 @@ def built(job: Job) -> Record:
     return Record(
         job.recipe, -1, "complete", trained=True, fidelity=job.fidelity, seed=job.seed,
         measurements=measured(1.5, 0.8 + 0.1 * rng.random()), facts={"rest": {"of": NOISE}},
+        seconds_by_phase={"training": TRAINING_SECONDS},
     )  # fmt: skip
 
 
@@ -146,13 +148,16 @@ class Stopwatch:
 
 
 def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -> None:
-    """Record so many random trials, as a search leaves them."""
+    """Record so many random trials, as a search in rungs leaves them: one in three got the longer training."""
     memory = Ledger(optuna.create_study(direction="maximize", sampler=RandomSampler(seed=1)), ledger.folder)
     for index in range(count):
         draw = memory.ask("random", seed=0)
         recipe = space.suggest(draw.trial)
         memory.note(draw, recipe)
-        record = replace(built(Job(index, tuple(recipe.to_json()), 0.25, 0)), draw=index, key=str(index))
+        rungs = space.rungs if index % ONE_IN == 0 else space.rungs[:1]
+        trainings = [built(Job(index, tuple(recipe.to_json()), rung, 0)) for rung in rungs]
+        record = replace(trainings[-1], draw=index, key=str(index))
+        record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trainings)})
         memory.write(draw, record)
         memory.tell(draw, record, objective)
     ledger.study.add_trials(memory.study.get_trials(deepcopy=False))
@@ -160,7 +165,7 @@ def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -
 
 def simulate(storage: str, workers: int, trials: int, before: int) -> None:
     rng, clock, registry = random.Random(0), Clock(), discover()
-    space = replace(read_space("edge", registry), rungs=(0.25,))  # one job a trial
+    space = read_space("edge", registry)
     objective = Objective("quality", {"size_mb": 2.0, "latency_ms": 2.0})
     sampler = Stopwatch(TPESampler, ("infer_relative_search_space", "sample_relative", "sample_independent"))
     with (
@@ -168,9 +173,19 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         opened(Path(name) / f"study-{uuid4().hex[:8]}", {}, {}, storage=storage) as ledger,
     ):
         fill(ledger, space, objective, before)
-        crew = Simulated(workers, clock, lambda: TRIAL_SECONDS * rng.uniform(1 - SPREAD, 1 + SPREAD))
+
+        def seconds_of(job: Job) -> float:
+            return TRAINING_SECONDS * job.fidelity / space.rungs[0] * rng.uniform(1 - SPREAD, 1 + SPREAD)
+
+        told: list[Told] = []
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, Told):
+                told.append(event)
+
+        crew = Simulated(workers, clock, seconds_of)
         goal = Goal(objective, trials=before + trials)
-        coordinator = Coordinator(Workshop(Path(name)), crew, registry, ledger, space, goal, ignore, clock)
+        coordinator = Coordinator(Workshop(Path(name)), crew, registry, ledger, space, goal, on_event, clock)
         start = time.perf_counter()
         coordinator._begin()
         begun, processor = time.perf_counter(), time.process_time()
@@ -178,14 +193,10 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
     kind = storage.partition(":")[0] or "sqlite"
     print(
-        f"| {kind} | {workers} | {before} | {crew.share:.1%} | {seconds / crew.done:.3f} s | "
-        f"{processor / crew.done:.3f} s | {sampler.seconds / crew.done:.3f} s | {begun - start:.1f} s |",
+        f"| {kind} | {workers} | {before} | {crew.share:.1%} | {seconds / len(told):.3f} s | "
+        f"{processor / len(told):.3f} s | {sampler.seconds / len(told):.3f} s | {begun - start:.1f} s |",
         flush=True,
     )
-
-
-def ignore(event: object) -> None:
-    pass
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from eicompress.encoder.vocabulary import (
     minified_json,
     prune,
     rank,
+    split,
+    splitting,
     token_counts,
 )
 from eicompress.errors import Inapplicable
@@ -188,3 +190,14 @@ def test_a_bpe_that_marks_places_in_words_is_refused(named: str) -> None:
     marked.pre_tokenizer = pre_tokenizers.ByteLevel()
     with pytest.raises(Inapplicable, match="must mark no places"):
         prune(marked, np.array([0]))
+
+
+@each_kind
+def test_lengths_are_those_of_the_whole_tokenizer_before_and_after_pruning(kind: str) -> None:
+    old = made(kind)
+    texts = [*CORPUS, *new_words(50), *random_lines(50), *STRANGE, ("see", CORPUS[0])]
+    new = prune(old, ranking_of(old).keep(60).ids)[0]
+    assert splitting(new) == splitting(old)
+    for each in (old, new):
+        expected = [len(encoding.ids) for encoding in each.encode_batch(texts)]
+        assert split(old, texts).lengths(each).tolist() == expected
