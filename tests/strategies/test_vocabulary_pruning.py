@@ -159,7 +159,7 @@ def test_the_training_text_is_read_and_ranked_once_for_all_trials(context: Conte
     for num_tokens in (100, 105, 110):
         VocabularyPruning(num_tokens).apply(_candidate(), context)
     assert isinstance(context.cache, Counting)
-    assert context.cache.computed == 3, "its words, their order, and the bytes of the tokenizer that all begin with"
+    assert context.cache.computed == 3  # the words, their order, and the bytes of the tokenizer
 
 
 def test_pruning_twice_goes_on_from_what_is_left(context: Context) -> None:
@@ -186,7 +186,7 @@ def test_importance_is_measured_once_and_decides_which_tokens_stay(context: Cont
     for num_tokens in (104, 106):
         pruned = VocabularyPruning(num_tokens, importance=importance).apply(_candidate(), context)  # type: ignore[arg-type]
         assert torch.equal(_logits(pruned, "3 + 4"), _logits(_candidate(), "3 + 4"))
-    assert context.cache.computed == 3  # the words, the importance, the order
+    assert context.cache.computed == 4  # the words, the importance, the order, and the bytes of the tokenizer
 
 
 @pytest.mark.parametrize(
