@@ -246,7 +246,7 @@ class Coordinator:
                 self._enqueue_variants()
                 ended = self._streaks.ended() or self._time_or_trials_used_up()
                 if self._going_on and self.workers.free:
-                    self._train(self._going_on.pop(0))
+                    self._go_on(self._going_on.pop(0))
                 elif not ended and self.workers.free:
                     self._draw()
                 elif self._running:
@@ -315,6 +315,14 @@ class Coordinator:
         self._running[trial.draw.number] = trial
         self.workers.submit(self._job(trial.draw.number, trial.steps, fidelity))
 
+    def _go_on(self, trial: "_Trial") -> None:
+        """Train the trial for longer, unless what ended meanwhile makes that needless."""
+        reason = self._needless(trial)
+        if reason:
+            self._end(trial, self._built(trial, reason))
+        else:
+            self._train(trial)
+
     def _rungs(self, trial: "_Trial") -> tuple[float, ...]:
         """The lengths of a trial's trainings. One that shares another's training has the last alone."""
         return self.space.rungs if trial.draw.variant_of is None else (self.space.fidelity,)
@@ -366,16 +374,22 @@ class Coordinator:
 
     def _stopped(self, trial: "_Trial") -> str:
         """Why a trial gets no longer training, or an empty string."""
-        last, longer = trial.trainings[-1], self._rungs(trial)[len(trial.trainings)]
-        after = f"after {last.fidelity:.1%} of the full training"
+        last = trial.trainings[-1]
         if self._over_size(last):
-            return f"over budget {after}"
-        if self._good_enough():
-            return f"not needed any more {after}"
-        if self._best and not self._time_for(cost_s(last) * longer / last.fidelity):
-            return f"no time was left {after}"
+            return f"over budget {_after(last)}"
+        if needless := self._needless(trial):
+            return needless
         if not trial.draw.known and not goes_on(self.goal.objective.gains(last), self._gains_beside(trial)):
-            return f"behind others {after}"
+            return f"behind others {_after(last)}"
+        return ""
+
+    def _needless(self, trial: "_Trial") -> str:
+        """Why no trial gets a longer training any more, however good it is, or an empty string."""
+        last, longer = trial.trainings[-1], self._rungs(trial)[len(trial.trainings)]
+        if self._good_enough():
+            return f"not needed any more {_after(last)}"
+        if self._best and not self._time_for(cost_s(last) * longer / last.fidelity):
+            return f"no time was left {_after(last)}"
         return ""
 
     def _gains_beside(self, trial: "_Trial") -> list[tuple[float, ...]]:
@@ -641,6 +655,10 @@ class _Streaks:
         if self.untrained >= UNTRAINED:
             return f"{UNTRAINED} draws in a row were not worth training"
         return ""
+
+
+def _after(training: Record) -> str:
+    return f"after {training.fidelity:.1%} of the full training"
 
 
 def _completed(record: Record, preview: Record) -> Record:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from eicompress.cache import Cache
@@ -21,7 +23,7 @@ from eicompress.encoder.blocks import Embedding, Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import fast_products
 from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
-from eicompress.values import Progress, seed_of
+from eicompress.values import Progress, Text, seed_of
 
 BUCKET_BATCHES = 64
 """Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
@@ -113,7 +115,7 @@ class _Run:
         model = candidate.model
         self.training, self.device = training, device
         self.modules = nn.ModuleList([model] if training.extra is None else [model, training.extra])
-        self.tokens: Tokens = tokenize(candidate.tokenizer, training.texts)
+        self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts))
         self.padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
         self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
         self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
@@ -244,6 +246,12 @@ class _Run:
         self.best_weights = load_file(folder / "best.safetensors", device=self.device)
         at = json.loads((folder / "run.json").read_text())
         self.step, self.best, self.checks_since_best = at["step"], at["best"], at["checks_since_best"]
+
+
+@lru_cache(maxsize=2)
+def _tokenized(tokenizer: str, texts: tuple[Text, ...]) -> Tokens:
+    """Remembered, for the trainings of a candidate at its rungs read the same, and others' often do."""
+    return tokenize(Tokenizer.from_str(tokenizer), texts)
 
 
 def _finite(loss: float, step: int) -> float:

@@ -336,6 +336,16 @@ def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
     assert max(compared, key=lambda record: rungs_of(record)[0].quality).outcome == "complete"
 
 
+def test_what_was_to_go_on_is_trained_no_longer_once_another_is_good_enough(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, NONE_GIVEN, sampler="random", seed=2, trials=30, stop_at=0.71).run(bench)
+    complete = [record for record in result.records.values() if record.outcome == "complete"]
+    assert [record for record in complete if (record.value("quality") or 0.0) >= 0.71] == [complete[-1]]
+    needless = [record for record in result.records.values() if record.reason.startswith("not needed any more")]
+    assert len(needless) >= 1
+    assert bench.built[-1][1] == 0.25
+
+
 def test_where_time_is_limited_the_first_waits_for_nobody(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     bed(tmp_path, NONE_GIVEN, timeout_s=400.0).run(bench)
