@@ -67,7 +67,6 @@ class VocabularyPruning(ModelStrategy):
                 f"`{self.name}` must act on an `Encoder`, but got a `{type(model).__name__}`; "
                 "put it earlier in the recipe"
             )
-
         choice = self._ranking(before, context).keep(self.num_tokens)
         after, kept = prune(before, [*choice.ids, model.config.padding_id])
         model.keep_tokens(torch.from_numpy(kept))
