@@ -23,13 +23,12 @@ from torch.nn import functional as F
 from eicompress.contracts import Array, Candidate, Context, Task
 from eicompress.encoder.blocks import AnyLinear, Layer, SelfAttention
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import Batch, tokenize
+from eicompress.encoder.tokens import BATCH, Batch, in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import with_max_length
 
 WAYS = ("taylor", "activation", "magnitude")
 EXAMPLES = 512
 """Training examples that importance is measured on."""
-_BATCH = 64
 
 
 def measure_importance(subject: Candidate, context: Context, by: str = "taylor") -> dict[str, Array]:
@@ -192,16 +191,17 @@ def _grouped(values: Tensor, groups: int | None) -> Tensor:
     return values if groups is None else values.reshape(len(values), groups, -1).sum(dim=2)
 
 
-def measured_batches(subject: Candidate, context: Context, size: int = _BATCH) -> Iterator[tuple[Batch, Tensor]]:
-    """The examples that importance is measured on, as the candidate reads them, with their targets."""
+def measured_batches(
+    subject: Candidate, context: Context, size: int = BATCH, examples: int = EXAMPLES
+) -> Iterator[tuple[Batch, Tensor]]:
+    """The examples that importance is measured on, as the candidate reads them, with their targets, by length."""
     model = subject.model
     assert isinstance(model, Encoder)
-    rows = np.random.default_rng(context.seed).permutation(len(context.train))[:EXAMPLES]
-    examples = context.train.take(rows.tolist())
-    tokens = tokenize(with_max_length(subject.tokenizer, model.config.positions), examples.texts)
-    for start in range(0, len(examples), size):
-        places = np.arange(start, min(start + size, len(examples)))
-        targets = torch.from_numpy(examples.targets[places])
+    rows = np.random.default_rng(context.seed).permutation(len(context.train))[:examples]
+    taken = context.train.take(rows.tolist())
+    tokens = tokenize(with_max_length(subject.tokenizer, model.config.positions), taken.texts)
+    for places in in_order_of_length(tokens.lengths, size):
+        targets = torch.from_numpy(taken.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets
 
 

@@ -65,7 +65,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> Tokens:
     return Tokens(ids, types, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def in_order_of_length(lengths: np.ndarray) -> list[np.ndarray]:
+def in_order_of_length(lengths: np.ndarray, size: int = BATCH) -> list[np.ndarray]:
     """Row numbers of batches of near lengths that cover all rows once."""
     order = np.argsort(lengths, kind="stable")
-    return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    return [order[start : start + size] for start in range(0, len(order), size)]

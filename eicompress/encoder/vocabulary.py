@@ -67,6 +67,11 @@ class SplitTexts:
         pieces = np.array([len(each.ids) for each in encoded], np.int64)
         return self.others + np.bincount(self.texts, pieces[self.numbers], len(self.others)).astype(np.int64)
 
+    def counts(self, tokenizer: Tokenizer) -> Counts:
+        """(V,) how often each id occurs in the words of all texts, under a tokenizer that cuts them the same way."""
+        occurrences = np.bincount(self.numbers, minlength=len(self.words))
+        return token_counts(tokenizer, dict(zip(self.words, occurrences.tolist(), strict=True)))
+
 
 def splitting(tokenizer: Tokenizer) -> Json:
     """What decides how `split` splits: the same for two tokenizers that differ in their tokens alone."""

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
-from eicompress.values import digest_of, seed_of
+from eicompress.reading import times_read
+from eicompress.values import seed_of
 
 ENTRIES = 256
 """Of a book: what a byte can name."""
@@ -73,11 +73,8 @@ def _pieces(table: Tensor, piece: int) -> Tensor:
 
 def _weights(subject: Candidate, context: Context) -> Tensor:
     """(V,): the square root of how often a token is read, so that rare ones are not forgotten."""
-    ids = tokenize(subject.tokenizer, context.train.texts).ids
-    name = "token_counts-" + digest_of(subject.tokenizer.to_str())
-    size = subject.tokenizer.get_vocab_size()
-    counts = context.cache(name, lambda: {"counts": np.bincount(ids, minlength=size)})["counts"]
-    return torch.from_numpy(np.sqrt(np.asarray(counts, np.float32) + 1.0))
+    counts = times_read(subject.tokenizer, context).astype(np.float32)
+    return torch.from_numpy(np.sqrt(counts + 1.0))
 
 
 def learned(pieces: Tensor, weights: Tensor, books: int, seed: int) -> tuple[Tensor, Tensor]:

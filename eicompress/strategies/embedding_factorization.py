@@ -8,11 +8,11 @@ import torch
 from optuna.distributions import IntDistribution
 from torch import Tensor, nn
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy
+from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
-from eicompress.values import digest_of, seed_of
+from eicompress.reading import times_read
+from eicompress.values import seed_of
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,13 @@ class EmbeddingFactorization(ModelStrategy):
             )
         if self.size >= model.config.hidden:
             return subject
-        name = "token_counts-" + digest_of(subject.tokenizer.to_str())
-        counts = context.cache(name, lambda: {"counts": _token_counts(subject, context)})["counts"]
-        weights = torch.from_numpy(np.asarray(counts, np.float32)) + 1.0
+        weights = torch.from_numpy(times_read(subject.tokenizer, context).astype(np.float32)) + 1.0
         table, projection, mean, kept = factorize(model.words.weight.detach(), weights, self.size, context.seed)
         model.factorize_words(table, projection)
         assert model.projection is not None
         model.projection.bias = nn.Parameter(mean)
         facts = {**subject.facts, self.name: {"variance_kept": kept}}
         return replace(subject, facts=facts)
-
-
-def _token_counts(subject: Candidate, context: Context) -> Array:
-    ids = tokenize(subject.tokenizer, context.train.texts).ids
-    return np.bincount(ids, minlength=subject.tokenizer.get_vocab_size())
 
 
 def factorize(table: Tensor, weights: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, float]:

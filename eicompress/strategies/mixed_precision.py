@@ -7,7 +7,6 @@ bits. The table of these numbers is in the record.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -23,8 +22,8 @@ from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.importance import fingerprint, measured_batches
 
-BATCHES = 2
-"""Of examples that sensitivity is measured on."""
+EXAMPLES = 128
+"""That sensitivity is measured on."""
 UNPACKING_BYTES = 400
 """What the nodes take, at most, that unpack a matrix of fewer than 8 bits."""
 BITS: tuple[Literal[2, 4, 8], ...] = (2, 4, 8)
@@ -146,7 +145,7 @@ def _sensitivities(subject: Candidate, context: Context, matrices: Matrices) -> 
 def _measured(subject: Candidate, context: Context, matrices: Matrices) -> Array:
     """(matrices, bits)"""
     model = subject.model
-    batches = [batch for batch, _ in islice(measured_batches(subject, context), BATCHES)]
+    batches = [batch for batch, _ in measured_batches(subject, context, examples=EXAMPLES)]
     was_training = model.training
     model.eval()
     whole = _log_probabilities(model, batches)

@@ -3,7 +3,6 @@
 Heads, feed-forward neurons and residual dimensions are kept by first-order Taylor importance in the teacher.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,14 +10,13 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.vocabulary import SplitTexts, split, splitting, with_max_length
+from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
 from eicompress.importance import measure_importance, most_important
-from eicompress.values import digest_of
+from eicompress.reading import token_lengths
 
 MULTIPLE = 8
 """Widths are rounded to a multiple of this, which matrix kernels like."""
@@ -117,22 +115,10 @@ def _shortened(subject: Candidate, knobs: ThinStudent, context: Context) -> Cand
     """Keep as many positions as the training texts need, and cut longer texts there."""
     model = subject.model
     assert isinstance(model, Encoder)
-    lengths = np.sort(np.minimum(_lengths(subject.tokenizer, context), model.config.positions))
+    lengths = np.sort(np.minimum(token_lengths(subject.tokenizer, context), model.config.positions))
     needed = int(lengths[min(len(lengths) - 1, math.ceil(knobs.length_coverage * len(lengths)) - 1)])
     positions = _rounded(math.ceil(needed / MULTIPLE) * MULTIPLE, model.config.positions)
     model.keep_positions(positions)
     cut = float((lengths > positions).mean())
     facts = {**subject.facts, knobs.name: {"positions": positions, "share_of_training_texts_cut": cut}}
     return replace(subject, tokenizer=with_max_length(subject.tokenizer, positions), facts=facts)
-
-
-def _lengths(tokenizer: Tokenizer, context: Context) -> Array:
-    """(n,) tokens of the training texts. They are split into words once, for all tokenizers that split them alike."""
-
-    def compute() -> Mapping[str, Array]:
-        found = split(tokenizer, context.train.texts)
-        return {**vars(found), "words": np.frombuffer(json.dumps(found.words).encode(), np.uint8)}
-
-    known = context.cache(f"split-{digest_of(splitting(tokenizer))}", compute)
-    words = json.loads(known["words"].tobytes())
-    return SplitTexts(**{**known, "words": words}).lengths(tokenizer)

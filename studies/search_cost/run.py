@@ -316,7 +316,7 @@ def main() -> None:
     parser.add_argument("--latency", default="", help="by default none")
     parser.add_argument("--space", default="edge")
     parser.add_argument("--trials", type=int, default=12, help="trainings of the plain loop")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--full", type=float, default=1.0, help="share of the full training that counts as all of it")
     parser.add_argument("--rows", type=int, help="of the training split")
     parser.add_argument("--validation-rows", type=int)
@@ -327,7 +327,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     asked.output = asked.output.resolve()
 
-    beds = [opened_bed(asked, seed) for seed in range(asked.seeds)]
+    beds = [opened_bed(asked, seed) for seed in asked.seeds]
     loops = [plain(bed, asked.trials) for bed in beds]
     bests = [max((each["quality"] for each in loop if each["fits"]), default=0.0) for loop in loops]
     target = statistics.median(bests)
