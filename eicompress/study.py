@@ -349,14 +349,20 @@ class Coordinator:
             self._wait_or_compare(trial)
 
     def _wait_or_compare(self, trial: "_Trial") -> None:
-        """Every third at a rung those that wait there are compared. What was given goes on as it comes; where time is
-        limited so does the first, that there may be one."""
-        if (1 + len(self._gains_beside(trial))) % ONE_IN == 0:
+        """Every third at a rung those that wait there are compared. What was given goes on as it comes, and so does
+        who is first at a later rung, since it beat others before; where time is limited, whoever comes while there is
+        no result yet."""
+        beside = self._gains_beside(trial)
+        if (1 + len(beside)) % ONE_IN == 0:
             self._compare(self._at_rung(trial.rung))
-        elif trial.draw.known or (self.goal.timeout_s is not None and self._best is None):
+        elif trial.draw.known or (trial.rung > 0 and not beside) or self._in_a_hurry:
             self._compare([trial])
         else:
             self.ledger.interrupt(trial.draw)
+
+    @property
+    def _in_a_hurry(self) -> bool:
+        return self.goal.timeout_s is not None and self._best is None
 
     def _at_rung(self, rung: int) -> "list[_Trial]":
         return [each for each in self._waiting if each.rung == rung]

@@ -300,6 +300,7 @@ def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
 
 RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.05, 0.25]")
 NONE_GIVEN = RUNGS.partition("[[recipe]]")[0]
+THREE_RUNGS = NONE_GIVEN.replace("[0.05, 0.25]", "[0.01, 0.05, 0.25]")
 
 
 def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path: Path) -> None:
@@ -336,6 +337,14 @@ def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
     assert max(compared, key=lambda record: rungs_of(record)[0].quality).outcome == "complete"
 
 
+def test_the_first_at_a_later_rung_waits_for_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, THREE_RUNGS, sampler="random", trials=9).run(bench)
+    lengths = [fidelity for _, fidelity in bench.built if fidelity < 1.0]
+    assert lengths[:6] == [0.01, 0.01, 0.01, 0.05, 0.25, 0.01]
+    assert lengths.count(0.25) == result.counts.trained < lengths.count(0.05) < lengths.count(0.01) == 9
+
+
 def test_what_was_to_go_on_is_trained_no_longer_once_another_is_good_enough(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     result = bed(tmp_path, NONE_GIVEN, sampler="random", seed=2, trials=30, stop_at=0.71).run(bench)
@@ -360,8 +369,8 @@ def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(tmp_pa
 
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
-    expected = bed(tmp_path / "whole", NONE_GIVEN, trials=8).run(Bench(tmp_path / "made"))
-    made = bed(tmp_path / "again", NONE_GIVEN, trials=8)
+    expected = bed(tmp_path / "whole", THREE_RUNGS, trials=8).run(Bench(tmp_path / "made"))
+    made = bed(tmp_path / "again", THREE_RUNGS, trials=8)
     with pytest.raises(Killed):
         made.run(Bench(tmp_path / "made", fails))
     result = made.run(Bench(tmp_path / "made"))
