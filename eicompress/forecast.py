@@ -15,7 +15,7 @@ from eicompress.recipe import Recipe
 from eicompress.record import is_disk_error
 from eicompress.rehearsal import Rehearsal
 from eicompress.result import has_own_training, weights
-from eicompress.rungs import ONE_IN
+from eicompress.rungs import one_in
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS
 from eicompress.values import Record, seed_of
@@ -83,8 +83,11 @@ class Forecast:
         return self.teacher_s + trials * self._trial_s(self.training_s, rungs) + self.rebuilds * self.training_s
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
-        """From one trained candidate to the next: a third goes on at each rung, and some previews are over budget."""
-        length = sum(fidelity * (1 / ONE_IN) ** place for place, fidelity in enumerate(rungs))
+        """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
+        length, share = rungs[0], 1.0
+        for place, longer in enumerate(rungs[1:]):
+            share /= one_in(rungs, place)
+            length += share * longer
         return training_s * length + self.preview_s / self.share
 
     def to_json(self) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from eicompress.values import Record
 
 RUNGS = "rungs"
 """The fact by which a record tells what came of each of its trainings."""
-ONE_IN = 3
-"""Of so many candidates at a rung, one goes on."""
 ENOUGH_PAIRS = 3
 """A rank correlation of fewer pairs says nothing."""
 TRUSTED = 0.7
@@ -59,13 +57,19 @@ class Agreement:
         return found + (warning if self.doubtful else "")
 
 
-def goes_on(own: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
-    """Whether a candidate is among the best third at its rung: successive halving, arXiv 1502.07943.
+def one_in(rungs: Sequence[float], place: int) -> int:
+    """Of so many candidates at a rung one goes on: as many as the next training is longer, so that each rung costs the
+    same (successive halving, arXiv 1502.07943)."""
+    return max(2, round(rungs[place + 1] / rungs[place]))
+
+
+def goes_on(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int) -> bool:
+    """Whether a candidate is among the best at its rung, where one of so many goes on.
 
     Each is given by its gains. Where two are traded, it goes by how many others dominate a candidate.
     """
     worse_than = dominated_by(np.array([own, *others]))
-    return int((worse_than < worse_than[0]).sum()) < math.ceil(len(worse_than) / ONE_IN)
+    return int((worse_than < worse_than[0]).sum()) < math.ceil(len(worse_than) / one_of)
 
 
 def rungs_of(record: Record) -> tuple[Rung, ...]:

@@ -34,7 +34,7 @@ from eicompress.result import (
     to_promote,
     weights,
 )
-from eicompress.rungs import ONE_IN, RUNGS, cost_s, goes_on, rungs_fact, rungs_of
+from eicompress.rungs import RUNGS, cost_s, goes_on, one_in, rungs_fact, rungs_of
 from eicompress.space import SearchSpace
 from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, counted, digest_of
 
@@ -349,16 +349,19 @@ class Coordinator:
             self._wait_or_compare(trial)
 
     def _wait_or_compare(self, trial: "_Trial") -> None:
-        """Every third at a rung those that wait there are compared. What was given goes on as it comes, and so does
-        who is first at a later rung, since it beat others before; where time is limited, whoever comes while there is
-        no result yet."""
+        """Those that wait at a rung are compared whenever one more of them can go on. What was given goes on as it
+        comes, and so does who is first at a later rung, since it beat others before; where time is limited, whoever
+        comes while there is no result yet."""
         beside = self._gains_beside(trial)
-        if (1 + len(beside)) % ONE_IN == 0:
+        if (1 + len(beside)) % self._one_in(trial) == 0:
             self._compare(self._at_rung(trial.rung))
         elif trial.draw.known or (trial.rung > 0 and not beside) or self._in_a_hurry:
             self._compare([trial])
         else:
             self.ledger.interrupt(trial.draw)
+
+    def _one_in(self, trial: "_Trial") -> int:
+        return one_in(self.space.rungs, trial.rung)
 
     @property
     def _in_a_hurry(self) -> bool:
@@ -385,7 +388,8 @@ class Coordinator:
             return f"over budget {_after(last)}"
         if needless := self._needless(trial):
             return needless
-        if not trial.draw.known and not goes_on(self.goal.objective.gains(last), self._gains_beside(trial)):
+        gains, others = self.goal.objective.gains(last), self._gains_beside(trial)
+        if not trial.draw.known and not goes_on(gains, others, self._one_in(trial)):
             return f"behind others {_after(last)}"
         return ""
 

@@ -71,8 +71,8 @@ def test_time_buys_trainings_and_trainings_take_time(tmp_path: Path) -> None:
     # 1000 s, of which 100 are kept and the teacher takes 5, at 10 s each.
     assert found.trials(1000.0, [0.25]) == 89
     assert found.seconds(89, [0.25]) == 5 + 890 + 80
-    # A third of them at most goes on to the second rung.
-    assert found.seconds(90, [0.05, 0.25]) == 5 + 90 * 2 + 30 * 10 + 80
+    # A fifth of them goes on to the second rung, which is five times as long.
+    assert found.seconds(90, [0.05, 0.25]) == 5 + 90 * 2 + 18 * 10 + 80
 
 
 def test_a_rehearsal_takes_a_few_steps_of_a_long_training(

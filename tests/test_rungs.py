@@ -1,6 +1,16 @@
 import pytest
 
-from eicompress.rungs import Agreement, Rung, agreements, cost_s, goes_on, rank_correlation, rungs_fact, rungs_of
+from eicompress.rungs import (
+    Agreement,
+    Rung,
+    agreements,
+    cost_s,
+    goes_on,
+    one_in,
+    rank_correlation,
+    rungs_fact,
+    rungs_of,
+)
 from eicompress.values import Measurement, Record
 
 
@@ -21,10 +31,18 @@ def trial(*qualities: float) -> Record:
     return Record(recipe=(), draw=0, outcome="complete", facts={"rungs": rungs_fact(trainings)})
 
 
+@pytest.mark.parametrize(
+    ("rungs", "expected"),
+    [((1 / 9, 1 / 3, 1.0), [3, 3]), ((0.03, 0.1), [3]), ((1 / 9, 1.0), [9]), ((0.8, 1.0), [2])],
+)
+def test_as_many_come_to_a_rung_as_the_next_training_is_longer(rungs: tuple[float, ...], expected: list[int]) -> None:
+    assert [one_in(rungs, place) for place in range(len(rungs) - 1)] == expected
+
+
 @pytest.mark.parametrize(("others", "first_to_stop"), [(0, 1), (1, 1), (2, 1), (3, 2), (5, 2), (6, 3)])
 def test_the_best_third_goes_on(others: int, first_to_stop: int) -> None:
     qualities = [(place / 10,) for place in range(others + 1)]
-    going = [goes_on(each, [other for other in qualities if other != each]) for each in reversed(qualities)]
+    going = [goes_on(each, [other for other in qualities if other != each], 3) for each in reversed(qualities)]
     assert going == [place < first_to_stop for place in range(others + 1)]
 
 
@@ -32,8 +50,8 @@ def test_of_a_trade_those_go_on_that_few_dominate() -> None:
     front = [(0.9, -3.0), (0.8, -2.0), (0.7, -1.0)]
     worse = [(0.6, -3.0), (0.6, -2.5), (0.5, -4.0)]
     for own in front:
-        assert goes_on(own, [each for each in front + worse if each != own])
-    assert not goes_on(worse[2], front + worse[:2])
+        assert goes_on(own, [each for each in front + worse if each != own], 3)
+    assert not goes_on(worse[2], front + worse[:2], 3)
 
 
 def test_a_trial_tells_what_each_of_its_trainings_came_to() -> None:

@@ -298,9 +298,9 @@ def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
         assert set(trial.constraints) == {"size_mb", "latency_ms", "quality"}
 
 
-RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.05, 0.25]")
+RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.08, 0.25]")
 NONE_GIVEN = RUNGS.partition("[[recipe]]")[0]
-THREE_RUNGS = NONE_GIVEN.replace("[0.05, 0.25]", "[0.01, 0.05, 0.25]")
+THREE_RUNGS = NONE_GIVEN.replace("[0.08, 0.25]", "[0.03, 0.08, 0.25]")
 
 
 def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path: Path) -> None:
@@ -310,15 +310,15 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
     assert counts.stopped + counts.trained == counts.reached == 20
     assert counts.stopped > counts.trained
     lengths = [fidelity for _, fidelity in bench.built]
-    assert lengths.count(0.05) == 20
+    assert lengths.count(0.08) == 20
     assert lengths.count(0.25) == counts.trained
     stopped = next(each for each in result.records.values() if each.outcome == "stopped early")
-    assert stopped.reason == "behind others after 5.0% of the full training"
-    assert stopped.fidelity == 0.05
+    assert stopped.reason == "behind others after 8.0% of the full training"
+    assert stopped.fidelity == 0.08
     assert result.best is not None
     assert result.best[1].fidelity == 1.0
     first, second = result.agreements
-    assert (first.short, first.full, first.pairs) == (0.05, 0.25, counts.trained)
+    assert (first.short, first.full, first.pairs) == (0.08, 0.25, counts.trained)
     assert first.correlation == pytest.approx(1.0)
     assert (second.short, second.full, second.pairs) == (0.25, 1.0, 2)
     told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
@@ -330,8 +330,8 @@ def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     result = bed(tmp_path, NONE_GIVEN, sampler="random", trials=6).run(bench)
     lengths = [fidelity for _, fidelity in bench.built if fidelity < 1.0]
-    assert lengths[:4] == [0.05, 0.05, 0.05, 0.25]
-    assert lengths.count(0.05) == 6
+    assert lengths[:4] == [0.08, 0.08, 0.08, 0.25]
+    assert lengths.count(0.08) == 6
     assert lengths.count(0.25) == result.counts.trained <= 3
     compared = [record for record in result.records.values() if rungs_of(record)]
     assert max(compared, key=lambda record: rungs_of(record)[0].quality).outcome == "complete"
@@ -341,8 +341,8 @@ def test_the_first_at_a_later_rung_waits_for_nobody(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     result = bed(tmp_path, THREE_RUNGS, sampler="random", trials=9).run(bench)
     lengths = [fidelity for _, fidelity in bench.built if fidelity < 1.0]
-    assert lengths[:6] == [0.01, 0.01, 0.01, 0.05, 0.25, 0.01]
-    assert lengths.count(0.25) == result.counts.trained < lengths.count(0.05) < lengths.count(0.01) == 9
+    assert lengths[:6] == [0.03, 0.03, 0.03, 0.08, 0.25, 0.03]
+    assert lengths.count(0.25) == result.counts.trained < lengths.count(0.08) < lengths.count(0.03) == 9
 
 
 def test_what_was_to_go_on_is_trained_no_longer_once_another_is_good_enough(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_what_was_to_go_on_is_trained_no_longer_once_another_is_good_enough(tmp_
 def test_where_time_is_limited_the_first_waits_for_nobody(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     bed(tmp_path, NONE_GIVEN, timeout_s=400.0).run(bench)
-    assert [fidelity for _, fidelity in bench.built[:2]] == [0.05, 0.25]
+    assert [fidelity for _, fidelity in bench.built[:2]] == [0.08, 0.25]
 
 
 @pytest.mark.parametrize("calls", range(1, 12))

@@ -27,7 +27,7 @@ from eicompress.objective import Objective
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.record import Ledger, opened
-from eicompress.rungs import ONE_IN, RUNGS, rungs_fact
+from eicompress.rungs import RUNGS, one_in, rungs_fact
 from eicompress.space import SearchSpace, read_space
 from eicompress.study import Coordinator, Event, Goal, Told
 from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
@@ -154,7 +154,7 @@ def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -
         draw = memory.ask("random", seed=0)
         recipe = space.suggest(draw.trial)
         memory.note(draw, recipe)
-        rungs = space.rungs if index % ONE_IN == 0 else space.rungs[:1]
+        rungs = space.rungs if index % one_in(space.rungs, 0) == 0 else space.rungs[:1]
         trainings = [built(Job(index, tuple(recipe.to_json()), rung, 0)) for rung in rungs]
         record = replace(trainings[-1], draw=index, key=str(index))
         record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trainings)})

@@ -45,7 +45,7 @@ from eicompress.values import Progress, Record, Text, seed_of
 from eicompress.workers import InProcess
 from eicompress.workshop import Workshop, open_workshop
 
-RUNGS = (1 / 9, 1 / 3, 1.0)
+RUNGS = (1 / 9, 1.0)
 ARMS = ("ours", "without short trainings", "without previews", "without the cache")
 PATIENCE = 5
 """An arm is given up after so many times the trainings of the plain loop."""
