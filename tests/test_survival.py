@@ -18,7 +18,7 @@ from eicompress.values import Record
 
 KILLS, TRIALS = 30, 16
 SPACE = """
-fidelity = [0.1, 0.5]
+fidelity = [0.17, 0.5]
 
 [[slot]]
 strategy = "thin_student"

@@ -155,7 +155,7 @@ class Bench:
             yield self.workshop
             return
         with TemporaryDirectory() as folder:
-            yield replace(self.workshop, cache=Cache(Path(folder)))
+            yield replace(self.workshop, cache=Cache(Path(folder)), _memory={})
 
 
 def plain(bed: Bed, trials: int) -> list[dict[str, Any]]:
