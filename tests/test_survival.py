@@ -85,6 +85,15 @@ def worker_of(process: "subprocess.Popen[bytes]") -> int | None:
     return next((int(each) for each in children.read_text().split()), None) if children.exists() else None
 
 
+def awaited_worker_of(process: "subprocess.Popen[bytes]") -> int | None:
+    """On a busy machine it takes a while until a search that was started again has a worker."""
+    while process.poll() is None:
+        if worker := worker_of(process):
+            return worker
+        time.sleep(0.1)
+    return None
+
+
 @pytest.mark.slow
 def test_thirty_kills_lose_nothing_and_count_nothing_twice(
     model_folder: Path, data_folder: Path, tmp_path: Path
@@ -100,7 +109,7 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
         if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
             continue
         if len(found) < TRIALS and chance.random() < 0.5:
-            worker = worker_of(process)
+            worker = awaited_worker_of(process)
             if worker is not None:
                 kills["worker"] += 1
                 os.kill(worker, signal.SIGKILL)
