@@ -595,14 +595,14 @@ def measure(
 
     Latency is taken at `seq_len` tokens, or at 16, 64 and 128. Raises `ModelError`, `DataError` and `MeasureError`.
     """
-    from eicompress.bench import Bench, quality, size
+    from eicompress.bench import Bench, download, quality, size
     from eicompress.metrics.latency import CAREFUL_SECONDS
     from eicompress.plugins import discover
 
     folder = Artifact(Path(artifact))
     bench = Bench((), threads)
     model = bench.load(folder)
-    found = list(size(folder))
+    found = [*size(folder), *download(folder)]
     for length in (seq_len,) if seq_len else LENGTHS:
         found += bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
     if data is not None:

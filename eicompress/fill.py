@@ -15,7 +15,7 @@ TOLERANCE = 0.005
 class Previewer(Protocol):
     """What measures a recipe without training it."""
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         """Raises `Inapplicable`."""
 
 
@@ -26,8 +26,7 @@ def filled(workshop: Previewer, space: SearchSpace, recipe: Recipe, budgets: Map
         return recipe
 
     def size(value: int) -> float:
-        # The highest value is asked first and often taken, and a preview with its latency is what is wanted then.
-        return workshop.preview(space.filled(recipe, value), latency=value == fill.high).value("size_mb") or 0.0
+        return workshop.preview(space.filled(recipe, value), size_only=True).value("size_mb") or 0.0
 
     return space.filled(recipe, fill.high if budget is None else largest(size, fill, budget))
 

@@ -174,8 +174,8 @@ class _Timed:
     workshop: Previewer
     seconds: float = 0.0
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
-        record = self.workshop.preview(recipe, latency=latency)
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+        record = self.workshop.preview(recipe, size_only=size_only)
         self.seconds += sum(record.seconds_by_phase.values())
         return record
 

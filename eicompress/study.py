@@ -53,7 +53,7 @@ class Workshop(Protocol):
 
     def baseline(self) -> Record: ...
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         """Measured without training. Raises `Inapplicable`."""
 
     def timed(self, record: Record) -> Record:

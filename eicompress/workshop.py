@@ -105,10 +105,13 @@ class Workshop:
         facts = {**record.facts, "yardsticks": self._yardsticks()}
         return replace(record, facts=facts, files={**record.files, "validation_examples": self._kept_examples()})
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
-        """Size, and latency, of what the recipe would make, without training. Raises `Inapplicable`."""
-        key = ["preview", self._made_from(recipe, 0.0, self.seed), latency, self.memory]
-        return self._remembered(key, lambda: self._measure_preview(recipe, latency))
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+        """What the recipe would make, measured without training: size, zipped size and latency, or `size_mb` alone.
+
+        Raises `Inapplicable`.
+        """
+        key = ["preview", self._made_from(recipe, 0.0, self.seed), size_only, self.memory]
+        return self._remembered(key, lambda: self._measure_preview(recipe, size_only))
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         """What the recipe's training at full length would take. Raises `Inapplicable`."""
@@ -200,7 +203,7 @@ class Workshop:
 
     def _previewed_mb(self, recipe: Recipe) -> float | None:
         try:
-            return self.preview(recipe, latency=False).value("size_mb")
+            return self.preview(recipe, size_only=True).value("size_mb")
         except EicompressError:
             # The beginning of a recipe need not be one that stands alone.
             return None
@@ -254,14 +257,15 @@ class Workshop:
         record = self._scored(recipe, self.source, Artifact(entry / "artifact"), clock)
         return self._timed(record, self._bench_alone)
 
-    def _measure_preview(self, recipe: Recipe, latency: bool) -> Record:
+    def _measure_preview(self, recipe: Recipe, size_only: bool) -> Record:
         clock, context = Clock(), self._context(fit_nothing)
         folder = self.folder / "previews" / recipe.digest
         with clock.phase("preview"):
             made = candidates.build(recipe, context, self.cache, str, self.start)
             artifact = self._write(recipe, made, context, folder)
         measurements = bench.size(artifact)
-        if latency:
+        if not size_only:
+            measurements += bench.download(artifact)
             with clock.phase("measuring"):
                 model = self._bench.load(artifact)
                 measurements += self._bench.latency(model, seconds=QUICK_SECONDS).measurements()
@@ -293,7 +297,7 @@ class Workshop:
             facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
         return replace(
             self._record(recipe, made, clock),
-            measurements=(*bench.size(artifact), *qualities),
+            measurements=(*bench.size(artifact), *bench.download(artifact), *qualities),
             bytes_by_group=artifacts.bytes_by_group(artifact),
             facts=facts,
             files={"artifact": str(artifact.folder), **self._kept_logits(logits)},

@@ -86,13 +86,13 @@ class Bench:
     def baseline(self) -> Record:
         return Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         self._enter("preview", recipe)
         self.now += 1
         tokens, layers, _ = knobs_of(recipe)
         size = tokens / 10_000 + 0.3 * layers
         groups = {"embedding": tokens * 100, "layers": layers * 300_000}
-        values = measured(size, 0.5 * layers if latency else None, None)
+        values = measured(size, 0.5 * layers if not size_only else None, None)
         return Record(recipe=(), draw=-1, outcome="complete", measurements=values, bytes_by_group=groups)
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
@@ -104,7 +104,7 @@ class Bench:
         self.built.append((recipe.digest, fidelity))
         self.now += 40 * fidelity
         tokens, layers, rate = knobs_of(recipe)
-        preview = self.preview(recipe, latency=False)
+        preview = self.preview(recipe, size_only=True)
         quality = 0.5 + 0.04 * layers + tokens / 200_000 - 0.1 * (rate - 0.3) ** 2 + 0.05 * fidelity
         artifact = Artifact(self.folder / recipe.digest)
         artifact.onnx.parent.mkdir(parents=True, exist_ok=True)

@@ -37,8 +37,12 @@ class EmbeddingFactorization(ModelStrategy):
             )
         if self.size >= model.config.hidden:
             return subject
+        words = model.words.weight.detach()
+        if context.preview:
+            model.factorize_words(words[:, : self.size], words.new_ones(model.config.hidden, self.size))
+            return subject
         weights = torch.from_numpy(times_read(subject.tokenizer, context).astype(np.float32)) + 1.0
-        table, projection, mean, kept = factorize(model.words.weight.detach(), weights, self.size, context.seed)
+        table, projection, mean, kept = factorize(words, weights, self.size, context.seed)
         model.factorize_words(table, projection)
         assert model.projection is not None
         model.projection.bias = nn.Parameter(mean)

@@ -55,12 +55,14 @@ class Quantization(ModelStrategy):
         if self.block and self.layer_bits != 4:
             raise Inapplicable(f"`{self.name}.block` is for 4 bits, but `layer_bits` is {self.layer_bits}")
         seen = self._moments(subject, context)
+        # Which scales changes no size and no speed, and the best ones are the longest part of many a preview.
+        clipping: Clipping = "minmax" if context.preview else self.clipping
         for table in model.embedding_tables():
             bits = self.embedding_bits if table is model.words else no_fewer_than_4(self.embedding_bits)
-            table.set_quantization(QuantSpec(bits), self.clipping)
+            table.set_quantization(QuantSpec(bits), clipping)
         for name, linear in model.linears():
             bits = self.layer_bits if name.startswith("layers.") else no_fewer_than_4(self.layer_bits)
-            linear.set_quantization(QuantSpec(bits, bits == 8, self.block), self.clipping)
+            linear.set_quantization(QuantSpec(bits, bits == 8, self.block), clipping)
         for linear, moments in seen.items():
             round_by_gptq(linear, moments.products)
         return subject

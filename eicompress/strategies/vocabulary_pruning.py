@@ -36,8 +36,8 @@ class VocabularyPruning(ModelStrategy):
     occurrences times the tokens that each of them would become more: of those that are left, the one that is missed
     least goes, and what it is read as without it is worth more from then on. A text whose tokens were all kept gets
     the same logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and
-    `tokens_after`; `needed` and `bound` as in `Choice`; the fields of `Comparison` on the training text;
-    `tokenizer_bytes_before` and `tokenizer_bytes_after`.
+    `tokens_after`; `needed` and `bound` as in `Choice`; outside previews also the fields of `Comparison` on the
+    training text, `tokenizer_bytes_before` and `tokenizer_bytes_after`.
     """
 
     num_tokens: Annotated[int, IntDistribution(100, 300_000, log=True)] = 5_000
@@ -75,10 +75,11 @@ class VocabularyPruning(ModelStrategy):
             "tokens_after": len(kept),
             "needed": choice.needed,
             "bound": choice.bound,
-            **asdict(compare(before, after, *_read(before, "task", context))),
-            "tokenizer_bytes_before": _known_file_bytes(before, context),
-            "tokenizer_bytes_after": _file_bytes(after),
         }
+        if not context.preview:
+            facts |= asdict(compare(before, after, *_read(before, "task", context)))
+            facts["tokenizer_bytes_before"] = _known_file_bytes(before, context)
+            facts["tokenizer_bytes_after"] = _file_bytes(after)
         return replace(subject, tokenizer=after, facts={**subject.facts, self.name: facts})
 
     def _ranking(self, tokenizer: Tokenizer, context: Context) -> Ranking:

@@ -130,9 +130,9 @@ class Bench:
     def baseline(self) -> Record:
         return self.workshop.baseline()
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         if self.previews:
-            return self.workshop.preview(recipe, latency=latency)
+            return self.workshop.preview(recipe, size_only=size_only)
         return Record(tuple(recipe.to_json()), -1, "complete")
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:

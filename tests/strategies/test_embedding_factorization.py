@@ -38,6 +38,16 @@ def test_a_factorized_candidate_has_the_size_asked_for(make_context: ContextMake
     assert 0 < made.facts["embedding_factorization"]["variance_kept"] < 1
 
 
+@pytest.mark.parametrize("size", [1, 8, 23])
+def test_a_preview_has_the_same_shapes(make_context: ContextMaker, size: int) -> None:
+    step = EmbeddingFactorization(size=size)
+    previewed, made = (step.apply(tiny_candidate(), make_context(preview=each)).model for each in (True, False))
+    assert previewed.config == made.config
+    assert {name: each.shape for name, each in previewed.named_parameters()} == {
+        name: each.shape for name, each in made.named_parameters()
+    }
+
+
 def test_at_full_width_nothing_changes(make_context: ContextMaker) -> None:
     made = EmbeddingFactorization(size=24).apply(tiny_candidate(), make_context())
     assert made.model.projection is None

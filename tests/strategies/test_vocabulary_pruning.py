@@ -89,7 +89,7 @@ def context(tmp_path: Path) -> Context:
         seed=0,
         device="cpu",
         unlabelled=(),
-        preview=True,
+        preview=False,
     )
 
 
@@ -139,6 +139,14 @@ def test_the_facts_say_what_was_lost(context: Context) -> None:
     assert little["vocabulary_pruning"]["growth"] == pytest.approx(48 / 14 - 1)
     assert little["vocabulary_pruning"]["tokenizer_bytes_after"] < everything["tokenizer_bytes_after"]
     assert everything["tokenizer_bytes_after"] < everything["tokenizer_bytes_before"]
+
+
+def test_a_preview_keeps_the_same_tokens_and_compares_no_texts(context: Context) -> None:
+    previewed = VocabularyPruning(num_tokens=100).apply(_candidate(), replace(context, preview=True))
+    made = VocabularyPruning(num_tokens=100).apply(_candidate(), context)
+    assert previewed.tokenizer.to_str() == made.tokenizer.to_str()
+    facts, all_facts = (each.facts["vocabulary_pruning"] for each in (previewed, made))
+    assert facts == {name: all_facts[name] for name in ("tokens_before", "tokens_after", "needed", "bound")}
 
 
 def test_facts_of_earlier_steps_stay(context: Context) -> None:
