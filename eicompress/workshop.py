@@ -82,7 +82,7 @@ class Workshop:
     """Whether memory is measured in previews, since a budget speaks of it; otherwise of what is promoted alone."""
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
-    _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+    _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def digests(self) -> dict[str, str]:

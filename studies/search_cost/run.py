@@ -155,7 +155,7 @@ class Bench:
             yield self.workshop
             return
         with TemporaryDirectory() as folder:
-            yield replace(self.workshop, cache=Cache(Path(folder)), _memory={})
+            yield replace(self.workshop, cache=Cache(Path(folder)))
 
 
 def plain(bed: Bed, trials: int) -> list[dict[str, Any]]:
@@ -180,7 +180,7 @@ def plain(bed: Bed, trials: int) -> list[dict[str, Any]]:
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, found[index]["quality"])
-    return found
+    return found[:trials]
 
 
 def trained_in_full(bench: Bench, recipe: Recipe, bed: Bed) -> dict[str, Any]:
