@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         report,
         search,
         show,
+        teach,
     )
     from eicompress.result import Result
 
@@ -72,6 +73,7 @@ __all__ = [
     "report",
     "search",
     "show",
+    "teach",
 ]
 
 try:
@@ -93,6 +95,7 @@ _ROOMS = {
     "report": "eicompress.api",
     "search": "eicompress.api",
     "show": "eicompress.api",
+    "teach": "eicompress.api",
 }
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eicompress.errors import BudgetError, DataError, SpecError, StudyError, nearest
-from eicompress.spec import Spec, choice, read, read_search, read_study, read_toml, study_name
+from eicompress.spec import Spec, choice, read, read_search, read_study, read_toml, study_name, whole
 from eicompress.values import MEGABYTE, Artifact, Progress, Record
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from eicompress.runtime import Model
     from eicompress.space import SearchSpace
     from eicompress.study import Event, Workers
+    from eicompress.teaching import Attempt
     from eicompress.values import Measurement
-    from eicompress.workshop import Workshop
+    from eicompress.workshop import Lesson, Workshop
 
+TEACHER = "teacher"
+"""The folder in a study's with the teacher that was trained for it."""
 PACKAGES = ("zip", "hf")
 """What `pack` writes."""
 LONGEST_TRIAL = 7_200.0
@@ -97,6 +101,7 @@ def search(
     seq_len: int | None = None,
     threads: int | None = None,
     teacher_training: str | None = None,
+    teacher_timeout: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
@@ -200,7 +205,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
     directions = goal.objective.directions
     with (
         opened(spec.folder, spec.to_toml(), digests, directions, spec.storage) as ledger,
-        _staffed(workshop, plan) as (workshop, workers),
+        _staffed(_with_kept_teacher(workshop, spec), plan) as (workshop, workers),
     ):
         if not ledger.records():
             _foresee(plan, workshop, on_event)
@@ -213,6 +218,17 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
             raise
         on_event(Noticed(_reported(ledger, spec)))
         return result
+
+
+def _with_kept_teacher(workshop: "Workshop", spec: Spec) -> "Workshop":
+    """Keep the teacher that was trained for a study in its folder: trained once more, it might be another."""
+    from eicompress.workshop import write_folder
+
+    kept, trained = spec.folder / TEACHER, workshop.head
+    if trained is None or kept.exists():
+        return workshop
+    write_folder(kept, lambda folder: shutil.copytree(trained, folder, dirs_exist_ok=True))
+    return replace(workshop, head=kept)
 
 
 def _with_remembered_plugin(spec: Spec) -> Spec:
@@ -380,6 +396,7 @@ def compress(
     seq_len: int | None = None,
     threads: int | None = None,
     teacher_training: str | None = None,
+    teacher_timeout: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
@@ -400,7 +417,7 @@ def compress(
     check_free(Path(output))
     words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads", "teacher", "ensemble")
     values = locals()
-    written = {name: values[name] for name in (*words, "teacher_training", "unlabelled", "start")}
+    written = {name: values[name] for name in (*words, "teacher_training", "teacher_timeout", "unlabelled", "start")}
     spec = read(written)
     registry = discover(plugin, only_plugins)
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
@@ -423,6 +440,7 @@ def prepare(
     label: str | None = None,
     seed: int | None = None,
     teacher_training: str | None = None,
+    teacher_timeout: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
@@ -440,12 +458,58 @@ def prepare(
         raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
     words = ("model", "data", "task", "text", "text_pair", "label", "seed", "teacher_training", "teacher", "ensemble")
     values = locals()
-    spec = read({name: values[name] for name in (*words, "unlabelled", "start")})
+    spec = read({name: values[name] for name in (*words, "teacher_timeout", "unlabelled", "start")})
     registry = discover(plugin, only_plugins)
     steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
     workshop = _workshop(spec, registry, on_progress or _nothing, _scratch())
     workshop.prepare(steps, Path(output), progress=on_progress or _nothing)
     return Path(output)
+
+
+def teach(
+    *,
+    model: str,
+    data: str,
+    output: str | Path,
+    timeout: str | None = None,
+    members: int = 1,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    seed: int | None = None,
+    plugin: str | None = None,
+    only_plugins: str | None = None,
+    on_attempt: "Callable[[Attempt], None] | None" = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> "Lesson":
+    """Train the best teacher that the model and the training rows allow within the time, and write it to a new folder,
+    which every command takes as `model` or `teacher`. With several `members`, students learn from all of them.
+
+    Everything is chosen on held-out training rows; the validation split is read once, at the end. Raises `SpecError`,
+    `DataError` and `ModelError`.
+    """
+    from eicompress.plugins import discover
+    from eicompress.workshop import train_teacher
+
+    if Path(output).exists():
+        raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
+    words = ("model", "data", "task", "text", "text_pair", "label", "seed")
+    values = locals()
+    spec = read({**{name: values[name] for name in words}, "teacher_timeout": timeout})
+    return train_teacher(
+        spec.model,
+        spec.data,
+        Path(output),
+        registry=discover(plugin, only_plugins),
+        task=spec.task,
+        columns=spec.columns,
+        seed=spec.seed,
+        limit_s=spec.teacher_timeout_s,
+        members=whole("--members", members, 1),
+        progress=on_progress or _nothing,
+        on_attempt=on_attempt or _nothing,
+    )
 
 
 def replay(
@@ -504,6 +568,7 @@ def ablate(
     label: str | None = None,
     seed: int | None = None,
     teacher_training: str | None = None,
+    teacher_timeout: str | None = None,
     teacher: Sequence[str] | None = None,
     ensemble: str | None = None,
     unlabelled: Sequence[str] | None = None,
@@ -534,7 +599,7 @@ def ablate(
     else:
         assert recipe is not None
         words = ("model", "data", "task", "text", "text_pair", "label", "seed", "teacher_training", "teacher")
-        spec = read({name: written[name] for name in (*words, "ensemble", "unlabelled", "start")})
+        spec = read({name: written[name] for name in (*words, "teacher_timeout", "ensemble", "unlabelled", "start")})
         registry = discover(plugin, only_plugins)
         steps = recipe if not isinstance(recipe, str | Path) else read_recipe(Path(recipe), registry)
         file = Path(output or "ablation")
@@ -748,10 +813,11 @@ def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress]
 def inputs_of(spec: Spec, folder: Path) -> dict[str, Any]:
     """What a workshop is made of, as plain data."""
     measured = ("model", "data", "task", "columns", "seed", "threads", "seq_len")
-    learned = ("teacher_training", "ensemble", "unlabelled", "start")
+    learned = ("teacher_training", "teacher_timeout_s", "ensemble", "unlabelled", "start")
     named = {word: getattr(spec, word) for word in (*measured, *learned)}
     named["memory"] = spec.memory_mb is not None or "memory_mb" in spec.metrics
-    return {**named, "teachers": spec.teacher, "folder": folder}
+    kept = folder / TEACHER
+    return {**named, "teachers": spec.teacher, "folder": folder, "head": str(kept) if kept.is_dir() else ""}
 
 
 def _spec_of(study: str, studies: str | Path) -> Spec:

@@ -91,9 +91,10 @@ def _training_options(command: Command) -> Command:
             click.option("--seed", metavar="N", help="Seed of everything that is drawn.  [0]"),
             click.option(
                 "--teacher-training",
-                metavar="probe|finetune",
-                help="How a model without a head for the task gets one.  [finetune]",
+                metavar="teach|probe|finetune",
+                help="How a model without a head for the task gets one.  [teach]",
             ),
+            click.option("--teacher-timeout", metavar="TIME", help="Time for that, apart from --timeout.  [30m]"),
             click.option(
                 "--teacher",
                 metavar="FOLDER",
@@ -228,6 +229,38 @@ def plan(as_json: bool, **written: Any) -> None:
         _print_json(found.to_json())
     else:
         screen.show_forecast(console, found, asked.spec, asked.space)
+
+
+@cli.command()
+@click.option("--model", metavar="FOLDER", help="Folder of the model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@click.option("--output", metavar="FOLDER", default="teacher", help="New folder to write.  [teacher]")
+@click.option("--timeout", metavar="TIME", help="Time for everything: 30m, 2h.  [30m]")
+@click.option("--members", metavar="N", default=1, help="Teachers that students learn from together.  [1]")
+@_input_options
+@click.option("--seed", metavar="N", help="Seed of everything that is drawn.  [0]")
+@_plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def teach(as_json: bool, **written: Any) -> None:
+    """Train the best teacher for the data.
+
+    What comes out of a search is hardly better than its teacher. A linear classifier on the model's states comes first, then all weights are trained, at several rates and lengths.
+    What is best on held-out training rows is trained again on all of them. Ctrl-C loses nothing that was tried: the
+    same command goes on. Every command takes the folder as --model or --teacher.
+
+    \b
+    eicompress teach --model builtin:minilm --data my-data --output my-teacher
+    eicompress search --model my-teacher --data my-data --budget 1MB
+    """
+    from eicompress import api, screen, tables
+
+    console = _console(as_json)
+    with screen.Screen(console, "teach") as live:
+        lesson = api.teach(**written, on_attempt=live.attempted, on_progress=live.preparing)
+    if as_json:
+        _print_json(tables.lesson_json(lesson))
+    else:
+        tables.show_lesson(console, lesson)
 
 
 @cli.command()

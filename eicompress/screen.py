@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -31,6 +31,9 @@ from eicompress.study import (
 )
 from eicompress.tables import duration, summary
 from eicompress.values import Progress, Record, counted
+
+if TYPE_CHECKING:
+    from eicompress.teaching import Attempt
 
 PLAIN_SECONDS = 60.0
 """How often plain lines tell how far a training is."""
@@ -71,6 +74,10 @@ class Screen:
     def preparing(self, progress: Progress) -> None:
         """Progress before there is a search, such as the training of a teacher."""
         self._do("preparing", progress)
+
+    def attempted(self, attempt: "Attempt") -> None:
+        """One way to train a teacher was tried."""
+        self._line(f"{attempt.quality:7.2%} on held-out rows · {attempt.what} · {duration(attempt.seconds)}")
 
     def show(self, event: Event) -> None:
         """Take in an event of the search."""

@@ -19,12 +19,14 @@ TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds of each unit of time."""
 
 DEFAULT_TIMEOUT = "2h"
+TEACHER_TIMEOUT = 1_800.0
+"""Seconds for training a teacher, where none is given."""
 OBJECTIVES = ("quality", "reward", "pareto")
 DEFAULT_FRONT = ("quality", "latency_ms")
 UNITS = {"quality": "", "size_mb": "MB", "download_mb": "MB", "latency_ms": "ms", "memory_mb": "MB"}
 """Metrics that a search may trade, with their units."""
 SAMPLERS = ("tpe", "random")
-TEACHER_TRAININGS = ("probe", "finetune")
+TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
 RAY_FLAGS = ("ray_address", "worker_cpus", "worker_gpus")
@@ -71,7 +73,10 @@ class Spec:
     seed: int = 0
     seq_len: int | None = None
     threads: int = 1
-    teacher_training: str = "finetune"
+    teacher_training: str = "teach"
+    """How a model without a head for the task gets one."""
+    teacher_timeout_s: float = TEACHER_TIMEOUT
+    """For that, apart from `timeout_s`."""
     plugin: str = ""
     """A plug-in in one file; empty for none."""
     teacher: tuple[str, ...] = ()
@@ -124,7 +129,7 @@ class Spec:
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
         wanted = {each.name: getattr(self, each.name) for each in fields(self)}
-        ends = ("trials", "timeout_s", "stop_at", "promotion_seeds")
+        ends = ("trials", "timeout_s", "teacher_timeout_s", "stop_at", "promotion_seeds")
         place = ("engine", *RAY_FLAGS, "workers", "trial_timeout_s", "trial_memory_mb")
         for name in ("studies", "from_", *ends, *place, *FLAGS):
             wanted.pop(name)
@@ -141,8 +146,8 @@ def read(written: Mapping[str, object]) -> Spec:
     """The spec that flags or a file describe; None stands for "not given". Raises `SpecError`."""
     given = {name: value for name, value in written.items() if value is not None}
     known = {each.name for each in fields(Spec)}
-    known -= {*FLAGS, "timeout_s", "trial_timeout_s", "trial_memory_mb"}
-    known |= {*FLAGS.values(), "timeout", "trial_timeout", "trial_memory"}
+    known -= {*FLAGS, "timeout_s", "teacher_timeout_s", "trial_timeout_s", "trial_memory_mb"}
+    known |= {*FLAGS.values(), "timeout", "teacher_timeout", "trial_timeout", "trial_memory"}
     for name in given:
         if name not in known:
             raise SpecError(f"there is no setting `{name}`: {nearest(name, known)}")
@@ -180,7 +185,8 @@ def read(written: Mapping[str, object]) -> Spec:
         seed=whole("--seed", given.get("seed", 0), 0),
         seq_len=_maybe(given, "seq_len", lambda value: whole("--seq-len", value, 1)),
         threads=whole("--threads", given.get("threads", 1), 1),
-        teacher_training=_text(given, "teacher_training", "finetune"),
+        teacher_training=_text(given, "teacher_training", "teach"),
+        teacher_timeout_s=seconds(given.get("teacher_timeout", f"{TEACHER_TIMEOUT}s"), "--teacher-timeout"),
         plugin=_text(given, "plugin", ""),
         teacher=_texts(given, "teacher"),
         ensemble=choice("--ensemble", given.get("ensemble", "mean"), ENSEMBLES),

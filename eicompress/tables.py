@@ -5,7 +5,7 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
@@ -21,6 +21,9 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting.comparison import HEADS, Comparison, lines
 from eicompress.result import Result, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
+
+if TYPE_CHECKING:
+    from eicompress.workshop import Lesson
 
 MACHINE = ("machine", "runtime")
 SHOWN = 5
@@ -74,6 +77,41 @@ def show_result(console: Console, result: Result) -> None:
         console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
     for line in advice(result):
         console.print(f"{'advice':<10}{line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_lesson(console: Console, lesson: "Lesson") -> None:
+    """The teacher beside simple methods, and what to type next."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("on validation")
+    table.add_column("quality", justify="right")
+    table.add_row("the teacher", f"{lesson.quality:.2%}")
+    if len(lesson.of_members) > 1:
+        for at, quality in enumerate(lesson.of_members):
+            table.add_row(f"  member {at} alone", f"{quality:.2%}")
+    for name, found in lesson.simple.items():
+        table.add_row(name, f"{found['quality']:.2%}")
+    console.print(table)
+    lines = [f"chosen: {lesson.taught.chosen.what}", *lesson.taught.notes]
+    for name in lesson.beaten_by:
+        lines.append(
+            f"warning: {name} is better than this teacher, so students of it will be worse than that too: give more "
+            "time (`--timeout`), more rows, or a model that knows this kind of text"
+        )
+    lines.append(f"eicompress search --model {lesson.folder} --data DATA --budget 1MB")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def lesson_json(lesson: "Lesson") -> dict[str, Any]:
+    return {
+        "folder": str(lesson.folder),
+        "quality": lesson.quality,
+        "of_members": lesson.of_members,
+        "simple": dict(lesson.simple),
+        "chosen": vars(lesson.taught.chosen),
+        "attempts": [vars(each) for each in lesson.taught.attempts],
+        "notes": lesson.taught.notes,
+    }
 
 
 def show_artifact(console: Console, record: Record) -> None:

@@ -11,21 +11,20 @@ import numpy as np
 import torch
 
 from eicompress.cache import Cache, arrays_in
-from eicompress.contracts import Array, Candidate, Examples, Fit, Task, TeacherOutputs, Training
+from eicompress.contracts import Array, Candidate, Examples, Task, TeacherOutputs
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import fast_products, moved
-from eicompress.encoder.tokens import Batch, in_order_of_length, tokenize
+from eicompress.encoder.tokens import in_order_of_length, tokenize
 from eicompress.values import Progress, Text, digest_of, seed_of
 
 SHARD = 2048
 """Texts whose outputs are computed and stored together: an interruption loses no more than these."""
 HELD_OUT = 1000
 """Training texts on which the weights of an ensemble are measured, at most."""
-FINETUNE_EPOCHS = 4.0
-FINETUNE_LEARNING_RATE = 5e-5
-PROBE_ITERATIONS = 200
-PROBE_PENALTY = 2e-2
-"""Of the sum of the probe's squared weights, on standardized states."""
+
+
+def ignore(_: Progress) -> None:
+    """A progress that nobody watches."""
 
 
 def text_key(text: Text) -> bytes:
@@ -76,7 +75,7 @@ class StoredTeacher:
     aligned: bool
     """Whether its states are the baseline's own."""
     cache: Cache
-    progress: Callable[[Progress], None]
+    progress: Callable[[Progress], None] = ignore
     answers: Answers = field(default_factory=Answers)
 
     def watched(self, progress: Callable[[Progress], None]) -> "StoredTeacher":
@@ -185,14 +184,14 @@ def _surest(logits: Array) -> Array:
 
 
 def encoder_teacher(
-    candidate: Candidate, digest: str, code: str, cache: Cache, device: str, progress: Callable[[Progress], None]
+    candidate: Candidate, digest: str, code: str, cache: Cache, device: str, aligned: bool
 ) -> StoredTeacher:
-    """The baseline as the teacher."""
+    """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
     def answer(texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
         return answers_of(candidate, texts, device, told)
 
-    return StoredTeacher(answer, digest, code, True, cache, progress)
+    return StoredTeacher(answer, digest, code, aligned, cache)
 
 
 @torch.inference_mode()
@@ -214,50 +213,3 @@ def answers_of(
             states[rows] = output.pooled.float().cpu().numpy()
             told(len(rows))
     return logits, states
-
-
-def with_trained_head(candidate: Candidate, task: Task, train: Examples, how: str, fit: Fit, device: str) -> Candidate:
-    """A teacher made of a model that has no head for the task.
-
-    "probe" fits a linear classifier to the frozen mean states; "finetune" trains all weights on the labels, with
-    the first token's state under the head.
-    """
-    model = candidate.model
-    assert isinstance(model, Encoder)
-    if how == "probe":
-        model.pool_by_mean()
-        model.drop_pooler()
-        _fit_probe(candidate, task, train, device)
-        return candidate
-    targets = torch.from_numpy(train.targets)
-
-    def loss(batch: Batch) -> torch.Tensor:
-        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        return task.loss(logits, targets[batch.rows.cpu()].to(device))
-
-    fit(candidate, Training(train.texts, loss, FINETUNE_EPOCHS, FINETUNE_LEARNING_RATE))
-    return candidate
-
-
-def _fit_probe(candidate: Candidate, task: Task, train: Examples, device: str) -> None:
-    """Logistic regression on standardized states, by L-BFGS; the scaling is folded into the classifier."""
-    model = candidate.model
-    assert isinstance(model, Encoder)
-    states = torch.from_numpy(answers_of(candidate, train.texts, device)[1].astype(np.float32))
-    targets = torch.from_numpy(train.targets)
-    mean, deviation = states.mean(dim=0), states.std(dim=0).clamp_min(1e-6)
-    scaled = (states - mean) / deviation
-    weight = torch.zeros(model.config.outputs, states.shape[1], requires_grad=True)
-    bias = torch.zeros(model.config.outputs, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=PROBE_ITERATIONS, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        solver.zero_grad()
-        loss = task.loss(scaled @ weight.T + bias, targets) + PROBE_PENALTY * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    solver.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        model.classifier.weight.copy_(weight / deviation)
-        model.classifier.bias.copy_(bias - (weight / deviation) @ mean)

@@ -9,33 +9,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from eicompress import bench, runtime
 from eicompress import candidate as candidates
-from eicompress.builtin import builtin_model
 from eicompress.cache import Cache, default_folder, write_whole
-from eicompress.contracts import Array, Candidate, Context, Examples, Fit, GraphStrategy, Origin, Task
-from eicompress.data import dataset_from_tables, read_tables
-from eicompress.encoder import convert
+from eicompress.contracts import Array, Candidate, Context, Examples, Fit, GraphStrategy, Task
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.precision import computes_with, multiplies_bfloat16, own_device
 from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import artifact as artifacts
 from eicompress.export.parity import check_parity
+from eicompress.inputs import (
+    how_taught,
+    model_folder,
+    read_data,
+    read_model,
+    teacher_search,
+    who_teaches,
+    with_teacher,
+)
 from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine, usual_length
 from eicompress.metrics.operators import milliseconds_by_operator
 from eicompress.plugins import Registry
-from eicompress.pretrained import open_pretrained
 from eicompress.recipe import Recipe
 from eicompress.rehearsal import Rehearsal, rehearse
-from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out, with_trained_head
+from eicompress.spec import TEACHER_TIMEOUT
+from eicompress.teacher import Ensemble, StoredTeacher, answers_of, ignore
+from eicompress.teaching import Attempt, Taught, read_taught
 from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.unlabelled import UnlabelledText
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
@@ -44,10 +49,6 @@ from eicompress.yardsticks import Static, yardsticks
 PROMOTED_LENGTHS = (16, 64, 128)
 """Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
 PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
-
-
-def ignore(_: Progress) -> None:
-    """A progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,7 @@ class Workshop:
             raise Inapplicable(
                 f"a starting point must be an encoder, but the recipe made a {type(made.model).__name__}"
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
-            (Path(draft) / "made").mkdir()
-            candidates.save(made, Path(draft) / "made")
-            (Path(draft) / "made").rename(folder)
+        write_folder(folder, lambda into: candidates.save(made, into))
 
     def _training_context(
         self, recipe: Recipe, fidelity: float, seed: int, progress: Callable[[Progress], None]
@@ -233,12 +230,7 @@ class Workshop:
 
     def _yardsticks(self) -> dict[str, Json]:
         def write(folder: Path) -> None:
-            source = self.source.model
-            assert isinstance(source, Encoder)
-            with torch.no_grad():
-                static = Static(self.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))
-            splits = (self.examples["train"], self.examples["validation"])
-            found = yardsticks(self.task, *splits, static, self.seed)
+            found = simple_methods(self.source, self.task, self.examples, self.seed)
             (folder / "yardsticks.json").write_text(json.dumps(found))
 
         key = [self._inputs, self.seed]
@@ -407,73 +399,47 @@ def open_workshop(
     progress: Callable[[Progress], None],
     memory: bool = False,
     head: str = "",
-    teacher_training: str = "finetune",
+    teacher_training: str = "teach",
+    teacher_timeout_s: float = TEACHER_TIMEOUT,
     teachers: Sequence[str] = (),
     ensemble: str = "mean",
     unlabelled: Sequence[str] = (),
     start: str = "",
 ) -> Workshop:
-    """Read data, model and teachers, and train a head first where the model has none for the task.
+    """Read data, model and teachers, and train a teacher first where the model has no head for the task.
 
-    `task` may be empty: it then goes by the columns of the data. `head` is the folder of the baseline where its head
-    was trained before, elsewhere. Without `teachers` the model is its own; it is one of
-    them where they name its folder. `start` is a folder that `prepare` wrote, or empty. Raises `DataError`,
-    `ModelError`, `SpecError`.
+    `task` may be empty: it then goes by the columns of the data. `head` is the folder of the teacher that was trained
+    before, where there is one. Without `teachers` the model is its own; it is one of them where they name its folder.
+    `start` is a folder that `prepare` wrote, or empty. Raises `DataError`, `ModelError`, `SpecError`.
     """
-    device = own_device()
-    tables = read_tables(data)
-    kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
-    named = {role: columns.get(role, role) for role in kind.columns}
-    dataset = dataset_from_tables(tables, named, data, seed)
-    defined, examples = kind.read(dataset.splits, named)
-    source_folder = builtin_model(model) if model.startswith("builtin:") else Path(model).expanduser()
-    others = [
-        None if Path(each).resolve() == source_folder.resolve() else open_pretrained(Path(each), defined.labels, device)
-        for each in teachers
-    ]
-    source = convert.load(source_folder, outputs=len(defined.labels))
-    cache = Cache(default_folder())
-    candidate = whole_candidate(source.encoder, source.tokenizer)
-    notes = dataset.notes
+    device, cache = own_device(), Cache(default_folder())
+    read = read_data(registry, data, task, columns, seed)
+    source_folder = model_folder(model)
+    named = read_model(source_folder, len(read.task.labels))
+    baseline, notes, trained = named.answering(read.task.labels), read.notes, None
     if device == "cuda":
         notes += (
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
-    digest: list[object] = [source.digest, dataset.digest, kind.name]
-    trained: Path | None = None
-    if source.labels is not None and set(source.labels) == set(defined.labels):
-        source.encoder.keep_outputs([source.labels.index(label) for label in defined.labels])
-    else:
-        digest += [teacher_training, seed]
-        notes += (_why_a_head_is_trained(source.labels, teacher_training),)
-        fit = Trainer(seed, 1.0, device, lambda each: progress(replace(each, phase="teacher")))
-        trained = Path(
-            head
-            or cache.kept(
-                "teacher-model",
-                digest,
-                lambda into: candidates.save(
-                    with_trained_head(candidate, defined, examples["train"], teacher_training, fit, device), into
-                ),
-            )
+    if baseline is None:
+        search = teacher_search(
+            source_folder, read, seed=seed, device=device, limit_s=teacher_timeout_s, cache=cache, progress=progress
         )
-        candidate = candidates.load(trained)
-    code = digest_of([candidates.code_version("eicompress"), version("transformers")])
-    baseline = encoder_teacher(candidate, digest_of(digest), code, cache, device, ignore)
-    asked = tuple(
-        StoredTeacher(each.answers, each.digest, code, False, cache, ignore) if each else baseline
-        for each in others or (None,)
-    )
-    share = held_out(examples["train"], seed)
+        trained = Path(head) if head else with_teacher(search, teacher_training)
+        baseline = read_model(trained, len(read.task.labels))
+        notes += how_taught(named.labels, teacher_training, trained)
+    baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
+    same = source_folder.resolve()
+    others = [None if Path(each).resolve() == same else Path(each) for each in teachers]
     return Workshop(
         registry=registry,
-        task=defined,
-        examples=examples,
-        source=candidate,
-        digest=digest_of(digest),
-        teacher=asked[0] if len(asked) == 1 else Ensemble(asked, ensemble, defined, share),
+        task=read.task,
+        examples=read.examples,
+        source=baseline.candidate,
+        digest=baseline.digest,
+        teacher=who_teaches(baseline, others, ensemble, read, seed=seed, device=device, cache=cache),
         unlabelled=UnlabelledText(tuple(unlabelled)),
-        start=candidates.starting_point(Path(start).expanduser(), candidate) if start else candidate,
+        start=candidates.starting_point(Path(start).expanduser(), baseline.candidate) if start else baseline.candidate,
         start_digest=candidates.digest(Path(start).expanduser()) if start else "",
         cache=cache,
         folder=folder.resolve(),
@@ -487,20 +453,80 @@ def open_workshop(
     )
 
 
-def whole_candidate(encoder: Encoder, tokenizer: Tokenizer) -> Candidate:
-    """A converted model as the candidate that every recipe starts from."""
-    config = encoder.config
-    return Candidate(encoder, tokenizer, Origin(tuple(range(len(config.layers))), tuple(range(config.hidden))))
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher that was written to a folder, and how good it is on the validation split, beside simple methods."""
+
+    folder: Path
+    taught: Taught
+    quality: float
+    """Of all members together."""
+    of_members: tuple[float, ...]
+    simple: Mapping[str, Json]
+    """By the name of a simple method."""
+
+    @property
+    def beaten_by(self) -> tuple[str, ...]:
+        """The simple methods that are better."""
+        return tuple(name for name, found in self.simple.items() if found["quality"] > self.quality)
 
 
-def _task_of(row: Json, columns: Mapping[str, str]) -> str:
-    return "pair_classification" if columns.get("text_pair", "text_pair") in row else "classification"
+def train_teacher(
+    model: str,
+    data: str,
+    output: Path,
+    *,
+    registry: Registry,
+    task: str,
+    columns: Mapping[str, str],
+    seed: int,
+    limit_s: float,
+    members: int,
+    progress: Callable[[Progress], None],
+    on_attempt: Callable[[Attempt], None],
+) -> Lesson:
+    """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
+    device, cache = own_device(), Cache(default_folder())
+    read = read_data(registry, data, task, columns, seed)
+    search = teacher_search(
+        model_folder(model),
+        read,
+        seed=seed,
+        device=device,
+        limit_s=limit_s,
+        cache=cache,
+        progress=progress,
+        on_attempt=on_attempt,
+    )
+    taught = read_taught(with_teacher(search, "teach", members))
+    write_folder(output, taught.write)
+    validation = read.examples["validation"]
+    logits = np.stack([answers_of(each, validation.texts, device)[0] for each in taught.members]).astype(np.float32)
+    return Lesson(
+        output,
+        taught,
+        read.task.score(logits.mean(axis=0), validation.targets),
+        tuple(read.task.score(each, validation.targets) for each in logits),
+        simple_methods(search.source, read.task, read.examples, seed),
+    )
 
 
-def _why_a_head_is_trained(labels: tuple[str, ...] | None, how: str) -> str:
-    why = "has no classifier" if labels is None else "answers other labels than the data has"
-    means = {"probe": "a linear classifier on its frozen states", "finetune": "all of it fine-tuned on the labels"}
-    return f"The model {why} for this task, so a teacher was trained first: {means[how]}."
+def simple_methods(source: Candidate, task: Task, examples: Mapping[str, Examples], seed: int) -> dict[str, Json]:
+    """What simple methods reach on the validation split."""
+    assert isinstance(source.model, Encoder)
+    with torch.no_grad():
+        static = Static(source.tokenizer, source.model.words(torch.arange(source.model.config.vocabulary)))
+    return yardsticks(task, examples["train"], examples["validation"], static, seed)
+
+
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new folder, which is there as a whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+        made = Path(draft) / "made"
+        made.mkdir()
+        write(made)
+        made.rename(folder)
 
 
 def _write_record(record: Record, folder: Path) -> None:

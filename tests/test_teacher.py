@@ -3,18 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from eicompress.cache import Cache
-from eicompress.contracts import Candidate, Examples
-from eicompress.teacher import Ensemble, StoredTeacher, answers_of, encoder_teacher, held_out, with_trained_head
-from eicompress.training import Trainer
+from eicompress.contracts import Examples
+from eicompress.teacher import Ensemble, StoredTeacher, answers_of, encoder_teacher, held_out
 from eicompress.values import Progress, Text
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
 
 def teacher(folder: Path, seen: list[Progress]) -> StoredTeacher:
-    return encoder_teacher(tiny_candidate(), "tiny", "", Cache(folder), "cpu", seen.append)
+    return encoder_teacher(tiny_candidate(), "tiny", "", Cache(folder), "cpu", aligned=True).watched(seen.append)
 
 
 def test_outputs_are_the_models_own_in_the_order_asked(tmp_path: Path) -> None:
@@ -116,26 +114,3 @@ def test_weights_are_measured_on_a_tenth_of_the_training_examples() -> None:
     assert len(share) == len(train) // 10
     assert set(share.texts) <= set(train.texts)
     assert held_out(train, seed=1).texts != share.texts
-
-
-def label_loss(candidate: Candidate) -> float:
-    examples = tiny_examples(1)
-    logits = torch.from_numpy(answers_of(candidate, examples.texts, "cpu")[0].astype(np.float32))
-    return float(tiny_task().loss(logits, torch.from_numpy(examples.targets)))
-
-
-def trained(how: str) -> Candidate:
-    fit = Trainer(0, 1.0, "cpu", lambda _: None)
-    return with_trained_head(tiny_candidate(), tiny_task(), tiny_examples(20), how, fit, "cpu")
-
-
-def test_a_probe_learns_the_task_on_frozen_weights() -> None:
-    made = trained("probe")
-    assert label_loss(made) < 0.2 * label_loss(tiny_candidate())
-    assert torch.equal(made.model.words.weight, tiny_candidate().model.words.weight)
-
-
-def test_fine_tuning_changes_all_weights() -> None:
-    made = trained("finetune")
-    assert label_loss(made) < label_loss(tiny_candidate())
-    assert not torch.equal(made.model.words.weight, tiny_candidate().model.words.weight)

@@ -100,7 +100,7 @@ def tiny_context(
         task=tiny_task(),
         train=tiny_examples(),
         baseline=source,
-        teacher=encoder_teacher(source, "tiny", "", cache, "cpu", silent),
+        teacher=encoder_teacher(source, "tiny", "", cache, "cpu", aligned=True),
         fit=fit_nothing if preview else Trainer(seed, fidelity, "cpu", silent),
         cache=remember,
         seed=seed,

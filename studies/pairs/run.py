@@ -26,10 +26,10 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.export import artifact as artifacts
 from eicompress.export.parity import check_parity
+from eicompress.inputs import whole_candidate
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.testing import built_in_steps, tiny_context
-from eicompress.workshop import whole_candidate
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pairs.md"
 ROWS = 1000

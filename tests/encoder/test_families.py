@@ -21,10 +21,10 @@ from eicompress.errors import ModelError
 from eicompress.export.artifact import write
 from eicompress.export.emit import emit
 from eicompress.export.parity import check_parity
+from eicompress.inputs import whole_candidate
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.values import Text
-from eicompress.workshop import whole_candidate
 from tests.conftest import ContextMaker
 from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like
 
