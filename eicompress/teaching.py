@@ -37,6 +37,8 @@ DESCRIPTION = "teacher.json"
 """The file by which a folder is known as one that `teach` wrote."""
 PENALTIES = (2e-2, 6e-3, 2e-3, 6e-4, 2e-4)
 """Of the sum of a linear classifier's squared weights, on standardized states; the flattest answers first."""
+LEAST_DEVIATION = 0.1
+"""Dimensions that deviate less than this share of the median are not scaled up to the others."""
 PENALTY_STEPS = 100
 """L-BFGS iterations at each penalty, which begins where the one before it ended."""
 LEARNING_RATES = (1e-4, 3e-5, 3e-4)
@@ -282,7 +284,9 @@ class TeacherSearch:
 
     def _classifiers(self, features: Array, rows: Array) -> Iterator[tuple[float, Array, Array]]:
         """Weights (outputs, width) and bias (outputs,) at each penalty, least free first."""
-        mean, deviation = features[rows].mean(axis=0), features[rows].std(axis=0).clip(1e-6)
+        mean, deviation = features[rows].mean(axis=0), features[rows].std(axis=0)
+        # What hardly varies in the model may vary in its students, so it must not weigh much.
+        deviation = deviation.clip(LEAST_DEVIATION * np.median(deviation))
         states = torch.from_numpy((features[rows] - mean) / deviation)
         targets = torch.from_numpy(self.train.targets[rows])
         weight = torch.zeros(len(self.task.labels), states.shape[1], requires_grad=True)

@@ -70,6 +70,17 @@ def test_a_linear_classifier_learns_the_task_on_frozen_weights(tmp_path: Path, t
     assert {each.penalty for each in taught.attempts} == set(teaching.PENALTIES)
 
 
+def test_a_dimension_that_never_varies_weighs_nothing(tmp_path: Path) -> None:
+    """MiniLM has three, and a weight divided by their deviation of 1e-9 would rule every student's logits."""
+    source = tiny_candidate()
+    last = source.model.layers[-1].ffn_norm  # type: ignore[union-attr, index]
+    with torch.no_grad():
+        last.weight[5], last.weight[6] = 0.0, 1e-8
+    (made,) = search(tmp_path, source=source, poolings=("mean",)).run(linear_only=True).members
+    weights = made.model.classifier.weight.abs().max(dim=0).values  # type: ignore[union-attr]
+    assert weights[5] == 0.0 and weights[6] < 1e-4 * weights.median()
+
+
 def test_what_is_chosen_is_the_best_on_rows_that_were_held_out(tmp_path: Path, trainings: Trained) -> None:
     taught = search(tmp_path).run()
     assert taught.chosen == max(taught.attempts, key=lambda each: (each.quality, -each.loss))

@@ -1,0 +1,161 @@
+"""What a search hands out on several data sets and budgets, beside its teacher and simple methods.
+
+    python studies/quality/run.py --set hwu64=TEACHER,DATA --set snips=TEACHER,DATA --output results/quality
+    python studies/quality/run.py --output results/quality --table
+
+One cell is one set at one budget: a search of `--timeout`, whose best recipe is rebuilt with `--seeds` seeds. The test
+split is read once for each rebuild. A cell that is in the output is not run again, and a search that was stopped goes on.
+`--table` prints what is there as Markdown: the mean over seeds, its share of the teacher's quality with a 95 % interval
+(a bootstrap over examples and seeds, paired with the teacher), and the best simple method within the budget.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import eicompress
+from eicompress.cache import write_whole
+from eicompress.inputs import read_data
+from eicompress.plugins import discover
+from eicompress.result import Result
+from eicompress.significance import CONFIDENCE, DRAWS
+from eicompress.values import Record
+
+COLUMNS = (
+    "set",
+    "budget",
+    "MB",
+    "validation",
+    "test, mean of seeds",
+    "of the teacher",
+    "teacher",
+    "best simple method",
+)
+SIZES = ("1.91MB", "1.0MB", "0.5MB", "0.25MB")
+
+
+def main() -> None:
+    asked = arguments()
+    if not asked.table:
+        for name, (model, data) in asked.sets.items():
+            for size in asked.sizes:
+                run_cell(asked, name, model, data, size)
+    print("\n".join(table(cells(asked.output))))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", metavar="NAME=TEACHER,DATA", action="append", default=[], type=named_set)
+    parser.add_argument("--sizes", nargs="+", default=SIZES)
+    parser.add_argument("--latency", default=None)
+    parser.add_argument("--timeout", default="40m")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
+    asked = parser.parse_args()
+    asked.sets = dict(asked.set)
+    return asked
+
+
+def named_set(text: str) -> tuple[str, tuple[str, str]]:
+    name, _, rest = text.partition("=")
+    model, _, data = rest.partition(",")
+    if not (name and model and data):
+        raise argparse.ArgumentTypeError(f"must be NAME=TEACHER,DATA, but got `{text}`")
+    return name, (model, data)
+
+
+def run_cell(asked: argparse.Namespace, name: str, model: str, data: str, size: str) -> None:
+    path = asked.output / f"{name}-{size}.json"
+    if path.is_file():
+        return
+    words = {"model": model, "data": data, "budget": size, "latency": asked.latency, "timeout": asked.timeout}
+    words |= {"promotion_seeds": asked.seeds, "seed": asked.seed}
+    print(f"{name} at {size}: searching for {asked.timeout}", file=sys.stderr, flush=True)
+    result = eicompress.search(**words, study=f"{name}-{size}", studies=asked.output / "studies")
+    cell = {"set": name, "budget": size, "asked": words, **found(result, data)}
+    write_whole(path, json.dumps(cell, indent=1).encode())
+
+
+def found(result: Result, data: str) -> dict[str, Any]:
+    """The best recipe's rebuilds and its teacher, example by example on the test split."""
+    task_data = read_data(discover(), data, "", {}, 0)
+    test = task_data.examples["test"]
+    assert result.best is not None and result.baseline is not None
+    number, best = result.best
+    rebuilds = result.rebuilds.get(number, (best,))
+
+    def right(record: Record) -> list[float]:
+        logits = np.load(record.files["test_logits"], allow_pickle=False)
+        return task_data.task.correct(logits, test.targets).tolist()
+
+    teacher = eicompress.load(result.baseline.files["artifact"]).logits(test.texts)
+    return {
+        "trial": number,
+        "recipe": best.recipe,
+        "seconds": result.seconds,
+        "fidelity": [each.fidelity for each in rebuilds],
+        "seeds": [each.seed for each in rebuilds],
+        "size_mb": [each.value("size_mb") for each in rebuilds],
+        "latency_ms": [each.value("latency_ms") for each in rebuilds],
+        "validation": [each.value("quality") for each in rebuilds],
+        "teacher_validation": result.baseline.value("quality"),
+        "simple": result.baseline.facts.get("yardsticks", {}),
+        "right": [right(each) for each in rebuilds],
+        "teacher_right": task_data.task.correct(teacher, test.targets).tolist(),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {each: version(each) for each in ("eicompress", "torch", "onnxruntime", "optuna")},
+        "date": date.today().isoformat(),
+    }
+
+
+def cells(folder: Path) -> list[Mapping[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| " + " | ".join(COLUMNS) + " |"
+    yield "|---" * len(COLUMNS) + "|"
+    for cell in sorted(found, key=lambda each: (each["set"], -float(each["budget"].removesuffix("MB")))):
+        right, teacher = np.array(cell["right"]), np.array(cell["teacher_right"])
+        low, high = share_interval(right, teacher)
+        means = ", ".join(f"{each:.1%}" for each in right.mean(axis=1))
+        yield (
+            f"| {cell['set']} | {cell['budget']} | {max(cell['size_mb']):.3f} | {np.mean(cell['validation']):.2%} "
+            f"| **{right.mean():.2%}** ({means}) | {right.mean() / teacher.mean():.1%} ({low:.1%} to {high:.1%}) "
+            f"| {teacher.mean():.2%} | {simple(cell)} |"
+        )
+
+
+def share_interval(right: np.ndarray, teacher: np.ndarray) -> tuple[float, float]:
+    """Of the mean of (seeds, n) as a share of that of (n,): examples and seeds are drawn with replacement."""
+    generator = np.random.default_rng(0)
+    shares = []
+    for _ in range(DRAWS):
+        examples = generator.integers(len(teacher), size=len(teacher))
+        seeds = generator.integers(len(right), size=len(right))
+        shares.append(right[seeds][:, examples].mean() / teacher[examples].mean())
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(shares, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def simple(cell: Mapping[str, Any]) -> str:
+    """The best simple method that fits into the budget, on validation."""
+    bound = float(cell["budget"].removesuffix("MB"))
+    fits = {name: each for name, each in cell["simple"].items() if each.get("size_mb", 0.0) <= bound}
+    name = max(fits, key=lambda each: fits[each]["quality"], default="")
+    return f"{name}, {fits[name]['quality']:.2%} on validation" if name else "none fits"
+
+
+if __name__ == "__main__":
+    main()
