@@ -244,9 +244,10 @@ def plan(as_json: bool, **written: Any) -> None:
 def teach(as_json: bool, **written: Any) -> None:
     """Train the best teacher for the data.
 
-    What comes out of a search is hardly better than its teacher. A linear classifier on the model's states comes first, then all weights are trained, at several rates and lengths.
-    What is best on held-out training rows is trained again on all of them. Ctrl-C loses nothing that was tried: the
-    same command goes on. Every command takes the folder as --model or --teacher.
+    What comes out of a search is hardly better than its teacher. A linear classifier on the model's states comes
+    first, then all weights are trained, at several rates and lengths. What is best on held-out training rows is trained
+    again on all of them. Ctrl-C loses nothing that was tried: the same command goes on. Every command takes the folder
+    as --model or --teacher.
 
     \b
     eicompress teach --model builtin:minilm --data my-data --output my-teacher

@@ -4,7 +4,7 @@
     python studies/quality/run.py --output results/quality --table
 
 One cell is one set at one budget: a search of `--timeout`, whose best recipe is rebuilt with `--seeds` seeds. The test
-split is read once for each rebuild. A cell that is in the output is not run again, and a search that was stopped goes on.
+split is read once for each rebuild. A cell in the output is not run again, and a search that was stopped goes on.
 `--table` prints what is there as Markdown: the mean over seeds, its share of the teacher's quality with a 95 % interval
 (a bootstrap over examples and seeds, paired with the teacher), and the best simple method within the budget.
 """
