@@ -213,10 +213,10 @@ class _EncoderGraph(Graph):
     def mean(self, states: str) -> str:
         """states (batch, sequence, hidden) -> their mean over the real tokens (batch, hidden)."""
         mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
-        mask = self.op("Unsqueeze", mask, self.integers(2))
-        total = self.op("ReduceSum", self.op("Mul", states, mask), self.integers(1), keepdims=0)
-        count = self.op("ReduceSum", mask, self.integers(1), keepdims=0)
-        return self.op("Div", total, self.op("Max", count, self.constant(np.array(1.0, np.float32))))
+        count = self.op("ReduceSum", mask, self.integers(1))
+        shares = self.op("Div", mask, self.op("Max", count, self.constant(np.array(1.0, np.float32))))
+        mean = self.op("MatMul", self.op("Unsqueeze", shares, self.integers(1)), states)
+        return self.op("Squeeze", mean, self.integers(1))
 
     def first(self, states: str) -> str:
         """(batch, sequence, size) -> (batch, 1, size)."""
