@@ -24,7 +24,7 @@ HELD_OUT = 1000
 FINETUNE_EPOCHS = 4.0
 FINETUNE_LEARNING_RATE = 5e-5
 PROBE_ITERATIONS = 200
-PROBE_PENALTY = 2e-2
+PROBE_PENALTY = 4e-3
 """Of the sum of the probe's squared weights, on standardized states."""
 
 
@@ -245,7 +245,9 @@ def _fit_probe(candidate: Candidate, task: Task, train: Examples, device: str) -
     assert isinstance(model, Encoder)
     states = torch.from_numpy(answers_of(candidate, train.texts, device)[1].astype(np.float32))
     targets = torch.from_numpy(train.targets)
-    mean, deviation = states.mean(dim=0), states.std(dim=0).clamp_min(1e-6)
+    # Dead dimensions must not weigh: MiniLM has three, whose weights would rule every student.
+    mean, deviation = states.mean(dim=0), states.std(dim=0)
+    deviation = deviation.clamp_min(0.1 * deviation.median())
     scaled = (states - mean) / deviation
     weight = torch.zeros(model.config.outputs, states.shape[1], requires_grad=True)
     bias = torch.zeros(model.config.outputs, requires_grad=True)
