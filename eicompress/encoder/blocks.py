@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eicompress.encoder.config import Activation, LayerConfig
+from eicompress.encoder.config import Activation, BigramConfig, LayerConfig
 from eicompress.errors import Inapplicable
 
 Bits = Literal["ternary", 2, 4, 8]
@@ -26,6 +26,9 @@ PERCENTILE = 0.99
 """Share of a row's weights that the grid spans where clipping is by percentile."""
 _SMALLEST = 2e-7
 """No scale is smaller: half precision still tells it from zero."""
+_END_OF_ZEROS = 0.05
+"""What the grid of a row of zeros spans to each side. At the smallest scale nothing that the row learns would fit."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -99,19 +102,26 @@ def row_scales(weight: Tensor, spec: QuantSpec, clipping: Clipping = "mse") -> T
 
 
 def _scales_to(ends: Tensor, spec: QuantSpec) -> Tensor:
+    if spec.step == 1:  # of a grid that holds zero
+        ends = ends.where(ends > 0, _END_OF_ZEROS)
     return half((ends / (spec.highest + 0.5 * spec.step)).clamp_min(_SMALLEST))
 
 
 def _best_scales(weight: Tensor, spec: QuantSpec, largest: Tensor) -> Tensor:
-    best = torch.full_like(largest, math.inf)
+    best = _errors(weight, spec, largest)
     scales = largest.clone()
-    for share in torch.linspace(0.2 if spec.coarse else 0.4, 1.0, 25).tolist():
+    for share in torch.linspace(0.2 if spec.coarse else 0.4, 1.0, 25)[:-1].tolist():
         trial = half(largest * share).clamp_min(_SMALLEST)
-        error = (quantized(weight, trial, spec) * trial - weight).square().sum(dim=1, keepdim=True)
+        error = _errors(weight, spec, trial)
         better = error < best
         best = torch.where(better, error, best)
         scales = torch.where(better, trial, scales)
     return scales
+
+
+def _errors(weight: Tensor, spec: QuantSpec, scales: Tensor) -> Tensor:
+    """(rows, 1): the squared error of each row."""
+    return (quantized(weight, scales, spec) * scales - weight).square().sum(dim=1, keepdim=True)
 
 
 def quantized(weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
@@ -445,6 +455,46 @@ class CodebookEmbedding(nn.Module):
         """Keep only these rows."""
         self.codes = self.codes[rows].clone()
         self.scales = nn.Parameter(self.scales.detach()[rows].clone())
+
+
+class BigramEmbedding(nn.Module):
+    """The mean of the vectors of a text's pairs of neighbouring tokens (fastText, arXiv 1607.01759).
+
+    A pair is known by a hash of its tokens' numbers, and pairs with the same hash share a vector. Special tokens are
+    tokens like any other, and the first token of a text is paired with token 0: each token then ends one pair.
+    """
+
+    def __init__(self, hidden: int, shape: BigramConfig) -> None:
+        super().__init__()
+        self.table = Embedding(shape.buckets, shape.width)
+        self.output = Linear(shape.width, hidden, biased=False)
+
+    @property
+    def multiplier(self) -> int:
+        """Of the earlier token in the hash: the golden section of the table spreads neighbouring numbers most evenly,
+        however many rows there are (Fibonacci hashing)."""
+        return round(_GOLDEN * len(self.table.weight))
+
+    def buckets(self, ids: Tensor) -> Tensor:
+        """ids (B, T) -> the row of the pair that each token ends (B, T)."""
+        return (F.pad(ids, (1, -1)) * self.multiplier + ids) % len(self.table.weight)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids (B, T), mask (B, T) says which tokens are real -> (B, hidden)"""
+        mean = mean_of_tokens(self.table(self.buckets(ids)), mask)
+        projected: Tensor = self.output(mean[:, None], one_token(mean))[:, 0]
+        return projected
+
+
+def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
+    """states (B, T, size) -> their mean over the real tokens (B, size)."""
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
+
+
+def one_token(vectors: Tensor) -> Tensor:
+    """(B, width) -> the mask (B, 1) of a single token."""
+    return torch.ones(len(vectors), 1, dtype=torch.int64, device=vectors.device)
 
 
 class LayerNorm(nn.Module):

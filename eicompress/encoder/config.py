@@ -39,6 +39,16 @@ class CodebookConfig:
 
 
 @dataclass(frozen=True)
+class BigramConfig:
+    """Shapes of the vectors of pairs of neighbouring tokens."""
+
+    buckets: int
+    """Rows of the table. Pairs with the same hash share one."""
+    width: int
+    """Dimensions of a row, which are projected to the hidden width."""
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """Shapes of an encoder with its task head.
 
@@ -65,6 +75,8 @@ class EncoderConfig:
     padding_id: int = 0
     codebook: CodebookConfig | None = None
     """None where word vectors are stored as they are."""
+    bigrams: BigramConfig | None = None
+    """None where the pooled state holds nothing of pairs of tokens."""
 
     @property
     def summed(self) -> int:
@@ -78,7 +90,8 @@ class EncoderConfig:
     def from_json(cls, value: Json) -> "EncoderConfig":
         layers = tuple(_layer(each) for each in value["layers"])
         codebook = None if value["codebook"] is None else CodebookConfig(**value["codebook"])
-        return cls(**{**value, "layers": layers, "codebook": codebook})
+        bigrams = None if value.get("bigrams") is None else BigramConfig(**value["bigrams"])
+        return cls(**{**value, "layers": layers, "codebook": codebook, "bigrams": bigrams})
 
 
 def _layer(value: Json) -> LayerConfig:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eicompress.encoder.blocks import (
     AnyLinear,
+    BigramEmbedding,
     Clipping,
     CodebookEmbedding,
     Embedding,
@@ -28,8 +29,10 @@ from eicompress.encoder.blocks import (
     SelfAttention,
     activated,
     half,
+    mean_of_tokens,
+    one_token,
 )
-from eicompress.encoder.config import CodebookConfig, EncoderConfig, LayerConfig
+from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig, LayerConfig
 from eicompress.errors import Inapplicable
 
 
@@ -51,6 +54,7 @@ class Encoder(nn.Module):
         self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
         self.embedding_norm = LayerNorm(config.summed, config.norm_eps)
         self.layers = nn.ModuleList(_new_layers(config))
+        self.bigrams = BigramEmbedding(config.hidden, config.bigrams) if config.bigrams else None
         self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
         self.classifier = Linear(config.hidden, config.outputs)
 
@@ -66,7 +70,7 @@ class Encoder(nn.Module):
             last = number == len(self.layers) - 1
             queries = 1 if last and self.config.pooling == "first" else states.shape[1]
             states = layer(states, mask, queries)
-        pooled = self.pool(states, mask)
+        pooled = self.pool(states, input_ids, mask)
         return EncoderOutput(self.head(pooled), pooled)
 
     def states(
@@ -81,9 +85,10 @@ class Encoder(nn.Module):
             told.append(layer(told[-1], attention_mask, input_ids.shape[1]))
         return told
 
-    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
-        """The last layer's states (B, T, hidden) -> the pooled state (B, hidden)."""
-        return states[:, 0] if self.config.pooling == "first" else _mean(states, mask)
+    def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden)."""
+        pooled = states[:, 0] if self.config.pooling == "first" else mean_of_tokens(states, mask)
+        return pooled if self.bigrams is None else pooled + self.bigrams(input_ids, mask)
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""
@@ -106,11 +111,11 @@ class Encoder(nn.Module):
         """The pooled state (B, hidden) -> what the classifier reads (B, hidden)."""
         if self.pooler is None:
             return pooled
-        return activated(self.pooler(pooled[:, None], _ones(pooled))[:, 0], self.config.pooler_activation)
+        return activated(self.pooler(pooled[:, None], one_token(pooled))[:, 0], self.config.pooler_activation)
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, hidden) -> logits (B, outputs)."""
-        logits: Tensor = self.classifier(features[:, None], _ones(features))[:, 0]
+        logits: Tensor = self.classifier(features[:, None], one_token(features))[:, 0]
         return logits
 
     def layer(self, number: int) -> Layer:
@@ -119,7 +124,15 @@ class Encoder(nn.Module):
     # Operations: each keeps `config` true.
 
     def keep_tokens(self, ids: Tensor) -> None:
-        """Keep only these rows of the word embedding, in this order."""
+        """Keep only these rows of the word embedding, in this order.
+
+        Raises `Inapplicable` where pairs of tokens are known by their numbers, which would change.
+        """
+        if self.bigrams is not None:
+            raise Inapplicable(
+                "the vectors of pairs of tokens are found by the tokens' numbers, which pruning changes: put "
+                "`ngram_embedding` after what prunes the vocabulary"
+            )
         self.words.select(rows=ids)
         self.config = replace(
             self.config, vocabulary=len(ids), padding_id=int((ids == self.config.padding_id).nonzero()[0])
@@ -221,6 +234,8 @@ class Encoder(nn.Module):
         for part in self.layers.modules():  # each once, however many layers share it
             if isinstance(part, SelfAttention | FeedForward):
                 part.keep_hidden(dimensions)
+        if self.bigrams is not None:
+            self.bigrams.output.select(outputs=dimensions)
         if self.pooler is not None:
             self.pooler.select(inputs=dimensions, outputs=dimensions)
         self.classifier.select(inputs=dimensions)
@@ -254,6 +269,23 @@ class Encoder(nn.Module):
         words.book, words.scales = nn.Parameter(book.clone()), nn.Parameter(scales.clone())
         self.words = words
 
+    def add_bigrams(self, table: Tensor, output: Tensor) -> None:
+        """Add to the pooled state the mean of the vectors of pairs of tokens: rows of a table (buckets, width), times
+        a matrix (hidden, width).
+
+        The table gets the bits of the words, or of the positions where words have a codebook, and the matrix those of
+        the classifier.
+        """
+        shape = BigramConfig(*table.shape)
+        spec = next(self.embedding_tables()).spec
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+            bigrams = BigramEmbedding(self.config.hidden, shape)
+        bigrams.table.weight, bigrams.output.weight = nn.Parameter(table.clone()), nn.Parameter(output.clone())
+        bigrams.table.set_quantization(spec)
+        bigrams.output.set_quantization(self.classifier.spec)
+        self.bigrams = bigrams
+        self.config = replace(self.config, bigrams=shape)
+
     def pool_by_mean(self) -> None:
         """Let the head read the mean of all real tokens, not the first one."""
         self.config = replace(self.config, pooling="mean")
@@ -270,8 +302,10 @@ class Encoder(nn.Module):
         yield from (each for each in self.layers.modules() if isinstance(each, LayerNorm))
 
     def embedding_tables(self) -> Iterator[Embedding]:
-        """The tables that are worth storing in few bits: positions, and words unless they have a codebook."""
+        """The tables that are worth storing in few bits: words unless they have a codebook, positions, bigrams."""
         yield from (each for each in (self.words, self.positions) if isinstance(each, Embedding))
+        if self.bigrams is not None:
+            yield self.bigrams.table
 
     def linears(self) -> Iterator[tuple[str, Linear]]:
         """Every linear layer with its name: the projection, the layers' own, the head's."""
@@ -361,13 +395,3 @@ def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:
     """The place where the module at `number` stands first, or None if that is its place."""
     first = next(place for place, each in enumerate(modules) if each is modules[number])
     return None if first == number else first
-
-
-def _ones(vectors: Tensor) -> Tensor:
-    """(B, width) -> the mask (B, 1) of a single token."""
-    return torch.ones(len(vectors), 1, dtype=torch.int64, device=vectors.device)
-
-
-def _mean(states: Tensor, mask: Tensor) -> Tensor:
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)

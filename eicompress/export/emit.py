@@ -22,6 +22,7 @@ from torch import Tensor
 
 from eicompress.encoder.blocks import (
     AnyLinear,
+    BigramEmbedding,
     CodebookEmbedding,
     Embedding,
     FeedForward,
@@ -50,13 +51,14 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     graph.expand_sparse(encoder)
     graph.group = "embedding"
     states = graph.embedding(encoder, pairs)
+    bigrams = None if encoder.bigrams is None else graph.bigrams(encoder.bigrams)
     graph.group = "layers"
     for number, layer in enumerate(encoder.layers):
         assert isinstance(layer, Layer)
         last = number == len(encoder.layers) - 1
         states = graph.layer(layer, states, alone=last and encoder.config.pooling == "first")
     graph.group = "head"
-    logits = graph.head(encoder, states)
+    logits = graph.head(encoder, states, bigrams)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
     return graph.model(inputs, logits, encoder.config.outputs)
 
@@ -154,6 +156,14 @@ class _EncoderGraph(Graph):
             vectors = self.op("Slice", vectors, self.integers(0), self.integers(table.size), self.integers(-1))
         return self.op("Mul", vectors, self.floats(table.scales, read))
 
+    def bigrams(self, bigrams: BigramEmbedding) -> str:
+        """What pairs of tokens add to the pooled state (batch, hidden)."""
+        earlier = self.op("Pad", "input_ids", self.integers(0, 1, 0, -1))
+        hashed = self.op("Add", self.op("Mul", earlier, self.integers(bigrams.multiplier)), "input_ids")
+        buckets = self.op("Mod", hashed, self.integers(len(bigrams.table.weight)))
+        vectors = self.rows(bigrams.table, lambda table: self.op("Gather", table, buckets))
+        return self.product(bigrams.output, self.mean(vectors))
+
     def layer(self, layer: Layer, states: str, *, alone: bool) -> str:
         """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
         attended = self.attention(layer.attention, states, alone)
@@ -200,12 +210,14 @@ class _EncoderGraph(Graph):
             return self.op(kind, self.product(linear, states), self.floats(linear.bias))
         return self.op("Tanh" if activation == "tanh" else "Relu", self.biased(linear, states))
 
-    def head(self, encoder: Encoder, states: str) -> str:
-        """states (batch, tokens, hidden) -> logits (batch, outputs)."""
+    def head(self, encoder: Encoder, states: str, bigrams: str | None) -> str:
+        """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs)."""
         if encoder.config.pooling == "first":
             pooled = self.op("Gather", states, self.constant(np.array(0, np.int64)), axis=1)
         else:
             pooled = self.mean(states)
+        if bigrams is not None:
+            pooled = self.op("Add", pooled, bigrams)
         if encoder.pooler is not None:
             pooled = self.activated(encoder.pooler, pooled, encoder.config.pooler_activation)
         return self.biased(encoder.classifier, pooled)
@@ -213,10 +225,10 @@ class _EncoderGraph(Graph):
     def mean(self, states: str) -> str:
         """states (batch, sequence, hidden) -> their mean over the real tokens (batch, hidden)."""
         mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
-        mask = self.op("Unsqueeze", mask, self.integers(2))
-        total = self.op("ReduceSum", self.op("Mul", states, mask), self.integers(1), keepdims=0)
-        count = self.op("ReduceSum", mask, self.integers(1), keepdims=0)
-        return self.op("Div", total, self.op("Max", count, self.constant(np.array(1.0, np.float32))))
+        count = self.op("ReduceSum", mask, self.integers(1))
+        shares = self.op("Div", mask, self.op("Max", count, self.constant(np.array(1.0, np.float32))))
+        mean = self.op("MatMul", self.op("Unsqueeze", shares, self.integers(1)), states)
+        return self.op("Squeeze", mean, self.integers(1))
 
     def first(self, states: str) -> str:
         """(batch, sequence, size) -> (batch, 1, size)."""

@@ -12,6 +12,7 @@ from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import Kronecker
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.mixed_precision import MixedPrecision
+from eicompress.strategies.ngram_embedding import NgramEmbedding
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.sparse_training import SparseTraining
@@ -34,6 +35,7 @@ def register_strategies() -> list[type[Strategy]]:
         Kronecker,
         EmbeddingFactorization,
         EmbeddingCodebook,
+        NgramEmbedding,
         SparseTraining,
         Quantization,
         GeneralDistillation,

@@ -201,7 +201,7 @@ class _Lesson:
         read = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         if self.slots:
             states = self.model.states(*read)
-            pooled = self.model.pool(states[-1], batch.attention_mask)
+            pooled = self.model.pool(states[-1], batch.input_ids, batch.attention_mask)
             logits = self.model.head(pooled)
         else:
             output = self.model.outputs(*read)

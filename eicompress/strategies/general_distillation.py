@@ -138,8 +138,8 @@ class _Lesson:
             told = self.baseline.states(other.input_ids, other.attention_mask, other.token_type_ids)
         loss = own[0].new_zeros(())
         if self.pooled_weight:
-            said = self.student.pool(own[-1], batch.attention_mask).float()
-            wanted = self.baseline.pool(told[-1], other.attention_mask).float()
+            said = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
+            wanted = self.baseline.pool(told[-1], other.input_ids, other.attention_mask).float()
             loss = loss + self.pooled_weight * F.mse_loss(said, wanted[:, self.matching.kept])
         if self.matching.layers and self.matching.weights != Weights():
             student = Said(self.student, own, batch.attention_mask, slots.first, slots)

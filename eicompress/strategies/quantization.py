@@ -29,10 +29,11 @@ class Quantization(ModelStrategy):
     """Store the embedding tables and the linear layers in few bits, each in its own number."""
 
     embedding_bits: SomeBits = 4
-    """Bits of the word table, with one scale a row. Positions have as many, or 4 where these are fewer."""
+    """Bits of the word table and of that of pairs of tokens, with one scale a row. Positions have as many, or 4 where
+    these are fewer."""
     layer_bits: SomeBits = 4
-    """Bits of the linear layers, with one scale an output; 8 bits use half their range. The embedding's projection and
-    the head have as many, or 4 where these are fewer."""
+    """Bits of the linear layers, with one scale an output; 8 bits use half their range. The embedding's
+    projections and the head have as many, or 4 where these are fewer."""
     block: Annotated[Literal[0, 16, 32, 64, 128], CategoricalDistribution((0, 16, 32, 64, 128))] = 0
     """Inputs that share a scale in the linear layers, in 4 bits: more accurate, as activations stay floats, and slower
     than one scale an output, which 0 means."""
@@ -58,7 +59,7 @@ class Quantization(ModelStrategy):
         # Which scales changes no size and no speed, and the best ones are the longest part of many a preview.
         clipping: Clipping = "minmax" if context.preview else self.clipping
         for table in model.embedding_tables():
-            bits = self.embedding_bits if table is model.words else no_fewer_than_4(self.embedding_bits)
+            bits = no_fewer_than_4(self.embedding_bits) if table is model.positions else self.embedding_bits
             table.set_quantization(QuantSpec(bits), clipping)
         for name, linear in model.linears():
             bits = self.layer_bits if name.startswith("layers.") else no_fewer_than_4(self.layer_bits)

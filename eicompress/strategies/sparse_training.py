@@ -77,7 +77,7 @@ class SparseTraining(ModelStrategy):
     def _train(self, subject: Candidate, context: Context, linears: Sequence[Linear]) -> None:
         model = subject.model
         assert isinstance(model, Encoder)
-        tables = (model.words, model.positions, model.token_types) if self.freeze_embeddings else ()
+        tables = (model.words, model.positions, model.token_types, model.bigrams) if self.freeze_embeddings else ()
         frozen = tuple(parameter for table in tables if table is not None for parameter in table.parameters())
         epochs = self.epochs / (self.rounds + 1)
         for sparsity in cubic(self.start * self.sparsity, self.sparsity, self.rounds):

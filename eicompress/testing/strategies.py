@@ -60,6 +60,7 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
     "head_pruning": {"rounds": 2, "epochs": 0.3},
     "layer_pruning": {"count": 2, "rounds": 2, "epochs": 0.3},
     "neuron_pruning": {"budget": "uniform", "rounds": 2, "epochs": 0.3},
+    "ngram_embedding": {"buckets": 64, "width": 8},
     "sparse_training": {"epochs": 0.3, "rounds": 2},
     "thin_student": {"layers": 2},
     "vocabulary_pruning": {"num_tokens": 100},

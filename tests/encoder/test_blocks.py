@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from eicompress.encoder.blocks import (
+    Bits,
     Embedding,
     Linear,
     QuantSpec,
@@ -62,6 +63,21 @@ def test_best_scales_are_no_worse_than_the_largest_magnitude() -> None:
         return float((quantized(weight, scales, spec) * scales - weight).square().sum())
 
     assert error(row_scales(weight, spec)) < error(row_scales(weight, spec, "minmax"))
+
+
+@pytest.mark.parametrize("bits", ["ternary", 4, 8])
+def test_a_row_of_zeros_is_zero_and_has_room_for_what_it_learns(bits: Bits) -> None:
+    linear = Linear(10, 6)
+    linear.weight.data.zero_()
+    linear.set_quantization(QuantSpec(bits))
+    assert torch.equal(linear.effective_weight(), torch.zeros(6, 10))
+    linear.weight.data.fill_(0.01)
+    linear.effective_weight().sum().backward()
+    assert linear.weight.grad is not None and bool((linear.weight.grad == 1).all())
+
+
+def test_where_no_level_is_zero_a_row_of_zeros_has_the_smallest_scale() -> None:
+    assert row_scales(torch.zeros(1, 4), QuantSpec(2)).item() == pytest.approx(2e-7, rel=0.2)
 
 
 def test_learned_scales_get_the_gradient_of_the_paper() -> None:

@@ -49,6 +49,7 @@ def test_an_unimportant_neuron_can_go_without_a_trace() -> None:
 def test_every_operation_keeps_config_true() -> None:
     model = tiny_encoder()
     model.keep_tokens(torch.arange(50))
+    model.add_bigrams(torch.randn(30, 5), torch.randn(24, 5))
     model.keep_positions(12)
     model.keep_layers([0, 2])
     model.keep_heads(0, torch.tensor([1, 3]))
@@ -89,4 +90,4 @@ def test_the_states_of_all_tokens_end_in_the_pooled_state(pooling: str) -> None:
     mask = (ids > 0).long()
     states = model.states(ids, mask, ids * 0)
     assert [each.shape for each in states] == [(2, 5, 24)] * 4
-    assert torch.allclose(model.pool(states[-1], mask), model.outputs(ids, mask, ids * 0).pooled, atol=1e-6)
+    assert torch.allclose(model.pool(states[-1], ids, mask), model.outputs(ids, mask, ids * 0).pooled, atol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eicompress.encoder.blocks import Bits, QuantSpec
-from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.config import BigramConfig, LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.export.emit import emit
 from eicompress.export.graph import group_of
@@ -25,6 +25,8 @@ SHAPES: dict[str, dict[str, object]] = {
     "as ELECTRA": {"embedding": 10, "projection": "embeddings", "pooler_activation": "gelu"},
     "as ALBERT": {"embedding": 7, "projection": "embeddings", "activation": "gelu_tanh"},
     "as DistilBERT": {"token_types": 0, "pooler_activation": "relu"},
+    "with bigrams": {"bigrams": BigramConfig(buckets=30, width=8)},
+    "static, odd bigrams": {"layers": (), "pooling": "mean", "pooler": False, "bigrams": BigramConfig(29, 7)},
 }
 QUANTIZED = [(None, 8), (8, None), (8, 4), (4, 8), (4, 2), (2, "ternary"), ("ternary", 4), (2, None)]
 
@@ -62,7 +64,7 @@ def differences(encoder: Encoder, given: dict[str, torch.Tensor], pairs: bool) -
 
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("batch", "length"), [(1, 9), (3, 20), (1, 2)])
+@pytest.mark.parametrize(("batch", "length"), [(1, 9), (3, 20), (1, 2), (1, 1)])
 def test_floats_are_equal_at_any_batch_and_length(shape: str, pairs: bool, batch: int, length: int) -> None:
     encoder = tiny_encoder(**SHAPES[shape])
     given = inputs(encoder, batch, length, pairs, padded=batch > 1)

@@ -47,6 +47,12 @@ def sparse(model: Encoder) -> Encoder:
     return model
 
 
+def with_bigrams(model: Encoder) -> Encoder:
+    chance = torch.Generator().manual_seed(0)
+    model.add_bigrams(torch.randn(64, 8, generator=chance), torch.randn(24, 8, generator=chance))
+    return model
+
+
 @pytest.fixture
 def files(make_context: ContextMaker, tmp_path: Path) -> list[str]:
     """A file for each way to store weights."""
@@ -63,6 +69,7 @@ def files(make_context: ContextMaker, tmp_path: Path) -> list[str]:
         "sparse-4": lambda: in_bits(sparse(tiny_candidate().model), QuantSpec(4)),
         "kronecker": lambda: Kronecker().apply(tiny_candidate(), context).model,
         "codebook": lambda: in_bits(EmbeddingCodebook().apply(tiny_candidate(), context).model, QuantSpec(4)),
+        "bigrams": lambda: in_bits(with_bigrams(tiny_candidate().model), QuantSpec(4), QuantSpec(2)),
         "blocks": lambda: in_bits(tiny_candidate().model, QuantSpec(4, block=16)),
         **{
             f"bits-{bits}": lambda bits=bits: in_bits(tiny_candidate().model, QuantSpec(bits), QuantSpec(bits))
@@ -85,7 +92,7 @@ def test_the_oldest_version_says_what_this_one_says(files: list[str], tmp_path: 
     subprocess.run([python, "-m", "pip", "install", "-q", f"onnxruntime=={version}.*", "numpy<2.3"], check=True)
     done = subprocess.run([python, "-c", RUN, *files], check=True, capture_output=True, text=True)
     used, told = json.loads(done.stdout)
-    assert used.startswith(version) and len(told) == len(files) == 10
+    assert used.startswith(version) and len(told) == len(files) == 11
     ids = torch.arange(4, 13)[None].numpy()
     for path in files:
         ours = session(Path(path)).run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
