@@ -1,7 +1,7 @@
 """What a study has found: its records counted, ranked and compared with the budgets."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -59,6 +59,8 @@ class Result:
     rebuilds: Mapping[int, tuple[Record, ...]]
     seconds: float
     ended: str = ""
+    simple: Mapping[str, Record] = field(default_factory=dict)
+    """What simple baselines reach on the same data, by their names; they have no recipe."""
 
     @property
     def counts(self) -> Counts:
@@ -150,6 +152,7 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         rebuilds=ledger.rebuilds(),
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
+        simple=ledger.simple(),
     )
 
 

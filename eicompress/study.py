@@ -53,6 +53,9 @@ class Workshop(Protocol):
 
     def baseline(self) -> Record: ...
 
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        """What simple baselines reach, by their names; an artifact takes no more than so many megabytes."""
+
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         """Measured without training. Raises `Inapplicable`."""
 
@@ -226,12 +229,20 @@ class Coordinator:
     def _begin(self) -> None:
         baseline = self.workshop.baseline()
         self.ledger.set_baseline(baseline)
+        self._set_simple()
         recovered = self.ledger.recover(self.goal.objective)
         self.ledger.enqueue_known(self.space)
         self._records, self._drawn = self.ledger.records(), self.ledger.drawn()
         self.on_event(Planned(baseline, count(self._records.values()), recovered, self._best, self._seconds))
         if self._best is None:
             check_reachable(self.workshop, self.space, self.goal.objective)
+
+    def _set_simple(self) -> None:
+        """Record the simple baselines, but for one that was handed out before."""
+        known = self.ledger.simple()
+        for name, record in self.workshop.simple(self.goal.objective.hard.get("size_mb")).items():
+            if name not in known or known[name].value("quality_test") is None:
+                self.ledger.set_simple(name, record)
 
     def _known_end(self) -> str:
         """Why there is nothing to search, if the search had ended before for the same goal."""

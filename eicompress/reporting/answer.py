@@ -105,7 +105,7 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
 
 
 def simple(numbers: Numbers) -> str:
-    """How much better than the best simple method the artifact is; empty where none was measured."""
+    """How much better than the best simple baseline the artifact is; empty where none was measured."""
     others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
     quality = numbers.best[1].value("quality") if numbers.best else None
     if not others or quality is None:
@@ -114,7 +114,7 @@ def simple(numbers: Numbers) -> str:
     points = _points(quality, other.quality)
     size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
     verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
-    return f"{verdict}. The best simple method, {other.name}, reaches {other.quality:.1%}{size}."
+    return f"{verdict}. The best simple baseline, {other.name}, reaches {other.quality:.1%}{size}."
 
 
 def command(asked: Json) -> str:
