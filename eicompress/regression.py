@@ -18,7 +18,7 @@ HELD_OUT = 0.2
 """Share of the training rows on which the strength is chosen."""
 MOST_HELD_OUT = 2_000
 STEPS = 100
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 ABSENT = 30.0
 """How far the bias of a label that no row has is below all others."""
 

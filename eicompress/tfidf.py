@@ -29,7 +29,7 @@ RARE = 2
 """Features in fewer training rows than this are left out, where others remain."""
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 BITS: tuple[Bits, ...] = (4, 8)
-"""Fewest first: of equal quality on held-out rows, fewer bits are taken."""
+"""Fewest first: more are taken only where they are better on held-out rows, by more than chance."""
 CLIPPED = {4: np.linspace(1.0, 0.4, 13), 8: np.ones(1)}
 """Shares of a row's largest weight that are tried as the largest one that can be said, by bits."""
 SMALLEST = 1e-6
@@ -86,7 +86,8 @@ def fit_tfidf(task: Task, train: Examples, seed: int, size_mb: float | None) -> 
         rounded = replace(model, weights=integers.astype(np.float32) * scales[:, None].astype(np.float32))
         return task.score(rounded.logits(vectors[rows.held_out]), train.targets[rows.held_out])
 
-    bits, kept = max(choices, key=quality)
+    qualities = [quality(choice) for choice in choices]
+    bits, kept = choices[_first_as_good_as_the_best(qualities, len(rows.held_out))]
     model = trained(table.vectors(kept), train.targets, len(task.labels), whole.strength)
     ngrams, words = _ngrams(table, kept, model, bits)
     files = _files(table, ngrams, words, task)
@@ -96,7 +97,8 @@ def fit_tfidf(task: Task, train: Examples, seed: int, size_mb: float | None) -> 
 def word_tokenizer(words: Sequence[str], *, pairs: bool) -> Tokenizer:
     """A tokenizer of whole words in lower case, numbered in this order after padding and the unknown one."""
     numbers = {word: number for number, word in enumerate((*SPECIALS, *words))}
-    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token=SPECIALS[1]))
+    # Without pieces of words, WordPiece is a list of words, and one that transformers.js knows too.
+    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token=SPECIALS[1]))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
     if pairs:
@@ -190,6 +192,13 @@ def _most_useful_first(vectors: Matrix, model: Regression) -> Numbers:
     return found
 
 
+def _first_as_good_as_the_best(qualities: Sequence[float], texts: int) -> int:
+    """The place of the first quality that is no more than one standard error below the best, on so many texts."""
+    best = max(qualities)
+    error = np.sqrt(best * (1 - best) / texts)
+    return next(place for place, quality in enumerate(qualities) if quality >= best - error)
+
+
 def _with_room(table: _Table, order: Numbers, task: Task, bits: Bits, size_mb: float | None) -> Numbers:
     """As many of the first features as have room, words before pairs."""
 
@@ -234,4 +243,5 @@ def _ngrams(table: _Table, kept: Numbers, model: Regression, bits: Bits) -> tupl
 
 def _files(table: _Table, ngrams: Ngrams, words: Sequence[str], task: Task) -> Mapping[str, bytes]:
     graph = emit_ngrams(ngrams, pairs=table.in_pairs)
-    return files_of(graph, word_tokenizer(words, pairs=table.in_pairs), task.labels, types=table.in_pairs)
+    # The class of tokenizer that knows types would put BERT's tokens around a text.
+    return files_of(graph, word_tokenizer(words, pairs=table.in_pairs), task.labels, types=False)

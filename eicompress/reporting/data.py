@@ -144,7 +144,7 @@ class Numbers:
 
     name: str
     result: Result
-    best: tuple[int, Record] | None
+    best: tuple[int | str, Record] | None
     metric: str
     points: tuple[Point, ...]
     yardsticks: tuple[Yardstick, ...]
@@ -249,7 +249,7 @@ def yardsticks(result: Result) -> tuple[Yardstick, ...]:
         if (quality := record.value("quality")) is not None
     ]
     found.sort(key=lambda each: each.quality)
-    best = result.best
+    best = None if result.verdict else result.best  # a simple baseline that is the best is there already
     rest = ((ARTIFACT, best[1] if best else None), (BASELINE, result.baseline))
     for name, record in rest:
         quality = record.value("quality") if record else None

@@ -302,7 +302,7 @@ def _markers(
 
 def _is_best(point: Point, numbers: Numbers) -> bool:
     assert numbers.best is not None
-    return point.trial == numbers.best[0] and point.rebuilt == (numbers.best[0] in numbers.result.promoted)
+    return point.trial == numbers.best[0] and point.rebuilt == (point.trial in numbers.result.promoted)
 
 
 def _told(point: Point, metric: str) -> str:

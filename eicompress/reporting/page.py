@@ -13,7 +13,7 @@ from eicompress.reporting.answer import answer, command, cost, more, sentence, s
 from eicompress.reporting.data import STOPPED, Numbers
 from eicompress.reporting.look import POLICY, SCRIPT, STYLE
 from eicompress.rungs import ENOUGH_PAIRS
-from eicompress.values import MEGABYTE, Json, Text
+from eicompress.values import MEGABYTE, SIMPLE, Json, Text
 
 TRIALS_TO_TRUST = 50
 """With fewer, the importance of a knob is a hint."""
@@ -242,7 +242,10 @@ def _provenance(numbers: Numbers) -> str:
     lines = ["<h2>How this was made</h2>"]
     lines.append(f"<pre>{escape(command(numbers.asked))}</pre>")
     if record:
-        if numbers.best:
+        if numbers.result.verdict:
+            note = str(record.facts.get(SIMPLE, {}).get("note", ""))
+            lines.append(f"<p>{escape(numbers.result.verdict)} It has no recipe: {escape(note)}.</p>")
+        elif numbers.best:
             lines.append(
                 f"<h3>Recipe of trial {numbers.best[0]}, as <code>eicompress compress --recipe</code> reads it</h3>"
             )
