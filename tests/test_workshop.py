@@ -269,6 +269,8 @@ def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_fo
     record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
     model = runtime.load(record.files["artifact"])
     assert model.pairs and model.predict([("play the song", "what is it")])[0].label in ("music", "weather")
+    words = runtime.load(artifact_of(workshop.simple(None)["tf-idf"]).folder)
+    assert words.pairs and words.predict([("play the song", "what is it")])[0].label == "music"
 
 
 def test_what_cannot_be_applied_says_so_in_the_preview(opened: Opener) -> None:
