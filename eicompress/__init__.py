@@ -1,7 +1,7 @@
 """Compress fine-tuned language models to ONNX artifacts of 1 to 2 MB.
 
     result = eicompress.search(model="my-model", data="my-data", budget="1.91MB", latency="2ms")
-    number, record = result.best
+    name, record = result.best
     eicompress.load(record.files["artifact"]).predict(["book me a flight"])
 
 Nothing heavy is imported before it is used: `import eicompress` loads none of torch, transformers, onnxruntime and

@@ -20,7 +20,7 @@ def advice(result: Result) -> list[str]:
     trained = sorted(number for number, each in result.records.items() if each.trained and REPEAT not in each.facts)
     if len(trained) > 4 and trained.index(found[0][0]) >= LATE * len(trained):
         lines.append(f"the best came late, so there is probably more: eicompress search --study {name} --timeout 4h")
-    budget, best = result.objective.hard.get("size_mb"), result.best
+    budget, best = result.objective.hard.get("size_mb"), None if result.verdict else result.best
     size = best[1].value("size_mb") if best else None
     if budget is not None and size is not None and size < ROOM * budget and "size_mb" not in result.objective.metrics:
         lines.append(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eicompress.result import Result
     from eicompress.runtime import Model
     from eicompress.space import SearchSpace
-    from eicompress.study import Event, Workers
+    from eicompress.study import Compared, Event, Workers
     from eicompress.teaching import Attempt
     from eicompress.values import Measurement
     from eicompress.workshop import Lesson, Workshop
@@ -138,15 +138,28 @@ def plan(on_progress: Callable[[Progress], None] | None = None, **asked: Any) ->
     return foreseen(planned(asked), on_progress or _nothing)
 
 
-def foreseen(plan: Plan, on_progress: Callable[[Progress], None]) -> "Forecast":
-    """What a planned search will meet. Raises `BudgetError` where nothing can meet the budgets."""
+def foreseen(
+    plan: Plan, on_progress: Callable[[Progress], None], on_event: "Callable[[Event], None] | None" = None
+) -> "Forecast":
+    """What a planned search will meet. Raises `BudgetError` where no candidate can meet the budgets."""
     from eicompress.forecast import forecast
     from eicompress.record import read_ledger
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, _scratch())
+    compared = _compared(workshop, spec)
+    (on_event or _nothing)(compared)
     known = read_ledger(spec.folder).records().values() if (spec.folder / "study.toml").is_file() else ()
-    return forecast(workshop, plan.space, objective_of(spec), spec.seed, known)
+    found = forecast(workshop, plan.space, objective_of(spec), spec.seed, known)
+    return replace(found, baselines={"baseline": compared.baseline, **compared.simple})
+
+
+def _compared(workshop: "Workshop", spec: Spec) -> "Compared":
+    """What the baseline and the simple baselines reach."""
+    from eicompress.study import Compared
+
+    objective = objective_of(spec)
+    return Compared(workshop.baseline(), workshop.simple(objective.hard.get("size_mb")), objective)
 
 
 def planned(written: Mapping[str, Any]) -> Plan:
@@ -207,6 +220,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
         opened(spec.folder, spec.to_toml(), digests, directions, spec.storage) as ledger,
         _staffed(_with_kept_teacher(workshop, spec), plan) as (workshop, workers),
     ):
+        on_event(_compared(workshop, spec))
         if not ledger.records():
             _foresee(plan, workshop, on_event)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
@@ -306,10 +320,11 @@ def _reported(ledger: "Ledger", spec: Spec) -> str:
 
 
 def _carded(ledger: "Ledger", spec: Spec) -> None:
-    """Write the model card of each rebuilt artifact beside it."""
+    """Write the model card of each artifact that was handed out beside it."""
     from eicompress.card import write_card
 
-    for record in itertools.chain.from_iterable(ledger.rebuilds().values()):
+    simple = [each for each in ledger.simple().values() if each.value("quality_test") is not None]
+    for record in itertools.chain(simple, *ledger.rebuilds().values()):
         artifact = Artifact(Path(record.files.get("artifact", "")))
         if (artifact.folder / "config.json").is_file():
             write_card(artifact, record, ledger.baseline(), spec.to_toml())

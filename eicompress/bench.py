@@ -61,6 +61,14 @@ def quality(
     for name, examples in splits.items():
         value, logits[name] = score(model, task, examples)
         metric = "quality" if name == "validation" else f"quality_{name}"
-        conditions = {"metric": task.quality, "split": name, "examples": len(examples), "batch": 1}
-        measurements.append(Measurement(metric, value, "", conditions))
+        measurements.append(_quality(metric, value, task, name, examples, batch=1))
     return tuple(measurements), logits
+
+
+def quality_of(logits: Array, task: Task, validation: Examples) -> Measurement:
+    """`quality` of logits for the validation split that no ONNX file gave."""
+    return _quality("quality", task.score(logits, validation.targets), task, "validation", validation)
+
+
+def _quality(name: str, value: float, task: Task, split: str, examples: Examples, **how: int) -> Measurement:
+    return Measurement(name, value, "", {"metric": task.quality, "split": split, "examples": len(examples), **how})

@@ -5,6 +5,7 @@ folder counts against the budget. `eicompress export --to hf` puts it into what 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
 from eicompress.recipe import recipe_toml
 from eicompress.tables import MACHINE
-from eicompress.values import Artifact, Json, Measurement, Record
+from eicompress.values import SIMPLE, Artifact, Json, Measurement, Record
 
 HUB_TASKS = {"classification": "text-classification", "pair_classification": "text-classification"}
 """What the hub calls our tasks."""
@@ -41,6 +42,9 @@ def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Jso
     `asked` are the words of the search or of `compress`: model, data, task and columns; empty where not known.
     """
     name = artifact.folder.name
+    if SIMPLE in record.facts:  # no model was compressed for it
+        asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
+        record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})
     labels = json.loads((artifact.folder / "config.json").read_text(encoding="utf-8"))["id2label"].values()
     pairs = bool(asked.get("text_pair")) or asked.get("task") == "pair_classification"
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked)}\n---", f"# {name}", _summary(record, baseline, asked)]
@@ -67,6 +71,7 @@ def card_of(artifact: Artifact) -> str:
         draw=-1,
         outcome="complete",
         measurements=(Measurement("size_mb", artifact.size_mb, "MB"),),
+        facts=known.get("facts", {}),
         versions=known.get("versions", {}),
     )
     return card(artifact, record, None, {"task": known.get("task", "")})
@@ -139,6 +144,8 @@ def _making(record: Record, asked: Json) -> str:
     lines = [
         f"- {said}: " + ", ".join(f"`{_name(each)}`" for each in names) for said, names in told.items() if all(names)
     ]
+    if SIMPLE in record.facts:
+        lines.append(f"- {record.facts[SIMPLE]['name']} with softmax regression: {record.facts[SIMPLE]['note']}")
     lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
     versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]
     lines += [f"- {', '.join(versions)}"] if versions else []

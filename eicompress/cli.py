@@ -212,7 +212,8 @@ def plan(as_json: bool, **written: Any) -> None:
     """Tell what a search can reach, before it runs.
 
     How many random recipes are within budget, how small an artifact can get, how long a training takes here, and what
-    --timeout or --trials will buy. Nothing is trained but a teacher, where the model has no head for the task.
+    --timeout or --trials will buy. What the model and simple baselines reach stands first. Nothing else is trained but
+    a teacher, where the model has no head for the task.
 
     \b
     eicompress plan --model my-model --data my-data --budget 1.91MB
@@ -224,7 +225,7 @@ def plan(as_json: bool, **written: Any) -> None:
     asked = api.planned(written)
     screen.show_plan(console, asked.spec, asked.space)
     with screen.Screen(console, f"plan {asked.spec.study}") as live:
-        found = api.foreseen(asked, live.preparing)
+        found = api.foreseen(asked, live.preparing, live.show)
     if as_json:
         _print_json(found.to_json())
     else:

@@ -1,7 +1,7 @@
 """What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Protocol
 
@@ -63,6 +63,8 @@ class Forecast:
     """How many of the best are rebuilt in the end."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
+    baselines: Mapping[str, Record] = field(default_factory=dict)
+    """What the baseline reaches, and simple baselines, by their names."""
 
     @property
     def share(self) -> float:

@@ -169,7 +169,7 @@ def _measured(record: Record, numbers: Numbers) -> str:
 
 def _told(numbers: Numbers) -> str:
     """The study's own note."""
-    asked = {"Something dumb": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
+    asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
     parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]
     parts.append(f"*A copy of the study to look at: changing it is not possible here. Read again every {REST:.0f} s.*")
     return "\n\n".join(part for part in parts if part)

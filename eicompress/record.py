@@ -48,6 +48,7 @@ VARIANTS = 8
 RESTARTS = 2
 """How often a trial is started again whose process ended in the middle of it."""
 
+_SIMPLE = "simple:"
 _DISK = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -239,6 +240,15 @@ class Ledger:
     def set_baseline(self, record: Record) -> None:
         value = self._shortened(record).to_json()
         lasting(lambda: self.study.set_user_attr("baseline", value))
+
+    def simple(self) -> dict[str, Record]:
+        """The records of the simple baselines, by their names."""
+        found = sorted((name, value) for name, value in self.study.user_attrs.items() if name.startswith(_SIMPLE))
+        return {name.removeprefix(_SIMPLE): Record.from_json(value) for name, value in found}
+
+    def set_simple(self, name: str, record: Record) -> None:
+        value = self._shortened(record).to_json()
+        lasting(lambda: self.study.set_user_attr(f"{_SIMPLE}{name}", value))
 
     def ended(self) -> Json:
         """Why the search ended and what it had been asked for then; empty while it goes on."""

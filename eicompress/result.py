@@ -1,7 +1,7 @@
 """What a study has found: its records counted, ranked and compared with the budgets."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -59,6 +59,8 @@ class Result:
     rebuilds: Mapping[int, tuple[Record, ...]]
     seconds: float
     ended: str = ""
+    simple: Mapping[str, Record] = field(default_factory=dict)
+    """What simple baselines reach on the same data, by their names; they have no recipe."""
 
     @property
     def counts(self) -> Counts:
@@ -88,7 +90,39 @@ class Result:
         return found
 
     @property
-    def best(self) -> tuple[int, Record] | None:
+    def best(self) -> tuple[int | str, Record] | None:
+        """What to ship: the best candidate, or a simple baseline of a higher quality, or of the same in fewer bytes.
+
+        With the number of its trial, or the name of the simple baseline.
+        """
+        simple, candidate = self.best_simple, self.best_candidate
+        if simple and (candidate is None or self._worth(simple[1]) > self._worth(candidate[1])):
+            return simple
+        return candidate
+
+    @property
+    def best_simple(self) -> tuple[str, Record] | None:
+        """The best simple baseline that is an artifact within budget."""
+        fitting = [each for each in self.simple.items() if is_within(each[1], self.objective)]
+        return max(fitting, key=lambda each: self._worth(each[1]), default=None)
+
+    def _worth(self, record: Record) -> tuple[float, float]:
+        return self.objective.gains(record)[0], -(record.value("size_mb") or 0.0)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence where a simple baseline is what to ship; otherwise empty."""
+        best, candidate = self.best, self.best_candidate
+        if best is None or not isinstance(best[0], str):
+            return ""
+        ship = f"Ship the simple baseline {best[0]} ({_reached(best[1])})"
+        if candidate is None:
+            return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
+        number, record = candidate
+        return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
+
+    @property
+    def best_candidate(self) -> tuple[int, Record] | None:
         """The best rebuild within budget, or the best trial where there is none."""
         found = ranked(self.promoted, self.objective) or ranked(self.records, self.objective)
         return found[0] if found else None
@@ -125,6 +159,11 @@ class Result:
             "counts": vars(self.counts),
             "baseline": self.baseline.to_json() if self.baseline else None,
             "best": _entry(*best) if best else None,
+            "verdict": self.verdict,
+            "simple": [
+                {"name": name, "within_budget": is_within(record, self.objective), **record.to_json()}
+                for name, record in by_quality(self.simple)
+            ],
             "front": [number for number, _ in self.front],
             "promoted": [
                 {**_entry(number, record), "spread": self._spreads(number)}
@@ -150,6 +189,32 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         rebuilds=ledger.rebuilds(),
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
+        simple=ledger.simple(),
+    )
+
+
+def is_within(simple: Record, objective: Objective) -> bool:
+    """Whether a simple baseline is an artifact that keeps the budgets."""
+    return "artifact" in simple.files and objective.fits(simple)
+
+
+def by_quality(simple: Mapping[str, Record]) -> list[tuple[str, Record]]:
+    """Simple baselines, the worst first."""
+    return sorted(simple.items(), key=lambda each: each[1].value("quality") or 0.0)
+
+
+def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
+    """What to tell of a baseline that a simple one beats, before anything is trained; otherwise empty."""
+    # Of equal ones that which can be shipped.
+    order = sorted(by_quality(simple), key=lambda each: (each[1].value("quality") or 0.0, "artifact" in each[1].files))
+    name, best = order[-1] if order else ("", None)
+    quality, other = baseline.value("quality"), best.value("quality") if best else None
+    if quality is None or other is None or other <= quality:
+        return ""
+    return (
+        f"the baseline model must be better than the simple baselines, but reaches {quality:.4f} on validation, and "
+        f"{name} reaches {other:.4f}: what it teaches will hardly be worth its bytes. Train a better teacher first "
+        "(`eicompress teach`); or, where a head is trained here, all of the model (`--teacher-training finetune`)"
     )
 
 
@@ -222,5 +287,9 @@ def _group(record: Record) -> str:
     return "trained" if record.trained else "over_budget"
 
 
-def _entry(number: int, record: Record) -> Json:
+def _reached(record: Record) -> str:
+    return f"{record.value('quality'):.4f} in {record.value('size_mb'):.3f} MB"
+
+
+def _entry(number: int | str, record: Record) -> Json:
     return {"trial": number, **record.to_json()}

@@ -14,10 +14,11 @@ from rich.text import Text
 from eicompress.cluster import Place
 from eicompress.encoder.precision import computes_with, own_device
 from eicompress.forecast import Forecast
-from eicompress.result import Counts
+from eicompress.result import Counts, by_quality, warning
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS, Spec, without_password
 from eicompress.study import (
+    Compared,
     Doing,
     Drawn,
     Event,
@@ -29,7 +30,7 @@ from eicompress.study import (
     SearchEnded,
     Told,
 )
-from eicompress.tables import duration, summary
+from eicompress.tables import duration, standing, summary
 from eicompress.values import Progress, Record, counted
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Screen:
     _counts: Counts = field(default_factory=Counts)
     _baseline: Record | None = None
     _best: Record | None = None
+    _simple: str = ""
+    """What the best of the simple baselines reaches."""
     _doing: str = "preparing"
     _seconds: float = 0.0
     _seconds_at: float = 0.0
@@ -85,6 +88,8 @@ class Screen:
             case Foreseen(forecast=forecast):
                 for line in in_short(forecast):
                     self._line(line)
+            case Compared():
+                self._compare(event)
             case Planned():
                 self._plan(event)
             case Drawn(number=number):
@@ -103,10 +108,20 @@ class Screen:
             case Noticed(text=text):
                 self._line(f"note: {text}")
 
+    def _compare(self, event: Compared) -> None:
+        self._baseline = event.baseline
+        self._line(f"baseline: {summary(event.baseline, None)}")
+        for name, record in by_quality(event.simple):
+            self._simple = f"{name}: {standing(record, event.baseline, event.objective)}"
+            self._line(self._simple)
+        if worse := warning(event.baseline, event.simple):
+            self._line(f"warning: {worse}")
+
     def _plan(self, event: Planned) -> None:
+        if self._baseline is None:
+            self._line(f"baseline: {summary(event.baseline, None)}")
         self._baseline, self._counts, self._best = event.baseline, event.counts, event.best
         self._at(event.seconds)
-        self._line(f"baseline: {summary(event.baseline, None)}")
         if event.counts.reached or event.recovered.told:
             trained = counted(event.counts.trained, "candidate")
             self._line(f"going on with {trained} trained, {duration(event.seconds)} of the time used")
@@ -151,6 +166,8 @@ class Screen:
         rows.add_row("not trained", others)
         rows.add_row("now", self._doing)
         rows.add_row("best", summary(self._best, self._baseline) if self._best else "none yet")
+        if self._simple:
+            rows.add_row("simple", self._simple)
         rows.add_row("time", self._time())
         return Group(Text(self.title, style="bold"), rows)
 

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -52,6 +52,9 @@ class Workshop(Protocol):
     """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
 
     def baseline(self) -> Record: ...
+
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        """What simple baselines reach, by their names; an artifact takes no more than so many megabytes."""
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         """Measured without training. Raises `Inapplicable`."""
@@ -103,6 +106,15 @@ class Foreseen:
     """What a search that has not begun yet will meet."""
 
     forecast: Forecast
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the baseline and the simple baselines reach, known before anything is tried."""
+
+    baseline: Record
+    simple: Mapping[str, Record]
+    objective: Objective
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ class Noticed:
     text: str
 
 
-Event: TypeAlias = Foreseen | Planned | Drawn | Doing | Told | SearchEnded | Promoting | Promoted | Noticed
+Event: TypeAlias = Foreseen | Compared | Planned | Drawn | Doing | Told | SearchEnded | Promoting | Promoted | Noticed
 
 
 @dataclass
@@ -212,10 +224,11 @@ class Coordinator:
         try:
             self._begin()
             known = self._known_end()
-            ended = known or self._search()
+            ended = known or self._out_of_reach() or self._search()
             self.on_event(SearchEnded(ended, finished_before=bool(known)))
             self._promote()
             self.ledger.set_ended({"reason": ended, **self.goal.end})
+            self._hand_out_simple()
         finally:
             self.ledger.set_seconds(self._seconds)
         result = result_of(self.ledger, self.goal.objective)
@@ -226,12 +239,33 @@ class Coordinator:
     def _begin(self) -> None:
         baseline = self.workshop.baseline()
         self.ledger.set_baseline(baseline)
+        self._set_simple()
         recovered = self.ledger.recover(self.goal.objective)
         self.ledger.enqueue_known(self.space)
         self._records, self._drawn = self.ledger.records(), self.ledger.drawn()
         self.on_event(Planned(baseline, count(self._records.values()), recovered, self._best, self._seconds))
-        if self._best is None:
+
+    def _set_simple(self) -> None:
+        """Record the simple baselines, but for one that was handed out before."""
+        known = self.ledger.simple()
+        for name, record in self.workshop.simple(self.goal.objective.hard.get("size_mb")).items():
+            if name not in known or known[name].value("quality_test") is None:
+                self.ledger.set_simple(name, record)
+
+    def _out_of_reach(self) -> str:
+        """Why there is nothing to search, where only a simple baseline is within the budgets.
+
+        Raises `BudgetError` where nothing can be.
+        """
+        if self._best is not None:
+            return ""
+        try:
             check_reachable(self.workshop, self.space, self.goal.objective)
+        except BudgetError as error:
+            if result_of(self.ledger, self.goal.objective).best_simple is None:
+                raise
+            return str(error).rstrip(".")
+        return ""
 
     def _known_end(self) -> str:
         """Why there is nothing to search, if the search had ended before for the same goal."""
@@ -564,6 +598,18 @@ class Coordinator:
         rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
         self.ledger.promote(number, rebuilt)
         self.on_event(Promoted(number, rebuilt))
+
+    def _hand_out_simple(self) -> None:
+        """Where a simple baseline is what to ship, measure it as what is rebuilt, put it beside that, and say so."""
+        result = result_of(self.ledger, self.goal.objective)
+        if not result.verdict or result.best is None:
+            return
+        name, record = str(result.best[0]), result.best[1]
+        if record.value("quality_test") is None:
+            measured = self.workshop.promote_extras(record)
+            kept = copy(Artifact(Path(record.files["artifact"])), self.ledger.folder / "artifacts" / name)
+            self.ledger.set_simple(name, replace(measured, files={**measured.files, "artifact": str(kept.folder)}))
+        self.on_event(Noticed(result.verdict))
 
     @property
     def _most_seeds(self) -> int:

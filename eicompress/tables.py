@@ -16,10 +16,11 @@ from eicompress.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.advice import advice
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
+from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.comparison import HEADS, Comparison, lines
-from eicompress.result import Result, ranked
+from eicompress.result import Result, by_quality, is_within, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
 
 if TYPE_CHECKING:
@@ -38,10 +39,23 @@ def summary(record: Record, baseline: Record | None) -> str:
     return " · ".join(parts) + (f" ({of} of the baseline)" if of else "")
 
 
+def standing(record: Record, baseline: Record, objective: Objective) -> str:
+    """What a simple baseline reaches in one line, and whether it is within the budgets."""
+    if record.outcome != "complete":
+        return record.reason
+    if record.value("latency_ms") is None:
+        size = "" if record.value("size_mb") is None else f"{number(record, 'size_mb', '{:.3f} MB')} · "
+        return f"{size}quality {number(record, 'quality', '{:.4f}')} (no artifact)"
+    within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
+    return f"{summary(record, baseline)} · {within}"
+
+
 def number(record: Record, name: str, form: str) -> str:
-    """A metric's value, or a dash where it was not measured."""
-    value = record.value(name)
-    return "-" if value is None else form.format(value)
+    """A metric's value, or a dash where it was not measured; an estimate after a tilde."""
+    found = next((each for each in record.measurements if each.name == name), None)
+    if found is None:
+        return "-"
+    return ("~" if "estimated" in found.conditions else "") + form.format(found.value)
 
 
 def share(record: Record, baseline: Record | None) -> str:
@@ -65,6 +79,8 @@ def show_result(console: Console, result: Result) -> None:
         return
     console.print(_best_table(result))
     index, record = best
+    if result.verdict:
+        console.print(result.verdict, highlight=False, soft_wrap=True)
     _show_trust(console, result)
     if result.front:
         traded = " and ".join(result.objective.metrics)
@@ -73,7 +89,9 @@ def show_result(console: Console, result: Result) -> None:
     show_artifact(console, record)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
-    for command in (f"eicompress show {name} --trial {index}{place}", f"eicompress show {name}{place}"):
+    commands = [f"eicompress show {name}{place}"]
+    commands = commands if result.verdict else [f"eicompress show {name} --trial {index}{place}", *commands]
+    for command in commands:
         console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
     for line in advice(result):
         console.print(f"{'advice':<10}{line}", highlight=False, markup=False, soft_wrap=True)
@@ -88,8 +106,8 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
     if len(lesson.of_members) > 1:
         for at, quality in enumerate(lesson.of_members):
             table.add_row(f"  member {at} alone", f"{quality:.2%}")
-    for name, found in lesson.simple.items():
-        table.add_row(name, f"{found['quality']:.2%}")
+    for name, quality in lesson.simple.items():
+        table.add_row(name, f"{quality:.2%}")
     console.print(table)
     lines = [f"chosen: {lesson.taught.chosen.what}", *lesson.taught.notes]
     for name in lesson.beaten_by:
@@ -198,6 +216,8 @@ def _best_table(result: Result) -> Table:
             table.add_column(name, justify="left" if name == "training" else "right")
     if result.baseline:
         table.add_row("baseline", "", *_cells(result.baseline, None, memory))
+    for name, record in by_quality(result.simple):
+        table.add_row(name, "", *_cells(record, result.baseline, memory))
     for index, record in result.front or _best(result):
         length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
         table.add_row(str(index), length, *_cells(record, result.baseline, memory))

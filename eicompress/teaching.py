@@ -194,13 +194,12 @@ class TeacherSearch:
         linear = _best(attempts)
         if not linear_only:
             epoch_s = self._timed_epoch_s(linear)
-            rates = self._rates(epoch_s, members)
-            trained = [self._all_weights(linear, rate, self._first_epochs) for rate in rates]
+            trained = list(self._at_rates(linear, epoch_s, members))
             attempts += trained
             if trained:
                 attempts += self._longer(linear, _best(trained), members)
-            if len(rates) < len(LEARNING_RATES):
-                notes.append(_too_short(self.limit_s, len(rates), epoch_s, self._first_epochs))
+            if len(trained) < len(LEARNING_RATES):
+                notes.append(_too_short(self.limit_s, len(trained), epoch_s, self._first_epochs))
         chosen = _best(attempts)
         made = tuple(self._trained(chosen, self.seed + number) for number in range(members))
         return Taught(made, tuple(self.task.labels), chosen, tuple(attempts), tuple(notes))
@@ -215,24 +214,33 @@ class TeacherSearch:
     def _first_epochs(self) -> float:
         return max(LEAST_EPOCHS, LEAST_STEPS * Training.batch_size / len(self.train))
 
-    def _rates(self, epoch_s: float, members: int) -> tuple[float, ...]:
-        """The learning rates for which there is time, beside the training of the members."""
-        attempt_s = self._attempt_s(epoch_s, self._first_epochs)
-        spare = self._left_s - members * self._first_epochs * epoch_s
-        return LEARNING_RATES[: max(0, int(spare / attempt_s))]
+    def _at_rates(self, linear: Attempt, epoch_s: float, members: int) -> Iterator[Attempt]:
+        """The first trainings, one for each learning rate, while there is time."""
+        for rate in LEARNING_RATES:
+            if not self._time_for(self._first_epochs, epoch_s, members):
+                return
+            attempt = self._all_weights(linear, rate, self._first_epochs)
+            yield attempt
+            epoch_s = self._epoch_s(attempt)
 
     def _longer(self, linear: Attempt, best: Attempt, members: int) -> Iterator[Attempt]:
         """Twice the length, as long as that gains and time allows."""
         while best.epochs * 2 <= self._first_epochs * LONGEST:
-            epoch_s = best.seconds / self._attempt_s(1.0, best.epochs)
-            epochs = best.epochs * 2
-            if self._attempt_s(epoch_s, epochs) + members * epochs * epoch_s > self._left_s:
+            if not self._time_for(best.epochs * 2, self._epoch_s(best), members):
                 return
-            longer = self._all_weights(linear, best.learning_rate, epochs)
+            longer = self._all_weights(linear, best.learning_rate, best.epochs * 2)
             yield longer
             if _best([longer, best]) is best:
                 return
             best = longer
+
+    def _time_for(self, epochs: float, epoch_s: float, members: int) -> bool:
+        """Whether there is time for an attempt, and then for as long a training of each member."""
+        return self._attempt_s(epoch_s, epochs) + members * epochs * epoch_s <= self._left_s
+
+    def _epoch_s(self, attempt: Attempt) -> float:
+        """Seconds of an epoch over all rows, as an attempt took them."""
+        return attempt.seconds / self._attempt_s(1.0, attempt.epochs)
 
     def _attempt_s(self, epoch_s: float, epochs: float) -> float:
         """Seconds of an attempt, if an epoch of all rows takes so many."""

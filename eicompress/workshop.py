@@ -41,10 +41,11 @@ from eicompress.rehearsal import Rehearsal, rehearse
 from eicompress.spec import TEACHER_TIMEOUT
 from eicompress.teacher import Ensemble, StoredTeacher, answers_of, ignore
 from eicompress.teaching import Attempt, Taught, read_taught
+from eicompress.tfidf import fit_tfidf
 from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.unlabelled import UnlabelledText
-from eicompress.values import Artifact, Json, Progress, Record, digest_of
-from eicompress.yardsticks import Static, yardsticks
+from eicompress.values import SIMPLE, Artifact, Json, Measurement, Progress, Record, digest_of
+from eicompress.yardsticks import MAJORITY, STATIC, TFIDF, Static, bounded, has_one_label, majority, static_regression
 
 PROMOTED_LENGTHS = (16, 64, 128)
 """Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
@@ -100,11 +101,24 @@ class Workshop:
         return digest_of(self._made_from(recipe, fidelity, seed))
 
     def baseline(self) -> Record:
-        """The baseline's own size, latency and quality, measured like a candidate's, with what a report needs:
-        what simple methods reach on the same data, and a file of the validation split's texts and targets."""
+        """The baseline's own size, latency and quality, measured like a candidate's, with what a report needs: a file
+        of the validation split's texts and targets."""
         record = self._measured_baseline()
-        facts = {**record.facts, "yardsticks": self._yardsticks()}
-        return replace(record, facts=facts, files={**record.files, "validation_examples": self._kept_examples()})
+        return replace(record, files={**record.files, "validation_examples": self._kept_examples()})
+
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        """What simple baselines reach on the validation split, by their names; none unless a text has one label.
+
+        That of tf-idf is an artifact of no more than so many megabytes, and measured like a candidate's.
+        """
+        if not has_one_label(self.examples["train"]):
+            return {}
+        key = ["simple", self._inputs, self.seed]
+        return {
+            MAJORITY: self._remembered([*key, MAJORITY], self._measure_majority),
+            STATIC: self._remembered([*key, STATIC], self._measure_static),
+            TFIDF: self._remembered([*key, TFIDF, size_mb, self.memory], lambda: self._measure_tfidf(size_mb)),
+        }
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         """What the recipe would make, measured without training: size, zipped size and latency, or `size_mb` alone.
@@ -228,15 +242,54 @@ class Workshop:
         key = ["baseline on test", self._made_from(Recipe(()), 1.0, 0)]
         return self._remembered(key, measure).value("quality_test")
 
-    def _yardsticks(self) -> dict[str, Json]:
-        def write(folder: Path) -> None:
-            found = simple_methods(self.source, self.task, self.examples, self.seed)
-            (folder / "yardsticks.json").write_text(json.dumps(found))
+    def _measure_majority(self) -> Record:
+        validation = self.examples["validation"]
+        logits = majority(self.examples["train"], len(validation), len(self.task.labels))
+        return self._simple(
+            MAJORITY, "one answer for every text", Clock(), bench.quality_of(logits, self.task, validation)
+        )
 
-        key = [self._inputs, self.seed]
-        entry = self.cache.kept("yardsticks", key, write)
-        read: dict[str, Json] = json.loads((entry / "yardsticks.json").read_text())
-        return read
+    def _measure_static(self) -> Record:
+        clock, source, validation = Clock(), self.source.model, self.examples["validation"]
+        assert isinstance(source, Encoder)
+        with clock.phase("training"):
+            with torch.no_grad():
+                static = Static(self.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))
+            train = bounded(self.examples["train"], self.seed)
+            found = static_regression(self.task, train, validation.texts, static, self.seed)
+        size = Measurement("size_mb", found.size_mb, "MB", {"estimated": "one byte a weight"})
+        return self._simple(STATIC, found.note, clock, size, bench.quality_of(found.logits, self.task, validation))
+
+    def _measure_tfidf(self, size_mb: float | None) -> Record:
+        clock = Clock()
+        with clock.phase("training"):
+            found = fit_tfidf(self.task, bounded(self.examples["train"], self.seed), self.seed, size_mb)
+        if found is None:
+            reason = "no word occurs" if size_mb is None else f"not even one word fits into {size_mb:g} MB"
+            return replace(self._simple(TFIDF, "", clock), outcome="inapplicable", reason=reason)
+        record = self._simple(TFIDF, found.note, clock)
+
+        def write(folder: Path) -> None:
+            manifest = {"recipe": [], "facts": record.facts, "task": self.task.name}
+            artifacts.write_files(found.files, folder / "artifact", manifest)
+
+        entry = self.cache.store(TFIDF, [self._inputs, self.seed, size_mb], write)
+        artifact = Artifact(entry / "artifact")
+        model = self._bench.load(artifact)
+        qualities, logits = bench.quality(model, self.task, {"validation": self.examples["validation"]})
+        record = replace(
+            record,
+            measurements=(*bench.size(artifact), *bench.download(artifact), *qualities),
+            bytes_by_group=artifacts.bytes_by_group(artifact),
+            files={"artifact": str(artifact.folder), **self._kept_logits(logits)},
+        )
+        return self._timed(record, self._bench)
+
+    def _simple(self, name: str, note: str, clock: "Clock", *measurements: Measurement) -> Record:
+        """The record of a simple baseline, which has no recipe and a fact that names it."""
+        record = self._record(Recipe(()), self.source, clock)
+        facts = {SIMPLE: {"name": name, "note": note}}
+        return replace(record, seed=self.seed, trained=True, measurements=measurements, facts=facts)
 
     def _measure_baseline(self) -> Record:
         clock, recipe = Clock(), Recipe(())
@@ -455,20 +508,20 @@ def open_workshop(
 
 @dataclass(frozen=True)
 class Lesson:
-    """A teacher that was written to a folder, and how good it is on the validation split, beside simple methods."""
+    """A teacher that was written to a folder, and how good it is on the validation split, beside simple baselines."""
 
     folder: Path
     taught: Taught
     quality: float
     """Of all members together."""
     of_members: tuple[float, ...]
-    simple: Mapping[str, Json]
-    """By the name of a simple method."""
+    simple: Mapping[str, float]
+    """What simple baselines reach, by their names."""
 
     @property
     def beaten_by(self) -> tuple[str, ...]:
-        """The simple methods that are better."""
-        return tuple(name for name, found in self.simple.items() if found["quality"] > self.quality)
+        """The simple baselines that are better."""
+        return tuple(name for name, quality in self.simple.items() if quality > self.quality)
 
 
 def train_teacher(
@@ -500,6 +553,18 @@ def train_teacher(
     )
     taught = read_taught(with_teacher(search, "teach", members))
     write_folder(output, taught.write)
+    measured = open_workshop(
+        model=str(output),
+        data=data,
+        task=task,
+        columns=columns,
+        seed=seed,
+        threads=1,
+        seq_len=None,
+        folder=default_folder() / "single",
+        registry=registry,
+        progress=progress,
+    )
     validation = read.examples["validation"]
     logits = np.stack([answers_of(each, validation.texts, device)[0] for each in taught.members]).astype(np.float32)
     return Lesson(
@@ -507,16 +572,8 @@ def train_teacher(
         taught,
         read.task.score(logits.mean(axis=0), validation.targets),
         tuple(read.task.score(each, validation.targets) for each in logits),
-        simple_methods(search.source, read.task, read.examples, seed),
+        {name: record.value("quality") or 0.0 for name, record in measured.simple(None).items()},
     )
-
-
-def simple_methods(source: Candidate, task: Task, examples: Mapping[str, Examples], seed: int) -> dict[str, Json]:
-    """What simple methods reach on the validation split."""
-    assert isinstance(source.model, Encoder)
-    with torch.no_grad():
-        static = Static(source.tokenizer, source.model.words(torch.arange(source.model.config.vocabulary)))
-    return yardsticks(task, examples["train"], examples["validation"], static, seed)
 
 
 def write_folder(folder: Path, write: Callable[[Path], object]) -> None:

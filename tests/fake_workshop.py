@@ -76,6 +76,8 @@ class Bench:
     now: float = 0.0
     calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("preview", "build", "extras"), 0))
     built: list[tuple[str, float]] = field(default_factory=list)
+    baselines: dict[str, Record] = field(default_factory=dict)
+    """The simple ones."""
 
     def clock(self) -> float:
         return self.now
@@ -85,6 +87,9 @@ class Bench:
 
     def baseline(self) -> Record:
         return Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
+
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        return self.baselines
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         self._enter("preview", recipe)

@@ -1,18 +1,22 @@
 import io
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from fake_workshop import Bench, bed
+from fake_workshop import Bench, bed, measured
 from rich.console import Console
 
 from eicompress import cli, tables
+from eicompress.objective import Objective
 from eicompress.screen import Screen
-from eicompress.study import Doing
-from eicompress.values import Progress
+from eicompress.study import Compared, Doing
+from eicompress.tables import show_result
+from eicompress.values import Measurement, Progress, Record
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -191,3 +195,51 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(cli.cli, "main", interrupted)
     assert cli.run(["show", "x"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def compared(tfidf: Record) -> Compared:
+    majority = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(None, None, 0.1))
+    size = Measurement("size_mb", 1.7, "MB", {"estimated": "one byte a weight"})
+    static = replace(majority, measurements=(size, *measured(None, None, 0.5)))
+    baseline = replace(majority, measurements=measured(90.0, 20.0, 0.9))
+    simple = {"tf-idf": tfidf, "majority class": majority, "static embeddings": static}
+    return Compared(baseline, simple, Objective("quality", {"size_mb": 1.0}))
+
+
+def lines_of(event: Compared) -> list[str]:
+    console = Console(record=True, force_terminal=False, width=100, file=io.StringIO())
+    Screen(console, "study").show(event)
+    return console.export_text().splitlines()
+
+
+TFIDF = Record(
+    recipe=(), draw=-1, outcome="complete", measurements=measured(0.5, 0.03, 0.8), files={"artifact": "somewhere"}
+)
+
+
+def test_baselines_are_told_before_anything_is_tried() -> None:
+    assert lines_of(compared(TFIDF)) == [
+        "baseline: 90.000 MB · 20.00 ms · quality 0.9000",
+        "majority class: quality 0.1000 (no artifact)",
+        "static embeddings: ~1.700 MB · quality 0.5000 (no artifact)",
+        "tf-idf: 0.500 MB · 0.03 ms · quality 0.8000 (88.9% of the baseline) · within budget",
+    ]
+    large = lines_of(compared(replace(TFIDF, measurements=measured(2.0, 0.03, 0.8))))
+    assert large[-1].endswith("over budget: size_mb 2 (budget 1)")
+    assert "tf-idf: no room" in lines_of(compared(replace(TFIDF, outcome="inapplicable", reason="no room")))
+
+
+def test_a_teacher_that_a_simple_baseline_beats_is_warned_of() -> None:
+    told = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
+    assert told.startswith("warning: the baseline model must be better than the simple baselines")
+    assert "tf-idf reaches 0.9500" in told and "eicompress teach" in told and "--teacher-training" in told
+
+
+def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_path: Path) -> None:
+    console = Console(record=True, force_terminal=False, width=200, file=io.StringIO())
+    found = bed(tmp_path, trials=2).run(Bench(tmp_path / "made"))
+    show_result(console, replace(found, simple={"tf-idf": replace(TFIDF, measurements=measured(0.5, 0.03, 0.99))}))
+    told = console.export_text()
+    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", told, re.MULTILINE)
+    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in told
+    assert "artifact  somewhere" in told and "--trial" not in told

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from eicompress import runtime
+from eicompress.contracts import Examples
 from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
-from eicompress.export.artifact import write
+from eicompress.export.artifact import write, write_files
+from eicompress.tasks.classification import Classification
+from eicompress.tfidf import fit_tfidf
 from eicompress.values import Artifact, Text
 from tests.conftest import MUSIC, WEATHER, tiny_candidate
 
@@ -84,9 +87,19 @@ def node_modules() -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("pairs", [False, True])
 def test_transformers_js_gives_the_same_labels(tmp_path: Path, node_modules: Path, pairs: bool) -> None:
-    artifact = make(tmp_path / "artifact", pairs=pairs)
-    texts = TEXTS + PAIRS if pairs else TEXTS
-    command = ["node", "classify.mjs", f"{tmp_path}/", "artifact", json.dumps(texts)]
+    same_in_node(make(tmp_path / "artifact", pairs=pairs), TEXTS + PAIRS if pairs else TEXTS, node_modules)
+
+
+@pytest.mark.slow
+def test_transformers_js_reads_words_as_tf_idf_does(tmp_path: Path, node_modules: Path) -> None:
+    train = Examples(("play the song", "déjà, the rain", "Play_it", "ÄÖ RAIN") * 4, np.array([0, 1] * 8))
+    found = fit_tfidf(Classification(LABELS), train, 0, None)
+    assert found is not None
+    same_in_node(write_files(found.files, tmp_path / "artifact", {}), TEXTS, node_modules)
+
+
+def same_in_node(artifact: Artifact, texts: list[Text], node_modules: Path) -> None:
+    command = ["node", "classify.mjs", f"{artifact.folder.parent}/", artifact.folder.name, json.dumps(texts)]
     result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=node_modules, check=False)
     assert result.returncode == 0, result.stderr
     answers = json.loads(result.stdout.splitlines()[-1])

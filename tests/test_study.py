@@ -3,10 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import FIVE_DRAWS, REGISTRY, SPACE, Bench, Several, bed, knobs_of
+from fake_workshop import FIVE_DRAWS, REGISTRY, SPACE, Bed, Bench, Several, bed, knobs_of, measured
 from optuna.trial import TrialState
 
 from eicompress.errors import BudgetError, Inapplicable, StudyError
+from eicompress.export.artifact import write_files
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, read_ledger
 from eicompress.result import REPEAT, ranked
@@ -463,3 +464,66 @@ def test_a_job_that_is_lost_again_and_again_is_one_failed_trial(tmp_path: Path) 
     result = bed(tmp_path, trials=3).run(bench, Several(bench, 1, lost=RESTARTS + 1))
     assert result.counts.failed == 1
     assert (result.records[0].outcome, result.records[0].reason) == ("failed", "its process was killed")
+
+
+def simple(tmp_path: Path, quality: float, size: float = 0.5, latency: float = 0.03) -> dict[str, Record]:
+    """Simple baselines, of which one is an artifact."""
+    made = write_files({"onnx/model.onnx": b"words"}, tmp_path / "made" / "artifact", {})
+    majority = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(None, None, 0.99))
+    tfidf = replace(majority, measurements=measured(size, latency, quality), files={"artifact": str(made.folder)})
+    return {"majority class": majority, "tf-idf": tfidf}
+
+
+def notices(made: Bed) -> list[str]:
+    return [event.text for event in made.events if isinstance(event, Noticed)]
+
+
+def test_a_simple_baseline_that_beats_the_best_candidate_is_what_to_ship(tmp_path: Path) -> None:
+    made, bench = bed(tmp_path, trials=3), Bench(tmp_path / "made", baselines=simple(tmp_path, 0.95))
+    result = made.run(bench)
+    assert result.best is not None and result.best_candidate is not None
+    name, record = result.best
+    assert name == "tf-idf" and record.value("quality_test") == 0.8
+    assert (made.root / "study" / "artifacts" / "tf-idf" / "onnx" / "model.onnx").read_bytes() == b"words"
+    assert record.files["artifact"] == str(made.root / "study" / "artifacts" / "tf-idf")
+    assert [result.verdict] == notices(made)
+    assert "Ship the simple baseline tf-idf (0.9500 in 0.500 MB): the best candidate, trial" in result.verdict
+    assert result.to_json()["best"]["trial"] == "tf-idf"
+    extras = bench.calls["extras"]
+    made.run(bench)
+    assert bench.calls["extras"] == extras, "its test split must be read once"
+
+
+@pytest.mark.parametrize(
+    ("quality", "size", "latency"),
+    [(0.4, 0.5, 0.03), (0.95, 2.5, 0.03), (0.95, 0.5, 3.0)],
+    ids=["worse", "big", "slow"],
+)
+def test_a_simple_baseline_that_loses_or_is_over_budget_is_not_shipped(
+    tmp_path: Path, quality: float, size: float, latency: float
+) -> None:
+    made = bed(tmp_path, trials=3)
+    result = made.run(Bench(tmp_path / "made", baselines=simple(tmp_path, quality, size, latency)))
+    assert result.best is not None and result.best == result.best_candidate
+    assert result.verdict == "" and not (made.root / "study" / "artifacts" / "tf-idf").exists()
+
+
+def test_of_equal_quality_the_fewer_bytes_are_shipped(tmp_path: Path) -> None:
+    first = bed(tmp_path, trials=3).run(Bench(tmp_path / "made"))
+    assert first.best is not None
+    quality, size = (first.best[1].value(name) or 0.0 for name in ("quality", "size_mb"))
+    for extra, shipped in ((-0.1, True), (0.1, False)):
+        folder = tmp_path / f"{extra}"
+        folder.mkdir()
+        bench = Bench(folder / "made", baselines=simple(folder, quality, size + extra))
+        assert bool(bed(folder, trials=3).run(bench).verdict) == shipped
+
+
+def test_a_search_whose_budget_no_candidate_can_meet_ends_with_a_simple_baseline(tmp_path: Path) -> None:
+    budgets = {"size_mb": 0.1}
+    made = bed(tmp_path, trials=3, budgets=budgets)
+    bench = Bench(tmp_path / "made", baselines=simple(tmp_path, 0.7, 0.09))
+    result = made.run(bench)
+    assert result.best is not None and result.best[0] == "tf-idf" and not bench.built
+    assert "no candidate of this search space can meet the budget" in made.ended()
+    assert result.verdict == "Ship the simple baseline tf-idf (0.7000 in 0.090 MB): no candidate is within budget."

@@ -269,6 +269,8 @@ def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_fo
     record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
     model = runtime.load(record.files["artifact"])
     assert model.pairs and model.predict([("play the song", "what is it")])[0].label in ("music", "weather")
+    words = runtime.load(artifact_of(workshop.simple(None)["tf-idf"]).folder)
+    assert words.pairs and words.predict([("play the song", "what is it")])[0].label == "music"
 
 
 def test_what_cannot_be_applied_says_so_in_the_preview(opened: Opener) -> None:
@@ -291,14 +293,31 @@ def test_the_baseline_is_measured_once(opened: Opener) -> None:
     assert artifact_of(first).folder.is_dir() and first.value("quality") is not None
 
 
+def test_simple_baselines_are_measured_and_tf_idf_is_an_artifact_in_the_budget(opened: Opener) -> None:
+    workshop = opened()
+    found = workshop.simple(0.0025)
+    assert list(found) == ["majority class", "static embeddings", "tf-idf"]
+    assert found["majority class"].value("quality") == 0.5 and found["majority class"].value("size_mb") is None
+    record = found["tf-idf"]
+    assert record.value("size_mb") == artifact_of(record).size_mb <= 0.0025
+    assert (record.value("latency_ms") or 0) > 0 and record.recipe == () and record.bytes_by_group["tokenizer"]
+    model = runtime.load(artifact_of(record).folder)
+    validation = workshop.examples["validation"]
+    assert model.checked
+    assert workshop.task.score(model.logits(validation.texts), validation.targets) == record.value("quality")
+    assert workshop.simple(0.0025) == found
+    promoted = workshop.promote_extras(record)
+    assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == "tf-idf"
+
+
+def test_a_budget_without_room_for_a_word_is_told(opened: Opener) -> None:
+    record = opened().simple(0.0001)["tf-idf"]
+    assert (record.outcome, record.reason) == ("inapplicable", "not even one word fits into 0.0001 MB")
+
+
 def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
     workshop = opened()
     baseline = workshop.baseline()
-    assert [name.partition(" with ")[0] for name in baseline.facts["yardsticks"]] == [
-        "majority class",
-        "tf-idf",
-        "static embeddings",
-    ]
     kept = json.loads(Path(baseline.files["validation_examples"]).read_text(encoding="utf-8"))
     validation = workshop.examples["validation"]
     assert kept == {

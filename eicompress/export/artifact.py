@@ -46,10 +46,27 @@ def write(
     `manifest` is what to remember of its making; versions and checksums are added. `graph` is the graph to
     write where it is not the candidate's own, as after a graph strategy.
     """
-    files = _files(candidate, labels, graph or graph_of(candidate, pairs=pairs), pairs)
+    return write_files(_files(candidate, labels, graph or graph_of(candidate, pairs=pairs), pairs), folder, manifest)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path, manifest: Json) -> Artifact:
+    """Write an artifact's files, and its manifest beside them: all, or nothing. Raises `ExportError`."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     notes = json.dumps({**manifest, "versions": dict(versions(_RECORDED)), "files": sums}, indent=1, sort_keys=True)
     return _place(files, notes.encode(), folder)
+
+
+def files_of(
+    graph: onnx.ModelProto, tokenizer: Tokenizer, labels: Sequence[str], *, types: bool, shapes: Json | None = None
+) -> Mapping[str, bytes]:
+    """An artifact's files by their names. `types`: whether the model tells the first text of a pair from the second;
+    `shapes` is what the config says of the model beside its labels."""
+    return {
+        "config.json": _json(_config(labels, shapes or {})),
+        "tokenizer.json": minified_json(tokenizer).encode(),
+        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=types)),
+        "onnx/model.onnx": graph.SerializeToString(deterministic=True),
+    }
 
 
 @cache
@@ -137,35 +154,28 @@ def _guess(name: str) -> str:
 
 
 def _files(candidate: Candidate, labels: Sequence[str], graph: onnx.ModelProto, pairs: bool) -> Mapping[str, bytes]:
-    tokenizer = candidate.tokenizer
+    tokenizer, shapes = candidate.tokenizer, {}
     if isinstance(candidate.model, Encoder):
-        positions = candidate.model.config.positions
-        limit = (tokenizer.truncation or {}).get("max_length", positions)
-        tokenizer = with_max_length(tokenizer, min(limit, positions))
-    return {
-        "config.json": _json(_config(candidate, labels)),
-        "tokenizer.json": minified_json(tokenizer).encode(),
-        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=pairs and _has_types(candidate))),
-        "onnx/model.onnx": graph.SerializeToString(deterministic=True),
-    }
+        config = candidate.model.config
+        limit = (tokenizer.truncation or {}).get("max_length", config.positions)
+        tokenizer = with_max_length(tokenizer, min(limit, config.positions))
+        shapes = {
+            "hidden_size": config.hidden,
+            "max_position_embeddings": config.positions,
+            "num_hidden_layers": len(config.layers),
+            "vocab_size": config.vocabulary,
+        }
+    return files_of(graph, tokenizer, labels, types=pairs and _has_types(candidate), shapes=shapes)
 
 
-def _config(candidate: Candidate, labels: Sequence[str]) -> dict[str, Any]:
+def _config(labels: Sequence[str], shapes: Json) -> dict[str, Any]:
     """What `transformers.js` and `optimum` read. The other direction of `id2label` is not needed to predict."""
-    config: dict[str, Any] = {
+    return {
         "architectures": ["BertForSequenceClassification"],
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "model_type": "bert",
+        **shapes,
     }
-    if isinstance(candidate.model, Encoder):
-        shapes = candidate.model.config
-        config |= {
-            "hidden_size": shapes.hidden,
-            "max_position_embeddings": shapes.positions,
-            "num_hidden_layers": len(shapes.layers),
-            "vocab_size": shapes.vocabulary,
-        }
-    return config
 
 
 def _has_types(candidate: Candidate) -> bool:

@@ -32,7 +32,8 @@ def sentence(numbers: Numbers) -> str:
         return _nothing(numbers)
     record, baseline = numbers.best[1], numbers.result.baseline
     quality, test = record.value("quality"), record.value("quality_test")
-    parts = [f"The best artifact is {_form(record.value('size_mb'), '{:.2f} MB')}"]
+    name = f"The simple baseline {numbers.best[0]}" if numbers.result.verdict else "The best artifact"
+    parts = [f"{name} is {_form(record.value('size_mb'), '{:.2f} MB')}"]
     parts.append(_times(baseline, record, "size_mb", "smaller"))
     latency = record.value("latency_ms")
     if latency is not None:
@@ -105,7 +106,9 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
 
 
 def simple(numbers: Numbers) -> str:
-    """How much better than the best simple method the artifact is; empty where none was measured."""
+    """How much better than the best simple baseline the artifact is, or that it is one; empty where none is known."""
+    if numbers.result.verdict:
+        return numbers.result.verdict
     others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
     quality = numbers.best[1].value("quality") if numbers.best else None
     if not others or quality is None:
@@ -114,7 +117,7 @@ def simple(numbers: Numbers) -> str:
     points = _points(quality, other.quality)
     size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
     verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
-    return f"{verdict}. The best simple method, {other.name}, reaches {other.quality:.1%}{size}."
+    return f"{verdict}. The best simple baseline, {other.name}, reaches {other.quality:.1%}{size}."
 
 
 def command(asked: Json) -> str:

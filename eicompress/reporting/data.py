@@ -11,12 +11,10 @@ from typing import Any, Literal, TypeAlias
 from eicompress.reporting.mistakes import Mistakes, mistakes
 from eicompress.result import REPEAT, Result, ranked
 from eicompress.rungs import cost_s
-from eicompress.values import Artifact, Json, Record
+from eicompress.values import SIMPLE, Artifact, Json, Record
 
 Axis: TypeAlias = Literal["size_mb", "latency_ms"]
 
-YARDSTICKS = "yardsticks"
-"""The baseline's fact that holds what simple methods reach on the same data."""
 ARTIFACT, BASELINE = "this artifact", "baseline"
 PREVIEW, STOPPED = "over budget in the preview", "stopped early"
 LAST_BYTES = 0.75
@@ -47,7 +45,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What a method reaches on the validation split, and the bytes it takes; simplest first."""
+    """What a method reaches on the validation split, and the bytes it takes."""
 
     name: str
     quality: float
@@ -146,7 +144,7 @@ class Numbers:
 
     name: str
     result: Result
-    best: tuple[int, Record] | None
+    best: tuple[int | str, Record] | None
     metric: str
     points: tuple[Point, ...]
     yardsticks: tuple[Yardstick, ...]
@@ -244,15 +242,15 @@ def in_words(recipe: Sequence[Json], width: int = 44) -> str:
 
 
 def yardsticks(result: Result) -> tuple[Yardstick, ...]:
-    """Simple methods, the best artifact and the baseline, all on the validation split; empty if none is recorded."""
-    baseline = result.baseline
-    recorded: Json = baseline.facts.get(YARDSTICKS, {}) if baseline else {}
+    """Simple baselines, the worst first, the best artifact and the baseline, all on the validation split."""
     found = [
-        Yardstick(name, float(each["quality"]), each.get("size_mb"), str(each.get("note", "")))
-        for name, each in recorded.items()
+        Yardstick(name, quality, record.value("size_mb"), str(record.facts.get(SIMPLE, {}).get("note", "")))
+        for name, record in result.simple.items()
+        if (quality := record.value("quality")) is not None
     ]
-    best = result.best
-    rest = ((ARTIFACT, best[1] if best else None), (BASELINE, baseline))
+    found.sort(key=lambda each: each.quality)
+    best = None if result.verdict else result.best  # a simple baseline that is the best is there already
+    rest = ((ARTIFACT, best[1] if best else None), (BASELINE, result.baseline))
     for name, record in rest:
         quality = record.value("quality") if record else None
         if record and quality is not None:

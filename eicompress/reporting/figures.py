@@ -302,7 +302,7 @@ def _markers(
 
 def _is_best(point: Point, numbers: Numbers) -> bool:
     assert numbers.best is not None
-    return point.trial == numbers.best[0] and point.rebuilt == (numbers.best[0] in numbers.result.promoted)
+    return point.trial == numbers.best[0] and point.rebuilt == (point.trial in numbers.result.promoted)
 
 
 def _told(point: Point, metric: str) -> str:
@@ -356,7 +356,7 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
 
 
 def _levels(figure: go.Figure, numbers: Numbers) -> None:
-    """The baseline, and the best of the simple methods, as levels to compare with."""
+    """The baseline, and the best of the simple baselines, as levels to compare with."""
     simple = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
     levels = [each for each in numbers.yardsticks if each.name == BASELINE]
     levels += [max(simple, key=lambda each: each.quality)] if simple else []
@@ -364,7 +364,7 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
         wrong = _wrong(each.quality)
         line = {"color": GREY, "dash": "dot", "width": 1}
         figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
-        text = f"{escape(each.name.partition(' with ')[0])} {each.quality:.1%}"
+        text = f"{escape(each.name)} {each.quality:.1%}"
         where = {"x": 0, "xref": "paper", "xanchor": "left", "y": math.log10(wrong), "yanchor": "bottom"}
         figure.add_annotation(text=text, showarrow=False, **where)
     # Shapes do not count when the range is chosen: an invisible mark makes room for them.

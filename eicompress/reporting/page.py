@@ -10,10 +10,10 @@ from eicompress.recipe import recipe_toml
 from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
-from eicompress.reporting.data import STOPPED, YARDSTICKS, Numbers
+from eicompress.reporting.data import STOPPED, Numbers
 from eicompress.reporting.look import POLICY, SCRIPT, STYLE
 from eicompress.rungs import ENOUGH_PAIRS
-from eicompress.values import MEGABYTE, Json, Text
+from eicompress.values import MEGABYTE, SIMPLE, Json, Text
 
 TRIALS_TO_TRUST = 50
 """With fewer, the importance of a knob is a hint."""
@@ -65,7 +65,7 @@ def _answer(numbers: Numbers) -> str:
     found.append(f'<p class="lead">{escape(sentence(numbers))}</p>')
     found += [f'<div class="tiles">{tiles}</div>'] if tiles else []
     asked = {
-        "Better than something dumb?": simple(numbers),
+        "Better than a simple baseline?": simple(numbers),
         "What did it cost?": cost(numbers),
         "What would one more MB buy?": more(numbers),
     }
@@ -87,12 +87,12 @@ def _yardsticks(numbers: Numbers) -> str:
     )
     told = "All on the validation split; sizes are bytes on disk. "
     told += " ".join(f"{each.name}: {each.note}." for each in numbers.yardsticks if each.note)
-    if not numbers.result.baseline or YARDSTICKS not in numbers.result.baseline.facts:
-        told += "Simple methods (majority class, tf-idf) were not measured in this study."
+    if not numbers.result.simple:
+        told += "Simple baselines (majority class, tf-idf) were not measured in this study."
     head = (
         f'<tr><th></th><th class="n">{escape(numbers.metric)}</th><th class="n">wrong</th><th class="n">size</th></tr>'
     )
-    return f'<h2>Is it better than something dumb?</h2><p class="soft">{escape(told)}</p><table>{head}{rows}</table>'
+    return f'<h2>Is it better than a simple baseline?</h2><p class="soft">{escape(told)}</p><table>{head}{rows}</table>'
 
 
 def _candidates(numbers: Numbers) -> str:
@@ -242,7 +242,10 @@ def _provenance(numbers: Numbers) -> str:
     lines = ["<h2>How this was made</h2>"]
     lines.append(f"<pre>{escape(command(numbers.asked))}</pre>")
     if record:
-        if numbers.best:
+        if numbers.result.verdict:
+            note = str(record.facts.get(SIMPLE, {}).get("note", ""))
+            lines.append(f"<p>{escape(numbers.result.verdict)} It has no recipe: {escape(note)}.</p>")
+        elif numbers.best:
             lines.append(
                 f"<h3>Recipe of trial {numbers.best[0]}, as <code>eicompress compress --recipe</code> reads it</h3>"
             )

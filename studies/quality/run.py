@@ -90,8 +90,8 @@ def found(result: Result, data: str) -> dict[str, Any]:
     """The best recipe's rebuilds and its teacher, example by example on the test split."""
     task_data = read_data(discover(), data, "", {}, 0)
     test = task_data.examples["test"]
-    assert result.best is not None and result.baseline is not None
-    number, best = result.best
+    assert result.best_candidate is not None and result.baseline is not None
+    number, best = result.best_candidate
     rebuilds = result.rebuilds.get(number, (best,))
 
     def right(record: Record) -> list[float]:
@@ -109,13 +109,17 @@ def found(result: Result, data: str) -> dict[str, Any]:
         "latency_ms": [each.value("latency_ms") for each in rebuilds],
         "validation": [each.value("quality") for each in rebuilds],
         "teacher_validation": result.baseline.value("quality"),
-        "simple": result.baseline.facts.get("yardsticks", {}),
+        "simple": {name: simple_json(each) for name, each in result.simple.items()},
         "right": [right(each) for each in rebuilds],
         "teacher_right": task_data.task.correct(teacher, test.targets).tolist(),
         "machine": platform.processor() or platform.machine(),
         "versions": {each: version(each) for each in ("eicompress", "torch", "onnxruntime", "optuna")},
         "date": date.today().isoformat(),
     }
+
+
+def simple_json(record: Record) -> dict[str, float | None]:
+    return {name: record.value(name) for name in ("quality", "size_mb", "latency_ms")}
 
 
 def cells(folder: Path) -> list[Mapping[str, Any]]:
@@ -152,7 +156,9 @@ def share_interval(right: np.ndarray, teacher: np.ndarray) -> tuple[float, float
 def simple(cell: Mapping[str, Any]) -> str:
     """The best simple method that fits into the budget, on validation."""
     bound = float(cell["budget"].removesuffix("MB"))
-    fits = {name: each for name, each in cell["simple"].items() if each.get("size_mb", 0.0) <= bound}
+    fits = {
+        name: each for name, each in cell["simple"].items() if (each["size_mb"] or 0.0) <= bound and each["quality"]
+    }
     name = max(fits, key=lambda each: fits[each]["quality"], default="")
     return f"{name}, {fits[name]['quality']:.2%} on validation" if name else "none fits"
 

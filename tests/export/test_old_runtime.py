@@ -6,15 +6,18 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_ngrams import MODEL
 
 from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
 from eicompress.export.emit import emit
+from eicompress.export.ngrams import emit_ngrams
 from eicompress.runtime import session
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.kronecker import Kronecker
@@ -81,6 +84,10 @@ def files(make_context: ContextMaker, tmp_path: Path) -> list[str]:
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(emit(make(), pairs=False).SerializeToString())
         paths.append(str(path))
+    for bits in (4, 8):
+        path = tmp_path / f"words-{bits}.onnx"
+        path.write_bytes(emit_ngrams(replace(MODEL, bits=bits), pairs=False).SerializeToString())
+        paths.append(str(path))
     return paths
 
 
@@ -92,7 +99,7 @@ def test_the_oldest_version_says_what_this_one_says(files: list[str], tmp_path: 
     subprocess.run([python, "-m", "pip", "install", "-q", f"onnxruntime=={version}.*", "numpy<2.3"], check=True)
     done = subprocess.run([python, "-c", RUN, *files], check=True, capture_output=True, text=True)
     used, told = json.loads(done.stdout)
-    assert used.startswith(version) and len(told) == len(files) == 11
+    assert used.startswith(version) and len(told) == len(files) == 12
     ids = torch.arange(4, 13)[None].numpy()
     for path in files:
         ours = session(Path(path)).run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]

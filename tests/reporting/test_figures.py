@@ -2,10 +2,9 @@ import math
 from dataclasses import replace
 
 import pytest
-from test_report_data import BASELINE, found, said, trial
+from test_report_data import found, said, simple, trial
 
 from eicompress.reporting import data, figures
-from eicompress.reporting.data import YARDSTICKS
 
 
 def traces(figure: object) -> dict[str, object]:
@@ -58,9 +57,9 @@ def test_the_budget_is_marked_on_linear_and_logarithmic_axes(largest: float, pla
     assert (line.x0, text.x) == (2.0, pytest.approx(place))
 
 
-def test_baseline_and_the_best_simple_method_are_levels() -> None:
-    facts = {YARDSTICKS: {"majority class": {"quality": 0.1}, "tf-idf": {"quality": 0.7}}}
-    figure = figures.best_over_time(said(found(trial(1.0, 0.5, 0.8), baseline=replace(BASELINE, facts=facts))))
+def test_baseline_and_the_best_simple_one_are_levels() -> None:
+    known = {"majority class": simple(0.1), "tf-idf": simple(0.7)}
+    figure = figures.best_over_time(said(found(trial(1.0, 0.5, 0.8), simple=known)))
     assert [each.text for each in figure.layout.annotations] == ["baseline 96.0%", "tf-idf 70.0%"]
     assert [each.y0 for each in figure.layout.shapes] == pytest.approx([4.0, 30.0])
 

@@ -8,7 +8,7 @@ from fake_workshop import Bed, Bench, bed
 from plotly.offline import get_plotlyjs
 from test_mistakes import recorded
 from test_public import loaded_by
-from test_report_data import found, said, trial
+from test_report_data import found, said, simple, trial
 
 import eicompress
 from eicompress import cli
@@ -114,13 +114,10 @@ def test_a_file_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path, caps
     assert "must be a place to write to" in capsys.readouterr().err
 
 
-def test_the_first_screen_says_what_something_dumb_reaches() -> None:
-    facts = {
-        "yardsticks": {"majority class": {"quality": 0.1}, "tf-idf": {"quality": 0.75, "size_mb": 0.5, "note": "n"}}
-    }
-    study = found(trial(1.0, 0.5, 0.8), baseline=replace(found().baseline, facts=facts))  # type: ignore[type-var]
-    text = own(page(said(study)))
-    assert "Yes, by 5.0 points. The best simple method, tf-idf, reaches 75.0% in 0.50 MB." in text
+def test_the_first_screen_says_what_simple_baselines_reach() -> None:
+    known = {"majority class": simple(0.1), "tf-idf": simple(0.75, 0.5, "n")}
+    text = own(page(said(found(trial(1.0, 0.5, 0.8), simple=known))))
+    assert "Yes, by 5.0 points. The best simple baseline, tf-idf, reaches 75.0% in 0.50 MB." in text
     assert "1 in 4" in text and "1 in 5" in text and "mostly" in text
 
 

@@ -104,11 +104,17 @@ def test_the_last_bytes_are_compared_with_the_rest_of_the_budget() -> None:
     assert alone is not None and alone.smaller is None
 
 
-def test_simple_methods_come_first_and_the_baseline_last() -> None:
-    facts = {data.YARDSTICKS: {"majority class": {"quality": 0.1}, "tf-idf": {"quality": 0.7, "size_mb": 0.5}}}
-    result = found(trial(1.0, 1.0, 0.8), baseline=replace(BASELINE, facts=facts))
-    names = [each.name for each in data.yardsticks(result)]
-    assert names == ["majority class", "tf-idf", "this artifact", "baseline"]
+def simple(quality: float, size: float | None = None, note: str = "") -> Record:
+    """The record of a simple baseline."""
+    values = measured(size, 0.03, quality)
+    return replace(BASELINE, measurements=values, trained=True, facts={"simple": {"note": note}})
+
+
+def test_simple_baselines_come_first_and_the_baseline_last() -> None:
+    known = {"tf-idf": simple(0.7, 0.5, "words"), "majority class": simple(0.1)}
+    found_ones = data.yardsticks(found(trial(1.0, 1.0, 0.8), simple=known))
+    assert [each.name for each in found_ones] == ["majority class", "tf-idf", "this artifact", "baseline"]
+    assert (found_ones[1].size_mb, found_ones[1].note) == (0.5, "words")
 
 
 def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:

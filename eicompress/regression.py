@@ -1,0 +1,88 @@
+"""Softmax regression for the simple baselines, by scikit-learn."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from eicompress.contracts import Array, Task
+from eicompress.values import seed_of
+
+Matrix: TypeAlias = Any
+"""(n, features): an array, or one of scipy's sparse matrices."""
+
+HELD_OUT = 0.2
+"""Share of the training rows on which the strength is chosen."""
+MOST_HELD_OUT = 2_000
+STEPS = 100
+TOLERANCE = 1e-4
+ABSENT = 30.0
+"""How far the bias of a label that no row has is below all others."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows to learn from, and rows to choose by."""
+
+    learned: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A linear classifier."""
+
+    weights: npt.NDArray[np.float32]
+    """(features, labels)"""
+    bias: npt.NDArray[np.float32]
+    """(labels,)"""
+    strength: float
+    """The inverse of the ridge penalty on the weights, over all rows: scikit-learn's `C`."""
+
+    def logits(self, vectors: Matrix) -> Array:
+        """(n, labels)"""
+        found: Array = np.asarray(vectors @ self.weights) + self.bias
+        return found
+
+
+def divided(targets: Array, seed: int) -> Rows:
+    """The rows in two parts, drawn with the seed. Both are all rows where what is left to learn has one label."""
+    order = np.random.default_rng(seed_of(seed, "held out for regression")).permutation(len(targets))
+    count = min(round(HELD_OUT * len(targets)), MOST_HELD_OUT)
+    rows = Rows(np.sort(order[count:]), np.sort(order[:count]))
+    if not count or len(np.unique(targets[rows.learned])) < 2:
+        everything = np.arange(len(targets))
+        return Rows(everything, everything)
+    return rows
+
+
+def tuned(task: Task, vectors: Matrix, targets: Array, rows: Rows, strengths: Sequence[float]) -> Regression:
+    """The regression, trained on the rows to learn from, whose strength is the best on those held out."""
+    learned, held_out = vectors[rows.learned], vectors[rows.held_out]
+    found = [trained(learned, targets[rows.learned], len(task.labels), strength) for strength in strengths]
+    # Of equal ones the first, which is regularised most.
+    return max(found, key=lambda each: task.score(each.logits(held_out), targets[rows.held_out]))
+
+
+def trained(vectors: Matrix, targets: Array, labels: int, strength: float) -> Regression:
+    """Softmax regression with a ridge penalty; `targets` (n,) has two labels at least."""
+    # Imported here, since it takes a second, and processes that build candidates train no baseline.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, max_iter=STEPS, tol=TOLERANCE)
+    with warnings.catch_warnings():
+        # The last steps change no answer, so their number is bounded.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(vectors, targets)
+    rows, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # scikit-learn gives the difference of the two
+        rows, bias = np.concatenate([-rows, rows]) / 2, np.concatenate([-bias, bias]) / 2
+    weights = np.zeros((vectors.shape[1], labels), np.float32)
+    weights[:, model.classes_] = rows.T
+    biases = np.full(labels, bias.min() - ABSENT, np.float32)
+    biases[model.classes_] = bias
+    return Regression(weights, biases, strength)
