@@ -290,10 +290,11 @@ def _reported(ledger: "Ledger", spec: Spec) -> str:
 
 
 def _carded(ledger: "Ledger", spec: Spec) -> None:
-    """Write the model card of each rebuilt artifact beside it."""
+    """Write the model card of each artifact that is handed out beside it."""
     from eicompress.card import write_card
 
-    for record in itertools.chain.from_iterable(ledger.rebuilds().values()):
+    rebuilds = itertools.chain.from_iterable(ledger.rebuilds().values())
+    for record in (*rebuilds, *ledger.kept().values()):
         artifact = Artifact(Path(record.files.get("artifact", "")))
         if (artifact.folder / "config.json").is_file():
             write_card(artifact, record, ledger.baseline(), spec.to_toml())

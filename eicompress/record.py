@@ -268,16 +268,30 @@ class Ledger:
     def rebuilds(self) -> dict[int, tuple[Record, ...]]:
         """The records of rebuilds at full fidelity, one for each seed, by the number of the trial that was rebuilt."""
         found: dict[int, tuple[Record, ...]] = {}
-        for name in sorted(self.study.user_attrs):
-            if name.startswith("promoted:"):
-                number = int(name.split(":")[1])
-                found[number] = (*found.get(number, ()), Record.from_json(self.study.user_attrs[name]))
+        for (number, *_), record in self._records_named("promoted"):
+            found[number] = (*found.get(number, ()), record)
         return found
 
     def promote(self, number: int, record: Record) -> None:
         """Store the record of the rebuild of a trial."""
-        value = self._shortened(record).to_json()
-        lasting(lambda: self.study.set_user_attr(f"promoted:{number}:{record.seed}", value))
+        self._set_of_study(f"promoted:{number}:{record.seed}", self._shortened(record).to_json())
+
+    def kept(self) -> dict[int, Record]:
+        """The records of trials that are handed out as the search had made them."""
+        return {number: record for (number, *_), record in self._records_named("kept")}
+
+    def keep(self, number: int, record: Record) -> None:
+        """Store the record of a trial that is handed out as the search had made it."""
+        self._set_of_study(f"kept:{number}", self._shortened(record).to_json())
+
+    def _records_named(self, kind: str) -> Iterator[tuple[list[int], Record]]:
+        """The records that the study itself holds under `kind:...`, with the numbers in their names."""
+        for name in sorted(self.study.user_attrs):
+            if name.startswith(f"{kind}:"):
+                yield [int(each) for each in name.split(":")[1:]], Record.from_json(self.study.user_attrs[name])
+
+    def _set_of_study(self, name: str, value: object) -> None:
+        lasting(lambda: self.study.set_user_attr(name, value))
 
     @cached_property
     def _copy(self) -> optuna.Study:

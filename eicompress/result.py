@@ -1,7 +1,7 @@
 """What a study has found: its records counted, ranked and compared with the budgets."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -49,6 +49,26 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A trial whose artifact is handed out as the search had made it, since what was rebuilt is behind it."""
+
+    trial: int
+    record: Record
+    rebuild: Record | None
+    """The best that rebuilding the trial came to; None where it was not rebuilt, and all other rebuilds are behind."""
+
+    def __str__(self) -> str:
+        quality = f"{self.record.value('quality') or 0.0:.4f}"
+        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        if self.rebuild is None:
+            return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
+        if self.rebuild.outcome == "over budget":
+            return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} is over budget."
+        after = f"{self.rebuild.value('quality') or 0.0:.4f}"
+        return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} came to {after}."
+
+
+@dataclass(frozen=True)
 class Result:
     """What a study has found. Records are by the number of their trial; `rebuilds` has one for each seed."""
 
@@ -59,6 +79,8 @@ class Result:
     rebuilds: Mapping[int, tuple[Record, ...]]
     seconds: float
     ended: str = ""
+    kept: Mapping[int, Record] = field(default_factory=dict)
+    """Trials that are handed out as the search had made them, measured like a rebuild."""
 
     @property
     def counts(self) -> Counts:
@@ -66,9 +88,28 @@ class Result:
 
     @property
     def promoted(self) -> dict[int, Record]:
-        """The best rebuild of each trial that was rebuilt, best on validation, since others are not to be looked at."""
-        best = {number: ranked(dict(enumerate(each)), self.objective) for number, each in self.rebuilds.items()}
-        return {number: best[number][0][1] if best[number] else each[0] for number, each in self.rebuilds.items()}
+        """Of each trial that was rebuilt the best there is: a rebuild, or what the search had made of it already. It
+        goes by validation, since the test split is not to choose by."""
+        found = {number: [record] for number, record in self.rebuilt.items()}
+        for number in {*found, *self.kept}:
+            own = self.kept.get(number) or self.records.get(number)
+            found[number] = [*found.get(number, []), *([own] if own else [])]
+        return {number: best_of(found[number], self.objective) for number in sorted(found)}
+
+    @property
+    def rebuilt(self) -> dict[int, Record]:
+        """The best rebuild of each trial that was rebuilt."""
+        return {number: best_of(each, self.objective) for number, each in self.rebuilds.items()}
+
+    @property
+    def handed_out_as_they_were(self) -> list[Kept]:
+        """The trials of `promoted` that no rebuild is ahead of."""
+        rebuilt = self.rebuilt
+        return [
+            Kept(number, record, rebuilt.get(number))
+            for number, record in self.promoted.items()
+            if record is not rebuilt.get(number)
+        ]
 
     def spread(self, number: int, metric: str) -> Spread | None:
         """Of a metric over the seeds of a rebuild; None where there is one seed or none."""
@@ -81,7 +122,7 @@ class Result:
         records = [each for each in self.records.values() if REPEAT not in each.facts]
         rungs = sorted({rung.fidelity for each in records for rung in rungs_of(each)})
         found = agreements(records, rungs) if len(rungs) > 1 else []
-        trials = [(self.records[number], each) for number, each in self.promoted.items() if number in self.records]
+        trials = [(self.records[number], each) for number, each in self.rebuilt.items() if number in self.records]
         pairs = [(before.value("quality") or 0.0, after.value("quality") or 0.0) for before, after in trials]
         if trials and trials[0][0].fidelity < trials[0][1].fidelity:
             found.append(agreement(trials[0][0].fidelity, trials[0][1].fidelity, pairs))
@@ -89,7 +130,7 @@ class Result:
 
     @property
     def best(self) -> tuple[int, Record] | None:
-        """The best rebuild within budget, or the best trial where there is none."""
+        """The best that was promoted and is within budget, or the best trial where there is none."""
         found = ranked(self.promoted, self.objective) or ranked(self.records, self.objective)
         return found[0] if found else None
 
@@ -130,6 +171,7 @@ class Result:
                 {**_entry(number, record), "spread": self._spreads(number)}
                 for number, record in ranked(self.promoted, self.objective)
             ],
+            "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
             "agreements": [vars(each) for each in self.agreements],
             "trials": [_entry(*each) for each in self.records.items()],
         }
@@ -150,6 +192,7 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         rebuilds=ledger.rebuilds(),
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
+        kept=ledger.kept(),
     )
 
 
@@ -172,15 +215,25 @@ def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[in
     Where two metrics are traded, those that fewer others dominate come first, and of these the best in the first
     metric.
     """
-    fitting = [
-        (number, record)
-        for number, record in records.items()
-        if record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
-    ]
+    fitting = [(number, record) for number, record in records.items() if fits(record, objective)]
     gains = [objective.gains(record) for _, record in fitting]
     worse_than = dominated_by(np.array(gains)) if fitting and len(objective.metrics) > 1 else np.zeros(len(fitting))
     order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][1].draw))
     return [fitting[at] for at in order]
+
+
+def best_of(made: Sequence[Record], objective: Objective) -> Record:
+    """Of what was made of one recipe the best on validation within budget, or the first where none is."""
+    best = made[0]
+    for each in made[1:]:
+        if fits(each, objective) and (not fits(best, objective) or _quality(each) > _quality(best)):
+            best = each
+    return best
+
+
+def fits(record: Record, objective: Objective) -> bool:
+    """Whether the record is that of a trained candidate within budget, and repeats no other."""
+    return record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
 
 
 def front_of(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
@@ -220,6 +273,10 @@ def _group(record: Record) -> str:
     if VARIANT in record.facts and record.trained:
         return "variants"
     return "trained" if record.trained else "over_budget"
+
+
+def _quality(record: Record) -> float:
+    return record.value("quality") or 0.0
 
 
 def _entry(number: int, record: Record) -> Json:

@@ -91,8 +91,10 @@ class Screen:
             case Promoting(number=number, fidelity=fidelity):
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
                 self._line(f"rebuilding trial {number} at {length}")
-            case Promoted(number=number, record=record):
-                self._line(f"rebuilt trial {number}: {summary(record, self._baseline)}")
+            case Promoted(number=number, record=record, rebuilt=rebuilt):
+                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
+                what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
+                self._line(f"{what}: {summary(record, self._baseline)}")
             case Noticed(text=text):
                 self._line(f"note: {text}")
 

@@ -27,6 +27,7 @@ from eicompress.result import (
     VARIANT,
     Counts,
     Result,
+    best_of,
     count,
     has_own_training,
     ranked,
@@ -161,10 +162,11 @@ class Promoting:
 
 @dataclass(frozen=True)
 class Promoted:
-    """A rebuild ended."""
+    """A trial's artifact was measured and put where users look for it: a rebuild, or what the search had made."""
 
     number: int
     record: Record
+    rebuilt: bool = True
 
 
 @dataclass(frozen=True)
@@ -539,8 +541,8 @@ class Coordinator:
         seeds = range(self.goal.seed, self.goal.seed + self._most_seeds)
         done = {(number, record.seed) for number, rebuilds in self.ledger.rebuilds().items() for record in rebuilds}
         for number, record in self._good_enough()[:1]:
-            if (number, record.seed) not in done:
-                self._keep(number, record, _untimed(record))
+            if (number, record.seed) not in done and number not in self.ledger.kept():
+                self._keep_as_it_is(number, record)
             return
         best = to_promote(self._records, self.goal.objective)
         for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
@@ -551,19 +553,60 @@ class Coordinator:
                 return
             self.on_event(Promoting(number, fidelity))
             try:
-                self._keep(number, record, self._rebuilt(self._job(number, record.recipe, fidelity, seed)))
+                self._keep_rebuild(number, record, self._rebuilt(self._job(number, record.recipe, fidelity, seed)))
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
+        self._keep_what_is_ahead()
 
-    def _keep(self, number: int, trial: Record, made: Record) -> None:
-        """Measure what was made of a trial's recipe with care, put its artifact where users look for it, and tell."""
-        judged = self._judged(self.workshop.timed(made), self.registry.recipe(trial.recipe), trial.draw)
-        rebuilt = self.workshop.promote_extras(judged)
-        name = f"trial-{number:04d}" + (f"-seed-{made.seed}" if made.seed != self.goal.seed else "")
-        kept = copy(Artifact(Path(rebuilt.files["artifact"])), self.ledger.folder / "artifacts" / name)
-        rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
+    def _keep_what_is_ahead(self) -> None:
+        """Hand out as they are the trials that rebuilding made worse, and the best if no rebuild is ahead of it."""
+        result = result_of(self.ledger, self.goal.objective)
+        promoted = result.promoted
+        wanted = {number: record for number, record in promoted.items() if record is result.records.get(number)}
+        best = to_promote(result.records, self.goal.objective)[:1]
+        for number, record in best:
+            if number not in promoted and ranked({**promoted, number: record}, self.goal.objective)[0][0] == number:
+                wanted[number] = record
+        for number, record in wanted.items():
+            try:
+                self._keep_as_it_is(number, record)
+            except EicompressError as error:
+                self.on_event(Noticed(f"trial {number} could not be handed out as it was: {error}"))
+
+    def _keep_as_it_is(self, number: int, record: Record) -> None:
+        """Hand out what the search has made of a trial. Raises `EicompressError`."""
+        judged = self._timed(record, _untimed(self._with_artifact(number, record)))
+        kept = self._placed(judged, f"trial-{number:04d}")
+        self.ledger.keep(number, kept)
+        self.on_event(Promoted(number, kept, rebuilt=False))
+
+    def _keep_rebuild(self, number: int, trial: Record, made: Record) -> None:
+        """Hand out a rebuild; one that is behind its trial leaves the trial's name free. Raises `EicompressError`."""
+        judged, name = self._timed(trial, made), f"trial-{number:04d}"
+        if made.seed != self.goal.seed:
+            name += f"-seed-{made.seed}"
+        elif best_of([judged, trial], self.goal.objective) is trial:
+            name += "-rebuilt"
+        rebuilt = self._placed(judged, name)
         self.ledger.promote(number, rebuilt)
         self.on_event(Promoted(number, rebuilt))
+
+    def _timed(self, trial: Record, made: Record) -> Record:
+        """What was made of a trial's recipe, its latency taken with care, compared with the budgets."""
+        return self._judged(self.workshop.timed(made), self.registry.recipe(trial.recipe), trial.draw)
+
+    def _placed(self, judged: Record, name: str) -> Record:
+        """The record with all that is measured of what is handed out, its artifact copied to where users look."""
+        measured = self.workshop.promote_extras(judged)
+        artifact = copy(Artifact(Path(measured.files["artifact"])), self.ledger.folder / "artifacts" / name)
+        return replace(measured, files={**measured.files, "artifact": str(artifact.folder)})
+
+    def _with_artifact(self, number: int, record: Record) -> Record:
+        """The record with an artifact that is there: built again where it was removed. Raises `StudyError`."""
+        artifact = Artifact(Path(record.files.get("artifact", "removed")))
+        if artifact.onnx.is_file() and artifact.manifest.is_file():
+            return record
+        return self._rebuilt(self._job(number, record.recipe, record.fidelity, record.seed))
 
     @property
     def _most_seeds(self) -> int:

@@ -157,7 +157,8 @@ def _search(numbers: Numbers) -> str:
         f'<p class="soft">Building took {spoken(spent.training_s)}, all workers together. Previews, records and early '
         f"stops saved {spoken(spent.saved_s)}, if each would have taken the median of those trained to the end.</p>"
     )
-    found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in numbers.result.agreements)]
+    said = (*numbers.result.handed_out_as_they_were, *numbers.result.agreements)
+    found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in said)]
     found.append(_importance(numbers))
     return "\n".join(found)
 
