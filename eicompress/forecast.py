@@ -11,6 +11,7 @@ from optuna.samplers import RandomSampler
 from eicompress.errors import BudgetError
 from eicompress.fill import Previewer, filled
 from eicompress.objective import Objective
+from eicompress.promotion import PromotionPlan, kept_for_promotion, promotion_plan
 from eicompress.recipe import Recipe
 from eicompress.record import is_disk_error
 from eicompress.rehearsal import Rehearsal
@@ -31,10 +32,6 @@ MARGIN = 1.25
 size counts as out of reach only if it is missed by more than this."""
 LIMITED = ("size_mb", "latency_ms", "memory_mb")
 """What a budget may speak of."""
-PROMOTION_SHARE = 0.4
-"""The most of the time that is kept for that."""
-CAUTION = 1.25
-"""A rebuild may take this much longer than estimated."""
 
 
 class Rehearser(Previewer, Protocol):
@@ -59,8 +56,8 @@ class Forecast:
     """One training at full length; None where no draw was within budget."""
     teacher_s: float
     """The teacher's answers, which are computed once."""
-    rebuilds: int
-    """How many of the best are rebuilt in the end."""
+    promotion: PromotionPlan
+    """What is trained of the best in the end."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
 
@@ -73,14 +70,15 @@ class Forecast:
         """About how many candidates are trained in the time."""
         if self.training_s is None:
             return None
-        kept = kept_for_promotion(timeout_s, self.training_s, self.rebuilds)
+        kept = kept_for_promotion(timeout_s, self.training_s, self.promotion)
         return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, rungs)))
 
     def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
-        """About how long it takes to train so many candidates and to rebuild the best."""
+        """About how long it takes to train so many candidates and to promote the best."""
         if self.training_s is None:
             return None
-        return self.teacher_s + trials * self._trial_s(self.training_s, rungs) + self.rebuilds * self.training_s
+        searching = trials * self._trial_s(self.training_s, rungs)
+        return self.teacher_s + searching + self.promotion.trainings * self.training_s
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
         """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
@@ -134,7 +132,7 @@ def forecast(
         preview_s=timed.seconds / draws,
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
-        rebuilds=objective.rebuilds,
+        promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
         records=len(known) if enough else 0,
     )
 
@@ -152,11 +150,6 @@ def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objectiv
         if value is not None and value > bound * (1.0 if name == "size_mb" else MARGIN):
             raise _out_of_reach(name, bound, value, smallest)
     return smallest
-
-
-def kept_for_promotion(timeout_s: float, rebuild_s: float, rebuilds: int) -> float:
-    """Seconds of a search's time in which nothing is drawn any more, since the best are rebuilt."""
-    return min(PROMOTION_SHARE * timeout_s, rebuilds * CAUTION * rebuild_s)
 
 
 def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:

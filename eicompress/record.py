@@ -284,6 +284,28 @@ class Ledger:
         """Store the record of a trial that is handed out as the search had made it."""
         self._set_of_study(f"kept:{number}", self._shortened(record).to_json())
 
+    def given(self) -> set[int]:
+        """The trials of recipes that were given, and not drawn."""
+        return {trial.number for trial in self.study.get_trials(deepcopy=False) if "known" in trial.user_attrs}
+
+    def promotion(self) -> Json:
+        """Which trials were to be compared after the search, at which length, and for which goal; empty before."""
+        found: Json = self.study.user_attrs.get("promotion", {})
+        return found
+
+    def set_promotion(self, promotion: Json) -> None:
+        self._set_of_study("promotion", dict(promotion))
+
+    def compared(self, length: float) -> dict[int, Record]:
+        """The records of trials that were trained for this share of the full training to be compared."""
+        found = self._records_named("compared")
+        return {number: record for (number, *_), record in found if record.fidelity == length}
+
+    def compare(self, number: int, record: Record) -> None:
+        """Store the record of the longer training that a trial got to be compared."""
+        name = f"compared:{number}:{round(100 * record.fidelity)}"
+        self._set_of_study(name, self._shortened(record).to_json())
+
     def _records_named(self, kind: str) -> Iterator[tuple[list[int], Record]]:
         """The records that the study itself holds under `kind:...`, with the numbers in their names."""
         for name in sorted(self.study.user_attrs):

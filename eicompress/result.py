@@ -81,6 +81,8 @@ class Result:
     ended: str = ""
     kept: Mapping[int, Record] = field(default_factory=dict)
     """Trials that are handed out as the search had made them, measured like a rebuild."""
+    compared: Mapping[int, Record] = field(default_factory=dict)
+    """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
 
     @property
     def counts(self) -> Counts:
@@ -91,10 +93,18 @@ class Result:
         """Of each trial that was rebuilt the best there is: a rebuild, or what the search had made of it already. It
         goes by validation, since the test split is not to choose by."""
         found = {number: [record] for number, record in self.rebuilt.items()}
-        for number in {*found, *self.kept}:
-            own = self.kept.get(number) or self.records.get(number)
-            found[number] = [*found.get(number, []), *([own] if own else [])]
+        for number, record in {**self.own, **self.kept}.items():
+            if number in found or number in self.kept:
+                found[number] = [*found.get(number, []), record]
         return {number: best_of(found[number], self.objective) for number in sorted(found)}
+
+    @property
+    def own(self) -> dict[int, Record]:
+        """What the search has made of each trial: the best of its own training and that for the comparison."""
+        both = {number: [record] for number, record in self.records.items()}
+        for number, record in self.compared.items():
+            both[number] = [record, *both.get(number, [])]
+        return {number: best_of(each, self.objective) for number, each in both.items()}
 
     @property
     def rebuilt(self) -> dict[int, Record]:
@@ -118,11 +128,13 @@ class Result:
 
     @property
     def agreements(self) -> list[Agreement]:
-        """How far short training ranks as long training does: the rungs as the last one, and that as the rebuilds."""
+        """How far short training ranks as long training does: the rungs as the last one, and that as the promotion
+        rung, or as the rebuilds where there was none."""
         records = [each for each in self.records.values() if REPEAT not in each.facts]
         rungs = sorted({rung.fidelity for each in records for rung in rungs_of(each)})
         found = agreements(records, rungs) if len(rungs) > 1 else []
-        trials = [(self.records[number], each) for number, each in self.rebuilt.items() if number in self.records]
+        longer = self.compared or self.rebuilt
+        trials = [(self.records[number], each) for number, each in longer.items() if number in self.records]
         pairs = [(before.value("quality") or 0.0, after.value("quality") or 0.0) for before, after in trials]
         if trials and trials[0][0].fidelity < trials[0][1].fidelity:
             found.append(agreement(trials[0][0].fidelity, trials[0][1].fidelity, pairs))
@@ -131,7 +143,7 @@ class Result:
     @property
     def best(self) -> tuple[int, Record] | None:
         """The best that was promoted and is within budget, or the best trial where there is none."""
-        found = ranked(self.promoted, self.objective) or ranked(self.records, self.objective)
+        found = ranked(self.promoted, self.objective) or ranked(self.own, self.objective)
         return found[0] if found else None
 
     @property
@@ -140,7 +152,7 @@ class Result:
         trials. Otherwise empty."""
         if len(self.objective.metrics) == 1:
             return []
-        return front_of({**self.records, **self.promoted}, self.objective)
+        return front_of({**self.own, **self.promoted}, self.objective)
 
     @property
     def nearest(self) -> tuple[int, Record] | None:
@@ -171,6 +183,7 @@ class Result:
                 {**_entry(number, record), "spread": self._spreads(number)}
                 for number, record in ranked(self.promoted, self.objective)
             ],
+            "compared": [_entry(*each) for each in ranked(self.compared, self.objective)],
             "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
             "agreements": [vars(each) for each in self.agreements],
             "trials": [_entry(*each) for each in self.records.items()],
@@ -184,6 +197,8 @@ class Result:
 
 def result_of(ledger: Ledger, objective: Objective) -> Result:
     """What a study's database holds."""
+    promotion = ledger.promotion()
+    compared = ledger.compared(promotion.get("length", 0.0))
     return Result(
         folder=ledger.folder,
         objective=objective,
@@ -193,6 +208,7 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
         kept=ledger.kept(),
+        compared={number: compared[number] for number in promotion.get("trials", ()) if number in compared},
     )
 
 

@@ -18,6 +18,7 @@ from eicompress.result import Counts
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS, Spec, without_password
 from eicompress.study import (
+    Comparing,
     Doing,
     Drawn,
     Event,
@@ -88,6 +89,8 @@ class Screen:
                 self._told(event)
             case SearchEnded(reason=reason, finished_before=finished):
                 self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
+            case Comparing(number=number, fidelity=fidelity):
+                self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
             case Promoting(number=number, fidelity=fidelity):
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
                 self._line(f"rebuilding trial {number} at {length}")
@@ -245,12 +248,14 @@ def _foreseen(found: Forecast) -> dict[str, str]:
     if found.training_s is not None:
         how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
         training = f"{duration(found.training_s)} at full length, {how}"
+    promoted = found.promotion.trainings * (found.training_s or 0.0)
     return {
         "knobs": str(found.knobs),
         "within budget": fits,
         "least reachable": ", ".join(least),
         "previews": f"{found.preview_s:.1f} s a draw",
         "a training": training,
+        "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
     }
 

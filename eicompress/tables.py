@@ -179,8 +179,11 @@ def _show_trust(console: Console, result: Result) -> None:
 
 
 def _best(result: Result) -> list[tuple[int, Record]]:
-    rebuilt = ranked(result.promoted, result.objective)
-    return (rebuilt + ranked(result.records, result.objective))[:SHOWN]
+    known = {**result.compared, **result.promoted}
+    first = ranked(result.promoted, result.objective)
+    first += [each for each in ranked(result.compared, result.objective) if each[0] not in result.promoted]
+    others = {number: record for number, record in result.records.items() if number not in known}
+    return (first + ranked(others, result.objective))[:SHOWN]
 
 
 def _cells(record: Record, baseline: Record | None, memory: bool) -> list[str]:

@@ -7,7 +7,8 @@ from fake_workshop import Bench, bed
 
 from eicompress.contracts import Candidate, Training
 from eicompress.errors import BudgetError, Inapplicable
-from eicompress.forecast import forecast, kept_for_promotion
+from eicompress.forecast import forecast
+from eicompress.promotion import PromotionPlan, kept_for_promotion
 from eicompress.recipe import Recipe
 from eicompress.rehearsal import rehearse
 from eicompress.strategies.distillation import Distillation
@@ -66,13 +67,16 @@ def test_a_study_with_records_knows_its_own_seconds(tmp_path: Path) -> None:
 def test_time_buys_trainings_and_trainings_take_time(tmp_path: Path) -> None:
     made = bed(tmp_path)
     found = forecast(Bench(tmp_path / "made"), made.space, made.goal.objective, seed=0)
-    assert kept_for_promotion(1000.0, 40.0, 2) == 100.0
-    assert kept_for_promotion(100.0, 40.0, 2) == 40.0
-    # 1000 s, of which 100 are kept and the teacher takes 5, at 10 s each.
-    assert found.trials(1000.0, [0.25]) == 89
-    assert found.seconds(89, [0.25]) == 5 + 890 + 80
+    # Three at half of the length, and one in full.
+    assert found.promotion == PromotionPlan(3, 0.5, 1)
+    assert kept_for_promotion(1000.0, 40.0, found.promotion) == 125.0
+    assert kept_for_promotion(100.0, 40.0, found.promotion) == 40.0
+    # 1000 s, of which 125 are kept and the teacher takes 5, at 10 s each.
+    assert found.trials(1000.0, [0.25]) == 87
+    assert found.seconds(87, [0.25]) == 5 + 870 + 100
     # A fifth of them goes on to the second rung, which is five times as long.
-    assert found.seconds(90, [0.05, 0.25]) == 5 + 90 * 2 + 18 * 10 + 80
+    assert found.seconds(90, [0.05, 0.25]) == 5 + 90 * 2 + 18 * 10 + 100
+    assert str(found.promotion) == "the best 3 are compared at 50% of the full length, then the best is rebuilt"
 
 
 def test_a_rehearsal_takes_a_few_steps_of_a_long_training(

@@ -1,17 +1,21 @@
 """What is handed out in the end: recorded learning curves in place of trainings."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_workshop import Bed, Bench, Curves, bed
 
 from eicompress.advice import advice
+from eicompress.objective import Objective
+from eicompress.promotion import PromotionPlan, promotion_plan, rung_length
 from eicompress.recipe import Recipe
 from eicompress.record import read_ledger
 from eicompress.result import result_of
-from eicompress.study import Promoted
-from eicompress.values import Artifact
+from eicompress.study import Comparing, Noticed, Promoted, Promoting
+from eicompress.values import Artifact, Record
 
 DRAWN = """
 fidelity = 0.5
@@ -115,3 +119,122 @@ def test_rebuilds_that_are_ahead_leave_trials_as_they_were(tmp_path: Path) -> No
     assert result.handed_out_as_they_were == []
     assert not result.kept
     assert not list((tmp_path / "study" / "artifacts").glob("*-rebuilt"))
+
+
+GIVEN = """
+fidelity = 0.1
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 4 }
+[[recipe]]
+steps = [{ strategy = "thin", layers = 2 }]
+"""
+
+LATE = {
+    1: {0.1: 0.80, 0.31: 0.81, 1.0: 0.82},
+    2: {0.1: 0.60, 0.31: 0.90, 1.0: 0.95},
+    3: {0.1: 0.82, 0.31: 0.83, 1.0: 0.84},
+    4: {0.1: 0.70, 0.31: 0.75, 1.0: 0.80},
+}
+"""The recipe that is given, of two layers, begins as the worst and ends as the best."""
+
+
+def late(tmp_path: Path, **goal: Any) -> Bed:
+    return bed(tmp_path, GIVEN, budgets={"size_mb": 9.0}, sampler="random", **{"trials": 4, **goal})
+
+
+def layers_of(record: Record) -> int:
+    layers: int = record.recipe[0]["layers"]
+    return layers
+
+
+def test_the_given_recipe_that_wins_long_is_handed_out_though_draws_win_short(tmp_path: Path) -> None:
+    made, bench = late(tmp_path), Curves(tmp_path / "made", curves=LATE)
+    result = made.run(bench)
+    assert result.best is not None
+    assert (layers_of(result.best[1]), result.best[1].fidelity, result.best[1].value("quality")) == (2, 1.0, 0.95)
+    assert [fidelity for _, fidelity in bench.built] == [0.1] * 4 + [0.31] * 3 + [1.0]
+    assert sorted(layers_of(each) for each in result.compared.values()) == [1, 2, 3]
+    assert len([event for event in made.events if isinstance(event, Comparing)]) == 3
+    said = [event.text for event in made.events if isinstance(event, Noticed)]
+    assert said[0].startswith("compared after 31% of the full training: trial 0 (given) 0.9000, trial ")
+    (agreement,) = result.agreements
+    assert (agreement.short, agreement.full, agreement.pairs) == (0.1, 0.31, 3)
+    assert result.to_json()["compared"][0]["trial"] == 0
+
+
+def test_time_for_comparing_and_rebuilding_is_kept(tmp_path: Path) -> None:
+    bench = Curves(tmp_path / "made", curves=LATE)
+    result = late(tmp_path, trials=None, timeout_s=400.0).run(bench)
+    assert bench.now <= 400
+    assert result.best is not None
+    assert (layers_of(result.best[1]), result.best[1].fidelity) == (2, 1.0)
+
+
+@pytest.mark.parametrize("timeout_s", [60.0, 70.0, 90.0])
+def test_in_little_time_the_best_draw_and_the_given_recipe_share_it(tmp_path: Path, timeout_s: float) -> None:
+    made, bench = late(tmp_path, trials=None, timeout_s=timeout_s), Curves(tmp_path / "made", curves=LATE)
+    result = made.run(bench)
+    assert bench.now <= timeout_s
+    assert sorted(layers_of(each) for each in result.compared.values()) == [2, 3]
+    assert len({each.fidelity for each in result.compared.values()}) == 1
+    assert result.best is not None
+    assert layers_of(result.best[1]) == 2
+    assert result.best[1].value("quality_test") == 0.8
+    assert not [event for event in made.events if isinstance(event, Promoting)]
+
+
+@pytest.mark.parametrize("calls", range(5, 9))
+def test_a_promotion_that_was_killed_goes_on_where_it_was(tmp_path: Path, calls: int) -> None:
+    def killed(stage: str, recipe: Recipe, number: int) -> None:
+        if (stage, number) == ("build", calls):
+            raise KeyboardInterrupt
+
+    made = late(tmp_path)
+    first, second = Curves(tmp_path / "made", killed, curves=LATE), Curves(tmp_path / "made", curves=LATE)
+    with pytest.raises(KeyboardInterrupt):
+        made.run(first)
+    result = made.run(second)
+    assert [fidelity for _, fidelity in first.built + second.built] == [0.1] * 4 + [0.31] * 3 + [1.0]
+    assert result.best is not None
+    assert (layers_of(result.best[1]), result.best[1].fidelity) == (2, 1.0)
+    third = Curves(tmp_path / "made", curves=LATE)
+    made.run(third)
+    assert third.built == []
+
+
+def test_more_time_compares_anew_and_reuses_what_has_the_same_length(tmp_path: Path) -> None:
+    made = late(tmp_path, trials=2)
+    made.run(Curves(tmp_path / "made", curves=LATE))
+    made.goal = replace(made.goal, trials=4)
+    bench = Curves(tmp_path / "made", curves=LATE)
+    result = made.run(bench)
+    assert len(result.compared) == 3
+    lengths = [fidelity for _, fidelity in bench.built]
+    assert lengths.count(0.1) == 2
+    assert lengths.count(0.31) < 3
+    assert lengths.count(1.0) <= 1
+
+
+def test_a_front_is_rebuilt_from_what_it_came_to_at_the_promotion_rung(tmp_path: Path) -> None:
+    made = late(tmp_path, objective="pareto", metrics=("quality", "size_mb"))
+    result = made.run(Curves(tmp_path / "made", curves=LATE))
+    # The smallest, and the one that is best in the end; three layers are behind it in both by then.
+    assert sorted(layers_of(each) for each in result.promoted.values()) == [1, 2]
+    assert result.best is not None and layers_of(result.best[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "length"), [(0.03, 0.17), (0.1, 0.31), (0.25, 0.5), (0.26, 0.0), (0.5, 0.0), (1.0, 0.0)]
+)
+def test_the_promotion_rung_lies_between_the_last_rung_and_the_full_length(last: float, length: float) -> None:
+    assert rung_length(last) == length
+
+
+def test_what_promotion_takes_is_known_before(tmp_path: Path) -> None:
+    alone, trade = Objective("quality", {}), Objective("pareto", {}, metrics=("quality", "size_mb"))
+    assert promotion_plan(0.1, alone, given=True) == PromotionPlan(3, 0.31, 1)
+    assert promotion_plan(0.1, alone, given=False, seeds=3) == PromotionPlan(2, 0.31, 3)
+    assert promotion_plan(0.1, trade, given=True) == PromotionPlan(5, 0.31, 4)
+    assert promotion_plan(0.5, alone, given=True) == PromotionPlan(0, 0.0, 2)
+    assert promotion_plan(0.25, alone, given=True).trainings == 2.5
