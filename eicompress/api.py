@@ -135,13 +135,15 @@ def plan(on_progress: Callable[[Progress], None] | None = None, **asked: Any) ->
 
 def foreseen(plan: Plan, on_progress: Callable[[Progress], None]) -> "Forecast":
     """What a planned search will meet. Raises `BudgetError` where nothing can meet the budgets."""
-    from eicompress.forecast import forecast
+    from eicompress.forecast import forecast, in_rungs
     from eicompress.record import read_ledger
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, _scratch())
-    known = read_ledger(spec.folder).records().values() if (spec.folder / "study.toml").is_file() else ()
-    return forecast(workshop, plan.space, objective_of(spec), spec.seed, known)
+    ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
+    space, steps = in_rungs(plan.space, ledger, workshop, spec.seed)
+    records = ledger.records().values() if ledger else ()
+    return replace(forecast(workshop, space, objective_of(spec), spec.seed, records), full_steps=steps)
 
 
 def planned(written: Mapping[str, Any]) -> Plan:
@@ -202,6 +204,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
         opened(spec.folder, spec.to_toml(), digests, directions, spec.storage) as ledger,
         _staffed(workshop, plan) as (workshop, workers),
     ):
+        plan = _with_recorded_rungs(plan, workshop, ledger, on_event)
         if not ledger.records():
             _foresee(plan, workshop, on_event)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
@@ -213,6 +216,20 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
             raise
         on_event(Noticed(_reported(ledger, spec)))
         return result
+
+
+def _with_recorded_rungs(
+    plan: Plan, workshop: "Workshop", ledger: "Ledger", on_event: "Callable[[Event], None]"
+) -> Plan:
+    """The plan with the rungs of its study, which are recorded so that all its trials have the same, and told."""
+    from eicompress.forecast import in_rungs
+    from eicompress.rungs import described
+    from eicompress.study import Noticed
+
+    space, steps = in_rungs(plan.space, ledger, workshop, plan.spec.seed)
+    ledger.set_rungs(space.rungs, steps)
+    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
+    return replace(plan, space=space)
 
 
 def _with_remembered_plugin(spec: Spec) -> Spec:

@@ -227,7 +227,7 @@ def plan(as_json: bool, **written: Any) -> None:
     if as_json:
         _print_json(found.to_json())
     else:
-        screen.show_forecast(console, found, asked.spec, asked.space)
+        screen.show_forecast(console, found, asked.spec)
 
 
 @cli.command()

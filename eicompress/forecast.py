@@ -1,19 +1,21 @@
 """What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any, Protocol
 
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
 
 from eicompress.errors import BudgetError
 from eicompress.fill import Previewer, filled
 from eicompress.objective import Objective
 from eicompress.promotion import PromotionPlan, kept_for_promotion, promotion_plan
 from eicompress.recipe import Recipe
-from eicompress.record import is_disk_error
+from eicompress.record import Ledger, is_disk_error
 from eicompress.rehearsal import Rehearsal
 from eicompress.result import has_own_training, weights
 from eicompress.rungs import one_in
@@ -25,6 +27,8 @@ DRAWS = 16
 """Random recipes that are previewed."""
 REHEARSED = 3
 """Of those within budget, how many are trained for a few steps."""
+FEW = 4
+"""Random recipes of which one that applies is typical, where none was given."""
 ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
 MARGIN = 1.25
@@ -34,7 +38,13 @@ LIMITED = ("size_mb", "latency_ms", "memory_mb")
 """What a budget may speak of."""
 
 
-class Rehearser(Previewer, Protocol):
+class StepCounter(Protocol):
+    """What tells how many steps a recipe would train."""
+
+    def count_steps(self, recipe: Recipe) -> int: ...
+
+
+class Rehearser(Previewer, StepCounter, Protocol):
     """What previews recipes, and tells how long they would train."""
 
     def rehearse(self, recipe: Recipe) -> Rehearsal: ...
@@ -58,8 +68,12 @@ class Forecast:
     """The teacher's answers, which are computed once."""
     promotion: PromotionPlan
     """What is trained of the best in the end."""
+    rungs: tuple[float, ...]
+    """Shares of the full training that candidates are trained for."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
+    full_steps: int | None = None
+    """Steps of the full training, where they were counted."""
 
     @property
     def share(self) -> float:
@@ -133,6 +147,7 @@ def forecast(
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
         promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
+        rungs=space.rungs,
         records=len(known) if enough else 0,
     )
 
@@ -150,6 +165,32 @@ def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objectiv
         if value is not None and value > bound * (1.0 if name == "size_mb" else MARGIN):
             raise _out_of_reach(name, bound, value, smallest)
     return smallest
+
+
+def in_rungs(
+    space: SearchSpace, ledger: Ledger | None, workshop: StepCounter, seed: int
+) -> tuple[SearchSpace, int | None]:
+    """The space with the rungs that a study has or is going to have, and the steps of the full training, if counted."""
+    known = ledger.rungs() if ledger else {}
+    if known:
+        return replace(space, rungs=tuple(known["shares"])), known["steps"]
+    # A study that has records without them began with the shares as they were written.
+    if not space.rung_steps or (ledger and ledger.records()):
+        return space, None
+    steps = typical_steps(workshop, space, seed)
+    return space if steps is None else space.with_least_steps(steps), steps
+
+
+def typical_steps(workshop: StepCounter, space: SearchSpace, seed: int) -> int | None:
+    """Steps of the full training of the first given recipe that applies, or else of a random one; None without."""
+    given = (space.suggest(FixedTrial(dict(parameters))) for parameters in space.known)
+    for recipe in itertools.chain(given, random_recipes(space, seed, FEW)):
+        try:
+            return workshop.count_steps(recipe)
+        except Exception as error:
+            if is_disk_error(error):
+                raise
+    return None
 
 
 def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:

@@ -284,6 +284,14 @@ class Ledger:
         """Store the record of a trial that is handed out as the search had made it."""
         self._set_of_study(f"kept:{number}", self._shortened(record).to_json())
 
+    def rungs(self) -> Json:
+        """The lengths of the study's trainings, `shares` of the full one and its `steps`; empty before they are set."""
+        found: Json = self.study.user_attrs.get("rungs", {})
+        return found
+
+    def set_rungs(self, shares: Sequence[float], steps: int | None) -> None:
+        self._set_of_study("rungs", {"shares": list(shares), "steps": steps})
+
     def given(self) -> set[int]:
         """The trials of recipes that were given, and not drawn."""
         return {trial.number for trial in self.study.get_trials(deepcopy=False) if "known" in trial.user_attrs}

@@ -81,6 +81,10 @@ class Result:
     ended: str = ""
     kept: Mapping[int, Record] = field(default_factory=dict)
     """Trials that are handed out as the search had made them, measured like a rebuild."""
+    rungs: tuple[float, ...] = ()
+    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    full_steps: int | None = None
+    """Steps of the full training, where they were counted."""
     compared: Mapping[int, Record] = field(default_factory=dict)
     """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
 
@@ -185,7 +189,9 @@ class Result:
             ],
             "compared": [_entry(*each) for each in ranked(self.compared, self.objective)],
             "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
-            "agreements": [vars(each) for each in self.agreements],
+            "rungs": list(self.rungs),
+            "full_steps": self.full_steps,
+            "agreements": [each.to_json() for each in self.agreements],
             "trials": [_entry(*each) for each in self.records.items()],
         }
 
@@ -208,6 +214,8 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
         kept=ledger.kept(),
+        rungs=tuple(ledger.rungs().get("shares", ())),
+        full_steps=ledger.rungs().get("steps"),
         compared={number: compared[number] for number in promotion.get("trials", ()) if number in compared},
     )
 

@@ -15,6 +15,7 @@ from eicompress.cluster import Place
 from eicompress.encoder.precision import computes_with, own_device
 from eicompress.forecast import Forecast
 from eicompress.result import Counts
+from eicompress.rungs import described
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS, Spec, without_password
 from eicompress.study import (
@@ -226,9 +227,9 @@ def _trains_on(spec: Spec) -> str:
     return f"Ray ({cluster}): {processes} with {kept} each, {numbers}"
 
 
-def show_forecast(console: Console, found: Forecast, spec: Spec, space: SearchSpace) -> None:
+def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
     """What the search will meet, and what its time or its trials will buy."""
-    rows = {**_foreseen(found), "buys": _bought(found, spec, space)}
+    rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
     table = _grid()
     for name, text in rows.items():
         if text:
@@ -260,15 +261,15 @@ def _foreseen(found: Forecast) -> dict[str, str]:
     }
 
 
-def _bought(found: Forecast, spec: Spec, space: SearchSpace) -> str:
+def _bought(found: Forecast, spec: Spec) -> str:
     if found.training_s is None:
         return "not known"
     parts = []
     if spec.trials is not None:
-        seconds = found.seconds(spec.trials, space.rungs) or 0.0
+        seconds = found.seconds(spec.trials, found.rungs) or 0.0
         parts.append(f"{counted(spec.trials, 'candidate')}, the best rebuilt: about {duration(seconds)}")
     if spec.timeout_s is not None:
-        trials = found.trials(spec.timeout_s, space.rungs) or 0
+        trials = found.trials(spec.timeout_s, found.rungs) or 0
         parts.append(f"{duration(spec.timeout_s)} train about {counted(trials, 'candidate')} and rebuild the best")
     return "; ".join(parts)
 

@@ -34,7 +34,7 @@ from eicompress.metrics.operators import milliseconds_by_operator
 from eicompress.plugins import Registry
 from eicompress.pretrained import open_pretrained
 from eicompress.recipe import Recipe
-from eicompress.rehearsal import Rehearsal, rehearse
+from eicompress.rehearsal import Rehearsal, count_steps, rehearse
 from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out, with_trained_head
 from eicompress.training import Checkpoints, Trainer, fit_nothing
 from eicompress.unlabelled import UnlabelledText
@@ -117,6 +117,11 @@ class Workshop:
         """What the recipe's training at full length would take. Raises `Inapplicable`."""
         candidate = replace(self.start, model=copy.deepcopy(self.start.model))
         return rehearse(recipe, candidate, self._context(Trainer(self.seed, 1.0, self.device, ignore)))
+
+    def count_steps(self, recipe: Recipe) -> int:
+        """Steps of the recipe's trainings at full length; nothing is trained. Raises `Inapplicable`."""
+        candidate = replace(self.start, model=copy.deepcopy(self.start.model))
+        return count_steps(recipe, candidate, self._context(Trainer(self.seed, 1.0, self.device, ignore)))
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: no latency is taken.

@@ -14,6 +14,7 @@ from eicompress.values import Artifact
 
 SPACE = """
 fidelity = 0.5
+rung_steps = 2
 
 [[slot]]
 strategy = "vocabulary_pruning"
@@ -105,6 +106,7 @@ def test_a_plan_tells_what_a_search_would_meet_and_begins_no_study(
     assert cli.run(["plan", *search[1:]]) == 0
     told = shown(capsys)
     assert "16 of 16 random recipes (100%)" in told
+    assert "of the full training (" in told and "the best 2 are compared" not in told
     assert "1:00:00 train about" in told
 
 
