@@ -169,6 +169,17 @@ class Result:
         quality, whole = record.value("quality"), self.baseline and self.baseline.value("quality")
         return quality / whole if quality is not None and whole else None
 
+    @property
+    def cut_texts(self) -> str:
+        """What the best artifact cuts off the validation texts, in a sentence; empty where that is nothing."""
+        cut: Json = self.best[1].facts.get("cut", {}) if self.best else {}
+        if not cut or not cut["texts"]:
+            return ""
+        return (
+            f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
+            f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
+        )
+
     def to_json(self) -> dict[str, Any]:
         best = self.best
         return {

@@ -169,6 +169,7 @@ def _best_table(result: Result) -> Table:
 def _show_trust(console: Console, result: Result) -> None:
     """How far seeds differ, and how far short training says what long training would."""
     lines = [str(each) for each in (*result.handed_out_as_they_were, *result.agreements)]
+    lines += [result.cut_texts] if result.cut_texts else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}
         parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]

@@ -192,8 +192,14 @@ class Workshop:
         memory = () if self.memory else self._bench.memory(artifact)
         files = {**record.files, **self._kept_logits(logits)}
         facts = {**record.facts, "baseline": {"quality_test": self._baseline_on_test()}, **self._anatomy(record, model)}
+        facts["cut"] = self._cut(model)
         measurements = (*record.measurements, *qualities, *latencies, *memory)
         return replace(record, measurements=measurements, facts=facts, files=files)
+
+    def _cut(self, model: runtime.Model) -> Json:
+        """How many of the validation texts are longer than the model reads, and after how many tokens they are cut."""
+        lengths = model.lengths(self.examples["validation"].texts)
+        return {"texts": sum(each.cut for each in lengths), "of": len(lengths), "tokens": model.limit}
 
     def _anatomy(self, record: Record, model: runtime.Model) -> dict[str, Json]:
         """Where bytes and milliseconds go: `tensors`, `operators`, and `steps`, the bytes after each step so far."""

@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 import pytest
+from conftest import tiny_candidate
 from fake_workshop import Bench, bed
 from rich.console import Console
 
 from eicompress import cli, tables
+from eicompress.export.artifact import write
 from eicompress.screen import Screen
 from eicompress.study import Doing
 from eicompress.values import Progress
@@ -191,3 +193,11 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(cli.cli, "main", interrupted)
     assert cli.run(["show", "x"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
+    write(tiny_candidate(), ("music", "weather"), tmp_path / "artifact", pairs=False, manifest={})
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "note: text 2 is cut: 20 of its 32 tokens were read\n"
+    assert len(shown.out.splitlines()) == 2
