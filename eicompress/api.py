@@ -193,7 +193,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
-    for note in (*plan.notes, *workshop.notes):
+    for note in filter(None, (*plan.notes, *workshop.notes, workshop.unlabelled.note())):
         on_event(Noticed(note))
     goal = Goal(
         objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.promotion_seeds, spec.stop_at

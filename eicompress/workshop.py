@@ -37,7 +37,7 @@ from eicompress.recipe import Recipe
 from eicompress.rehearsal import Rehearsal, count_steps, rehearse
 from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out, with_trained_head
 from eicompress.training import Checkpoints, Trainer, fit_nothing
-from eicompress.unlabelled import UnlabelledText
+from eicompress.unlabelled import UnlabelledText, withheld
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 from eicompress.yardsticks import Static, yardsticks
 
@@ -483,7 +483,9 @@ def open_workshop(
         source=candidate,
         digest=digest_of(digest),
         teacher=asked[0] if len(asked) == 1 else Ensemble(asked, ensemble, defined, share),
-        unlabelled=UnlabelledText(tuple(unlabelled)),
+        unlabelled=UnlabelledText(
+            tuple(unlabelled), withheld((*examples["validation"].texts, *examples["test"].texts))
+        ),
         start=candidates.starting_point(Path(start).expanduser(), candidate) if start else candidate,
         start_digest=candidates.digest(Path(start).expanduser()) if start else "",
         cache=cache,

@@ -208,6 +208,13 @@ def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Ope
     assert record.facts["cut"] == {"texts": cut, "of": len(texts), "tokens": model.limit}
 
 
+def test_unlabelled_text_holds_nothing_that_is_measured(opened: Opener, tmp_path: Path) -> None:
+    examples = opened().examples
+    measured = [str(text) for name in ("validation", "test") for text in examples[name].texts]
+    (tmp_path / "own.txt").write_text("\n".join([*(text.upper() for text in measured), "Something else."]))
+    assert list(opened(unlabelled=(str(tmp_path / "own.txt"),)).unlabelled) == ["Something else."]
+
+
 def test_of_a_promoted_artifact_it_is_known_where_bytes_and_milliseconds_go(opened: Opener) -> None:
     workshop = opened()
     record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
