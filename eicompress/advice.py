@@ -18,7 +18,8 @@ def advice(result: Result) -> list[str]:
     if "exhausted" in result.ended or "not worth training" in result.ended:
         lines.append("the search space has nothing new within the budget: give wider ranges with `--space`")
     trained = sorted(number for number, each in result.records.items() if each.trained and REPEAT not in each.facts)
-    behind = next((each for each in result.handed_out_as_they_were if each.rebuild), None)
+    kept = (each for each in result.handed_out_as_they_were if each.rebuild)
+    behind = next((each for each in kept if each.rebuild and each.rebuild.outcome == "complete"), None)
     if behind:
         lines.append(
             f"longer training made trial {behind.trial} no better on validation, so more time alone buys little: more "

@@ -314,11 +314,16 @@ class Ledger:
         name = f"compared:{number}:{round(100 * record.fidelity)}"
         self._set_of_study(name, self._shortened(record).to_json())
 
+    def forget_kept(self, number: int) -> None:
+        """Let what was kept of a trial be decided anew."""
+        if number in self.kept():
+            self._set_of_study(f"kept:{number}", None)
+
     def _records_named(self, kind: str) -> Iterator[tuple[list[int], Record]]:
         """The records that the study itself holds under `kind:...`, with the numbers in their names."""
-        for name in sorted(self.study.user_attrs):
-            if name.startswith(f"{kind}:"):
-                yield [int(each) for each in name.split(":")[1:]], Record.from_json(self.study.user_attrs[name])
+        for name, value in sorted(self.study.user_attrs.items()):
+            if name.startswith(f"{kind}:") and value:
+                yield [int(each) for each in name.split(":")[1:]], Record.from_json(value)
 
     def _set_of_study(self, name: str, value: object) -> None:
         lasting(lambda: self.study.set_user_attr(name, value))

@@ -644,6 +644,7 @@ class Coordinator:
     def _keep_as_it_is(self, number: int, record: Record) -> None:
         """Hand out what the search has made of a trial. Raises `EicompressError`."""
         judged = self._timed(record, _untimed(self._with_artifact(number, record)))
+        self._rename_rebuild(number)
         kept = self._placed(judged, f"trial-{number:04d}")
         self.ledger.keep(number, kept)
         self.on_event(Promoted(number, kept, rebuilt=False))
@@ -655,9 +656,21 @@ class Coordinator:
             name += f"-seed-{made.seed}"
         elif best_of([judged, trial, self._records[number]], self.goal.objective) is not judged:
             name += "-rebuilt"
+        else:
+            # What a shorter search had kept under this name makes way.
+            self.ledger.forget_kept(number)
         rebuilt = self._placed(judged, name)
         self.ledger.promote(number, rebuilt)
         self.on_event(Promoted(number, rebuilt))
+
+    def _rename_rebuild(self, number: int) -> None:
+        """Leave the trial's name free where a rebuild has it that has fallen behind since."""
+        folder = self.ledger.folder / "artifacts" / f"trial-{number:04d}"
+        for rebuild in self.ledger.rebuilds().get(number, ()):
+            if Path(rebuild.files.get("artifact", "")) == folder and folder.is_dir():
+                moved = copy(Artifact(folder), folder.with_name(f"{folder.name}-rebuilt"))
+                files = {**rebuild.files, "artifact": str(moved.folder)}
+                self.ledger.promote(number, replace(rebuild, files=files))
 
     def _timed(self, trial: Record, made: Record) -> Record:
         """What was made of a trial's recipe, its latency taken with care, compared with the budgets."""

@@ -113,6 +113,40 @@ def test_a_study_that_was_killed_before_its_trial_was_kept_shows_the_better_one_
     assert result.best[1].value("quality_test") == 0.8
 
 
+def test_more_time_rebuilds_what_was_kept_and_the_better_one_has_the_trials_name(tmp_path: Path) -> None:
+    made = late(tmp_path, trials=None, timeout_s=70.0)
+    first = made.run(Curves(tmp_path / "made", curves=LATE))
+    assert first.best is not None and first.kept
+    number, before = first.best
+    assert before.fidelity < 1.0
+    made.goal = replace(made.goal, timeout_s=1000.0)
+    result = made.run(Curves(tmp_path / "made", curves=LATE))
+    assert result.best is not None and result.best[0] == number
+    assert not result.kept
+    best = result.best[1]
+    assert best.fidelity == 1.0
+    assert artifact_text(Path(best.files["artifact"])).endswith(" 1")
+
+
+def test_a_rebuild_that_has_the_trials_name_makes_way_for_what_is_ahead_of_it(tmp_path: Path) -> None:
+    made, bench = falling(tmp_path)
+    result = made.run(bench)
+    assert result.best is not None
+    number, folder = result.best[0], tmp_path / "study" / "artifacts" / f"trial-{result.best[0]:04d}"
+    # As an earlier version left it: the rebuild under the trial's name, and nothing kept.
+    shutil.rmtree(folder)
+    Path(f"{folder}-rebuilt").rename(folder)
+    with made.ledger() as ledger:
+        rebuild = ledger.rebuilds()[number][0]
+        ledger.promote(number, replace(rebuild, files={**rebuild.files, "artifact": str(folder)}))
+        ledger.forget_kept(number)
+    again = made.run(bench)
+    assert again.best is not None
+    assert artifact_text(folder).endswith(" 0.5")
+    assert artifact_text(Path(again.rebuilt[number].files["artifact"])).endswith(" 1")
+    assert again.best[1].files["artifact"] == str(folder)
+
+
 def test_rebuilds_that_are_ahead_leave_trials_as_they_were(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=5)
     result = made.run(Bench(tmp_path / "made"))

@@ -89,7 +89,7 @@ def test_what_quality_is_measured_on_is_left_out(tmp_path: Path) -> None:
         "it rains. It pours.",
         "Will it stop?",
         "the Sun is  out",
-        "Nobody knows. Somebody does.",
+        "Nobody knows. So be it.",
         "so is the moon.",
     ]
     file = write(tmp_path / "text.txt", texts)
