@@ -18,7 +18,14 @@ def advice(result: Result) -> list[str]:
     if "exhausted" in result.ended or "not worth training" in result.ended:
         lines.append("the search space has nothing new within the budget: give wider ranges with `--space`")
     trained = sorted(number for number, each in result.records.items() if each.trained and REPEAT not in each.facts)
-    if len(trained) > 4 and trained.index(found[0][0]) >= LATE * len(trained):
+    kept = (each for each in result.handed_out_as_they_were if each.rebuild)
+    behind = next((each for each in kept if each.rebuild and each.rebuild.outcome == "complete"), None)
+    if behind:
+        lines.append(
+            f"longer training made trial {behind.trial} no better on validation, so more time alone buys little: more "
+            "labelled rows or `--unlabelled` text may"
+        )
+    elif len(trained) > 4 and trained.index(found[0][0]) >= LATE * len(trained):
         lines.append(f"the best came late, so there is probably more: eicompress search --study {name} --timeout 4h")
     budget, best = result.objective.hard.get("size_mb"), None if result.verdict else result.best
     size = best[1].value("size_mb") if best else None

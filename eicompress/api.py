@@ -142,16 +142,18 @@ def foreseen(
     plan: Plan, on_progress: Callable[[Progress], None], on_event: "Callable[[Event], None] | None" = None
 ) -> "Forecast":
     """What a planned search will meet. Raises `BudgetError` where no candidate can meet the budgets."""
-    from eicompress.forecast import forecast
+    from eicompress.forecast import forecast, in_rungs
     from eicompress.record import read_ledger
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, _scratch())
     compared = _compared(workshop, spec)
     (on_event or _nothing)(compared)
-    known = read_ledger(spec.folder).records().values() if (spec.folder / "study.toml").is_file() else ()
-    found = forecast(workshop, plan.space, objective_of(spec), spec.seed, known)
-    return replace(found, baselines={"baseline": compared.baseline, **compared.simple})
+    ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
+    space, steps = in_rungs(plan.space, ledger, workshop, spec.seed)
+    records = ledger.records().values() if ledger else ()
+    found = forecast(workshop, space, objective_of(spec), spec.seed, records)
+    return replace(found, full_steps=steps, baselines={"baseline": compared.baseline, **compared.simple})
 
 
 def _compared(workshop: "Workshop", spec: Spec) -> "Compared":
@@ -209,7 +211,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
-    for note in (*plan.notes, *workshop.notes):
+    for note in filter(None, (*plan.notes, *workshop.notes, workshop.unlabelled.note())):
         on_event(Noticed(note))
     goal = Goal(
         objective_of(spec), spec.seed, spec.sampler, spec.trials, spec.timeout_s, spec.promotion_seeds, spec.stop_at
@@ -221,6 +223,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
         _staffed(_with_kept_teacher(workshop, spec), plan) as (workshop, workers),
     ):
         on_event(_compared(workshop, spec))
+        plan = _with_recorded_rungs(plan, workshop, ledger, on_event)
         if not ledger.records():
             _foresee(plan, workshop, on_event)
         coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
@@ -243,6 +246,20 @@ def _with_kept_teacher(workshop: "Workshop", spec: Spec) -> "Workshop":
         return workshop
     write_folder(kept, lambda folder: shutil.copytree(trained, folder, dirs_exist_ok=True))
     return replace(workshop, head=kept)
+
+
+def _with_recorded_rungs(
+    plan: Plan, workshop: "Workshop", ledger: "Ledger", on_event: "Callable[[Event], None]"
+) -> Plan:
+    """The plan with the rungs of its study, which are recorded so that all its trials have the same, and told."""
+    from eicompress.forecast import in_rungs
+    from eicompress.rungs import described
+    from eicompress.study import Noticed
+
+    space, steps = in_rungs(plan.space, ledger, workshop, plan.spec.seed)
+    ledger.set_rungs(space.rungs, steps)
+    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
+    return replace(plan, space=space)
 
 
 def _with_remembered_plugin(spec: Spec) -> Spec:
@@ -320,11 +337,12 @@ def _reported(ledger: "Ledger", spec: Spec) -> str:
 
 
 def _carded(ledger: "Ledger", spec: Spec) -> None:
-    """Write the model card of each artifact that was handed out beside it."""
+    """Write the model card of each artifact that is handed out beside it."""
     from eicompress.card import write_card
 
     simple = [each for each in ledger.simple().values() if each.value("quality_test") is not None]
-    for record in itertools.chain(simple, *ledger.rebuilds().values()):
+    rebuilds = itertools.chain.from_iterable(ledger.rebuilds().values())
+    for record in (*simple, *rebuilds, *ledger.kept().values()):
         artifact = Artifact(Path(record.files.get("artifact", "")))
         if (artifact.folder / "config.json").is_file():
             write_card(artifact, record, ledger.baseline(), spec.to_toml())

@@ -229,7 +229,7 @@ def plan(as_json: bool, **written: Any) -> None:
     if as_json:
         _print_json(found.to_json())
     else:
-        screen.show_forecast(console, found, asked.spec, asked.space)
+        screen.show_forecast(console, found, asked.spec)
 
 
 @cli.command()
@@ -348,6 +348,7 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
 
     A line of output is label, confidence and text.
     A pair of texts is one TEXT with a tab between the two.
+    A text that is longer than the model reads is cut, with a note on stderr.
 
     \b
     eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
@@ -358,8 +359,11 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
     model = api.load(artifact)
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
-    for text in texts or (line.rstrip("\r\n") for line in sys.stdin):
-        (found,) = model.predict([_sides(text, model.pairs)])
+    for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
+        sides = [_sides(text, model.pairs)]
+        (found,), (length,) = model.predict(sides), model.lengths(sides)
+        if length.cut:
+            click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:
             click.echo(json.dumps({"text": text, **vars(found)}, ensure_ascii=False))
         else:

@@ -1,18 +1,21 @@
 """What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
 
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
 
 from eicompress.errors import BudgetError
 from eicompress.fill import Previewer, filled
 from eicompress.objective import Objective
+from eicompress.promotion import PromotionPlan, kept_for_promotion, promotion_plan
 from eicompress.recipe import Recipe
-from eicompress.record import is_disk_error
+from eicompress.record import Ledger, is_disk_error
 from eicompress.rehearsal import Rehearsal
 from eicompress.result import has_own_training, weights
 from eicompress.rungs import one_in
@@ -24,6 +27,8 @@ DRAWS = 16
 """Random recipes that are previewed."""
 REHEARSED = 3
 """Of those within budget, how many are trained for a few steps."""
+FEW = 4
+"""Random recipes of which one that applies is typical, where none was given."""
 ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
 MARGIN = 1.25
@@ -31,13 +36,15 @@ MARGIN = 1.25
 size counts as out of reach only if it is missed by more than this."""
 LIMITED = ("size_mb", "latency_ms", "memory_mb")
 """What a budget may speak of."""
-PROMOTION_SHARE = 0.4
-"""The most of the time that is kept for that."""
-CAUTION = 1.25
-"""A rebuild may take this much longer than estimated."""
 
 
-class Rehearser(Previewer, Protocol):
+class StepCounter(Protocol):
+    """What tells how many steps a recipe would train."""
+
+    def count_steps(self, recipe: Recipe) -> int: ...
+
+
+class Rehearser(Previewer, StepCounter, Protocol):
     """What previews recipes, and tells how long they would train."""
 
     def rehearse(self, recipe: Recipe) -> Rehearsal: ...
@@ -59,10 +66,14 @@ class Forecast:
     """One training at full length; None where no draw was within budget."""
     teacher_s: float
     """The teacher's answers, which are computed once."""
-    rebuilds: int
-    """How many of the best are rebuilt in the end."""
+    promotion: PromotionPlan
+    """What is trained of the best in the end."""
+    rungs: tuple[float, ...]
+    """Shares of the full training that candidates are trained for."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
+    full_steps: int | None = None
+    """Steps of the full training, where they were counted."""
     baselines: Mapping[str, Record] = field(default_factory=dict)
     """What the baseline reaches, and simple baselines, by their names."""
 
@@ -75,14 +86,15 @@ class Forecast:
         """About how many candidates are trained in the time."""
         if self.training_s is None:
             return None
-        kept = kept_for_promotion(timeout_s, self.training_s, self.rebuilds)
+        kept = kept_for_promotion(timeout_s, self.training_s, self.promotion)
         return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, rungs)))
 
     def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
-        """About how long it takes to train so many candidates and to rebuild the best."""
+        """About how long it takes to train so many candidates and to promote the best."""
         if self.training_s is None:
             return None
-        return self.teacher_s + trials * self._trial_s(self.training_s, rungs) + self.rebuilds * self.training_s
+        searching = trials * self._trial_s(self.training_s, rungs)
+        return self.teacher_s + searching + self.promotion.trainings * self.training_s
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
         """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
@@ -136,7 +148,8 @@ def forecast(
         preview_s=timed.seconds / draws,
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
-        rebuilds=objective.rebuilds,
+        promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
+        rungs=space.rungs,
         records=len(known) if enough else 0,
     )
 
@@ -156,9 +169,30 @@ def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objectiv
     return smallest
 
 
-def kept_for_promotion(timeout_s: float, rebuild_s: float, rebuilds: int) -> float:
-    """Seconds of a search's time in which nothing is drawn any more, since the best are rebuilt."""
-    return min(PROMOTION_SHARE * timeout_s, rebuilds * CAUTION * rebuild_s)
+def in_rungs(
+    space: SearchSpace, ledger: Ledger | None, workshop: StepCounter, seed: int
+) -> tuple[SearchSpace, int | None]:
+    """The space with the rungs that a study has or is going to have, and the steps of the full training, if counted."""
+    known = ledger.rungs() if ledger else {}
+    if known:
+        return replace(space, rungs=tuple(known["shares"])), known["steps"]
+    # A study that has records without them began with the shares as they were written.
+    if not space.rung_steps or (ledger and ledger.records()):
+        return space, None
+    steps = typical_steps(workshop, space, seed)
+    return space if steps is None else space.with_least_steps(steps), steps
+
+
+def typical_steps(workshop: StepCounter, space: SearchSpace, seed: int) -> int | None:
+    """Steps of the full training of the first given recipe that applies, or else of a random one; None without."""
+    given = (space.suggest(FixedTrial(dict(parameters))) for parameters in space.known)
+    for recipe in itertools.chain(given, random_recipes(space, seed, FEW)):
+        try:
+            return workshop.count_steps(recipe)
+        except Exception as error:
+            if is_disk_error(error):
+                raise
+    return None
 
 
 def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:

@@ -129,7 +129,7 @@ def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
     if record.measurements:
         lines.append(_measured(record, numbers))
     if rebuild is not None:
-        lines.append(f"Rebuilt at {rebuild.fidelity:.0%} of the full training: {_measured(rebuild, numbers)}")
+        lines.append(f"Handed out after {rebuild.fidelity:.0%} of the full training: {_measured(rebuild, numbers)}")
     if record.bytes_by_group:
         lines.append(f"Most of its bytes are {weights(rebuild or record, 3)}.")
     if record.recipe:

@@ -278,16 +278,65 @@ class Ledger:
     def rebuilds(self) -> dict[int, tuple[Record, ...]]:
         """The records of rebuilds at full fidelity, one for each seed, by the number of the trial that was rebuilt."""
         found: dict[int, tuple[Record, ...]] = {}
-        for name in sorted(self.study.user_attrs):
-            if name.startswith("promoted:"):
-                number = int(name.split(":")[1])
-                found[number] = (*found.get(number, ()), Record.from_json(self.study.user_attrs[name]))
+        for (number, *_), record in self._records_named("promoted"):
+            found[number] = (*found.get(number, ()), record)
         return found
 
     def promote(self, number: int, record: Record) -> None:
         """Store the record of the rebuild of a trial."""
-        value = self._shortened(record).to_json()
-        lasting(lambda: self.study.set_user_attr(f"promoted:{number}:{record.seed}", value))
+        self._set_of_study(f"promoted:{number}:{record.seed}", self._shortened(record).to_json())
+
+    def kept(self) -> dict[int, Record]:
+        """The records of trials that are handed out as the search had made them."""
+        return {number: record for (number, *_), record in self._records_named("kept")}
+
+    def keep(self, number: int, record: Record) -> None:
+        """Store the record of a trial that is handed out as the search had made it."""
+        self._set_of_study(f"kept:{number}", self._shortened(record).to_json())
+
+    def rungs(self) -> Json:
+        """The lengths of the study's trainings, `shares` of the full one and its `steps`; empty before they are set."""
+        found: Json = self.study.user_attrs.get("rungs", {})
+        return found
+
+    def set_rungs(self, shares: Sequence[float], steps: int | None) -> None:
+        self._set_of_study("rungs", {"shares": list(shares), "steps": steps})
+
+    def given(self) -> set[int]:
+        """The trials of recipes that were given, and not drawn."""
+        return {trial.number for trial in self.study.get_trials(deepcopy=False) if "known" in trial.user_attrs}
+
+    def promotion(self) -> Json:
+        """Which trials were to be compared after the search, at which length, and for which goal; empty before."""
+        found: Json = self.study.user_attrs.get("promotion", {})
+        return found
+
+    def set_promotion(self, promotion: Json) -> None:
+        self._set_of_study("promotion", dict(promotion))
+
+    def compared(self, length: float) -> dict[int, Record]:
+        """The records of trials that were trained for this share of the full training to be compared."""
+        found = self._records_named("compared")
+        return {number: record for (number, *_), record in found if record.fidelity == length}
+
+    def compare(self, number: int, record: Record) -> None:
+        """Store the record of the longer training that a trial got to be compared."""
+        name = f"compared:{number}:{round(100 * record.fidelity)}"
+        self._set_of_study(name, self._shortened(record).to_json())
+
+    def forget_kept(self, number: int) -> None:
+        """Let what was kept of a trial be decided anew."""
+        if number in self.kept():
+            self._set_of_study(f"kept:{number}", None)
+
+    def _records_named(self, kind: str) -> Iterator[tuple[list[int], Record]]:
+        """The records that the study itself holds under `kind:...`, with the numbers in their names."""
+        for name, value in sorted(self.study.user_attrs.items()):
+            if name.startswith(f"{kind}:") and value:
+                yield [int(each) for each in name.split(":")[1:]], Record.from_json(value)
+
+    def _set_of_study(self, name: str, value: object) -> None:
+        lasting(lambda: self.study.set_user_attr(name, value))
 
     @cached_property
     def _copy(self) -> optuna.Study:

@@ -1,4 +1,6 @@
-"""How long a recipe would train: a few steps of it, timed, with the teacher's answers to a few texts repeated."""
+"""How long a recipe would train: a few steps of it, timed, with the teacher's answers to a few texts repeated; or none
+of them, counted.
+"""
 
 import time
 from collections.abc import Sequence
@@ -43,6 +45,31 @@ def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsa
     return Rehearsal(sum(fit.seconds), sum(teacher.seconds))
 
 
+def count_steps(recipe: Recipe, candidate: Candidate, context: Context) -> int:
+    """Steps of all trainings of a recipe at full length, none of them taken. As `rehearse` otherwise."""
+    fit = _NoSteps()
+    context = replace(context, fit=fit, teacher=_FewAnswers(context.teacher))
+    for step in recipe.steps:
+        if isinstance(step, ModelStrategy):
+            candidate = step.apply(candidate, context)
+    return round(sum(fit.steps))
+
+
+def _steps(training: Training) -> float:
+    learned = len(training.texts) - len(training.held_out)
+    return max(1.0, training.epochs * learned / training.batch_size)
+
+
+@dataclass(frozen=True)
+class _NoSteps:
+    """A `fit` that trains nothing and notes how many steps it would have taken."""
+
+    steps: list[float] = field(default_factory=list)
+
+    def __call__(self, candidate: Candidate, training: Training) -> None:
+        self.steps.append(_steps(training))
+
+
 @dataclass(frozen=True)
 class _FewSteps:
     """A `fit` that takes a few steps and notes what all of them would take."""
@@ -51,9 +78,7 @@ class _FewSteps:
     seconds: list[float] = field(default_factory=list)
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
-        learned = len(training.texts) - len(training.held_out)
-        steps = max(1.0, training.epochs * learned / training.batch_size)
-        texts, begun = training.texts[:TEXTS], []
+        steps, texts, begun = _steps(training), training.texts[:TEXTS], []
         if training.prepare is not None:
             read = min(len(training.texts), max(len(texts), round(steps * training.batch_size)))
             training.prepare(np.arange(read))

@@ -1,6 +1,6 @@
 """What a study has found: its records counted, ranked and compared with the budgets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
@@ -49,6 +49,26 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A trial whose artifact is handed out as the search had made it, since what was rebuilt is behind it."""
+
+    trial: int
+    record: Record
+    rebuild: Record | None
+    """The best that rebuilding the trial came to; None where it was not rebuilt, and all other rebuilds are behind."""
+
+    def __str__(self) -> str:
+        quality = f"{self.record.value('quality') or 0.0:.4f}"
+        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        if self.rebuild is None:
+            return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
+        if self.rebuild.outcome == "over budget":
+            return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} is over budget."
+        after = f"{self.rebuild.value('quality') or 0.0:.4f}"
+        return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} came to {after}."
+
+
+@dataclass(frozen=True)
 class Result:
     """What a study has found. Records are by the number of their trial; `rebuilds` has one for each seed."""
 
@@ -61,6 +81,14 @@ class Result:
     ended: str = ""
     simple: Mapping[str, Record] = field(default_factory=dict)
     """What simple baselines reach on the same data, by their names; they have no recipe."""
+    kept: Mapping[int, Record] = field(default_factory=dict)
+    """Trials that are handed out as the search had made them, measured like a rebuild."""
+    rungs: tuple[float, ...] = ()
+    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    full_steps: int | None = None
+    """Steps of the full training, where they were counted."""
+    compared: Mapping[int, Record] = field(default_factory=dict)
+    """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
 
     @property
     def counts(self) -> Counts:
@@ -68,9 +96,36 @@ class Result:
 
     @property
     def promoted(self) -> dict[int, Record]:
-        """The best rebuild of each trial that was rebuilt, best on validation, since others are not to be looked at."""
-        best = {number: ranked(dict(enumerate(each)), self.objective) for number, each in self.rebuilds.items()}
-        return {number: best[number][0][1] if best[number] else each[0] for number, each in self.rebuilds.items()}
+        """Of each trial that was rebuilt the best there is: a rebuild, or what the search had made of it already. It
+        goes by validation, since the test split is not to choose by."""
+        found = {number: [record] for number, record in self.rebuilt.items()}
+        for number, record in {**self.own, **self.kept}.items():
+            if number in found or number in self.kept:
+                found[number] = [*found.get(number, []), record]
+        return {number: best_of(found[number], self.objective) for number in sorted(found)}
+
+    @property
+    def own(self) -> dict[int, Record]:
+        """What the search has made of each trial: the best of its own training and that for the comparison."""
+        both = {number: [record] for number, record in self.records.items()}
+        for number, record in self.compared.items():
+            both[number] = [record, *both.get(number, [])]
+        return {number: best_of(each, self.objective) for number, each in both.items()}
+
+    @property
+    def rebuilt(self) -> dict[int, Record]:
+        """The best rebuild of each trial that was rebuilt."""
+        return {number: best_of(each, self.objective) for number, each in self.rebuilds.items()}
+
+    @property
+    def handed_out_as_they_were(self) -> list[Kept]:
+        """The trials of `promoted` that no rebuild is ahead of."""
+        rebuilt = self.rebuilt
+        return [
+            Kept(number, record, rebuilt.get(number))
+            for number, record in self.promoted.items()
+            if record is not rebuilt.get(number)
+        ]
 
     def spread(self, number: int, metric: str) -> Spread | None:
         """Of a metric over the seeds of a rebuild; None where there is one seed or none."""
@@ -79,11 +134,13 @@ class Result:
 
     @property
     def agreements(self) -> list[Agreement]:
-        """How far short training ranks as long training does: the rungs as the last one, and that as the rebuilds."""
+        """How far short training ranks as long training does: the rungs as the last one, and that as the promotion
+        rung, or as the rebuilds where there was none."""
         records = [each for each in self.records.values() if REPEAT not in each.facts]
         rungs = sorted({rung.fidelity for each in records for rung in rungs_of(each)})
         found = agreements(records, rungs) if len(rungs) > 1 else []
-        trials = [(self.records[number], each) for number, each in self.promoted.items() if number in self.records]
+        longer = self.compared or self.rebuilt
+        trials = [(self.records[number], each) for number, each in longer.items() if number in self.records]
         pairs = [(before.value("quality") or 0.0, after.value("quality") or 0.0) for before, after in trials]
         if trials and trials[0][0].fidelity < trials[0][1].fidelity:
             found.append(agreement(trials[0][0].fidelity, trials[0][1].fidelity, pairs))
@@ -123,8 +180,8 @@ class Result:
 
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
-        """The best rebuild within budget, or the best trial where there is none."""
-        found = ranked(self.promoted, self.objective) or ranked(self.records, self.objective)
+        """The best that was promoted and is within budget, or the best trial where there is none."""
+        found = ranked(self.promoted, self.objective) or ranked(self.own, self.objective)
         return found[0] if found else None
 
     @property
@@ -133,7 +190,7 @@ class Result:
         trials. Otherwise empty."""
         if len(self.objective.metrics) == 1:
             return []
-        return front_of({**self.records, **self.promoted}, self.objective)
+        return front_of({**self.own, **self.promoted}, self.objective)
 
     @property
     def nearest(self) -> tuple[int, Record] | None:
@@ -145,6 +202,17 @@ class Result:
         """The record's quality as a share of the baseline's."""
         quality, whole = record.value("quality"), self.baseline and self.baseline.value("quality")
         return quality / whole if quality is not None and whole else None
+
+    @property
+    def cut_texts(self) -> str:
+        """What the best artifact cuts off the validation texts, in a sentence; empty where that is nothing."""
+        cut: Json = self.best[1].facts.get("cut", {}) if self.best else {}
+        if not cut or not cut["texts"]:
+            return ""
+        return (
+            f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
+            f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
+        )
 
     def to_json(self) -> dict[str, Any]:
         best = self.best
@@ -169,7 +237,11 @@ class Result:
                 {**_entry(number, record), "spread": self._spreads(number)}
                 for number, record in ranked(self.promoted, self.objective)
             ],
-            "agreements": [vars(each) for each in self.agreements],
+            "compared": [_entry(*each) for each in ranked(self.compared, self.objective)],
+            "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
+            "rungs": list(self.rungs),
+            "full_steps": self.full_steps,
+            "agreements": [each.to_json() for each in self.agreements],
             "trials": [_entry(*each) for each in self.records.items()],
         }
 
@@ -181,6 +253,8 @@ class Result:
 
 def result_of(ledger: Ledger, objective: Objective) -> Result:
     """What a study's database holds."""
+    promotion = ledger.promotion()
+    compared = ledger.compared(promotion.get("length", 0.0))
     return Result(
         folder=ledger.folder,
         objective=objective,
@@ -190,6 +264,10 @@ def result_of(ledger: Ledger, objective: Objective) -> Result:
         seconds=ledger.seconds(),
         ended=ledger.ended().get("reason", ""),
         simple=ledger.simple(),
+        kept=ledger.kept(),
+        rungs=tuple(ledger.rungs().get("shares", ())),
+        full_steps=ledger.rungs().get("steps"),
+        compared={number: compared[number] for number in promotion.get("trials", ()) if number in compared},
     )
 
 
@@ -237,15 +315,25 @@ def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[in
     Where two metrics are traded, those that fewer others dominate come first, and of these the best in the first
     metric.
     """
-    fitting = [
-        (number, record)
-        for number, record in records.items()
-        if record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
-    ]
+    fitting = [(number, record) for number, record in records.items() if fits(record, objective)]
     gains = [objective.gains(record) for _, record in fitting]
     worse_than = dominated_by(np.array(gains)) if fitting and len(objective.metrics) > 1 else np.zeros(len(fitting))
     order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][1].draw))
     return [fitting[at] for at in order]
+
+
+def best_of(made: Sequence[Record], objective: Objective) -> Record:
+    """Of what was made of one recipe the best on validation within budget, or the first where none is."""
+    best = made[0]
+    for each in made[1:]:
+        if fits(each, objective) and (not fits(best, objective) or _quality(each) > _quality(best)):
+            best = each
+    return best
+
+
+def fits(record: Record, objective: Objective) -> bool:
+    """Whether the record is that of a trained candidate within budget, and repeats no other."""
+    return record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
 
 
 def front_of(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
@@ -285,6 +373,10 @@ def _group(record: Record) -> str:
     if VARIANT in record.facts and record.trained:
         return "variants"
     return "trained" if record.trained else "over_budget"
+
+
+def _quality(record: Record) -> float:
+    return record.value("quality") or 0.0
 
 
 def _reached(record: Record) -> str:

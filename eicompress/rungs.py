@@ -19,6 +19,8 @@ RUNGS = "rungs"
 """The fact by which a record tells what came of each of its trainings."""
 ENOUGH_PAIRS = 3
 """A rank correlation of fewer pairs says nothing."""
+NORMAL_95 = 1.959964
+"""Standard deviations to either side that hold 95 % of a normal distribution."""
 TRUSTED = 0.7
 """A rank correlation below this says that short training cannot be trusted."""
 
@@ -44,6 +46,23 @@ class Agreement:
     """None for too few pairs, or where all are equal."""
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the correlation; None where there is none, or three pairs only.
+
+        Fisher's z, with the standard error for ranks of Bonett and Wright (doi 10.1007/BF02294183). A perfect order is
+        taken to be half a swap of neighbours away from it, since few candidates do not prove that it is perfect.
+        """
+        if self.correlation is None or self.pairs <= ENOUGH_PAIRS:
+            return None
+        most = 1 - 6 / (self.pairs**3 - self.pairs)
+        found = max(-most, min(most, self.correlation))
+        away = NORMAL_95 * math.sqrt((1 + found**2 / 2) / (self.pairs - 3))
+        return math.tanh(math.atanh(found) - away), math.tanh(math.atanh(found) + away)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "interval": self.interval}
+
+    @property
     def doubtful(self) -> bool:
         """Whether short training ranks candidates otherwise than long training does."""
         return self.correlation is not None and self.correlation < TRUSTED
@@ -52,7 +71,8 @@ class Agreement:
         lengths = f"{self.short:.1%} and {self.full:.1%} of the full training"
         if self.correlation is None:
             return f"The rank correlation between {lengths} is not known: too few candidates ({self.pairs}) had both."
-        found = f"Rank correlation between {lengths}: {self.correlation:.2f}, of {self.pairs} candidates."
+        interval = f" (95 % interval {self.interval[0]:.2f} to {self.interval[1]:.2f})" if self.interval else ""
+        found = f"Rank correlation between {lengths}: {self.correlation:.2f}{interval}, of {self.pairs} candidates."
         warning = f" It is below {TRUSTED}: do not trust what was stopped early, and train longer at first."
         return found + (warning if self.doubtful else "")
 
@@ -70,6 +90,12 @@ def goes_on(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int
     """
     worse_than = dominated_by(np.array([own, *others]))
     return int((worse_than < worse_than[0]).sum()) < math.ceil(len(worse_than) / one_of)
+
+
+def described(rungs: Sequence[float], steps: int | None) -> str:
+    """The lengths of a search's trainings, for people; `steps` is how many the full training has, where it is known."""
+    counts = [f"{share:.1%}" + (f" ({share * steps:,.0f} steps)" if steps else "") for share in rungs]
+    return f"{', then '.join(counts)} of the full training" + (f" ({steps:,} steps)" if steps else "")
 
 
 def rungs_of(record: Record) -> tuple[Rung, ...]:

@@ -5,13 +5,14 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from eicompress.errors import ModelError
 from eicompress.values import Artifact, Json, Text, readable
@@ -23,6 +24,18 @@ class Prediction:
 
     label: str
     confidence: float
+
+
+@dataclass(frozen=True)
+class Length:
+    """How many tokens a text has, those around it included, and how many of them the model reads."""
+
+    tokens: int
+    read: int
+
+    @property
+    def cut(self) -> bool:
+        return self.read < self.tokens
 
 
 @dataclass(frozen=True)
@@ -56,12 +69,37 @@ class Model:
         rows = [self.session.run(["logits"], feeds)[0][0] for feeds in self.feeds(texts)]
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
 
+    def lengths(self, texts: Sequence[Text]) -> list[Length]:
+        """How long each text is, and how much of it is read: what is longer than the model's positions is cut."""
+        _check(texts, self.pairs)
+        found = []
+        for text in texts:
+            read = len(self._encoded(self.tokenizer, text).ids)
+            whole = self.limit is None or read < self.limit
+            found.append(Length(read if whole else len(self._encoded(self._uncut, text).ids), read))
+        return found
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens after which a text is cut; None where it never is."""
+        cutting: Json | None = self.tokenizer.truncation
+        return None if cutting is None else int(cutting["max_length"])
+
+    @cached_property
+    def _uncut(self) -> Tokenizer:
+        copied = Tokenizer.from_str(self.tokenizer.to_str())
+        copied.no_truncation()
+        return copied
+
+    def _encoded(self, tokenizer: Tokenizer, text: Text) -> Encoding:
+        first, second = (text, None) if isinstance(text, str) else text
+        return tokenizer.encode(readable(first), None if second is None else readable(second))
+
     def feeds(self, texts: Sequence[Text]) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
         """What the session is given for each text, at batch 1."""
         pairs = self.pairs
         for text in texts:
-            first, second = (text, None) if isinstance(text, str) else text
-            encoding = self.tokenizer.encode(readable(first), None if second is None else readable(second))
+            encoding = self._encoded(self.tokenizer, text)
             feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
             if pairs:
                 feed["token_type_ids"] = encoding.type_ids

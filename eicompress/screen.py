@@ -15,10 +15,12 @@ from eicompress.cluster import Place
 from eicompress.encoder.precision import computes_with, own_device
 from eicompress.forecast import Forecast
 from eicompress.result import Counts, by_quality, warning
+from eicompress.rungs import described
 from eicompress.space import SearchSpace
 from eicompress.spec import UNITS, Spec, without_password
 from eicompress.study import (
     Compared,
+    Comparing,
     Doing,
     Drawn,
     Event,
@@ -100,11 +102,15 @@ class Screen:
                 self._told(event)
             case SearchEnded(reason=reason, finished_before=finished):
                 self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
+            case Comparing(number=number, fidelity=fidelity):
+                self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
             case Promoting(number=number, fidelity=fidelity):
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
                 self._line(f"rebuilding trial {number} at {length}")
-            case Promoted(number=number, record=record):
-                self._line(f"rebuilt trial {number}: {summary(record, self._baseline)}")
+            case Promoted(number=number, record=record, rebuilt=rebuilt):
+                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
+                what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
+                self._line(f"{what}: {summary(record, self._baseline)}")
             case Noticed(text=text):
                 self._line(f"note: {text}")
 
@@ -245,9 +251,9 @@ def _trains_on(spec: Spec) -> str:
     return f"Ray ({cluster}): {processes} with {kept} each, {numbers}"
 
 
-def show_forecast(console: Console, found: Forecast, spec: Spec, space: SearchSpace) -> None:
+def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
     """What the search will meet, and what its time or its trials will buy."""
-    rows = {**_foreseen(found), "buys": _bought(found, spec, space)}
+    rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
     table = _grid()
     for name, text in rows.items():
         if text:
@@ -267,25 +273,27 @@ def _foreseen(found: Forecast) -> dict[str, str]:
     if found.training_s is not None:
         how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
         training = f"{duration(found.training_s)} at full length, {how}"
+    promoted = found.promotion.trainings * (found.training_s or 0.0)
     return {
         "knobs": str(found.knobs),
         "within budget": fits,
         "least reachable": ", ".join(least),
         "previews": f"{found.preview_s:.1f} s a draw",
         "a training": training,
+        "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
     }
 
 
-def _bought(found: Forecast, spec: Spec, space: SearchSpace) -> str:
+def _bought(found: Forecast, spec: Spec) -> str:
     if found.training_s is None:
         return "not known"
     parts = []
     if spec.trials is not None:
-        seconds = found.seconds(spec.trials, space.rungs) or 0.0
+        seconds = found.seconds(spec.trials, found.rungs) or 0.0
         parts.append(f"{counted(spec.trials, 'candidate')}, the best rebuilt: about {duration(seconds)}")
     if spec.timeout_s is not None:
-        trials = found.trials(spec.timeout_s, space.rungs) or 0
+        trials = found.trials(spec.timeout_s, found.rungs) or 0
         parts.append(f"{duration(spec.timeout_s)} train about {counted(trials, 'candidate')} and rebuild the best")
     return "; ".join(parts)
 

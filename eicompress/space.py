@@ -4,6 +4,7 @@ A search space is an ordered list of slots. A slot is a strategy, and for each k
 what is searched, within the knob's own domain:
 
     fidelity = [0.02, 0.07, 0.2]                  # shares of the full training: short ones first, or a single number
+    rung_steps = [400, 1200, 3600]                # and at least so many steps of it, where that is more
 
     [[slot]]
     strategy = "vocabulary_pruning"
@@ -24,6 +25,7 @@ step that trains, such as `quantization` after `distillation`, is tried in sever
 """
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,7 +47,9 @@ from eicompress.recipe import Recipe, check_value
 from eicompress.spec import read_toml
 from eicompress.values import digest_of
 
-SETTINGS = ("fidelity", "slot", "recipe")
+SETTINGS = ("fidelity", "rung_steps", "slot", "recipe")
+APART = 1.5
+"""How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""
 SPACES = "eicompress.search_spaces"
 """The package whose TOML files are known by name."""
 
@@ -96,6 +100,23 @@ class SearchSpace:
     """Shares of the full training, ascending: what is behind after one of them is not trained for the next."""
     slots: tuple[Slot, ...]
     known: tuple[Mapping[str, Any], ...] = ()
+    rung_steps: tuple[int, ...] = ()
+    """The least steps of a training at each rung; none where the shares alone say how long it is."""
+
+    def with_least_steps(self, steps: int) -> "SearchSpace":
+        """The space with rungs that have their least steps, where the full training has this many.
+
+        Shares stay the same for all trials, so that what is compared at a rung had equally long trainings.
+        """
+        if not self.rung_steps:
+            return self
+        shares = [
+            max(share, math.ceil(1000 * min(1.0, least / steps)) / 1000)
+            for share, least in zip(self.rungs, self.rung_steps, strict=True)
+        ]
+        growing = [*itertools.accumulate(shares, max)]
+        apart = [share for share, longer in itertools.pairwise(growing) if longer >= APART * share]
+        return replace(self, rungs=(*apart, growing[-1]))
 
     @property
     def fidelity(self) -> float:
@@ -210,7 +231,9 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
         raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
     slots = tuple(_slots(written, path, registry))
     _check_fill(slots, path)
-    space = SearchSpace(path.stem, digest_of(tables), _rungs(tables.get("fidelity", 1.0), path), slots)
+    rungs = _rungs(tables.get("fidelity", 1.0), path)
+    least = _rung_steps(tables["rung_steps"], len(rungs), path) if "rung_steps" in tables else ()
+    space = SearchSpace(path.stem, digest_of(tables), rungs, slots, rung_steps=least)
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
         space.smallest()
@@ -254,6 +277,17 @@ def _rungs(written: Any, path: Path) -> tuple[float, ...]:
             f"but got {written!r}"
         )
     return tuple(float(each) for each in rungs)
+
+
+def _rung_steps(written: Any, rungs: int, path: Path) -> tuple[int, ...]:
+    steps = written if isinstance(written, list) else [written]
+    whole = all(isinstance(each, int) and not isinstance(each, bool) and each > 0 for each in steps)
+    if len(steps) != rungs or not whole or sorted(steps) != steps:
+        raise SpecError(
+            f"`rung_steps` in `{path}` must be whole numbers above 0 that do not fall, one for each fidelity "
+            f"({rungs}), but got {written!r}"
+        )
+    return tuple(steps)
 
 
 def _tables(tables: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:

@@ -17,9 +17,10 @@ from typing import Protocol, TypeAlias
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
 from eicompress.export.artifact import copy
 from eicompress.fill import filled
-from eicompress.forecast import Forecast, check_reachable, full_seconds, kept_for_promotion
+from eicompress.forecast import Forecast, check_reachable, full_seconds
 from eicompress.objective import Objective
 from eicompress.plugins import Registry
+from eicompress.promotion import PromotionRung, kept_for_promotion, promotion_plan, promotion_rung, survivors
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
 from eicompress.result import (
@@ -27,6 +28,7 @@ from eicompress.result import (
     VARIANT,
     Counts,
     Result,
+    best_of,
     count,
     has_own_training,
     ranked,
@@ -164,6 +166,14 @@ class SearchEnded:
 
 
 @dataclass(frozen=True)
+class Comparing:
+    """A trial's recipe is trained for longer, at this fidelity, to be compared with others before one is rebuilt."""
+
+    number: int
+    fidelity: float
+
+
+@dataclass(frozen=True)
 class Promoting:
     """A trial's recipe is rebuilt at this fidelity."""
 
@@ -173,10 +183,11 @@ class Promoting:
 
 @dataclass(frozen=True)
 class Promoted:
-    """A rebuild ended."""
+    """A trial's artifact was measured and put where users look for it: a rebuild, or what the search had made."""
 
     number: int
     record: Record
+    rebuilt: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,7 +197,9 @@ class Noticed:
     text: str
 
 
-Event: TypeAlias = Foreseen | Compared | Planned | Drawn | Doing | Told | SearchEnded | Promoting | Promoted | Noticed
+Event: TypeAlias = (
+    Foreseen | Compared | Planned | Drawn | Doing | Told | SearchEnded | Comparing | Promoting | Promoted | Noticed
+)
 
 
 @dataclass
@@ -226,7 +239,7 @@ class Coordinator:
             known = self._known_end()
             ended = known or self._out_of_reach() or self._search()
             self.on_event(SearchEnded(ended, finished_before=bool(known)))
-            self._promote()
+            self._promote(finished_before=bool(known))
             self.ledger.set_ended({"reason": ended, **self.goal.end})
             self._hand_out_simple()
         finally:
@@ -556,7 +569,13 @@ class Coordinator:
         left, best = self.goal.timeout_s - self._seconds, self._best
         if left <= 0 or best is None:
             return left > 0
-        return left - seconds > kept_for_promotion(self.goal.timeout_s, self._rebuild_seconds(best), self._rebuilds)
+        plan = promotion_plan(
+            self.space.fidelity,
+            self.goal.objective,
+            given=bool(self.space.known),
+            seeds=self.goal.promotion_seeds or 1,
+        )
+        return left - seconds > kept_for_promotion(self.goal.timeout_s, self._seconds_of(best, 1.0), plan)
 
     def _good_enough(self) -> list[tuple[int, Record]]:
         """The candidates within budget that reach the quality at which the search ends."""
@@ -565,37 +584,118 @@ class Coordinator:
         found = ranked(self._records, self.goal.objective)
         return [each for each in found if (each[1].value("quality") or 0.0) >= self.goal.stop_at]
 
-    def _promote(self) -> None:
-        """Rebuild the best at full fidelity and measure them on the test split, with more seeds as time allows.
+    def _promote(self, *, finished_before: bool) -> None:
+        """Compare the best after a longer training, rebuild the best of them at full fidelity, with more seeds as time
+        allows, and measure what is handed out on the test split.
 
         What is good enough as it is, is not built again.
         """
         seeds = range(self.goal.seed, self.goal.seed + self._most_seeds)
         done = {(number, record.seed) for number, rebuilds in self.ledger.rebuilds().items() for record in rebuilds}
         for number, record in self._good_enough()[:1]:
-            if (number, record.seed) not in done:
-                self._keep(number, record, _untimed(record))
+            if (number, record.seed) not in done and number not in self.ledger.kept():
+                self._keep_as_it_is(number, record)
             return
-        best = to_promote(self._records, self.goal.objective)
+        compared = self._compared(self._promotion_rung(finished_before))
+        best = survivors(compared, self._records, self.goal.objective)
         for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
             if (number, seed) in done:
                 continue
             fidelity = self._affordable_fidelity(record)
-            if place and fidelity < 1.0:
-                return
+            if fidelity < 1.0 and (place or fidelity <= record.fidelity):
+                break
             self.on_event(Promoting(number, fidelity))
             try:
-                self._keep(number, record, self._rebuilt(self._job(number, record.recipe, fidelity, seed)))
+                self._keep_rebuild(number, record, self._rebuilt(self._job(number, record.recipe, fidelity, seed)))
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be rebuilt: {error}"))
+        self._keep_what_is_ahead()
 
-    def _keep(self, number: int, trial: Record, made: Record) -> None:
-        """Measure what was made of a trial's recipe with care, put its artifact where users look for it, and tell."""
-        judged = self._judged(self.workshop.timed(made), self.registry.recipe(trial.recipe), trial.draw)
-        rebuilt = self.workshop.promote_extras(judged)
-        name = f"trial-{number:04d}" + (f"-seed-{made.seed}" if made.seed != self.goal.seed else "")
-        kept = copy(Artifact(Path(rebuilt.files["artifact"])), self.ledger.folder / "artifacts" / name)
-        rebuilt = replace(rebuilt, files={**rebuilt.files, "artifact": str(kept.folder)})
+    def _promotion_rung(self, finished_before: bool) -> PromotionRung:
+        """Which trials are compared, and how long they are trained for it; decided once for a goal."""
+        decided = self.ledger.promotion()
+        if decided.get("goal") == self.goal.end:
+            return PromotionRung(decided["length"], tuple(decided["trials"]))
+        if finished_before:
+            return PromotionRung()
+        left = math.inf if self.goal.timeout_s is None else self.goal.timeout_s - self._seconds
+        objective, last = self.goal.objective, self.space.fidelity
+        rung = promotion_rung(self._records, self._given, objective, last, left, self._seconds_of)
+        self.ledger.set_promotion({"goal": self.goal.end, "length": rung.length, "trials": list(rung.trials)})
+        return rung
+
+    def _compared(self, rung: PromotionRung) -> dict[int, Record]:
+        """The trials of the promotion rung after their training for it, without those that could not be trained."""
+        known = self.ledger.compared(rung.length)
+        for number in rung.trials:
+            trial = self._records[number]
+            if number in known or not self._seconds_left_for(self._seconds_of(trial, rung.length)):
+                continue
+            self.on_event(Comparing(number, rung.length))
+            try:
+                made = _completed(self._rebuilt(self._job(number, trial.recipe, rung.length)), trial)
+            except EicompressError as error:
+                self.on_event(Noticed(f"trial {number} could not be trained for longer: {error}"))
+                continue
+            known[number] = self._judged(made, self.registry.recipe(trial.recipe), trial.draw)
+            self.ledger.compare(number, known[number])
+            self.ledger.set_seconds(self._seconds)
+        found = {number: known[number] for number in rung.trials if number in known}
+        if found:
+            self.on_event(Noticed(self._comparison(rung.length, found)))
+        return found
+
+    @property
+    def _given(self) -> set[int]:
+        """The trials whose recipes were given, whoever drew them first."""
+        ended = self.ledger.given() & self._records.keys()
+        return {self._records[number].facts.get(REPEAT, {"of": number})["of"] for number in ended}
+
+    def _comparison(self, length: float, compared: dict[int, Record]) -> str:
+        given = self._given
+        order = sorted(compared.items(), key=lambda each: -(each[1].value("quality") or 0.0))
+        parts = [
+            f"trial {number}{' (given)' if number in given else ''} {record.value('quality') or 0.0:.4f}"
+            for number, record in order
+        ]
+        return f"compared after {length:.0%} of the full training: {', '.join(parts)}"
+
+    def _seconds_left_for(self, seconds: float) -> bool:
+        return self.goal.timeout_s is None or self._seconds + seconds <= self.goal.timeout_s
+
+    def _keep_what_is_ahead(self) -> None:
+        """Hand out as they are the trials that rebuilding made worse, and the best if no rebuild is ahead of it."""
+        result = result_of(self.ledger, self.goal.objective)
+        promoted, own = result.promoted, result.own
+        wanted = {number: record for number, record in promoted.items() if record is own.get(number)}
+        for number, record in to_promote(own, self.goal.objective)[:1]:
+            if number not in promoted and ranked({**promoted, number: record}, self.goal.objective)[0][0] == number:
+                wanted[number] = record
+        for number, record in wanted.items():
+            try:
+                self._keep_as_it_is(number, record)
+            except EicompressError as error:
+                self.on_event(Noticed(f"trial {number} could not be handed out as it was: {error}"))
+
+    def _keep_as_it_is(self, number: int, record: Record) -> None:
+        """Hand out what the search has made of a trial. Raises `EicompressError`."""
+        judged = self._timed(record, _untimed(self._with_artifact(number, record)))
+        self._rename_rebuild(number)
+        kept = self._placed(judged, f"trial-{number:04d}")
+        self.ledger.keep(number, kept)
+        self.on_event(Promoted(number, kept, rebuilt=False))
+
+    def _keep_rebuild(self, number: int, trial: Record, made: Record) -> None:
+        """Hand out a rebuild; one that is behind its trial leaves the trial's name free. Raises `EicompressError`."""
+        judged, name = self._timed(trial, made), f"trial-{number:04d}"
+        if made.seed != self.goal.seed:
+            name += f"-seed-{made.seed}"
+        elif best_of([judged, trial, self._records[number]], self.goal.objective) is not judged:
+            name += "-rebuilt"
+        else:
+            # What a shorter search had kept under this name makes way.
+            self.ledger.forget_kept(number)
+        rebuilt = self._placed(judged, name)
         self.ledger.promote(number, rebuilt)
         self.on_event(Promoted(number, rebuilt))
 
@@ -610,6 +710,32 @@ class Coordinator:
             kept = copy(Artifact(Path(record.files["artifact"])), self.ledger.folder / "artifacts" / name)
             self.ledger.set_simple(name, replace(measured, files={**measured.files, "artifact": str(kept.folder)}))
         self.on_event(Noticed(result.verdict))
+
+    def _rename_rebuild(self, number: int) -> None:
+        """Leave the trial's name free where a rebuild has it that has fallen behind since."""
+        folder = self.ledger.folder / "artifacts" / f"trial-{number:04d}"
+        for rebuild in self.ledger.rebuilds().get(number, ()):
+            if Path(rebuild.files.get("artifact", "")) == folder and folder.is_dir():
+                moved = copy(Artifact(folder), folder.with_name(f"{folder.name}-rebuilt"))
+                files = {**rebuild.files, "artifact": str(moved.folder)}
+                self.ledger.promote(number, replace(rebuild, files=files))
+
+    def _timed(self, trial: Record, made: Record) -> Record:
+        """What was made of a trial's recipe, its latency taken with care, compared with the budgets."""
+        return self._judged(self.workshop.timed(made), self.registry.recipe(trial.recipe), trial.draw)
+
+    def _placed(self, judged: Record, name: str) -> Record:
+        """The record with all that is measured of what is handed out, its artifact copied to where users look."""
+        measured = self.workshop.promote_extras(judged)
+        artifact = copy(Artifact(Path(measured.files["artifact"])), self.ledger.folder / "artifacts" / name)
+        return replace(measured, files={**measured.files, "artifact": str(artifact.folder)})
+
+    def _with_artifact(self, number: int, record: Record) -> Record:
+        """The record with an artifact that is there: built again where it was removed. Raises `StudyError`."""
+        artifact = Artifact(Path(record.files.get("artifact", "removed")))
+        if artifact.onnx.is_file() and artifact.manifest.is_file():
+            return record
+        return self._rebuilt(self._job(number, record.recipe, record.fidelity, record.seed))
 
     @property
     def _most_seeds(self) -> int:
@@ -633,17 +759,18 @@ class Coordinator:
         """Full fidelity, or in too little time as much as there is time for, in steps of 0.05."""
         if self.goal.timeout_s is None:
             return 1.0
-        share = (self.goal.timeout_s - self._seconds) / self._rebuild_seconds(record)
+        share = (self.goal.timeout_s - self._seconds) / self._seconds_of(record, 1.0)
         if share >= 1.0:
             return 1.0
         return max(self.space.fidelity, math.floor(share * 20) / 20)
 
-    def _rebuild_seconds(self, record: Record) -> float:
-        """Estimated from the trial's own seconds; where it took its training from the cache, from the others'."""
+    def _seconds_of(self, record: Record, fidelity: float) -> float:
+        """Of training a trial's recipe at this fidelity, with what is measured: estimated from the trial's own seconds,
+        or, where it took its training from the cache, from the others'."""
         training = [each.seconds_by_phase.get("training", 0.0) / each.fidelity for each in self._trained()]
         own = full_seconds(replace(record, seconds_by_phase={**record.seconds_by_phase, "training": 0.0}))
         longest = max(record.seconds_by_phase.get("training", 0.0) / record.fidelity, median(training or [0.0]))
-        return max(1e-3, own + longest)
+        return max(1e-3, own + fidelity * longest)
 
     @property
     def _seconds_of_trial(self) -> float:
@@ -651,10 +778,6 @@ class Coordinator:
 
     def _trained(self) -> list[Record]:
         return [record for record in self._records.values() if has_own_training(record)]
-
-    @property
-    def _rebuilds(self) -> int:
-        return self.goal.objective.rebuilds * (self.goal.promotion_seeds or 1)
 
     @property
     def _best(self) -> Record | None:

@@ -226,7 +226,8 @@ def _best_table(result: Result) -> Table:
 
 def _show_trust(console: Console, result: Result) -> None:
     """How far seeds differ, and how far short training says what long training would."""
-    lines = [str(each) for each in result.agreements]
+    lines = [str(each) for each in (*result.handed_out_as_they_were, *result.agreements)]
+    lines += [result.cut_texts] if result.cut_texts else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}
         parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]
@@ -237,8 +238,11 @@ def _show_trust(console: Console, result: Result) -> None:
 
 
 def _best(result: Result) -> list[tuple[int, Record]]:
-    rebuilt = ranked(result.promoted, result.objective)
-    return (rebuilt + ranked(result.records, result.objective))[:SHOWN]
+    known = {**result.compared, **result.promoted}
+    first = ranked(result.promoted, result.objective)
+    first += [each for each in ranked(result.compared, result.objective) if each[0] not in result.promoted]
+    others = {number: record for number, record in result.records.items() if number not in known}
+    return (first + ranked(others, result.objective))[:SHOWN]
 
 
 def _cells(record: Record, baseline: Record | None, memory: bool) -> list[str]:

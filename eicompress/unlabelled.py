@@ -4,18 +4,20 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from eicompress.errors import DataError
-from eicompress.values import digest_of, readable
+from eicompress.values import Text, counted, digest_of, readable
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 COLUMN = "text"
 """What the text is called where a source has columns."""
+CHEAP_BYTES = 20_000_000
+"""Of files that are read once more to say how much of them is left out."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -28,10 +30,12 @@ class UnlabelledText:
     """
 
     sources: tuple[str, ...]
+    withheld: frozenset[str] = frozenset()
+    """Texts and sentences that are left out, as `withheld` writes them: those that quality is measured on."""
 
     def __iter__(self) -> Iterator[str]:
         """Raises `DataError`."""
-        streams = [_sentences(source) for source in self.sources]
+        streams = [self._kept(source) for source in self.sources]
         while streams:
             for stream in tuple(streams):
                 try:
@@ -39,17 +43,44 @@ class UnlabelledText:
                 except StopIteration:
                     streams.remove(stream)
 
+    def note(self) -> str:
+        """How many sentences are left out, in words; empty where that is none, or costly to know."""
+        files = [_files(source) for source in self.sources]
+        if None in files or sum(file.stat().st_size for each in files for file in each or ()) > CHEAP_BYTES:
+            return ""
+        with suppress(DataError):  # which whoever reads so far will meet
+            left_out = sum(not kept for source in self.sources for _, kept in _sentences(source, self.withheld))
+            if left_out:
+                return f"{counted(left_out, 'sentence')} of `--unlabelled` left out: in the validation or test data too"
+        return ""
+
+    def _kept(self, source: str) -> Iterator[str]:
+        return (sentence for sentence, kept in _sentences(source, self.withheld) if kept)
+
     @cached_property
     def digest(self) -> str:
         """Of the files' contents; a data set on the hub is known by its name alone. Raises `DataError`."""
         return digest_of([_known_by(source) for source in self.sources])
 
 
-def _sentences(source: str) -> Iterator[str]:
-    for text in _texts(source):
-        for sentence in _SENTENCE_END.split(readable(text)):
+def withheld(texts: Iterable[Text]) -> frozenset[str]:
+    """What is left out so that none of these texts is learned from: each of them, and each of their sentences."""
+    sides = (readable(side) for text in texts for side in ((text,) if isinstance(text, str) else text))
+    return frozenset(_normal(part) for side in sides for part in (side, *_SENTENCE_END.split(side)) if part.strip())
+
+
+def _normal(text: str) -> str:
+    """In lower case, with one space where there is any."""
+    return " ".join(text.lower().split())
+
+
+def _sentences(source: str, withheld: frozenset[str]) -> Iterator[tuple[str, bool]]:
+    """Each sentence of a source, and whether neither it nor the text that it stands in is withheld."""
+    for text in map(readable, _texts(source)):
+        whole = _normal(text) not in withheld
+        for sentence in _SENTENCE_END.split(text):
             if sentence.strip():
-                yield " ".join(sentence.split())
+                yield " ".join(sentence.split()), whole and _normal(sentence) not in withheld
 
 
 def _texts(source: str) -> Iterator[str]:

@@ -18,7 +18,8 @@ Named = tuple[str, tuple[Json, ...]]
 def best_recipes(result: Result) -> list[Named]:
     """The best recipes of a study, each with what it is called."""
     found: dict[str, Named] = {}
-    for number, record in [*ranked(result.promoted, result.objective), *ranked(result.records, result.objective)]:
+    tiers = (result.promoted, result.compared, result.records)
+    for number, record in (each for tier in tiers for each in ranked(tier, result.objective)):
         found.setdefault(digest_of(record.recipe), (f"trial {number} of `{result.folder.name}`", record.recipe))
     return list(found.values())[:BEST]
 

@@ -37,13 +37,13 @@ from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine, 
 from eicompress.metrics.operators import milliseconds_by_operator
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.rehearsal import Rehearsal, rehearse
+from eicompress.rehearsal import Rehearsal, count_steps, rehearse
 from eicompress.spec import TEACHER_TIMEOUT
 from eicompress.teacher import Ensemble, StoredTeacher, answers_of, ignore
 from eicompress.teaching import Attempt, Taught, read_taught
 from eicompress.tfidf import fit_tfidf
 from eicompress.training import Checkpoints, Trainer, fit_nothing
-from eicompress.unlabelled import UnlabelledText
+from eicompress.unlabelled import UnlabelledText, withheld
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Progress, Record, digest_of
 from eicompress.yardsticks import MAJORITY, STATIC, TFIDF, Static, bounded, has_one_label, majority, static_regression
 
@@ -133,6 +133,11 @@ class Workshop:
         candidate = replace(self.start, model=copy.deepcopy(self.start.model))
         return rehearse(recipe, candidate, self._context(Trainer(self.seed, 1.0, self.device, ignore)))
 
+    def count_steps(self, recipe: Recipe) -> int:
+        """Steps of the recipe's trainings at full length; nothing is trained. Raises `Inapplicable`."""
+        candidate = replace(self.start, model=copy.deepcopy(self.start.model))
+        return count_steps(recipe, candidate, self._context(Trainer(self.seed, 1.0, self.device, ignore)))
+
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: no latency is taken.
 
@@ -198,8 +203,14 @@ class Workshop:
         memory = () if self.memory else self._bench.memory(artifact)
         files = {**record.files, **self._kept_logits(logits)}
         facts = {**record.facts, "baseline": {"quality_test": self._baseline_on_test()}, **self._anatomy(record, model)}
+        facts["cut"] = self._cut(model)
         measurements = (*record.measurements, *qualities, *latencies, *memory)
         return replace(record, measurements=measurements, facts=facts, files=files)
+
+    def _cut(self, model: runtime.Model) -> Json:
+        """How many of the validation texts are longer than the model reads, and after how many tokens they are cut."""
+        lengths = model.lengths(self.examples["validation"].texts)
+        return {"texts": sum(each.cut for each in lengths), "of": len(lengths), "tokens": model.limit}
 
     def _anatomy(self, record: Record, model: runtime.Model) -> dict[str, Json]:
         """Where bytes and milliseconds go: `tensors`, `operators`, and `steps`, the bytes after each step so far."""
@@ -491,7 +502,9 @@ def open_workshop(
         source=baseline.candidate,
         digest=baseline.digest,
         teacher=who_teaches(baseline, others, ensemble, read, seed=seed, device=device, cache=cache),
-        unlabelled=UnlabelledText(tuple(unlabelled)),
+        unlabelled=UnlabelledText(
+            tuple(unlabelled), withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
+        ),
         start=candidates.starting_point(Path(start).expanduser(), baseline.candidate) if start else baseline.candidate,
         start_digest=candidates.digest(Path(start).expanduser()) if start else "",
         cache=cache,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
@@ -103,6 +104,9 @@ class Bench:
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         return Rehearsal(training=40.0, teacher=5.0)
 
+    def count_steps(self, recipe: Recipe) -> int:
+        return 2000
+
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         self._enter("build", recipe)
         progress(Progress("training", 1, 2, 0.7))
@@ -111,9 +115,9 @@ class Bench:
         tokens, layers, rate = knobs_of(recipe)
         preview = self.preview(recipe, size_only=True)
         quality = 0.5 + 0.04 * layers + tokens / 200_000 - 0.1 * (rate - 0.3) ** 2 + 0.05 * fidelity
-        artifact = Artifact(self.folder / recipe.digest)
+        artifact = Artifact(self.folder / f"{recipe.digest} {fidelity:g}")
         artifact.onnx.parent.mkdir(parents=True, exist_ok=True)
-        artifact.onnx.write_text(recipe.digest)
+        artifact.onnx.write_text(artifact.folder.name)
         artifact.manifest.write_text("{}")
         return replace(
             preview,
@@ -222,3 +226,20 @@ def bed(tmp_path: Path, code: str = SPACE, **goal: Any) -> Bed:
     name, metrics = goal.pop("objective", "quality"), goal.pop("metrics", ("quality",))
     objective = Objective(name, budgets, goal.pop("min_quality", None), metrics)
     return Bed(tmp_path, read_space(str(path), REGISTRY), Goal(objective, **goal))
+
+
+@dataclass
+class Curves(Bench):
+    """A workshop whose qualities are recorded learning curves: by the layers of a recipe, quality by fidelity.
+
+    Between two fidelities of a curve the quality goes in a straight line.
+    """
+
+    curves: dict[int, dict[float, float]] = field(default_factory=dict)
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        record = super().build(recipe, fidelity=fidelity, seed=seed, progress=progress)
+        curve = self.curves[knobs_of(recipe)[1]]
+        quality = float(np.interp(fidelity, sorted(curve), [curve[each] for each in sorted(curve)]))
+        others = tuple(each for each in record.measurements if each.name != "quality")
+        return replace(record, measurements=(*others, Measurement("quality", quality, "")))

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 import pytest
+from conftest import tiny_candidate
 from fake_workshop import Bench, bed, measured
 from rich.console import Console
 
 from eicompress import cli, tables
+from eicompress.export.artifact import write
 from eicompress.objective import Objective
 from eicompress.screen import Screen
 from eicompress.study import Compared, Doing
@@ -243,3 +245,11 @@ def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_pat
     assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", told, re.MULTILINE)
     assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in told
     assert "artifact  somewhere" in told and "--trial" not in told
+
+
+def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
+    write(tiny_candidate(), ("music", "weather"), tmp_path / "artifact", pairs=False, manifest={})
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "note: text 2 is cut: 20 of its 32 tokens were read\n"
+    assert len(shown.out.splitlines()) == 2

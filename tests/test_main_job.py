@@ -14,6 +14,7 @@ from eicompress.values import Artifact
 
 SPACE = """
 fidelity = 0.5
+rung_steps = 2
 
 [[slot]]
 strategy = "vocabulary_pruning"
@@ -107,6 +108,7 @@ def test_a_plan_tells_what_a_search_would_meet_and_begins_no_study(
     told = shown(capsys)
     assert "16 of 16 random recipes (100%)" in told and "within budget\n" in told.partition("tf-idf: ")[2]
     assert told.index("warning: the baseline model must be better") < told.index("random recipes")
+    assert "of the full training (" in told and "the best 2 are compared" not in told
     assert "1:00:00 train about" in told
 
 

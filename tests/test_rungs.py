@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from eicompress.rungs import (
@@ -5,6 +7,7 @@ from eicompress.rungs import (
     Rung,
     agreements,
     cost_s,
+    described,
     goes_on,
     one_in,
     rank_correlation,
@@ -68,6 +71,29 @@ def test_rank_correlation_is_spearmans() -> None:
     assert rank_correlation([(1, 3), (2, 1), (3, 2), (4, 5), (4, 4)]) == pytest.approx(0.6668859)
     assert rank_correlation([(0.1, 0.5), (0.2, 0.6)]) is None
     assert rank_correlation([(0.1, 0.5)] * 3) is None
+
+
+def test_a_rank_correlation_has_an_interval() -> None:
+    # Fisher's z of 0.59 is 0.6777, and its standard error for 20 ranks sqrt((1 + 0.59 ** 2 / 2) / 17) = 0.2628.
+    interval = Agreement(0.03, 0.1, 20, 0.59).interval
+    assert interval == pytest.approx((math.tanh(0.6777 - 0.5151), math.tanh(0.6777 + 0.5151)), abs=1e-3)
+    assert "0.59 (95 % interval 0.16 to 0.83), of 20 candidates" in str(Agreement(0.03, 0.1, 20, 0.59))
+    assert Agreement(0.03, 0.1, 20, 0.59).to_json()["interval"] == interval
+
+
+def test_few_candidates_in_perfect_order_prove_little() -> None:
+    low, high = Agreement(0.03, 0.1, 5, 1.0).interval or (0.0, 0.0)
+    assert low < 0.4 < 0.9 < high < 1.0
+    assert Agreement(0.03, 0.1, 3, 1.0).interval is None
+    assert Agreement(0.03, 0.1, 1, None).interval is None
+
+
+def test_lengths_are_described_with_their_steps() -> None:
+    assert described((0.03, 0.1), None) == "3.0%, then 10.0% of the full training"
+    assert (
+        described((0.08, 0.24), 5_000)
+        == "8.0% (400 steps), then 24.0% (1,200 steps) of the full training (5,000 steps)"
+    )
 
 
 def test_each_rung_is_compared_with_the_last_by_the_trials_that_had_both() -> None:

@@ -25,6 +25,23 @@ def test_a_prediction_is_the_best_label_with_its_probability(artifact: Artifact)
         assert prediction.confidence == pytest.approx(row.max())
 
 
+def test_a_text_says_how_much_of_it_is_read(artifact: Artifact) -> None:
+    model = runtime.load(artifact.folder)
+    # The tiny tokenizer cuts at 20 tokens, of which two stand around a text.
+    short, edge, long = model.lengths(["play the song", "rain " * 18, "rain " * 30])
+    assert (short.tokens, short.read, short.cut) == (5, 5, False)
+    assert (edge.tokens, edge.read, edge.cut) == (20, 20, False)
+    assert (long.tokens, long.read, long.cut) == (32, 20, True)
+    assert model.lengths([]) == []
+    assert model.limit == 20
+
+
+def test_both_texts_of_a_pair_count(tmp_path: Path) -> None:
+    pairs = write(tiny_candidate(), ("music", "weather"), tmp_path / "pairs", pairs=True, manifest={})
+    (length,) = runtime.load(pairs.folder).lengths([("rain " * 10, "sun " * 15)])
+    assert (length.tokens, length.read) == (10 + 15 + 3, 20)
+
+
 def test_no_text_gives_no_prediction(artifact: Artifact) -> None:
     model = runtime.load(artifact.folder)
     assert model.predict([]) == []

@@ -133,6 +133,9 @@ def test_the_smallest_recipe_has_every_knob_at_its_least(tmp_path: Path) -> None
         ("fidelity = 0.2", "fidelity = [0.3, 0.1]", "a list of such numbers that grow, but got .0.3, 0.1"),
         ("fidelity = 0.2", "fidelity = []", "a list of such numbers that grow"),
         ("fidelity", "fidelty", "no setting `fidelty`: did you mean `fidelity`"),
+        ("fidelity = 0.2", "fidelity = 0.2\nrung_steps = [1, 2]", r"`rung_steps` in .* one for each fidelity \(1\)"),
+        ("fidelity = 0.2", "fidelity = [0.1, 0.2]\nrung_steps = [9, 3]", r"that do not fall, .* but got \[9, 3\]"),
+        ("fidelity = 0.2", "fidelity = 0.2\nrung_steps = 0", "whole numbers above 0"),
         ("optional = true", "optional = 1", "`optional` must be true or false"),
         ("layers = 2", "layers = 7", r"recipe\[0\].*`thin.layers` must be in \[1, 4\], but got 7"),
         ("layers = 2", "heads = 0.3", "grid of step 0.25, but got 0.3"),
@@ -152,6 +155,27 @@ def test_a_bad_space_gets_one_clear_message(tmp_path: Path, good: str, bad: str,
     assert good in GOOD
     with pytest.raises(SpecError, match=said):
         space_of(tmp_path, GOOD.replace(good, bad))
+
+
+@pytest.mark.parametrize(
+    ("steps", "rungs"),
+    [
+        (100_000, (0.03, 0.1)),  # long enough as they are
+        (10_000, (0.04, 0.12)),
+        (5_000, (0.08, 0.24)),
+        (1_500, (0.267, 0.8)),  # rounded up
+        (600, (1.0,)),  # two thirds of the training, and all of it, are as good as one rung
+        (100, (1.0,)),
+    ],
+)
+def test_rungs_have_their_least_steps(tmp_path: Path, steps: int, rungs: tuple[float, ...]) -> None:
+    written = "fidelity = [0.03, 0.1]\n    rung_steps = [400, 1200]"
+    space = space_of(tmp_path, GOOD.replace("fidelity = 0.2", written))
+    assert space.with_least_steps(steps).rungs == rungs
+
+
+def test_a_space_without_least_steps_keeps_its_shares(tmp_path: Path) -> None:
+    assert space_of(tmp_path, GOOD).with_least_steps(10).rungs == (0.2,)
 
 
 def test_an_unknown_space_offers_those_that_are_known(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length
     assert best.files["artifact"] == str(tmp_path / "study" / "artifacts" / f"trial-{number:04d}")
     assert Artifact(Path(best.files["artifact"])).onnx.is_file()
     assert result.counts.trained == 8
-    assert [fidelity for _, fidelity in bench.built] == [0.25] * 8 + [1.0] * 2
+    assert [fidelity for _, fidelity in bench.built] == [0.25] * 8 + [0.5] * 3 + [1.0]
 
 
 def test_known_recipes_are_tried_first(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_full_disk_ends_the_search_with_one_message(tmp_path: Path) -> None:
 def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     tmp_path: Path, stage: str, calls: int, end: type[BaseException]
 ) -> None:
-    whole = bed(tmp_path / "whole", trials=5) if (tmp_path / "whole").mkdir() is None else None
+    whole = bed(tmp_path / "whole", trials=5, promotion_seeds=2) if (tmp_path / "whole").mkdir() is None else None
     assert whole is not None
     expected = whole.run(Bench(tmp_path / "made"))
 
@@ -153,7 +153,7 @@ def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
             raise end()
 
     (tmp_path / "again").mkdir()
-    made = bed(tmp_path / "again", trials=5)
+    made = bed(tmp_path / "again", trials=5, promotion_seeds=2)
     first, second = Bench(tmp_path / "made", fails), Bench(tmp_path / "made")
     with pytest.raises(end):
         made.run(first)
@@ -164,7 +164,7 @@ def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     assert sorted(record.draw for record in result.records.values()) == sorted(
         record.draw for record in expected.records.values()
     )
-    trained = [digest for digest, fidelity in first.built + second.built if fidelity < 1.0]
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
     assert len(trained) == len(set(trained)), "a trial with a record was trained again"
     assert result.best is not None
     assert result.best[1].fidelity == 1.0
@@ -182,7 +182,7 @@ def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: 
     with made.ledger() as ledger, pytest.raises(KeyboardInterrupt):
         made.coordinator(first, ledger, interrupted).run()
     made.run(second)
-    trained = [digest for digest, fidelity in first.built + second.built if fidelity < 1.0]
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
     assert len(trained) == len(set(trained)) == 3
 
 
@@ -203,7 +203,7 @@ def test_more_trials_go_on_where_the_study_ended(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     result = made.run(bench)
     assert result.counts.trained == 5
-    assert len([fidelity for _, fidelity in bench.built if fidelity < 1.0]) == 2
+    assert len([fidelity for _, fidelity in bench.built if fidelity <= 0.25]) == 2
 
 
 def test_time_is_kept_for_rebuilding_the_best(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_time_is_kept_for_rebuilding_the_best(tmp_path: Path) -> None:
     made = bed(tmp_path, timeout_s=400.0)
     result = made.run(bench)
     assert bench.now <= 400
-    assert len(result.promoted) == 2
+    assert {record.fidelity for record in result.compared.values()} == {0.5}
     assert {record.fidelity for record in result.promoted.values()} == {1.0}
     assert result.counts.trained >= 8
 
@@ -321,7 +321,7 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
     first, second = result.agreements
     assert (first.short, first.full, first.pairs) == (0.08, 0.25, counts.trained)
     assert first.correlation == pytest.approx(1.0)
-    assert (second.short, second.full, second.pairs) == (0.25, 1.0, 2)
+    assert (second.short, second.full, second.pairs) == (0.25, 0.5, 3)
     told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
     assert len(told) == counts.stopped
     assert {trial.state for trial in told} == {TrialState.PRUNED}
@@ -330,7 +330,7 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
 def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     result = bed(tmp_path, NONE_GIVEN, sampler="random", trials=6).run(bench)
-    lengths = [fidelity for _, fidelity in bench.built if fidelity < 1.0]
+    lengths = [fidelity for _, fidelity in bench.built if fidelity <= 0.25]
     assert lengths[:4] == [0.08, 0.08, 0.08, 0.25]
     assert lengths.count(0.08) == 6
     assert lengths.count(0.25) == result.counts.trained <= 3
@@ -341,7 +341,7 @@ def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
 def test_the_first_at_a_later_rung_waits_for_nobody(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     result = bed(tmp_path, THREE_RUNGS, sampler="random", trials=9).run(bench)
-    lengths = [fidelity for _, fidelity in bench.built if fidelity < 1.0]
+    lengths = [fidelity for _, fidelity in bench.built if fidelity <= 0.25]
     assert lengths[:6] == [0.03, 0.03, 0.03, 0.08, 0.25, 0.03]
     assert lengths.count(0.25) == result.counts.trained < lengths.count(0.08) < lengths.count(0.03) == 9
 
@@ -394,7 +394,7 @@ def test_a_recipe_that_was_given_is_trained_to_the_end_however_it_begins(tmp_pat
 def test_the_best_are_rebuilt_with_as_many_seeds_as_asked_for(tmp_path: Path) -> None:
     bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=5, promotion_seeds=3)
     result = made.run(bench)
-    assert [fidelity for _, fidelity in bench.built if fidelity == 1.0] == [1.0] * 6
+    assert [fidelity for _, fidelity in bench.built if fidelity == 1.0] == [1.0] * 3
     assert {record.seed for rebuilds in result.rebuilds.values() for record in rebuilds} == {0, 1, 2}
     for number in result.promoted:
         spread = result.spread(number, "quality_test")
@@ -429,7 +429,7 @@ def test_several_workers_train_as_many_candidates_as_asked_and_each_once(tmp_pat
     assert result.counts.reached == 8
     draws = [record.draw for record in result.records.values()]
     assert sorted(draws) == list(range(len(draws)))
-    trained = [digest for digest, fidelity in bench.built if fidelity < 1.0]
+    trained = [digest for digest, fidelity in bench.built if fidelity <= 0.25]
     assert len(trained) == len(set(trained)) == 8
     assert result.best is not None and result.best[1].fidelity == 1.0
 
@@ -454,9 +454,8 @@ def test_a_lost_job_is_tried_again_and_the_search_ends_where_it_would_have_ended
     assert [record.recipe for record in result.records.values()] == [
         record.recipe for record in expected.records.values()
     ]
-    assert [event for event in made.events if isinstance(event, Noticed)] == [
-        Noticed("trial 0 starts again: its process was killed")
-    ] * RESTARTS
+    noticed = [event.text for event in made.events if isinstance(event, Noticed)]
+    assert [text for text in noticed if "again" in text] == ["trial 0 starts again: its process was killed"] * RESTARTS
 
 
 def test_a_job_that_is_lost_again_and_again_is_one_failed_trial(tmp_path: Path) -> None:
@@ -486,7 +485,7 @@ def test_a_simple_baseline_that_beats_the_best_candidate_is_what_to_ship(tmp_pat
     assert name == "tf-idf" and record.value("quality_test") == 0.8
     assert (made.root / "study" / "artifacts" / "tf-idf" / "onnx" / "model.onnx").read_bytes() == b"words"
     assert record.files["artifact"] == str(made.root / "study" / "artifacts" / "tf-idf")
-    assert [result.verdict] == notices(made)
+    assert result.verdict == notices(made)[-1]
     assert "Ship the simple baseline tf-idf (0.9500 in 0.500 MB): the best candidate, trial" in result.verdict
     assert result.to_json()["best"]["trial"] == "tf-idf"
     extras = bench.calls["extras"]

@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from eicompress.errors import DataError
-from eicompress.unlabelled import UnlabelledText
+from eicompress.unlabelled import UnlabelledText, withheld
 
 SENTENCES = ["It rains.", "Will it stop?", "The sun  is out"]
 
@@ -78,3 +78,41 @@ def test_a_file_without_a_text_column_is_named(tmp_path: Path) -> None:
     file.write_text("id\n1\n")
     with pytest.raises(DataError, match="there is no column `text`"):
         list(UnlabelledText((str(file),)))
+
+
+MEASURED = ("It  RAINS.", "Will it stop? Nobody knows.", ("The sun is out", "So is the moon."))
+"""Texts of a validation split: one sentence, two, and a pair."""
+
+
+def test_what_quality_is_measured_on_is_left_out(tmp_path: Path) -> None:
+    texts = [
+        "it rains. It pours.",
+        "Will it stop?",
+        "the Sun is  out",
+        "Nobody knows. So be it.",
+        "so is the moon.",
+    ]
+    file = write(tmp_path / "text.txt", texts)
+    text = UnlabelledText((str(file),), withheld(MEASURED))
+    assert list(text) == ["It pours.", "So be it."]
+    assert text.note() == "5 sentences of `--unlabelled` left out: in the validation or test data too"
+
+
+def test_a_text_that_is_one_of_the_measured_ones_is_left_out_whole(tmp_path: Path) -> None:
+    file = write(tmp_path / "text.jsonl", ["WILL it stop?  Nobody knows.", "Will it stop then? Nobody knows."])
+    text = UnlabelledText((str(file),), withheld(MEASURED[1:2]))
+    assert list(text) == ["Will it stop then?"]
+    assert text.note().startswith("3 sentences")
+
+
+def test_text_of_which_nothing_is_left_out_has_no_note(tmp_path: Path) -> None:
+    file = write(tmp_path / "text.txt", SENTENCES)
+    assert UnlabelledText((str(file),)).note() == ""
+    assert UnlabelledText((str(file),), withheld(["other text"])).note() == ""
+
+
+def test_what_is_left_out_is_not_counted_where_that_is_costly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "text.txt", SENTENCES)
+    monkeypatch.setattr("eicompress.unlabelled.CHEAP_BYTES", 10)
+    assert UnlabelledText((str(file),), withheld(SENTENCES)).note() == ""
+    assert UnlabelledText(("owner/name",), withheld(SENTENCES)).note() == ""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_candidate
+from conftest import tiny_candidate, tiny_tokenizer
 from safetensors.torch import load_file, save_file
 from tiny_teachers import write_tiny_teacher
 
@@ -194,6 +194,25 @@ def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> 
     taken = [each for each in record.measurements if each.name.startswith("latency_ms_at_")]
     assert taken and all(each.name.endswith(f"_{each.conditions['sequence_length']}") for each in taken)
     assert 0.0 <= record.facts["baseline"]["quality_test"] <= 1.0
+
+
+def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
+    workshop = opened()
+    short = Recipe((ThinStudent(layers=1, length_coverage=0.5),))
+    record = workshop.promote_extras(workshop.build(short, fidelity=1.0, seed=0, progress=ignore))
+    model = runtime.load(artifact_of(record).folder)
+    texts = workshop.examples["validation"].texts
+    whole = tiny_tokenizer()
+    whole.no_truncation()
+    cut = sum(len(whole.encode(text).ids) > (model.limit or 0) for text in texts)
+    assert record.facts["cut"] == {"texts": cut, "of": len(texts), "tokens": model.limit}
+
+
+def test_unlabelled_text_holds_nothing_that_is_measured(opened: Opener, tmp_path: Path) -> None:
+    examples = opened().examples
+    measured = [str(text) for name in ("validation", "test") for text in examples[name].texts]
+    (tmp_path / "own.txt").write_text("\n".join([*(text.upper() for text in measured), "Something else."]))
+    assert list(opened(unlabelled=(str(tmp_path / "own.txt"),)).unlabelled) == ["Something else."]
 
 
 def test_of_a_promoted_artifact_it_is_known_where_bytes_and_milliseconds_go(opened: Opener) -> None:

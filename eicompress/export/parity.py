@@ -16,8 +16,8 @@ from eicompress.errors import ExportError
 from eicompress.values import Text
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit, where nothing is quantized: of the largest logit, where that is above one, since single
-precision rounds large numbers by more."""
+"""Largest difference of a logit, where nothing is quantized; where logits are larger than one, a share of the largest,
+for single precision rounds large numbers by more."""
 AGREEMENT = 0.995
 """Share of the texts whose best label must be the same, where something is."""
 TIE = 0.1

@@ -78,6 +78,7 @@ def cost(numbers: Numbers) -> str:
     parts.append(f"The search took {spoken(spent.seconds)}: {counted(spent.trained, 'candidate')} trained{others}.")
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
+    parts.append(numbers.result.cut_texts.replace("`", ""))
     latency = _measured(record, "latency_ms") if record else None
     if latency and "sequence_length" in latency.conditions:
         known = latency.conditions

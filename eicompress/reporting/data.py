@@ -311,7 +311,7 @@ def steps(result: Result) -> tuple[Step, ...]:
 
 def rebuilds(result: Result) -> tuple[Rebuild, ...]:
     found = []
-    for number, full in result.promoted.items():
+    for number, full in result.rebuilt.items():
         short = result.records.get(number)
         before, after = short.value("quality") if short else None, full.value("quality")
         if short is not None and before is not None and after is not None:

@@ -307,7 +307,7 @@ def _is_best(point: Point, numbers: Numbers) -> bool:
 
 def _told(point: Point, metric: str) -> str:
     """What hovering over a candidate says."""
-    kind = "rebuild of trial" if point.rebuilt else "trial"
+    kind = "handed out: trial" if point.rebuilt else "trial"
     parts = [f"{point.size_mb:.3f} MB" if point.size_mb is not None else ""]
     parts.append(f"{point.latency_ms:.2f} ms" if point.latency_ms is not None else "")
     parts.append(f"{escape(metric)} {point.quality:.2%}" if point.quality is not None else "not trained")

@@ -12,7 +12,7 @@ from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
 from eicompress.reporting.data import STOPPED, Numbers
 from eicompress.reporting.look import POLICY, SCRIPT, STYLE
-from eicompress.rungs import ENOUGH_PAIRS
+from eicompress.rungs import ENOUGH_PAIRS, described
 from eicompress.values import MEGABYTE, SIMPLE, Json, Text
 
 TRIALS_TO_TRUST = 50
@@ -157,7 +157,12 @@ def _search(numbers: Numbers) -> str:
         f'<p class="soft">Building took {spoken(spent.training_s)}, all workers together. Previews, records and early '
         f"stops saved {spoken(spent.saved_s)}, if each would have taken the median of those trained to the end.</p>"
     )
-    found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in numbers.result.agreements)]
+    lengths = numbers.result.rungs
+    if lengths:
+        told = f"Candidates were trained for {described(lengths, numbers.result.full_steps)}."
+        found.append(f'<p class="soft">{told}</p>')
+    said = (*numbers.result.handed_out_as_they_were, *numbers.result.agreements)
+    found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in said)]
     found.append(_importance(numbers))
     return "\n".join(found)
 

@@ -88,7 +88,7 @@ def test_the_command_writes_the_page_and_prints_where(tmp_path: Path, capsys: py
     written = Path(capsys.readouterr().out.strip())
     assert written == tmp_path / "study" / "report.html"
     text = written.read_text(encoding="utf-8")
-    assert "PED-ANOVA" in text and "Rank correlation" not in text
+    assert "PED-ANOVA" in text and "Rank correlation between 25.0% and 50.0%" in text
     assert eicompress.report("study", studies=studies, output=tmp_path / "new" / "one.html").is_file()
 
 

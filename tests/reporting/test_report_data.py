@@ -144,3 +144,13 @@ def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
     )
     assert answer(told) == ()
     assert more(told) == ""
+
+
+def test_what_the_best_artifact_cuts_is_told_if_it_cuts_anything() -> None:
+    cut = {"texts": 31, "of": 2_000, "tokens": 256}
+    rebuilt = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": cut})
+    result = found(trial(1.8, 0.5, 0.88), promoted={0: rebuilt})
+    assert result.cut_texts.startswith("31 of 2,000 validation texts (1.6%) are cut after 256 tokens: ")
+    whole = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": {**cut, "texts": 0}})
+    assert found(trial(1.8, 0.5, 0.88), promoted={0: whole}).cut_texts == ""
+    assert found(trial(1.8, 0.5, 0.88)).cut_texts == ""
