@@ -70,7 +70,11 @@ class Agreement:
     def __str__(self) -> str:
         lengths = f"{self.short:.1%} and {self.full:.1%} of the full training"
         if self.correlation is None:
-            return f"The rank correlation between {lengths} is not known: too few candidates ({self.pairs}) had both."
+            few = f"too few candidates ({self.pairs}) had both"
+            why = (
+                few if self.pairs < ENOUGH_PAIRS else f"the {self.pairs} candidates that had both were all alike in one"
+            )
+            return f"The rank correlation between {lengths} is not known: {why}."
         interval = f" (95 % interval {self.interval[0]:.2f} to {self.interval[1]:.2f})" if self.interval else ""
         found = f"Rank correlation between {lengths}: {self.correlation:.2f}{interval}, of {self.pairs} candidates."
         warning = f" It is below {TRUSTED}: do not trust what was stopped early, and train longer at first."

@@ -104,3 +104,6 @@ def test_each_rung_is_compared_with_the_last_by_the_trials_that_had_both() -> No
     assert second.doubtful and not first.doubtful
     assert "It is below 0.7" in str(second)
     assert str(Agreement(0.1, 0.9, 1, None)).endswith("is not known: too few candidates (1) had both.")
+    assert str(Agreement(0.1, 0.9, 7, None)).endswith(
+        "is not known: the 7 candidates that had both were all alike in one."
+    )
