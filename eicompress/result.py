@@ -292,7 +292,7 @@ def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
     return (
         f"the baseline model must be better than the simple baselines, but reaches {quality:.4f} on validation, and "
         f"{name} reaches {other:.4f}: what it teaches will hardly be worth its bytes. Train a better teacher first "
-        "(`eicompress teach`); or, where a head is trained here, all of the model (`--teacher-training finetune`)"
+        "(`eicompress teach`; where a teacher was trained here, with a longer `--teacher-timeout`)"
     )
 
 
