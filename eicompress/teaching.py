@@ -28,7 +28,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import ModelError
 from eicompress.teacher import answers_of, ignore
-from eicompress.training import Checkpoints, Trainer
+from eicompress.training import Checkpoints, Diverged, Trainer
 from eicompress.values import Progress, digest_of, seed_of
 
 Pooling: TypeAlias = Literal["mean", "first"]
@@ -220,8 +220,9 @@ class TeacherSearch:
             if not self._time_for(self._first_epochs, epoch_s, members):
                 return
             attempt = self._all_weights(linear, rate, self._first_epochs)
-            yield attempt
-            epoch_s = self._epoch_s(attempt)
+            if attempt is not None:
+                yield attempt
+                epoch_s = self._epoch_s(attempt)
 
     def _longer(self, linear: Attempt, best: Attempt, members: int) -> Iterator[Attempt]:
         """Twice the length, as long as that gains and time allows."""
@@ -229,6 +230,8 @@ class TeacherSearch:
             if not self._time_for(best.epochs * 2, self._epoch_s(best), members):
                 return
             longer = self._all_weights(linear, best.learning_rate, best.epochs * 2)
+            if longer is None:
+                return
             yield longer
             if _best([longer, best]) is best:
                 return
@@ -252,7 +255,7 @@ class TeacherSearch:
         rows = np.arange(min(len(self.train), TIMED_STEPS * Training.batch_size))
         begun: list[float] = []
         candidate = self._pooled(linear.pooling)
-        training = self._training(candidate, replace(linear, learning_rate=LEARNING_RATES[0]), rows)
+        training = self._training(candidate, replace(linear, learning_rate=min(LEARNING_RATES)), rows)
 
         def loss(batch: Batch) -> torch.Tensor:
             begun.append(self.clock())
@@ -317,7 +320,8 @@ class TeacherSearch:
 
     # All weights.
 
-    def _all_weights(self, linear: Attempt, rate: float, epochs: float) -> Attempt:
+    def _all_weights(self, linear: Attempt, rate: float, epochs: float) -> Attempt | None:
+        """What comes of training all weights; None where the training diverges."""
         attempt = replace(linear, learning_rate=rate, epochs=epochs)
         held_out = np.concatenate(self._folds)
 
@@ -330,7 +334,11 @@ class TeacherSearch:
                 logits.append(answers_of(candidate, self.train.take(rows.tolist()).texts, self.device)[0])
             return {"logits": np.concatenate(logits), "seconds": np.array(self.clock() - begun)}
 
-        found = self.cache.arrays("teacher-attempt", [self.key, self.seed, linear.penalty, rate, epochs], compute)
+        key = [self.key, self.seed, linear.pooling, linear.penalty, rate, epochs]
+        try:
+            found = self.cache.arrays("teacher-attempt", key, compute)
+        except Diverged:
+            return None
         logits = np.asarray(found["logits"], np.float32)
         attempt = replace(attempt, seconds=float(found["seconds"]))
         return self._judged(attempt, logits, self.train.targets[held_out])

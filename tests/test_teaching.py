@@ -88,6 +88,14 @@ def test_what_is_chosen_is_the_best_on_rows_that_were_held_out(tmp_path: Path, t
     assert rates[: len(teaching.LEARNING_RATES)] == list(teaching.LEARNING_RATES)
 
 
+def test_a_rate_at_which_a_training_diverges_is_left_out(
+    tmp_path: Path, trainings: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teaching, "LEARNING_RATES", (1e30, 1e-4))
+    rates = {each.learning_rate for each in search(tmp_path).run().attempts if each.learning_rate}
+    assert rates == {1e-4} and {each.learning_rate for each in trainings} == {1e30, 1e-4}
+
+
 def test_twice_the_length_is_tried_as_long_as_that_gains(tmp_path: Path, trainings: Trained) -> None:
     taught = search(tmp_path).run()
     lengths = sorted({each.epochs for each in taught.attempts if each.learning_rate})
