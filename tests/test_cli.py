@@ -234,7 +234,7 @@ def test_baselines_are_told_before_anything_is_tried() -> None:
 def test_a_teacher_that_a_simple_baseline_beats_is_warned_of() -> None:
     told = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
     assert told.startswith("warning: the baseline model must be better than the simple baselines")
-    assert "tf-idf reaches 0.9500" in told and "eicompress teach" in told and "--teacher-training" in told
+    assert "tf-idf reaches 0.9500" in told and "eicompress teach" in told and "--teacher-timeout" in told
 
 
 def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_path: Path) -> None:
