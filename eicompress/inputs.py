@@ -52,7 +52,7 @@ class Model:
 
     candidate: Candidate
     labels: tuple[str, ...] | None
-    """What its head answers; None where it has none for so many labels."""
+    """What its head answers; None where it has none for this number of labels."""
     digest: str
     others: tuple[Candidate, ...] = ()
     """Models that were trained beside it, and teach with it."""
@@ -74,7 +74,7 @@ def model_folder(model: str) -> Path:
 
 
 def read_model(folder: Path, outputs: int) -> Model:
-    """The model in a folder, with a new head where its own has not so many outputs. Raises `ModelError`."""
+    """The model in a folder, with a new head where its own has another number of outputs. Raises `ModelError`."""
     if teaching.is_taught(folder):
         taught = teaching.read_taught(folder)
         return Model(taught.members[0], taught.labels, teaching.digest(folder), taught.members[1:])

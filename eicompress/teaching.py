@@ -246,7 +246,7 @@ class TeacherSearch:
         return attempt.seconds / self._attempt_s(1.0, attempt.epochs)
 
     def _attempt_s(self, epoch_s: float, epochs: float) -> float:
-        """Seconds of an attempt, if an epoch of all rows takes so many."""
+        """Seconds of an attempt, given the seconds of an epoch over all rows."""
         learned = sum(len(self.train) - len(held_out) for held_out in self._folds) / len(self.train)
         return epoch_s * epochs * learned
 
@@ -312,7 +312,7 @@ class TeacherSearch:
 
         def compute() -> Mapping[str, Array]:
             candidate = self._pooled(pooling)
-            states = answers_of(candidate, self.train.texts, self.device, self._told())[1].astype(np.float32)
+            states = answers_of(candidate, self.train.texts, self.device, self._texts_read())[1].astype(np.float32)
             with torch.inference_mode():
                 return {"features": candidate.model.features(torch.from_numpy(states)).numpy()}  # type: ignore[operator]
 
@@ -370,7 +370,7 @@ class TeacherSearch:
     def _fit(self, candidate: Candidate, attempt: Attempt, rows: Array, seed: int) -> None:
         """Train all weights on these rows."""
         key = [self.key, attempt.epochs, attempt.learning_rate, digest_of(rows.tolist()), seed]
-        fit = Trainer(seed, 1.0, self.device, self._said, Checkpoints(self.cache, key))
+        fit = Trainer(seed, 1.0, self.device, self._report, Checkpoints(self.cache, key))
         fit(candidate, self._training(candidate, attempt, rows))
 
     def _training(self, candidate: Candidate, attempt: Attempt, rows: Array) -> Training:
@@ -403,18 +403,19 @@ class TeacherSearch:
         self.on_attempt(judged)
         return judged
 
-    def _said(self, progress: Progress) -> None:
+    def _report(self, progress: Progress) -> None:
         self.progress(replace(progress, phase="teacher"))
 
-    def _told(self) -> Callable[[int], None]:
+    def _texts_read(self) -> Callable[[int], None]:
+        """A progress that is given the number of texts of each batch."""
         done = 0
 
-        def told(count: int) -> None:
+        def count_batch(count: int) -> None:
             nonlocal done
             done += count
             self.progress(Progress("teacher", done, len(self.train)))
 
-        return told
+        return count_batch
 
 
 def _best(attempts: "Sequence[Attempt] | Iterator[Attempt]") -> Attempt:
