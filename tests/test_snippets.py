@@ -43,6 +43,7 @@ STANDS_IN = {
     r"(eicompress (search|plan) (?!.*--space).*)": r"\1 --space space.toml",
     r'study="mine"': 'study="mine", space="space.toml", trials=1, workers=0',
     r"(--seeds) \d+": r"\1 1",
+    r"(eicompress teach .*)": r"\1 --timeout 1s",
     r"(eicompress dashboard .*)": r"\1 --port 0",
 }
 
