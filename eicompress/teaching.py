@@ -101,6 +101,7 @@ class Taught:
             candidates.save(member, folder / f"member-{number}")
         described = {
             "labels": self.labels,
+            "members": len(self.members),
             "chosen": asdict(self.chosen),
             "attempts": [asdict(each) for each in self.attempts],
             "notes": self.notes,
@@ -128,7 +129,8 @@ def read_taught(folder: Path) -> Taught:
     """The teachers that `Taught.write` wrote. Raises `ModelError`."""
     described = read_description(folder)
     try:
-        members = tuple(candidates.load(each) for each in sorted(folder.glob("member-*")))
+        count = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["members"]
+        members = tuple(candidates.load(folder / f"member-{number}") for number in range(count))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(_not_taught(folder, error)) from error
     if not members or any(each.model.config.outputs != len(described.labels) for each in members):  # type: ignore[union-attr]
@@ -151,9 +153,17 @@ def digest(folder: Path) -> str:
 
 
 def poolings_of(folder: Path) -> tuple[Pooling, ...]:
-    """How a model's states are to be pooled: as a sentence-transformers folder says, or both ways."""
+    """How a model's states are to be pooled: as a sentence-transformers folder says, or both ways.
+
+    Raises `ModelError`.
+    """
     path = folder / "1_Pooling" / "config.json"
-    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"`{path}` must be JSON, but is not: {error}. Write the model again.") from error
+    if not isinstance(said, dict):
+        raise ModelError(f"`{path}` must be a JSON object, but is a {type(said).__name__}. Write the model again.")
     modes = {"mean": said.get("pooling_mode_mean_tokens"), "first": said.get("pooling_mode_cls_token")}
     modes |= {{"mean": "mean", "cls": "first"}.get(str(said.get("pooling_mode")), ""): True}
     named: tuple[Pooling, ...] = tuple(each for each in ("mean", "first") if modes.get(each))
@@ -194,12 +204,13 @@ class TeacherSearch:
         linear = _best(attempts)
         if not linear_only:
             epoch_s = self._timed_epoch_s(linear)
-            trained = list(self._at_rates(linear, epoch_s, members))
+            tried = list(self._at_rates(linear, epoch_s, members))
+            trained = [each for each in tried if each is not None]
             attempts += trained
             if trained:
                 attempts += self._longer(linear, _best(trained), members)
-            if len(trained) < len(LEARNING_RATES):
-                notes.append(_too_short(self.limit_s, len(trained), epoch_s, self._first_epochs))
+            if len(tried) < len(LEARNING_RATES):
+                notes.append(_too_short(self.limit_s, len(tried), epoch_s, self._first_epochs))
         chosen = _best(attempts)
         made = tuple(self._trained(chosen, self.seed + number) for number in range(members))
         return Taught(made, tuple(self.task.labels), chosen, tuple(attempts), tuple(notes))
@@ -214,14 +225,14 @@ class TeacherSearch:
     def _first_epochs(self) -> float:
         return max(LEAST_EPOCHS, LEAST_STEPS * Training.batch_size / len(self.train))
 
-    def _at_rates(self, linear: Attempt, epoch_s: float, members: int) -> Iterator[Attempt]:
-        """The first trainings, one for each learning rate, while there is time."""
+    def _at_rates(self, linear: Attempt, epoch_s: float, members: int) -> Iterator[Attempt | None]:
+        """The first trainings, one for each learning rate, while there is time; None for one that diverged."""
         for rate in LEARNING_RATES:
             if not self._time_for(self._first_epochs, epoch_s, members):
                 return
             attempt = self._all_weights(linear, rate, self._first_epochs)
+            yield attempt
             if attempt is not None:
-                yield attempt
                 epoch_s = self._epoch_s(attempt)
 
     def _longer(self, linear: Attempt, best: Attempt, members: int) -> Iterator[Attempt]:
@@ -269,7 +280,8 @@ class TeacherSearch:
     def _folds(self) -> list[Array]:
         """Rows that are held out, in several parts where they are few; each part has every label's share."""
         targets = self.train.targets
-        parts = max(2, round(max(1 / HELD_OUT_SHARE, len(self.train) / MOST_HELD_OUT)))
+        wanted = round(max(1 / HELD_OUT_SHARE, len(self.train) / MOST_HELD_OUT))
+        parts = max(2, min(wanted, len(self.train)))
         order = np.random.default_rng(seed_of(self.seed, "teacher")).permutation(len(self.train))
         if targets.ndim == 1:
             order = order[np.argsort(targets[order], kind="stable")]

@@ -94,6 +94,7 @@ def test_a_rate_at_which_a_training_diverges_is_left_out(
     monkeypatch.setattr(teaching, "LEARNING_RATES", (1e30, 1e-4))
     rates = {each.learning_rate for each in search(tmp_path).run().attempts if each.learning_rate}
     assert rates == {1e-4} and {each.learning_rate for each in trainings} == {1e30, 1e-4}
+    assert not search(tmp_path).run().notes, "it was not for lack of time"
 
 
 def test_twice_the_length_is_tried_as_long_as_that_gains(tmp_path: Path, trainings: Trained) -> None:
@@ -112,6 +113,12 @@ def test_every_row_is_held_out_where_rows_are_few_and_none_is_learned_from(tmp_p
         assert np.ptp(np.bincount(few.train.targets[rows], minlength=2)) <= 2
     many = search(tmp_path, tiny_examples(1000))
     assert len(many._folds) == 1 and len(many._folds[0]) <= teaching.MOST_HELD_OUT
+
+
+def test_three_rows_are_enough_to_begin_with(tmp_path: Path, trainings: Trained) -> None:
+    three = search(tmp_path, tiny_examples(1).take([0, 1, 5]))
+    assert all(0 < len(rows) < 3 for rows in three._folds)
+    assert len(three.run().members) == 1
 
 
 def test_the_winner_is_trained_again_on_all_rows(tmp_path: Path, trainings: Trained) -> None:
@@ -214,6 +221,7 @@ def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None
         lambda folder: (folder / teaching.DESCRIPTION).write_text("not JSON"),
         lambda folder: (folder / "member-0" / "model.safetensors").write_bytes(b"no tensors"),
         lambda folder: (folder / "member-0" / "candidate.json").unlink(),
+        broken(lambda described: described.update(members=2)),
     ],
 )
 def test_a_damaged_teacher_is_refused_in_one_line(damage: Callable[[Path], None], tmp_path: Path) -> None:
@@ -240,3 +248,11 @@ def test_states_are_pooled_as_the_model_was_made_to(said: object, expected: tupl
         (tmp_path / "1_Pooling").mkdir()
         (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(said))
     assert poolings_of(tmp_path) == expected
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]"])
+def test_a_pooling_that_cannot_be_read_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(text)
+    with pytest.raises(ModelError, match="must be"):
+        poolings_of(tmp_path)
