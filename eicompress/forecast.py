@@ -90,7 +90,7 @@ class Forecast:
         return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, rungs)))
 
     def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
-        """About how long it takes to train so many candidates and to promote the best."""
+        """Estimated seconds to train this number of candidates and to promote the best."""
         if self.training_s is None:
             return None
         searching = trials * self._trial_s(self.training_s, rungs)

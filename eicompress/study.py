@@ -56,7 +56,7 @@ class Workshop(Protocol):
     def baseline(self) -> Record: ...
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """What simple baselines reach, by their names; an artifact takes no more than so many megabytes."""
+        """What simple baselines reach, by their names; an artifact takes `size_mb` megabytes at most."""
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         """Measured without training. Raises `Inapplicable`."""
