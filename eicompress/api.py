@@ -251,7 +251,7 @@ def _with_kept_teacher(workshop: "Workshop", spec: Spec) -> "Workshop":
 def _with_recorded_rungs(
     plan: Plan, workshop: "Workshop", ledger: "Ledger", on_event: "Callable[[Event], None]"
 ) -> Plan:
-    """The plan with the rungs of its study; they are recorded, since all its trials must have the same, and reported."""
+    """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
     from eicompress.forecast import in_rungs
     from eicompress.rungs import described
     from eicompress.study import Noticed
