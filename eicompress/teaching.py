@@ -212,7 +212,7 @@ class TeacherSearch:
             if len(tried) < len(LEARNING_RATES):
                 notes.append(_too_short(self.limit_s, len(tried), epoch_s, self._first_epochs))
         chosen = _best(attempts)
-        made = tuple(self._trained(chosen, self.seed + number) for number in range(members))
+        made = tuple(self._member(chosen, self.seed + number) for number in range(members))
         return Taught(made, tuple(self.task.labels), chosen, tuple(attempts), tuple(notes))
 
     # What is tried, and for how long.
@@ -354,6 +354,17 @@ class TeacherSearch:
         logits = np.asarray(found["logits"], np.float32)
         attempt = replace(attempt, seconds=float(found["seconds"]))
         return self._judged(attempt, logits, self.train.targets[held_out])
+
+    def _member(self, attempt: Attempt, seed: int) -> Candidate:
+        """A teacher that learned from all rows, kept when it is there: whoever is stopped between two goes on."""
+        made_by = [attempt.pooling, attempt.penalty, attempt.learning_rate, attempt.epochs, attempt.scale]
+        return candidates.load(
+            self.cache.kept(
+                "teacher-member",
+                [self.key, made_by, seed],
+                lambda folder: candidates.save(self._trained(attempt, seed), folder),
+            )
+        )
 
     def _trained(self, attempt: Attempt, seed: int) -> Candidate:
         """A teacher that learned from all rows, its logits scaled."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,9 @@ class Search:
         unfinished = [trial for trial in self.trials() if not trial.state.is_finished()]
         return max((trial.user_attrs.get("restarts", 0) for trial in unfinished), default=0)
 
+    def restarts(self) -> int:
+        return sum(trial.user_attrs.get("restarts", 0) for trial in self.trials())
+
     def result(self) -> Result:
         return eicompress.show("s", studies=self.folder / "studies")
 
@@ -94,6 +98,14 @@ def awaited_worker_of(process: "subprocess.Popen[bytes]") -> int | None:
     return None
 
 
+def wait_until(true: Callable[[], bool]) -> None:
+    """Or a few seconds, since a worker that had nothing to do is missed by nobody."""
+    for _ in range(30):
+        if true():
+            return
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 def test_thirty_kills_lose_nothing_and_count_nothing_twice(
     model_folder: Path, data_folder: Path, tmp_path: Path
@@ -103,16 +115,19 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
     chance, seen, kills = random.Random(0), dict[int, Record](), {"coordinator": 0, "worker": 0}
     process = killed.start()
     while sum(kills.values()) < KILLS and process.poll() is None:
-        time.sleep(chance.uniform(0.0, 8.0))
+        time.sleep(chance.uniform(0.0, 4.0))
         found = killed.records()
-        # Kills are spread over the search. No trial and no rebuild gets so many that the search gives it up.
+        # Kills are spread over the search, in turns while there are trials to run, and no trial and no rebuild gets so
+        # many that the search gives it up.
         if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
             continue
-        if len(found) < TRIALS and chance.random() < 0.5:
+        if len(found) < TRIALS and kills["worker"] <= kills["coordinator"]:
             worker = awaited_worker_of(process)
             if worker is not None:
                 kills["worker"] += 1
+                restarts = killed.restarts()
                 os.kill(worker, signal.SIGKILL)
+                wait_until(lambda before=restarts: killed.restarts() > before)  # type: ignore[misc]
             continue
         kills["coordinator"] += 1
         process.kill()

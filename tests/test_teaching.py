@@ -128,6 +128,14 @@ def test_the_winner_is_trained_again_on_all_rows(tmp_path: Path, trainings: Trai
     assert len(taught.members) == 2 and len(whole) == expected
 
 
+def test_a_member_that_is_there_is_not_trained_again(tmp_path: Path, trainings: Trained) -> None:
+    attempt = Attempt("mean", 2e-3, learning_rate=1e-4, epochs=0.2)
+    first = search(tmp_path)._member(attempt, 0)
+    again, other = search(tmp_path)._member(attempt, 0), search(tmp_path)._member(attempt, 1)
+    assert len(trainings) == 2
+    assert loss_of(again) == loss_of(first) != loss_of(other)
+
+
 def test_without_time_for_more_the_linear_classifier_is_what_there_is(tmp_path: Path, trainings: Trained) -> None:
     taught = search(tmp_path, limit_s=1e-9).run()
     assert not trainings and not taught.chosen.learning_rate
