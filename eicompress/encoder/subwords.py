@@ -38,6 +38,12 @@ class Subwords(Protocol):
     def bytes(self) -> Set[str]:
         """The tokens of single bytes, where words are spelled in them and not in characters."""
 
+    def bare(self, token: str) -> str:
+        """The token as it stands in a word."""
+
+    def spelling(self, token: str) -> Set[str]:
+        """The shortest tokens that the text of a token falls into."""
+
     def letters(self, word: str) -> Set[str]:
         """The shortest tokens that spell a word."""
 
@@ -68,6 +74,13 @@ class WordPiece:
     def characters(self) -> Set[str]:
         bare = (token.removeprefix(self.prefix) for token in self.ids)
         return {token for token in bare if len(token) == 1}
+
+    def bare(self, token: str) -> str:
+        return token.removeprefix(self.prefix)
+
+    def spelling(self, token: str) -> Set[str]:
+        bare = self.bare(token)
+        return {self.prefix + character for character in bare} if bare != token else self.letters(token)
 
     def letters(self, word: str) -> Set[str]:
         return {word[0], *(self.prefix + character for character in word[1:])}
@@ -113,6 +126,12 @@ class ByteLevelBPE:
         """A byte without a token would be left out of a text silently, so there must be an unknown token or all."""
         return self.bytes if self.unknown is None else frozenset([self.unknown])
 
+    def bare(self, token: str) -> str:
+        return token
+
+    def spelling(self, token: str) -> Set[str]:
+        return self.letters(token)
+
     def letters(self, word: str) -> Set[str]:
         return set(word)
 
@@ -149,6 +168,12 @@ class Unigram:
     @cached_property
     def characters(self) -> Set[str]:
         return {token for token in self.ids if len(token) == 1}
+
+    def bare(self, token: str) -> str:
+        return token
+
+    def spelling(self, token: str) -> Set[str]:
+        return self.letters(token)
 
     def letters(self, word: str) -> Set[str]:
         return set(word)

@@ -34,6 +34,8 @@ Words: TypeAlias = Mapping[str, int]
 Scripts: TypeAlias = Literal["corpus", "all"]
 """Whose characters stay: those of the corpus alone, or all that the vocabulary has."""
 
+UNSEEN = 1e-3
+"""What the first of the tokens that do not occur is worth, as a share of the least of those that do."""
 ASCII = "".join(map(chr, range(33, 127)))
 """The printable characters that are kept whatever the corpus holds."""
 
@@ -120,15 +122,15 @@ class Ranking:
     needed: Ids
     """Specials and characters, which stay even where fewer tokens are asked for; ascending."""
     others: Ids
-    """The other tokens that occur, the one that is missed most first."""
+    """The other tokens that are worth something, the one that is missed most first."""
 
     def keep(self, num_tokens: int) -> "Choice":
         """The needed tokens, then as many of the others as there is room for.
 
-        Tokens that do not occur bring nothing and are left out, even if fewer than `num_tokens` are then kept.
+        Tokens of no worth are left out, even if fewer than `num_tokens` are then kept.
         """
         room = max(0, num_tokens - len(self.needed))
-        bound: Literal["num_tokens", "needed", "seen"] = "num_tokens" if len(self.others) >= room else "seen"
+        bound: Literal["num_tokens", "needed", "all"] = "num_tokens" if len(self.others) >= room else "all"
         if len(self.needed) > num_tokens:
             bound = "needed"
         return Choice(np.union1d(self.needed, self.others[:room]), len(self.needed), bound)
@@ -142,12 +144,18 @@ class Choice:
     """(n,) in their old order."""
     needed: int
     """How many had to."""
-    bound: Literal["num_tokens", "needed", "seen"]
-    """What set the size: the number asked for, the needed tokens (more), or those that occur (fewer)."""
+    bound: Literal["num_tokens", "needed", "all"]
+    """What set the size: the number asked for, the needed tokens (more), or all that are worth something (fewer)."""
 
 
 def rank(
-    tokenizer: Tokenizer, importance: Importance, words: Words, scripts: Scripts, *, weigh_pieces: bool = True
+    tokenizer: Tokenizer,
+    importance: Importance,
+    words: Words,
+    scripts: Scripts,
+    *,
+    weigh_pieces: bool = True,
+    unseen: bool = False,
 ) -> Ranking:
     """The order in which tokens are worth keeping.
 
@@ -155,7 +163,8 @@ def rank(
     "all"), and the tokens of words that the vocabulary cannot spell: no word that could be read becomes unknown. Of
     the others the one goes first whose importance times the tokens that texts get longer by is least. What it is read
     as without it takes over its importance, and so on until none is left. Without `weigh_pieces` the least important
-    one goes first.
+    one goes first. Tokens that do not occur are of no worth; with `unseen` those that can be spelled are worth a
+    little, the less the later they stand in the vocabulary, where the more frequent ones of a language come first.
 
     Raises `Inapplicable` for a tokenizer of a kind that cannot be pruned.
     """
@@ -165,6 +174,8 @@ def rank(
     needed_ids = _special_ids(state) | {subwords.ids[token] for token in needed}
     needed |= {token for token, number in subwords.ids.items() if number in needed_ids}
     worth = {token: float(importance[number]) for token, number in subwords.ids.items() if importance[number] > 0}
+    if unseen:
+        worth = _worth_of_unseen(tokenizer, subwords, worth.keys() | needed, min(worth.values(), default=1.0)) | worth
     gone = _least_missed(subwords, worth, needed, weigh_pieces)
     others = [subwords.ids[token] for token in reversed(gone)]
     return Ranking(np.array(sorted(needed_ids), np.int64), np.array(others, np.int64))
@@ -327,6 +338,22 @@ def _spelling(tokenizer: Tokenizer, subwords: Subwords, words: Words, scripts: S
             unspelled.append(word)
     pieces = _with_parts(subwords, _tokens_of(tokenizer, unspelled))
     return {token for token in needed if token in subwords.ids} | pieces
+
+
+def _worth_of_unseen(tokenizer: Tokenizer, subwords: Subwords, known: Set[str], least: float) -> dict[str, float]:
+    """Tokens beside the known ones that texts of the same characters may have, by Zipf's law far below the least."""
+    others = [token for token in sorted(subwords.ids, key=subwords.ids.__getitem__) if token not in known]
+    spelled = (token for token in others if subwords.spelling(token) <= known)
+    spoken = (token for token in spelled if _occurs(tokenizer, token, subwords))
+    return {token: UNSEEN * least / rank for rank, token in enumerate(spoken, start=1)}
+
+
+def _occurs(tokenizer: Tokenizer, token: str, subwords: Subwords) -> bool:
+    """Whether some text has the token: `[unused1]` reaches the model in pieces."""
+    bare = subwords.bare(token)
+    text = tokenizer.decode([subwords.ids[token]], skip_special_tokens=False) if bare == token else bare
+    words = _words_of(tokenizer, text)
+    return len(words) == 1 and words[0].endswith(bare)
 
 
 def _letters_in_use(tokenizer: Tokenizer, subwords: Subwords, character: str) -> set[str]:

@@ -52,6 +52,9 @@ class VocabularyPruning(ModelStrategy):
     weigh_pieces: Annotated[bool, CategoricalDistribution((True, False))] = True
     """Whether a token is worth more the more pieces it would fall into, which keeps texts short; otherwise the most
     important tokens stay as they are (EI-BERT), which keeps more words whole."""
+    unseen: Annotated[bool, CategoricalDistribution((True, False))] = True
+    """Whether what room is left goes to tokens that the text does not use, in the order of the vocabulary: other texts
+    may use them."""
     corpus: Annotated[
         Literal["task", "unlabelled", "both"], CategoricalDistribution(("task", "unlabelled", "both"))
     ] = "task"
@@ -88,9 +91,11 @@ class VocabularyPruning(ModelStrategy):
         def compute() -> Mapping[str, Array]:
             words, counts = _read(tokenizer, self.corpus, context)
             importance = counts * self._importance(tokenizer, context)
-            return asdict(rank(tokenizer, importance, words, self.scripts, weigh_pieces=self.weigh_pieces))
+            return asdict(
+                rank(tokenizer, importance, words, self.scripts, weigh_pieces=self.weigh_pieces, unseen=self.unseen)
+            )
 
-        order = [self.scripts, self.importance, self.weigh_pieces, self.corpus, tokenizer.to_str()]
+        order = [self.scripts, self.importance, self.weigh_pieces, self.unseen, self.corpus, tokenizer.to_str()]
         return Ranking(**context.cache(f"ranking-{digest_of(order)}", compute))
 
     def _importance(self, tokenizer: Tokenizer, context: Context) -> Array:

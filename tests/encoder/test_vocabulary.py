@@ -189,9 +189,24 @@ def test_needed_tokens_win_over_a_smaller_number(tokenizer: Tokenizer) -> None:
 
 def test_tokens_that_never_occur_are_dropped_whatever_the_number(tokenizer: Tokenizer) -> None:
     choice = _chosen(tokenizer, 10_000)
-    assert choice.bound == "seen"
+    assert choice.bound == "all"
     assert tokenizer.token_to_id("##able") not in choice.ids
     assert tokenizer.token_to_id("river") in choice.ids
+
+
+def test_tokens_that_do_not_occur_come_after_all_that_do_in_the_order_of_the_vocabulary() -> None:
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [*"abcz", *(f"##{letter}" for letter in "abcz")]
+    words_of = ["[unused1]", "cab", "ba", "##ab", "za", "zé", "ab"]
+    old = _bert({token: number for number, token in enumerate([*specials, *letters, *words_of])})
+    words = count_words(old, ["ab a"])
+    ranking = rank(old, token_counts(old, words), words, "corpus", unseen=True)
+    others = [old.id_to_token(int(number)) for number in ranking.others]
+    # `[unused1]` is read in pieces, and `é` has no token; `##z` is ASCII, so that `za` can be spelled.
+    assert others[0] == "ab" and others[1:] == ["cab", "ba", "##ab", "za"]
+    assert [old.id_to_token(int(number)) for number in rank(old, token_counts(old, words), words, "corpus").others] == [
+        "ab"
+    ]
 
 
 def test_kept_tokens_are_renumbered_in_their_old_order(tokenizer: Tokenizer) -> None:

@@ -81,7 +81,7 @@ def test_a_pruned_vocabulary_is_compared_word_by_word(make_context: ContextMaker
 
     for texts in (kept, fallen):
         context = replace(make_context(), train=train, unlabelled=texts)
-        student = VocabularyPruning(num_tokens=100).apply(tiny_candidate(), context)
+        student = VocabularyPruning(num_tokens=100, unseen=False).apply(tiny_candidate(), context)
         knobs(tokens=3000).apply(student, replace(context, fit=fit))
     assert losses[True][0] == pytest.approx(0, abs=1e-9)
     assert losses[False][0] > 0.1 and np.mean(losses[False][-5:]) < 0.5 * losses[False][0]

@@ -129,7 +129,7 @@ def test_rows_beyond_the_tokenizer_are_dropped(context: Context) -> None:
 
 def test_the_facts_say_what_was_lost(context: Context) -> None:
     everything = VocabularyPruning().apply(_candidate(), context).facts["vocabulary_pruning"]
-    assert everything["bound"] == "seen"
+    assert everything["bound"] == "all"
     assert everything["coverage"] == 1.0
     assert everything["growth"] == everything["unknown_before"] == everything["unknown_after"] == 0.0
     assert everything["tokens_before"] == _tokenizer().get_vocab_size()
@@ -185,7 +185,14 @@ def test_a_foreign_module_is_refused(context: Context) -> None:
 
 def test_its_defaults_lie_within_their_domains() -> None:
     assert Recipe((VocabularyPruning(),)).steps == (VocabularyPruning(),)
-    assert knobs(VocabularyPruning).keys() == {"num_tokens", "scripts", "importance", "weigh_pieces", "corpus"}
+    assert knobs(VocabularyPruning).keys() == {
+        "num_tokens",
+        "scripts",
+        "importance",
+        "weigh_pieces",
+        "unseen",
+        "corpus",
+    }
 
 
 @pytest.mark.parametrize("importance", ["attention", "gradient"])
@@ -202,15 +209,28 @@ def test_importance_is_measured_once_and_decides_which_tokens_stay(context: Cont
 )
 def test_own_text_decides_which_tokens_stay(context: Context, corpus: str, kept: dict[str, bool]) -> None:
     context = replace(context, unlabelled=("never seen", "never seen it"))
-    vocabulary = VocabularyPruning(corpus=corpus).apply(_candidate(), context).tokenizer.get_vocab()  # type: ignore[arg-type]
+    vocabulary = VocabularyPruning(corpus=corpus, unseen=False).apply(_candidate(), context).tokenizer.get_vocab()  # type: ignore[arg-type]
     assert {token: token in vocabulary for token in kept} == kept
     both = VocabularyPruning(corpus="both").apply(_candidate(), context).tokenizer.get_vocab()
     assert {"river", "seen"} <= both.keys()
 
 
+def test_tokens_that_no_text_uses_take_the_room_that_is_left(context: Context) -> None:
+    def kept(num_tokens: int, unseen: bool) -> set[str]:
+        made = VocabularyPruning(num_tokens, unseen=unseen).apply(_candidate(), context)
+        return {"river", "never", "seen", "[unused]"} & made.tokenizer.get_vocab().keys()
+
+    used = VocabularyPruning(unseen=False).apply(_candidate(), context).tokenizer.get_vocab_size()
+    assert kept(10_000, unseen=False) == {"river"}
+    assert kept(used, unseen=True) == {"river"}
+    assert kept(10_000, unseen=True) == {"river", "never", "seen"}
+
+
 def test_the_facts_are_about_the_training_text_whatever_was_read(context: Context) -> None:
     context = replace(context, unlabelled=("never seen it",))
-    facts = VocabularyPruning(corpus="unlabelled").apply(_candidate(), context).facts["vocabulary_pruning"]
+    facts = (
+        VocabularyPruning(corpus="unlabelled", unseen=False).apply(_candidate(), context).facts["vocabulary_pruning"]
+    )
     assert facts["growth"] > 1 and facts["coverage"] < 0.2
 
 
