@@ -132,20 +132,19 @@ def load(folder: Path) -> Candidate:
     return Candidate(model.eval(), tokenizer, origin, described["facts"], known)
 
 
-def starting_point(folder: Path, baseline: Candidate) -> Candidate:
-    """A candidate that was saved to start others from, with the baseline's head in place of its own.
+def starting_point(candidate: Candidate, baseline: Candidate, name: str) -> Candidate:
+    """The candidate with the baseline's head in place of its own, for recipes to begin with; `name` is what it is
+    called.
 
     Raises `ModelError` unless it was cut out of a model of the baseline's shape.
     """
-    if not (folder / "candidate.json").is_file():
-        raise ModelError(f"A starting point must be a folder that `eicompress prepare` wrote, but `{folder}` is none.")
-    candidate, model = load(folder), baseline.model
+    model = baseline.model
     assert isinstance(candidate.model, Encoder) and isinstance(model, Encoder)
     layers, hidden = candidate.origin.layers, candidate.origin.hidden
     if max(layers, default=0) >= len(model.layers) or max(hidden) >= model.config.hidden:
         raise ModelError(
             f"A starting point must be cut out of a model like the one given, of {len(model.layers)} layers and width "
-            f"{model.config.hidden}, but `{folder}` was cut out of a larger one. Give the model that it was made of."
+            f"{model.config.hidden}, but `{name}` was cut out of a larger one. Give the model that it was made of."
         )
     candidate.model.take_head(model, torch.tensor(hidden))
     return replace(candidate, texts=())

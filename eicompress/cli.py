@@ -114,7 +114,7 @@ def _training_options(command: Command) -> Command:
                 callback=lambda _, __, sources: sources or None,
                 help="Text without labels to learn from: file, folder or hub name; may be repeated.",
             ),
-            click.option("--start", metavar="FOLDER", help="Starting point that `prepare` wrote.  [the model]"),
+            click.option("--start", metavar="FOLDER", help="What `prepare` wrote, or builtin:minilm-1.  [the model]"),
         ]
     ):
         command = option(command)
@@ -158,7 +158,7 @@ def _search_options(command: Command) -> Command:
                 help="What is maximised, or two metrics to trade: pareto:quality,size_mb.  [quality]",
             ),
             click.option("--sampler", metavar="tpe|random", help="How recipes are drawn.  [tpe]"),
-            click.option("--space", metavar="SPACE", help="Search space: a name, or a file.toml.  [edge]"),
+            click.option("--space", metavar="SPACE", help="Search space: a name, or a file.toml.  [edge, or start]"),
             click.option("--storage", metavar="URL", help="Database, as postgresql://user@host/name.  [a file]"),
             click.option("--workers", metavar="N", help="Processes that train; 0 for none but this one.  [1]"),
             click.option("--engine", metavar="local|ray", help="Where they run: here, or on a Ray cluster.  [local]"),

@@ -4,6 +4,8 @@ A model is a `transformers` folder, a folder that `teach` wrote, or built in. On
 here, by the way that `--teacher-training` names.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -24,6 +26,9 @@ from eicompress.plugins import Registry
 from eicompress.pretrained import open_pretrained
 from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.values import Json, Progress, digest_of
+
+BUILT_IN = "builtin:"
+"""Before the name of what comes with a package."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Model:
 
 def model_folder(model: str) -> Path:
     """The folder of a model, by its path or its built-in name. Raises `ModelError`."""
-    return builtin_model(model) if model.startswith("builtin:") else Path(model).expanduser()
+    return builtin_model(model) if model.startswith(BUILT_IN) else Path(model).expanduser()
 
 
 def read_model(folder: Path, outputs: int) -> Model:
@@ -139,6 +144,33 @@ def how_taught(labels: Sequence[str] | None, how: str, folder: Path) -> tuple[st
     tried = f", the best of {len(taught.attempts)} tried" if len(taught.attempts) > 1 else ""
     measured = f": {taught.chosen.quality:.2%} on held-out training rows{tried}" if taught.attempts else ""
     return (f"The model {why}, so a teacher was trained first: {taught.chosen.what}{measured}.", *taught.notes)
+
+
+def read_start(start: str, baseline: Candidate) -> tuple[Candidate, str]:
+    """What every recipe begins with, and what it is known by: a folder that `prepare` wrote, or one that is built in.
+
+    Raises `ModelError`.
+    """
+    if start.startswith(BUILT_IN):
+        return candidates.starting_point(_built_in_start(start), baseline, start), start
+    folder = Path(start).expanduser()
+    if not (folder / "candidate.json").is_file():
+        raise ModelError(f"A starting point must be a folder that `eicompress prepare` wrote, but `{folder}` is none.")
+    return candidates.starting_point(candidates.load(folder), baseline, start), candidates.digest(folder)
+
+
+def _built_in_start(start: str) -> Candidate:
+    if importlib.util.find_spec("eicompress_starts") is None:
+        raise ModelError(
+            f"`{start}` must have the package `eicompress-starts`, but it is not installed. "
+            "Type: pip install eicompress-starts"
+        )
+    weights = importlib.import_module("eicompress_starts.weights")
+    name = start.removeprefix(BUILT_IN)
+    if name not in weights.NAMES:
+        raise ModelError(f"A built-in starting point must exist, but got `{start}`; {nearest(name, weights.NAMES)}")
+    found: Candidate = weights.load(name, 1)
+    return found
 
 
 def code_of_models() -> str:

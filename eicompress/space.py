@@ -20,8 +20,10 @@ what is searched, within the knob's own domain:
     [[recipe]]                                    # tried first
     steps = [{ strategy = "vocabulary_pruning" }, { strategy = "thin_student", layers = 2 }]
 
-A slot with `optional = true` may be left out. A knob that is not named stays at its default. What stands after the last
-step that trains, such as `quantization` after `distillation`, is tried in several ways on each training.
+A slot with `optional = true` may be left out, and one with `unless = "thin_student"` is left out where that optional
+slot is in use. One with `if_installed = true`, and the recipes that use it, are there only where an installed plug-in
+brings the strategy. A knob that is not named stays at its default. What stands after the last step that trains, such as
+`quantization` after `distillation`, is tried in several ways on each training.
 """
 
 import itertools
@@ -48,6 +50,8 @@ from eicompress.spec import read_toml
 from eicompress.values import digest_of
 
 SETTINGS = ("fidelity", "rung_steps", "slot", "recipe")
+SLOT_SETTINGS = ("strategy", "optional", "unless", "if_installed")
+"""What a slot may say beside its strategy's knobs."""
 APART = 1.5
 """How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""
 SPACES = "eicompress.search_spaces"
@@ -74,6 +78,8 @@ class Slot:
     searched: Mapping[str, BaseDistribution]
     fill: Fill | None
     optional: bool
+    unless: str = ""
+    """The optional slot before it that stands in its place where it is used."""
 
     @property
     def switch(self) -> str:
@@ -140,13 +146,15 @@ class SearchSpace:
 
     def suggest(self, trial: BaseTrial) -> Recipe:
         """The recipe that a trial's parameters stand for; `filled` puts in what is filled."""
-        steps = []
+        steps: dict[str, Strategy] = {}
         for slot in self.slots:
+            if slot.unless in steps:
+                continue
             if slot.optional and not trial.suggest_categorical(slot.switch, [False, True]):
                 continue
             drawn = {knob: _suggest(trial, slot.parameter(knob), of) for knob, of in slot.searched.items()}
-            steps.append(slot.step(drawn))
-        return Recipe(tuple(steps))
+            steps[slot.name] = slot.step(drawn)
+        return Recipe(tuple(steps.values()))
 
     def filled(self, recipe: Recipe, value: int) -> Recipe:
         """The recipe with the filled knob at this value."""
@@ -197,8 +205,11 @@ class SearchSpace:
         return [{**parameters, **others[at]} for at in spread]
 
     def smallest(self) -> Recipe:
-        """Every searched knob at its least, every optional slot in use: the corner where bytes are fewest."""
-        return Recipe(tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in self.slots))
+        """Every searched knob at its least, every optional slot in use unless it takes the place of others: the corner
+        where bytes are fewest."""
+        instead = {slot.unless for slot in self.slots}
+        used = [slot for slot in self.slots if slot.name not in instead]
+        return Recipe(tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in used))
 
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
@@ -229,18 +240,25 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     written = _tables(tables, "slot", path)
     if not written:
         raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
-    slots = tuple(_slots(written, path, registry))
+    missing = {
+        each["strategy"]
+        for each in written
+        if each.get("if_installed") is True and isinstance(each.get("strategy"), str)
+    } - set(registry.strategies)
+    slots = tuple(_slots(written, missing, path, registry))
     _check_fill(slots, path)
     rungs = _rungs(tables.get("fidelity", 1.0), path)
     least = _rung_steps(tables["rung_steps"], len(rungs), path) if "rung_steps" in tables else ()
-    space = SearchSpace(path.stem, digest_of(tables), rungs, slots, rung_steps=least)
+    made_of = [tables, sorted(missing)] if missing else tables
+    space = SearchSpace(path.stem, digest_of(made_of), rungs, slots, rung_steps=least)
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
         space.smallest()
     known = []
     for place, table in enumerate(_tables(tables, "recipe", path)):
         with _within(f"`recipe[{place}]` of `{path}`"):
-            known.append(_known(table, slots))
+            if missing.isdisjoint(_strategies_of(table)):
+                known.append(_known(table, slots))
     return replace(space, known=tuple(known))
 
 
@@ -297,30 +315,40 @@ def _tables(tables: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str
     return found
 
 
-def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> Iterator[Slot]:
+def _slots(written: list[Mapping[str, Any]], missing: set[Any], path: Path, registry: Registry) -> Iterator[Slot]:
+    """The slots but for those whose strategies are missing."""
     used: dict[str, int] = {}
+    before: list[str] = []
     for place, table in enumerate(written):
         where = f"`slot[{place}]` of `{path}`"
         name = table.get("strategy")
+        if name in missing:
+            continue
         if not isinstance(name, str):
             raise SpecError(f"{where} must have a `strategy`, but got {name!r}")
         with _within(where):
             strategy = registry.strategy(name)
             used[name] = used.get(name, 0) + 1
             unique = name if used[name] == 1 else f"{name}#{used[name]}"
-            yield _slot(table, unique, strategy)
+            slot = _slot(table, unique, strategy)
+            if slot.unless in missing:
+                slot = replace(slot, unless="")
+            elif slot.unless and slot.unless not in before:
+                raise SpecError(f"`unless` must name an optional slot before it, but got {slot.unless!r}")
+            before += [slot.name] if slot.optional else []
+            yield slot
 
 
 def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot:
     known = knobs(strategy)
-    optional = table.get("optional", False)
-    if not isinstance(optional, bool):
-        raise SpecError(f"`optional` must be true or false, but got {optional!r}")
+    for key in ("optional", "if_installed"):
+        if not isinstance(table.get(key, False), bool):
+            raise SpecError(f"`{key}` must be true or false, but got {table[key]!r}")
     fixed: dict[str, Any] = {}
     searched: dict[str, BaseDistribution] = {}
     fill = None
     for key, wanted in table.items():
-        if key in ("strategy", "optional"):
+        if key in SLOT_SETTINGS:
             continue
         if key not in known:
             raise SpecError(f"`{strategy.name}` has no knob `{key}`: {nearest(key, known)}")
@@ -331,7 +359,7 @@ def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot
             fill = _fill(label, wanted, strategy.name, known[key])
         else:
             searched[key] = _distribution(label, wanted, known[key].domain)
-    return Slot(name, strategy, fixed, searched, fill, optional)
+    return Slot(name, strategy, fixed, searched, fill, table.get("optional", False), str(table.get("unless", "")))
 
 
 def _unfilled(slot: Slot) -> Slot:
@@ -394,6 +422,11 @@ def _check_fill(slots: tuple[Slot, ...], path: Path) -> None:
         raise SpecError(f"`{filled[0].strategy}` in `{path}` must have one slot to be filled, but has several")
 
 
+def _strategies_of(table: Mapping[str, Any]) -> set[Any]:
+    steps = table.get("steps")
+    return {each.get("strategy") for each in steps if isinstance(each, dict)} if isinstance(steps, list) else set()
+
+
 def _known(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict[str, Any]:
     """A recipe as the trial parameters that draw it. Raises `SpecError` where the space does not hold it."""
     steps = table.get("steps")
@@ -401,7 +434,10 @@ def _known(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict[str, Any]:
         raise SpecError("a recipe must have `steps`: a list of tables with a `strategy`")
     parameters: dict[str, Any] = {}
     left = list(steps)
+    taken: set[str] = set()
     for slot in slots:
+        if slot.unless in taken:
+            continue
         used = bool(left) and left[0].get("strategy") == slot.strategy.name
         if slot.optional:
             parameters[slot.switch] = used
@@ -412,6 +448,7 @@ def _known(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict[str, Any]:
                 f"was due and {came} came"
             )
         if used:
+            taken.add(slot.name)
             parameters |= _parameters(left.pop(0), slot)
     if left:
         raise SpecError(
@@ -490,7 +527,8 @@ def _described(slot: Slot) -> str:
     if slot.fill:
         parts.insert(0, f"{slot.fill.knob} fills the budget, {slot.fill.low} to {slot.fill.high}")
     parts += [f"{key} {value}" for key, value in slot.fixed.items()]
-    return f"{slot.name}{' (optional)' if slot.optional else ''}: {', '.join(parts) or 'defaults'}"
+    when = " (optional)" if slot.optional else f" (unless {slot.unless} is used)" if slot.unless else ""
+    return f"{slot.name}{when}: {', '.join(parts) or 'defaults'}"
 
 
 def _range(distribution: BaseDistribution) -> str:

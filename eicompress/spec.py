@@ -86,7 +86,7 @@ class Spec:
     unlabelled: tuple[str, ...] = ()
     """Files, folders and hub names of unlabelled text."""
     start: str = ""
-    """Folder of a starting point that was prepared; empty for the model itself."""
+    """A starting point: a folder that was prepared, or built in; empty for the model itself."""
     engine: str = "local"
     """Where workers run: `local`, or `ray`."""
     ray_address: str = ""
@@ -177,7 +177,7 @@ def read(written: Mapping[str, object]) -> Spec:
         sampler=choice("--sampler", given.get("sampler", "tpe"), SAMPLERS),
         trials=_maybe(given, "trials", lambda value: whole("--trials", value, 1)),
         timeout_s=_maybe(given, "timeout", seconds),
-        space=_text(given, "space", "edge"),
+        space=_text(given, "space", "start" if given.get("start") else "edge"),
         task=_text(given, "task", ""),
         text=_text(given, "text", "text"),
         text_pair=_text(given, "text_pair", ""),

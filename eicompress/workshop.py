@@ -29,6 +29,7 @@ from eicompress.inputs import (
     model_folder,
     read_data,
     read_model,
+    read_start,
     teacher_search,
     who_teaches,
     with_teacher,
@@ -474,7 +475,7 @@ def open_workshop(
 
     `task` may be empty: it then goes by the columns of the data. `head` is the folder of the teacher that was trained
     before, where there is one. Without `teachers` the model is its own; it is one of them where they name its folder.
-    `start` is a folder that `prepare` wrote, or empty. Raises `DataError`, `ModelError`, `SpecError`.
+    `start` is a folder that `prepare` wrote, built in, or empty. Raises `DataError`, `ModelError`, `SpecError`.
     """
     device, cache = own_device(), Cache(default_folder())
     read = read_data(registry, data, task, columns, seed)
@@ -493,6 +494,7 @@ def open_workshop(
         baseline = read_model(trained, len(read.task.labels))
         notes += how_taught(named.labels, teacher_training, trained)
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
+    begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
     same = source_folder.resolve()
     others = [None if Path(each).resolve() == same else Path(each) for each in teachers]
     return Workshop(
@@ -505,8 +507,8 @@ def open_workshop(
         unlabelled=UnlabelledText(
             tuple(unlabelled), withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
         ),
-        start=candidates.starting_point(Path(start).expanduser(), baseline.candidate) if start else baseline.candidate,
-        start_digest=candidates.digest(Path(start).expanduser()) if start else "",
+        start=begin,
+        start_digest=begin_digest,
         cache=cache,
         folder=folder.resolve(),
         seed=seed,

@@ -109,6 +109,76 @@ def test_the_smallest_recipe_has_every_knob_at_its_least(tmp_path: Path) -> None
     assert smallest == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
 
 
+INSTEAD = (
+    GOOD.replace(
+        """    [[slot]]
+    strategy = "thin"
+    layers""",
+        """    [[slot]]
+    strategy = "begin"
+    optional = true
+    if_installed = true
+    [[slot]]
+    strategy = "thin"
+    unless = "begin"
+    layers""",
+    )
+    + """
+    [[recipe]]
+    steps = [{ strategy = "words" }, { strategy = "begin" }]
+"""
+)
+
+
+@dataclass(frozen=True)
+class Begin(Noop):
+    name: ClassVar[str] = "begin"
+
+
+def space_with_begin(tmp_path: Path) -> SearchSpace:
+    path = tmp_path / "mine.toml"
+    path.write_text(textwrap.dedent(INSTEAD))
+    classes: dict[str, type[Strategy]] = {**CLASSES, "begin": Begin}
+    return read_space(str(path), Registry(strategies=classes, tasks={}, metrics={}, sources={}))
+
+
+def test_a_slot_is_left_out_where_another_stands_in_its_place(tmp_path: Path) -> None:
+    space = space_with_begin(tmp_path)
+    drawn = {tuple(step.name for step in recipe.steps) for recipe in draw(space, 40)}
+    assert drawn == {
+        ("words", "begin"),
+        ("words", "begin", "thin"),
+        ("words", "thin"),
+        ("words", "thin", "thin"),
+    }
+    assert space.smallest() == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
+    assert [known["use begin"] for known in space.known] == [False, True]
+    assert "thin.layers" in space.known[0] and "thin.layers" not in space.known[1]
+
+
+def test_what_no_installed_plug_in_brings_is_left_out_with_its_recipes(tmp_path: Path) -> None:
+    space = space_of(tmp_path, INSTEAD)
+    assert [slot.name for slot in space.slots] == ["words", "thin", "thin#2"]
+    assert [slot.unless for slot in space.slots] == ["", "", ""]
+    assert space.known == space_of(tmp_path, GOOD).known
+    assert space.digest != space_with_begin(tmp_path).digest
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ('unless = "begin"', 'unless = "words"', r"slot\[2\].*`unless` must name an optional slot before it"),
+        ("if_installed = true", "if_installed = 1", "`if_installed` must be true or false, but got 1"),
+    ],
+)
+def test_a_slot_instead_of_another_must_be_clear(tmp_path: Path, good: str, bad: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(textwrap.dedent(INSTEAD).replace(good, bad))
+    classes: dict[str, type[Strategy]] = {**CLASSES, "begin": Begin}
+    with pytest.raises(SpecError, match=said):
+        read_space(str(path), Registry(strategies=classes, tasks={}, metrics={}, sources={}))
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "said"),
     [

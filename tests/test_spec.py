@@ -130,3 +130,10 @@ def test_a_trade_of_two_metrics_needs_no_budget_and_reads_back() -> None:
 
 def test_the_number_of_trials_is_no_part_of_what_a_study_is_known_by() -> None:
     assert spec.read_search({**ASKED, "trials": 5}).to_toml() == spec.read_search({**ASKED, "timeout": "1h"}).to_toml()
+
+
+def test_a_study_with_a_starting_point_has_a_space_of_its_own() -> None:
+    given = {"model": "m", "data": "d"}
+    assert spec.read(given).space == "edge"
+    assert spec.read({**given, "start": "starts/general"}).space == "start"
+    assert spec.read({**given, "start": "starts/general", "space": "mine.toml"}).space == "mine.toml"

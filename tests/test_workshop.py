@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from eicompress.contracts import Candidate
 from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.errors import DataError, Inapplicable, ModelError
+from eicompress.inputs import read_start
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.record import RECORD_BYTES
@@ -148,7 +150,7 @@ def test_a_study_starts_from_what_another_prepared(opened: Opener, tmp_path: Pat
 def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_path: Path) -> None:
     opened().prepare(Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
     baseline = tiny_candidate(seed=5, outputs=7, pooler=True)
-    begun = candidates.starting_point(tmp_path / "start", baseline)
+    begun = candidates.starting_point(candidates.load(tmp_path / "start"), baseline, "start")
     kept = list(begun.origin.hidden)
     assert isinstance(begun.model, Encoder) and isinstance(baseline.model, Encoder)
     assert begun.model.config.outputs == 7 and len(kept) == 16
@@ -157,6 +159,12 @@ def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_pat
         1,
         7,
     )
+
+
+def test_a_starting_point_that_a_package_brings_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="pip install eicompress-starts"):
+        read_start("builtin:minilm-1", tiny_candidate())
 
 
 @pytest.mark.parametrize(("start", "said"), [("none", "`eicompress prepare` wrote"), ("large", "a larger one")])

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
 from eicompress.importance import measure_importance, most_important
-from eicompress.reading import token_lengths
+from eicompress.reading import with_needed_positions
 
 MULTIPLE = 8
 """Widths are rounded to a multiple of this, which matrix kernels like."""
@@ -65,7 +63,8 @@ class ThinStudent(ModelStrategy):
         if not numbers:
             model.pool_by_mean()
         origin = Origin(tuple(sources), tuple(subject.origin.hidden[each] for each in hidden.tolist()))
-        return _shortened(replace(subject, origin=origin), self, context)
+        made, facts = with_needed_positions(replace(subject, origin=origin), self.length_coverage, context)
+        return replace(made, facts={**made.facts, self.name: facts})
 
     def _check(self, subject: Candidate, context: Context) -> None:
         """Importance is of the baseline's heads and neurons, so the layers must still have all of them."""
@@ -109,16 +108,3 @@ def _width(model: Encoder, share: float) -> int:
 
 def _rounded(width: float, most: int) -> int:
     return min(most, max(MULTIPLE, round(width / MULTIPLE) * MULTIPLE))
-
-
-def _shortened(subject: Candidate, knobs: ThinStudent, context: Context) -> Candidate:
-    """Keep as many positions as the training texts need, and cut longer texts there."""
-    model = subject.model
-    assert isinstance(model, Encoder)
-    lengths = np.sort(np.minimum(token_lengths(subject.tokenizer, context), model.config.positions))
-    needed = int(lengths[min(len(lengths) - 1, math.ceil(knobs.length_coverage * len(lengths)) - 1)])
-    positions = _rounded(math.ceil(needed / MULTIPLE) * MULTIPLE, model.config.positions)
-    model.keep_positions(positions)
-    cut = float((lengths > positions).mean())
-    facts = {**subject.facts, knobs.name: {"positions": positions, "share_of_training_texts_cut": cut}}
-    return replace(subject, tokenizer=with_max_length(subject.tokenizer, positions), facts=facts)
