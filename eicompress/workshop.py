@@ -493,6 +493,8 @@ def open_workshop(
         trained = Path(head) if head else with_teacher(search, teacher_training)
         baseline = read_model(trained, len(read.task.labels))
         notes += how_taught(named.labels, teacher_training, trained)
+    if unlabelled and isinstance(read.examples["train"].texts[0], tuple):
+        notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
     begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
     same = source_folder.resolve()

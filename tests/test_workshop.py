@@ -147,6 +147,18 @@ def test_a_study_starts_from_what_another_prepared(opened: Opener, tmp_path: Pat
     assert built.value("size_mb") == second.preview(Recipe((Quantization(),))).value("size_mb")
 
 
+def test_pairs_say_that_single_sentences_teach_them_nothing(opened: Opener, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("what a day")
+    rows = [{"text": f"play {n}", "text_pair": each, "label": each} for n in range(20) for each in ("yes", "no")]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    named = opened(unlabelled=[str(tmp_path / "text.txt")])
+    pairs = opened(
+        data=str(tmp_path / "pairs.jsonl"), task="pair_classification", unlabelled=[str(tmp_path / "text.txt")]
+    )
+    assert not any("pairs of texts" in note for note in named.notes)
+    assert any("pairs of texts" in note for note in pairs.notes)
+
+
 def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_path: Path) -> None:
     opened().prepare(Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
     baseline = tiny_candidate(seed=5, outputs=7, pooler=True)

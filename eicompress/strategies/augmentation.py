@@ -1,5 +1,6 @@
 """`augmentation`: more text for the distillation steps after it, grown from the task's and labelled by the teacher."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,18 +18,23 @@ from eicompress.errors import Inapplicable
 from eicompress.teacher import answers_of
 from eicompress.values import Text, seed_of
 
+MOST_COPIES = 100
+"""Of one text."""
+
 
 @dataclass(frozen=True)
 class Augmentation(ModelStrategy):
     """Grow copies of the task's texts, and take text of the user's own, for the candidate's later trainings.
 
     A copy has words replaced by those whose vectors the baseline holds near, or is distorted as `distillation` does.
-    It has no label: the teacher says what it is. Facts: `texts`, and where some were chosen `of` how many, and the
-    divergence of teacher and student, in nats, of those `kept` and of `all`.
+    It has no label: the teacher says what it is. Facts: `texts`, how many of them are `unlabelled` text, and where some
+    were chosen `of` how many, and the divergence of teacher and student, in nats, of those `kept` and of `all`.
     """
 
-    copies: Annotated[int, IntDistribution(0, 100)] = 6
+    copies: Annotated[int, IntDistribution(0, MOST_COPIES)] = 6
     """Of each training text."""
+    least_texts: Annotated[int, IntDistribution(0, 1_000_000)] = 0
+    """So many more copies are made that there are this many with the training texts, but no more than 100 of each."""
     neighbours: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
     """Share of the copies that have words replaced by near ones; the others are distorted."""
     replaced: Annotated[float, FloatDistribution(0.05, 1.0)] = 0.4
@@ -40,7 +46,7 @@ class Augmentation(ModelStrategy):
     generations: Annotated[int, IntDistribution(1, 10)] = 1
     """From the second on, copies are made of the copies before."""
     unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
-    """Sentences of the unlabelled text, at most."""
+    """Sentences of the unlabelled text, at most; none where none was named, or where the task reads pairs of texts."""
     pool: Annotated[float, FloatDistribution(1.0, 20.0)] = 1.0
     """So many times the texts are made, and those kept on which teacher and student disagree most. Above 1 this wants
     a candidate that was distilled before."""
@@ -51,26 +57,21 @@ class Augmentation(ModelStrategy):
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if not isinstance(subject.model, Encoder):
             raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(subject.model).__name__}")
-        if self.unlabelled and isinstance(context.train.texts[0], tuple):
-            raise Inapplicable(f"`{self.name}.unlabelled` takes single sentences, but the task reads pairs of texts")
-        if self.unlabelled and next(iter(context.unlabelled), None) is None:
-            raise Inapplicable(
-                f"`{self.name}.unlabelled` must have text to read, but got none: name it by `--unlabelled`"
-            )
         if context.preview:
             return subject
-        grown = self._grown(context)
-        facts: dict[str, float] = {"texts": len(grown)}
+        grown, own = self._grown(context)
+        facts: dict[str, float] = {"texts": len(grown), "unlabelled": own}
         if self.pool > 1 and grown:
             grown, chosen = _most_disputed(grown, round(len(grown) / self.pool), subject, context)
             facts |= chosen
         return replace(subject, texts=(*subject.texts, *grown), facts={**subject.facts, self.name: facts})
 
-    def _grown(self, context: Context) -> list[Text]:
-        """All copies, one generation after the other, and then the unlabelled text; none twice."""
+    def _grown(self, context: Context) -> tuple[list[Text], int]:
+        """All copies, one generation after the other, and then the unlabelled text; none twice. How much is that."""
         train = context.train.texts
         generator = np.random.default_rng(seed_of(context.seed, "augmentation"))
-        count = round(self.copies * self.pool)
+        wanted = min(MOST_COPIES, math.ceil(self.least_texts / len(train)) - 1)
+        count = round(max(self.copies, wanted) * self.pool)
         by_neighbours = round(count * self.neighbours)
         nearest = self._nearest(context) if by_neighbours else {}
         parents: Sequence[Text] = train
@@ -80,9 +81,13 @@ class Augmentation(ModelStrategy):
                 parents = grown[-len(train) :]
             near = (number + 1) * by_neighbours // count > number * by_neighbours // count
             grown += renamed(parents, nearest, self.replaced, generator) if near else distorted(parents, generator)
-        grown += islice(context.unlabelled, round(self.unlabelled * self.pool))
         known = set(train)
-        return [text for text in dict.fromkeys(grown) if text not in known]
+        copies = [text for text in dict.fromkeys(grown) if text not in known]
+        if isinstance(train[0], tuple):
+            return copies, 0
+        sentences = dict.fromkeys(islice(context.unlabelled, round(self.unlabelled * self.pool)))
+        own = [text for text in sentences if text not in known.union(copies)]
+        return [*copies, *own], len(own)
 
     def _nearest(self, context: Context) -> dict[str, list[str]]:
         model, tokenizer = context.baseline.model, context.baseline.tokenizer

@@ -2,11 +2,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from eicompress import candidate as candidates
 from eicompress.contracts import Candidate, Training
-from eicompress.errors import Inapplicable
 from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.thin_student import ThinStudent
@@ -19,7 +17,7 @@ def test_texts_are_grown_once_each_and_differ_from_the_tasks(make_context: Conte
     made = Augmentation(copies=4).apply(tiny_candidate(), context)
     assert len(made.texts) > 40
     assert len(set(made.texts)) == len(made.texts) and not set(made.texts) & set(context.train.texts)
-    assert made.facts["augmentation"] == {"texts": len(made.texts)}
+    assert made.facts["augmentation"] == {"texts": len(made.texts), "unlabelled": 0}
     assert Augmentation(copies=4).apply(tiny_candidate(), context).texts == made.texts
     assert Augmentation(copies=4).apply(tiny_candidate(), make_context(seed=1)).texts != made.texts
 
@@ -47,18 +45,30 @@ def test_later_generations_go_further_from_the_texts(make_context: ContextMaker)
 def test_text_of_the_users_own_comes_in_as_far_as_it_goes(make_context: ContextMaker) -> None:
     context = make_context()
     made = Augmentation(copies=0, unlabelled=2).apply(tiny_candidate(), context)
-    assert list(made.texts) == list(context.unlabelled)[:2]
-    with pytest.raises(Inapplicable, match="name it by `--unlabelled`"):
-        Augmentation(unlabelled=2).apply(tiny_candidate(), replace(context, unlabelled=()))
+    assert list(made.texts) == list(context.unlabelled)[:2] and made.facts["augmentation"]["unlabelled"] == 2
+    none = Augmentation(copies=0, unlabelled=2).apply(tiny_candidate(), replace(context, unlabelled=()))
+    assert not none.texts and none.facts["augmentation"] == {"texts": 0, "unlabelled": 0}
 
 
 def test_pairs_take_no_single_sentences(make_context: ContextMaker) -> None:
     context = make_context()
     pairs = replace(context.train, texts=tuple((str(text), "rain") for text in context.train.texts))
-    with pytest.raises(Inapplicable, match="pairs"):
-        Augmentation(unlabelled=2).apply(tiny_candidate(), replace(context, train=pairs))
-    made = Augmentation(copies=1).apply(tiny_candidate(), replace(context, train=pairs))
+    made = Augmentation(copies=1, unlabelled=2).apply(tiny_candidate(), replace(context, train=pairs))
     assert made.texts and all(isinstance(text, tuple) for text in made.texts)
+    assert made.facts["augmentation"]["unlabelled"] == 0
+
+
+def test_few_rows_get_more_copies(make_context: ContextMaker) -> None:
+    context = make_context()
+    rows = len(context.train)
+
+    def grown(least: int, copies: int = 0) -> int:
+        made = Augmentation(copies=copies, least_texts=least, neighbours=0.0)
+        return len(made._grown(replace(context, unlabelled=()))[0])
+
+    assert grown(0) == grown(rows) == 0
+    assert grown(rows + 1) == grown(2 * rows) == grown(0, copies=1)
+    assert grown(4 * rows) == grown(0, copies=3) == grown(2 * rows, copies=3)
 
 
 def test_the_most_disputed_texts_are_chosen(make_context: ContextMaker) -> None:
