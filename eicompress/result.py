@@ -17,8 +17,10 @@ REPORT = "report.html"
 """The file in a study's folder that shows all this to people."""
 REPEAT = "repeat"
 """The fact by which a record says that it was taken over from an earlier trial."""
-
-
+TOLD = "told"
+"""The fact that says after how many `seconds` of the study's time a record was there."""
+NEAR = 0.98
+"""A candidate is near its baseline with this share of its quality."""
 VARIANT = "variant"
 """The fact by which a record says that it was made of an earlier trial's training."""
 
@@ -204,6 +206,17 @@ class Result:
         return quality / whole if quality is not None and whole else None
 
     @property
+    def seconds_to_near(self) -> float | None:
+        """After how long a candidate within budget first had `NEAR` of the baseline's quality; None before."""
+        made = [
+            *self.records.values(),
+            *self.compared.values(),
+            *(each for of in self.rebuilds.values() for each in of),
+        ]
+        near = [each for each in made if fits(each, self.objective) and (self.share(each) or 0.0) >= NEAR]
+        return min((each.facts[TOLD]["seconds"] for each in near if TOLD in each.facts), default=None)
+
+    @property
     def cut_texts(self) -> str:
         """What the best artifact cuts off the validation texts, in a sentence; empty where that is nothing."""
         cut: Json = self.best[1].facts.get("cut", {}) if self.best else {}
@@ -223,6 +236,7 @@ class Result:
             "budgets": dict(self.objective.budgets),
             "min_quality": self.objective.min_quality,
             "seconds": self.seconds,
+            "seconds_to_near": self.seconds_to_near,
             "ended": self.ended,
             "counts": vars(self.counts),
             "baseline": self.baseline.to_json() if self.baseline else None,

@@ -25,6 +25,7 @@ from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
 from eicompress.result import (
     REPEAT,
+    TOLD,
     VARIANT,
     Counts,
     Result,
@@ -503,7 +504,7 @@ class Coordinator:
             self._tell(draw, self._repeat(draw, trial.draw.number))
 
     def _tell(self, draw: Draw, record: Record) -> None:
-        number = draw.number
+        number, record = draw.number, self._dated(record)
         # Written before it is told: a trial with a record is never run again.
         self.ledger.write(draw, record)
         self.ledger.tell(draw, record, self.goal.objective)
@@ -516,6 +517,9 @@ class Coordinator:
         for complaint in self.registry.tell(record):
             self.on_event(Noticed(complaint))
         self.on_event(Told(number, record, count(self._records.values()), self._best, self._seconds))
+
+    def _dated(self, record: Record) -> Record:
+        return replace(record, facts={**record.facts, TOLD: {"seconds": round(self._seconds, 1)}})
 
     def _job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
         return Job(number, recipe, fidelity, self.goal.seed if seed is None else seed)
@@ -637,7 +641,7 @@ class Coordinator:
             except EicompressError as error:
                 self.on_event(Noticed(f"trial {number} could not be trained for longer: {error}"))
                 continue
-            known[number] = self._judged(made, self.registry.recipe(trial.recipe), trial.draw)
+            known[number] = self._dated(self._judged(made, self.registry.recipe(trial.recipe), trial.draw))
             self.ledger.compare(number, known[number])
             self.ledger.set_seconds(self._seconds)
         found = {number: known[number] for number in rung.trials if number in known}
@@ -695,7 +699,7 @@ class Coordinator:
         else:
             # What a shorter search had kept under this name makes way.
             self.ledger.forget_kept(number)
-        rebuilt = self._placed(judged, name)
+        rebuilt = self._dated(self._placed(judged, name))
         self.ledger.promote(number, rebuilt)
         self.on_event(Promoted(number, rebuilt))
 

@@ -20,7 +20,7 @@ from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.comparison import HEADS, Comparison, lines
-from eicompress.result import Result, by_quality, is_within, ranked
+from eicompress.result import NEAR, Result, by_quality, is_within, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
 
 if TYPE_CHECKING:
@@ -227,6 +227,11 @@ def _best_table(result: Result) -> Table:
 def _show_trust(console: Console, result: Result) -> None:
     """How far seeds differ, and how far short training says what long training would."""
     lines = [str(each) for each in (*result.handed_out_as_they_were, *result.agreements)]
+    near = result.seconds_to_near
+    lines.append(
+        f"{NEAR:.0%} of the baseline's quality within the budgets "
+        + ("was not reached" if near is None else f"after {duration(near)}")
+    )
     lines += [result.cut_texts] if result.cut_texts else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}

@@ -10,10 +10,10 @@ from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.export.artifact import write_files
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, read_ledger
-from eicompress.result import REPEAT, ranked
+from eicompress.result import REPEAT, TOLD, ranked
 from eicompress.rungs import rungs_of
 from eicompress.study import Doing, Event, Noticed, Promoting, Told
-from eicompress.values import Artifact, Record, digest_of
+from eicompress.values import Artifact, Measurement, Record, digest_of
 
 
 class Killed(BaseException):
@@ -36,6 +36,22 @@ def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length
     assert Artifact(Path(best.files["artifact"])).onnx.is_file()
     assert result.counts.trained == 8
     assert [fidelity for _, fidelity in bench.built] == [0.25] * 8 + [0.5] * 3 + [1.0]
+
+
+def test_when_a_candidate_was_first_near_its_baseline_is_known(tmp_path: Path) -> None:
+    result = bed(tmp_path, trials=10).run(Bench(tmp_path / "made"))
+    told = [record.facts[TOLD]["seconds"] for record in result.records.values()]
+    assert told == sorted(told) and told[-1] <= result.seconds
+    first = next(each for each in result.records.values() if each.outcome == "complete")
+    quality = first.value("quality")
+    assert quality is not None and result.baseline is not None
+
+    def beside(baseline: float) -> float | None:
+        measurements = (Measurement("quality", baseline, ""),)
+        return replace(result, baseline=replace(result.baseline, measurements=measurements)).seconds_to_near
+
+    assert beside(quality / 0.981) == first.facts[TOLD]["seconds"]
+    assert beside(2.0) is None and result.to_json()["seconds_to_near"] == result.seconds_to_near
 
 
 def test_known_recipes_are_tried_first(tmp_path: Path) -> None:
