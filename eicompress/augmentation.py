@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from eicompress.contracts import Examples
 from eicompress.values import Text, seed_of
 
+ANGLES_AT_ONCE = 1 << 24
+"""Between words, of which 64 MB are kept at a time."""
 WORD = re.compile(r"(\w+(?:'\w+)*)")
 
 
@@ -65,10 +67,11 @@ def nearest_words(
     words, candidates = sorted({*words}), sorted({*candidates})
     ours, theirs = (F.normalize(_vectors(tokenizer, table, each)) for each in (words, candidates))
     found = {}
-    for start in range(0, len(words), 1024):
-        angles = ours[start : start + 1024] @ theirs.T
+    at_once = max(1, ANGLES_AT_ONCE // max(1, len(candidates)))
+    for start in range(0, len(words), at_once):
+        angles = ours[start : start + at_once] @ theirs.T
         order = angles.topk(min(count + 1, len(candidates)), dim=1).indices.tolist()
-        for word, near in zip(words[start : start + 1024], order, strict=True):
+        for word, near in zip(words[start : start + at_once], order, strict=True):
             found[word] = [candidates[at] for at in near if candidates[at] != word][:count]
     return found
 

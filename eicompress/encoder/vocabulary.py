@@ -50,6 +50,19 @@ def count_words(tokenizer: Tokenizer, texts: Iterable[str]) -> Words:
     return dict(sorted(words.items()))
 
 
+def whole_words(tokenizer: Tokenizer) -> list[str]:
+    """The words of letters alone that have one token each, as a text has them."""
+    ids = sorted(tokenizer.get_vocab().values())
+    words = [tokenizer.decode([each], skip_special_tokens=False).strip() for each in ids]
+    found: dict[str, None] = {}
+    # A byte-level BPE has one token for a word at the start of a text and another for one behind a space.
+    for before in ("", " "):
+        encoded = tokenizer.encode_batch_fast([before + word for word in words], add_special_tokens=False)
+        read = zip(words, ids, encoded, strict=True)
+        found |= {word: None for word, own, each in read if word.isalpha() and each.ids == [own]}
+    return list(found)
+
+
 @dataclass(frozen=True)
 class SplitTexts:
     """Texts as the words that a tokenizer's model gets, which stay the same whatever tokens it has."""

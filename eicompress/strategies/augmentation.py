@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from eicompress.augmentation import distorted, nearest_words, renamed, words_of
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.vocabulary import whole_words
 from eicompress.errors import Inapplicable
 from eicompress.teacher import answers_of
 from eicompress.values import Text, seed_of
@@ -42,7 +43,7 @@ class Augmentation(ModelStrategy):
     nearest: Annotated[int, IntDistribution(1, 100)] = 15
     """A word is replaced by one of so many."""
     words: Annotated[Literal["corpus", "vocabulary"], CategoricalDistribution(("corpus", "vocabulary"))] = "corpus"
-    """Whose words come in: those of the training text, or all that the baseline has one token for."""
+    """Whose words come in: those of the training text, or all in its letters that the baseline has one token for."""
     generations: Annotated[int, IntDistribution(1, 10)] = 1
     """From the second on, copies are made of the copies before."""
     unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
@@ -95,7 +96,8 @@ class Augmentation(ModelStrategy):
         words = words_of(context.train.texts)
         candidates = words
         if self.words == "vocabulary":
-            candidates = [token for token in tokenizer.get_vocab() if token.isalpha()]
+            letters = set("".join(words))
+            candidates = [word for word in whole_words(tokenizer) if set(word.lower()) <= letters]
         with torch.no_grad():
             table = model.words(torch.arange(model.config.vocabulary))
         return nearest_words(tokenizer, table, words, candidates, self.nearest)

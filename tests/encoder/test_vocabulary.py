@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from eicompress.encoder.vocabulary import (
     ASCII,
@@ -15,6 +15,7 @@ from eicompress.encoder.vocabulary import (
     prune,
     rank,
     token_counts,
+    whole_words,
     with_max_length,
 )
 from eicompress.errors import Inapplicable
@@ -207,6 +208,26 @@ def test_tokens_that_do_not_occur_come_after_all_that_do_in_the_order_of_the_voc
     assert [old.id_to_token(int(number)) for number in rank(old, token_counts(old, words), words, "corpus").others] == [
         "ab"
     ]
+
+
+def test_whole_words_are_those_that_texts_have(tokenizer: Tokenizer) -> None:
+    words = whole_words(tokenizer)
+    assert {"river", "balance", "a", "ж"} <= {*words}
+    assert not {"##ing", "ing", "[PAD]", "[unused1]", "!", "1"} & {*words}
+
+
+def test_whole_words_of_other_tokenizers_are_read_behind_a_space() -> None:
+    texts = ["the river runs to the sea, and the sea is near"] * 9
+    bytewise = Tokenizer(models.BPE())
+    bytewise.pre_tokenizer, bytewise.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    bytewise.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, show_progress=False))
+    unigram = Tokenizer(models.Unigram())
+    unigram.pre_tokenizer, unigram.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    unigram.train_from_iterator(texts, trainers.UnigramTrainer(vocab_size=40, show_progress=False))
+    for each in (bytewise, unigram):
+        words = whole_words(each)
+        assert "sea" in words and all(word.isalpha() for word in words)
+        assert not any(mark in "".join(words) for mark in "Ġ▁")
 
 
 def test_kept_tokens_are_renumbered_in_their_old_order(tokenizer: Tokenizer) -> None:
