@@ -98,6 +98,15 @@ def awaited_worker_of(process: "subprocess.Popen[bytes]") -> int | None:
     return None
 
 
+def killed_off(worker: int) -> bool:
+    """False if the process had ended by itself."""
+    try:
+        os.kill(worker, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def wait_until(true: Callable[[], bool]) -> None:
     """Or a few seconds, since a worker that had nothing to do is missed by nobody."""
     for _ in range(30):
@@ -122,11 +131,9 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
         if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
             continue
         if len(found) < TRIALS and kills["worker"] <= kills["coordinator"]:
-            worker = awaited_worker_of(process)
-            if worker is not None:
+            worker, restarts = awaited_worker_of(process), killed.restarts()
+            if worker is not None and killed_off(worker):
                 kills["worker"] += 1
-                restarts = killed.restarts()
-                os.kill(worker, signal.SIGKILL)
                 wait_until(lambda before=restarts: killed.restarts() > before)  # type: ignore[misc]
             continue
         kills["coordinator"] += 1
