@@ -1,0 +1,108 @@
+"""`starting_point`: encoders that learned from a sentence encoder what English says, before any task.
+
+Their weights ship with this package, in 8 bits: three encoders that read one whole vocabulary through the same
+factorized table. `make` trains them.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin, Strategy
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+from eicompress.hookspecs import hookimpl
+from eicompress.reading import with_needed_positions
+from eicompress.teacher import answers_of
+from eicompress_starts.weights import NAMES, load
+
+EICOMPRESS_INTERFACE = 1
+PENALTIES = np.geomspace(1e-1, 1e2, 7)
+"""Of the classifier's squared weights, as shares of the mean variance of what it reads. With less, weights of many rows
+grow so large against each other that few bits spoil them."""
+
+
+@dataclass(frozen=True)
+class StartingPoint(ModelStrategy):
+    """Begin with an encoder that learned general English, instead of one cut out of the baseline.
+
+    Its classifier is the best linear one for the teacher's logits of the training texts: least squares with a penalty
+    chosen by generalized cross-validation. Any baseline may be the teacher, with any tokenizer; of one that is no
+    MiniLM of width 384 the layers and dimensions that it corresponds to are arbitrary, so that losses between states
+    mean little.
+    Facts: `positions` and `share_of_training_texts_cut`, and the `penalty`.
+    """
+
+    encoder: Annotated[Literal["minilm-0", "minilm-1", "minilm-3"], CategoricalDistribution(NAMES)] = "minilm-1"
+    """By the number of its layers."""
+    length_coverage: Annotated[float, FloatDistribution(0.5, 1.0)] = 0.999
+    """Share of the training texts that must fit the positions kept; longer texts are cut."""
+
+    name: ClassVar[str] = "starting_point"
+    paper: ClassVar[str] = "TinyBERT's general distillation, arXiv 1909.10351; MiniLM, arXiv 2002.10957"
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        if not isinstance(subject.model, Encoder) or not isinstance(context.baseline.model, Encoder):
+            raise Inapplicable(f"`{self.name}` takes the place of an encoder, but got {type(subject.model).__name__}")
+        if subject.model.config != context.baseline.model.config:
+            raise Inapplicable(f"`{self.name}` takes the place of the whole model: put it before all other steps")
+        start, facts = with_needed_positions(
+            replace(load(self.encoder, len(context.task.labels)), facts=subject.facts, texts=subject.texts),
+            self.length_coverage,
+            context,
+        )
+        start = replace(start, origin=_within(start.origin, context.baseline.model))
+        if not context.preview:
+            facts["penalty"] = self._set_classifier(start, context)
+        return replace(start, facts={**start.facts, self.name: facts})
+
+    def _set_classifier(self, start: Candidate, context: Context) -> float:
+        """Read the teacher's logits off the states of this encoder as well as a linear map can; the penalty taken."""
+        texts, model = context.train.texts, start.model
+        assert isinstance(model, Encoder)
+
+        def compute() -> dict[str, Array]:
+            return {"states": answers_of(start, texts, context.device)[1]}
+
+        states = np.asarray(context.cache(f"{self.name} {self.encoder} {self.length_coverage}", compute)["states"])
+        told = np.asarray(context.teacher.outputs(texts).logits, np.float64)
+        weight, bias, penalty = least_squares(states.astype(np.float64), told)
+        with torch.no_grad():
+            model.classifier.weight.copy_(torch.from_numpy(weight))
+            model.classifier.bias.copy_(torch.from_numpy(bias))
+        return penalty
+
+
+def _within(origin: Origin, baseline: Encoder) -> Origin:
+    """The origin as it is, where the baseline has such layers and dimensions; otherwise others of its."""
+    layers, width = len(baseline.layers), baseline.config.hidden
+    return Origin(tuple(each % max(1, layers) for each in origin.layers), tuple(each % width for each in origin.hidden))
+
+
+def least_squares(states: Array, wanted: Array) -> tuple[Array, Array, float]:
+    """(n, width), (n, outputs) -> weight (outputs, width), bias (outputs,), and the penalty chosen.
+
+    Ridge regression of the centred values; the penalty has the least generalized cross-validation error.
+    """
+    centre, mean = states.mean(axis=0), wanted.mean(axis=0)
+    left, values, right = np.linalg.svd(states - centre, full_matrices=False)
+    seen = left.T @ (wanted - mean)
+    missed = np.square(wanted - mean).sum() - np.square(seen).sum()
+
+    def error(penalty: float) -> float:
+        shrunk = penalty * scale / (values**2 + penalty * scale)
+        freedom = len(states) - (1 - shrunk).sum()
+        return float((missed + np.square(shrunk[:, None] * seen).sum()) / freedom**2)
+
+    scale = np.square(values).mean()
+    penalty = float(min(PENALTIES, key=error))
+    weight = (right.T @ (seen * (values / (values**2 + penalty * scale))[:, None])).T
+    return weight, mean - weight @ centre, penalty
+
+
+@hookimpl
+def register_strategies() -> list[type[Strategy]]:
+    return [StartingPoint]

@@ -1,0 +1,153 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from eicompress_starts import StartingPoint, least_squares, weights
+from eicompress_starts.make import read_texts
+
+from eicompress.api import read_recipe
+from eicompress.contracts import Candidate
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable, ModelError
+from eicompress.inputs import read_start
+from eicompress.plugins import discover
+from eicompress.space import read_space
+from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.teacher import answers_of
+from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
+
+LARGEST_FILES = 15_000_000
+
+
+@pytest.mark.parametrize("claim", strategy_checks(StartingPoint), ids=str)
+def test_claim(claim: Claim) -> None:
+    claim()
+
+
+def encoder(candidate: Candidate) -> Encoder:
+    assert isinstance(candidate.model, Encoder)
+    return candidate.model
+
+
+def test_the_default_space_tries_it() -> None:
+    registry = discover(only="eicompress-starts")
+    assert registry.strategy("starting_point") is StartingPoint
+    space = read_space("edge", registry)
+    assert [slot.name for slot in space.slots if slot.unless == "starting_point"] == [
+        "thin_student",
+        "embedding_factorization",
+    ]
+    assert any(known["use starting_point"] for known in space.known)
+
+
+def test_what_the_readme_offers_can_be_read() -> None:
+    recipe = read_recipe(Path(__file__).parent / "recipe.toml", discover(only="eicompress-starts"))
+    assert recipe.steps[0] == StartingPoint("minilm-1")
+
+
+def test_all_read_one_table_and_together_are_small() -> None:
+    tables = [encoder(weights.load(name, 3)).words.weight for name in weights.NAMES]
+    assert all(torch.equal(tables[0], each) for each in tables)
+    assert sum(path.stat().st_size for path in weights.FOLDER.iterdir()) < LARGEST_FILES
+
+
+def test_they_say_nearly_what_their_teacher_says() -> None:
+    """The last point of the curve, over the validation passages; more layers are nearer."""
+    last = weights.description()["made"]["curve"][-1]
+    first = weights.description()["made"]["curve"][0]
+    assert [last[name] for name in weights.NAMES] == sorted(last[name] for name in weights.NAMES)
+    assert all(last[name] > first[name] for name in weights.NAMES)
+
+
+def test_alike_texts_are_nearer_than_others() -> None:
+    texts = ["how do i get to the station", "what is the way to the train station", "play some jazz music"]
+    for name in weights.NAMES:
+        said = answers_of(weights.load(name, 2), texts, "cpu")[1].astype(np.float32)
+        unit = said / np.linalg.norm(said, axis=1, keepdims=True)
+        near = unit @ unit.T
+        assert near[0, 1] > max(near[0, 2], near[1, 2]) + 0.2
+
+
+def test_its_classifier_knows_the_teachers_answers_before_any_training(tmp_path: Path) -> None:
+    context = tiny_context(tmp_path)
+    made = StartingPoint("minilm-1").apply(tiny_candidate(), context)
+    told = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float32)
+    said, states = answers_of(made, context.train.texts, "cpu")
+    weight, bias, _ = least_squares(states.astype(np.float64), told.astype(np.float64))
+    np.testing.assert_allclose(said, states @ weight.T + bias, atol=0.05)
+    assert (said.argmax(axis=1) == told.argmax(axis=1)).mean() > 0.8
+
+
+def test_least_squares_finds_the_map_and_shrinks_what_is_noise() -> None:
+    generator = np.random.default_rng(0)
+    states, true = generator.normal(size=(4000, 8)), generator.normal(size=(3, 8))
+    weight, bias, penalty = least_squares(states, states @ true.T + 5.0)
+    assert penalty == pytest.approx(0.1)
+    np.testing.assert_allclose(weight, true / 1.1, rtol=0.05, atol=0.02)  # the least penalty takes a tenth
+    np.testing.assert_allclose(bias, 5.0, atol=0.05)
+    noise = least_squares(generator.normal(size=(20, 15)), generator.normal(size=(20, 3)))
+    assert noise[2] > penalty and np.abs(noise[0]).max() < 0.5
+
+
+def test_its_vocabulary_can_be_pruned(tmp_path: Path) -> None:
+    context = tiny_context(tmp_path)
+    made = StartingPoint("minilm-0").apply(tiny_candidate(), context)
+    whole = tiny_artifact(tmp_path / "whole", made).size_bytes
+    pruned = VocabularyPruning(num_tokens=300).apply(made, context)
+    assert tiny_artifact(tmp_path / "small", pruned).size_bytes < whole / 10
+
+
+def test_it_stands_before_all_other_steps(tmp_path: Path) -> None:
+    context = tiny_context(tmp_path)
+    cut = tiny_candidate()
+    encoder(cut).keep_positions(8)
+    with pytest.raises(Inapplicable, match="put it before all other steps"):
+        StartingPoint().apply(cut, context)
+
+
+def test_a_study_begins_with_one_by_its_name() -> None:
+    baseline = tiny_candidate()
+    with pytest.raises(ModelError, match="cut out of a larger one"):
+        read_start("builtin:minilm-3", baseline)
+    with pytest.raises(ModelError, match="did you mean `minilm-3`"):
+        read_start("builtin:minilm-33", baseline)
+
+
+def test_other_weights_than_those_shipped_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in weights.FOLDER.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / weights.WEIGHTS).write_bytes(b"other")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    weights._stored.cache_clear()
+    with pytest.raises(ModelError, match="must have the SHA-256"):
+        weights.load("minilm-0", 2)
+    weights._stored.cache_clear()
+
+
+def test_texts_are_read_from_rows_of_many_kinds(tmp_path: Path) -> None:
+    rows = [
+        {"text": "One. Two. Three."},
+        {"tokens": ["play", "jazz"], "label": "music"},
+        {"text": "a", "text_pair": "b"},
+        {"question": "Who?", "context": "He did."},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = read_texts([tmp_path / "rows.jsonl"], 0)
+    assert found == read_texts([tmp_path / "rows.jsonl"], 0)
+    assert " ".join(each for each in found[:-5] if isinstance(each, str)) == "One. Two. Three."
+    assert found[-5:] == ["play jazz", ("a", "b"), "Who?", ("Who?", "He did."), "He did."]
+
+
+def test_a_short_training_makes_starting_points(tmp_path: Path) -> None:
+    rows = [{"text": f"The {each} is on the table. It is a good {each}."} for each in ("cup", "book", "lamp", "key")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = ["--text", str(tmp_path / "rows.jsonl"), "--validation", str(tmp_path / "rows.jsonl")]
+    command = [sys.executable, "-m", "eicompress_starts.make", *files, "--epochs", "8", "--output", str(tmp_path / "o")]
+    subprocess.run(command, check=True, capture_output=True)
+    described = json.loads((tmp_path / "o" / weights.DESCRIPTION).read_text())
+    assert set(described["starts"]) == set(weights.NAMES)
+    assert (tmp_path / "o" / weights.WEIGHTS).stat().st_size < LARGEST_FILES
