@@ -35,7 +35,8 @@ class Augmentation(ModelStrategy):
     copies: Annotated[int, IntDistribution(0, MOST_COPIES)] = 6
     """Of each training text."""
     least_texts: Annotated[int, IntDistribution(0, 1_000_000)] = 0
-    """So many more copies are made that there are this many with the training texts, but no more than 100 of each."""
+    """More copies are made, up to 100 of each training text, until copies and training texts together reach this
+    number."""
     neighbours: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
     """Share of the copies that have words replaced by near ones; the others are distorted."""
     replaced: Annotated[float, FloatDistribution(0.05, 1.0)] = 0.4
@@ -68,7 +69,8 @@ class Augmentation(ModelStrategy):
         return replace(subject, texts=(*subject.texts, *grown), facts={**subject.facts, self.name: facts})
 
     def _grown(self, context: Context) -> tuple[list[Text], int]:
-        """All copies, one generation after the other, and then the unlabelled text; none twice. How much is that."""
+        """All copies, one generation after the other, then the unlabelled sentences, without duplicates; and the
+        number of these sentences."""
         train = context.train.texts
         generator = np.random.default_rng(seed_of(context.seed, "augmentation"))
         wanted = min(MOST_COPIES, math.ceil(self.least_texts / len(train)) - 1)
@@ -82,12 +84,13 @@ class Augmentation(ModelStrategy):
                 parents = grown[-len(train) :]
             near = (number + 1) * by_neighbours // count > number * by_neighbours // count
             grown += renamed(parents, nearest, self.replaced, generator) if near else distorted(parents, generator)
-        known = set(train)
+        known = {*train}
         copies = [text for text in dict.fromkeys(grown) if text not in known]
         if isinstance(train[0], tuple):
             return copies, 0
+        known.update(copies)
         sentences = dict.fromkeys(islice(context.unlabelled, round(self.unlabelled * self.pool)))
-        own = [text for text in sentences if text not in known.union(copies)]
+        own = [text for text in sentences if text not in known]
         return [*copies, *own], len(own)
 
     def _nearest(self, context: Context) -> dict[str, list[str]]:
