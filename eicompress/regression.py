@@ -1,4 +1,4 @@
-"""Softmax regression for the simple baselines, by scikit-learn."""
+"""Linear models: softmax regression by scikit-learn, and least squares in closed form."""
 
 import warnings
 from collections.abc import Sequence
@@ -86,3 +86,25 @@ def trained(vectors: Matrix, targets: Array, labels: int, strength: float) -> Re
     biases = np.full(labels, bias.min() - ABSENT, np.float32)
     biases[model.classes_] = bias
     return Regression(weights, biases, strength)
+
+
+def least_squares(states: Array, wanted: Array, penalties: Sequence[float]) -> tuple[Array, Array, float]:
+    """(n, width), (n, outputs) -> weight (outputs, width), bias (outputs,), and the penalty that was chosen.
+
+    Ridge regression of the centred values. A penalty is a share of the mean squared length of the columns of `states`;
+    the one with the least generalized cross-validation error is taken (Golub, Heath and Wahba, 1979).
+    """
+    centre, mean = states.mean(axis=0), wanted.mean(axis=0)
+    left, values, right = np.linalg.svd(states - centre, full_matrices=False)
+    projected = left.T @ (wanted - mean)
+    residual = np.square(wanted - mean).sum() - np.square(projected).sum()
+    scale = np.square(values).sum() / states.shape[1]
+
+    def error(penalty: float) -> float:
+        lost = penalty * scale / (values**2 + penalty * scale)
+        freedom = len(states) - (1 - lost).sum()
+        return float((residual + np.square(lost[:, None] * projected).sum()) / freedom**2)
+
+    penalty = min(penalties, key=error)
+    weight = (right.T @ (projected * (values / (values**2 + penalty * scale))[:, None])).T
+    return weight, mean - weight @ centre, penalty

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 
-from eicompress.regression import ABSENT, divided, trained, tuned
+from eicompress.regression import ABSENT, divided, least_squares, trained, tuned
 
 VECTORS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 TARGETS = (VECTORS[:, 0] > 0).astype(np.int64)
@@ -35,3 +35,17 @@ def test_the_strength_is_chosen_on_held_out_rows() -> None:
 def test_rows_that_leave_one_label_to_learn_are_not_divided() -> None:
     assert len(divided(np.array([0, 1]), 0).learned) == 2
     assert len(divided(np.array([0, 0, 0, 0, 1]), 0).held_out) in (1, 5)
+
+
+PENALTIES = (0.1, 1.0, 10.0, 100.0)
+
+
+def test_least_squares_finds_the_map_and_shrinks_what_is_noise() -> None:
+    generator = np.random.default_rng(0)
+    states, true = generator.normal(size=(4000, 8)), generator.normal(size=(3, 8))
+    weight, bias, penalty = least_squares(states, states @ true.T + 5.0, PENALTIES)
+    assert penalty == pytest.approx(0.1)
+    np.testing.assert_allclose(weight, true / 1.1, rtol=0.05, atol=0.02)  # the least penalty takes a tenth
+    np.testing.assert_allclose(bias, 5.0, atol=0.05)
+    noise = least_squares(generator.normal(size=(20, 15)), generator.normal(size=(20, 3)), PENALTIES)
+    assert noise[2] > penalty and np.abs(noise[0]).max() < 0.5

@@ -35,6 +35,7 @@ from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
 from eicompress.importance import fingerprint
+from eicompress.regression import least_squares
 from eicompress.values import digest_of
 
 EICOMPRESS_INTERFACE = 1
@@ -175,21 +176,18 @@ def _set_classifier(static: Candidate, ridge: float, context: Context) -> float:
     model = static.model
     assert isinstance(model, Encoder)
     tokens = tokenize(static.tokenizer, context.train.texts)
-    said = []
+    pooled = []
     for start in range(0, len(context.train), BATCH):
         rows = np.arange(start, min(start + BATCH, len(context.train)))
         batch = tokens.batch(rows, model.config.padding_id, "cpu")
-        said.append(model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids).pooled)
-    states = torch.cat(said).double()
-    told = torch.from_numpy(np.asarray(context.teacher.outputs(context.train.texts).logits, np.float64))
-    centre, mean = states.mean(dim=0), told.mean(dim=0)
-    products = (states - centre).T @ (states - centre)
-    penalty = ridge * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
-    weight = torch.linalg.solve(products + penalty, (states - centre).T @ (told - mean)).T
-    model.classifier.weight.copy_(weight)
-    model.classifier.bias.copy_(mean - weight @ centre)
-    answers = states @ weight.T + model.classifier.bias
-    return float((answers.argmax(dim=1) == told.argmax(dim=1)).double().mean())
+        pooled.append(model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids).pooled)
+    states = torch.cat(pooled).double().numpy()
+    wanted = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float64)
+    weight, bias, _ = least_squares(states, wanted, [ridge])
+    model.classifier.weight.copy_(torch.from_numpy(weight))
+    model.classifier.bias.copy_(torch.from_numpy(bias))
+    answers = states @ weight.T + bias
+    return float((answers.argmax(axis=1) == wanted.argmax(axis=1)).mean())
 
 
 @hookimpl
