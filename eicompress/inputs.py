@@ -28,7 +28,7 @@ from eicompress.teacher import Ensemble, StoredTeacher, encoder_teacher, held_ou
 from eicompress.values import Json, Progress, digest_of
 
 BUILT_IN = "builtin:"
-"""Before the name of what comes with a package."""
+"""Prefix of the names of what comes with a package."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +147,20 @@ def how_taught(labels: Sequence[str] | None, how: str, folder: Path) -> tuple[st
 
 
 def read_start(start: str, baseline: Candidate) -> tuple[Candidate, str]:
-    """What every recipe begins with, and what it is known by: a folder that `prepare` wrote, or one that is built in.
+    """The candidate that every recipe starts from, and its digest: a folder that `prepare` wrote, or a built-in name.
 
     Raises `ModelError`.
     """
     if start.startswith(BUILT_IN):
-        return candidates.starting_point(_built_in_start(start), baseline, start), start
+        found, digest = _built_in_start(start)
+        return candidates.starting_point(found, baseline, start), digest
     folder = Path(start).expanduser()
     if not (folder / "candidate.json").is_file():
         raise ModelError(f"A starting point must be a folder that `eicompress prepare` wrote, but `{folder}` is none.")
     return candidates.starting_point(candidates.load(folder), baseline, start), candidates.digest(folder)
 
 
-def _built_in_start(start: str) -> Candidate:
+def _built_in_start(start: str) -> tuple[Candidate, str]:
     if importlib.util.find_spec("eicompress_starts") is None:
         raise ModelError(
             f"`{start}` must have the package `eicompress-starts`, but it is not installed. "
@@ -168,9 +169,9 @@ def _built_in_start(start: str) -> Candidate:
     weights = importlib.import_module("eicompress_starts.weights")
     name = start.removeprefix(BUILT_IN)
     if name not in weights.NAMES:
-        raise ModelError(f"A built-in starting point must exist, but got `{start}`; {nearest(name, weights.NAMES)}")
-    found: Candidate = weights.load(name, 1)
-    return found
+        known = [BUILT_IN + each for each in weights.NAMES]
+        raise ModelError(f"A built-in starting point must exist, but got `{start}`; {nearest(start, known)}")
+    return weights.load(name, 1), digest_of([name, weights.SHA256])
 
 
 def code_of_models() -> str:

@@ -1,4 +1,4 @@
-"""`starting_point`: encoders that learned from a sentence encoder what English says, before any task.
+"""`starting_point`: encoders that learned the states of a sentence encoder on general English, before any task.
 
 Their weights ship with this package, in 8 bits: three encoders that read one whole vocabulary through the same
 factorized table. `make` trains them.
@@ -16,18 +16,18 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
 from eicompress.reading import with_needed_positions
+from eicompress.regression import least_squares
 from eicompress.teacher import answers_of
-from eicompress_starts.weights import NAMES, load
+from eicompress_starts.weights import NAMES, SHA256, load
 
 EICOMPRESS_INTERFACE = 1
-PENALTIES = np.geomspace(1e-1, 1e2, 7)
-"""Of the classifier's squared weights, as shares of the mean variance of what it reads. With less, weights of many rows
-grow so large against each other that few bits spoil them."""
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""On the squared weights of the classifier. Below 0.1, weights fitted to many rows grow too large for 2 bits."""
 
 
 @dataclass(frozen=True)
 class StartingPoint(ModelStrategy):
-    """Begin with an encoder that learned general English, instead of one cut out of the baseline.
+    """Start from an encoder that learned general English, instead of one cut out of the baseline.
 
     Its classifier is the best linear one for the teacher's logits of the training texts: least squares with a penalty
     chosen by generalized cross-validation. Any baseline may be the teacher, with any tokenizer; of one that is no
@@ -67,9 +67,10 @@ class StartingPoint(ModelStrategy):
         def compute() -> dict[str, Array]:
             return {"states": answers_of(start, texts, context.device)[1]}
 
-        states = np.asarray(context.cache(f"{self.name} {self.encoder} {self.length_coverage}", compute)["states"])
-        told = np.asarray(context.teacher.outputs(texts).logits, np.float64)
-        weight, bias, penalty = least_squares(states.astype(np.float64), told)
+        key = f"{self.name} {self.encoder} {SHA256} {self.length_coverage}"
+        states = np.asarray(context.cache(key, compute)["states"], np.float64)
+        wanted = np.asarray(context.teacher.outputs(texts).logits, np.float64)
+        weight, bias, penalty = least_squares(states, wanted, PENALTIES)
         with torch.no_grad():
             model.classifier.weight.copy_(torch.from_numpy(weight))
             model.classifier.bias.copy_(torch.from_numpy(bias))
@@ -80,27 +81,6 @@ def _within(origin: Origin, baseline: Encoder) -> Origin:
     """The origin as it is, where the baseline has such layers and dimensions; otherwise others of its."""
     layers, width = len(baseline.layers), baseline.config.hidden
     return Origin(tuple(each % max(1, layers) for each in origin.layers), tuple(each % width for each in origin.hidden))
-
-
-def least_squares(states: Array, wanted: Array) -> tuple[Array, Array, float]:
-    """(n, width), (n, outputs) -> weight (outputs, width), bias (outputs,), and the penalty chosen.
-
-    Ridge regression of the centred values; the penalty has the least generalized cross-validation error.
-    """
-    centre, mean = states.mean(axis=0), wanted.mean(axis=0)
-    left, values, right = np.linalg.svd(states - centre, full_matrices=False)
-    seen = left.T @ (wanted - mean)
-    missed = np.square(wanted - mean).sum() - np.square(seen).sum()
-
-    def error(penalty: float) -> float:
-        shrunk = penalty * scale / (values**2 + penalty * scale)
-        freedom = len(states) - (1 - shrunk).sum()
-        return float((missed + np.square(shrunk[:, None] * seen).sum()) / freedom**2)
-
-    scale = np.square(values).mean()
-    penalty = float(min(PENALTIES, key=error))
-    weight = (right.T @ (seen * (values / (values**2 + penalty * scale))[:, None])).T
-    return weight, mean - weight @ centre, penalty
 
 
 @hookimpl

@@ -1,8 +1,9 @@
 """Train the starting points: `python -m eicompress_starts.make --text FILE --validation FILE --output FOLDER`.
 
 Students of 0, 1 and 3 layers are cut out of all-MiniLM-L6-v2 with a quarter of its feed-forward neurons. They read one
-factorized table of all its words and learn together what it says of each token and, by the mean, of each text. What it
-says is computed once and kept beside the output; the training is kept once a minute, and the same command goes on.
+factorized table of all its words and learn together its last states of each token and their mean over each text. These
+states are computed once and cached in the output folder; the training is stored once a minute, and the same command
+resumes, without the points of the curve that it had. SHA256 in `weights.py` must be set to what is printed at the end.
 
 Rows of the files (JSONL) have `text`, or `tokens` to be joined, with or without `text_pair`; or a `question` and its
 `context`. Labels are not read. Long texts are cut into passages of one to four sentences, and
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.builtin import builtin_model
-from eicompress.cache import Cache
+from eicompress.cache import Cache, arrays_in
 from eicompress.contracts import Array, Candidate, Origin, Training
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
@@ -36,7 +37,7 @@ from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokeniz
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.strategies.embedding_factorization import factorize
 from eicompress.training import Checkpoints, Trainer
-from eicompress.values import Progress, Text
+from eicompress.values import Progress, Text, digest_of
 from eicompress_starts import weights
 
 LAYERS = {"minilm-0": (), "minilm-1": (5,), "minilm-3": (1, 3, 5)}
@@ -77,30 +78,31 @@ def main() -> None:
     tokens = tokenize(tokenizer, texts)
     count = int(tokens.starts[-1])
     print(f"{len(texts):,} passages, {count:,} tokens", flush=True)
-    told = teacher_states(source.encoder, tokens, asked.output / "teacher.f16")
+    cache, key = Cache(asked.output / "cache"), digest_of([texts, asked.seed])
+    states = teacher_states(source.encoder, tokens, cache, key)
     students = cut_students(source.encoder, tokens, asked.seed)
-    lesson = Lesson(tokens, told, *deviations(tokens, told, asked.seed), students)
-    first = Candidate(students["minilm-3"], tokenizer, _origin("minilm-3"))
+    lesson = Lesson(tokens, states, *deviations(tokens, states, asked.seed), students)
+    first = Candidate(students["minilm-3"], tokenizer, _origin("minilm-3", students))
 
     held_out = tokenize(tokenizer, read_texts(asked.validation, asked.seed)[: asked.most_validation])
-    known = np.empty((int(held_out.starts[-1]), told.shape[1]), np.float16)
-    read_states(source.encoder, held_out, known, print_progress("validation"))
-    curve = [{"epochs": 0.0, **cosines(students, held_out, known)}]
+    wanted = np.empty((int(held_out.starts[-1]), states.shape[1]), np.float16)
+    read_states(source.encoder, held_out, wanted, print_progress("validation"))
+    curve = [{"epochs": 0.0, **cosines(students, held_out, wanted)}]
     print(json.dumps(curve[-1]), flush=True)
 
-    def look(batch: Batch) -> Tensor:
+    def loss(batch: Batch) -> Tensor:
         part = max(1, batch.steps // PARTS)
         if 0 < batch.step <= batch.steps - part and batch.step % part == 0:
             share = batch.step / batch.steps
-            curve.append({"epochs": round(asked.epochs * share, 2), **cosines(students, held_out, known)})
+            curve.append({"epochs": round(asked.epochs * share, 2), **cosines(students, held_out, wanted)})
             print(json.dumps(curve[-1]), f"{time.monotonic() - begun:.0f} s", flush=True)
         return lesson.loss(batch)
 
-    checkpoints = Checkpoints(Cache(asked.output / "cache"), "starts")
+    checkpoints = Checkpoints(cache, key)
     others = nn.ModuleDict({name: each for name, each in students.items() if name != "minilm-3"})
-    training = Training(texts, look, asked.epochs, LEARNING_RATE, BATCH_SIZE, extra=others)
+    training = Training(texts, loss, asked.epochs, LEARNING_RATE, BATCH_SIZE, extra=others)
     Trainer(asked.seed, 1.0, own_device(), print_progress("training"), checkpoints)(first, training)
-    curve.append({"epochs": asked.epochs, **cosines(students, held_out, known)})
+    curve.append({"epochs": asked.epochs, **cosines(students, held_out, wanted)})
 
     made = {
         "teacher": "sentence-transformers/all-MiniLM-L6-v2",
@@ -116,9 +118,9 @@ def main() -> None:
         "versions": {each: version(each) for each in ("eicompress", "torch", "tokenizers")},
     }
     whole = convert.load(builtin_model("builtin:minilm"), outputs=1).tokenizer
-    named = {name: Candidate(students[name].eval(), whole, _origin(name)) for name in LAYERS}
-    weights.write(named, made, asked.output)
-    print(json.dumps(curve[-1]), f"{made['seconds']} s", flush=True)
+    named = {name: Candidate(students[name].eval(), whole, _origin(name, students)) for name in LAYERS}
+    digest = weights.write(named, made, asked.output)
+    print(json.dumps(curve[-1]), f"{made['seconds']} s, SHA256 {digest}", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -175,21 +177,20 @@ def _passages(text: str, chance: random.Random) -> Iterator[str]:
 # The teacher.
 
 
-def teacher_states(teacher: Encoder, tokens: Tokens, path: Path) -> Array:
-    """(tokens, hidden) in half precision: its last states, kept in a file."""
+def teacher_states(teacher: Encoder, tokens: Tokens, cache: Cache, key: str) -> Array:
+    """(tokens, hidden) in half precision: its last states, memory-mapped from the cache."""
     shape = (int(tokens.starts[-1]), teacher.config.hidden)
-    if not path.is_file():
-        draft = path.with_suffix(".draft")
-        states = np.memmap(draft, np.float16, "w+", shape=shape)
+
+    def write(folder: Path) -> None:
+        states = np.lib.format.open_memmap(folder / "states.npy", "w+", np.float16, shape)
         read_states(teacher, tokens, states, print_progress("teacher"))
         states.flush()
-        draft.rename(path)
-    found: Array = np.memmap(path, np.float16, "r", shape=shape)
-    return found
+
+    return arrays_in(cache.kept("states", key, write))["states"]
 
 
 @torch.no_grad()
-def read_states(teacher: Encoder, tokens: Tokens, into: Array, told: Callable[[Progress], None]) -> None:
+def read_states(teacher: Encoder, tokens: Tokens, into: Array, progress: Callable[[Progress], None]) -> None:
     """Fill (tokens, hidden)."""
     device, done = own_device(), 0
     teacher.to(device)
@@ -201,14 +202,14 @@ def read_states(teacher: Encoder, tokens: Tokens, into: Array, told: Callable[[P
             begin, end = tokens.starts[row], tokens.starts[row + 1]
             into[begin:end] = each[: end - begin]
         done += len(rows)
-        told(Progress("teacher", done, len(tokens.lengths)))
+        progress(Progress("teacher", done, len(tokens.lengths)))
     teacher.to("cpu")
 
 
-def deviations(tokens: Tokens, told: Array, seed: int) -> tuple[Tensor, Tensor]:
+def deviations(tokens: Tokens, states: Array, seed: int) -> tuple[Tensor, Tensor]:
     """(hidden,) of tokens, and of means over a text, those of dimensions that hardly vary not far below the others."""
     rows = np.random.default_rng(seed).permutation(len(tokens.lengths))[:SAMPLE]
-    parts = [np.asarray(told[tokens.starts[row] : tokens.starts[row + 1]], np.float32) for row in np.sort(rows)]
+    parts = [np.asarray(states[tokens.starts[row] : tokens.starts[row + 1]], np.float32) for row in np.sort(rows)]
     found = (np.concatenate(parts).std(axis=0), np.stack([each.mean(axis=0) for each in parts]).std(axis=0))
     of_tokens, of_texts = (torch.from_numpy(each).clamp_min(LEAST_DEVIATION * float(np.median(each))) for each in found)
     return of_tokens, of_texts
@@ -261,16 +262,16 @@ def neuron_importance(teacher: Encoder, tokens: Tokens, seed: int) -> list[Tenso
     return [sizes * each.weight.detach().norm(dim=0) for sizes, each in zip(found, outputs, strict=True)]
 
 
-def _origin(name: str) -> Origin:
-    return Origin(LAYERS[name], tuple(range(384)))
+def _origin(name: str, students: dict[str, Encoder]) -> Origin:
+    return Origin(LAYERS[name], tuple(range(students[name].config.hidden)))
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the teacher said of every token, and how far students are from it."""
+    """The teacher's states of all tokens, and the loss of the students."""
 
     tokens: Tokens
-    told: Array
+    states: Array
     of_tokens: Tensor
     """Deviations of the teacher's states."""
     of_texts: Tensor
@@ -280,14 +281,14 @@ class Lesson:
         """Squared distances, in deviations: of means over a text, and token by token where there are layers."""
         device = batch.input_ids.device
         mask, of_tokens, of_texts = batch.attention_mask[..., None], self.of_tokens.to(device), self.of_texts.to(device)
-        wanted = padded(self.told, self.tokens, batch.rows.cpu().numpy(), batch.input_ids.shape[1]).to(device)
+        wanted = padded(self.states, self.tokens, batch.rows.cpu().numpy(), batch.input_ids.shape[1]).to(device)
         loss = of_texts.new_zeros(())
         for student in self.students.values():
-            said = student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)[-1].float()
-            away = (said - wanted) * mask
-            loss = loss + (away.sum(dim=1) / mask.sum(dim=1) / of_texts).square().mean()
+            own = student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)[-1].float()
+            difference = (own - wanted) * mask
+            loss = loss + (difference.sum(dim=1) / mask.sum(dim=1) / of_texts).square().mean()
             if len(student.layers):
-                loss = loss + (away / of_tokens).square().mean(dim=2).sum() / mask.sum()
+                loss = loss + (difference / of_tokens).square().mean(dim=2).sum() / mask.sum()
         return loss
 
 
@@ -301,17 +302,17 @@ def padded(states: Array, tokens: Tokens, rows: Array, longest: int) -> Tensor:
 
 
 @torch.no_grad()
-def cosines(students: dict[str, Encoder], tokens: Tokens, told: Array) -> dict[str, float]:
+def cosines(students: dict[str, Encoder], tokens: Tokens, states: Array) -> dict[str, float]:
     """Mean cosine between student's and teacher's state of a text, by student."""
     found: dict[str, list[float]] = {name: [] for name in students}
     for rows in in_order_of_length(tokens.lengths):
         device = str(next(iter(students.values())).positions.weight.device)
         batch = tokens.batch(rows, 0, device)
-        wanted = padded(told, tokens, rows, batch.input_ids.shape[1]).to(device)
+        wanted = padded(states, tokens, rows, batch.input_ids.shape[1]).to(device)
         mask = batch.attention_mask.float()[..., None]
         for name, student in students.items():
-            said = student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)[-1].float()
-            found[name] += F.cosine_similarity((said * mask).sum(dim=1), (wanted * mask).sum(dim=1)).tolist()
+            own = student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)[-1].float()
+            found[name] += F.cosine_similarity((own * mask).sum(dim=1), (wanted * mask).sum(dim=1)).tolist()
     return {name: round(float(np.mean(each)), 4) for name, each in found.items()}
 
 
@@ -319,13 +320,13 @@ def print_progress(what: str) -> Callable[[Progress], None]:
     """A line a minute."""
     last = time.monotonic()
 
-    def told(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         nonlocal last
         if time.monotonic() - last > 60:
             last = time.monotonic()
             print(f"{what}: {progress.step} of {progress.steps}, {progress.loss}", flush=True)
 
-    return told
+    return report
 
 
 if __name__ == "__main__":

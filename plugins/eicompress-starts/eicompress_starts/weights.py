@@ -1,7 +1,7 @@
-"""The weights of the starting points, as they are stored: matrices in 8 bits with a scale a row, all else in halves."""
+"""The weights of the starting points: matrices in 8 bits with a scale for each row, all else in half precision."""
 
-import hashlib
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from eicompress.cache import sha256_of
 from eicompress.contracts import Candidate, Origin
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.model import Encoder
@@ -18,11 +19,13 @@ from eicompress.errors import ModelError
 
 FOLDER = Path(__file__).parent / "stored"
 WEIGHTS, TOKENIZER, DESCRIPTION = "weights.safetensors", "tokenizer.json", "starts.json"
+SHA256 = "d7bc0bf600405997fcee9e2cd6ff219c6b38e04ecdb4fffded034d26395cf966"
+"""Of the weights. It is part of the code, so that nothing is reused that other weights made."""
 NAMES = ("minilm-0", "minilm-1", "minilm-3")
 WORDS = "words.weight"
 """The table that all of them read."""
 HEAD = "classifier."
-"""What each task brings itself."""
+"""Not stored: every task has its own."""
 LARGEST = 127
 
 
@@ -41,7 +44,7 @@ def load(name: str, outputs: int) -> Candidate:
         elif key != WORDS:
             found[key] = _whole(_stored(), f"{name}.{key}")
     model.load_state_dict(found)
-    origin = Origin(*(tuple(described[name]["origin"][part]) for part in ("layers", "hidden")))
+    origin = Origin(tuple(described[name]["layers"]), tuple(range(config.hidden)))
     return Candidate(model.eval(), Tokenizer.from_file(str(FOLDER / TOKENIZER)), origin)
 
 
@@ -54,38 +57,32 @@ def description() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _stored() -> dict[str, Tensor]:
     """Read once; the file must be the one that was shipped."""
-    path, wanted = FOLDER / WEIGHTS, description()["sha256"]
-    got = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no such file"
-    if got != wanted:
+    path = FOLDER / WEIGHTS
+    got = sha256_of(path) if path.is_file() else "no such file"
+    if got != SHA256:
         raise ModelError(
-            f"`{path}` must have the SHA-256 {wanted}, but has {got}. Install the package again: "
+            f"`{path}` must have the SHA-256 {SHA256}, but has {got}. Install the package again: "
             "pip install --force-reinstall --no-deps eicompress-starts"
         )
     return load_file(path)
 
 
-def write(encoders: dict[str, Candidate], made: dict[str, Any], folder: Path) -> None:
-    """Store encoders that share their table into an existing folder, with how they were `made`."""
-    first = next(iter(encoders.values()))
+def write(encoders: Mapping[str, Candidate], made: Mapping[str, Any], folder: Path) -> str:
+    """Store encoders that share their table into an existing folder, with how they were `made`; the SHA-256."""
     tensors: dict[str, Tensor] = {}
     for name, candidate in encoders.items():
         for key, each in candidate.model.state_dict().items():
-            if key == WORDS:
-                tensors |= _few_bits(WORDS, each) if candidate is first else {}
-            elif not key.startswith(HEAD):
-                tensors |= _few_bits(f"{name}.{key}", each)
+            if not key.startswith(HEAD):
+                tensors |= _few_bits(WORDS if key == WORDS else f"{name}.{key}", each)
     save_file(tensors, folder / WEIGHTS)
-    (folder / TOKENIZER).write_text(first.tokenizer.to_str(), encoding="utf-8")
-    starts = {name: _described(candidate) for name, candidate in encoders.items()}
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    text = json.dumps({"sha256": digest, "made": made, "starts": starts}, indent=1, ensure_ascii=False)
-    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-
-
-def _described(candidate: Candidate) -> dict[str, Any]:
-    assert isinstance(candidate.model, Encoder)
-    origin = {"layers": candidate.origin.layers, "hidden": candidate.origin.hidden}
-    return {"config": candidate.model.config.to_json(), "origin": origin}
+    (folder / TOKENIZER).write_text(next(iter(encoders.values())).tokenizer.to_str(), encoding="utf-8")
+    starts = {
+        name: {"config": each.model.config.to_json(), "layers": each.origin.layers}  # type: ignore[union-attr, operator]
+        for name, each in encoders.items()
+    }
+    text = json.dumps({"made": made, "starts": starts}, indent=1, ensure_ascii=False)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    return sha256_of(folder / WEIGHTS)
 
 
 def _few_bits(key: str, weight: Tensor) -> dict[str, Tensor]:
