@@ -79,7 +79,7 @@ class Slot:
     fill: Fill | None
     optional: bool
     unless: str = ""
-    """The optional slot before it that stands in its place where it is used."""
+    """The optional slot before it that replaces it where it is used."""
 
     @property
     def switch(self) -> str:
@@ -205,8 +205,8 @@ class SearchSpace:
         return [{**parameters, **others[at]} for at in spread]
 
     def smallest(self) -> Recipe:
-        """Every searched knob at its least, every optional slot in use unless it takes the place of others: the corner
-        where bytes are fewest."""
+        """Every searched knob at its lowest value, and every optional slot in use except those that replace others: the
+        corner where bytes are fewest."""
         instead = {slot.unless for slot in self.slots}
         used = [slot for slot in self.slots if slot.name not in instead]
         return Recipe(tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in used))
@@ -240,12 +240,8 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     written = _tables(tables, "slot", path)
     if not written:
         raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
-    missing = {
-        each["strategy"]
-        for each in written
-        if each.get("if_installed") is True and isinstance(each.get("strategy"), str)
-    } - set(registry.strategies)
-    slots = tuple(_slots(written, missing, path, registry))
+    missing = {each["strategy"] for each in written if _is_missing(each, registry)}
+    slots = tuple(_slots(written, path, registry))
     _check_fill(slots, path)
     rungs = _rungs(tables.get("fidelity", 1.0), path)
     least = _rung_steps(tables["rung_steps"], len(rungs), path) if "rung_steps" in tables else ()
@@ -315,14 +311,22 @@ def _tables(tables: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str
     return found
 
 
-def _slots(written: list[Mapping[str, Any]], missing: set[Any], path: Path, registry: Registry) -> Iterator[Slot]:
-    """The slots but for those whose strategies are missing."""
+def _is_missing(table: Mapping[str, Any], registry: Registry) -> bool:
+    """Whether a slot is to be left out, since no installed plug-in has its strategy."""
+    name = table.get("strategy")
+    return table.get("if_installed") is True and isinstance(name, str) and name not in registry.strategies
+
+
+def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> Iterator[Slot]:
+    """The slots, without those that are to be left out."""
     used: dict[str, int] = {}
     before: list[str] = []
+    missing: list[str] = []
     for place, table in enumerate(written):
         where = f"`slot[{place}]` of `{path}`"
         name = table.get("strategy")
-        if name in missing:
+        if _is_missing(table, registry):
+            missing.append(str(name))
             continue
         if not isinstance(name, str):
             raise SpecError(f"{where} must have a `strategy`, but got {name!r}")
@@ -422,9 +426,11 @@ def _check_fill(slots: tuple[Slot, ...], path: Path) -> None:
         raise SpecError(f"`{filled[0].strategy}` in `{path}` must have one slot to be filled, but has several")
 
 
-def _strategies_of(table: Mapping[str, Any]) -> set[Any]:
+def _strategies_of(table: Mapping[str, Any]) -> set[str]:
+    """The strategies of a recipe, as far as it is well formed."""
     steps = table.get("steps")
-    return {each.get("strategy") for each in steps if isinstance(each, dict)} if isinstance(steps, list) else set()
+    named = [each.get("strategy") for each in steps if isinstance(each, dict)] if isinstance(steps, list) else []
+    return {each for each in named if isinstance(each, str)}
 
 
 def _known(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict[str, Any]:

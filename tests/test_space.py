@@ -162,6 +162,9 @@ def test_what_no_installed_plug_in_brings_is_left_out_with_its_recipes(tmp_path:
     assert [slot.unless for slot in space.slots] == ["", "", ""]
     assert space.known == space_of(tmp_path, GOOD).known
     assert space.digest != space_with_begin(tmp_path).digest
+    for_all = INSTEAD.replace("[[recipe]]", '[[slot]]\nstrategy = "begin"\n[[recipe]]', 1)
+    with pytest.raises(SpecError, match="no strategy `begin`"):
+        space_of(tmp_path, for_all)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,11 @@ def test_what_no_installed_plug_in_brings_is_left_out_with_its_recipes(tmp_path:
     [
         ('unless = "begin"', 'unless = "words"', r"slot\[2\].*`unless` must name an optional slot before it"),
         ("if_installed = true", "if_installed = 1", "`if_installed` must be true or false, but got 1"),
+        (
+            '{ strategy = "words" }, { strategy = "begin" }',
+            '{ strategy = ["words"] }',
+            r"recipe\[1\].*`words` was due and `\['words'\]` came",
+        ),
     ],
 )
 def test_a_slot_instead_of_another_must_be_clear(tmp_path: Path, good: str, bad: str, said: str) -> None:
