@@ -1,5 +1,6 @@
 """What a study has found: its records counted, ranked and compared with the budgets."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,8 @@ REPORT = "report.html"
 """The file in a study's folder that shows all this to people."""
 REPEAT = "repeat"
 """The fact by which a record says that it was taken over from an earlier trial."""
-TOLD = "told"
-"""The fact that says after how many `seconds` of the study's time a record was there."""
+RECORDED = "recorded"
+"""The fact that holds after how many `seconds` of the study's time a record was written."""
 NEAR = 0.98
 """A candidate is near its baseline with this share of its quality."""
 VARIANT = "variant"
@@ -207,14 +208,11 @@ class Result:
 
     @property
     def seconds_to_near(self) -> float | None:
-        """After how long a candidate within budget first had `NEAR` of the baseline's quality; None before."""
-        made = [
-            *self.records.values(),
-            *self.compared.values(),
-            *(each for of in self.rebuilds.values() for each in of),
-        ]
+        """When a candidate within budget first had `NEAR` of the baseline's quality; None if none has yet."""
+        made = itertools.chain(self.records.values(), self.compared.values(), *self.rebuilds.values())
         near = [each for each in made if fits(each, self.objective) and (self.share(each) or 0.0) >= NEAR]
-        return min((each.facts[TOLD]["seconds"] for each in near if TOLD in each.facts), default=None)
+        # Facts that are too long for the database lie in a file of their own.
+        return min((each.facts[RECORDED]["seconds"] for each in near if RECORDED in each.facts), default=None)
 
     @property
     def cut_texts(self) -> str:

@@ -24,8 +24,8 @@ from eicompress.promotion import PromotionRung, kept_for_promotion, promotion_pl
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, Draw, Ledger, Recovered, is_disk_error
 from eicompress.result import (
+    RECORDED,
     REPEAT,
-    TOLD,
     VARIANT,
     Counts,
     Result,
@@ -519,7 +519,7 @@ class Coordinator:
         self.on_event(Told(number, record, count(self._records.values()), self._best, self._seconds))
 
     def _dated(self, record: Record) -> Record:
-        return replace(record, facts={**record.facts, TOLD: {"seconds": round(self._seconds, 1)}})
+        return replace(record, facts={**record.facts, RECORDED: {"seconds": round(self._seconds, 1)}})
 
     def _job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
         return Job(number, recipe, fidelity, self.goal.seed if seed is None else seed)

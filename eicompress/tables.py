@@ -227,11 +227,10 @@ def _best_table(result: Result) -> Table:
 def _show_trust(console: Console, result: Result) -> None:
     """How far seeds differ, and how far short training says what long training would."""
     lines = [str(each) for each in (*result.handed_out_as_they_were, *result.agreements)]
-    near = result.seconds_to_near
-    lines.append(
-        f"{NEAR:.0%} of the baseline's quality within the budgets "
-        + ("was not reached" if near is None else f"after {duration(near)}")
-    )
+    if result.baseline:
+        near = result.seconds_to_near
+        reached = "was not reached" if near is None else f"was reached after {duration(near)}"
+        lines.append(f"{NEAR:.0%} of the baseline's quality within the budgets {reached}")
     lines += [result.cut_texts] if result.cut_texts else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}

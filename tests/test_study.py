@@ -10,7 +10,7 @@ from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.export.artifact import write_files
 from eicompress.recipe import Recipe
 from eicompress.record import RESTARTS, read_ledger
-from eicompress.result import REPEAT, TOLD, ranked
+from eicompress.result import RECORDED, REPEAT, ranked
 from eicompress.rungs import rungs_of
 from eicompress.study import Doing, Event, Noticed, Promoting, Told
 from eicompress.values import Artifact, Measurement, Record, digest_of
@@ -40,8 +40,8 @@ def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length
 
 def test_when_a_candidate_was_first_near_its_baseline_is_known(tmp_path: Path) -> None:
     result = bed(tmp_path, trials=10).run(Bench(tmp_path / "made"))
-    told = [record.facts[TOLD]["seconds"] for record in result.records.values()]
-    assert told == sorted(told) and told[-1] <= result.seconds
+    recorded = [record.facts[RECORDED]["seconds"] for record in result.records.values()]
+    assert recorded == sorted(recorded) and recorded[-1] <= result.seconds
     first = next(each for each in result.records.values() if each.outcome == "complete")
     quality = first.value("quality")
     assert quality is not None and result.baseline is not None
@@ -50,7 +50,7 @@ def test_when_a_candidate_was_first_near_its_baseline_is_known(tmp_path: Path) -
         measurements = (Measurement("quality", baseline, ""),)
         return replace(result, baseline=replace(result.baseline, measurements=measurements)).seconds_to_near
 
-    assert beside(quality / 0.981) == first.facts[TOLD]["seconds"]
+    assert beside(quality / 0.981) == first.facts[RECORDED]["seconds"]
     assert beside(2.0) is None and result.to_json()["seconds_to_near"] == result.seconds_to_near
 
 
