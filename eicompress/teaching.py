@@ -212,7 +212,9 @@ class TeacherSearch:
             if len(tried) < len(LEARNING_RATES):
                 notes.append(_too_short(self.limit_s, len(tried), epoch_s, self._first_epochs))
         chosen = _best(attempts)
-        made = tuple(self._member(chosen, self.seed + number) for number in range(members))
+        # One alone is kept by whoever asked for it.
+        train = self._member if members > 1 else self._trained
+        made = tuple(train(chosen, self.seed + number) for number in range(members))
         return Taught(made, tuple(self.task.labels), chosen, tuple(attempts), tuple(notes))
 
     # What is tried, and for how long.
@@ -356,7 +358,7 @@ class TeacherSearch:
         return self._judged(attempt, logits, self.train.targets[held_out])
 
     def _member(self, attempt: Attempt, seed: int) -> Candidate:
-        """A teacher that learned from all rows, kept when it is there: whoever is stopped between two goes on."""
+        """As `_trained`, stored in the cache: a run that was killed between two members goes on with the next."""
         made_by = [attempt.pooling, attempt.penalty, attempt.learning_rate, attempt.epochs, attempt.scale]
         return candidates.load(
             self.cache.kept(
