@@ -179,7 +179,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_tiny_model(folder / name)
     for name, kind in (("my-xlnet", "XLNet"), ("my-roberta", "Roberta")):
         write_tiny_teacher(folder / name, kind)
-    for name in ("my-data", "DATA", "clinc150", "clinc30"):
+    for name in ("my-data", "DATA", "clinc150", "clinc30", "qnli"):
         write_tiny_data(folder / name)
     labelled = [(text, "music") for text in MUSIC] + [(text, "weather") for text in WEATHER]
     rows = [{"question": text, "topic": label, "more": at} for at in range(6) for text, label in labelled]
