@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
-from eicompress.result import weights
+from eicompress.result import NEAR, weights
 from eicompress.values import Json, Measurement, Record, counted
 
 
@@ -76,6 +76,9 @@ def cost(numbers: Numbers) -> str:
     spared = sum(spent.skipped.values())
     others = f", and {spared} more needed no training" if spared else ""
     parts.append(f"The search took {spoken(spent.seconds)}: {counted(spent.trained, 'candidate')} trained{others}.")
+    near = numbers.result.seconds_to_near
+    if near is not None:
+        parts.append(f"{NEAR:.0%} of the baseline's quality was reached within the budgets after {spoken(near)}.")
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
     parts.append(numbers.result.cut_texts.replace("`", ""))

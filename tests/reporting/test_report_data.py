@@ -7,7 +7,7 @@ from fake_workshop import measured
 from eicompress.objective import Objective
 from eicompress.reporting import data
 from eicompress.reporting.answer import answer, cost, more, sentence
-from eicompress.result import REPEAT, Result
+from eicompress.result import RECORDED, REPEAT, Result
 from eicompress.values import Record
 
 BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
@@ -134,6 +134,12 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
 
 def test_a_short_training_is_said() -> None:
     assert "25% of the full training" in cost(said(found(trial(1.8, 0.5, 0.9))))
+
+
+def test_the_time_to_nearly_the_baseline_is_said_once_it_is_reached() -> None:
+    near = trial(1.8, 0.5, 0.95, facts={RECORDED: {"seconds": 480.0}})
+    assert "98% of the baseline's quality was reached within the budgets after 8 min." in cost(said(found(near)))
+    assert "was reached" not in cost(said(found(trial(1.8, 0.5, 0.9))))
 
 
 def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
