@@ -98,6 +98,19 @@ WAYS = (
         {**TEXT, **FEATURES, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
     ),
     Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
+    Way(
+        "cross: its upper half learns from the start",
+        "head + text",
+        "cross_distillation",
+        {**SOON, "teacher_layers": 3, "teacher_rate": 0.1},
+    ),
+    # With a probe (`--teacher-training probe`) this fine-tunes the teacher beside the student.
+    Way(
+        "cross: all its layers learn from the start",
+        "head + text",
+        "cross_distillation",
+        {**SOON, "teacher_layers": 24, "teacher_rate": 0.1},
+    ),
 )
 
 

@@ -83,7 +83,7 @@ def run_cell(asked: argparse.Namespace, name: str, model: str, data: str, size: 
     print(f"{name} at {size}: searching for {asked.timeout}", file=sys.stderr, flush=True)
     result = eicompress.search(**words, study=f"{name}-{size}", studies=asked.output / "studies")
     cell = {"set": name, "budget": size, "asked": words, **found(result, data)}
-    write_whole(path, json.dumps(cell, indent=1).encode())
+    write_whole(path, json.dumps(cell).encode())
 
 
 def found(result: Result, data: str) -> dict[str, Any]:
