@@ -123,7 +123,7 @@ def simple_json(record: Record) -> dict[str, float | None]:
 
 
 def cells(folder: Path) -> list[Mapping[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*-*MB.json"))]
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
