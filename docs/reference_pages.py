@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from eicompress import cli, errors
 from eicompress.contracts import knobs
 from eicompress.plugins import discover
-from eicompress.space import known_spaces, read_space
-from eicompress.tables import domain, meanings
+from eicompress.reporting.tables import domain, meanings
+from eicompress.study.space import known_spaces, read_space
 
 NOTE = "*This page is made from the code.*"
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         show,
         teach,
     )
-    from eicompress.result import Result
+    from eicompress.study.result import Result
 
 __all__ = [
     "Artifact",
@@ -82,7 +82,7 @@ except PackageNotFoundError:  # run from a checkout that is not installed
     __version__ = "0"
 
 _ROOMS = {
-    "Result": "eicompress.result",
+    "Result": "eicompress.study.result",
     "ablate": "eicompress.api",
     "compare": "eicompress.api",
     "compress": "eicompress.api",

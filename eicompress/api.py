@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
-    from eicompress.ablation import Ablation, Built
     from eicompress.contracts import Examples, Task
-    from eicompress.forecast import Forecast
-    from eicompress.objective import Objective
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
-    from eicompress.record import Ledger
     from eicompress.reporting.comparison import Comparison
     from eicompress.reporting.data import Numbers
-    from eicompress.result import Result
     from eicompress.runtime import Model
-    from eicompress.space import SearchSpace
-    from eicompress.study import Compared, Event, Workers
-    from eicompress.teaching import Attempt
+    from eicompress.study.ablation import Ablation, Built
+    from eicompress.study.coordinator import Compared, Event, Workers
+    from eicompress.study.forecast import Forecast
+    from eicompress.study.objective import Objective
+    from eicompress.study.result import Result
+    from eicompress.study.space import SearchSpace
+    from eicompress.study.store import Ledger
+    from eicompress.trials.builder import Lesson, Workshop
+    from eicompress.trials.teacher_search import Attempt
     from eicompress.values import Measurement
-    from eicompress.workshop import Lesson, Workshop
 
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
@@ -142,8 +142,8 @@ def foreseen(
     plan: Plan, on_progress: Callable[[Progress], None], on_event: "Callable[[Event], None] | None" = None
 ) -> "Forecast":
     """What a planned search will meet. Raises `BudgetError` where no candidate can meet the budgets."""
-    from eicompress.forecast import forecast, in_rungs
-    from eicompress.record import read_ledger
+    from eicompress.study.forecast import forecast, in_rungs
+    from eicompress.study.store import read_ledger
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, _scratch())
@@ -158,7 +158,7 @@ def foreseen(
 
 def _compared(workshop: "Workshop", spec: Spec) -> "Compared":
     """What the baseline and the simple baselines reach."""
-    from eicompress.study import Compared
+    from eicompress.study.coordinator import Compared
 
     objective = objective_of(spec)
     return Compared(workshop.baseline(), workshop.simple(objective.hard.get("size_mb")), objective)
@@ -166,9 +166,9 @@ def _compared(workshop: "Workshop", spec: Spec) -> "Compared":
 
 def planned(written: Mapping[str, Any]) -> Plan:
     """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
-    from eicompress.cluster import check_installed
     from eicompress.plugins import discover
-    from eicompress.space import read_space
+    from eicompress.study.space import read_space
+    from eicompress.trials.ray_cluster import check_installed
 
     given = {name: value for name, value in written.items() if value is not None}
     if "study" in given and not {"model", "data"} & set(given):
@@ -191,7 +191,7 @@ def planned(written: Mapping[str, Any]) -> Plan:
 
 def _warm(plan: Plan) -> Plan:
     """The plan with the recipes that `--from` names before those of the space. Raises `SpecError` and `StudyError`."""
-    from eicompress.warmstart import Named, as_parameters, best_recipes, recipe_files
+    from eicompress.study.warm_start import Named, as_parameters, best_recipes, recipe_files
 
     spec, named = plan.spec, Path(plan.spec.from_)
     if named.exists() and not (named / "study.toml").is_file():
@@ -206,8 +206,8 @@ def _warm(plan: Plan) -> Plan:
 
 def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
     """Run or go on with a planned search."""
-    from eicompress.record import opened
-    from eicompress.study import Coordinator, Goal, Noticed
+    from eicompress.study.coordinator import Coordinator, Goal, Noticed
+    from eicompress.study.store import opened
 
     spec = plan.spec
     workshop = _workshop(spec, plan.registry, on_progress, spec.folder)
@@ -239,7 +239,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
 
 def _with_kept_teacher(workshop: "Workshop", spec: Spec) -> "Workshop":
     """Keep the teacher that was trained for a study in its folder: trained once more, it might be another."""
-    from eicompress.workshop import write_folder
+    from eicompress.trials.builder import write_folder
 
     kept, trained = spec.folder / TEACHER, workshop.head
     if trained is None or kept.exists():
@@ -252,9 +252,9 @@ def _with_recorded_rungs(
     plan: Plan, workshop: "Workshop", ledger: "Ledger", on_event: "Callable[[Event], None]"
 ) -> Plan:
     """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
-    from eicompress.forecast import in_rungs
-    from eicompress.rungs import described
-    from eicompress.study import Noticed
+    from eicompress.study.coordinator import Noticed
+    from eicompress.study.forecast import in_rungs
+    from eicompress.study.halving import described
 
     space, steps = in_rungs(plan.space, ledger, workshop, plan.spec.seed)
     ledger.set_rungs(space.rungs, steps)
@@ -281,15 +281,15 @@ def _plugin_digest(spec: Spec) -> dict[str, str]:
 
 
 def _check_study(spec: Spec, digests: Mapping[str, str]) -> None:
-    from eicompress.record import check
+    from eicompress.study.store import check
 
     check(spec.folder, spec.to_toml(), digests)
 
 
 def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None]") -> None:
     """Tell what the search will meet, in short."""
-    from eicompress.forecast import forecast
-    from eicompress.study import Foreseen, Noticed
+    from eicompress.study.coordinator import Foreseen, Noticed
+    from eicompress.study.forecast import forecast
 
     try:
         on_event(Foreseen(forecast(workshop, plan.space, objective_of(plan.spec), plan.spec.seed, draws=FEW_DRAWS)))
@@ -303,9 +303,9 @@ def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None
 @contextmanager
 def _staffed(workshop: "Workshop", plan: Plan) -> "Iterator[tuple[Workshop, Workers]]":
     """The workers of a plan, and the workshop that takes a latency while they stand still."""
-    from eicompress.cluster import Cluster, Place
-    from eicompress.processes import Limits, Processes, Setup
-    from eicompress.workers import InProcess, made_of
+    from eicompress.trials.processes import Limits, Processes, Setup
+    from eicompress.trials.ray_cluster import Cluster, Place
+    from eicompress.trials.worker import InProcess, made_of
 
     spec = plan.spec
     if not spec.workers:
@@ -338,7 +338,7 @@ def _reported(ledger: "Ledger", spec: Spec) -> str:
 
 def _carded(ledger: "Ledger", spec: Spec) -> None:
     """Write the model card of each artifact that is handed out beside it."""
-    from eicompress.card import write_card
+    from eicompress.reporting.model_card import write_card
 
     simple = [each for each in ledger.simple().values() if each.value("quality_test") is not None]
     rebuilds = itertools.chain.from_iterable(ledger.rebuilds().values())
@@ -350,8 +350,8 @@ def _carded(ledger: "Ledger", spec: Spec) -> None:
 
 def show(study: str, *, studies: str | Path = "studies") -> "Result":
     """What a study has found so far. Raises `SpecError` and `StudyError`."""
-    from eicompress.record import read_ledger
-    from eicompress.result import result_of
+    from eicompress.study.result import result_of
+    from eicompress.study.store import read_ledger
 
     spec = _spec_of(study, studies)
     return result_of(read_ledger(spec.folder), objective_of(spec))
@@ -369,9 +369,9 @@ def report(
     `png` is a folder for its figures one by one, which takes Chromium or Chrome. It loads no model and changes nothing
     else, so it may be written while the search runs. Raises `SpecError` and `StudyError`.
     """
-    from eicompress.record import read_ledger
     from eicompress.reporting.figures import drawn
-    from eicompress.reporting.picture import write_pictures
+    from eicompress.reporting.png import write_pictures
+    from eicompress.study.store import read_ledger
 
     spec = _spec_of(study, studies)
     ledger = read_ledger(spec.folder)
@@ -386,8 +386,8 @@ def dashboard(study: str, *, port: int = 8080, studies: str | Path = "studies") 
 
     It reads the study and writes nothing. Raises `SpecError` and `StudyError`.
     """
-    from eicompress.mirror import Mirror, serving
-    from eicompress.record import read_ledger
+    from eicompress.reporting.dashboard import Mirror, serving
+    from eicompress.study.store import read_ledger
 
     spec = _spec_of(study, studies)
     ledger = read_ledger(spec.folder)
@@ -400,7 +400,7 @@ def dashboard(study: str, *, port: int = 8080, studies: str | Path = "studies") 
 
 def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:
     from eicompress.reporting.page import page
-    from eicompress.result import REPORT
+    from eicompress.study.result import REPORT
 
     path = output or ledger.folder / REPORT
     _write_page(path, page(_numbers(ledger, spec)))
@@ -409,7 +409,7 @@ def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:
 
 def _numbers(ledger: "Ledger", spec: Spec) -> "Numbers":
     from eicompress.reporting.data import numbers
-    from eicompress.result import result_of
+    from eicompress.study.result import result_of
 
     return numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
 
@@ -443,9 +443,9 @@ def compress(
     Quality is measured on the validation split; `measure` reads another one. Raises `SpecError`, `DataError`,
     `ModelError`, `Inapplicable` and `ExportError`.
     """
-    from eicompress.card import write_card
-    from eicompress.export.artifact import check_free
+    from eicompress.export.folder import check_free
     from eicompress.plugins import discover
+    from eicompress.reporting.model_card import write_card
 
     check_free(Path(output))
     words = ("model", "data", "task", "text", "text_pair", "label", "seed", "seq_len", "threads", "teacher", "ensemble")
@@ -523,7 +523,7 @@ def teach(
     `DataError` and `ModelError`.
     """
     from eicompress.plugins import discover
-    from eicompress.workshop import train_teacher
+    from eicompress.trials.builder import train_teacher
 
     if Path(output).exists():
         raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
@@ -556,7 +556,7 @@ def replay(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Replay:
     """Build a study's trial again, its rebuild at full length where there is one, and compare the bytes."""
-    from eicompress.export.artifact import check_free
+    from eicompress.export.folder import check_free
     from eicompress.plugins import discover
 
     check_free(Path(output))
@@ -617,8 +617,8 @@ def ablate(
     back, with `seeds` seeds. `fidelity` is the trial's own, or full length. The table is written to `output` with the
     endings `.md` and `.json`: by default into the study's folder, or `ablation` here. Raises as `compress` does.
     """
-    from eicompress.ablation import ablate, save, variants
     from eicompress.plugins import discover
+    from eicompress.study.ablation import ablate, save, variants
 
     written = locals()
     if (recipe is None) == (study is None or trial is None):
@@ -665,8 +665,8 @@ def pack(artifact: str | Path, *, to: str = "zip", output: str | Path | None = N
     The files are checked against the manifest first. Raises `ModelError`, `SpecError` and `ExportError`.
     """
     from eicompress import runtime
-    from eicompress.card import card_of
     from eicompress.export.package import to_hub, to_zip
+    from eicompress.reporting.model_card import card_of
 
     choice("--to", to, PACKAGES)
     source = Artifact(Path(os.path.abspath(artifact)))
@@ -693,7 +693,7 @@ def measure(
 
     Latency is taken at `seq_len` tokens, or at 16, 64 and 128. Raises `ModelError`, `DataError` and `MeasureError`.
     """
-    from eicompress.bench import Bench, download, quality, size
+    from eicompress.metrics.bench import Bench, download, quality, size
     from eicompress.metrics.latency import CAREFUL_SECONDS
     from eicompress.plugins import discover
 
@@ -732,7 +732,7 @@ def compare(
     Latency is taken at `seq_len` tokens, or at the first one's 95th percentile. `output` is a page to write. Raises
     `SpecError`, `ModelError` and `DataError`.
     """
-    from eicompress.bench import Bench
+    from eicompress.metrics.bench import Bench
     from eicompress.metrics.latency import CAREFUL_SECONDS, usual_length
     from eicompress.plugins import discover
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
@@ -779,7 +779,7 @@ def _write_page(path: Path, text: str) -> None:
 
 def _examples(spec: Spec, labels: tuple[str, ...], registry: "Registry") -> "tuple[str, Task, Examples]":
     """The rows to measure on, under the artifact's own labels: the last split that the data has."""
-    from eicompress.data import read_tables
+    from eicompress.data.datasets import read_tables
 
     task = registry.task(spec.task_name)
     tables = read_tables(spec.data)
@@ -825,7 +825,7 @@ def read_recipe(path: Path, registry: "Registry") -> "Recipe":
 
 def objective_of(spec: Spec) -> "Objective":
     """What a spec's search is for."""
-    from eicompress.objective import Objective
+    from eicompress.study.objective import Objective
 
     return Objective(spec.objective.partition(":")[0], spec.budgets, spec.min_quality, spec.metrics)
 
@@ -838,7 +838,7 @@ def _scratch() -> Path:
 
 
 def _workshop(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None], folder: Path) -> "Workshop":
-    from eicompress.workshop import open_workshop
+    from eicompress.trials.builder import open_workshop
 
     return open_workshop(**inputs_of(spec, folder), registry=registry, progress=on_progress)
 
@@ -863,7 +863,7 @@ def _folder(study: str, studies: str | Path) -> Path:
 
 def _placed(record: Record, output: Path) -> Record:
     """Copy the record's artifact, with its manifest, to where the user wants it."""
-    from eicompress.export.artifact import copy
+    from eicompress.export.folder import copy
 
     artifact = copy(Artifact(Path(record.files["artifact"])), output)
     return replace(record, files={**record.files, "artifact": str(artifact.folder)})

@@ -5,6 +5,7 @@ entry whose files do not match is thrown away and computed again. Of several pro
 computes it and the others wait. When the store outgrows its limit, the entries that were used least recently go first.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eicompress.errors import StudyError
 from eicompress.values import digest_of
 
 CHECKSUMS = "checksums.json"
@@ -28,6 +30,15 @@ SWEPT_SHARE = 0.01
 """The store is compared with its limit whenever this share of the limit was added."""
 STALE_SECONDS = 7 * 86_400.0
 """Age at which a draft is the rest of a process that was killed."""
+_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
 
 
 def default_folder() -> Path:
@@ -181,3 +192,22 @@ def _folder_bytes(folder: Path) -> int:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """True for what a full or read-only disk does to us, which no other trial would escape either."""
+    return isinstance(error, OSError) and error.errno in _DISK
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what a full or read-only disk does to us into a `StudyError`."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        raise StudyError(
+            f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
+            "recorded is kept: mend it, and give the same command again"
+        ) from error

@@ -191,13 +191,14 @@ def search(as_json: bool, **written: Any) -> None:
                       --budget 2MB --timeout 8m
     eicompress search --study my-data --timeout 4h
     """
-    from eicompress import api, screen, tables
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
 
     console = _console(as_json)
     plan = api.planned(written)
     spec = plan.spec
-    screen.show_plan(console, spec, plan.space)
-    with screen.Screen(console, f"study {spec.study}", spec.trials, spec.timeout_s) as live:
+    live_view.show_plan(console, spec, plan.space)
+    with live_view.Screen(console, f"study {spec.study}", spec.trials, spec.timeout_s) as live:
         result = api.run(plan, live.show, live.preparing)
     if as_json:
         _print_json(result.to_json())
@@ -219,17 +220,18 @@ def plan(as_json: bool, **written: Any) -> None:
     eicompress plan --model my-model --data my-data --budget 1.91MB
     eicompress plan --study my-data --timeout 4h
     """
-    from eicompress import api, screen
+    from eicompress import api
+    from eicompress.reporting import live_view
 
     console = _console(as_json)
     asked = api.planned(written)
-    screen.show_plan(console, asked.spec, asked.space)
-    with screen.Screen(console, f"plan {asked.spec.study}") as live:
+    live_view.show_plan(console, asked.spec, asked.space)
+    with live_view.Screen(console, f"plan {asked.spec.study}") as live:
         found = api.foreseen(asked, live.preparing, live.show)
     if as_json:
         _print_json(found.to_json())
     else:
-        screen.show_forecast(console, found, asked.spec)
+        live_view.show_forecast(console, found, asked.spec)
 
 
 @cli.command()
@@ -254,10 +256,11 @@ def teach(as_json: bool, **written: Any) -> None:
     eicompress teach --model builtin:minilm --data my-data --output my-teacher
     eicompress search --model my-teacher --data my-data --budget 1MB
     """
-    from eicompress import api, screen, tables
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
 
     console = _console(as_json)
-    with screen.Screen(console, "teach") as live:
+    with live_view.Screen(console, "teach") as live:
         lesson = api.teach(**written, on_attempt=live.attempted, on_progress=live.preparing)
     if as_json:
         _print_json(tables.lesson_json(lesson))
@@ -278,7 +281,8 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
     eicompress show my-data --trial 7
     eicompress show my-data --json
     """
-    from eicompress import api, tables
+    from eicompress import api
+    from eicompress.reporting import tables
 
     result = api.show(study, studies=studies)
     if trial is None:
@@ -385,7 +389,8 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
     eicompress measure my-artifact --data my-data
     eicompress measure my-artifact --seq-len 32 --threads 2 --json
     """
-    from eicompress import api, tables
+    from eicompress import api
+    from eicompress.reporting import tables
 
     measured = api.measure(artifact, **written)
     if as_json:
@@ -413,7 +418,8 @@ def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
     eicompress compare small large --data my-data
     eicompress compare small large --data my-data --output comparison.html
     """
-    from eicompress import api, tables
+    from eicompress import api
+    from eicompress.reporting import tables
 
     found = api.compare(artifacts, **written)
     if as_json:
@@ -465,13 +471,14 @@ def compress(
     eicompress compress --model my-model --data my-data --recipe recipe.toml
     eicompress compress --trial my-data 7 --output again
     """
-    from eicompress import api, screen, tables
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
 
     if (recipe is None) == (trial is None):
         raise SpecError("`compress` must be given either `--recipe FILE` or `--trial STUDY NUMBER`")
     console = _console(as_json)
     differences: tuple[str, ...] = ()
-    with screen.Screen(console, "compress") as live:
+    with live_view.Screen(console, "compress") as live:
         if trial is not None:
             replayed = api.replay(
                 trial[0],
@@ -513,10 +520,11 @@ def prepare(**written: Any) -> None:
     eicompress search --model my-model --data my-data --budget 1MB \\
                       --start starts/general --space after-general.toml
     """
-    from eicompress import api, screen
+    from eicompress import api
+    from eicompress.reporting import live_view
 
     console = _console(False)
-    with screen.Screen(console, "prepare") as live:
+    with live_view.Screen(console, "prepare") as live:
         path = api.prepare(**written, on_progress=live.preparing)
     console.print(f"a starting point lies in {path}", highlight=False, markup=False, soft_wrap=True)
 
@@ -553,11 +561,12 @@ def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
     eicompress ablate my-data 7 --knob distillation.state_weight=1 --seeds 5
     eicompress ablate --model my-model --data my-data --recipe recipe.toml
     """
-    from eicompress import api, screen, tables
-    from eicompress.study import Noticed
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
+    from eicompress.study.coordinator import Noticed
 
     console = _console(as_json)
-    with screen.Screen(console, "ablate") as live:
+    with live_view.Screen(console, "ablate") as live:
         found = api.ablate(
             **written,
             knobs=knob,
@@ -589,8 +598,8 @@ def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) ->
     \b
     eicompress plugins list
     """
-    from eicompress import tables
     from eicompress.plugins import discover
+    from eicompress.reporting import tables
 
     registry = discover(plugin, only_plugins)
     if as_json:
@@ -608,8 +617,8 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
     \b
     eicompress plugins show distillation
     """
-    from eicompress import tables
     from eicompress.plugins import discover
+    from eicompress.reporting import tables
 
     tables.show_plugin(_console(False), discover(plugin, only_plugins), name)
 
@@ -651,7 +660,7 @@ def new_plugin(name: str, into: str) -> None:
     eicompress plugins new weak-neurons
     """
     from eicompress.plugins import discover
-    from eicompress.template import write_package
+    from eicompress.testing.template import write_package
 
     folder = write_package(name, Path(into), discover().strategies)
     for path in sorted(folder.iterdir()):

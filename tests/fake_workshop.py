@@ -12,16 +12,16 @@ import numpy as np
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.objective import Objective
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.record import Ledger, opened
-from eicompress.rehearsal import Rehearsal
-from eicompress.result import Result
-from eicompress.space import SearchSpace, read_space
-from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told, Workers
+from eicompress.study.coordinator import Coordinator, Event, Goal, SearchEnded, TrialEnded, Workers
+from eicompress.study.objective import Objective
+from eicompress.study.result import Result
+from eicompress.study.space import SearchSpace, read_space
+from eicompress.study.store import Ledger, opened
+from eicompress.trials.training_time import Rehearsal
+from eicompress.trials.worker import InProcess, perform
 from eicompress.values import Artifact, Done, Job, Measurement, Progress, Record, digest_of
-from eicompress.workers import InProcess, perform
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ class Bed:
         with opened(self.root / "study", asked, digests, self.goal.objective.directions, self.storage) as ledger:
             yield ledger
 
-    def told(self) -> list[Told]:
-        return [event for event in self.events if isinstance(event, Told)]
+    def told(self) -> list[TrialEnded]:
+        return [event for event in self.events if isinstance(event, TrialEnded)]
 
     def ended(self) -> str:
         return next(event.reason for event in reversed(self.events) if isinstance(event, SearchEnded))

@@ -12,12 +12,13 @@ from conftest import tiny_candidate
 from fake_workshop import Bench, bed, measured
 from rich.console import Console
 
-from eicompress import cli, tables
-from eicompress.export.artifact import write
-from eicompress.objective import Objective
-from eicompress.screen import Screen
-from eicompress.study import Compared, Doing
-from eicompress.tables import show_result
+from eicompress import cli
+from eicompress.export.folder import write
+from eicompress.reporting import tables
+from eicompress.reporting.live_view import Screen
+from eicompress.reporting.tables import show_result
+from eicompress.study.coordinator import Compared, Doing
+from eicompress.study.objective import Objective
 from eicompress.values import Measurement, Progress, Record
 
 

@@ -15,8 +15,8 @@ from eicompress import cli, errors, hookspecs
 from eicompress.contracts import knobs
 from eicompress.encoder.model import Encoder
 from eicompress.plugins import discover
-from eicompress.space import known_spaces
-from eicompress.template import FILES, template_folder
+from eicompress.study.space import known_spaces
+from eicompress.testing.template import FILES, template_folder
 
 DOCS = Path(__file__).parents[1] / "docs"
 TUTORIAL = (DOCS / "write-a-plugin.md").read_text()

@@ -9,7 +9,7 @@ from tiny_teachers import write_tiny_teacher
 import eicompress
 from eicompress import cli
 from eicompress.contracts import Candidate, Training
-from eicompress.training import Trainer
+from eicompress.training.trainer import Trainer
 from eicompress.values import Artifact
 
 SPACE = """
@@ -73,8 +73,8 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A working folder and a cache of its own, and latencies that are taken in a moment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.workshop.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.workshop.QUICK_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.builder.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.builder.QUICK_SECONDS", 0.01)
     Path("space.toml").write_text(SPACE)
     Path("recipe.toml").write_text(RECIPE)
 

@@ -15,9 +15,9 @@ from eicompress import runtime
 from eicompress.contracts import Examples
 from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
-from eicompress.export.artifact import write, write_files
+from eicompress.export.folder import write, write_files
 from eicompress.tasks.classification import Classification
-from eicompress.tfidf import fit_tfidf
+from eicompress.trials.tfidf import fit_tfidf
 from eicompress.values import Artifact, Text
 from tests.conftest import MUSIC, WEATHER, tiny_candidate
 

@@ -5,7 +5,7 @@ import pytest
 
 from eicompress import runtime
 from eicompress.errors import ModelError
-from eicompress.export.artifact import write
+from eicompress.export.folder import write
 from eicompress.values import Artifact
 from tests.conftest import MUSIC, WEATHER, tiny_candidate
 

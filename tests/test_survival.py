@@ -13,8 +13,8 @@ import pytest
 from optuna.trial import FrozenTrial
 
 import eicompress
-from eicompress.record import RESTARTS, read_ledger
-from eicompress.result import Result
+from eicompress.study.result import Result
+from eicompress.study.store import RESTARTS, read_ledger
 from eicompress.values import Record
 
 KILLS, TRIALS = 30, 16

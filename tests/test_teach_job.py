@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from eicompress import cli, teaching
+from eicompress import cli
 from eicompress.contracts import Candidate, Training
-from eicompress.training import Trainer
+from eicompress.training.trainer import Trainer
+from eicompress.trials import teacher_search
 from tests.test_main_job import RECIPE, SPACE
 
 
@@ -18,10 +19,10 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A working folder and a cache of its own, latencies taken in a moment, and short trainings of teachers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.workshop.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.workshop.QUICK_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.builder.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.builder.QUICK_SECONDS", 0.01)
     for name, value in (("LEAST_STEPS", 4), ("LEAST_EPOCHS", 0.1), ("LONGEST", 1.0), ("MOST_FOLDS", 1)):
-        monkeypatch.setattr(teaching, name, value)
+        monkeypatch.setattr(teacher_search, name, value)
     Path("space.toml").write_text(SPACE)
     Path("recipe.toml").write_text(RECIPE)
 
@@ -39,13 +40,15 @@ def headless(model_folder: Path) -> Path:
 def teachings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How often a search for a teacher ran."""
     found: list[str] = []
-    run = teaching.TeacherSearch.run
+    run = teacher_search.TeacherSearch.run
 
-    def counted(self: teaching.TeacherSearch, members: int = 1, *, linear_only: bool = False) -> teaching.Taught:
+    def counted(
+        self: teacher_search.TeacherSearch, members: int = 1, *, linear_only: bool = False
+    ) -> teacher_search.Taught:
         found.append("probe" if linear_only else "teach")
         return run(self, members, linear_only=linear_only)
 
-    monkeypatch.setattr(teaching.TeacherSearch, "run", counted)
+    monkeypatch.setattr(teacher_search.TeacherSearch, "run", counted)
     return found
 
 
@@ -127,8 +130,8 @@ def test_a_killed_search_for_a_teacher_goes_on(
     monkeypatch.setattr(Trainer, "__call__", interrupted)
     asked = ["teach", "--model", str(headless), "--data", str(data_folder), "--output", "taught"]
     assert cli.run(asked) == cli.INTERRUPTED
-    assert tried == list(teaching.LEARNING_RATES) and not Path("taught").exists()
+    assert tried == list(teacher_search.LEARNING_RATES) and not Path("taught").exists()
     assert cli.run(asked) == 0
     left = tried[3:]
-    assert left[0] == teaching.LEARNING_RATES[2] and len(left) <= 2, "the third one, and the winner on all rows"
-    assert teaching.is_taught(Path("taught"))
+    assert left[0] == teacher_search.LEARNING_RATES[2] and len(left) <= 2, "the third one, and the winner on all rows"
+    assert teacher_search.is_taught(Path("taught"))

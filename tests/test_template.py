@@ -10,7 +10,7 @@ import pytest
 
 from eicompress import cli, testing
 from eicompress.errors import SpecError
-from eicompress.template import FILES, template_folder, write_package
+from eicompress.testing.template import FILES, template_folder, write_package
 
 SEARCH = """
 import sys

@@ -1,6 +1,7 @@
 """An artifact as it is handed on: one zip for a device, or a folder for the model hub."""
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -9,7 +10,6 @@ from pathlib import Path
 
 from eicompress.cache import write_whole
 from eicompress.errors import ExportError
-from eicompress.metrics.size import zipped
 from eicompress.values import Artifact
 
 README = "README.md"
@@ -33,6 +33,17 @@ def to_zip(artifact: Artifact, path: Path) -> Path:
     except OSError as error:
         raise ExportError(f"`{path}` must be a place to write to, but: {error.strerror}") from error
     return path
+
+
+def zipped(artifact: Artifact) -> bytes:
+    """The folder's files as a zip: the same bytes for the same files."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for path in sorted(each for each in artifact.folder.rglob("*") if each.is_file()):
+            # A fixed date: the bytes must not depend on when the files were written.
+            entry = zipfile.ZipInfo(path.relative_to(artifact.folder).as_posix())
+            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return file.getvalue()
 
 
 def to_hub(artifact: Artifact, card: str, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
-from eicompress.result import NEAR, weights
+from eicompress.study.result import NEAR, weights
 from eicompress.values import Json, Measurement, Record, counted
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from eicompress.metrics.significance import Difference, mcnemar, paired_difference
 from eicompress.reporting.figures import BLUE, GREY, ORANGE, layout, rows
 from eicompress.reporting.page import document, drawn, table
-from eicompress.significance import Difference, mcnemar, paired_difference
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from eicompress.reporting.mistakes import Mistakes, mistakes
-from eicompress.result import REPEAT, Result, ranked
-from eicompress.rungs import cost_s
+from eicompress.study.halving import cost_s
+from eicompress.study.result import REPEAT, Result, ranked
 from eicompress.values import SIMPLE, Artifact, Json, Record
 
 Axis: TypeAlias = Literal["size_mb", "latency_ms"]

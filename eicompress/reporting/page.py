@@ -7,12 +7,12 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from eicompress.recipe import recipe_toml
-from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
 from eicompress.reporting.data import STOPPED, Numbers
-from eicompress.reporting.look import POLICY, SCRIPT, STYLE
-from eicompress.rungs import ENOUGH_PAIRS, described
+from eicompress.reporting.style import POLICY, SCRIPT, STYLE
+from eicompress.study.halving import ENOUGH_PAIRS, described
+from eicompress.study.store import TRIALS_FOR_IMPORTANCE
 from eicompress.values import MEGABYTE, SIMPLE, Json, Text
 
 TRIALS_TO_TRUST = 50

@@ -11,12 +11,12 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch.nn import functional as F
 
-from eicompress.augmentation import distorted, nearest_words, renamed, words_of
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import whole_words
 from eicompress.errors import Inapplicable
-from eicompress.teacher import answers_of
+from eicompress.training.augmentation import distorted, nearest_words, renamed, words_of
+from eicompress.training.teacher import answers_of
 from eicompress.values import Text, seed_of
 
 MOST_COPIES = 100

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from eicompress.augmentation import with_distortions
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Origin, Training
 from eicompress.encoder.blocks import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
 from eicompress.errors import Inapplicable
-from eicompress.losses import label_loss, logit_kl
-from eicompress.told import Told
+from eicompress.training.augmentation import with_distortions
+from eicompress.training.losses import label_loss, logit_kl
+from eicompress.training.teacher import LazyAnswers
 from eicompress.values import Text, seed_of
 
 LOOKS = 20
@@ -111,7 +111,7 @@ class CrossDistillation(ModelStrategy):
             batch_size=self.batch_size,
             extra=teacher,
             rates={**teacher.rates(), **frozen},
-            prepare=teacher.told.ask,
+            prepare=teacher.answers.ask,
         )
         try:
             context.fit(subject, training)
@@ -246,12 +246,12 @@ class _Teacher(nn.Module):
             self.tokens = tokenize(context.baseline.tokenizer, texts)
         else:
             _strip_to_head(self.model)
-        self.told = Told(context.teacher, texts)
+        self.answers = LazyAnswers(context.teacher, texts)
         rows = np.random.default_rng(seed_of(context.seed, "held out")).permutation(len(train))
         self.judged = np.sort(rows[: max(1, min(HELD_OUT_MOST, round(knobs.held_out * len(train))))])
         self.targets = train.targets[self.judged]
         if self.updates:
-            self.told.ask(self.judged)
+            self.answers.ask(self.judged)
         self.learns_from = torch.arange(len(texts)) < len(train)
         self.learns_from[self.judged] = False
         self.register_buffer("learning", torch.tensor(self.updates))
@@ -291,7 +291,7 @@ class _Teacher(nn.Module):
             own = self.tokens.batch(rows, self.model.config.padding_id, device)
             pooled = self.model.outputs(own.input_ids, own.attention_mask, own.token_type_ids).pooled
         else:
-            pooled = self.told.states[rows].to(device)
+            pooled = self.answers.states[rows].to(device)
         features = self.model.features(pooled)
         return _Side(self.model.classify(features), features)
 

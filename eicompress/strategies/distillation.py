@@ -15,16 +15,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eicompress.alignment import Alignment, align
-from eicompress.augmentation import with_distortions
 from eicompress.contracts import Candidate, Context, ModelStrategy, Training
+from eicompress.encoder.device import moved
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.precision import moved
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
-from eicompress.losses import label_loss, logit_kl, logit_mse
-from eicompress.matching import Matching, Said, Weights
-from eicompress.told import Told
+from eicompress.training.augmentation import with_distortions
+from eicompress.training.layer_loss import Matching, Said, Weights
+from eicompress.training.losses import label_loss, logit_kl, logit_mse
+from eicompress.training.teacher import LazyAnswers
+from eicompress.training.token_alignment import Alignment, align
 from eicompress.values import Text, seed_of
 
 SLOWER = 0.1
@@ -132,14 +132,14 @@ class _Lesson:
         assert isinstance(subject.model, Encoder) and isinstance(context.baseline.model, Encoder)
         self.knobs, self.context, self.texts = knobs, context, texts
         self.model, self.baseline = subject.model, context.baseline.model
-        self.told = Told(context.teacher, texts)
+        self.answers = LazyAnswers(context.teacher, texts)
         # Of the baseline's own states, the dimensions that the student kept.
         self.kept = list(subject.origin.hidden) if context.teacher.aligned else slice(None)
         self.targets = torch.from_numpy(targets)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "map"))
             # To states of other teachers than the baseline no dimension of the student corresponds.
-            aligned, width = context.teacher.aligned, self.told.states.shape[1]
+            aligned, width = context.teacher.aligned, self.answers.states.shape[1]
             to_teacher = nn.Identity() if aligned else nn.Linear(self.model.config.hidden, width)
         self.matching = Matching(
             subject,
@@ -192,7 +192,7 @@ class _Lesson:
             extra=self.extra,
             rates=rates,
             held_out=rows.tolist(),
-            prepare=self.told.ask,
+            prepare=self.answers.ask,
         )
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -206,14 +206,14 @@ class _Lesson:
         else:
             output = self.model.outputs(*read)
             logits, pooled = output.logits, output.pooled
-        wanted = self.told.logits[rows].to(device)
+        wanted = self.answers.logits[rows].to(device)
         compared = logit_kl(logits, wanted, knobs.temperature) if knobs.logits == "kl" else logit_mse(logits, wanted)
         loss = (1 - knobs.label_weight) * compared
         if knobs.label_weight:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
         if knobs.state_weight:
             own = self.extra["to_teacher"](pooled).float()
-            loss = loss + knobs.state_weight * F.mse_loss(own, self.told.states[rows][:, self.kept].to(device))
+            loss = loss + knobs.state_weight * F.mse_loss(own, self.answers.states[rows][:, self.kept].to(device))
         if self.slots:
             loss = loss + self._matched(batch, states, self.matching.layers)
         return loss

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.reading import times_read
+from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
 
 ENTRIES = 256

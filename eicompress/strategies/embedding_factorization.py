@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.reading import times_read
+from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
 
 

@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.alignment import Alignment, align
 from eicompress.contracts import Candidate, Context, ModelStrategy, Training
+from eicompress.encoder.device import moved
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.precision import moved
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
-from eicompress.matching import Matching, Said, Weights
+from eicompress.training.layer_loss import Matching, Said, Weights
+from eicompress.training.token_alignment import Alignment, align
 
 READ_AT_ONCE = 1024
 """Sentences that are cut into tokens together."""

@@ -19,7 +19,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.blocks import AnyLinear, FeedForward, Kronecker, LowRank, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import (
+from eicompress.training.importance import (
     WAYS,
     Moments,
     measure_importance,

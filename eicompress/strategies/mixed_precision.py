@@ -20,7 +20,7 @@ from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
-from eicompress.importance import fingerprint, measured_batches
+from eicompress.training.importance import fingerprint, measured_batches
 
 EXAMPLES = 128
 """That sensitivity is measured on."""

@@ -14,8 +14,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import WAYS, fingerprint, kept_parts, measure_importance, most_important
-from eicompress.recovery import recover
+from eicompress.training.finetune import recover
+from eicompress.training.importance import WAYS, fingerprint, kept_parts, measure_importance, most_important
 from eicompress.values import Json
 
 NEURONS_AT_ONCE = 8

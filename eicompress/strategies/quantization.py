@@ -15,7 +15,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import Bits, Clipping, Linear, QuantSpec, file_scales, quantized
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import Moments, measured_batches, told_inputs
+from eicompress.training.importance import Moments, measured_batches, told_inputs
 
 DAMPING = 0.01
 """Added to the second moments of what a matrix is given, as a share of their mean."""

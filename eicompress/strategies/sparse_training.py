@@ -18,8 +18,8 @@ from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import measured_batches
-from eicompress.recovery import recover
+from eicompress.training.finetune import recover
+from eicompress.training.importance import measured_batches
 
 FISHER_BLOCK = 16
 """Neighbouring weights of a row whose interplay counts. Memory is so many numbers a weight."""

@@ -16,7 +16,7 @@ from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, Linear, SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import Moments, fingerprint, measured_batches, told_inputs
+from eicompress.training.importance import Moments, fingerprint, measured_batches, told_inputs
 from eicompress.values import seed_of
 
 MULTIPLE = 8

@@ -13,8 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.importance import measure_importance, most_important
-from eicompress.reading import with_needed_positions
+from eicompress.training.importance import measure_importance, most_important
+from eicompress.training.token_counts import with_needed_positions
 
 MULTIPLE = 8
 """Widths are rounded to a multiple of this, which matrix kernels like."""

@@ -24,7 +24,7 @@ from eicompress.encoder.vocabulary import (
     token_counts,
 )
 from eicompress.errors import Inapplicable
-from eicompress.importance import token_importance
+from eicompress.training.importance import token_importance
 from eicompress.values import digest_of
 
 

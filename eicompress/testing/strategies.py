@@ -16,7 +16,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from eicompress import candidate as candidates
 from eicompress import runtime, strategies
 from eicompress.cache import Cache
 from eicompress.contracts import (
@@ -31,7 +30,7 @@ from eicompress.contracts import (
     knobs,
 )
 from eicompress.errors import Inapplicable, SpecError
-from eicompress.export import artifact as artifacts
+from eicompress.export import folder as artifacts
 from eicompress.export.parity import TOLERANCE, check_parity
 from eicompress.recipe import Recipe, check_value
 from eicompress.testing.claims import (
@@ -44,6 +43,7 @@ from eicompress.testing.claims import (
     written_only_in,
 )
 from eicompress.testing.tiny import tiny_artifact, tiny_context, tiny_examples, tiny_task
+from eicompress.trials import candidate as candidates
 from eicompress.values import Text
 
 LENGTHS = (3, 7)

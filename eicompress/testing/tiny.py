@@ -14,10 +14,10 @@ from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Context, Examples, Origin
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
-from eicompress.export import artifact as artifacts
+from eicompress.export import folder as artifacts
 from eicompress.tasks.classification import Classification
-from eicompress.teacher import encoder_teacher
-from eicompress.training import Trainer, fit_nothing
+from eicompress.training.teacher import encoder_teacher
+from eicompress.training.trainer import Trainer, fit_nothing
 from eicompress.values import Artifact, Progress, Text
 
 WORDS = ("play", "stop", "song", "music", "rain", "sun", "weather", "today", "the", "what", "is", "will", "it")

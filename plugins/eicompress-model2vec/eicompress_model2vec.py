@@ -34,8 +34,8 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
-from eicompress.importance import fingerprint
-from eicompress.regression import least_squares
+from eicompress.training.importance import fingerprint
+from eicompress.training.regression import least_squares
 from eicompress.values import digest_of
 
 EICOMPRESS_INTERFACE = 1

@@ -13,8 +13,8 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
 from eicompress.plugins import discover
-from eicompress.space import read_space
 from eicompress.strategies.quantization import Quantization
+from eicompress.study.space import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context, tiny_examples
 
 SMALL = Model2Vec(dimensions=16)

@@ -10,7 +10,7 @@ from torch import nn
 from eicompress import runtime
 from eicompress.contracts import GraphStrategy
 from eicompress.errors import Inapplicable
-from eicompress.export import artifact as artifacts
+from eicompress.export import folder as artifacts
 from eicompress.strategies.quantization import Quantization
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context, tiny_examples
 

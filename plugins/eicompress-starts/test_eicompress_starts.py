@@ -10,17 +10,17 @@ from eicompress_starts import PENALTIES, StartingPoint, weights
 from eicompress_starts.make import read_texts
 
 from eicompress.api import read_recipe
-from eicompress.builtin import builtin_model
 from eicompress.contracts import Candidate
+from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable, ModelError
-from eicompress.inputs import read_start, whole_candidate
 from eicompress.plugins import discover
-from eicompress.space import read_space
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
-from eicompress.teacher import answers_of
+from eicompress.study.space import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
+from eicompress.training.teacher import answers_of
+from eicompress.trials.inputs import read_start, whole_candidate
 
 LARGEST_FILES = 15_000_000
 

@@ -23,13 +23,13 @@ from uuid import uuid4
 import optuna
 from optuna.samplers import RandomSampler, TPESampler
 
-from eicompress.objective import Objective
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
-from eicompress.record import Ledger, opened
-from eicompress.rungs import RUNGS, one_in, rungs_fact
-from eicompress.space import SearchSpace, read_space
-from eicompress.study import Coordinator, Event, Goal, Told
+from eicompress.study.coordinator import Coordinator, Event, Goal, TrialEnded
+from eicompress.study.halving import RUNGS, one_in, rungs_fact
+from eicompress.study.objective import Objective
+from eicompress.study.space import SearchSpace, read_space
+from eicompress.study.store import Ledger, opened
 from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
 
 TRAINING_SECONDS = 60.0
@@ -177,10 +177,10 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         def seconds_of(job: Job) -> float:
             return TRAINING_SECONDS * job.fidelity / space.rungs[0] * rng.uniform(1 - SPREAD, 1 + SPREAD)
 
-        told: list[Told] = []
+        told: list[TrialEnded] = []
 
         def on_event(event: Event) -> None:
-            if isinstance(event, Told):
+            if isinstance(event, TrialEnded):
                 told.append(event)
 
         crew = Simulated(workers, clock, seconds_of)

@@ -21,12 +21,12 @@ from eicompress.api import _workshop
 from eicompress.cache import default_folder, write_whole
 from eicompress.contracts import Array
 from eicompress.errors import EicompressError
+from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.significance import paired_difference
 from eicompress.spec import read
+from eicompress.trials.builder import Workshop
 from eicompress.values import Progress, Record, digest_of
-from eicompress.workshop import Workshop
 
 SHAPE = (
     {"strategy": "vocabulary_pruning"},

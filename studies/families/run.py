@@ -23,8 +23,8 @@ from eicompress.metrics.latency import machine
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.strategies.distillation import Distillation
+from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.values import Progress, Record, digest_of
-from eicompress.workshop import Workshop, open_workshop
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"

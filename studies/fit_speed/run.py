@@ -27,13 +27,13 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from eicompress.contracts import Candidate, Examples, TeacherOutputs, Training
 from eicompress.encoder.convert import load
 from eicompress.encoder.tokens import Batch
-from eicompress.inputs import whole_candidate
 from eicompress.metrics.latency import machine
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.tasks.classification import Classification
 from eicompress.testing import tiny_context
-from eicompress.training import Trainer
+from eicompress.training.trainer import Trainer
+from eicompress.trials.inputs import whole_candidate
 
 VOCABULARY, LABELS, HIDDEN = 5000, 150, 384
 TEXTS, BATCH, WARM_UP = 4096, 32, 8

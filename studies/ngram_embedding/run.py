@@ -31,15 +31,15 @@ from eicompress.encoder.config import BigramConfig, EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.errors import BudgetError, EicompressError
 from eicompress.export.emit import emit
-from eicompress.fill import largest
 from eicompress.metrics.latency import machine
+from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.significance import paired_difference
-from eicompress.space import Fill
 from eicompress.spec import read
+from eicompress.study.fit_to_budget import largest
+from eicompress.study.space import Fill
+from eicompress.trials.builder import Workshop
 from eicompress.values import Progress, Record
-from eicompress.workshop import Workshop
 
 NONE = BigramConfig(1, 32)
 """One bucket tells no pair from another: the student without."""

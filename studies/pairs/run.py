@@ -18,18 +18,18 @@ import numpy as np
 import torch
 
 from eicompress import runtime
-from eicompress.builtin import builtin_model, docstrings
-from eicompress.candidate import blamed
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy
+from eicompress.data.quickstart import builtin_model, docstrings
 from eicompress.encoder import convert
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.export import artifact as artifacts
+from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
-from eicompress.inputs import whole_candidate
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.testing import built_in_steps, tiny_context
+from eicompress.trials.candidate import blamed
+from eicompress.trials.inputs import whole_candidate
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pairs.md"
 ROWS = 1000

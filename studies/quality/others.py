@@ -23,12 +23,12 @@ from run import named_set
 from transformers import AutoModel, AutoTokenizer
 
 import eicompress
-from eicompress.builtin import builtin_model
 from eicompress.cache import write_whole
-from eicompress.inputs import TaskData, read_data
+from eicompress.data.quickstart import builtin_model
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
-from eicompress.regression import divided, trained, tuned
+from eicompress.training.regression import divided, trained, tuned
+from eicompress.trials.inputs import TaskData, read_data
 from eicompress.values import MEGABYTE
 
 DIMENSIONS = (256, 64)

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from eicompress.objective import Objective
 from eicompress.plugins import discover
 from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page
-from eicompress.result import Result
-from eicompress.space import read_space
+from eicompress.study.objective import Objective
+from eicompress.study.result import Result
+from eicompress.study.space import read_space
 from eicompress.values import Measurement, Record
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))

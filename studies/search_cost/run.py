@@ -33,17 +33,17 @@ from optuna.trial import TrialState
 
 from eicompress.cache import Cache, write_whole
 from eicompress.contracts import Examples, TeacherOutputs
-from eicompress.fill import filled
-from eicompress.objective import Objective
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.record import opened
-from eicompress.space import SearchSpace, read_space, sampler
 from eicompress.spec import latency_ms, size_mb
-from eicompress.study import Coordinator, Event, Goal, SearchEnded, Told
+from eicompress.study.coordinator import Coordinator, Event, Goal, SearchEnded, TrialEnded
+from eicompress.study.fit_to_budget import filled
+from eicompress.study.objective import Objective
+from eicompress.study.space import SearchSpace, read_space, sampler
+from eicompress.study.store import opened
+from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.worker import InProcess
 from eicompress.values import Progress, Record, Text, seed_of
-from eicompress.workers import InProcess
-from eicompress.workshop import Workshop, open_workshop
 
 RUNGS = (1 / 9, 1.0)
 ARMS = ("ours", "without short trainings", "without previews", "without the cache")
@@ -213,7 +213,7 @@ def ours(bed: Bed, arm: str, target: float, trials: int) -> float | None:
     bench = Bench(workshop, previews=arm != "without previews", reuse=arm != "without the cache")
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Told):
+        if isinstance(event, TrialEnded):
             best = event.best.value("quality") if event.best else None
             meter.keep(best=best, trained=event.counts.reached)
         if isinstance(event, SearchEnded):

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from eicompress.contracts import Candidate, Context, Examples
-from eicompress.data import read_rows
+from eicompress.data.datasets import read_rows
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import compare, count_words
-from eicompress.inputs import whole_candidate
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.testing import tiny_context
+from eicompress.trials.inputs import whole_candidate
 
 SIZES = (500, 1000, 2000, 4000)
 TEXTS = 1000

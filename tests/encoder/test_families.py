@@ -13,17 +13,17 @@ import transformers
 from tokenizers import Tokenizer
 
 from eicompress import runtime
-from eicompress.builtin import builtin_model
 from eicompress.contracts import Candidate, Context, Examples
+from eicompress.data.quickstart import builtin_model
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError
-from eicompress.export.artifact import write
 from eicompress.export.emit import emit
+from eicompress.export.folder import write
 from eicompress.export.parity import check_parity
-from eicompress.inputs import whole_candidate
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.trials.inputs import whole_candidate
 from eicompress.values import Text
 from tests.conftest import ContextMaker
 from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like

@@ -6,7 +6,7 @@ import pytest
 import eicompress
 from eicompress import cli
 from eicompress.errors import ExportError, ModelError
-from eicompress.export import artifact as artifacts
+from eicompress.export import folder as artifacts
 from eicompress.values import Artifact
 from tests.conftest import tiny_candidate
 

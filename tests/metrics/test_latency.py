@@ -7,7 +7,7 @@ import pytest
 
 from eicompress import runtime
 from eicompress.encoder.config import LayerConfig
-from eicompress.export.artifact import write
+from eicompress.export.folder import write
 from eicompress.metrics.latency import LatencyMetric, alone, measure_latency, usual_length
 from eicompress.values import Text
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task, tiny_tokenizer

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from eicompress import runtime
-from eicompress.export.artifact import write
+from eicompress.export.folder import write
 from eicompress.metrics.quality import QualityMetric, score
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from eicompress.export.artifact import write
+from eicompress.export.folder import write
 from eicompress.metrics.size import DownloadMetric, SizeMetric
 from eicompress.values import Artifact
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task

@@ -9,10 +9,10 @@ from test_figures import TAKEN_APART
 from test_report_data import found, said, trial
 
 from eicompress.errors import SpecError
-from eicompress.reporting import picture
+from eicompress.reporting import png
 from eicompress.reporting.figures import quality_against
 from eicompress.reporting.page import page
-from eicompress.reporting.picture import write_pictures
+from eicompress.reporting.png import write_pictures
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
@@ -39,7 +39,7 @@ def test_a_figure_is_written_as_a_picture(tmp_path: Path) -> None:
     (path,) = write_pictures({"bytes": quality_against(said(TAKEN_APART), "size_mb")}, tmp_path / "new")
     header = path.read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
-    assert struct.unpack(">I", header[16:20])[0] == 2 * picture.WIDTH
+    assert struct.unpack(">I", header[16:20])[0] == 2 * png.WIDTH
 
 
 def test_without_a_browser_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import eicompress
 from eicompress import cli
 from eicompress.errors import SpecError
-from eicompress.export import artifact as artifacts
+from eicompress.export import folder as artifacts
 from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, lines
 from tests.conftest import tiny_candidate
 

@@ -13,9 +13,9 @@ from test_report_data import found, said, simple, trial
 import eicompress
 from eicompress import cli
 from eicompress.errors import BudgetError
-from eicompress.record import TRIALS_FOR_IMPORTANCE
 from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page, plotly_js
+from eicompress.study.store import TRIALS_FOR_IMPORTANCE
 
 HOSTILE = '"><script>alert(1)</script>'
 

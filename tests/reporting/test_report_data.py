@@ -4,10 +4,10 @@ from typing import Any
 
 from fake_workshop import measured
 
-from eicompress.objective import Objective
 from eicompress.reporting import data
 from eicompress.reporting.answer import answer, cost, more, sentence
-from eicompress.result import RECORDED, REPEAT, Result
+from eicompress.study.objective import Objective
+from eicompress.study.result import RECORDED, REPEAT, Result
 from eicompress.values import Record
 
 BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eicompress import candidate as candidates
 from eicompress.contracts import Candidate, Training
 from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
+from eicompress.trials import candidate as candidates
 from tests.conftest import ContextMaker, tiny_candidate, tiny_examples
 
 

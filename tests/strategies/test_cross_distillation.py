@@ -11,7 +11,7 @@ from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.strategies.cross_distillation import CrossDistillation, _Both, _Side, _Teacher
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.training import Checkpoints
+from eicompress.training.trainer import Checkpoints
 from tests.conftest import ContextMaker, tiny_candidate, tiny_examples
 
 SHORT = CrossDistillation(epochs=2, distortions=1, learning_rate=3e-3)

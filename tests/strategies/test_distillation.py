@@ -15,7 +15,7 @@ from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
 from eicompress.values import Text
 from tests.conftest import ContextMaker, spelling, tiny_candidate
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.candidate import load, save
 from eicompress.encoder.blocks import CodebookEmbedding
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.model import Encoder
@@ -17,7 +16,8 @@ from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
+from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate
 
 

@@ -11,7 +11,7 @@ from eicompress.errors import Inapplicable
 from eicompress.strategies.general_distillation import GeneralDistillation, read
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
 from tests.conftest import WORDS, ContextMaker, tiny_candidate, tiny_examples, tiny_tokenizer
 
 SENTENCES = [f"{one} {two} the {three}" for one in WORDS for two in WORDS[:6] for three in WORDS[6:]]

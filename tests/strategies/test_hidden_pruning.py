@@ -4,11 +4,11 @@ import torch
 
 from eicompress.encoder.blocks import Linear, QuantSpec
 from eicompress.export.emit import emit
-from eicompress.importance import WAYS, Moments
 from eicompress.runtime import session
 from eicompress.strategies.hidden_pruning import HiddenPruning, read_kept_alone
 from eicompress.strategies.layer_sharing import LayerSharing
-from eicompress.teacher import answers_of
+from eicompress.training.importance import WAYS, Moments
+from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from eicompress.candidate import load, save
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
@@ -11,7 +10,8 @@ from eicompress.runtime import session
 from eicompress.strategies.kronecker import Kronecker, nearest_products
 from eicompress.strategies.pruning import HeadPruning
 from eicompress.strategies.quantization import Quantization
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
+from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate
 
 

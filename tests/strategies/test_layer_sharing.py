@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from eicompress.candidate import load, save
 from eicompress.contracts import Candidate
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
@@ -14,7 +13,8 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.layer_sharing import LayerSharing, arranged
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
+from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate, tiny_encoder
 
 SIX = (LayerConfig(4, 6, 32),) * 6

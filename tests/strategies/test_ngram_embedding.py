@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.candidate import load, save
 from eicompress.contracts import Candidate, Context, Examples, Training
 from eicompress.encoder.blocks import BigramEmbedding
 from eicompress.encoder.config import BigramConfig
@@ -23,7 +22,8 @@ from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.sparse_training import SparseTraining
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
+from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate
 
 STEP = NgramEmbedding(buckets=64, width=8)

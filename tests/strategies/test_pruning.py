@@ -8,12 +8,12 @@ from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.config import LayerConfig
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
-from eicompress.importance import WAYS
 from eicompress.runtime import session
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.teacher import answers_of
+from eicompress.training.importance import WAYS
+from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
 ALL = (HeadPruning(share=0.5), NeuronPruning(share=0.5), LayerPruning(count=2))

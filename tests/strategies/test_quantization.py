@@ -4,9 +4,9 @@ import torch
 
 from eicompress.encoder.blocks import Bits, Linear, QuantSpec
 from eicompress.errors import Inapplicable
-from eicompress.importance import Moments
 from eicompress.strategies.quantization import Quantization, round_by_gptq
-from eicompress.teacher import answers_of
+from eicompress.training.importance import Moments
+from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
 

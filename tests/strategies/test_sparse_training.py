@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.candidate import load, save
 from eicompress.encoder.blocks import Linear, QuantSpec
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
@@ -14,7 +13,8 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.sparse_training import SparseTraining, cubic, make_up, moved, obs_scores, prune
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
+from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate
 
 QUICK = SparseTraining(sparsity=0.75, rounds=2, epochs=0.3)

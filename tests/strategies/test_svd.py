@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.candidate import load, save
 from eicompress.encoder.blocks import Linear, LowRank
 from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
-from eicompress.importance import Moments
 from eicompress.runtime import session
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
@@ -19,7 +17,9 @@ from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.svd import Spectrum, Svd
-from eicompress.teacher import answers_of
+from eicompress.training.importance import Moments
+from eicompress.training.teacher import answers_of
+from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate
 
 

@@ -4,7 +4,7 @@ import torch
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
 from eicompress.strategies.thin_student import ThinStudent, chosen_layers
-from eicompress.teacher import answers_of
+from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
 

@@ -16,7 +16,7 @@ from eicompress.encoder.blocks import AnyLinear, Kronecker, Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
-from eicompress.importance import most_important
+from eicompress.training.importance import most_important
 
 EICOMPRESS_INTERFACE = 1
 NEURONS_AT_ONCE = 8

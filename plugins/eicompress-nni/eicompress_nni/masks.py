@@ -20,7 +20,7 @@ from torch import nn
 from eicompress.contracts import Array, Candidate, Context, Training
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
-from eicompress.importance import measured_batches
+from eicompress.training.importance import measured_batches
 from eicompress_nni import Parts
 
 SCORE_RATE = 1e-2

@@ -15,9 +15,9 @@ from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origi
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
-from eicompress.reading import with_needed_positions
-from eicompress.regression import least_squares
-from eicompress.teacher import answers_of
+from eicompress.training.regression import least_squares
+from eicompress.training.teacher import answers_of
+from eicompress.training.token_counts import with_needed_positions
 from eicompress_starts.weights import NAMES, SHA256, load
 
 EICOMPRESS_INTERFACE = 1

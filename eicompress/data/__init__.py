@@ -1,0 +1,1 @@
+"""Rows and texts in: readers, splits, unlabelled corpora, and the data of the quickstart."""

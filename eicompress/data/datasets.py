@@ -1,0 +1,354 @@
+"""Read a data set: rows from a file, a folder, the hub or `builtin:docstrings`, in three splits, checked.
+
+Rows are handed out with all their columns; a task picks its own. JSONL and CSV need no library.
+"""
+
+import csv
+import hashlib
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eicompress.data.quickstart import docstrings
+from eicompress.errors import DataError, nearest
+from eicompress.values import Json, seed_of
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
+"""What a file or a hub split may be called, by the split it is read as."""
+
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+FEWEST_ROWS_TO_CUT = 10
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of three splits, each row a mapping from column to value."""
+
+    train: tuple[Json, ...]
+    validation: tuple[Json, ...]
+    test: tuple[Json, ...]
+    source: str
+    """As the user typed it."""
+    digest: str
+    """Of the rows and of the columns in use: 16 hexadecimal digits."""
+    notes: tuple[str, ...] = ()
+    """What was cut or left out, for the user to read."""
+
+    @property
+    def splits(self) -> dict[str, tuple[Json, ...]]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split as they came, with the file or hub split that an error message names."""
+
+    origin: str
+    rows: Sequence[Json]
+
+
+def read_dataset(source: str, columns: Mapping[str, str], seed: int = 0) -> Dataset:
+    """The data set that `source` names: a folder, a file, a name on the hub, a built-in.
+
+    `columns` gives each role its column: `{"text": "text", "label": "label"}`, perhaps with `text_pair`.
+    Every role but `label` is input. `name:config` picks a configuration on the hub. A split that is missing
+    is cut from train with the seed. Raises `DataError`.
+    """
+    return dataset_from_tables(read_tables(source), columns, source, seed)
+
+
+def read_tables(source: str) -> dict[str, Table]:
+    """The splits that `source` holds, unchecked and uncut; `train` is always there. Raises `DataError`."""
+    path = Path(source).expanduser()
+    if source.startswith("builtin:"):
+        return _builtin_tables(source)
+    if path.is_dir():
+        return {split: Table(file.name, read_rows(file)) for split, file in _split_files(path).items()}
+    if path.is_file():
+        return {"train": Table(path.name, read_rows(path))}
+    if path.suffix in SUFFIXES or not _HUB_NAME.fullmatch(source) or source.startswith("."):
+        raise DataError(f"The data must be a folder or a file, but `{source}` does not exist. Check the path.")
+    return _hub_tables(source)
+
+
+def dataset_from_tables(tables: Mapping[str, Table], columns: Mapping[str, str], source: str, seed: int) -> Dataset:
+    """Checks the tables, cuts missing splits from train, drops training rows that recur in a later split."""
+    for table in tables.values():
+        _check(table, columns)
+    rows, notes = _cut_missing(tables, columns.get("label"), seed)
+    rows["train"], recurring = _without_recurring(rows, columns)
+    if recurring:
+        notes.append(
+            f"{recurring:,} training {'row was' if recurring == 1 else 'rows were'} left out: the same "
+            "input, but for case and spacing, is in validation or test."
+        )
+    if not rows["train"]:
+        raise DataError(
+            f"`{source}` must have training rows that are not in validation or test too, but has none. "
+            "Add some, or take them out of the later splits."
+        )
+    return Dataset(
+        train=tuple(rows["train"]),
+        validation=tuple(rows["validation"]),
+        test=tuple(rows["test"]),
+        source=source,
+        digest=_digest(rows, columns),
+        notes=tuple(notes),
+    )
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL, CSV or Parquet file. Raises `DataError`."""
+    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix not in readers:
+        raise DataError(
+            f"A data file must end in {_listed(SUFFIXES)}, but got `{path.name}`. Convert it to one of these."
+        )
+    try:
+        rows = readers[path.suffix](path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"`{path.name}` must be UTF-8, but byte {error.start} is not. Save it as UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"`{path}` must be readable, but: {error.strerror or error}. Check its permissions.") from error
+    if not rows:
+        raise DataError(f"`{path.name}` must have rows, but it is empty. Check the file, or take it out of the folder.")
+    return rows
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"`{path.name}`, line {number}, must be one JSON object, but column {error.colno} "
+                    f"does not parse ({error.msg}): {_shortened(line)}. Mend the line."
+                ) from error
+            if not isinstance(row, dict):
+                raise DataError(
+                    f"`{path.name}`, line {number}, must be a JSON object with a column a key, but got "
+                    f"{_shortened(line)}. Mend the line."
+                )
+            rows.append(row)
+    return rows
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            header = list(reader.fieldnames or ())
+            rows = []
+            for row in reader:
+                if None in row:
+                    raise DataError(
+                        f"`{path.name}`, line {reader.line_num}, must have {len(header)} cells as the header "
+                        "has, but has more. Quote cells that hold a comma."
+                    )
+                rows.append(row)
+        except csv.Error as error:
+            raise DataError(
+                f"`{path.name}`, line {reader.line_num}, must be CSV, but: {error}. Mend the line."
+            ) from error
+    doubled = [name for name, count in Counter(header).items() if count > 1]
+    if doubled:
+        raise DataError(f"`{path.name}` must name each column once, but `{doubled[0]}` comes twice. Rename one.")
+    return rows
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[dict[str, Any]] = pyarrow.parquet.ParquetFile(path).read().to_pylist()
+    except pyarrow.ArrowException as error:
+        raise DataError(f"`{path.name}` must be a Parquet file, but: {error}. Write it again.") from error
+    return rows
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """The file of each split in a folder; other files are not looked at."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    found: dict[str, Path] = {}
+    for split, names in SPLIT_NAMES.items():
+        of_split = [path for path in files if path.stem in names]
+        if len(of_split) > 1:
+            raise DataError(
+                f"`{folder}` must have one file for {split}, but has "
+                f"{_listed(path.name for path in of_split)}. Keep one."
+            )
+        if of_split:
+            found[split] = of_split[0]
+    if "train" not in found:
+        there = _listed(path.name for path in sorted(folder.iterdir())[:8]) or "nothing"
+        raise DataError(
+            f"`{folder}` must have a train file ({_listed('train' + suffix for suffix in SUFFIXES)}), "
+            f"but holds {there}. Name the training file so, or give a single file."
+        )
+    return found
+
+
+def _builtin_tables(source: str) -> dict[str, Table]:
+    if source != "builtin:docstrings":
+        raise DataError(
+            f"A built-in data set must exist, but got `{source}`; {nearest(source, ['builtin:docstrings'])}"
+        )
+    return {"train": Table(source, docstrings())}
+
+
+def _hub_tables(source: str) -> dict[str, Table]:
+    import datasets
+
+    name, _, config = source.partition(":")
+    try:
+        loaded = datasets.load_dataset(name, config or None)
+    except Exception as error:  # the hub's client raises whatever its transport raises
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"The data must be a folder, a file or a data set on the hub, but there is no `{source}` here "
+            f"and the hub did not give it: {reason}. Check the name (`owner/name`, or `owner/name:config`)."
+        ) from error
+    return tables_from_hub(loaded, source)
+
+
+def tables_from_hub(loaded: "DatasetDict", source: str) -> dict[str, Table]:
+    """The splits of a hub data set, class numbers turned into names; a split of hidden labels is left out."""
+    import datasets
+
+    tables = {}
+    for split, names in SPLIT_NAMES.items():
+        name = next((name for name in names if name in loaded), None)
+        if name is None:
+            continue
+        part = loaded[name]
+        rows = part.to_list()
+        classes = {
+            column: feature.names
+            for column, feature in part.features.items()
+            if isinstance(feature, datasets.ClassLabel)
+        }
+        # The hub writes -1 for a label that it keeps secret.
+        hidden = split != "train" and any(all(row[column] == -1 for row in rows) for column in classes)
+        if not hidden:
+            tables[split] = Table(f"{source}, split {name}", [_named(row, classes) for row in rows])
+    if "train" not in tables:
+        raise DataError(
+            f"`{source}` must have a train split, but has {_listed(loaded)}. Take another data set or configuration."
+        )
+    return tables
+
+
+def _named(row: Json, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    numbers = {column: row[column] for column in classes if isinstance(row[column], int) and row[column] >= 0}
+    missing = {column: None for column in classes if column not in numbers}
+    return {**row, **missing, **{column: classes[column][number] for column, number in numbers.items()}}
+
+
+def _check(table: Table, columns: Mapping[str, str]) -> None:
+    """Every row must have a value in every column in use, and its inputs must be text."""
+    if not table.rows:
+        raise DataError(f"`{table.origin}` must have rows, but it is empty.")
+    for role, column in columns.items():
+        if column not in table.rows[0]:
+            raise DataError(
+                f"`{table.origin}` must have the column `{column}`, but has {_listed(table.rows[0])}. "
+                f"Name the right one with --{role.replace('_', '-')}."
+            )
+        for number, row in enumerate(table.rows, start=1):
+            value = row.get(column)
+            where = f"`{table.origin}`, row {number}, column `{column}`"
+            if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+                raise DataError(f"{where}, must not be empty. Fill the cell or take the row out.")
+            if role != "label" and not _is_text(value):
+                raise DataError(f"{where}, must be text, but got {_shortened(json.dumps(value, default=str))}.")
+
+
+def _is_text(value: object) -> bool:
+    """A string, or a list of words."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value))
+
+
+def _cut_missing(tables: Mapping[str, Table], label: str | None, seed: int) -> tuple[dict[str, list[Json]], list[str]]:
+    """The rows of all three splits, a tenth of train for each that is missing, and what to say of it."""
+    rows = {split: list(table.rows) for split, table in tables.items()}
+    whole = len(rows["train"])
+    notes = []
+    for split in ("test", "validation"):
+        if split in rows:
+            continue
+        if whole < FEWEST_ROWS_TO_CUT:
+            raise DataError(
+                f"`{tables['train'].origin}` must have at least {FEWEST_ROWS_TO_CUT} rows for a {split} "
+                f"split to be cut from it, but has {whole}. Add rows, or a {split} file."
+            )
+        rows["train"], rows[split] = _cut(rows["train"], label, whole // 10, seed_of(seed, "split", split))
+        notes.append(
+            f"There is no {split} split: {len(rows[split]):,} of the {whole:,} training rows were set aside "
+            f"for it (seed {seed})."
+        )
+    return rows, notes
+
+
+def _cut(rows: list[Json], label: str | None, wanted: int, seed: int) -> tuple[list[Json], list[Json]]:
+    """The rows that stay and `wanted` that go, both in their old order.
+
+    Rows are drawn evenly along the labels, so that each keeps its share, and the only row of a label stays.
+    """
+    labels = [str(row[label]) if label else "" for row in rows]
+    counts = Counter(labels)
+    drawn = list(range(len(rows)))
+    random.Random(seed).shuffle(drawn)
+    several = [row for row in drawn if counts[labels[row]] > 1]
+    # Where most labels are unique they are numbers, not classes, and any row may go.
+    pool = several if 2 * len(several) >= len(rows) else drawn
+    pool.sort(key=labels.__getitem__)
+    gone = {pool[(2 * draw + 1) * len(pool) // (2 * wanted)] for draw in range(wanted)}
+    stay = [row for number, row in enumerate(rows) if number not in gone]
+    return stay, [rows[number] for number in sorted(gone)]
+
+
+def _without_recurring(rows: Mapping[str, list[Json]], columns: Mapping[str, str]) -> tuple[list[Json], int]:
+    """The training rows whose whole input is in no later split, and how many were left out."""
+    inputs = [column for role, column in columns.items() if role != "label"]
+    later = {_folded(row, inputs) for split in ("validation", "test") for row in rows[split]}
+    kept = [row for row in rows["train"] if _folded(row, inputs) not in later]
+    return kept, len(rows["train"]) - len(kept)
+
+
+def _folded(row: Json, inputs: Sequence[str]) -> tuple[str, ...]:
+    """The inputs of a row without what makes no difference to a reader: case and spacing."""
+    values = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for column in inputs]
+    return tuple(" ".join(value.casefold().split()) for value in values)
+
+
+def _digest(rows: Mapping[str, list[Json]], columns: Mapping[str, str]) -> str:
+    content = json.dumps([dict(columns), dict(rows)], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _shortened(text: str) -> str:
+    text = text.strip()
+    return f"`{text[:57]}...`" if len(text) > 60 else f"`{text}`"

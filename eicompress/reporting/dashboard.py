@@ -1,0 +1,310 @@
+"""A study in Optuna's dashboard: a copy that is served, so that looking at a search cannot disturb it.
+
+The dashboard writes to the storage that it is given and reads infeasibility from an attribute that Optuna 5 no longer
+writes. So it never gets the study's database: what that holds is read, copied into memory in the dashboard's own
+terms, and read again after it has changed.
+"""
+
+import io
+import json
+import math
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any, BinaryIO
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import RandomSampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from eicompress.errors import SpecError
+from eicompress.export.package import zipped
+from eicompress.recipe import recipe_toml
+from eicompress.reporting import figures
+from eicompress.reporting.answer import cost, more, sentence, simple, spoken
+from eicompress.reporting.data import Numbers, in_words
+from eicompress.study.result import REPEAT, REPORT, Result, weights
+from eicompress.values import Artifact, Record
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+HOST = "127.0.0.1"
+REST = 10.0
+"""Seconds between two readings of the database at least."""
+CONSTRAINTS = "constraints"
+"""Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
+SCRIPT = "/static/bundle.js"
+LABEL = re.compile(r"color:([$\w]+)\((\w+)\.state\),label:\2\.state\b")
+"""Where the dashboard's script (0.21) writes the state of a trial, in the list and above its note."""
+FILE = "artifacts:"
+"""What Optuna's names of a trial's files begin with."""
+SHOWN = {"size_mb": "size, MB", "latency_ms": "latency, ms", "quality": "quality", "quality_test": "quality on test"}
+
+
+@dataclass(frozen=True)
+class File:
+    """Something to download; its bytes are made when they are asked for."""
+
+    name: str
+    kind: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Optuna's artifact store, only to be read."""
+
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        if artifact_id not in self.files:
+            raise ArtifactNotFound(artifact_id)
+        return io.BytesIO(self.files[artifact_id].read())
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        raise NotImplementedError("the copy of a study is not written to")
+
+    def remove(self, artifact_id: str) -> None:
+        raise NotImplementedError("the copy of a study is not written to")
+
+
+class Copy(InMemoryStorage):
+    """Optuna's storage in memory, in which the best trial is one within budget."""
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        if len(self.get_study_directions(study_id)) > 1:
+            return super().get_best_trial(study_id)
+        complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        within = [each for each in complete if all(value <= 0 for value in each.system_attrs[CONSTRAINTS])]
+        return max(within, key=lambda each: each.value or 0.0) if within else super().get_best_trial(study_id)
+
+
+def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf]:
+    """The study as the dashboard reads it: outcomes, constraints, notes, figures, and files to download."""
+    from optuna_dashboard import save_note, save_plotly_graph_object
+
+    result, storage = numbers.result, Copy()
+    shelf: dict[str, File] = {}
+    study = optuna.create_study(
+        storage=storage,
+        study_name=numbers.name,
+        directions=result.objective.directions,
+        sampler=RandomSampler(seed=0),
+    )
+    with warnings.catch_warnings():
+        # Marked experimental, and the only way to name what is maximised.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(_names(numbers))
+    save_note(study, _told(numbers))
+    for trial in trials:
+        record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
+        files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
+        template = _shown(trial, record, numbers, files)
+        at = storage.create_new_trial(study._study_id, template_trial=template)
+        shelf |= files
+        if record is not None:
+            save_note(Trial(study, at), note(record, rebuild, numbers))
+    for name, figure in figures.drawn(numbers).items():
+        # Nothing stands around it there, so it says itself what it is.
+        titled = figure.update_layout(title={"text": name.replace("-", " ").capitalize()}, margin={"t": 64})
+        save_plotly_graph_object(study, titled, graph_object_id=name)
+    return storage, Shelf(shelf)
+
+
+def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
+    """What became of a trial, as one would tell it, in Markdown."""
+    lines = [_outcome(record)]
+    if record.measurements:
+        lines.append(_measured(record, numbers))
+    if rebuild is not None:
+        lines.append(f"Handed out after {rebuild.fidelity:.0%} of the full training: {_measured(rebuild, numbers)}")
+    if record.bytes_by_group:
+        lines.append(f"Most of its bytes are {weights(rebuild or record, 3)}.")
+    if record.recipe:
+        lines.append("\n".join(f"- {line}" for line in in_words(record.recipe, width=200).splitlines()))
+    if record.outcome == "failed":
+        lines.append("\n".join(["```", record.reason.strip(), "```"]))
+    return "\n\n".join(lines)
+
+
+def _outcome(record: Record) -> str:
+    if REPEAT in record.facts:
+        return f"**A repeat** of trial {record.facts[REPEAT]['of']}, whose record is reused."
+    if record.outcome == "failed":
+        return "**It crashed**, and the search went on."
+    if record.outcome == "inapplicable":
+        return f"**Not possible on this model**: {record.reason}"
+    took = sum(record.seconds_by_phase.values())
+    trained = f"Trained at {record.fidelity:.0%} of the full length in {spoken(took)}."
+    if record.outcome == "over budget":
+        return f"**Over budget**: {record.reason}. {trained if record.trained else 'Seen in its preview: not trained.'}"
+    if record.outcome == "stopped early":
+        return f"**Stopped early**: {record.reason}."
+    return f"**Within budget.** {trained}"
+
+
+def _measured(record: Record, numbers: Numbers) -> str:
+    size, latency, quality = (record.value(name) for name in ("size_mb", "latency_ms", "quality"))
+    parts = [f"{size:.3f} MB"] if size is not None else []
+    parts += [f"{latency:.2f} ms for a text"] if latency is not None else []
+    if quality is not None:
+        share = numbers.result.share(record)
+        parts.append(f"{quality:.1%} {numbers.metric}" + (f" ({share:.1%} of the baseline's)" if share else ""))
+    test = record.value("quality_test")
+    parts += [f"{test:.1%} on test"] if test is not None else []
+    return ", ".join(parts) + "."
+
+
+def _told(numbers: Numbers) -> str:
+    """The study's own note."""
+    asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
+    parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]
+    parts.append(f"*A copy of the study to look at: changing it is not possible here. Read again every {REST:.0f} s.*")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _names(numbers: Numbers) -> list[str]:
+    """What each of the objective's numbers is."""
+    name = f"{numbers.metric} on validation"
+    if numbers.result.objective.name == "reward":
+        return [f"reward of {name}"]
+    metrics = numbers.result.objective.metrics
+    return [f"{name}, share that is right" if metric == "quality" else SHOWN.get(metric, metric) for metric in metrics]
+
+
+def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: Mapping[str, File]) -> FrozenTrial:
+    """A trial as the dashboard understands it.
+
+    It shows as infeasible what is complete and breaks a constraint, and nothing else. What was over budget in its
+    preview has no quality, and counts as infinitely bad here, as it does for the objective.
+    """
+    objective, state, values = numbers.result.objective, trial.state, trial.values
+    attrs: dict[str, Any] = {f"{FILE}{name}": _meta(name, file) for name, file in files.items()}
+    attrs[CONSTRAINTS] = list(objective.constraints(record).values()) if record else []
+    over = record is not None and record.outcome in ("over budget", "inapplicable")
+    if over and state == TrialState.PRUNED:
+        worst = {"maximize": -math.inf, "minimize": math.inf}
+        state, values = TrialState.COMPLETE, [worst[direction] for direction in objective.directions]
+    made = create_trial(
+        state=state,
+        values=values if state == TrialState.COMPLETE else None,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=_attributes(record) if record else {},
+        system_attrs=attrs,
+    )
+    made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return made
+
+
+def _attributes(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = {"outcome": "repeat" if REPEAT in record.facts else record.outcome}
+    return found | {said: value for name, said in SHOWN.items() if (value := record.value(name)) is not None}
+
+
+def _files(result: Result, record: Record | None, rebuild: Record | None) -> Iterator[File]:
+    """The artifact, the rebuild's where there is one, the recipe, and the study's report."""
+    if record is None:
+        return
+    artifact = Artifact(Path((rebuild or record).files.get("artifact", "")))
+    if artifact.onnx.is_file():
+        yield File("artifact.zip", "application/zip", lambda: zipped(artifact))
+    if record.recipe:
+        yield File("recipe.toml", "text/plain", lambda: recipe_toml(record.recipe).encode())
+    report = result.folder / REPORT
+    if report.is_file():
+        yield File(REPORT, "text/html", report.read_bytes)
+
+
+def _meta(name: str, file: File) -> str:
+    return json.dumps({"artifact_id": name, "filename": file.name, "mimetype": file.kind, "encoding": None})
+
+
+@cache
+def script() -> bytes:
+    """The dashboard's own script, with what breaks a constraint called infeasible in the list of trials too.
+
+    It is told apart in the dashboard's plots alone: Optuna has no state for it, and the list shows the state.
+    """
+    written = (resources.files("optuna_dashboard") / "public" / "bundle.js").read_text(encoding="utf-8")
+    over = r"\2.constraints.some(value=>value>0)"
+    label = rf'color:{over}?"default":\1(\2.state),label:{over}?"Infeasible":\2.state'
+    return LABEL.sub(label, written).encode()
+
+
+@dataclass
+class Mirror:
+    """The dashboard of a study that may still be written, as a WSGI application. It answers GET alone.
+
+    `read` reads the study; `version` changes when there is something new to read.
+    """
+
+    read: Callable[[], tuple[Numbers, Sequence[FrozenTrial]]]
+    version: Callable[[], object]
+    clock: Callable[[], float] = time.monotonic
+    _application: "WSGIApplication | None" = None
+    _version: object = None
+    _read_at: float = -math.inf
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            start_response("405 Method Not Allowed", [("Content-Type", "application/json")])
+            return [json.dumps({"reason": "This is a copy of the study: it cannot be changed here."}).encode()]
+        if environ.get("HTTP_HOST", "").partition(":")[0] not in (HOST, "localhost"):
+            # A page elsewhere whose name was made to mean this machine.
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"Open it as 127.0.0.1."]
+        if environ.get("PATH_INFO") == SCRIPT:
+            start_response("200 OK", [("Content-Type", "text/javascript; charset=utf-8")])
+            return [script()]
+        return self._current()(environ, start_response)
+
+    def _current(self) -> "WSGIApplication":
+        """The dashboard of the newest copy. While one thread reads, the others go on with the one before."""
+        from optuna_dashboard import wsgi
+
+        if self._reading.acquire(blocking=self._application is None):
+            try:
+                version = self.version()
+                due = self._application is None or self.clock() - self._read_at >= REST
+                if due and (self._application is None or version != self._version):
+                    storage, shelf = copied(*self.read())
+                    self._application, self._version, self._read_at = wsgi(storage, shelf), version, self.clock()
+            finally:
+                self._reading.release()
+        assert self._application is not None
+        return self._application
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+def serving(mirror: Mirror, port: int) -> WSGIServer:
+    """A server on this machine alone; port 0 means a free one. Raises `SpecError` without the dashboard or the port."""
+    try:
+        import optuna_dashboard  # noqa: F401
+    except ImportError as error:
+        raise SpecError("the dashboard is an extra: pip install 'eicompress[dashboard]'") from error
+    try:
+        return make_server(HOST, port, mirror, _Server, _Quiet)
+    except OSError as error:
+        raise SpecError(f"`--port` must be free, but {port} is not ({error.strerror}): choose another") from error

@@ -1,0 +1,305 @@
+"""What people see while something runs: the plan, and live progress."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from eicompress.encoder.device import computes_with, own_device
+from eicompress.reporting.tables import duration, standing, summary
+from eicompress.spec import UNITS, Spec, without_password
+from eicompress.study.coordinator import (
+    Compared,
+    Comparing,
+    Doing,
+    Drawn,
+    Event,
+    Foreseen,
+    Noticed,
+    Planned,
+    Promoted,
+    Promoting,
+    SearchEnded,
+    TrialEnded,
+)
+from eicompress.study.forecast import Forecast
+from eicompress.study.halving import described
+from eicompress.study.result import Counts, by_quality, warning
+from eicompress.study.space import SearchSpace
+from eicompress.trials.ray_cluster import Place
+from eicompress.values import Progress, Record, counted
+
+if TYPE_CHECKING:
+    from eicompress.trials.teacher_search import Attempt
+
+PLAIN_SECONDS = 60.0
+"""How often plain lines tell how far a training is."""
+
+
+@dataclass
+class Screen:
+    """Shows a search's events: one live picture on a terminal, plain lines elsewhere. A context manager."""
+
+    console: Console
+    title: str
+    trials: int | None = None
+    timeout_s: float | None = None
+    clock: Callable[[], float] = time.monotonic
+    _live: Live | None = None
+    _counts: Counts = field(default_factory=Counts)
+    _baseline: Record | None = None
+    _best: Record | None = None
+    _simple: str = ""
+    """What the best of the simple baselines reaches."""
+    _doing: str = "preparing"
+    _seconds: float = 0.0
+    _seconds_at: float = 0.0
+    _said: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The phase that a plain line told of each trial, and when."""
+
+    def __enter__(self) -> Self:
+        self._seconds_at = self.clock()
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def preparing(self, progress: Progress) -> None:
+        """Progress before there is a search, such as the training of a teacher."""
+        self._do("preparing", progress)
+
+    def attempted(self, attempt: "Attempt") -> None:
+        """One way to train a teacher was tried."""
+        self._line(f"{attempt.quality:7.2%} on held-out rows · {attempt.what} · {duration(attempt.seconds)}")
+
+    def show(self, event: Event) -> None:
+        """Take in an event of the search."""
+        match event:
+            case Foreseen(forecast=forecast):
+                for line in in_short(forecast):
+                    self._line(line)
+            case Compared():
+                self._compare(event)
+            case Planned():
+                self._plan(event)
+            case Drawn(number=number):
+                self._doing = f"trial {number}"
+            case Doing(number=number, progress=progress):
+                self._do(f"trial {number}", progress)
+            case TrialEnded():
+                self._told(event)
+            case SearchEnded(reason=reason, finished_before=finished):
+                self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
+            case Comparing(number=number, fidelity=fidelity):
+                self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
+            case Promoting(number=number, fidelity=fidelity):
+                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
+                self._line(f"rebuilding trial {number} at {length}")
+            case Promoted(number=number, record=record, rebuilt=rebuilt):
+                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
+                what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
+                self._line(f"{what}: {summary(record, self._baseline)}")
+            case Noticed(text=text):
+                self._line(f"note: {text}")
+
+    def _compare(self, event: Compared) -> None:
+        self._baseline = event.baseline
+        self._line(f"baseline: {summary(event.baseline, None)}")
+        for name, record in by_quality(event.simple):
+            self._simple = f"{name}: {standing(record, event.baseline, event.objective)}"
+            self._line(self._simple)
+        if worse := warning(event.baseline, event.simple):
+            self._line(f"warning: {worse}")
+
+    def _plan(self, event: Planned) -> None:
+        if self._baseline is None:
+            self._line(f"baseline: {summary(event.baseline, None)}")
+        self._baseline, self._counts, self._best = event.baseline, event.counts, event.best
+        self._at(event.seconds)
+        if event.counts.reached or event.recovered.told:
+            trained = counted(event.counts.trained, "candidate")
+            self._line(f"going on with {trained} trained, {duration(event.seconds)} of the time used")
+        if event.recovered.again:
+            self._line(f"starting {counted(event.recovered.again, 'interrupted trial')} again")
+
+    def _told(self, event: TrialEnded) -> None:
+        self._counts, self._best = event.counts, event.best
+        self._at(event.seconds)
+        record = event.record
+        if record.trained and record.outcome != "failed":
+            outcome = summary(record, self._baseline) + (f", {record.reason}" if record.reason else "")
+        else:
+            last = (record.reason.strip().splitlines() or [""])[-1]
+            outcome = f"{record.outcome}: {last}"
+        # On a terminal the counters tell of the cheap ones.
+        if record.trained or record.outcome == "failed" or not self._live:
+            self._line(f"trial {event.number}: {outcome}")
+
+    def _do(self, what: str, progress: Progress) -> None:
+        self._doing = f"{what}: {doing(progress)}"
+        if self._live or progress.phase not in ("teacher", "training"):
+            return
+        phase, at = self._said.get(what, ("", 0.0))
+        if progress.phase != phase or self.clock() - at >= PLAIN_SECONDS:
+            self._line(self._doing)
+            self._said[what] = progress.phase, self.clock()
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _at(self, seconds: float) -> None:
+        self._seconds, self._seconds_at = seconds, self.clock()
+
+    def _picture(self) -> RenderableType:
+        counts, rows = self._counts, _grid()
+        others = (
+            f"over budget {counts.over_budget} · stopped early {counts.stopped} · repeats {counts.repeats} · "
+            f"inapplicable {counts.inapplicable} · failed {counts.failed}"
+        )
+        rows.add_row("trained", f"{counts.trained}{self._to_come()}")
+        rows.add_row("not trained", others)
+        rows.add_row("now", self._doing)
+        rows.add_row("best", summary(self._best, self._baseline) if self._best else "none yet")
+        if self._simple:
+            rows.add_row("simple", self._simple)
+        rows.add_row("time", self._time())
+        return Group(Text(self.title, style="bold"), rows)
+
+    def _to_come(self) -> str:
+        if self.trials is not None:
+            return f" · {max(0, self.trials - self._counts.reached)} to come"
+        left = self._left()
+        if left is None or not self._counts.reached:
+            return ""
+        # Some of the time goes into rebuilding the best.
+        return f" · about {max(0, int(0.6 * left / (self._used() / self._counts.reached)))} to come"
+
+    def _time(self) -> str:
+        left = self._left()
+        return f"{duration(self._used())} used" + (f" · {duration(left)} left" if left is not None else "")
+
+    def _used(self) -> float:
+        return self._seconds + self.clock() - self._seconds_at
+
+    def _left(self) -> float | None:
+        return None if self.timeout_s is None else max(0.0, self.timeout_s - self._used())
+
+
+def doing(progress: Progress) -> str:
+    """A phase with its step and loss, where it has them."""
+    steps = f", step {progress.step:,} of {progress.steps:,}" if progress.steps else ""
+    loss = f", loss {progress.loss:.3f}" if progress.loss is not None else ""
+    return f"{progress.phase}{steps}{loss}"
+
+
+def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
+    """What is going to happen."""
+    budgets = [f"{spec.size_mb:g} MB"] if spec.size_mb is not None else []
+    if spec.latency_ms is not None:
+        wanted = "aiming at" if spec.objective == "reward" else "at most"
+        budgets.append(f"{wanted} {spec.latency_ms:g} ms (p50, batch 1, {spec.threads} thread)")
+    if spec.memory_mb is not None:
+        budgets.append(f"{spec.memory_mb:g} MB of memory")
+    if spec.min_quality is not None:
+        budgets.append(f"quality of {spec.min_quality:g} at least")
+    ends = [f"{counted(spec.trials, 'candidate')} trained"] if spec.trials is not None else []
+    ends += [duration(spec.timeout_s)] if spec.timeout_s is not None else []
+    ends += [f"a quality of {spec.stop_at:g}"] if spec.stop_at is not None else []
+    first, *others = space.describe()
+    rows = {
+        "model": spec.model,
+        "data": spec.data,
+        "budget": ", ".join(budgets) or "none",
+        "objective": spec.objective if spec.sampler == "tpe" else f"{spec.objective}, by random draws",
+        "ends after": " or ".join(ends),
+        "study": str(spec.folder),
+        "trains on": _trains_on(spec),
+    }
+    if spec.storage:
+        rows["storage"] = without_password(spec.storage)
+    if spec.plugin:
+        rows["plug-in"] = f"{spec.plugin}, which the study remembers"
+    table = _grid()
+    # A space has several lines, so it stands last.
+    for name, text in [*rows.items(), ("space", f"{space.name}: {first}"), *(("", other) for other in others)]:
+        table.add_row(name, Text(text))
+    console.print(table)
+
+
+def _trains_on(spec: Spec) -> str:
+    """Engine, workers, device and precision."""
+    processes = f"{spec.workers} process" + "es" * (spec.workers > 1)
+    if spec.engine == "local":
+        return (
+            f"this machine: {processes if spec.workers else 'this process, unwatched'}, {computes_with(own_device())}"
+        )
+    cluster = spec.ray_address or "started here"
+    numbers = f"{'CUDA' if spec.worker_gpus else 'CPU'}, bfloat16 where a node multiplies it, else float32"
+    kept = Place(spec.ray_address, spec.worker_cpus, spec.worker_gpus)
+    return f"Ray ({cluster}): {processes} with {kept} each, {numbers}"
+
+
+def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
+    """What the search will meet, and what its time or its trials will buy."""
+    rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
+    table = _grid()
+    for name, text in rows.items():
+        if text:
+            table.add_row(name, Text(text))
+    console.print(table)
+
+
+def in_short(found: Forecast) -> list[str]:
+    """A forecast in a few lines."""
+    return [f"{name}: {text}" for name, text in _foreseen(found).items() if text]
+
+
+def _foreseen(found: Forecast) -> dict[str, str]:
+    fits = f"{found.fitting} of {found.draws} random recipes ({found.share:.0%})"
+    least = [f"{name.rpartition('_')[0]} {value:.3g} {UNITS[name]}" for name, value in found.least.items()]
+    training = "not known: no random recipe is within budget"
+    if found.training_s is not None:
+        how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
+        training = f"{duration(found.training_s)} at full length, {how}"
+    promoted = found.promotion.trainings * (found.training_s or 0.0)
+    return {
+        "knobs": str(found.knobs),
+        "within budget": fits,
+        "least reachable": ", ".join(least),
+        "previews": f"{found.preview_s:.1f} s a draw",
+        "a training": training,
+        "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
+        "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
+    }
+
+
+def _bought(found: Forecast, spec: Spec) -> str:
+    if found.training_s is None:
+        return "not known"
+    parts = []
+    if spec.trials is not None:
+        seconds = found.seconds(spec.trials, found.rungs) or 0.0
+        parts.append(f"{counted(spec.trials, 'candidate')}, the best rebuilt: about {duration(seconds)}")
+    if spec.timeout_s is not None:
+        trials = found.trials(spec.timeout_s, found.rungs) or 0
+        parts.append(f"{duration(spec.timeout_s)} train about {counted(trials, 'candidate')} and rebuild the best")
+    return "; ".join(parts)
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    return table

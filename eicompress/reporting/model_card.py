@@ -1,0 +1,196 @@
+"""An artifact's model card: a README.md for people, with metadata for the model hub.
+
+It lies beside the artifact, as its manifest does, and not in it: a device needs no prose, and every byte that is in the
+folder counts against the budget. `eicompress export --to hf` puts it into what is uploaded.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData, metadata_load
+
+from eicompress.recipe import recipe_toml
+from eicompress.reporting.tables import MACHINE
+from eicompress.values import SIMPLE, Artifact, Json, Measurement, Record
+
+HUB_TASKS = {"classification": "text-classification", "pair_classification": "text-classification"}
+"""What the hub calls our tasks."""
+BUILT_IN = "builtin:"
+LICENCE = "# license: choose one. The teacher's licence and the data's both have a say.\n"
+SHOWN = {
+    "size_mb": "size of the folder, tokenizer included",
+    "download_mb": "the same, zipped",
+    "latency_ms": "latency of one text, median",
+    "latency_p95_ms": "latency of one text, 95th percentile",
+}
+USE = """```python
+import eicompress
+
+model = eicompress.load("{folder}")
+print(model.predict([{example}]))
+```
+
+Without eicompress: `onnxruntime`, `tokenizers` and `numpy` are enough, and in a browser transformers.js with
+`pipeline("text-classification", ..., {{ dtype: "fp32" }})`."""
+
+
+def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> str:
+    """The card in Markdown.
+
+    `asked` are the words of the search or of `compress`: model, data, task and columns; empty where not known.
+    """
+    name = artifact.folder.name
+    if SIMPLE in record.facts:  # no model was compressed for it
+        asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
+        record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})
+    labels = json.loads((artifact.folder / "config.json").read_text(encoding="utf-8"))["id2label"].values()
+    pairs = bool(asked.get("text_pair")) or asked.get("task") == "pair_classification"
+    parts = [f"---\n{LICENCE}{_metadata(name, record, asked)}\n---", f"# {name}", _summary(record, baseline, asked)]
+    parts += ["## Use", USE.format(folder=name, example='("a text", "another")' if pairs else '"a text"')]
+    parts += ["## Measured", _measured(record, baseline)]
+    parts += ["## Labels", ", ".join(f"`{label}`" for label in labels)]
+    parts += ["## How it was made", _making(record, asked)]
+    parts += ["## Limits", _limits(record)]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> None:
+    """Write the card beside the artifact."""
+    artifact.card.write_text(card(artifact, record, baseline, asked), encoding="utf-8")
+
+
+def card_of(artifact: Artifact) -> str:
+    """The card that lies beside an artifact, or one of what its files tell."""
+    if artifact.card.is_file():
+        return artifact.card.read_text(encoding="utf-8")
+    known = json.loads(artifact.manifest.read_text(encoding="utf-8")) if artifact.manifest.is_file() else {}
+    record = Record(
+        recipe=tuple(known.get("recipe", ())),
+        draw=-1,
+        outcome="complete",
+        measurements=(Measurement("size_mb", artifact.size_mb, "MB"),),
+        facts=known.get("facts", {}),
+        versions=known.get("versions", {}),
+    )
+    return card(artifact, record, None, {"task": known.get("task", "")})
+
+
+def _metadata(name: str, record: Record, asked: Json) -> str:
+    task = HUB_TASKS.get(asked.get("task") or "classification")
+    data, model = str(asked.get("data", "")), str(asked.get("model", ""))
+    results = [
+        EvalResult(
+            task_type=task or "other",
+            dataset_type=data if _on_the_hub(data) else "private",
+            dataset_name=_name(data) or "not known",
+            dataset_split=str(each.conditions.get("split", "validation")),
+            metric_type=str(each.conditions.get("metric", "quality")),
+            metric_value=round(each.value, 4),
+        )
+        for each in _qualities(record)
+    ]
+    metadata = ModelCardData(
+        language=_language(model, data),
+        library_name="onnx",
+        pipeline_tag=task,
+        base_model=model if _on_the_hub(model) else None,
+        datasets=[data] if _on_the_hub(data) else None,
+        tags=["onnx", "onnxruntime", "transformers.js", "eicompress", "compression", "edge"],
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    written: str = metadata.to_yaml()
+    return written
+
+
+def _summary(record: Record, baseline: Record | None, asked: Json) -> str:
+    size, latency = record.value("size_mb"), record.value("latency_ms")
+    parts = ["A text classifier for small devices"]
+    parts.append(f", {size:.2f} MB in all" if size is not None else "")
+    parts.append(f", {latency:.2f} ms for a text" if latency is not None else "")
+    if asked.get("model"):
+        parts.append(f", compressed out of `{_name(str(asked['model']))}`")
+    whole = baseline.value("size_mb") if baseline else None
+    parts.append(f" ({whole:.1f} MB as ONNX)" if whole is not None else "")
+    return "".join(parts) + "."
+
+
+def _measured(record: Record, baseline: Record | None) -> str:
+    rows = [(each, SHOWN[each.name]) for each in record.measurements if each.name in SHOWN]
+    rows += [(each, f"{each.conditions.get('metric', 'quality')}, {_split(each)} split") for each in _qualities(record)]
+    if not rows:
+        return "Nothing was measured."
+    lines = ["| | this artifact | uncompressed | conditions |", "|---|---|---|---|"]
+    for each, said in rows:
+        before = baseline.value(each.name) if baseline else None
+        if each.name == "quality_test":
+            before = record.facts.get("baseline", {}).get("quality_test")
+        conditions = ", ".join(
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in each.conditions.items()
+            if name not in (*MACHINE, "metric", "split")
+        )
+        lines.append(f"| {said} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
+    machine = next((each.conditions["machine"] for each in record.measurements if "machine" in each.conditions), "")
+    return "\n".join(lines) + (f"\n\nLatencies were taken on {machine}." if machine else "")
+
+
+def _making(record: Record, asked: Json) -> str:
+    model, data, task = (str(asked.get(name, "")) for name in ("model", "data", "task"))
+    teachers = [str(each) for each in asked.get("teacher", [])] or [model]
+    told = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
+    lines = [
+        f"- {said}: " + ", ".join(f"`{_name(each)}`" for each in names) for said, names in told.items() if all(names)
+    ]
+    if SIMPLE in record.facts:
+        lines.append(f"- {record.facts[SIMPLE]['name']} with softmax regression: {record.facts[SIMPLE]['note']}")
+    lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
+    versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]
+    lines += [f"- {', '.join(versions)}"] if versions else []
+    recipe = f"The recipe, as `eicompress compress --recipe` reads it:\n\n```toml\n{recipe_toml(record.recipe)}\n```"
+    return "\n".join(lines) + (f"\n\n{recipe}" if record.recipe else "")
+
+
+def _limits(record: Record) -> str:
+    lines = ["- It answers one of the labels above to every text, also to texts that are about none of them."]
+    if any("quantization" in step["strategy"] for step in record.recipe):
+        lines.append("- It is quantized: give it one text at a time, since padding changes the answers a little.")
+    if any(step["strategy"] == "vocabulary_pruning" for step in record.recipe):
+        lines.append("- Words that the training texts do not have are read in pieces, or as unknown.")
+    return "\n".join(lines)
+
+
+def _qualities(record: Record) -> list[Measurement]:
+    return [each for each in record.measurements if each.name == "quality" or each.name.startswith("quality_")]
+
+
+def _split(each: Measurement) -> str:
+    return str(each.conditions.get("split", "validation"))
+
+
+def _valued(value: float | None, each: Measurement) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2%}" if each.name.startswith("quality") else f"{value:.3g} {each.unit}"
+
+
+def _language(model: str, data: str) -> Any:
+    """The language that the teacher's own card names, or that of built-in data."""
+    if data.startswith(BUILT_IN):
+        return "en"
+    readme = Path(model).expanduser() / "README.md"
+    return (metadata_load(readme) or {}).get("language") if readme.is_file() else None
+
+
+def _on_the_hub(name: str) -> bool:
+    """Whether this is a name on the hub, and no path of this machine that would mean nothing there."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~", BUILT_IN)) and not Path(name).exists()
+
+
+def _name(written: str) -> str:
+    """A name on the hub as it is, and of a path the last part: the rest is this machine's business."""
+    if _on_the_hub(written) or written.startswith(BUILT_IN):
+        return written
+    return Path(written).name

@@ -1,0 +1,37 @@
+"""What to do next, as far as a study's own numbers tell."""
+
+from eicompress.study.result import REPEAT, Result, ranked
+
+ROOM = 0.9
+"""A best artifact below this share of the size budget leaves room."""
+LATE = 0.75
+"""A best that came after this share of the trained candidates came late."""
+
+
+def advice(result: Result) -> list[str]:
+    """One line for each thing that would probably help, the surest first; empty where nothing suggests itself."""
+    found = ranked(result.records, result.objective)
+    if not found:
+        return []
+    lines = []
+    name = result.folder.name
+    if "exhausted" in result.ended or "not worth training" in result.ended:
+        lines.append("the search space has nothing new within the budget: give wider ranges with `--space`")
+    trained = sorted(number for number, each in result.records.items() if each.trained and REPEAT not in each.facts)
+    kept = (each for each in result.handed_out_as_they_were if each.rebuild)
+    behind = next((each for each in kept if each.rebuild and each.rebuild.outcome == "complete"), None)
+    if behind:
+        lines.append(
+            f"longer training made trial {behind.trial} no better on validation, so more time alone buys little: more "
+            "labelled rows or `--unlabelled` text may"
+        )
+    elif len(trained) > 4 and trained.index(found[0][0]) >= LATE * len(trained):
+        lines.append(f"the best came late, so there is probably more: eicompress search --study {name} --timeout 4h")
+    budget, best = result.objective.hard.get("size_mb"), None if result.verdict else result.best
+    size = best[1].value("size_mb") if best else None
+    if budget is not None and size is not None and size < ROOM * budget and "size_mb" not in result.objective.metrics:
+        lines.append(
+            f"the best takes {size:.3g} of {budget:g} MB: what was larger was not better, or too slow; a search space "
+            "with larger ranges may use the rest"
+        )
+    return lines + [f"{each}" for each in result.agreements if each.doubtful]

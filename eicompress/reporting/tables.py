@@ -1,0 +1,355 @@
+"""Records, results and plug-ins, drawn for people."""
+
+import ast
+import inspect
+import itertools
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eicompress.contracts import Strategy, knobs
+from eicompress.errors import SpecError, nearest
+from eicompress.plugins import Registry
+from eicompress.recipe import recipe_toml
+from eicompress.reporting.comparison import HEADS, Comparison, lines
+from eicompress.reporting.next_steps import advice
+from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
+from eicompress.study.objective import Objective
+from eicompress.study.result import NEAR, Result, by_quality, is_within, ranked
+from eicompress.values import MEGABYTE, Measurement, Record
+
+if TYPE_CHECKING:
+    from eicompress.trials.builder import Lesson
+
+MACHINE = ("machine", "runtime")
+SHOWN = 5
+"""Rows of the table of the best."""
+
+
+def summary(record: Record, baseline: Record | None) -> str:
+    """Size, latency and quality in one line, with the share of the baseline's quality."""
+    parts = [number(record, "size_mb", "{:.3f} MB"), number(record, "latency_ms", "{:.2f} ms")]
+    parts.append("quality " + number(record, "quality", "{:.4f}"))
+    of = share(record, baseline)
+    return " · ".join(parts) + (f" ({of} of the baseline)" if of else "")
+
+
+def standing(record: Record, baseline: Record, objective: Objective) -> str:
+    """What a simple baseline reaches in one line, and whether it is within the budgets."""
+    if record.outcome != "complete":
+        return record.reason
+    if record.value("latency_ms") is None:
+        size = "" if record.value("size_mb") is None else f"{number(record, 'size_mb', '{:.3f} MB')} · "
+        return f"{size}quality {number(record, 'quality', '{:.4f}')} (no artifact)"
+    within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
+    return f"{summary(record, baseline)} · {within}"
+
+
+def number(record: Record, name: str, form: str) -> str:
+    """A metric's value, or a dash where it was not measured; an estimate after a tilde."""
+    found = next((each for each in record.measurements if each.name == name), None)
+    if found is None:
+        return "-"
+    return ("~" if "estimated" in found.conditions else "") + form.format(found.value)
+
+
+def share(record: Record, baseline: Record | None) -> str:
+    """The quality as a percentage of the baseline's, or an empty string."""
+    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
+    return f"{quality / whole:.1%}" if quality is not None and whole else ""
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def show_result(console: Console, result: Result) -> None:
+    """The best artifacts under budget, which bytes go where, and what to type next."""
+    best = result.best
+    if best is None:
+        console.print("no candidate within budget yet")
+        return
+    console.print(_best_table(result))
+    index, record = best
+    if result.verdict:
+        console.print(result.verdict, highlight=False, soft_wrap=True)
+    _show_trust(console, result)
+    if result.front:
+        traded = " and ".join(result.objective.metrics)
+        text = f"on the front of {traded}: {len(result.front)}; below, the best by {result.objective.metrics[0]}"
+        console.print(text, highlight=False, soft_wrap=True)
+    show_artifact(console, record)
+    name, studies = result.folder.name, result.folder.parent
+    place = "" if str(studies) == "studies" else f" --studies {studies}"
+    commands = [f"eicompress show {name}{place}"]
+    commands = commands if result.verdict else [f"eicompress show {name} --trial {index}{place}", *commands]
+    for command in commands:
+        console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
+    for line in advice(result):
+        console.print(f"{'advice':<10}{line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_lesson(console: Console, lesson: "Lesson") -> None:
+    """The teacher beside simple methods, and what to type next."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("on validation")
+    table.add_column("quality", justify="right")
+    table.add_row("the teacher", f"{lesson.quality:.2%}")
+    if len(lesson.of_members) > 1:
+        for at, quality in enumerate(lesson.of_members):
+            table.add_row(f"  member {at} alone", f"{quality:.2%}")
+    for name, quality in lesson.simple.items():
+        table.add_row(name, f"{quality:.2%}")
+    console.print(table)
+    lines = [f"chosen: {lesson.taught.chosen.what}", *lesson.taught.notes]
+    for name in lesson.beaten_by:
+        lines.append(
+            f"warning: {name} is better than this teacher, so students of it will be worse than that too: give more "
+            "time (`--timeout`), more rows, or a model that knows this kind of text"
+        )
+    lines.append(f"eicompress search --model {lesson.folder} --data DATA --budget 1MB")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def lesson_json(lesson: "Lesson") -> dict[str, Any]:
+    return {
+        "folder": str(lesson.folder),
+        "quality": lesson.quality,
+        "of_members": lesson.of_members,
+        "simple": dict(lesson.simple),
+        "chosen": vars(lesson.taught.chosen),
+        "attempts": [vars(each) for each in lesson.taught.attempts],
+        "notes": lesson.taught.notes,
+    }
+
+
+def show_artifact(console: Console, record: Record) -> None:
+    """Where an artifact lies, which bytes of it go where, and how to try it."""
+    heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
+    parts = ", ".join(f"{name} {size / MEGABYTE:.3f}" for name, size in heaviest)
+    artifact = record.files.get("artifact", "")
+    rows = {
+        "measured": summary(record, None),
+        "megabytes": parts,
+        "artifact": artifact,
+        "next": f'eicompress predict {artifact} "some text"',
+    }
+    for name, text in rows.items():
+        if text:
+            console.print(f"{name:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_study(console: Console, result: Result) -> None:
+    """What a study has found so far."""
+    counts = result.counts
+    became = {
+        "stopped early": counts.stopped,
+        "made of the same trainings": counts.variants,
+        "over budget": counts.over_budget,
+        "repeats": counts.repeats,
+        "inapplicable": counts.inapplicable,
+        "failed": counts.failed,
+    }
+    parts = [f"{counts.trained} trained", *(f"{count} {name}" for name, count in became.items() if count)]
+    ended = f"ended: {result.ended}" if result.ended else "not ended"
+    console.print(f"{', '.join(parts)}; {duration(result.seconds)}; {ended}", highlight=False, soft_wrap=True)
+    show_result(console, result)
+
+
+def show_ablation(console: Console, ablation: Ablation) -> None:
+    """What each step and knob is worth."""
+    console.print(caption(ablation), highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("", "verdict") else "right")
+    for row in ablation.rows:
+        table.add_row(*map(escape, cells(row)))
+    console.print(table)
+
+
+def show_measurements(console: Console, measurements: Sequence[Measurement]) -> None:
+    """Metrics with their conditions; what they all share about the machine is said once."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("metric", "value", "unit", "conditions"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for each in measurements:
+        conditions = {name: value for name, value in each.conditions.items() if name not in MACHINE}
+        listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in conditions.items())
+        table.add_row(each.name, f"{each.value:.4g}", each.unit, listed)
+    console.print(table)
+    machines = {tuple(each.conditions[name] for name in MACHINE if name in each.conditions) for each in measurements}
+    for machine in sorted(machines - {()}):
+        console.print("on " + ", ".join(map(str, machine)), highlight=False, markup=False, soft_wrap=True)
+
+
+def show_comparison(console: Console, found: Comparison) -> None:
+    """Artifacts on the same data, and what can be said of their differences."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(HEADS):
+        table.add_column(name, justify="right" if 0 < place < len(HEADS) - 1 else "left")
+    for line in lines(found):
+        table.add_row(*line)
+    console.print(table)
+    console.print(
+        f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name} in "
+        f"points; latency at {found.sequence_length} tokens",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _best_table(result: Result) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    memory = "memory_mb" in (*result.objective.budgets, *result.objective.metrics)
+    for name in ("trial", "training", "size MB", "latency ms", "quality", "of baseline", "test", "memory MB"):
+        if memory or name != "memory MB":
+            table.add_column(name, justify="left" if name == "training" else "right")
+    if result.baseline:
+        table.add_row("baseline", "", *_cells(result.baseline, None, memory))
+    for name, record in by_quality(result.simple):
+        table.add_row(name, "", *_cells(record, result.baseline, memory))
+    for index, record in result.front or _best(result):
+        length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
+        table.add_row(str(index), length, *_cells(record, result.baseline, memory))
+    return table
+
+
+def _show_trust(console: Console, result: Result) -> None:
+    """How far seeds differ, and how far short training says what long training would."""
+    lines = [str(each) for each in (*result.handed_out_as_they_were, *result.agreements)]
+    if result.baseline:
+        near = result.seconds_to_near
+        reached = "was not reached" if near is None else f"was reached after {duration(near)}"
+        lines.append(f"{NEAR:.0%} of the baseline's quality within the budgets {reached}")
+    lines += [result.cut_texts] if result.cut_texts else []
+    for number in result.rebuilds:
+        found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}
+        parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]
+        if parts:
+            lines.append(f"trial {number} with {len(result.rebuilds[number])} seeds: {', '.join(parts)}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _best(result: Result) -> list[tuple[int, Record]]:
+    known = {**result.compared, **result.promoted}
+    first = ranked(result.promoted, result.objective)
+    first += [each for each in ranked(result.compared, result.objective) if each[0] not in result.promoted]
+    others = {number: record for number, record in result.records.items() if number not in known}
+    return (first + ranked(others, result.objective))[:SHOWN]
+
+
+def _cells(record: Record, baseline: Record | None, memory: bool) -> list[str]:
+    cells = [
+        number(record, "size_mb", "{:.3f}"),
+        number(record, "latency_ms", "{:.2f}"),
+        number(record, "quality", "{:.4f}"),
+        share(record, baseline),
+        number(record, "quality_test", "{:.4f}").removeprefix("-"),
+    ]
+    return [*cells, number(record, "memory_mb", "{:.1f}")] if memory else cells
+
+
+def show_trial(console: Console, index: int, record: Record) -> None:
+    """One trial: outcome, measurements with their conditions, and the recipe as `compress --recipe` reads it."""
+    console.print(f"trial {index}: {record.outcome}", highlight=False)
+    if record.reason:
+        console.print(record.reason, highlight=False, markup=False)
+    show_measurements(console, record.measurements)
+    for name, size in record.bytes_by_group.items():
+        console.print(f"{name}: {size / MEGABYTE:.3f} MB", highlight=False)
+    console.print("\n# recipe", highlight=False)
+    console.print(recipe_toml(record.recipe), highlight=False, markup=False, soft_wrap=True)
+
+
+def show_plugins(console: Console, registry: Registry) -> None:
+    """Everything that the plug-ins provide, and the plug-ins that could not be used."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("kind", "name", "from"):
+        table.add_column(name)
+    for (kind, name), source in sorted(registry.sources.items()):
+        table.add_row(kind, name, str(source))
+    for (kind, name), sources in registry.clashes.items():
+        table.add_row(kind, name, " and ".join(map(str, sources)) + ": a clash, not usable")
+    console.print(table)
+    for each in registry.broken:
+        console.print(f"broken: `{each.plugin}` of {each.source}: {each.reason.splitlines()[0]}", highlight=False)
+
+
+def plugins_json(registry: Registry) -> dict[str, Any]:
+    """The same as one JSON document."""
+    return {
+        "provided": [
+            {"kind": kind, "name": name, "package": source.package, "version": source.version}
+            for (kind, name), source in sorted(registry.sources.items())
+        ],
+        "clashes": [
+            {"kind": kind, "name": name, "packages": [source.package for source in sources]}
+            for (kind, name), sources in registry.clashes.items()
+        ],
+        "broken": [
+            {"plugin": each.plugin, "package": each.source.package, "reason": each.reason} for each in registry.broken
+        ],
+    }
+
+
+def show_plugin(console: Console, registry: Registry, name: str) -> None:
+    """What a strategy, task or metric is, with a strategy's knobs."""
+    found = [(kind, source) for (kind, known), source in registry.sources.items() if known == name]
+    broken = [each for each in registry.broken if each.plugin == name]
+    for each in broken:
+        console.print(f"broken plug-in of {each.source}\n{each.reason}", highlight=False, markup=False)
+    if not found and not broken:
+        known = {known for _, known in registry.sources} | {each.plugin for each in registry.broken}
+        raise SpecError(f"no plug-in provides `{name}`: {nearest(name, known)}")
+    for kind, source in found:
+        one = {**registry.strategies, **registry.tasks, **registry.metrics}[name]
+        console.print(f"{kind} {name}, of {source}", style="bold", highlight=False)
+        console.print(inspect.cleandoc(one.__doc__ or ""), highlight=False, markup=False)
+        if kind == "strategy":
+            _show_strategy(console, registry.strategies[name])
+
+
+def _show_strategy(console: Console, strategy: type[Strategy]) -> None:
+    if strategy.paper:
+        console.print(f"paper: {strategy.paper}", highlight=False, markup=False)
+    table, meant = Table(box=None, pad_edge=False, header_style="bold"), meanings(strategy)
+    for column in ("knob", "default", "domain", "meaning"):
+        table.add_column(column)
+    for knob in knobs(strategy).values():
+        table.add_row(knob.name, str(knob.default), domain(knob.domain), escape(meant.get(knob.name, "")))
+    console.print(table)
+
+
+def meanings(strategy: type[Strategy]) -> dict[str, str]:
+    """What each knob is for: the string below its field, where the source is at hand."""
+    try:
+        (written,) = ast.parse(textwrap.dedent(inspect.getsource(strategy))).body
+    except (OSError, SyntaxError):
+        return {}
+    assert isinstance(written, ast.ClassDef)
+    found = {}
+    for field, below in itertools.pairwise(written.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def domain(of: BaseDistribution) -> str:
+    """A knob's domain in words."""
+    if isinstance(of, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in of.choices)
+    assert isinstance(of, IntDistribution | FloatDistribution)
+    kind = "integer" if isinstance(of, IntDistribution) else "number"
+    return f"{kind} in [{of.low}, {of.high}]{', log' if of.log else ''}"

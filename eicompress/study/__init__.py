@@ -1,0 +1,1 @@
+"""What to try next: space, objective, halving, coordinator, store, resume and promotion."""

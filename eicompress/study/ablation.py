@@ -1,0 +1,262 @@
+"""What each step and knob of a recipe is worth: the recipe built again without it, over several seeds."""
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
+
+import numpy as np
+
+from eicompress.cache import write_whole
+from eicompress.contracts import Array, Examples, Strategy, Task, knobs
+from eicompress.errors import EicompressError, SpecError, StudyError, nearest
+from eicompress.metrics.significance import Difference, paired_difference
+from eicompress.recipe import Recipe
+from eicompress.values import Json, Progress, Record, counted
+
+
+class Workshop(Protocol):
+    """What builds and scores, for one baseline and data set."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def examples(self) -> Mapping[str, Examples]: ...
+
+    def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record: ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The recipe with one thing taken away, and what to call that."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a variant reached. Without values where it could not be built; `reason` then says why."""
+
+    name: str
+    recipe: tuple[Json, ...]
+    qualities: tuple[float, ...] = ()
+    """The task's quality on the validation split, seed by seed."""
+    size_mb: float = 0.0
+    """Of the largest artifact."""
+    gain: Difference | None = None
+    """How much better the whole recipe is than this variant, example by example; None for the recipe itself."""
+    reason: str = ""
+
+    @property
+    def quality(self) -> float:
+        return fmean(self.qualities)
+
+    @property
+    def verdict(self) -> str:
+        return self.reason or (self.gain.verdict if self.gain else "")
+
+    def to_json(self) -> dict[str, Any]:
+        gain = {**vars(self.gain), "verdict": self.gain.verdict} if self.gain else None
+        found: dict[str, Any] = {"name": self.name, "recipe": self.recipe, "gain": gain, "reason": self.reason}
+        if self.qualities:
+            found |= {"qualities": self.qualities, "quality": self.quality, "size_mb": self.size_mb}
+        return found
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The whole recipe first, then its variants."""
+
+    quality: str
+    """Name of the quality that the task measures."""
+    fidelity: float
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "quality": self.quality,
+            "split": "validation",
+            "fidelity": self.fidelity,
+            "seeds": self.seeds,
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+
+@dataclass(frozen=True)
+class Built:
+    """One variant was built with one seed: the `number`-th of `count` builds. `record` is None if it could not be."""
+
+    number: int
+    count: int
+    name: str
+    seed: int
+    record: Record | None
+
+    def line(self) -> str:
+        """What a user wants to hear of it."""
+        quality = self.record.value("quality") if self.record else None
+        reached = "could not be built" if quality is None else f"{quality:.2%}"
+        return f"{self.number} of {self.count}: {self.name}, seed {self.seed}: {reached}"
+
+
+def variants(recipe: Recipe, chosen: Iterable[str] = ()) -> list[Variant]:
+    """The recipe without each of its steps, and with each chosen knob set back.
+
+    A knob is named `strategy.knob`, which sets it to its default, or `strategy.knob=value`. Of several steps of one
+    name the second is `strategy#2`. Raises `SpecError`.
+    """
+    named = _named(recipe)
+    made = [
+        Variant(f"without {name}", Recipe((*recipe.steps[:at], *recipe.steps[at + 1 :]))) for name, at in named.items()
+    ]
+    return made + [_set_back(recipe, named, words) for words in chosen]
+
+
+def ablate(
+    workshop: Workshop,
+    recipe: Recipe,
+    made: Sequence[Variant],
+    *,
+    fidelity: float,
+    seeds: Sequence[int],
+    progress: Callable[[Progress], None],
+    built: Callable[[Built], None],
+) -> Ablation:
+    """Build the recipe and its variants with every seed, all of them with one before the next.
+
+    What was built before, or shares a trained prefix with that, is not trained again, so the same call goes on after
+    an interruption. Raises what building the whole recipe raises.
+    """
+    whole = Variant("the whole recipe", recipe)
+    records: dict[str, list[Record]] = {}
+    reasons: dict[str, str] = {}
+    count = (1 + len(made)) * len(seeds)
+    for number, (seed, variant) in enumerate(((s, v) for s in seeds for v in (whole, *made)), start=1):
+        if variant.name not in reasons:
+            try:
+                record = workshop.scored(variant.recipe, fidelity=fidelity, seed=seed, progress=progress)
+                records.setdefault(variant.name, []).append(record)
+            except (EicompressError, ArithmeticError) as error:  # it cannot be built, or its training diverges
+                if variant is whole:
+                    raise
+                reasons[variant.name] = str(error)
+        failed = variant.name in reasons
+        built(Built(number, count, variant.name, seed, None if failed else records[variant.name][-1]))
+    right = {name: _right(workshop, of) for name, of in records.items() if name not in reasons}
+    rows = [
+        _row(variant, records[variant.name], None if variant is whole else (right[whole.name], right[variant.name]))
+        if variant.name in right
+        else Row(variant.name, tuple(variant.recipe.to_json()), reason=reasons[variant.name])
+        for variant in (whole, *made)
+    ]
+    return Ablation(workshop.task.quality, fidelity, tuple(seeds), tuple(rows))
+
+
+def _named(recipe: Recipe) -> dict[str, int]:
+    """The place of each step by its name."""
+    found: dict[str, int] = {}
+    for at, step in enumerate(recipe.steps):
+        before = sum(each.name == step.name for each in recipe.steps[:at])
+        found[step.name if not before else f"{step.name}#{before + 1}"] = at
+    return found
+
+
+def _set_back(recipe: Recipe, named: Mapping[str, int], words: str) -> Variant:
+    place, equals, value = words.partition("=")
+    name, _, knob = place.partition(".")
+    if name not in named:
+        raise SpecError(
+            f"`--knob` must be `strategy.knob` of a step of the recipe, but got `{words}`: {nearest(name, named)}"
+        )
+    step = recipe.steps[named[name]]
+    known = knobs(type(step))
+    if knob not in known:
+        raise SpecError(f"`{name}` has no knob `{knob}`: {nearest(knob, known)}")
+    new = _value(value, words) if equals else known[knob].default
+    if new == getattr(step, knob):
+        raise SpecError(
+            f"`--knob {words}` must change the recipe, but `{place}` is {new!r} in it already: "
+            f"give another value, `{place}=VALUE`"
+        )
+    steps = list(recipe.steps)
+    steps[named[name]] = _with(step, knob, new)
+    return Variant(f"{place} {new!r} instead of {getattr(step, knob)!r}", Recipe(tuple(steps)))
+
+
+def _with(step: Strategy, knob: str, value: object) -> Strategy:
+    return replace(step, **{knob: value})  # type: ignore[type-var]
+
+
+def _value(written: str, words: str) -> object:
+    """A number, boolean or text as TOML writes it, the quotes of a text left out if one likes."""
+    for text in (written, f'"{written}"'):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    raise SpecError(f"`--knob {words}` must have a number, true, false or a word behind the `=`")
+
+
+def _right(workshop: Workshop, records: Sequence[Record]) -> Array:
+    """(seeds, n) the quality of each validation example."""
+    targets = workshop.examples["validation"].targets
+    logits = [np.load(Path(record.files["validation_logits"]), allow_pickle=False) for record in records]
+    return np.stack([workshop.task.correct(each, targets) for each in logits])
+
+
+def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array] | None) -> Row:
+    return Row(
+        variant.name,
+        tuple(variant.recipe.to_json()),
+        tuple(record.value("quality") or 0.0 for record in records),
+        max(record.value("size_mb") or 0.0 for record in records),
+        paired_difference(*right) if right else None,
+    )
+
+
+def save(ablation: Ablation, file: Path) -> None:
+    """Write the table as Markdown, and everything as JSON beside it. Raises `StudyError`."""
+    stem = file.with_suffix("") if file.suffix in (".json", ".md") else file
+    value = json.dumps(ablation.to_json(), ensure_ascii=False, indent=1)
+    try:
+        write_whole(stem.with_name(f"{stem.name}.json"), value.encode())
+        write_whole(stem.with_name(f"{stem.name}.md"), markdown(ablation).encode())
+    except OSError as error:
+        raise StudyError(f"`{file}` must be a place to write to, but: {error.strerror}") from error
+
+
+COLUMNS = ("", "quality", "gain", "95 % interval", "verdict", "size MB")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, in the order of `COLUMNS`: percent, and points of a percent that the recipe is better."""
+    if not row.qualities:
+        return row.name, "-", "-", "-", row.verdict, "-"
+    quality, size = f"{row.quality:.2%}", f"{row.size_mb:.3f}"
+    if row.gain is None:
+        return row.name, quality, "", "", "", size
+    low, high = (f"{100 * each:+.2f}" for each in (row.gain.low, row.gain.high))
+    return row.name, quality, f"{100 * row.gain.mean:+.2f}", f"{low} to {high}", row.verdict, size
+
+
+def markdown(ablation: Ablation) -> str:
+    """The table, under a line that says how it was made."""
+    lines = [caption(ablation), "", "| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * 3 + "---|---:|"]
+    lines += ["| " + " | ".join(each.replace("|", "\\|") for each in cells(row)) + " |" for row in ablation.rows]
+    return "\n".join(lines) + "\n"
+
+
+def caption(ablation: Ablation) -> str:
+    """What the numbers are."""
+    seeds = ", ".join(map(str, ablation.seeds))
+    length = "full length" if ablation.fidelity == 1.0 else f"{ablation.fidelity:.0%} of the full length"
+    return (
+        f"{ablation.quality} on the validation split, trained at {length}, mean over "
+        f"{counted(len(ablation.seeds), 'seed')} ({seeds}). The gain is what the recipe has over each row, in points."
+    )

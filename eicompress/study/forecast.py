@@ -1,0 +1,237 @@
+"""What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
+from typing import Any, Protocol
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
+from eicompress.cache import is_disk_error
+from eicompress.errors import BudgetError
+from eicompress.recipe import Recipe
+from eicompress.spec import UNITS
+from eicompress.study.fit_to_budget import Previewer, filled
+from eicompress.study.halving import one_in
+from eicompress.study.objective import Objective
+from eicompress.study.promotion import PromotionPlan, kept_for_promotion, promotion_plan
+from eicompress.study.result import has_own_training, weights
+from eicompress.study.space import SearchSpace
+from eicompress.study.store import Ledger
+from eicompress.trials.training_time import Rehearsal
+from eicompress.values import Record, seed_of
+
+DRAWS = 16
+"""Random recipes that are previewed."""
+REHEARSED = 3
+"""Of those within budget, how many are trained for a few steps."""
+FEW = 4
+"""Random recipes of which one that applies is typical, where none was given."""
+ENOUGH_RECORDS = 3
+"""Candidates trained before, from which a training's seconds are better known than from a few steps."""
+MARGIN = 1.25
+"""The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
+size counts as out of reach only if it is missed by more than this."""
+LIMITED = ("size_mb", "latency_ms", "memory_mb")
+"""What a budget may speak of."""
+
+
+class StepCounter(Protocol):
+    """What tells how many steps a recipe would train."""
+
+    def count_steps(self, recipe: Recipe) -> int: ...
+
+
+class Rehearser(Previewer, StepCounter, Protocol):
+    """What previews recipes, and tells how long they would train."""
+
+    def rehearse(self, recipe: Recipe) -> Rehearsal: ...
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a search will meet. Seconds are of this machine."""
+
+    knobs: int
+    draws: int
+    fitting: int
+    """How many of so many random draws are within budget."""
+    least: Mapping[str, float]
+    """The least value of each metric in any preview."""
+    preview_s: float
+    """All previews of a draw: several where a knob is filled."""
+    training_s: float | None
+    """One training at full length; None where no draw was within budget."""
+    teacher_s: float
+    """The teacher's answers, which are computed once."""
+    promotion: PromotionPlan
+    """What is trained of the best in the end."""
+    rungs: tuple[float, ...]
+    """Shares of the full training that candidates are trained for."""
+    records: int
+    """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
+    full_steps: int | None = None
+    """Steps of the full training, where they were counted."""
+    baselines: Mapping[str, Record] = field(default_factory=dict)
+    """What the baseline reaches, and simple baselines, by their names."""
+
+    @property
+    def share(self) -> float:
+        """Share of random recipes that are within budget."""
+        return self.fitting / self.draws
+
+    def trials(self, timeout_s: float, rungs: Sequence[float]) -> int | None:
+        """About how many candidates are trained in the time."""
+        if self.training_s is None:
+            return None
+        kept = kept_for_promotion(timeout_s, self.training_s, self.promotion)
+        return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, rungs)))
+
+    def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
+        """Estimated seconds to train this number of candidates and to promote the best."""
+        if self.training_s is None:
+            return None
+        searching = trials * self._trial_s(self.training_s, rungs)
+        return self.teacher_s + searching + self.promotion.trainings * self.training_s
+
+    def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
+        """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
+        length, share = rungs[0], 1.0
+        for place, longer in enumerate(rungs[1:]):
+            share /= one_in(rungs, place)
+            length += share * longer
+        return training_s * length + self.preview_s / self.share
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def forecast(
+    workshop: Rehearser,
+    space: SearchSpace,
+    objective: Objective,
+    seed: int,
+    records: Iterable[Record] = (),
+    *,
+    draws: int = DRAWS,
+) -> Forecast:
+    """Preview the space's corner and random recipes, and time a few steps of some that fit.
+
+    `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget.
+    """
+    timed = _Timed(workshop)
+    corner = check_reachable(workshop, space, objective)
+    previews = [] if corner is None else [corner]
+    fitting = []
+    for recipe in random_recipes(space, seed, draws):
+        try:
+            recipe = filled(timed, space, recipe, objective.hard)
+            preview = timed.preview(recipe)
+        except Exception as error:
+            if is_disk_error(error):
+                raise
+            continue
+        previews.append(preview)
+        if not objective.broken(preview):
+            fitting.append(recipe)
+    known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
+    enough = len(known) >= ENOUGH_RECORDS
+    rehearsals = [] if enough else [workshop.rehearse(recipe) for recipe in fitting[:REHEARSED]]
+    seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
+    return Forecast(
+        knobs=len(space.knobs),
+        draws=draws,
+        fitting=len(fitting),
+        least={name: min(found) for name in LIMITED if (found := _values(previews, name))},
+        preview_s=timed.seconds / draws,
+        training_s=median(seconds) if seconds else None,
+        teacher_s=max((each.teacher for each in rehearsals), default=0.0),
+        promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
+        rungs=space.rungs,
+        records=len(known) if enough else 0,
+    )
+
+
+def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
+    """The preview of the space's corner, None where it cannot be built. Raises `BudgetError` if it is over budget."""
+    try:
+        smallest = workshop.preview(space.smallest())
+    except Exception as error:
+        if is_disk_error(error):
+            raise
+        return None  # what a strategy cannot do ends its trials, and no search
+    for name, bound in objective.hard.items():
+        value = smallest.value(name)
+        if value is not None and value > bound * (1.0 if name == "size_mb" else MARGIN):
+            raise _out_of_reach(name, bound, value, smallest)
+    return smallest
+
+
+def in_rungs(
+    space: SearchSpace, ledger: Ledger | None, workshop: StepCounter, seed: int
+) -> tuple[SearchSpace, int | None]:
+    """The space with the rungs that a study has or is going to have, and the steps of the full training, if counted."""
+    known = ledger.rungs() if ledger else {}
+    if known:
+        return replace(space, rungs=tuple(known["shares"])), known["steps"]
+    # A study that has records without them began with the shares as they were written.
+    if not space.rung_steps or (ledger and ledger.records()):
+        return space, None
+    steps = typical_steps(workshop, space, seed)
+    return space if steps is None else space.with_least_steps(steps), steps
+
+
+def typical_steps(workshop: StepCounter, space: SearchSpace, seed: int) -> int | None:
+    """Steps of the full training of the first given recipe that applies, or else of a random one; None without."""
+    given = (space.suggest(FixedTrial(dict(parameters))) for parameters in space.known)
+    for recipe in itertools.chain(given, random_recipes(space, seed, FEW)):
+        try:
+            return workshop.count_steps(recipe)
+        except Exception as error:
+            if is_disk_error(error):
+                raise
+    return None
+
+
+def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe]:
+    """Recipes drawn uniformly, nothing filled."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=RandomSampler(seed=seed_of(seed, "forecast")))
+    for _ in range(count):
+        yield space.suggest(study.ask())
+
+
+@dataclass
+class _Timed:
+    """Adds up what previews took when they were taken, since a preview that is known takes no time."""
+
+    workshop: Previewer
+    seconds: float = 0.0
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+        record = self.workshop.preview(recipe, size_only=size_only)
+        self.seconds += sum(record.seconds_by_phase.values())
+        return record
+
+
+def full_seconds(record: Record) -> float:
+    """Of one training of the record's recipe at full length, with what is measured of it."""
+    training = record.seconds_by_phase.get("training", 0.0)
+    return sum(record.seconds_by_phase.values()) - training + training / record.fidelity
+
+
+def _values(previews: list[Record], name: str) -> list[float]:
+    return [value for each in previews if (value := each.value(name)) is not None]
+
+
+def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:
+    unit = UNITS.get(name, "")
+    heaviest = weights(smallest, 3)
+    return BudgetError(
+        f"no candidate of this search space can meet the budget of {bound:g} {unit}: the smallest reachable is "
+        f"{value:.3g} {unit}" + (f" ({heaviest})" if heaviest else "") + f". Ask for at least {value * 1.05:.2g} "
+        f"{unit}, or give a search space that goes lower."
+    )

@@ -1,0 +1,399 @@
+"""What a study has found: its records counted, ranked and compared with the budgets."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from eicompress.study.halving import Agreement, agreement, agreements, rungs_of
+from eicompress.study.objective import Objective, dominated_by
+from eicompress.study.store import Ledger
+from eicompress.values import Json, Record
+
+REPORT = "report.html"
+"""The file in a study's folder that shows all this to people."""
+REPEAT = "repeat"
+"""The fact by which a record says that it was taken over from an earlier trial."""
+RECORDED = "recorded"
+"""The fact that holds after how many `seconds` of the study's time a record was written."""
+NEAR = 0.98
+"""A candidate is near its baseline with this share of its quality."""
+VARIANT = "variant"
+"""The fact by which a record says that it was made of an earlier trial's training."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the draws. `reached` counts those that reached a training of their own, crashed ones too."""
+
+    trained: int = 0
+    stopped: int = 0
+    """Trained for a short while only, since others were ahead."""
+    variants: int = 0
+    """Made of another trial's training."""
+    over_budget: int = 0
+    repeats: int = 0
+    inapplicable: int = 0
+    failed: int = 0
+    reached: int = 0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over the seeds of a rebuild."""
+
+    mean: float
+    deviation: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A trial whose artifact is handed out as the search had made it, since what was rebuilt is behind it."""
+
+    trial: int
+    record: Record
+    rebuild: Record | None
+    """The best that rebuilding the trial came to; None where it was not rebuilt, and all other rebuilds are behind."""
+
+    def __str__(self) -> str:
+        quality = f"{self.record.value('quality') or 0.0:.4f}"
+        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        if self.rebuild is None:
+            return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
+        if self.rebuild.outcome == "over budget":
+            return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} is over budget."
+        after = f"{self.rebuild.value('quality') or 0.0:.4f}"
+        return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} came to {after}."
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a study has found. Records are by the number of their trial; `rebuilds` has one for each seed."""
+
+    folder: Path
+    objective: Objective
+    baseline: Record | None
+    records: Mapping[int, Record]
+    rebuilds: Mapping[int, tuple[Record, ...]]
+    seconds: float
+    ended: str = ""
+    simple: Mapping[str, Record] = field(default_factory=dict)
+    """What simple baselines reach on the same data, by their names; they have no recipe."""
+    kept: Mapping[int, Record] = field(default_factory=dict)
+    """Trials that are handed out as the search had made them, measured like a rebuild."""
+    rungs: tuple[float, ...] = ()
+    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    full_steps: int | None = None
+    """Steps of the full training, where they were counted."""
+    compared: Mapping[int, Record] = field(default_factory=dict)
+    """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
+
+    @property
+    def counts(self) -> Counts:
+        return count(self.records.values())
+
+    @property
+    def promoted(self) -> dict[int, Record]:
+        """Of each trial that was rebuilt the best there is: a rebuild, or what the search had made of it already. It
+        goes by validation, since the test split is not to choose by."""
+        found = {number: [record] for number, record in self.rebuilt.items()}
+        for number, record in {**self.own, **self.kept}.items():
+            if number in found or number in self.kept:
+                found[number] = [*found.get(number, []), record]
+        return {number: best_of(found[number], self.objective) for number in sorted(found)}
+
+    @property
+    def own(self) -> dict[int, Record]:
+        """What the search has made of each trial: the best of its own training and that for the comparison."""
+        both = {number: [record] for number, record in self.records.items()}
+        for number, record in self.compared.items():
+            both[number] = [record, *both.get(number, [])]
+        return {number: best_of(each, self.objective) for number, each in both.items()}
+
+    @property
+    def rebuilt(self) -> dict[int, Record]:
+        """The best rebuild of each trial that was rebuilt."""
+        return {number: best_of(each, self.objective) for number, each in self.rebuilds.items()}
+
+    @property
+    def handed_out_as_they_were(self) -> list[Kept]:
+        """The trials of `promoted` that no rebuild is ahead of."""
+        rebuilt = self.rebuilt
+        return [
+            Kept(number, record, rebuilt.get(number))
+            for number, record in self.promoted.items()
+            if record is not rebuilt.get(number)
+        ]
+
+    def spread(self, number: int, metric: str) -> Spread | None:
+        """Of a metric over the seeds of a rebuild; None where there is one seed or none."""
+        values = [value for each in self.rebuilds.get(number, ()) if (value := each.value(metric)) is not None]
+        return Spread(mean(values), stdev(values), len(values)) if len(values) > 1 else None
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """How far short training ranks as long training does: the rungs as the last one, and that as the promotion
+        rung, or as the rebuilds where there was none."""
+        records = [each for each in self.records.values() if REPEAT not in each.facts]
+        rungs = sorted({rung.fidelity for each in records for rung in rungs_of(each)})
+        found = agreements(records, rungs) if len(rungs) > 1 else []
+        longer = self.compared or self.rebuilt
+        trials = [(self.records[number], each) for number, each in longer.items() if number in self.records]
+        pairs = [(before.value("quality") or 0.0, after.value("quality") or 0.0) for before, after in trials]
+        if trials and trials[0][0].fidelity < trials[0][1].fidelity:
+            found.append(agreement(trials[0][0].fidelity, trials[0][1].fidelity, pairs))
+        return found
+
+    @property
+    def best(self) -> tuple[int | str, Record] | None:
+        """What to ship: the best candidate, or a simple baseline of a higher quality, or of the same in fewer bytes.
+
+        With the number of its trial, or the name of the simple baseline.
+        """
+        simple, candidate = self.best_simple, self.best_candidate
+        if simple and (candidate is None or self._worth(simple[1]) > self._worth(candidate[1])):
+            return simple
+        return candidate
+
+    @property
+    def best_simple(self) -> tuple[str, Record] | None:
+        """The best simple baseline that is an artifact within budget."""
+        fitting = [each for each in self.simple.items() if is_within(each[1], self.objective)]
+        return max(fitting, key=lambda each: self._worth(each[1]), default=None)
+
+    def _worth(self, record: Record) -> tuple[float, float]:
+        return self.objective.gains(record)[0], -(record.value("size_mb") or 0.0)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence where a simple baseline is what to ship; otherwise empty."""
+        best, candidate = self.best, self.best_candidate
+        if best is None or not isinstance(best[0], str):
+            return ""
+        ship = f"Ship the simple baseline {best[0]} ({_reached(best[1])})"
+        if candidate is None:
+            return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
+        number, record = candidate
+        return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
+
+    @property
+    def best_candidate(self) -> tuple[int, Record] | None:
+        """The best that was promoted and is within budget, or the best trial where there is none."""
+        found = ranked(self.promoted, self.objective) or ranked(self.own, self.objective)
+        return found[0] if found else None
+
+    @property
+    def front(self) -> list[tuple[int, Record]]:
+        """Where two metrics are traded, what no other candidate within budget dominates: rebuilds stand for their
+        trials. Otherwise empty."""
+        if len(self.objective.metrics) == 1:
+            return []
+        return front_of({**self.own, **self.promoted}, self.objective)
+
+    @property
+    def nearest(self) -> tuple[int, Record] | None:
+        """The measured candidate that breaks the budgets least."""
+        measured = [each for each in self.records.items() if each[1].measurements]
+        return min(measured, key=lambda each: violation(each[1], self.objective), default=None)
+
+    def share(self, record: Record) -> float | None:
+        """The record's quality as a share of the baseline's."""
+        quality, whole = record.value("quality"), self.baseline and self.baseline.value("quality")
+        return quality / whole if quality is not None and whole else None
+
+    @property
+    def seconds_to_near(self) -> float | None:
+        """When a candidate within budget first had `NEAR` of the baseline's quality; None if none has yet."""
+        made = itertools.chain(self.records.values(), self.compared.values(), *self.rebuilds.values())
+        near = [each for each in made if fits(each, self.objective) and (self.share(each) or 0.0) >= NEAR]
+        # Facts that are too long for the database lie in a file of their own.
+        return min((each.facts[RECORDED]["seconds"] for each in near if RECORDED in each.facts), default=None)
+
+    @property
+    def cut_texts(self) -> str:
+        """What the best artifact cuts off the validation texts, in a sentence; empty where that is nothing."""
+        cut: Json = self.best[1].facts.get("cut", {}) if self.best else {}
+        if not cut or not cut["texts"]:
+            return ""
+        return (
+            f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
+            f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "folder": str(self.folder),
+            "objective": self.objective.name,
+            "metrics": list(self.objective.metrics),
+            "budgets": dict(self.objective.budgets),
+            "min_quality": self.objective.min_quality,
+            "seconds": self.seconds,
+            "seconds_to_near": self.seconds_to_near,
+            "ended": self.ended,
+            "counts": vars(self.counts),
+            "baseline": self.baseline.to_json() if self.baseline else None,
+            "best": _entry(*best) if best else None,
+            "verdict": self.verdict,
+            "simple": [
+                {"name": name, "within_budget": is_within(record, self.objective), **record.to_json()}
+                for name, record in by_quality(self.simple)
+            ],
+            "front": [number for number, _ in self.front],
+            "promoted": [
+                {**_entry(number, record), "spread": self._spreads(number)}
+                for number, record in ranked(self.promoted, self.objective)
+            ],
+            "compared": [_entry(*each) for each in ranked(self.compared, self.objective)],
+            "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
+            "rungs": list(self.rungs),
+            "full_steps": self.full_steps,
+            "agreements": [each.to_json() for each in self.agreements],
+            "trials": [_entry(*each) for each in self.records.items()],
+        }
+
+    def _spreads(self, number: int) -> dict[str, Json]:
+        """Of quality on validation and on test, where there are several seeds."""
+        found = {metric: self.spread(number, metric) for metric in ("quality", "quality_test")}
+        return {metric: vars(spread) for metric, spread in found.items() if spread}
+
+
+def result_of(ledger: Ledger, objective: Objective) -> Result:
+    """What a study's database holds."""
+    promotion = ledger.promotion()
+    compared = ledger.compared(promotion.get("length", 0.0))
+    return Result(
+        folder=ledger.folder,
+        objective=objective,
+        baseline=ledger.baseline(),
+        records=ledger.records(),
+        rebuilds=ledger.rebuilds(),
+        seconds=ledger.seconds(),
+        ended=ledger.ended().get("reason", ""),
+        simple=ledger.simple(),
+        kept=ledger.kept(),
+        rungs=tuple(ledger.rungs().get("shares", ())),
+        full_steps=ledger.rungs().get("steps"),
+        compared={number: compared[number] for number in promotion.get("trials", ()) if number in compared},
+    )
+
+
+def is_within(simple: Record, objective: Objective) -> bool:
+    """Whether a simple baseline is an artifact that keeps the budgets."""
+    return "artifact" in simple.files and objective.fits(simple)
+
+
+def by_quality(simple: Mapping[str, Record]) -> list[tuple[str, Record]]:
+    """Simple baselines, the worst first."""
+    return sorted(simple.items(), key=lambda each: each[1].value("quality") or 0.0)
+
+
+def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
+    """What to tell of a baseline that a simple one beats, before anything is trained; otherwise empty."""
+    # Of equal ones that which can be shipped.
+    order = sorted(by_quality(simple), key=lambda each: (each[1].value("quality") or 0.0, "artifact" in each[1].files))
+    name, best = order[-1] if order else ("", None)
+    quality, other = baseline.value("quality"), best.value("quality") if best else None
+    if quality is None or other is None or other <= quality:
+        return ""
+    return (
+        f"the baseline model must be better than the simple baselines, but reaches {quality:.4f} on validation, and "
+        f"{name} reaches {other:.4f}: what it teaches will hardly be worth its bytes. Train a better teacher first "
+        "(`eicompress teach`; where a teacher was trained here, with a longer `--teacher-timeout`)"
+    )
+
+
+def count(records: Iterable[Record]) -> Counts:
+    found = dict.fromkeys(vars(Counts()), 0)
+    for record in records:
+        found[_group(record)] += 1
+        found["reached"] += has_own_training(record)
+    return Counts(**found)
+
+
+def has_own_training(record: Record) -> bool:
+    """Whether the record is that of a candidate for which something was trained."""
+    return record.trained and REPEAT not in record.facts and VARIANT not in record.facts
+
+
+def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
+    """Trained candidates within budget, best first; repeats left out.
+
+    Where two metrics are traded, those that fewer others dominate come first, and of these the best in the first
+    metric.
+    """
+    fitting = [(number, record) for number, record in records.items() if fits(record, objective)]
+    gains = [objective.gains(record) for _, record in fitting]
+    worse_than = dominated_by(np.array(gains)) if fitting and len(objective.metrics) > 1 else np.zeros(len(fitting))
+    order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][1].draw))
+    return [fitting[at] for at in order]
+
+
+def best_of(made: Sequence[Record], objective: Objective) -> Record:
+    """Of what was made of one recipe the best on validation within budget, or the first where none is."""
+    best = made[0]
+    for each in made[1:]:
+        if fits(each, objective) and (not fits(best, objective) or _quality(each) > _quality(best)):
+            best = each
+    return best
+
+
+def fits(record: Record, objective: Objective) -> bool:
+    """Whether the record is that of a trained candidate within budget, and repeats no other."""
+    return record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
+
+
+def front_of(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
+    """The trained candidates within budget that no other dominates, best in the first metric first."""
+    found = ranked(records, objective)
+    worse_than = dominated_by(np.array([objective.gains(record) for _, record in found])) if found else ()
+    return [each for each, count in zip(found, worse_than, strict=True) if count == 0]
+
+
+def to_promote(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
+    """The trials to rebuild, most wanted first: the best, or of a front the best and others spread along it."""
+    if len(objective.metrics) == 1:
+        return ranked(records, objective)[: objective.rebuilds]
+    front = front_of(records, objective)
+    last = min(len(front), objective.rebuilds) - 1
+    return [front[round(at * (len(front) - 1) / last)] for at in range(last + 1)] if last > 0 else front
+
+
+def violation(record: Record, objective: Objective) -> float:
+    """How far a record is over its budgets, as a sum of shares."""
+    return sum(max(0.0, each) for each in objective.constraints(record).values())
+
+
+def weights(record: Record, whole: int) -> str:
+    """The parts that weigh most, as `embedding 1.20 MB, layers 0.40 MB`; `whole` is how many to name."""
+    heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
+    return ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in heaviest[:whole])
+
+
+def _group(record: Record) -> str:
+    if REPEAT in record.facts:
+        return "repeats"
+    if record.outcome in ("failed", "inapplicable"):
+        return record.outcome
+    if record.outcome == "stopped early":
+        return "stopped"
+    if VARIANT in record.facts and record.trained:
+        return "variants"
+    return "trained" if record.trained else "over_budget"
+
+
+def _quality(record: Record) -> float:
+    return record.value("quality") or 0.0
+
+
+def _reached(record: Record) -> str:
+    return f"{record.value('quality'):.4f} in {record.value('size_mb'):.3f} MB"
+
+
+def _entry(number: int | str, record: Record) -> Json:
+    return {"trial": number, **record.to_json()}

@@ -1,0 +1,29 @@
+"""`recover`: a short training in between, in which a candidate gets used to what was taken from it."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eicompress.contracts import Candidate, Context, Training
+from eicompress.encoder.tokens import Batch
+from eicompress.training.losses import logit_kl
+
+LEARNING_RATE = 2e-4
+TEMPERATURE = 2.0
+LABEL_SHARE = 0.2
+"""Of the loss; the rest is the teacher's."""
+
+
+def recover(subject: Candidate, context: Context, epochs: float, frozen: tuple[nn.Parameter, ...] = ()) -> None:
+    """Train on the teacher's logits and the labels of the training texts; `frozen` parameters stay as they are."""
+    told = context.teacher.outputs(context.train.texts)
+    wanted = torch.from_numpy(np.asarray(told.logits, np.float32)).to(context.device)
+    labels = torch.from_numpy(context.train.targets).to(context.device)
+
+    def loss(batch: Batch) -> Tensor:
+        logits = subject.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        by_label = context.task.loss(logits, labels[batch.rows])
+        return LABEL_SHARE * by_label + (1 - LABEL_SHARE) * logit_kl(logits, wanted[batch.rows], TEMPERATURE)
+
+    rates = dict.fromkeys(frozen, 0.0)
+    context.fit(subject, Training(context.train.texts, loss, epochs, LEARNING_RATE, rates=rates))

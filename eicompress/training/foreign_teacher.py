@@ -1,0 +1,235 @@
+"""Any sequence classifier of `transformers` as a teacher, as its folder holds it: BERT, RoBERTa, XLNet, DeBERTa, ...
+
+It reads texts with its own tokenizer. Only safetensors are read, and no code that lies in the folder is run.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eicompress.contracts import Array
+from eicompress.encoder.device import fast_products
+from eicompress.errors import ModelError, nearest
+from eicompress.values import Text, readable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+READ = (".json", ".safetensors", ".txt", ".model")
+"""Endings of the files that a model and its tokenizer may be made of."""
+LONGEST = 512
+"""Tokens of a text that are read where neither model nor tokenizer sets a limit."""
+BATCH_TOKENS = 8192
+BATCH_TEXTS = 64
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A classifier in a folder; its weights are read when it is first asked something."""
+
+    folder: Path
+    outputs: tuple[int, ...]
+    """Which of its outputs are the task's labels, in the task's order."""
+    digest: str
+    """SHA-256 of its files and of the choice of outputs."""
+    device: str
+
+    def answers(self, texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
+        """Logits (n, labels) and pooled features (n, width) of texts, in half precision.
+
+        The features are what the last linear layer reads, the one that makes the logits. `told` hears how many texts
+        were read with each batch. Raises `ModelError`.
+        """
+        encodings = [self._tokens(text) for text in texts]
+        batches = _batches([len(each["input_ids"]) for each in encodings])
+        logits = np.empty((len(texts), len(self.outputs)), np.float16)
+        states: Array | None = None
+        for rows in batches:
+            found = self._read([encodings[row] for row in rows])
+            states = np.empty((len(texts), found[1].shape[1]), np.float16) if states is None else states
+            logits[rows], states[rows] = found
+            told(len(rows))
+        assert states is not None
+        return logits, states
+
+    @cached_property
+    def model(self) -> "PreTrainedModel":
+        from transformers import AutoModelForSequenceClassification
+
+        with _explained(self.folder), _without_bars():
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
+                self.folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        missing = sorted(loading["missing_keys"])
+        if missing:
+            raise ModelError(f"The weights of `{self.folder}` must be all of the model's, but lack `{missing[0]}`.")
+        made: PreTrainedModel = model.to(self.device).eval()
+        return made
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        from transformers import AutoTokenizer
+
+        with _explained(self.folder):
+            made: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                self.folder, trust_remote_code=False, local_files_only=True
+            )
+        if made.pad_token_id is None:
+            raise ModelError(
+                f"The tokenizer of `{self.folder}` must have a padding token, since texts are read in batches, but "
+                "has none. Set its `pad_token`, and the `pad_token_id` of the model's config, and save both."
+            )
+        return made
+
+    def _tokens(self, text: Text) -> dict[str, Any]:
+        first, second = (text, None) if isinstance(text, str) else text
+        pair = None if second is None else readable(second)
+        encoded = self.tokenizer(
+            readable(first), pair, truncation=True, max_length=self._longest, return_attention_mask=True
+        )
+        return {name: encoded[name] for name in encoded if name in self._inputs}
+
+    @cached_property
+    def _longest(self) -> int:
+        limits = (self.tokenizer.model_max_length, _positions(self.model))
+        # A tokenizer without a limit says so by a huge number, a model by none, zero or less.
+        return min((limit for limit in limits if 0 < limit < 10**6), default=LONGEST)
+
+    @cached_property
+    def _inputs(self) -> set[str]:
+        """What the model's `forward` takes of what a tokenizer makes."""
+        names = set(inspect.signature(self.model.forward).parameters)
+        # Others either know one type alone or, as GPT-2, read types as words.
+        typed = self.model.config.model_type == "xlnet" or getattr(self.model.config, "type_vocab_size", 0) > 1
+        return names if typed else names - {"token_type_ids"}
+
+    @torch.inference_mode()
+    def _read(self, encodings: list[dict[str, Any]]) -> tuple[Array, Array]:
+        padded = self.tokenizer.pad(encodings, return_tensors="pt").to(self.device)
+        heard: list[Tensor] = []
+        hooks = [
+            each.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+            for each in self.model.modules()
+            if isinstance(each, nn.Linear) and each.out_features == self.model.config.num_labels
+        ]
+        try:
+            with fast_products(self.device):
+                logits: Tensor = self.model(**padded).logits
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not heard:
+            raise ModelError(f"The logits of `{self.folder}` must come out of a linear layer, but do not.")
+        states = heard[-1]
+        if states.ndim == 3:  # a decoder's head reads every token, and the last real one counts
+            places = torch.arange(states.shape[1], device=states.device)
+            last = (padded["attention_mask"] * places).argmax(dim=1)
+            states = states[torch.arange(len(states), device=states.device), last]
+        chosen = logits[:, list(self.outputs)]
+        return chosen.float().cpu().numpy(), states.float().cpu().numpy()
+
+
+def open_pretrained(folder: Path, labels: Sequence[str], device: str) -> Pretrained:
+    """The classifier in a folder, whose labels must be the task's, by name; it may have more. Raises `ModelError`."""
+    from transformers import AutoConfig
+
+    _check(folder)
+    with _explained(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    made = [str(each) for each in config.architectures or ()]
+    if not any(each.endswith("ForSequenceClassification") for each in made):
+        raise ModelError(
+            f"A teacher must be a sequence classifier, but `{folder}` is {' and '.join(made) or 'of no named class'}. "
+            "Fine-tune it on the task first, and save what `AutoModelForSequenceClassification` made."
+        )
+    named = {str(name): number for number, name in config.id2label.items()}
+    missing = [label for label in labels if label not in named]
+    if missing:
+        raise ModelError(
+            f"The labels of the teacher `{folder}` must be the data's, by name in `id2label`, but {len(missing)} of "
+            f"{len(labels)} are not there, such as `{missing[0]}`: {nearest(missing[0], named)}"
+        )
+    outputs = tuple(named[label] for label in labels)
+    return Pretrained(folder, outputs, _digest(folder, outputs), device)
+
+
+def _check(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        what = "has no `config.json`" if folder.is_dir() else "is no folder"
+        raise ModelError(f"A teacher must be a folder as `save_pretrained` writes it, but `{folder}` {what}.")
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        raise ModelError(
+            f"The teacher `{folder}` must have its weights in `model.safetensors`, but has not. Pickled weights may "
+            "run any code when they are read. Convert what you trust: "
+            "`AutoModelForSequenceClassification.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)`."
+        )
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turns whatever `transformers` raises inside into a `ModelError`."""
+    try:
+        yield
+    except Exception as error:  # anything, from a damaged file to an architecture that it does not know
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"The teacher `{folder}` must be a model that `transformers` reads without code of its own, but is not: "
+            f"{reason}"
+        ) from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Progress is told in one way, and not by bars across the screen."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _digest(folder: Path, outputs: tuple[int, ...]) -> str:
+    sums = hashlib.sha256(repr(outputs).encode())
+    for path in sorted(each for each in folder.iterdir() if each.suffix in READ):
+        sums.update(path.name.encode())
+        with path.open("rb") as file:
+            sums.update(hashlib.file_digest(file, "sha256").digest())
+    return sums.hexdigest()
+
+
+def _positions(model: "PreTrainedModel") -> int:
+    """Tokens that the model has positions for; zero where it sets no limit."""
+    positions: int = getattr(model.config, "max_position_embeddings", None) or 0
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= module.padding_idx + 1  # RoBERTa counts its positions from behind the padding's number
+    return positions
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Row numbers of batches of near lengths, of at most `BATCH_TOKENS` tokens with their padding."""
+    cut: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not cut or len(cut[-1]) == BATCH_TEXTS or (len(cut[-1]) + 1) * lengths[row] > BATCH_TOKENS:
+            cut.append([])
+        cut[-1].append(row)
+    return cut

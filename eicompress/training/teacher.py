@@ -1,0 +1,232 @@
+"""The teacher, or several: what fine-tuned models say of a text, computed once and kept on disk in half precision."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from eicompress.cache import Cache, arrays_in
+from eicompress.contracts import Array, Candidate, Examples, Task, Teacher, TeacherOutputs
+from eicompress.encoder.device import fast_products, moved
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import in_order_of_length, tokenize
+from eicompress.values import Progress, Text, digest_of, seed_of
+
+SHARD = 2048
+"""Texts whose outputs are computed and stored together: an interruption loses no more than these."""
+HELD_OUT = 1000
+"""Training texts on which the weights of an ensemble are measured, at most."""
+
+
+def ignore(_: Progress) -> None:
+    """A progress that nobody watches."""
+
+
+def text_key(text: Text) -> bytes:
+    """What a text is remembered by: 16 bytes of its content."""
+    joined = text if isinstance(text, str) else "\x1f".join(text)
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a teacher said so far: shards of arrays, and where each text's answer lies, as (shard, row)."""
+
+    shards: list[Mapping[str, Array]] = field(default_factory=list, repr=False)
+    places: dict[bytes, tuple[int, int]] = field(default_factory=dict, repr=False)
+
+    def add(self, keys: Sequence[bytes], arrays: Mapping[str, Array]) -> None:
+        self.places.update((key, (len(self.shards), row)) for row, key in enumerate(keys))
+        self.shards.append(arrays)
+
+    def gather(self, keys: Sequence[bytes]) -> TeacherOutputs:
+        """The answers to texts that are all known, in their order."""
+        places = np.array([self.places[key] for key in keys])
+        gathered = {}
+        for name in ("logits", "states"):
+            first = self.shards[0][name]
+            gathered[name] = np.empty((len(keys), first.shape[1]), first.dtype)
+            for shard in np.unique(places[:, 0]):
+                here = places[:, 0] == shard
+                gathered[name][here] = self.shards[shard][name][places[here, 1]]
+        return TeacherOutputs(**gathered)
+
+
+class Answer(Protocol):
+    """Logits (n, outputs) and states (n, width) of texts in half precision; `told` hears how many were read since."""
+
+    def __call__(self, texts: Sequence[Text], told: Callable[[int], None], /) -> tuple[Array, Array]: ...
+
+
+@dataclass(frozen=True)
+class StoredTeacher:
+    """A model whose answers are kept."""
+
+    answer: Answer
+    digest: str
+    """Names its weights and tokenizer."""
+    code: str
+    """Names the code that reads them: other code may answer otherwise."""
+    aligned: bool
+    """Whether its states are the baseline's own."""
+    cache: Cache
+    progress: Callable[[Progress], None] = ignore
+    answers: Answers = field(default_factory=Answers)
+
+    def watched(self, progress: Callable[[Progress], None]) -> "StoredTeacher":
+        """The same teacher, which tells another one how far it is."""
+        return replace(self, progress=progress)
+
+    def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
+        if not self.answers.shards:
+            self._recall()
+        keys = [text_key(text) for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.answers.places}
+        left = iter(missing.items())
+        for done in range(0, len(missing), SHARD):
+            self._learn(dict(islice(left, SHARD)), done, len(missing))
+        return self.answers.gather(keys)
+
+    def _recall(self) -> None:
+        """Whatever was answered before, by whichever process."""
+        for entry in self.cache.entries(self._kind):
+            arrays = arrays_in(entry)
+            self.answers.add([key.tobytes() for key in np.asarray(arrays["keys"])], arrays)
+
+    def _learn(self, shard: Mapping[bytes, Text], done: int, whole: int) -> None:
+        def told(count: int) -> None:
+            nonlocal done
+            done += count
+            self.progress(Progress("teacher", done, whole))
+
+        def compute() -> dict[str, Array]:
+            logits, states = self.answer(list(shard.values()), told)
+            keys = np.frombuffer(b"".join(shard), np.uint8).reshape(len(shard), -1)
+            return {"keys": keys, "logits": logits, "states": states}
+
+        self.answers.add(list(shard), self.cache.arrays(self._kind, [each.hex() for each in shard], compute))
+
+    @property
+    def _kind(self) -> str:
+        return f"teacher-{digest_of([self.digest, self.code])}"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several teachers as one. Its states are theirs, side by side.
+
+    "mean" is the mean of their logits, which is the geometric mean of what they predict (arXiv 1503.02531, section 2).
+    "weighted" weighs each by its quality on `held_out`, as independent voters deserve: by the logarithm of the odds
+    that it is right, set against a guess. "best" takes, for each text, the logits of the teacher that is surest of it.
+    """
+
+    teachers: tuple[StoredTeacher, ...]
+    how: str
+    task: Task
+    held_out: Examples
+    """Labelled texts on which no candidate is measured."""
+
+    @property
+    def digest(self) -> str:
+        return digest_of([self.how, [each.digest for each in self.teachers]])
+
+    @property
+    def aligned(self) -> bool:
+        return False
+
+    def watched(self, progress: Callable[[Progress], None]) -> "Ensemble":
+        """The same teachers, which tell another one how far they are."""
+        return replace(self, teachers=tuple(each.watched(progress) for each in self.teachers))
+
+    def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
+        told = [each.outputs(texts) for each in self.teachers]
+        logits = np.stack([each.logits for each in told]).astype(np.float32)
+        if self.how == "best":
+            chosen = logits[_surest(logits), np.arange(len(texts))]
+        else:
+            weights = self.weights if self.how == "weighted" else np.full(len(told), 1 / len(told))
+            chosen = np.tensordot(weights, logits, axes=1)
+        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in told], axis=1))
+
+    @cached_property
+    def weights(self) -> Array:
+        """(teachers,) adding up to one; equal ones where none is better than a guess."""
+        odds = []
+        for each in self.teachers:
+            logits = each.outputs(self.held_out.texts).logits.astype(np.float32)
+            right, count = float(self.task.correct(logits, self.held_out.targets).sum()), len(self.held_out)
+            share = (right + 1) / (count + 2)  # nobody is always right
+            odds.append(max(0.0, np.log(share / (1 - share)) + np.log(max(1, logits.shape[1] - 1))))
+        whole = sum(odds)
+        return np.array(odds) / whole if whole else np.full(len(odds), 1 / len(odds))
+
+
+def held_out(train: Examples, seed: int) -> Examples:
+    """A tenth of the training examples, at most `HELD_OUT`, drawn with the seed."""
+    count = max(1, min(HELD_OUT, len(train) // 10))
+    rows = np.random.default_rng(seed_of(seed, "held out")).permutation(len(train))[:count]
+    return train.take(np.sort(rows).tolist())
+
+
+def _surest(logits: Array) -> Array:
+    """(n,) which of the teachers' logits (teachers, n, outputs) have the least entropy, text by text."""
+    shifted = logits - logits.max(axis=2, keepdims=True)
+    odds = np.exp(shifted)
+    whole = odds.sum(axis=2)
+    entropy = np.log(whole) - (odds * shifted).sum(axis=2) / whole
+    surest: Array = entropy.argmin(axis=0)
+    return surest
+
+
+def encoder_teacher(
+    candidate: Candidate, digest: str, code: str, cache: Cache, device: str, aligned: bool
+) -> StoredTeacher:
+    """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
+
+    def answer(texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
+        return answers_of(candidate, texts, device, told)
+
+    return StoredTeacher(answer, digest, code, aligned, cache)
+
+
+@torch.inference_mode()
+def answers_of(
+    candidate: Candidate, texts: Sequence[Text], device: str, told: Callable[[int], None] = lambda _: None
+) -> tuple[Array, Array]:
+    """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
+    model = candidate.model
+    assert isinstance(model, Encoder)
+    tokens = tokenize(candidate.tokenizer, texts)
+    logits = np.empty((len(texts), model.config.outputs), np.float16)
+    states = np.empty((len(texts), model.config.hidden), np.float16)
+    with moved(model.eval(), device):
+        for rows in in_order_of_length(tokens.lengths):
+            batch = tokens.batch(rows, model.config.padding_id, device)
+            with fast_products(device):
+                output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            logits[rows] = output.logits.float().cpu().numpy()
+            states[rows] = output.pooled.float().cpu().numpy()
+            told(len(rows))
+    return logits, states
+
+
+class LazyAnswers:
+    """A teacher's logits and states of the n texts of a training, zero for rows that were not asked for yet."""
+
+    def __init__(self, teacher: Teacher, texts: Sequence[Text]) -> None:
+        self.teacher, self.texts = teacher, texts
+        first = teacher.outputs(texts[:1])
+        self.logits = torch.zeros(len(texts), first.logits.shape[1])
+        """(n, outputs)"""
+        self.states = torch.zeros(len(texts), first.states.shape[1])
+        """(n, the width of the teacher's state)"""
+
+    def ask(self, rows: Array) -> None:
+        outputs = self.teacher.outputs([self.texts[row] for row in rows])
+        self.logits[rows] = torch.from_numpy(np.asarray(outputs.logits, np.float32))
+        self.states[rows] = torch.from_numpy(np.asarray(outputs.states, np.float32))

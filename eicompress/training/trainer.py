@@ -1,0 +1,301 @@
+"""`fit`: the one training loop, for every strategy that trains."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain, count, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from eicompress.cache import Cache
+from eicompress.contracts import Candidate, Training
+from eicompress.encoder.blocks import Embedding, Linear
+from eicompress.encoder.device import fast_products
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
+from eicompress.values import Progress, Text, seed_of
+
+BUCKET_BATCHES = 64
+"""Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
+CHECKS = 20
+"""How often in a training the loss on held-out texts is looked at."""
+SPARSE_FROM = 1_000_000
+"""Numbers in a word embedding from which on, on a CPU, only the rows that a batch reads are updated."""
+LARGEST_GRADIENT = 1.0
+"""Norm that the gradients of the candidate, and of what is trained beside it, are clipped to."""
+
+
+class Diverged(ArithmeticError):
+    """A training's loss was no longer a number."""
+
+
+def batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Row numbers of one epoch's batches, of near lengths each, in random order."""
+    order = generator.permutation(len(lengths))
+    block = size * BUCKET_BATCHES
+    cut = []
+    for start in range(0, len(order), block):
+        rows = order[start : start + block]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        cut += [rows[at : at + size] for at in range(0, len(rows), size)]
+    return [cut[number] for number in generator.permutation(len(cut))]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training is kept while it runs: a killed one goes on from there, with the same result bit for bit."""
+
+    cache: Cache
+    key: object
+    """Names what the training depends on, but for the weights that it starts from."""
+    seconds: float = 60.0
+    """How often it is kept."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains candidates at a fidelity (the share of the full length), from a seed, on a device."""
+
+    seed: int
+    fidelity: float
+    device: str
+    progress: Callable[[Progress], None]
+    checkpoints: Checkpoints | None = None
+
+    def __call__(self, candidate: Candidate, training: Training) -> None:
+        """Raises `Diverged`."""
+        run = _Run(candidate, training, self.fidelity, self.device)
+        with torch.random.fork_rng(devices=[]), run.on_device():
+            torch.manual_seed(seed_of(self.seed, "training"))
+            key = self._resume(run)
+            told = kept = time.monotonic()
+            rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches")))
+            run.prepare(rest)
+            for rows in rest:
+                if run.is_behind():
+                    break
+                loss = run.descend(rows)
+                now, last = time.monotonic(), run.step == run.steps
+                if last or now - told > 0.5:
+                    told = now
+                    self.progress(Progress("training", run.step, run.steps, _finite(loss.item(), run.step)))
+                if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
+                    _finite(loss.item(), run.step)
+                    self.checkpoints.cache.store("training", key, run.save)
+                    kept = time.monotonic()
+            run.take_best()
+        if self.checkpoints:
+            self.checkpoints.cache.drop("training", key)
+
+    def _resume(self, run: "_Run") -> object:
+        """Load what was kept of the same training; the key under which it is kept."""
+        if not self.checkpoints:
+            return None
+        key = [self.checkpoints.key, run.digest()]
+        entry = self.checkpoints.cache.find("training", key)
+        if entry:
+            run.load(entry)
+        return key
+
+
+class _Run:
+    """A training under way: all that decides how it goes on."""
+
+    def __init__(self, candidate: Candidate, training: Training, fidelity: float, device: str) -> None:
+        model = candidate.model
+        self.training, self.device = training, device
+        self.modules = nn.ModuleList([model] if training.extra is None else [model, training.extra])
+        self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts))
+        self.padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
+        self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
+        self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
+        self.step = 0
+        self.best, self.checks_since_best = math.inf, 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.table = _large_table(model, training) if device == "cpu" else None
+        self.optimizers = _optimizers(self.modules, training, self.table)
+        dense = {each for group in self.optimizers[0].param_groups for each in group["params"]}
+        self.clipped = [[each for each in module.parameters() if each in dense] for module in self.modules]
+        self.rounded = [each for each in self.modules.modules() if isinstance(each, Linear) and each.spec is not None]
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Everything on the device, and what does not learn frozen; afterwards as before."""
+        frozen = [each for each in self.modules.parameters() if self.training.rates.get(each, 1.0) == 0.0]
+        self.modules.to(self.device).train()
+        for each in frozen:
+            each.requires_grad_(False)
+        if self.table is not None:
+            self.table.sparse = True
+        try:
+            yield
+        finally:
+            if self.table is not None:
+                self.table.sparse = False
+            for each in frozen:
+                each.requires_grad_(True)
+            self.modules.to("cpu").eval()
+
+    def rest(self, generator: np.random.Generator) -> list[np.ndarray]:
+        """Rows of the batches that are still to be read."""
+        lengths = self.tokens.lengths[self.learned]
+        epochs = (batches(lengths, self.training.batch_size, generator) for _ in count())
+        return [self.learned[rows] for rows in islice(chain.from_iterable(epochs), self.step, self.steps)]
+
+    def prepare(self, rest: Sequence[np.ndarray]) -> None:
+        """Let the training know which rows are going to be read."""
+        if self.training.prepare is not None:
+            self.training.prepare(np.unique(np.concatenate([*rest, np.asarray(self.training.held_out, np.int64)])))
+
+    def is_behind(self) -> bool:
+        """Whether the loss on the held-out rows has not fallen for long."""
+        return bool(self.training.held_out) and self.checks_since_best >= self.training.patience
+
+    def descend(self, rows: np.ndarray) -> Tensor:
+        """One step; its loss."""
+        rate = self.training.learning_rate * _triangle(self.step, self.steps, self.training.warmup)
+        loss = self._loss(rows)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
+        loss.backward()  # type: ignore[no-untyped-call]
+        for parameters in filter(None, self.clipped):
+            nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        if self.training.held_out and self.step % max(1, self.steps // CHECKS) == 0:
+            self._judge()
+        return loss
+
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        batch = self.tokens.batch(rows, self.padding_id, self.device)
+        with fast_products(self.device), ExitStack() as stack:
+            for each in self.rounded:
+                stack.enter_context(each.unchanged())
+            return self.training.loss(replace(batch, step=self.step, steps=self.steps))
+
+    @torch.no_grad()
+    def _judge(self) -> None:
+        """Note whether the loss on the held-out texts is the lowest so far."""
+        rows = np.asarray(self.training.held_out, np.int64)
+        self.modules.eval()
+        losses = [float(self._loss(rows[at])) * len(at) for at in in_order_of_length(self.tokens.lengths[rows])]
+        self.modules.train()
+        held_out = _finite(sum(losses) / len(rows), self.step)
+        if held_out < self.best:
+            self.best, self.checks_since_best = held_out, 0
+            self.best_weights = {name: each.clone() for name, each in self.modules.state_dict().items()}
+        else:
+            self.checks_since_best += 1
+
+    def take_best(self) -> None:
+        """Go back to the weights of the lowest loss on the held-out texts, if there are any."""
+        if self.best_weights:
+            self.modules.load_state_dict(self.best_weights)
+
+    def digest(self) -> str:
+        """Of the weights, and of how long they are trained."""
+        digest = hashlib.sha256(str((self.steps, len(self.learned), self.training.learning_rate)).encode())
+        for name, each in self.modules.state_dict().items():
+            digest.update(name.encode() + each.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _learning(self) -> list[tuple[torch.optim.Optimizer, nn.Parameter]]:
+        """Every parameter that learns, with its optimizer, always in the same order."""
+        return [
+            (optimizer, each)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for each in group["params"]
+        ]
+
+    def save(self, folder: Path) -> None:
+        save_model(self.modules, str(folder / "weights.safetensors"))
+        moments = {
+            f"{number}.{name}": torch.as_tensor(each)
+            for number, (optimizer, parameter) in enumerate(self._learning())
+            for name, each in optimizer.state[parameter].items()
+        }
+        save_file({**moments, "random": torch.get_rng_state()}, folder / "optimizer.safetensors")
+        save_file(self.best_weights, folder / "best.safetensors")
+        at = {"step": self.step, "best": self.best, "checks_since_best": self.checks_since_best}
+        (folder / "run.json").write_text(json.dumps(at))
+
+    def load(self, folder: Path) -> None:
+        load_model(self.modules, str(folder / "weights.safetensors"), device=self.device)
+        saved = load_file(folder / "optimizer.safetensors", device=self.device)
+        torch.set_rng_state(saved.pop("random").cpu())
+        learning = self._learning()
+        for key, each in saved.items():
+            number, _, name = key.partition(".")
+            optimizer, parameter = learning[int(number)]
+            counts = name == "step" and isinstance(optimizer, torch.optim.SparseAdam)
+            optimizer.state[parameter][name] = int(each) if counts else each
+        self.best_weights = load_file(folder / "best.safetensors", device=self.device)
+        at = json.loads((folder / "run.json").read_text())
+        self.step, self.best, self.checks_since_best = at["step"], at["best"], at["checks_since_best"]
+
+
+@lru_cache(maxsize=2)
+def _tokenized(tokenizer: str, texts: tuple[Text, ...]) -> Tokens:
+    """Remembered, for the trainings of a candidate at its rungs read the same, and others' often do."""
+    return tokenize(Tokenizer.from_str(tokenizer), texts)
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise Diverged(f"the loss must stay a finite number, but is {loss} at step {step}: lower the learning rate")
+    return loss
+
+
+def _large_table(model: nn.Module, training: Training) -> Embedding | None:
+    """The word embedding, if it learns and is so large that updating all of it would take longer than the rest."""
+    words = model.words if isinstance(model, Encoder) else None
+    if isinstance(words, Embedding) and words.weight.numel() >= SPARSE_FROM and training.rates.get(words.weight, 1.0):
+        return words
+    return None
+
+
+def _optimizers(modules: nn.Module, training: Training, table: Embedding | None) -> list[torch.optim.Optimizer]:
+    """Matrices decay, all else does not; each parameter learns at its own share of the learning rate.
+
+    Of the table, the moments of rows that are not read stand still, and nothing decays.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in modules.named_parameters():
+        rate = training.rates.get(parameter, 1.0)
+        decays = parameter.ndim == 2 and not name.endswith("scales")
+        if rate and (table is None or parameter is not table.weight):
+            groups.setdefault((rate, training.weight_decay if decays else 0.0), []).append(parameter)
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [{"params": each, "rate": rate, "weight_decay": decay} for (rate, decay), each in groups.items()],
+            fused=True,
+        )
+    ]
+    if table is not None:
+        rate = training.rates.get(table.weight, 1.0)
+        made.append(torch.optim.SparseAdam([{"params": [table.weight], "rate": rate}]))
+    return made
+
+
+def _triangle(step: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate: it rises for a share of the steps, then falls to zero."""
+    rising = max(1, round(steps * warmup))
+    return min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
+
+
+def fit_nothing(candidate: Candidate, training: Training) -> None:
+    """The `fit` of a preview."""

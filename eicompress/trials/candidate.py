@@ -1,0 +1,160 @@
+"""`build`: a recipe applied to the baseline, step by step, with every trained prefix kept."""
+
+import copy
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from tokenizers import Tokenizer
+
+from eicompress.cache import Cache
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
+from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
+from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.model import Encoder
+from eicompress.errors import EicompressError, ModelError
+from eicompress.recipe import Recipe
+
+
+def build(
+    recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe], object], start: Candidate | None = None
+) -> Candidate:
+    """The candidate that the recipe's model steps make of the starting point, which is the baseline if none is given.
+
+    `key` names what else than the recipe a candidate depends on. Outside a preview, the longest prefix that was
+    trained before is taken from the cache, and each new one is stored.
+    """
+    steps = [step for step in recipe.steps if isinstance(step, ModelStrategy)]
+    done, candidate = (0, None) if context.preview else _known_prefix(steps, cache, key)
+    if candidate is None:
+        begin = start or context.baseline
+        candidate = replace(begin, model=copy.deepcopy(begin.model))
+    for count, step in enumerate(steps[done:], start=done + 1):
+        if step.trains and not context.preview:
+            candidate = _trained_once(step, candidate, context, cache, key(Recipe(tuple(steps[:count]))))
+        else:
+            with blamed(step):
+                candidate = step.apply(candidate, context)
+    candidate.model.eval()
+    if isinstance(candidate.model, Encoder) and candidate.model.quantized:
+        candidate.model.round_floats()
+    return candidate
+
+
+@contextmanager
+def blamed(step: Strategy) -> Iterator[None]:
+    """Adds a last line to what is raised inside: which strategy of which package it came from."""
+    try:
+        yield
+    except EicompressError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        error.add_note(f"{type(error).__name__} in `{step.name}`, of {_bringer(step)}: {first}")
+        raise
+
+
+def _bringer(step: Strategy) -> str:
+    """The package, or the file, that a strategy comes from."""
+    module = type(step).__module__.partition(".")[0]
+    packages = packages_distributions().get(module)
+    if packages:
+        return f"the package `{packages[0]}`"
+    return f"the file `{getattr(sys.modules[module], '__file__', module)}`"
+
+
+def _known_prefix(
+    steps: list[ModelStrategy], cache: Cache, key: Callable[[Recipe], object]
+) -> tuple[int, Candidate | None]:
+    for count in range(len(steps), 0, -1):
+        if steps[count - 1].trains:
+            entry = cache.find("candidate", key(Recipe(tuple(steps[:count]))))
+            if entry:
+                return count, load(entry)
+    return 0, None
+
+
+def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, cache: Cache, key: object) -> Candidate:
+    """What a step that trains makes of the candidate, or what another process made of it meanwhile."""
+    with cache.alone("candidate", key):
+        entry = cache.find("candidate", key)
+        if entry:
+            return load(entry)
+        with blamed(step):
+            trained = step.apply(candidate, context)
+        if isinstance(trained.model, Encoder):
+            cache.store("candidate", key, lambda folder: save(trained, folder))
+        return trained
+
+
+def save(candidate: Candidate, folder: Path) -> None:
+    """Write a candidate whose model is an encoder: weights, shapes, bits, origin, facts, tokenizer, texts."""
+    model = candidate.model
+    assert isinstance(model, Encoder)
+    save_model(model, str(folder / "model.safetensors"))
+    described = {
+        "config": model.config.to_json(),
+        "specs": {name: asdict(module.spec) for name, module in _storable(model).items() if module.spec},
+        "sparse": [name for name, module in model.linears() if module.kept is not None],
+        "origin": asdict(candidate.origin),
+        "facts": candidate.facts,
+    }
+    (folder / "candidate.json").write_text(json.dumps(described))
+    (folder / "texts.json").write_text(json.dumps(candidate.texts, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(candidate.tokenizer.to_str(), encoding="utf-8")
+
+
+def load(folder: Path) -> Candidate:
+    """The candidate that `save` wrote."""
+    described: dict[str, Any] = json.loads((folder / "candidate.json").read_text())
+    model = Encoder(EncoderConfig.from_json(described["config"]))
+    modules = _storable(model)
+    for name, spec in described["specs"].items():
+        modules[name].set_quantization(QuantSpec(**spec))
+    for name, linear in model.linears():
+        if name in described["sparse"]:
+            linear.keep_weights(torch.ones(linear.outputs, linear.inputs, dtype=torch.bool))
+    load_model(model, str(folder / "model.safetensors"))
+    origin = Origin(*(tuple(described["origin"][name]) for name in ("layers", "hidden")))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+    known = tuple(text if isinstance(text, str) else (text[0], text[1]) for text in texts)
+    return Candidate(model.eval(), tokenizer, origin, described["facts"], known)
+
+
+def starting_point(candidate: Candidate, baseline: Candidate, name: str) -> Candidate:
+    """The candidate with the baseline's head in place of its own, for recipes to begin with; `name` is what it is
+    called.
+
+    Raises `ModelError` unless it was cut out of a model of the baseline's shape.
+    """
+    model = baseline.model
+    assert isinstance(candidate.model, Encoder) and isinstance(model, Encoder)
+    layers, hidden = candidate.origin.layers, candidate.origin.hidden
+    if max(layers, default=0) >= len(model.layers) or max(hidden) >= model.config.hidden:
+        raise ModelError(
+            f"A starting point must be cut out of a model like the one given, of {len(model.layers)} layers and width "
+            f"{model.config.hidden}, but `{name}` was cut out of a larger one. Give the model that it was made of."
+        )
+    candidate.model.take_head(model, torch.tensor(hidden))
+    return replace(candidate, texts=())
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the files that `save` wrote."""
+    sums = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        sums.update(path.read_bytes())
+    return sums.hexdigest()
+
+
+def _storable(model: Encoder) -> dict[str, Linear | Embedding]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, Linear | Embedding)}

@@ -1,0 +1,229 @@
+"""What a user names, read: data as a task's examples, a model as the baseline, and who teaches.
+
+A model is a `transformers` folder, a folder that `teach` wrote, or built in. One that has no head for the task gets one
+here, by the way that `--teacher-training` names.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from eicompress.cache import Cache
+from eicompress.contracts import Candidate, Examples, Origin, Task
+from eicompress.data.datasets import dataset_from_tables, read_tables
+from eicompress.data.quickstart import builtin_model
+from eicompress.encoder import convert
+from eicompress.encoder.model import Encoder
+from eicompress.errors import ModelError, nearest
+from eicompress.plugins import Registry
+from eicompress.training.foreign_teacher import open_pretrained
+from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
+from eicompress.trials import candidate as candidates
+from eicompress.trials import teacher_search
+from eicompress.trials.code import MAKING, own_code
+from eicompress.values import Json, Progress, digest_of
+
+BUILT_IN = "builtin:"
+"""Prefix of the names of what comes with a package."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A data set as a task reads it."""
+
+    task: Task
+    examples: Mapping[str, Examples]
+    digest: str
+    notes: tuple[str, ...]
+
+
+def read_data(registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int) -> TaskData:
+    """The splits of a data set; without the name of a task, its columns decide. Raises `SpecError` and `DataError`."""
+    tables = read_tables(data)
+    kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
+    named = {role: columns.get(role, role) for role in kind.columns}
+    dataset = dataset_from_tables(tables, named, data, seed)
+    defined, examples = kind.read(dataset.splits, named)
+    return TaskData(defined, examples, digest_of([dataset.digest, kind.name]), dataset.notes)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as its folder holds it."""
+
+    candidate: Candidate
+    labels: tuple[str, ...] | None
+    """What its head answers; None where it has none for this number of labels."""
+    digest: str
+    others: tuple[Candidate, ...] = ()
+    """Models that were trained beside it, and teach with it."""
+
+    def answering(self, labels: Sequence[str]) -> "Model | None":
+        """The model with its outputs in the order of these labels; None if it answers others."""
+        if self.labels is None or set(self.labels) != set(labels):
+            return None
+        order = [self.labels.index(label) for label in labels]
+        for each in (self.candidate, *self.others):
+            assert isinstance(each.model, Encoder)
+            each.model.keep_outputs(order)
+        return replace(self, labels=tuple(labels))
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model, by its path or its built-in name. Raises `ModelError`."""
+    return builtin_model(model) if model.startswith(BUILT_IN) else Path(model).expanduser()
+
+
+def read_model(folder: Path, outputs: int) -> Model:
+    """The model in a folder, with a new head where its own has another number of outputs. Raises `ModelError`."""
+    if teacher_search.is_taught(folder):
+        taught = teacher_search.read_taught(folder)
+        return Model(taught.members[0], taught.labels, teacher_search.digest(folder), taught.members[1:])
+    source = convert.load(folder, outputs=outputs)
+    return Model(whole_candidate(source.encoder, source.tokenizer), source.labels, source.digest)
+
+
+def whole_candidate(encoder: Encoder, tokenizer: Tokenizer) -> Candidate:
+    """A converted model as the candidate that every recipe starts from."""
+    config = encoder.config
+    return Candidate(encoder, tokenizer, Origin(tuple(range(len(config.layers))), tuple(range(config.hidden))))
+
+
+def opened_teacher_search(
+    folder: Path,
+    data: TaskData,
+    *,
+    seed: int,
+    device: str,
+    limit_s: float,
+    cache: Cache,
+    progress: Callable[[Progress], None],
+    on_attempt: Callable[[teacher_search.Attempt], None] = lambda _: None,
+) -> teacher_search.TeacherSearch:
+    """The search for a teacher made of the model in a folder. Raises `ModelError`."""
+    if teacher_search.is_taught(folder):
+        raise ModelError(
+            f"The model to train a teacher from must be one that no teacher was made of yet, but `{folder}` is a "
+            "teacher: give the model that it came from"
+        )
+    model = read_model(folder, len(data.task.labels))
+    return teacher_search.TeacherSearch(
+        source=model.candidate,
+        poolings=teacher_search.poolings_of(folder),
+        task=data.task,
+        train=data.examples["train"],
+        seed=seed,
+        device=device,
+        limit_s=limit_s,
+        cache=cache,
+        key=digest_of([model.digest, data.digest, code_of_models()]),
+        progress=progress,
+        on_attempt=on_attempt,
+    )
+
+
+def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 1) -> Path:
+    """The folder of the teachers that one of the ways of `--teacher-training` makes, trained at the first call."""
+    key = [search.key, how, search.seed, members, search.limit_s if how == "teach" else 0]
+
+    def write(folder: Path) -> None:
+        taught = search.finetuned() if how == "finetune" else search.run(members, linear_only=how == "probe")
+        taught.write(folder)
+
+    return search.cache.kept("teacher-model", key, write)
+
+
+def how_taught(labels: Sequence[str] | None, how: str, folder: Path) -> tuple[str, ...]:
+    """What a user should know of a teacher that was trained before the search."""
+    taught = teacher_search.read_description(folder)
+    why = "has no classifier for this task" if labels is None else "answers other labels than the data has"
+    tried = f", the best of {len(taught.attempts)} tried" if len(taught.attempts) > 1 else ""
+    measured = f": {taught.chosen.quality:.2%} on held-out training rows{tried}" if taught.attempts else ""
+    return (f"The model {why}, so a teacher was trained first: {taught.chosen.what}{measured}.", *taught.notes)
+
+
+def read_start(start: str, baseline: Candidate) -> tuple[Candidate, str]:
+    """The candidate that every recipe starts from, and its digest: a folder that `prepare` wrote, or a built-in name.
+
+    Raises `ModelError`.
+    """
+    if start.startswith(BUILT_IN):
+        found, digest = _built_in_start(start)
+        return candidates.starting_point(found, baseline, start), digest
+    folder = Path(start).expanduser()
+    if not (folder / "candidate.json").is_file():
+        raise ModelError(f"A starting point must be a folder that `eicompress prepare` wrote, but `{folder}` is none.")
+    return candidates.starting_point(candidates.load(folder), baseline, start), candidates.digest(folder)
+
+
+def _built_in_start(start: str) -> tuple[Candidate, str]:
+    if importlib.util.find_spec("eicompress_starts") is None:
+        raise ModelError(
+            f"`{start}` must have the package `eicompress-starts`, but it is not installed. "
+            "Type: pip install eicompress-starts"
+        )
+    weights = importlib.import_module("eicompress_starts.weights")
+    name = start.removeprefix(BUILT_IN)
+    if name not in weights.NAMES:
+        known = [BUILT_IN + each for each in weights.NAMES]
+        raise ModelError(f"A built-in starting point must exist, but got `{start}`; {nearest(start, known)}")
+    return weights.load(name, 1), digest_of([name, weights.SHA256])
+
+
+def code_of_models() -> str:
+    """Names the code that models are read and answer with."""
+    return digest_of([own_code(MAKING), version("transformers")])
+
+
+def who_teaches(
+    baseline: Model,
+    teachers: Sequence[Path | None],
+    ensemble: str,
+    data: TaskData,
+    *,
+    seed: int,
+    device: str,
+    cache: Cache,
+) -> StoredTeacher | Ensemble:
+    """The teachers in these folders, of which None is the baseline's; without any, the baseline with those that were
+    trained beside it. Raises `ModelError`."""
+    code, labels = code_of_models(), data.task.labels
+
+    def encoders(model: Model, aligned: bool) -> list[StoredTeacher]:
+        return [
+            encoder_teacher(each, digest_of([model.digest, labels, at]), code, cache, device, aligned and at == 0)
+            for at, each in enumerate((model.candidate, *model.others))
+        ]
+
+    def others(folder: Path) -> list[StoredTeacher]:
+        if teacher_search.is_taught(folder):
+            model = read_model(folder, len(labels)).answering(labels)
+            if model is None:
+                raise ModelError(_other_labels(folder, labels))
+            return encoders(model, aligned=False)
+        pretrained = open_pretrained(folder, labels, device)
+        return [StoredTeacher(pretrained.answers, pretrained.digest, code, False, cache)]
+
+    own = encoders(baseline, aligned=True)
+    found = [each for folder in teachers for each in (others(folder) if folder else own)] or own
+    if len(found) == 1:
+        return found[0]
+    return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["train"], seed))
+
+
+def _other_labels(folder: Path, labels: Sequence[str]) -> str:
+    known = teacher_search.read_taught(folder).labels
+    missing = next((label for label in labels if label not in known), labels[0])
+    return (
+        f"The labels of the teacher `{folder}` must be the data's, but `{missing}` is not among its {len(known)}: "
+        f"{nearest(missing, known)}"
+    )
+
+
+def _task_of(row: Json, columns: Mapping[str, str]) -> str:
+    return "pair_classification" if columns.get("text_pair", "text_pair") in row else "classification"

@@ -1,0 +1,262 @@
+"""The coordinator's end of worker processes, which are watched and kept within limits.
+
+Both sides write JSON, one value a line: `{"job": ...}` goes in; `{"doing": ...}` and `{"done": ...}` come out, or
+`{"refused": ...}` where no other job would fare better. What libraries print goes to a file of its own, whose end is
+the reason of a crash in native code.
+
+A worker that exceeds a limit is killed, and what it built is a failed trial. One that was killed from outside, by
+somebody or by the kernel for want of memory, has lost its job, which may be tried again. Either way the next job gets
+a new process. When the coordinator ends, however it ends, its workers end.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from eicompress.errors import StudyError
+from eicompress.values import Done, Fate, Job, Json, Progress
+
+POLL_SECONDS = 0.2
+"""How often limits are looked at."""
+MEMORY_SHARE = 0.8
+"""Of a machine's memory, divided between its workers, unless a limit is named."""
+ENDED_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+LOG_BYTES = 4_000
+"""How much of what a crashed process wrote is kept as the reason."""
+
+_START = (
+    "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
+    "from eicompress.trials.worker import serve; serve(setup)"
+)
+
+Tell = Callable[[int, Progress], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker makes its workshop of, as plain data: arguments of `open_workshop`, and which plug-ins load."""
+
+    inputs: Mapping[str, Any]
+    plugin: str | None = None
+    only_plugins: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """What the coordinator's workshop was made of, which a worker's must equal."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one build may take, start of its process included."""
+
+    seconds: float
+    memory_bytes: int = 0
+    """0 for a share of the machine's."""
+
+    def shared(self, workers: int) -> Self:
+        """These limits on this machine, where so many workers share it."""
+        return replace(self, memory_bytes=self.memory_bytes or round(MEMORY_SHARE * total_memory() / workers))
+
+
+@dataclass
+class Processes:
+    """Builds in `count` processes, which are started when they are first needed. A context manager."""
+
+    setup: Setup
+    limits: Limits
+    count: int = 1
+    threads: int = 0
+    """Of each process; 0 for its share of the cores."""
+    _processes: "list[_Process]" = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each in self._processes:
+            each.end()
+        self._processes.clear()
+
+    @property
+    def free(self) -> bool:
+        return len(self._busy) < self.count
+
+    def submit(self, job: Job) -> None:
+        idle = next((each for each in self._processes if each.job is None), None)
+        if idle is None:
+            idle = _Process(self.setup, self.threads or max(1, _cores() // self.count))
+            self._processes.append(idle)
+        idle.begin(job)
+
+    def wait(self, progress: Tell) -> Done:
+        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+        while True:
+            select.select(self._busy, [], [], POLL_SECONDS)
+            for each in self._busy:
+                done = each.heard(progress) or each.over(self.limits)
+                if done is not None:
+                    if not each.alive:
+                        self._processes.remove(each)
+                    return done
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """All of them stand still, so that a latency can be taken."""
+        busy = self._busy
+        for each in busy:
+            each.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in busy:
+                each.signal(signal.SIGCONT)
+
+    @property
+    def _busy(self) -> "list[_Process]":
+        return [each for each in self._processes if each.job is not None]
+
+
+class _Process:
+    """The coordinator's end of a worker process, and the job it has."""
+
+    def __init__(self, setup: Setup, threads: int) -> None:
+        self.job: Job | None = None
+        self.alive = True
+        self._since = 0.0
+        self._unread = b""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        # A session of its own: Ctrl-C is the coordinator's business, and signals reach what it has started too.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=_environment(threads),
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        os.set_blocking(self._stdout.fileno(), False)
+        self._send({**asdict(setup), "path": sys.path, "parent": os.getpid()})
+
+    def fileno(self) -> int:
+        return self._stdout.fileno()
+
+    def begin(self, job: Job) -> None:
+        self.job, self._since = job, time.monotonic()
+        self._send({"job": asdict(job)})
+
+    def heard(self, progress: Tell) -> Done | None:
+        """Read what the process wrote; what became of its job, if it says so or has ended."""
+        assert self.job is not None
+        while (read := self._stdout.read(1 << 16)) != b"":
+            if read is None:
+                return None
+            *lines, self._unread = (self._unread + read).split(b"\n")
+            for line in lines:
+                done = self._understood(json.loads(line), progress)
+                if done is not None:
+                    return done
+        return self._done("lost" if self._ended_from_outside() else "failed", self._last_words())
+
+    def over(self, limits: Limits) -> Done | None:
+        """End the process if it has exceeded a limit; its job has then failed."""
+        memory = _memory(self._process.pid)
+        if time.monotonic() - self._since > limits.seconds:
+            reason = f"a trial must end within {limits.seconds:g} s (`--trial-timeout`), but this one did not"
+        elif memory > limits.memory_bytes:
+            reason = (
+                f"a trial must do with {limits.memory_bytes / 1e6:.0f} MB of memory (`--trial-memory`), but this one "
+                f"took {memory / 1e6:.0f} MB"
+            )
+        else:
+            return None
+        self.end()
+        return self._done("failed", reason)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def end(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+        self.alive = False
+        for each in (self._stdin, self._stdout, self._log):
+            # What could not be sent to a process that has ended is of no use any more.
+            with suppress(BrokenPipeError):
+                each.close()
+
+    def _understood(self, message: Json, progress: Tell) -> Done | None:
+        assert self.job is not None
+        if "refused" in message:
+            raise StudyError(message["refused"])
+        if "doing" in message:
+            progress(self.job.number, Progress(**message["doing"]))
+            return None
+        self.job = None
+        return Done.from_json(message["done"])
+
+    def _done(self, fate: Fate, reason: str) -> Done:
+        assert self.job is not None
+        done, self.job = Done(self.job, fate, reason=reason), None
+        return done
+
+    def _ended_from_outside(self) -> bool:
+        # Its pipe may be closed a moment before it can be waited for.
+        return -self._process.wait() in ENDED_FROM_OUTSIDE
+
+    def _last_words(self) -> str:
+        status = self._process.wait()
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LOG_BYTES))
+        log = self._log.read().decode("utf-8", "replace").strip()
+        self.end()
+        if -status in ENDED_FROM_OUTSIDE:
+            return f"its process was ended with {signal.Signals(-status).name}, by somebody or for want of memory"
+        how = f"crashed with {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"{log}\nits process {how}"
+
+    def _send(self, message: Json) -> None:
+        # A process that has ended is noticed where its answers are read.
+        with suppress(BrokenPipeError):
+            self._stdin.write(json.dumps(message, default=str).encode() + b"\n")
+            self._stdin.flush()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """A share of the cores for each worker; what the user has set goes before."""
+    own = {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
+    return {**{name: str(value) for name, value in own.items()}, **os.environ}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def total_memory() -> int:
+    """Bytes that this machine, or the container around us, has."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return total if text == "max" else min(total, int(text))
+
+
+def _memory(pid: int) -> int:
+    """Bytes of memory that a process holds, as far as the system tells (Linux does)."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,497 @@
+"""Where candidates are built on other machines: watched processes again, each behind an actor of a Ray cluster.
+
+Ray carries and restarts nothing by itself: it finds a place for an actor, and says when one is lost. What the flags
+name by a path goes to a node once, as bytes, into the cache of its user, and is checked there. An actor hands back
+plain values and the bytes of the files that a build wrote. Job, limits and reasons are those of one machine. A job
+whose actor or node is lost may be tried again, and gets whichever actor is free.
+
+An actor imports neither torch nor optuna; its process does.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from eicompress.cache import Cache, default_folder, write_whole
+from eicompress.errors import EicompressError, StudyError
+from eicompress.trials.processes import Limits, Processes, Setup, Tell
+from eicompress.values import Artifact, Done, Job, Json, Progress, Record, counted, digest_of
+
+POLL_SECONDS = 0.5
+"""How often workers are asked what they are doing."""
+PATIENCE_SECONDS = 600.0
+"""How long there may be no worker at all, as while a cluster is busy or its nodes come back."""
+FALSE_STARTS = 3
+"""Workers in a row that are lost before they began, after which none will begin."""
+ANSWER_SECONDS = 10.0
+"""How long a cluster's address may take to answer."""
+CLOSING_SECONDS = 5.0
+STORE_BYTES = 200_000_000
+"""Of the object store of a Ray that is started here, beside what is sent."""
+MOST_BYTES = 4_000_000_000
+"""Of all that is sent to a node."""
+PATHS = ("model", "data", "teachers", "unlabelled", "start", "head")
+"""The inputs that may be paths."""
+SENT = "sent:"
+"""Begins the name of what was sent; the path in the folder of all that was sent follows."""
+
+Files = Mapping[str, bytes]
+"""Files by their paths in a folder."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a worker gets, and where: the address of a cluster, or empty for one that is started here."""
+
+    address: str = ""
+    cpus: int = 1
+    gpus: float = 0.0
+
+    def room(self, resources: Mapping[str, float]) -> int:
+        """How many workers a node has room for."""
+        workers = int(resources.get("CPU", 0.0) // self.cpus)
+        return min(workers, int(resources.get("GPU", 0.0) / self.gpus)) if self.gpus else workers
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPU" + "s" * (self.gpus > 1) if self.gpus else ""
+        return counted(self.cpus, "CPU") + gpus
+
+
+def check_installed() -> None:
+    """Raise `StudyError` unless Ray is there."""
+    try:
+        metadata.version("ray")
+    except metadata.PackageNotFoundError as error:
+        raise StudyError(
+            "`--engine ray` must have Ray, which is not installed: pip install 'eicompress[ray]'"
+        ) from error
+
+
+@dataclass
+class Cluster:
+    """Builds with `count` workers on a Ray cluster. A context manager."""
+
+    setup: Setup
+    limits: Limits
+    count: int
+    place: Place
+    _ray: Any = None
+    _own: bool = False
+    """Whether the connection to Ray is ours to end."""
+    _seats: "list[_Seat]" = field(default_factory=list)
+    _waiting: list[Job] = field(default_factory=list)
+    _false_starts: int = 0
+    _opening: str = ""
+    """What an actor is told when it opens, as JSON."""
+    _sent: list[Any] = field(default_factory=list)
+    """A reference to all that is sent; in a list, it is fetched by who needs it alone."""
+
+    def __enter__(self) -> Self:
+        check_installed()
+        setup, files = _packed(self.setup)
+        try:
+            self._connect(sum(map(len, files.values())))
+            most = self._check_room()
+            told = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
+            self._opening = json.dumps({**told, "neighbours": min(most, self.count), "digest": _digest(files)})
+            self._sent = [self._ray.put(files)]
+            self._seats = [self._seat() for _ in range(self.count)]
+            self._wait_until_open()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ray is None:
+            return
+        self._ask(self._seats, "close", CLOSING_SECONDS)
+        for seat in self._seats:
+            self._ray.kill(seat.actor)
+        self._seats.clear()
+        if self._own:
+            self._ray.shutdown()
+
+    @property
+    def free(self) -> bool:
+        return len(self._waiting) + len(self._busy) < self.count
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._hand_out()
+
+    def wait(self, progress: Tell) -> Done:
+        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            self._hand_out()
+            done = self._hear()
+            if done is not None:
+                return done
+            if self._busy:
+                end = time.monotonic() + PATIENCE_SECONDS
+                self._tell(progress)
+            self._check_patience(end)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Those on this machine stand still, so that a latency can be taken."""
+        here = self._ray.get_runtime_context().get_node_id()
+        seats = [seat for seat in self._seats if seat.node == here]
+        self._ask(seats, "pause")
+        try:
+            yield
+        finally:
+            self._ask(seats, "go_on")
+
+    @property
+    def _busy(self) -> "list[_Seat]":
+        return [seat for seat in self._seats if seat.job is not None]
+
+    def _connect(self, sent_bytes: int) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Without a GPU of its own a worker sees none: what Ray does today, and warns that it will not always.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        import ray
+
+        self._ray, self._own = ray, not ray.is_initialized()
+        if not self._own:
+            return
+        address, options = self.place.address, {}
+        if not address:
+            os.environ.setdefault("RAY_worker_niceness", "0")
+            options = {"num_cpus": self.count * self.place.cpus, "include_dashboard": False}
+            options |= {"object_store_memory": STORE_BYTES + sent_bytes}
+        try:
+            if address not in ("", "auto"):
+                # Ray itself would try for minutes.
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+            ray.init(address or "local", **options, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # Ray raises whatever its parts raise
+            if not address:
+                raise StudyError(f"Ray must start on this machine, but: {_first_line(error)}") from error
+            raise StudyError(
+                f"`--ray-address {address}` must be a Ray cluster that this machine is a node of, but: "
+                f"{_first_line(error)}. Start Ray here: ray start --address=HOST:PORT, or --head for the first node"
+            ) from error
+
+    def _check_room(self) -> int:
+        """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
+        room = [self.place.room(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
+        if sum(room) < self.count:
+            raise StudyError(
+                f"the Ray cluster must have room for {self.count} workers of {self.place} each, but has it for "
+                f"{sum(room)}: give a smaller `--workers`, `--worker-cpus` or `--worker-gpus`, or add nodes"
+            )
+        return max(room)
+
+    def _seat(self) -> "_Seat":
+        actor = (
+            self._ray.remote(Actor)
+            .options(
+                num_cpus=self.place.cpus,
+                num_gpus=self.place.gpus,
+                max_restarts=0,
+                max_concurrency=2,
+                scheduling_strategy="SPREAD",
+            )
+            .remote()
+        )
+        return _Seat(actor, actor.open.remote(self._opening, self._sent))
+
+    def _wait_until_open(self) -> None:
+        """So that none of them begins while a latency is taken."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while any(not seat.node for seat in self._seats):
+            self._hear()
+            self._check_room()  # A dead node counts as alive until its heartbeats are missed.
+            self._check_patience(end)
+
+    def _check_patience(self, end: float) -> None:
+        if time.monotonic() > end:
+            raise StudyError(
+                f"the Ray cluster must give a worker {self.place} within {PATIENCE_SECONDS:.0f} s, but did not: it is "
+                "busy, or its nodes are gone. What is recorded is kept: see to it, and give the same command again"
+            )
+
+    def _hand_out(self) -> None:
+        if not self._waiting:
+            return
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        for place, seat in enumerate(self._seats):
+            if seat.idle and seat.node not in alive:
+                # No job of its own is lost with a node, so that none may be held against a job.
+                self._seats[place] = self._seat()
+            elif seat.idle and self._waiting:
+                seat.begin(self._waiting.pop(0))
+
+    def _hear(self) -> Done | None:
+        """What became of a job, if one ends soon."""
+        seats = {seat.answer: seat for seat in self._seats if seat.answer is not None}
+        ready, _ = self._ray.wait(list(seats), timeout=POLL_SECONDS)
+        return self._heard(seats[ready[0]]) if ready else None
+
+    def _heard(self, seat: "_Seat") -> Done | None:
+        errors = self._ray.exceptions
+        try:
+            answer = self._ray.get(seat.answer)
+        except errors.RayTaskError:
+            raise
+        except errors.RayError as error:
+            return self._lost(seat, error)
+        seat.answer = None
+        if "refused" in answer:
+            raise StudyError(answer["refused"])
+        if seat.job is None:
+            seat.node, seat.host, self._false_starts = answer["node"], answer["host"], 0
+            return None
+        seat.job, done = None, Done.from_json(json.loads(answer["done"]))
+        if done.record is None:
+            return done
+        return replace(done, record=_arrived(done.record, answer["files"], Path(self.setup.inputs["folder"])))
+
+    def _lost(self, seat: "_Seat", error: Exception) -> Done | None:
+        """Give up a worker, and start another in its place."""
+        self._ray.kill(seat.actor)
+        self._seats.remove(seat)
+        self._false_starts += not seat.node
+        if self._false_starts == FALSE_STARTS:
+            raise StudyError(
+                f"a worker of the Ray cluster must begin, but {FALSE_STARTS} in a row were lost: {_first_line(error)}. "
+                "Every node must have the same eicompress, with its plug-ins, in the Python that Ray was started with"
+            )
+        self._seats.append(self._seat())
+        if seat.job is None:
+            return None
+        return Done(seat.job, "lost", reason=f"its worker on {seat.host} was lost: {_first_line(error)}")
+
+    def _tell(self, progress: Tell) -> None:
+        seats = self._busy
+        for seat, doing in zip(seats, self._ask(seats, "doing", POLL_SECONDS), strict=True):
+            if doing and seat.job is not None and doing != seat.doing:
+                seat.doing = doing
+                progress(seat.job.number, Progress(**doing))
+
+    def _ask(self, seats: "Sequence[_Seat]", what: str, seconds: float | None = None) -> list[Any]:
+        """What each seat's actor answers; None from who is lost, or does not answer in time."""
+        asked = [getattr(seat.actor, what).remote() for seat in seats]
+        ready = self._ray.wait(asked, num_returns=len(asked), timeout=seconds)[0] if asked else []
+        answers: list[Any] = []
+        for each in asked:
+            answers.append(None)
+            if each in ready:
+                with suppress(self._ray.exceptions.RayError):
+                    answers[-1] = self._ray.get(each)
+        return answers
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A worker as the coordinator knows it."""
+
+    actor: Any
+    answer: Any = None
+    """Of what it does now: it opens, or builds."""
+    node: str = ""
+    """Ray's name for its machine, once it is open."""
+    host: str = ""
+    job: Job | None = None
+    doing: Json = field(default_factory=dict)
+
+    @property
+    def idle(self) -> bool:
+        return self.answer is None
+
+    def begin(self, job: Job) -> None:
+        self.job, self.doing, self.answer = job, {}, self.actor.build.remote(json.dumps(asdict(job)))
+
+
+class Actor:
+    """A worker on its node: one watched process. Two threads of Ray's call it: one builds, the other asks."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._still = ExitStack()
+        self._doing: Progress | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="eicompress-")).resolve()
+        self._workers: Processes | None = None
+
+    def open(self, opening: str, sent: list[Any]) -> Json:
+        """Get ready; where it is that it runs. `sent` holds a reference to all that was sent."""
+        self._opening, self._sent = json.loads(opening), sent
+        return _or_refused(self._open)
+
+    def build(self, job: str) -> Json:
+        """What became of a job, as text, and the bytes of the files that it wrote."""
+        return _or_refused(lambda: self._build(Job.from_json(json.loads(job))))
+
+    def doing(self) -> Json | None:
+        """What is done now."""
+        return None if self._doing is None else asdict(self._doing)
+
+    def pause(self) -> None:
+        """Stand still; a job that comes now begins when it goes on."""
+        assert self._workers is not None
+        self._starting.acquire()
+        self._still.enter_context(self._workers.paused())
+
+    def go_on(self) -> None:
+        self._still.close()
+        self._starting.release()
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.__exit__(None, None, None)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _open(self) -> Json:
+        import ray
+
+        received, opening = self._received(), self._opening
+        inputs = {**_found(opening["setup"]["inputs"], received), "folder": str(self._folder)}
+        setup = Setup(**{**_found(opening["setup"], received), "inputs": inputs})
+        limits = Limits(**opening["limits"]).shared(opening["neighbours"])
+        self._workers = Processes(setup, limits, threads=opening["threads"])
+        return {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
+
+    def _build(self, job: Job) -> Json:
+        assert self._workers is not None
+        self._doing = None
+        self._received()
+        with self._starting:
+            self._workers.submit(job)
+        done = self._workers.wait(self._hear)
+        files = _files_in(self._folder) if done.record is not None else {}
+        for each in self._folder.iterdir():
+            shutil.rmtree(each)
+        if done.record is not None:
+            named = {name: str(Path(path).relative_to(self._folder)) for name, path in done.record.files.items()}
+            done = replace(done, record=replace(done.record, files=named))
+        return {"done": json.dumps(done.to_json()), "files": files}
+
+    def _hear(self, number: int, progress: Progress) -> None:
+        self._doing = progress
+
+    def _received(self) -> Path:
+        """The folder of what was sent, in this machine's cache, its checksums verified."""
+        digest = self._opening["digest"]
+
+        def write(folder: Path) -> None:
+            import ray
+
+            files = ray.get(self._sent[0])
+            if _digest(files) != digest:
+                raise StudyError("what is sent to a worker must arrive as it is, but did not: give the command again")
+            _write(files, folder)
+
+        return Cache(default_folder()).kept("sent", digest, write)
+
+
+def _or_refused(call: Callable[[], Json]) -> Json:
+    """The call's answer, or why no other job would fare better here."""
+    try:
+        return call()
+    except EicompressError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"`{error.filename}` must be a place to write to, but: {error.strerror}"
+    return {"refused": f"on {platform.node()}: {reason}"}
+
+
+def _packed(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What a worker's workshop is made of, as plain data, and the files that it names, as they are found there.
+
+    Raises `StudyError` where that is too much to send.
+    """
+    places: dict[Path, str] = {}
+
+    def packed(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [packed(each) for each in value]
+        path = Path(value or "").expanduser()
+        if not value or not path.exists():
+            return value
+        return SENT + places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")
+
+    inputs = {name: packed(value) if name in PATHS else value for name, value in setup.inputs.items()}
+    described = {**asdict(setup), "inputs": {**inputs, "folder": ""}, "plugin": packed(setup.plugin)}
+    size = sum(file.stat().st_size for path in places for file in _below(path))
+    if size > MOST_BYTES:
+        raise StudyError(
+            f"model, data and all else that the flags name must be at most {MOST_BYTES / 1e9:g} GB to be sent to a Ray "
+            f"cluster, but are {size / 1e9:.1f} GB: give folders that hold nothing else, or less text"
+        )
+    files = {f"{place}{name}": data for path, place in places.items() for name, data in _files_in(path, "/").items()}
+    return described, files
+
+
+def _found(named: Json, folder: Path) -> dict[str, Any]:
+    """Plain data, with what was sent named by where it lies."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, list):
+            return [found(each) for each in value]
+        is_sent = isinstance(value, str) and value.startswith(SENT)
+        return str(folder / value.removeprefix(SENT)) if is_sent else value
+
+    return {name: found(value) for name, value in named.items()}
+
+
+def _arrived(record: Record, files: Files, folder: Path) -> Record:
+    """The record of a build elsewhere, its files written where a build here would have left them."""
+    from eicompress.export.folder import copy
+
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as draft:
+        _write(files, Path(draft))
+        for name in record.files.values():
+            if (Path(draft) / name).is_dir():
+                copy(Artifact(Path(draft) / name), folder / name)
+            else:
+                write_whole(folder / name, files[name])
+    return replace(record, files={name: str((folder / path).resolve()) for name, path in record.files.items()})
+
+
+def _below(path: Path) -> list[Path]:
+    """The files of a folder, without what git keeps there; or the file itself."""
+    if path.is_file():
+        return [path]
+    found = (each for each in sorted(path.rglob("*")) if each.is_file())
+    return [each for each in found if ".git" not in each.relative_to(path).parts]
+
+
+def _files_in(folder: Path, before: str = "") -> dict[str, bytes]:
+    """The bytes of each file by its path in the folder; of a single file by an empty name."""
+    return {
+        f"{before}{file.relative_to(folder).as_posix()}" if file != folder else "": file.read_bytes()
+        for file in _below(folder)
+    }
+
+
+def _write(files: Files, folder: Path) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def _digest(files: Files) -> str:
+    return digest_of({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,135 @@
+"""Where candidates are built: in a worker process, or in this one.
+
+A worker process makes the coordinator's workshop once more, from the same inputs, and then builds one job after the
+other. `processes` is the coordinator's end, and tells what they say to each other.
+"""
+
+import ctypes
+import faulthandler
+import json
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from eicompress.cache import disk_errors, is_disk_error
+from eicompress.errors import EicompressError, Inapplicable, StudyError
+from eicompress.plugins import Registry, discover
+from eicompress.recipe import Recipe
+from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.code import code_version
+from eicompress.trials.processes import Tell
+from eicompress.values import Done, Job, Json, Progress, Record
+
+FIRST_TO_GO = 500
+"""What the kernel adds to a worker's badness when memory runs out, so that it does not choose the coordinator."""
+PR_SET_PDEATHSIG = 1
+
+
+class Builder(Protocol):
+    """A workshop, as workers need it."""
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        """Trained, exported, checked and scored; the artifact's folder is `files["artifact"]`."""
+
+
+def perform(job: Job, workshop: Builder, registry: Registry, progress: Callable[[Progress], None]) -> Done:
+    """Build, whatever becomes of it. Raises only what no other job would escape either."""
+    try:
+        recipe = registry.recipe(job.recipe)
+        record = workshop.build(recipe, fidelity=job.fidelity, seed=job.seed, progress=progress)
+    except Inapplicable as error:
+        return Done(job, "inapplicable", reason=str(error))
+    except Exception as error:
+        if is_disk_error(error) or isinstance(error, StudyError):
+            raise
+        return Done(job, "failed", reason="".join(traceback.format_exception(error)))
+    return Done(job, "built", record)
+
+
+@dataclass
+class InProcess:
+    """Builds in this process, one job at a time and unwatched: for a debugger."""
+
+    workshop: Builder
+    registry: Registry
+    _jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def free(self) -> bool:
+        return not self._jobs
+
+    def submit(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def wait(self, progress: Tell) -> Done:
+        job = self._jobs.pop()
+        return perform(job, self.workshop, self.registry, lambda each: progress(job.number, each))
+
+
+def serve(setup: Json) -> None:
+    """A worker process: make the workshop, then build job after job, until the coordinator closes stdin."""
+    faulthandler.enable()
+    _end_with(setup["parent"])
+    jobs: queue.Queue[Job] = queue.Queue()
+    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(message: Json) -> None:
+        print(json.dumps(message), file=answers, flush=True)
+
+    def progress(each: Progress) -> None:
+        say({"doing": asdict(each)})
+
+    inputs = {**setup["inputs"], "folder": Path(setup["inputs"]["folder"])}
+    try:
+        registry = discover(setup["plugin"], setup["only_plugins"])
+        workshop = open_workshop(**inputs, registry=registry, progress=progress)
+        _check_same(made_of(workshop), setup["digests"])
+        while True:
+            with disk_errors(inputs["folder"]):
+                done = perform(jobs.get(), workshop, registry, progress)
+            say({"done": done.to_json()})
+    except EicompressError as error:
+        say({"refused": str(error)})
+
+
+def made_of(workshop: Workshop) -> dict[str, str]:
+    """Names what everything in a workshop depends on: what it was made from, and eicompress's own code."""
+    return {**workshop.digests, "code": code_version("eicompress")}
+
+
+def _check_same(here: Json, there: Json) -> None:
+    """Raise `StudyError` unless a worker's workshop is made of what the coordinator's is made of."""
+    meant = {"inputs": "model or data", "teachers": "a teacher", "unlabelled": "the unlabelled text"}
+    meant |= {"start": "the starting point", "code": "eicompress's own code"}
+    changed = [meant.get(name, name) for name, digest in there.items() if here.get(name) != digest]
+    if changed:
+        raise StudyError(
+            f"a worker must have what the coordinator began with, but on {platform.node()} another is "
+            f"{' and '.join(changed)}: let nothing change while a search runs, install the same versions on all "
+            "machines, and give a file or a folder for what is read from elsewhere"
+        )
+
+
+def _read_jobs(jobs: "queue.Queue[Job]") -> None:
+    for line in sys.stdin:
+        jobs.put(Job.from_json(json.loads(line)["job"]))
+    os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """End when the coordinator does, even while standing still: on Linux the kernel sees to it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_GO))
+    if os.getppid() != parent:
+        os._exit(0)

@@ -1,0 +1,173 @@
+import io
+import json
+import socket
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import optuna
+import pytest
+from browser import browser, needs_browser
+from fake_workshop import Bed, Bench, bed
+from optuna.trial import FrozenTrial, create_trial
+
+from eicompress import api
+from eicompress.errors import SpecError
+from eicompress.recipe import Recipe
+from eicompress.reporting import dashboard
+from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, serving
+from eicompress.reporting.data import Numbers, numbers
+from eicompress.study.result import result_of
+from eicompress.study.store import read_ledger
+
+pytest.importorskip("optuna_dashboard", reason="needs eicompress[dashboard]")
+
+
+@contextmanager
+def served(made: Bed) -> Iterator[str]:
+    """The address of a study's dashboard."""
+    ledger = read_ledger(made.root / "study")
+
+    def read() -> tuple[Numbers, list[FrozenTrial]]:
+        found = numbers(result_of(ledger, made.goal.objective), {}, {})
+        return found, ledger.study.get_trials(deepcopy=False)
+
+    server = serving(Mirror(read, ledger.version), 0)
+    assert server.server_address[0] == "127.0.0.1"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def fetched(url: str) -> bytes:
+    with urlopen(url, timeout=30) as answer:
+        found: bytes = answer.read()
+    return found
+
+
+def test_the_dashboard_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=5)
+    result = made.run(Bench(tmp_path / "made"))
+    (tmp_path / "study" / "report.html").write_text("the report")
+    with served(made) as url:
+        told = json.loads(fetched(f"{url}/api/studies/0"))
+        trials = told["trials"]
+        files = {
+            each["filename"]: fetched(f"{url}/artifacts/0/0/{each['artifact_id']}") for each in trials[0]["artifacts"]
+        }
+    assert told["objective_names"] == ["quality on validation, share that is right"]
+    assert "The best artifact is" in told["note"]["body"]
+    figures = {each["id"] for each in told["plotly_graph_objects"]}
+    assert {"quality-against-bytes", "best-over-time"} <= figures
+    assert len(trials) == len(result.records)
+    over = [number for number, record in result.records.items() if record.outcome == "over budget"]
+    infeasible = [each["number"] for each in trials if any(value > 0 for value in each["constraints"])]
+    assert infeasible == over and over
+    # The state in which the dashboard asks for the constraints.
+    assert all(each["state"] == "Complete" for each in trials)
+    assert all(trials[number]["note"]["body"].startswith("**Over budget**") for number in over)
+    assert not {each["number"] for each in told["best_trials"]} & {*over}
+    assert set(files) == {"artifact.zip", "recipe.toml", "report.html"}
+    assert zipfile.ZipFile(io.BytesIO(files["artifact.zip"])).namelist() == ["onnx/model.onnx"]
+    assert b"[[steps]]" in files["recipe.toml"]
+
+
+def test_what_is_over_budget_is_never_the_best() -> None:
+    storage = Copy()
+    study = optuna.create_study(storage=storage, direction="maximize")
+    for value, over in ((0.8, -0.1), (0.9, 0.1)):
+        study.add_trial(create_trial(value=value, system_attrs={CONSTRAINTS: [over]}))
+    assert storage.get_best_trial(0).value == 0.8
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "status"), [("DELETE", "127.0.0.1", 405), ("PUT", "localhost", 405), ("GET", "a.example", 403)]
+)
+def test_the_copy_is_only_looked_at_and_only_from_here(method: str, host: str, status: int) -> None:
+    def never() -> tuple[Numbers, list[FrozenTrial]]:
+        raise AssertionError("nothing is read for a request that is refused")
+
+    answered: list[str] = []
+    environ = {"REQUEST_METHOD": method, "HTTP_HOST": f"{host}:8080"}
+    Mirror(never, lambda: 0)(environ, lambda line, headers: answered.append(line))  # type: ignore[arg-type, return-value]
+    assert answered[0].startswith(str(status))
+
+
+def test_a_trials_label_is_where_it_is_looked_for() -> None:
+    labels = dashboard.script().decode().count('"Infeasible":')
+    assert labels == 2, "the list's and the one above a note: another optuna-dashboard writes them elsewhere"
+
+
+def test_a_port_in_use_is_the_users_to_mend() -> None:
+    with socket.socket() as taken, pytest.raises(SpecError, match="choose another"):
+        taken.bind(("127.0.0.1", 0))
+        serving(Mirror(lambda: pytest.fail("not read"), lambda: 0), taken.getsockname()[1])
+
+
+def test_the_command_serves_a_study(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=1)
+    made.run(Bench(tmp_path / "made"))
+    (tmp_path / "study" / "study.toml").write_text('[asked]\nmodel = "m"\ndata = "d"\nbudget = "2MB"\n')
+    with api.dashboard("study", port=0, studies=tmp_path) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert b"study_summaries" in fetched(f"http://127.0.0.1:{server.server_port}/api/studies")
+
+
+def test_two_metrics_that_are_traded_are_named_with_their_units(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=4, objective="pareto", metrics=("quality", "size_mb"))
+    made.run(Bench(tmp_path / "made"))
+    with served(made) as url:
+        told = json.loads(fetched(f"{url}/api/studies/0"))
+    assert told["objective_names"] == ["quality on validation, share that is right", "size, MB"]
+    assert all(len(each["values"]) == 2 for each in told["trials"])
+
+
+LABELS = "[...document.querySelectorAll('.MuiChip-label')].map(each => each.innerText)"
+"""Of the trials in the list, and then of the one that is looked at."""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "REST", 0.1)
+    made, opened = bed(tmp_path, trials=30), threading.Event()
+
+    def waits(stage: str, recipe: Recipe, calls: int) -> None:
+        # The second half of the search is written while a page is open.
+        assert stage != "build" or calls < 15 or opened.wait(120)
+
+    search = threading.Thread(target=made.run, args=(Bench(tmp_path / "made", waits),))
+    search.start()
+    try:
+        while not made.told():
+            search.join(0.1)
+        with served(made) as url, browser() as window:
+            window.open(f"{url}/dashboard/studies/0/trials")
+            window.wait("return /\\d+ Trials/.test(document.body.innerText)")
+            opened.set()
+            search.join(120)
+            result = result_of(read_ledger(made.root / "study"), made.goal.objective)
+            window.open(f"{url}/dashboard/studies/0/trials")
+            window.wait(f"return document.body.innerText.includes('{len(made.told())} Trials')")
+            window.wait("return document.body.innerText.includes('artifact.zip')")
+            over = next(number for number, each in result.records.items() if each.outcome == "over budget")
+            window.open(f"{url}/dashboard/studies/0/trials?numbers={over}")
+            window.wait("return document.body.innerText.includes('Over budget')")
+            labels = [*window.wait(f"return {LABELS}")]
+            assert labels.count("Infeasible") > 1 and labels.count("Complete") > 1
+            assert labels[-1] == "Infeasible", "the label above the note of the trial that is looked at"
+            window.open(f"{url}/dashboard/studies/0")
+            window.wait("return document.body.innerText.includes('Infeasible')")
+            assert window.complaints() == []
+    finally:
+        opened.set()
+        search.join()
+    assert made.told()[-1].counts.trained == 30

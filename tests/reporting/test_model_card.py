@@ -1,0 +1,86 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import metadata_load
+
+from eicompress.reporting.model_card import card, card_of, write_card
+from eicompress.values import Artifact, Measurement, Record
+
+RECORD = Record(
+    recipe=({"strategy": "quantization", "layer_bits": 4},),
+    draw=0,
+    outcome="complete",
+    trained=True,
+    measurements=(
+        Measurement("size_mb", 1.838, "MB"),
+        Measurement("latency_ms", 0.46, "ms", {"threads": 1, "batch": 1, "sequence_length": 19, "machine": "a phone"}),
+        Measurement("quality", 0.9513, "", {"metric": "accuracy", "split": "validation", "examples": 3000}),
+        Measurement("quality_test", 0.9502, "", {"metric": "accuracy", "split": "test", "examples": 4500}),
+    ),
+    facts={"baseline": {"quality_test": 0.962}},
+    versions={"onnx": "1.0", "machine": "a phone"},
+)
+BASELINE = Record(
+    (), -1, "complete", measurements=(Measurement("quality", 0.965, ""), Measurement("size_mb", 91.6, "MB"))
+)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    folder = tmp_path / "trial-0001"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"id2label": {"0": "music", "1": "weather"}}))
+    return Artifact(folder)
+
+
+def test_the_hub_reads_the_metadata(artifact: Artifact) -> None:
+    write_card(artifact, RECORD, BASELINE, {"model": "someone/minilm", "data": "someone/intents", "task": ""})
+    found = metadata_load(artifact.card)
+    assert found is not None
+    assert (found["pipeline_tag"], found["base_model"], found["datasets"]) == (
+        "text-classification",
+        "someone/minilm",
+        ["someone/intents"],
+    )
+    assert "license" not in found and "language" not in found
+    metrics = [
+        (each["dataset"]["split"], each["metrics"][0]["type"], each["metrics"][0]["value"])
+        for each in found["model-index"][0]["results"]
+    ]
+    assert metrics == [("validation", "accuracy", 0.9513), ("test", "accuracy", 0.9502)]
+
+
+def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
+    text = card(artifact, RECORD, BASELINE, {"model": "m", "data": "d"})
+    assert "| size of the folder, tokenizer included | 1.84 MB | 91.6 MB |" in text
+    assert "| latency of one text, median | 0.46 ms |  | threads 1, batch 1, sequence length 19 |" in text
+    assert "| accuracy, test split | 95.02% | 96.20% | examples 4500 |" in text
+    assert "taken on a phone" in text and "`music`, `weather`" in text
+    assert '[[steps]]\nstrategy = "quantization"\nlayer_bits = 4' in text
+    assert "# license: choose one" in text and "one text at a time" in text
+
+
+def test_teachers_are_named_beside_what_was_compressed(artifact: Artifact) -> None:
+    text = card(artifact, RECORD, BASELINE, {"model": "small", "data": "d", "teacher": ["large", "/home/me/other"]})
+    assert "- Compressed out of: `small`\n- Teacher: `large`, `other`\n- Data: `d`" in text
+
+
+def test_paths_of_this_machine_stay_here(artifact: Artifact, tmp_path: Path) -> None:
+    model = tmp_path / "teacher"
+    model.mkdir()
+    (model / "README.md").write_text("---\nlanguage: de\n---\n")
+    write_card(artifact, RECORD, None, {"model": str(model), "data": str(tmp_path / "texts")})
+    text = artifact.card.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text and "`teacher`" in text and "`texts`" in text
+    found = metadata_load(artifact.card)
+    assert found is not None and found["language"] == "de" and "base_model" not in found
+
+
+def test_without_a_card_the_manifest_tells_what_it_knows(artifact: Artifact) -> None:
+    artifact.manifest.write_text(json.dumps({"recipe": [{"strategy": "svd"}], "versions": {"onnx": "1.0"}}))
+    text = card_of(artifact)
+    assert 'strategy = "svd"' in text and "of the full training" not in text
+    write_card(artifact, replace(RECORD, recipe=()), None, {})
+    assert card_of(artifact) == artifact.card.read_text(encoding="utf-8")

@@ -1,0 +1,544 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_workshop import FIVE_DRAWS, REGISTRY, SPACE, Bed, Bench, Several, bed, knobs_of, measured
+from optuna.trial import TrialState
+
+from eicompress.errors import BudgetError, Inapplicable, StudyError
+from eicompress.export.folder import write_files
+from eicompress.recipe import Recipe
+from eicompress.study.coordinator import Doing, Event, Noticed, Promoting, TrialEnded
+from eicompress.study.halving import rungs_of
+from eicompress.study.result import RECORDED, REPEAT, ranked
+from eicompress.study.store import RESTARTS, read_ledger
+from eicompress.values import Artifact, Measurement, Record, digest_of
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the coordinator may survive it."""
+
+
+def trial_states(folder: Path) -> list[TrialState]:
+    return [trial.state for trial in read_ledger(folder / "study").study.get_trials()]
+
+
+def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, trials=8).run(bench)
+    assert result.best is not None
+    number, best = result.best
+    assert result.objective.fits(best)
+    assert best.fidelity == 1.0
+    assert best.value("quality_test") == 0.8
+    assert best.files["artifact"] == str(tmp_path / "study" / "artifacts" / f"trial-{number:04d}")
+    assert Artifact(Path(best.files["artifact"])).onnx.is_file()
+    assert result.counts.trained == 8
+    assert [fidelity for _, fidelity in bench.built] == [0.25] * 8 + [0.5] * 3 + [1.0]
+
+
+def test_when_a_candidate_was_first_near_its_baseline_is_known(tmp_path: Path) -> None:
+    result = bed(tmp_path, trials=10).run(Bench(tmp_path / "made"))
+    recorded = [record.facts[RECORDED]["seconds"] for record in result.records.values()]
+    assert recorded == sorted(recorded) and recorded[-1] <= result.seconds
+    first = next(each for each in result.records.values() if each.outcome == "complete")
+    quality = first.value("quality")
+    assert quality is not None and result.baseline is not None
+
+    def beside(baseline: float) -> float | None:
+        measurements = (Measurement("quality", baseline, ""),)
+        return replace(result, baseline=replace(result.baseline, measurements=measurements)).seconds_to_near
+
+    assert beside(quality / 0.981) == first.facts[RECORDED]["seconds"]
+    assert beside(2.0) is None and result.to_json()["seconds_to_near"] == result.seconds_to_near
+
+
+def test_known_recipes_are_tried_first(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=1)
+    result = made.run(Bench(tmp_path / "made"))
+    assert result.records[0].recipe[1] == {"strategy": "thin", "layers": 2, "rate": 0.5}
+
+
+def test_the_filled_knob_uses_up_the_size_budget(tmp_path: Path) -> None:
+    result = bed(tmp_path, trials=6).run(Bench(tmp_path / "made"))
+    sizes = [record.value("size_mb") for record in result.records.values() if record.outcome == "complete"]
+    assert all(size is not None and 1.98 <= size <= 2.0 for size in sizes)
+
+
+def test_what_is_over_budget_is_previewed_and_never_trained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, trials=10)
+    result = made.run(bench)
+    counts = result.counts
+    assert counts.over_budget > 0
+    assert counts.reached == counts.trained == 10
+    over = [record for record in result.records.values() if record.outcome == "over budget"]
+    assert not any(record.trained for record in over)
+    assert not {digest_of(list(record.recipe)) for record in over} & {digest for digest, _ in bench.built}
+    assert "latency_ms" in over[0].reason or "size_mb" in over[0].reason
+
+
+def test_every_trial_that_ends_has_all_its_constraints(tmp_path: Path) -> None:
+    bed(tmp_path, trials=10).run(Bench(tmp_path / "made"))
+    for trial in read_ledger(tmp_path / "study").study.get_trials():
+        assert set(trial.constraints) == {"size_mb", "latency_ms"}
+        expected = TrialState.PRUNED if max(trial.constraints.values()) > 0 else TrialState.COMPLETE
+        assert trial.state == expected
+
+
+def test_a_size_over_budget_after_training_is_over_budget_whatever_the_preview_said(tmp_path: Path) -> None:
+    class Growing(Bench):
+        def build(self, recipe: Recipe, **more: Any) -> Record:
+            record = super().build(recipe, **more)
+            grown = tuple(replace(each, value=2.5) if each.name == "size_mb" else each for each in record.measurements)
+            return replace(record, measurements=grown)
+
+    with pytest.raises(BudgetError, match=r"no candidate met the budget.*nearest is trial \d.*size_mb 2.5"):
+        bed(tmp_path, trials=3).run(Growing(tmp_path / "made"))
+
+
+def test_repeats_take_over_the_record_and_end_an_exhausted_search(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, FIVE_DRAWS, timeout_s=1e9)
+    result = made.run(bench)
+    assert "exhausted" in made.ended()
+    assert result.counts.repeats >= 50
+    trained = [record for record in result.records.values() if record.trained]
+    assert len([record for record in trained if REPEAT not in record.facts]) == result.counts.trained <= 5
+    assert len({record.draw for record in result.records.values()}) == len(result.records)
+
+
+def test_an_inapplicable_strategy_is_an_outcome(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "preview" and knobs_of(recipe)[1] >= 3:
+            raise Inapplicable("the model has 2 layers")
+
+    result = bed(tmp_path, trials=3).run(Bench(tmp_path / "made", fails))
+    reasons = {record.reason for record in result.records.values() if record.outcome == "inapplicable"}
+    assert reasons == {"the model has 2 layers"}
+    assert result.counts.inapplicable > 0
+    pruned = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.state.name == "PRUNED"]
+    assert {tuple(trial.constraints.values()) for trial in pruned} >= {(1.0, 1.0)}
+
+
+def test_a_crash_is_one_failed_trial_with_its_traceback(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "build" and calls == 1:
+            raise ZeroDivisionError("a bug in a plug-in")
+
+    result = bed(tmp_path, trials=4).run(Bench(tmp_path / "made", fails))
+    assert result.counts.failed == 1
+    assert result.counts.trained == 3
+    failed = next(record for record in result.records.values() if record.outcome == "failed")
+    assert "in fails" in failed.reason
+    assert "ZeroDivisionError: a bug in a plug-in" in failed.reason
+    assert TrialState.FAIL in trial_states(tmp_path)
+
+
+def test_ten_crashes_in_a_row_end_the_search_with_the_reason(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "build":
+            raise ZeroDivisionError("a bug in us")
+
+    with pytest.raises(StudyError, match=r"10 candidates in a row crashed.*a bug in us"):
+        bed(tmp_path, trials=99).run(Bench(tmp_path / "made", fails))
+
+
+def test_a_full_disk_ends_the_search_with_one_message(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        if stage == "build":
+            raise OSError(28, "No space left on device", "/somewhere")
+
+    with pytest.raises(StudyError, match="`/somewhere` must be a place to write to, but: No space left"):
+        bed(tmp_path, trials=9).run(Bench(tmp_path / "made", fails))
+
+
+@pytest.mark.parametrize("stage", ["preview", "build", "extras"])
+@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Killed])
+def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
+    tmp_path: Path, stage: str, calls: int, end: type[BaseException]
+) -> None:
+    whole = bed(tmp_path / "whole", trials=5, promotion_seeds=2) if (tmp_path / "whole").mkdir() is None else None
+    assert whole is not None
+    expected = whole.run(Bench(tmp_path / "made"))
+
+    def fails(at: str, recipe: Recipe, number: int) -> None:
+        if (at, number) == (stage, calls):
+            raise end()
+
+    (tmp_path / "again").mkdir()
+    made = bed(tmp_path / "again", trials=5, promotion_seeds=2)
+    first, second = Bench(tmp_path / "made", fails), Bench(tmp_path / "made")
+    with pytest.raises(end):
+        made.run(first)
+    result = made.run(second)
+    assert [record.recipe for _, record in ranked(result.records, result.objective)] == [
+        record.recipe for _, record in ranked(expected.records, expected.objective)
+    ]
+    assert sorted(record.draw for record in result.records.values()) == sorted(
+        record.draw for record in expected.records.values()
+    )
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
+    assert len(trained) == len(set(trained)), "a trial with a record was trained again"
+    assert result.best is not None
+    assert result.best[1].fidelity == 1.0
+
+
+def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=3)
+
+    def interrupted(event: Event) -> None:
+        made.events.append(event)
+        if isinstance(event, TrialEnded) and len(made.told()) == 2:
+            raise KeyboardInterrupt
+
+    first, second = Bench(tmp_path / "made"), Bench(tmp_path / "made")
+    with made.ledger() as ledger, pytest.raises(KeyboardInterrupt):
+        made.coordinator(first, ledger, interrupted).run()
+    made.run(second)
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
+    assert len(trained) == len(set(trained)) == 3
+
+
+def test_a_finished_study_says_so_and_builds_nothing(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=3)
+    first = made.run(Bench(tmp_path / "made"))
+    bench = Bench(tmp_path / "made")
+    again = made.run(bench)
+    assert bench.calls == {"preview": 0, "build": 0, "extras": 0}
+    assert again.best == first.best
+    assert "as asked" in made.ended()
+
+
+def test_more_trials_go_on_where_the_study_ended(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=3)
+    made.run(Bench(tmp_path / "made"))
+    made.goal = replace(made.goal, trials=5)
+    bench = Bench(tmp_path / "made")
+    result = made.run(bench)
+    assert result.counts.trained == 5
+    assert len([fidelity for _, fidelity in bench.built if fidelity <= 0.25]) == 2
+
+
+def test_time_is_kept_for_rebuilding_the_best(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, timeout_s=400.0)
+    result = made.run(bench)
+    assert bench.now <= 400
+    assert {record.fidelity for record in result.compared.values()} == {0.5}
+    assert {record.fidelity for record in result.promoted.values()} == {1.0}
+    assert result.counts.trained >= 8
+
+
+def test_too_little_time_makes_a_shorter_rebuild_and_says_so(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, timeout_s=50.0)
+    result = made.run(bench)
+    (promoting,) = [event for event in made.events if isinstance(event, Promoting)]
+    assert 0.25 <= promoting.fidelity < 1.0
+    assert result.best is not None
+    assert bench.now <= 60
+
+
+def test_a_budget_below_what_is_reachable_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    with pytest.raises(BudgetError, match=r"budget of 0.2 MB.*smallest reachable is 0.4 MB \(layers 0.30 MB, emb"):
+        bed(tmp_path, budgets={"size_mb": 0.2}, trials=3).run(bench)
+    assert bench.calls == {"preview": 1, "build": 0, "extras": 0}
+
+
+def test_a_latency_below_what_is_reachable_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match=r"budget of 0.1 ms.*smallest reachable is 0.5 ms"):
+        bed(tmp_path, budgets={"latency_ms": 0.1}, trials=3).run(Bench(tmp_path / "made"))
+
+
+def test_the_reward_lets_slow_candidates_train(tmp_path: Path) -> None:
+    made = bed(tmp_path, objective="reward", budgets={"size_mb": 4.0, "latency_ms": 0.1}, trials=4)
+    result = made.run(Bench(tmp_path / "made"))
+    assert result.counts.trained == 4
+    assert result.best is not None
+
+
+TRADE = """
+fidelity = 0.25
+[[slot]]
+strategy = "words"
+tokens = { fill = true, low = 1000, high = 20000 }
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+"""
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_trade_of_two_metrics_ends_with_rebuilds_spread_along_its_front(tmp_path: Path, sampler: str) -> None:
+    made = bed(
+        tmp_path, TRADE, objective="pareto", metrics=("quality", "size_mb"), budgets={}, sampler=sampler, trials=25
+    )
+    made.space = made.space.unfilled()
+    result = made.run(Bench(tmp_path / "made"))
+    sizes = [record.value("size_mb") for _, record in result.front]
+    assert len(sizes) > 4
+    assert sizes == sorted(sizes, key=lambda size: -(size or 0.0))
+    assert len(result.promoted) == 4
+    assert {*result.promoted} <= {number for number, _ in result.front}
+    assert result.best is not None
+    assert result.best[0] == result.front[0][0]
+    study = read_ledger(tmp_path / "study")
+    assert [direction.name for direction in study.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert sum(study.importance().values()) == pytest.approx(1.0)
+
+
+def test_a_search_stops_at_the_quality_that_was_asked_for_and_rebuilds_nothing(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=50, stop_at=0.6)
+    result = made.run(bench)
+    assert made.ended() == "a candidate within budget has a quality of 0.6, as asked"
+    assert result.best is not None
+    assert (result.best[1].value("quality") or 0.0) >= 0.6
+    assert result.best[1].value("quality_test") == 0.8
+    assert {fidelity for _, fidelity in bench.built} == {0.25}
+    assert result.counts.trained < 50
+    names = [each.name for each in result.best[1].measurements]
+    assert len(names) == len({*names})
+
+
+def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=10, min_quality=0.7)
+    result = made.run(Bench(tmp_path / "made"))
+    below = [each for each in result.records.values() if each.trained and (each.value("quality") or 0.0) < 0.7]
+    assert below
+    assert {each.outcome for each in below} == {"over budget"}
+    assert "below the least" in below[0].reason
+    for trial in read_ledger(tmp_path / "study").study.get_trials():
+        assert set(trial.constraints) == {"size_mb", "latency_ms", "quality"}
+
+
+RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.08, 0.25]")
+NONE_GIVEN = RUNGS.partition("[[recipe]]")[0]
+THREE_RUNGS = NONE_GIVEN.replace("[0.08, 0.25]", "[0.03, 0.08, 0.25]")
+
+
+def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, RUNGS, trials=20)
+    result = made.run(bench)
+    counts = result.counts
+    assert counts.stopped + counts.trained == counts.reached == 20
+    assert counts.stopped > counts.trained
+    lengths = [fidelity for _, fidelity in bench.built]
+    assert lengths.count(0.08) == 20
+    assert lengths.count(0.25) == counts.trained
+    stopped = next(each for each in result.records.values() if each.outcome == "stopped early")
+    assert stopped.reason == "behind others after 8.0% of the full training"
+    assert stopped.fidelity == 0.08
+    assert result.best is not None
+    assert result.best[1].fidelity == 1.0
+    first, second = result.agreements
+    assert (first.short, first.full, first.pairs) == (0.08, 0.25, counts.trained)
+    assert first.correlation == pytest.approx(1.0)
+    assert (second.short, second.full, second.pairs) == (0.25, 0.5, 3)
+    told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
+    assert len(told) == counts.stopped
+    assert {trial.state for trial in told} == {TrialState.PRUNED}
+
+
+def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, NONE_GIVEN, sampler="random", trials=6).run(bench)
+    lengths = [fidelity for _, fidelity in bench.built if fidelity <= 0.25]
+    assert lengths[:4] == [0.08, 0.08, 0.08, 0.25]
+    assert lengths.count(0.08) == 6
+    assert lengths.count(0.25) == result.counts.trained <= 3
+    compared = [record for record in result.records.values() if rungs_of(record)]
+    assert max(compared, key=lambda record: rungs_of(record)[0].quality).outcome == "complete"
+
+
+def test_the_first_at_a_later_rung_waits_for_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, THREE_RUNGS, sampler="random", trials=9).run(bench)
+    lengths = [fidelity for _, fidelity in bench.built if fidelity <= 0.25]
+    assert lengths[:6] == [0.03, 0.03, 0.03, 0.08, 0.25, 0.03]
+    assert lengths.count(0.25) == result.counts.trained < lengths.count(0.08) < lengths.count(0.03) == 9
+
+
+def test_what_was_to_go_on_is_trained_no_longer_once_another_is_good_enough(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, NONE_GIVEN, sampler="random", seed=2, trials=30, stop_at=0.71).run(bench)
+    complete = [record for record in result.records.values() if record.outcome == "complete"]
+    assert [record for record in complete if (record.value("quality") or 0.0) >= 0.71] == [complete[-1]]
+    needless = [record for record in result.records.values() if record.reason.startswith("not needed any more")]
+    assert len(needless) >= 1
+    assert bench.built[-1][1] == 0.25
+
+
+def test_where_time_is_limited_the_first_waits_for_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    bed(tmp_path, NONE_GIVEN, timeout_s=400.0).run(bench)
+    assert [fidelity for _, fidelity in bench.built[:2]] == [0.08, 0.25]
+
+
+@pytest.mark.parametrize("calls", range(1, 12))
+def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(tmp_path: Path, calls: int) -> None:
+    def fails(at: str, recipe: Recipe, number: int) -> None:
+        if (at, number) == ("build", calls):
+            raise Killed()
+
+    for name in ("whole", "again"):
+        (tmp_path / name).mkdir()
+    expected = bed(tmp_path / "whole", THREE_RUNGS, trials=8).run(Bench(tmp_path / "made"))
+    made = bed(tmp_path / "again", THREE_RUNGS, trials=8)
+    with pytest.raises(Killed):
+        made.run(Bench(tmp_path / "made", fails))
+    result = made.run(Bench(tmp_path / "made"))
+    ends = [
+        {each.draw: (each.recipe, each.outcome, each.fidelity) for each in found.records.values()}
+        for found in (result, expected)
+    ]
+    assert ends[0] == ends[1]
+    assert result.counts == expected.counts
+
+
+def test_a_recipe_that_was_given_is_trained_to_the_end_however_it_begins(tmp_path: Path) -> None:
+    code = RUNGS + '[[recipe]]\nsteps = [{ strategy = "words" }, { strategy = "thin", layers = 1, rate = 1.0 }]\n'
+    made = bed(tmp_path, code, trials=2)
+    result = made.run(Bench(tmp_path / "made"))
+    assert result.counts.trained == 2
+    assert [len(rungs_of(result.records[number])) for number in (0, 1)] == [2, 2]
+
+
+def test_the_best_are_rebuilt_with_as_many_seeds_as_asked_for(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=5, promotion_seeds=3)
+    result = made.run(bench)
+    assert [fidelity for _, fidelity in bench.built if fidelity == 1.0] == [1.0] * 3
+    assert {record.seed for rebuilds in result.rebuilds.values() for record in rebuilds} == {0, 1, 2}
+    for number in result.promoted:
+        spread = result.spread(number, "quality_test")
+        assert spread is not None
+        assert (spread.mean, spread.deviation, spread.seeds) == (pytest.approx(0.8), pytest.approx(0.0), 3)
+    assert result.spread(max(result.records) + 1, "quality") is None
+    assert (tmp_path / "study" / "artifacts" / f"trial-{next(iter(result.promoted)):04d}-seed-2").is_dir()
+
+
+def test_progress_is_reported_while_a_trial_trains(tmp_path: Path) -> None:
+    made = bed(tmp_path, trials=1)
+    made.run(Bench(tmp_path / "made"))
+    phases = [event.progress.phase for event in made.events if isinstance(event, Doing)]
+    assert phases[:2] == ["preview", "training"]
+
+
+def test_a_listener_that_fails_is_noticed_and_the_search_goes_on(tmp_path: Path) -> None:
+    def listener(record: Record) -> None:
+        raise ValueError("no disk for a log")
+
+    made = bed(tmp_path, trials=2)
+    made.registry = replace(REGISTRY, listeners=(listener,))
+    assert made.run(Bench(tmp_path / "made")).counts.trained == 2
+    assert any(isinstance(event, Noticed) and "no disk for a log" in event.text for event in made.events)
+
+
+def test_several_workers_train_as_many_candidates_as_asked_and_each_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    workers = Several(bench, 3)
+    result = bed(tmp_path, trials=8).run(bench, workers)
+    assert workers.most == 3
+    assert result.counts.reached == 8
+    draws = [record.draw for record in result.records.values()]
+    assert sorted(draws) == list(range(len(draws)))
+    trained = [digest for digest, fidelity in bench.built if fidelity <= 0.25]
+    assert len(trained) == len(set(trained)) == 8
+    assert result.best is not None and result.best[1].fidelity == 1.0
+
+
+def test_what_is_drawn_again_while_it_runs_is_a_repeat(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, FIVE_DRAWS, budgets={"size_mb": 9.0}, trials=5).run(bench, Several(bench, 4))
+    trained = [digest for digest, _ in bench.built[:5]]
+    assert len(trained) == len(set(trained)) == 5
+    of = {record.facts[REPEAT]["of"] for record in result.records.values() if REPEAT in record.facts}
+    assert of <= {number for number, record in result.records.items() if REPEAT not in record.facts}
+
+
+def test_a_lost_job_is_tried_again_and_the_search_ends_where_it_would_have_ended(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    expected = bed(tmp_path / "whole", trials=4).run(Bench(tmp_path / "made"))
+    (tmp_path / "lost").mkdir()
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path / "lost", trials=4)
+    result = made.run(bench, Several(bench, 1, lost=RESTARTS))
+    assert result.records.keys() == expected.records.keys()
+    assert [record.recipe for record in result.records.values()] == [
+        record.recipe for record in expected.records.values()
+    ]
+    noticed = [event.text for event in made.events if isinstance(event, Noticed)]
+    assert [text for text in noticed if "again" in text] == ["trial 0 starts again: its process was killed"] * RESTARTS
+
+
+def test_a_job_that_is_lost_again_and_again_is_one_failed_trial(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, trials=3).run(bench, Several(bench, 1, lost=RESTARTS + 1))
+    assert result.counts.failed == 1
+    assert (result.records[0].outcome, result.records[0].reason) == ("failed", "its process was killed")
+
+
+def simple(tmp_path: Path, quality: float, size: float = 0.5, latency: float = 0.03) -> dict[str, Record]:
+    """Simple baselines, of which one is an artifact."""
+    made = write_files({"onnx/model.onnx": b"words"}, tmp_path / "made" / "artifact", {})
+    majority = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(None, None, 0.99))
+    tfidf = replace(majority, measurements=measured(size, latency, quality), files={"artifact": str(made.folder)})
+    return {"majority class": majority, "tf-idf": tfidf}
+
+
+def notices(made: Bed) -> list[str]:
+    return [event.text for event in made.events if isinstance(event, Noticed)]
+
+
+def test_a_simple_baseline_that_beats_the_best_candidate_is_what_to_ship(tmp_path: Path) -> None:
+    made, bench = bed(tmp_path, trials=3), Bench(tmp_path / "made", baselines=simple(tmp_path, 0.95))
+    result = made.run(bench)
+    assert result.best is not None and result.best_candidate is not None
+    name, record = result.best
+    assert name == "tf-idf" and record.value("quality_test") == 0.8
+    assert (made.root / "study" / "artifacts" / "tf-idf" / "onnx" / "model.onnx").read_bytes() == b"words"
+    assert record.files["artifact"] == str(made.root / "study" / "artifacts" / "tf-idf")
+    assert result.verdict == notices(made)[-1]
+    assert "Ship the simple baseline tf-idf (0.9500 in 0.500 MB): the best candidate, trial" in result.verdict
+    assert result.to_json()["best"]["trial"] == "tf-idf"
+    extras = bench.calls["extras"]
+    made.run(bench)
+    assert bench.calls["extras"] == extras, "its test split must be read once"
+
+
+@pytest.mark.parametrize(
+    ("quality", "size", "latency"),
+    [(0.4, 0.5, 0.03), (0.95, 2.5, 0.03), (0.95, 0.5, 3.0)],
+    ids=["worse", "big", "slow"],
+)
+def test_a_simple_baseline_that_loses_or_is_over_budget_is_not_shipped(
+    tmp_path: Path, quality: float, size: float, latency: float
+) -> None:
+    made = bed(tmp_path, trials=3)
+    result = made.run(Bench(tmp_path / "made", baselines=simple(tmp_path, quality, size, latency)))
+    assert result.best is not None and result.best == result.best_candidate
+    assert result.verdict == "" and not (made.root / "study" / "artifacts" / "tf-idf").exists()
+
+
+def test_of_equal_quality_the_fewer_bytes_are_shipped(tmp_path: Path) -> None:
+    first = bed(tmp_path, trials=3).run(Bench(tmp_path / "made"))
+    assert first.best is not None
+    quality, size = (first.best[1].value(name) or 0.0 for name in ("quality", "size_mb"))
+    for extra, shipped in ((-0.1, True), (0.1, False)):
+        folder = tmp_path / f"{extra}"
+        folder.mkdir()
+        bench = Bench(folder / "made", baselines=simple(folder, quality, size + extra))
+        assert bool(bed(folder, trials=3).run(bench).verdict) == shipped
+
+
+def test_a_search_whose_budget_no_candidate_can_meet_ends_with_a_simple_baseline(tmp_path: Path) -> None:
+    budgets = {"size_mb": 0.1}
+    made = bed(tmp_path, trials=3, budgets=budgets)
+    bench = Bench(tmp_path / "made", baselines=simple(tmp_path, 0.7, 0.09))
+    result = made.run(bench)
+    assert result.best is not None and result.best[0] == "tf-idf" and not bench.built
+    assert "no candidate of this search space can meet the budget" in made.ended()
+    assert result.verdict == "Ship the simple baseline tf-idf (0.7000 in 0.090 MB): no candidate is within budget."

@@ -1,0 +1,207 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from eicompress.errors import StudyError
+from eicompress.recipe import Recipe
+from eicompress.study.objective import Objective
+from eicompress.study.store import RECORD_BYTES, RESTARTS, Draw, Ledger, opened, read_ledger
+from eicompress.values import Measurement, Record
+
+ASKED = {"model": "teacher", "data": "rows", "budget": "2MB", "seed": 0}
+DIGESTS = {"inputs": "aa", "teachers": "tt", "space": "bb"}
+OBJECTIVE = Objective("quality", {"size_mb": 2.0})
+
+
+@contextmanager
+def ledger_in(folder: Path) -> Iterator[Ledger]:
+    with opened(folder, ASKED, DIGESTS) as ledger:
+        yield ledger
+
+
+def record(outcome: str = "complete", trained: bool = True, size: float = 1.0, **more: object) -> Record:
+    measured = (Measurement("size_mb", size, "MB"), Measurement("quality", 0.9, ""))
+    return Record(recipe=(), draw=0, outcome=outcome, trained=trained, measurements=measured, **more)  # type: ignore[arg-type]
+
+
+def drawn(ledger: Ledger) -> Draw:
+    draw = ledger.ask("tpe", seed=0)
+    ledger.note(draw, Recipe(()))
+    return draw
+
+
+def states(ledger: Ledger) -> list[TrialState]:
+    return [trial.state for trial in ledger.study.get_trials()]
+
+
+def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        draw = drawn(ledger)
+        ledger.write(draw, record())
+        ledger.tell(draw, record(), OBJECTIVE)
+    assert read_ledger(tmp_path / "s").records() == {0: record()}
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "constraints"),
+    [
+        (record(), TrialState.COMPLETE, {"size_mb": -0.5}),
+        (record(size=3.0), TrialState.COMPLETE, {"size_mb": 0.5}),
+        (record("over budget", trained=False, size=3.0), TrialState.PRUNED, {"size_mb": 0.5}),
+        (Record(recipe=(), draw=0, outcome="inapplicable"), TrialState.PRUNED, {"size_mb": 1.0}),
+        (Record(recipe=(), draw=0, outcome="failed"), TrialState.FAIL, {}),
+    ],
+)
+def test_every_outcome_is_told_with_its_constraints(
+    tmp_path: Path, told: Record, state: TrialState, constraints: dict[str, float]
+) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        draw = drawn(ledger)
+        ledger.write(draw, told)
+        ledger.tell(draw, told, OBJECTIVE)
+        (trial,) = ledger.study.get_trials()
+    assert trial.state == state
+    assert trial.constraints == constraints
+
+
+def test_the_database_is_in_wal_mode(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        drawn(ledger)
+        assert (tmp_path / "s" / "study.db-wal").is_file()
+
+
+def test_a_record_too_long_for_the_database_is_kept_in_a_file(tmp_path: Path) -> None:
+    long = record(facts={"words": {"all": "x" * RECORD_BYTES}})
+    with ledger_in(tmp_path / "s") as ledger:
+        draw = drawn(ledger)
+        ledger.write(draw, long)
+        ledger.tell(draw, long, OBJECTIVE)
+        (kept,) = ledger.records().values()
+    assert kept.facts == {}
+    assert "xxx" in Path(kept.files["record"]).read_text()
+
+
+def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        ledger.write(drawn(ledger), record())
+    with ledger_in(tmp_path / "s") as ledger:
+        recovered = ledger.recover(OBJECTIVE)
+        assert (recovered.told, recovered.again) == (1, 0)
+        assert states(ledger) == [TrialState.COMPLETE]
+
+
+def test_a_stale_trial_without_a_record_runs_again_with_its_draw(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        draw = ledger.ask("tpe", seed=0)
+        value = draw.trial.suggest_float("x", 0.0, 1.0)
+        ledger.note(draw, Recipe(()))
+    with ledger_in(tmp_path / "s") as ledger:
+        assert ledger.recover(OBJECTIVE).again == 1
+        again = drawn(ledger)
+        assert again.index == draw.index
+        assert again.trial.suggest_float("x", 0.0, 1.0) == value
+        assert drawn(ledger).index == 1
+
+
+def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path: Path) -> None:
+    for start in range(RESTARTS + 1):
+        with ledger_in(tmp_path / "s") as ledger:
+            assert ledger.recover(OBJECTIVE).again == (start > 0)
+            drawn(ledger)
+    with ledger_in(tmp_path / "s") as ledger:
+        assert ledger.recover(OBJECTIVE).given_up == 1
+        (failed,) = ledger.records().values()
+    assert failed.outcome == "failed"
+    assert "3 times" in failed.reason
+
+
+def test_interruptions_by_the_user_are_not_held_against_a_trial(tmp_path: Path) -> None:
+    for _ in range(RESTARTS + 3):
+        with ledger_in(tmp_path / "s") as ledger:
+            assert ledger.recover(OBJECTIVE).given_up == 0
+            ledger.interrupt(drawn(ledger))
+
+
+def test_other_inputs_are_refused_with_the_difference(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s"):
+        pass
+    with (
+        pytest.raises(StudyError, match=r"(?s)`budget` was `2MB`, and is `1MB`.*contents of model or data"),
+        opened(tmp_path / "s", {**ASKED, "budget": "1MB"}, {**DIGESTS, "inputs": "cc"}),
+    ):
+        pass
+
+
+def test_other_teachers_are_refused_and_another_path_to_the_same_is_not(tmp_path: Path) -> None:
+    with opened(tmp_path / "s", {**ASKED, "teacher": ["xlnet"]}, DIGESTS):
+        pass
+    with opened(tmp_path / "s", {**ASKED, "teacher": ["moved/xlnet"]}, DIGESTS):
+        pass
+    with (
+        pytest.raises(StudyError, match=r"(?s)`teacher` was `\['xlnet'\]`, and is not given.*what the teachers answer"),
+        opened(tmp_path / "s", ASKED, {**DIGESTS, "teachers": "uu"}),
+    ):
+        pass
+
+
+def test_the_same_bytes_under_another_path_are_the_same_inputs(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s"):
+        pass
+    with opened(tmp_path / "s", {**ASKED, "model": "elsewhere/teacher"}, DIGESTS) as ledger:
+        assert ledger.records() == {}
+
+
+def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom eicompress.study.store import opened\n"
+        f"with opened(Path(sys.argv[1]), {ASKED!r}, {DIGESTS!r}):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "s")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StudyError, match=f"is held by process {holder.pid} on"),
+            ledger_in(tmp_path / "s"),
+        ):
+            pass
+        holder.kill()
+    with ledger_in(tmp_path / "s") as ledger:
+        assert ledger.records() == {}
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "studies").write_text("a file, not a folder")
+    with (
+        pytest.raises(StudyError, match="must be a place to write to"),
+        ledger_in(tmp_path / "studies" / "s"),
+    ):
+        pass
+
+
+def test_promoted_records_and_seconds_are_kept(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        ledger.promote(4, record())
+        ledger.set_seconds(12.5)
+    again = read_ledger(tmp_path / "s")
+    assert again.rebuilds() == {4: (record(),)}
+    assert again.seconds() == 12.5
+
+
+def test_a_study_whose_folder_was_renamed_is_said_so(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "first"):
+        pass
+    (tmp_path / "first").rename(tmp_path / "second")
+    with pytest.raises(StudyError, match=r"must keep its name, but the database in .*second` holds first"):
+        read_ledger(tmp_path / "second")
+
+
+def test_a_study_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="there is no study in"):
+        read_ledger(tmp_path / "none")

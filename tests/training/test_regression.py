@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from conftest import tiny_task
+
+from eicompress.training.regression import ABSENT, divided, least_squares, trained, tuned
+
+VECTORS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+TARGETS = (VECTORS[:, 0] > 0).astype(np.int64)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_the_regression_is_at_its_minimum(labels: int) -> None:
+    targets = (np.arange(60) % labels).astype(np.int64)
+    logits = trained(VECTORS, targets, labels, 1.0).logits(VECTORS)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    # Where the gradient of an unpenalised bias is zero, the predicted shares of the labels are the counted ones.
+    assert shares.mean(axis=0) == pytest.approx(np.full(labels, 1 / labels), abs=1e-3)
+
+
+def test_a_label_without_rows_is_never_answered() -> None:
+    found = trained(VECTORS, 2 * TARGETS, 4, 1.0)
+    assert set(found.logits(VECTORS).argmax(axis=1)) == {0, 2}
+    assert found.bias[[1, 3]] == pytest.approx(found.bias[[0, 2]].min() - ABSENT)
+
+
+def test_the_strength_is_chosen_on_held_out_rows() -> None:
+    rows = divided(TARGETS, 0)
+    assert len(rows.held_out) == 12 and not set(rows.held_out) & set(rows.learned)
+    wrong = TARGETS.copy()
+    wrong[rows.held_out] = 1 - wrong[rows.held_out]
+    strong, weak = (tuned(tiny_task(), VECTORS, each, rows, (1e-6, 10.0)) for each in (TARGETS, wrong))
+    assert (strong.strength, weak.strength) == (10.0, 1e-6)
+
+
+def test_rows_that_leave_one_label_to_learn_are_not_divided() -> None:
+    assert len(divided(np.array([0, 1]), 0).learned) == 2
+    assert len(divided(np.array([0, 0, 0, 0, 1]), 0).held_out) in (1, 5)
+
+
+PENALTIES = (0.1, 1.0, 10.0, 100.0)
+
+
+def test_least_squares_finds_the_map_and_shrinks_what_is_noise() -> None:
+    generator = np.random.default_rng(0)
+    states, true = generator.normal(size=(4000, 8)), generator.normal(size=(3, 8))
+    weight, bias, penalty = least_squares(states, states @ true.T + 5.0, PENALTIES)
+    assert penalty == pytest.approx(0.1)
+    np.testing.assert_allclose(weight, true / 1.1, rtol=0.05, atol=0.02)  # the least penalty takes a tenth
+    np.testing.assert_allclose(bias, 5.0, atol=0.05)
+    noise = least_squares(generator.normal(size=(20, 15)), generator.normal(size=(20, 3)), PENALTIES)
+    assert noise[2] > penalty and np.abs(noise[0]).max() < 0.5

@@ -1,0 +1,370 @@
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_candidate, tiny_tokenizer
+from safetensors.torch import load_file, save_file
+from tiny_teachers import write_tiny_teacher
+
+from eicompress import runtime
+from eicompress.contracts import Candidate
+from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.model import Encoder
+from eicompress.errors import DataError, Inapplicable, ModelError
+from eicompress.plugins import discover
+from eicompress.recipe import Recipe
+from eicompress.reporting.mistakes import mistakes
+from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.general_distillation import GeneralDistillation
+from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.thin_student import ThinStudent
+from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.study.store import RECORD_BYTES
+from eicompress.training.trainer import Trainer
+from eicompress.trials import candidate as candidates
+from eicompress.trials.builder import Workshop, ignore, open_workshop
+from eicompress.trials.inputs import read_start
+from eicompress.values import Artifact, Progress, Record
+
+RECIPE = Recipe(
+    (
+        VocabularyPruning(num_tokens=100),
+        ThinStudent(layers=2),
+        EmbeddingFactorization(size=8),
+        Quantization(),
+        Distillation(epochs=2, distortions=1),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of its own, and latencies that are taken in a moment."""
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("eicompress.trials.builder.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.builder.QUICK_SECONDS", 0.01)
+
+
+Opener = Callable[..., Workshop]
+
+
+@pytest.fixture
+def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
+    def make(**changes: Any) -> Workshop:
+        given: dict[str, Any] = {
+            "model": str(model_folder),
+            "data": str(data_folder),
+            "task": "",
+            "columns": {},
+            "seed": 0,
+            "threads": 1,
+            "seq_len": None,
+            "memory": False,
+            "teacher_training": "finetune",
+            "teachers": (),
+            "ensemble": "mean",
+            "unlabelled": (),
+            "start": "",
+            "folder": tmp_path / "study",
+            "registry": discover(),
+            "progress": ignore,
+        }
+        return open_workshop(**{**given, **changes})
+
+    return make
+
+
+def artifact_of(record: Record) -> Artifact:
+    return Artifact(Path(record.files["artifact"]))
+
+
+def test_a_preview_trains_nothing_and_has_the_final_bytes(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = opened()
+    trainings: list[Candidate] = []
+    fit = Trainer.__call__
+
+    def counted(self: Trainer, candidate: Candidate, training: Any) -> None:
+        trainings.append(candidate)
+        fit(self, candidate, training)
+
+    monkeypatch.setattr(Trainer, "__call__", counted)
+    preview = workshop.preview(RECIPE)
+    assert not trainings and not preview.trained
+    built = workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    assert len(trainings) == 1 and built.trained
+    size = artifact_of(built).size_bytes
+    assert preview.value("size_mb") == size / 1e6
+    assert sum(built.bytes_by_group.values()) == size
+
+
+def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Path, tmp_path: Path) -> None:
+    folders = [str(write_tiny_teacher(tmp_path / kind, kind)) for kind in ("XLNet", "Roberta")]
+    workshops = {
+        "itself": opened(),
+        "xlnet": opened(teachers=folders[:1]),
+        "three": opened(teachers=[*folders, str(model_folder)]),
+        "best of three": opened(teachers=[*folders, str(model_folder)], ensemble="best"),
+    }
+    assert len({workshop.teacher.digest for workshop in workshops.values()}) == 4
+    assert len({workshop.key(RECIPE, fidelity=1.0, seed=0) for workshop in workshops.values()}) == 4
+    assert len({workshop.digest for workshop in workshops.values()}) == 1
+    texts = workshops["three"].examples["train"].texts
+    states = workshops["three"].teacher.outputs(texts).states
+    alone = [workshops[name].teacher.outputs(texts).states for name in ("xlnet", "itself")]
+    assert states.shape == (len(texts), 16 + 16 + 24)
+    assert np.array_equal(states[:, :16], alone[0]) and np.array_equal(states[:, 32:], alone[1])
+    built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in workshops.values()]
+    logits = [np.load(each.files["validation_logits"]).tobytes() for each in built]
+    assert len(set(logits)) == 4
+
+
+def test_a_model_that_is_its_own_teacher_by_name_is_the_same_teacher(opened: Opener, model_folder: Path) -> None:
+    assert opened(teachers=[str(model_folder)]).teacher.digest == opened().teacher.digest
+
+
+GENERAL = Recipe((ThinStudent(layers=1), GeneralDistillation(tokens=100)))
+
+
+def test_a_study_starts_from_what_another_prepared(opened: Opener, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the sun will stop the rain\nwhat is the song today")
+    first = opened(unlabelled=[str(tmp_path / "text.txt")])
+    first.prepare(GENERAL, tmp_path / "starts" / "general", progress=ignore)
+    assert [each.name for each in (tmp_path / "starts").iterdir()] == ["general"]
+    second = opened(start=str(tmp_path / "starts" / "general"))
+    model, whole = second.start.model, second.source.model
+    assert isinstance(model, Encoder) and isinstance(whole, Encoder) and len(model.layers) == 1
+    assert torch.equal(model.classifier.weight, whole.classifier.weight)
+    assert not torch.equal(model.words.weight, whole.words.weight)
+    assert first.key(RECIPE, fidelity=1.0, seed=0) != second.key(RECIPE, fidelity=1.0, seed=0)
+    built = second.build(Recipe((Quantization(), Distillation(epochs=1.0))), fidelity=1.0, seed=0, progress=ignore)
+    assert built.value("size_mb") == second.preview(Recipe((Quantization(),))).value("size_mb")
+
+
+def test_pairs_say_that_single_sentences_teach_them_nothing(opened: Opener, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("what a day")
+    rows = [{"text": f"play {n}", "text_pair": each, "label": each} for n in range(20) for each in ("yes", "no")]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    named = opened(unlabelled=[str(tmp_path / "text.txt")])
+    pairs = opened(
+        data=str(tmp_path / "pairs.jsonl"), task="pair_classification", unlabelled=[str(tmp_path / "text.txt")]
+    )
+    assert not any("pairs of texts" in note for note in named.notes)
+    assert any("pairs of texts" in note for note in pairs.notes)
+
+
+def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_path: Path) -> None:
+    opened().prepare(Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
+    baseline = tiny_candidate(seed=5, outputs=7, pooler=True)
+    begun = candidates.starting_point(candidates.load(tmp_path / "start"), baseline, "start")
+    kept = list(begun.origin.hidden)
+    assert isinstance(begun.model, Encoder) and isinstance(baseline.model, Encoder)
+    assert begun.model.config.outputs == 7 and len(kept) == 16
+    assert torch.equal(begun.model.classifier.weight, baseline.model.classifier.weight[:, kept])
+    assert begun.model(*(torch.ones((1, 4), dtype=torch.int64),) * 2, torch.zeros((1, 4), dtype=torch.int64)).shape == (
+        1,
+        7,
+    )
+
+
+def test_a_starting_point_that_a_package_brings_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="pip install eicompress-starts"):
+        read_start("builtin:minilm-1", tiny_candidate())
+
+
+@pytest.mark.parametrize(("start", "said"), [("none", "`eicompress prepare` wrote"), ("large", "a larger one")])
+def test_a_starting_point_that_does_not_fit_is_refused(start: str, said: str, opened: Opener, tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    candidates.save(tiny_candidate(layers=(LayerConfig(heads=4, head_size=6, ffn=32),) * 5), tmp_path / "large")
+    with pytest.raises(ModelError, match=said):
+        opened(start=str(tmp_path / start))
+
+
+def test_a_measured_preview_is_not_measured_again(opened: Opener) -> None:
+    first = opened().preview(RECIPE)
+    assert opened().preview(RECIPE) == first
+
+
+def test_a_preview_leaves_no_artifact(opened: Opener, tmp_path: Path) -> None:
+    opened().preview(RECIPE)
+    assert not list((tmp_path / "study" / "previews").iterdir())
+
+
+def test_quality_is_that_of_the_onnx_file_on_validation(opened: Opener) -> None:
+    workshop = opened()
+    record = workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    examples = workshop.examples["validation"]
+    logits = runtime.load(record.files["artifact"]).logits(examples.texts)
+    assert record.value("quality") == pytest.approx(workshop.task.score(logits, examples.targets))
+    assert np.array_equal(np.load(record.files["validation_logits"]), logits)
+    assert record.value("quality_test") is None
+
+
+def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> None:
+    workshop = opened()
+    record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
+    assert record.value("quality_test") is not None
+    taken = [each for each in record.measurements if each.name.startswith("latency_ms_at_")]
+    assert taken and all(each.name.endswith(f"_{each.conditions['sequence_length']}") for each in taken)
+    assert 0.0 <= record.facts["baseline"]["quality_test"] <= 1.0
+
+
+def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
+    workshop = opened()
+    short = Recipe((ThinStudent(layers=1, length_coverage=0.5),))
+    record = workshop.promote_extras(workshop.build(short, fidelity=1.0, seed=0, progress=ignore))
+    model = runtime.load(artifact_of(record).folder)
+    texts = workshop.examples["validation"].texts
+    whole = tiny_tokenizer()
+    whole.no_truncation()
+    cut = sum(len(whole.encode(text).ids) > (model.limit or 0) for text in texts)
+    assert record.facts["cut"] == {"texts": cut, "of": len(texts), "tokens": model.limit}
+
+
+def test_unlabelled_text_holds_nothing_that_is_measured(opened: Opener, tmp_path: Path) -> None:
+    examples = opened().examples
+    measured = [str(text) for name in ("validation", "test") for text in examples[name].texts]
+    (tmp_path / "own.txt").write_text("\n".join([*(text.upper() for text in measured), "Something else."]))
+    assert list(opened(unlabelled=(str(tmp_path / "own.txt"),)).unlabelled) == ["Something else."]
+
+
+def test_of_a_promoted_artifact_it_is_known_where_bytes_and_milliseconds_go(opened: Opener) -> None:
+    workshop = opened()
+    record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
+    sizes = record.facts["steps"]["mb"]
+    assert len(sizes) == len(RECIPE.steps) and sizes[-1] == pytest.approx(record.value("size_mb"), rel=0.02)
+    tensors = record.facts["tensors"]["largest"]
+    for group in ("embedding", "layers", "head"):
+        assert sum(size for of, _, size in tensors if of == group) == record.bytes_by_group[group]
+    operators = record.facts["operators"]["ms"]
+    assert "Gather" in operators and "DynamicQuantizeMatMul" in operators
+    assert all(ms >= 0 for ms in operators.values())
+    assert len(json.dumps(record.to_json())) < RECORD_BYTES
+
+
+def test_the_same_recipe_and_seed_give_the_same_bytes(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bytes_of = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / name))
+        record = opened().build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+        bytes_of.append(
+            {path.name: path.read_bytes() for path in artifact_of(record).folder.rglob("*") if path.is_file()}
+        )
+    assert bytes_of[0] == bytes_of[1]
+
+
+def test_keys_tell_recipe_seed_and_fidelity_apart(opened: Opener) -> None:
+    workshop = opened()
+    other = Recipe(RECIPE.steps[:-1])
+    keys = {
+        workshop.key(RECIPE, fidelity=1.0, seed=0),
+        workshop.key(RECIPE, fidelity=0.5, seed=0),
+        workshop.key(RECIPE, fidelity=1.0, seed=1),
+        workshop.key(other, fidelity=1.0, seed=0),
+    }
+    assert len(keys) == 4 and workshop.key(RECIPE, fidelity=1.0, seed=0) in keys
+
+
+def test_labels_in_another_order_than_the_models_are_put_right(opened: Opener, model_folder: Path) -> None:
+    # The model says weather, music; the data says music, weather.
+    workshop = opened()
+    weights = load_file(model_folder / "model.safetensors")["classifier.weight"]
+    assert torch.equal(workshop.source.model.classifier.weight, weights[[1, 0]])
+    assert not workshop.notes
+
+
+def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
+    opened: Opener, model_folder: Path, data_folder: Path
+) -> None:
+    weights = load_file(model_folder / "model.safetensors")
+    save_file(
+        {name: each for name, each in weights.items() if "classifier" not in name}, model_folder / "model.safetensors"
+    )
+    seen: list[Progress] = []
+    workshop = opened(progress=seen.append)
+    assert "has no classifier for this task, so a teacher was trained first" in workshop.notes[-1]
+    assert seen and {each.phase for each in seen} == {"teacher"}
+    seen.clear()
+    again = opened(progress=seen.append)
+    assert not seen
+    assert torch.equal(again.source.model.classifier.weight, workshop.source.model.classifier.weight)
+
+
+def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
+    for path in data_folder.glob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("\n".join(json.dumps({**row, "text_pair": "what is it"}) for row in rows))
+    workshop = opened()
+    assert workshop.task.name == "pair_classification"
+    record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
+    model = runtime.load(record.files["artifact"])
+    assert model.pairs and model.predict([("play the song", "what is it")])[0].label in ("music", "weather")
+    words = runtime.load(artifact_of(workshop.simple(None)["tf-idf"]).folder)
+    assert words.pairs and words.predict([("play the song", "what is it")])[0].label == "music"
+
+
+def test_what_cannot_be_applied_says_so_in_the_preview(opened: Opener) -> None:
+    with pytest.raises(Inapplicable, match="the model has 3 layers"):
+        opened().preview(Recipe((ThinStudent(layers=9),)))
+
+
+def test_bad_models_and_data_are_refused(opened: Opener, data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="must be a folder"):
+        opened(model=str(tmp_path / "none"))
+    with pytest.raises(DataError, match="does not exist"):
+        opened(data="./none")
+    with pytest.raises(DataError, match="label"):
+        opened(columns={"label": "intent"})
+
+
+def test_the_baseline_is_measured_once(opened: Opener) -> None:
+    first = opened().baseline()
+    assert replace(opened().baseline()) == first
+    assert artifact_of(first).folder.is_dir() and first.value("quality") is not None
+
+
+def test_simple_baselines_are_measured_and_tf_idf_is_an_artifact_in_the_budget(opened: Opener) -> None:
+    workshop = opened()
+    found = workshop.simple(0.0025)
+    assert list(found) == ["majority class", "static embeddings", "tf-idf"]
+    assert found["majority class"].value("quality") == 0.5 and found["majority class"].value("size_mb") is None
+    record = found["tf-idf"]
+    assert record.value("size_mb") == artifact_of(record).size_mb <= 0.0025
+    assert (record.value("latency_ms") or 0) > 0 and record.recipe == () and record.bytes_by_group["tokenizer"]
+    model = runtime.load(artifact_of(record).folder)
+    validation = workshop.examples["validation"]
+    assert model.checked
+    assert workshop.task.score(model.logits(validation.texts), validation.targets) == record.value("quality")
+    assert workshop.simple(0.0025) == found
+    promoted = workshop.promote_extras(record)
+    assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == "tf-idf"
+
+
+def test_a_budget_without_room_for_a_word_is_told(opened: Opener) -> None:
+    record = opened().simple(0.0001)["tf-idf"]
+    assert (record.outcome, record.reason) == ("inapplicable", "not even one word fits into 0.0001 MB")
+
+
+def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
+    workshop = opened()
+    baseline = workshop.baseline()
+    kept = json.loads(Path(baseline.files["validation_examples"]).read_text(encoding="utf-8"))
+    validation = workshop.examples["validation"]
+    assert kept == {
+        "labels": ["music", "weather"],
+        "targets": validation.targets.tolist(),
+        "texts": list(validation.texts),
+    }
+    assert np.load(baseline.files["validation_logits"]).shape == (len(validation), 2)
+    record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
+    found = mistakes(baseline, record, workshop.folder)
+    assert found is not None and found.texts == len(validation)

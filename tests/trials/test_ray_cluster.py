@@ -1,0 +1,346 @@
+"""Workers on a real Ray cluster of two nodes, both on this machine, and what is decided before there is one."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_worker import BAD, STEPS, ignore, job
+
+import eicompress
+from eicompress import cli
+from eicompress.api import inputs_of
+from eicompress.errors import SpecError, StudyError
+from eicompress.plugins import discover
+from eicompress.spec import read
+from eicompress.study.result import Result
+from eicompress.trials.builder import open_workshop
+from eicompress.trials.processes import Limits, Setup
+from eicompress.trials.ray_cluster import SENT, Cluster, Place, _digest, _found, _packed, _write
+from eicompress.trials.worker import InProcess, made_of
+from eicompress.values import Progress
+
+NAMED = {"model": "m", "data": "d"}
+
+
+def test_what_a_worker_gets_of_ray_is_checked() -> None:
+    spec = read({**NAMED, "engine": "ray", "workers": "3", "worker_cpus": "2", "worker_gpus": "0.5"})
+    assert (spec.workers, spec.worker_cpus, spec.worker_gpus) == (3, 2, 0.5)
+    assert not {"engine", "workers", "worker_cpus", "worker_gpus"} & set(spec.to_toml())
+    for written, said in [
+        ({"engine": "raay"}, "`--engine` must be one of local, ray, but got 'raay': did you mean `ray`"),
+        ({"ray_address": "auto"}, "`--ray-address` must come with `--engine ray`"),
+        ({"worker_gpus": "1"}, "`--worker-gpus` must come with `--engine ray`"),
+        ({"engine": "ray", "workers": "0"}, "`--workers` must be a whole number of at least 1"),
+        ({"engine": "ray", "ray_address": "ray://head:10001"}, "`--ray-address` must be `auto`, or the host and port"),
+        ({"engine": "ray", "worker_gpus": "1.5"}, "`--worker-gpus` must be a whole number or a share of one GPU"),
+    ]:
+        with pytest.raises(SpecError, match=said):
+            read({**NAMED, **written})
+
+
+def test_without_ray_one_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def missing(name: str) -> str:
+        if name == "ray":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", missing)
+    assert cli.run(["search", "--model", "m", "--data", "d", "--budget", "2MB", "--engine", "ray"]) == 2
+    assert capsys.readouterr().err == (
+        "error: `--engine ray` must have Ray, which is not installed: pip install 'eicompress[ray]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "resources", "room"),
+    [
+        (Place(cpus=2), {"CPU": 7.0}, 3),
+        (Place(cpus=1, gpus=1), {"CPU": 16.0, "GPU": 2.0}, 2),
+        (Place(cpus=1, gpus=0.25), {"CPU": 3.0, "GPU": 1.0}, 3),
+        (Place(gpus=1), {"CPU": 4.0}, 0),
+    ],
+)
+def test_a_node_has_room_for_as_many_workers_as_it_has_resources(
+    place: Place, resources: dict[str, float], room: int
+) -> None:
+    assert place.room(resources) == room
+
+
+def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path) -> None:
+    model, texts, there = tmp_path / "model", tmp_path / "texts.txt", tmp_path / "there"
+    (model / "deep").mkdir(parents=True)
+    (model / ".git").mkdir()
+    for name in ("config.json", "deep/weights", ".git/objects"):
+        (model / name).write_text(name)
+    texts.write_text("a text")
+    inputs = {"model": str(model), "data": "builtin:docstrings", "teachers": (str(model),), "task": "classification"}
+    setup = Setup({**inputs, "unlabelled": (str(texts), "owner/name"), "start": "", "folder": tmp_path}, str(texts))
+    described, files = _packed(setup)
+    json.dumps(described)
+    assert files == {
+        "0/model/config.json": b"config.json",
+        "0/model/deep/weights": b"deep/weights",
+        "1/texts.txt": b"a text",
+    }
+    _write(files, there)
+    found = _found(described["inputs"], there)
+    assert found["model"] == str(there / "0/model") == found["teachers"][0]
+    assert found["unlabelled"] == [str(there / "1/texts.txt"), "owner/name"]
+    assert (found["data"], found["task"], found["start"]) == ("builtin:docstrings", "classification", "")
+    assert described["plugin"] == SENT + "1/texts.txt"
+    assert _digest(files) == _digest(dict(reversed(files.items()))) != _digest({**files, "1/texts.txt": b"another"})
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    said = r"`--ray-address 127.0.0.1:1` must be a Ray cluster that this machine is a node of, but: .*refused"
+    with pytest.raises(StudyError, match=said), Cluster(Setup({}), Limits(1.0), 1, Place("127.0.0.1:1")):
+        pass
+
+
+def test_too_much_to_send_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "texts.txt").open("wb") as file:
+        file.truncate(5 * 10**9)
+    with pytest.raises(StudyError, match=r"must be at most 4 GB to be sent .*, but are 5\.0 GB"):
+        _packed(Setup({"unlabelled": [str(tmp_path / "texts.txt")], "folder": ""}))
+
+
+class Nodes:
+    """A Ray cluster of two nodes with room for one worker each; the second has a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster as Local
+
+        self.folder = folder
+        small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+        self.made = Local(initialize_head=True, head_node_args=small)
+        self.small = {name: small[name] for name in ("num_cpus", "object_store_memory")}
+        self.other = self.add()
+
+    def add(self) -> Any:
+        """A node more."""
+        own = {"EICOMPRESS_CACHE": str(self.folder / "other-cache")}
+        return self.made.add_node(**self.small, env_vars=own)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr("eicompress.trials.builder.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.builder.QUICK_SECONDS", 0.01)
+    made = Nodes(tmp_path)
+    try:
+        yield made
+    finally:
+        made.made.shutdown()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, path.read_text().split())
+    return found
+
+
+def stands(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] == "T"
+
+
+def ended(pids: set[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def pid_of(seat: Any) -> int:
+    import ray
+
+    return int(ray.get(seat.actor.__ray_call__.remote(lambda _: os.getpid())))
+
+
+@pytest.fixture
+def inputs(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "study").mkdir()
+    return inputs_of(read({"model": str(model_folder), "data": str(data_folder)}), tmp_path / "study")
+
+
+def cluster(nodes: Nodes, setup: Setup, count: int = 2) -> Cluster:
+    return Cluster(setup, Limits(seconds=300), count, Place(nodes.made.address))
+
+
+@pytest.mark.slow
+def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_files(
+    nodes: Nodes, inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache-here"))
+    workshop = open_workshop(**{**inputs, "folder": tmp_path / "here"}, registry=discover(), progress=lambda _: None)
+    here = InProcess(workshop, discover())
+    # Long enough to be asked meanwhile what it does.
+    recipe = (*STEPS[:-1], {**STEPS[-1], "epochs": 100.0, "distortions": 4})
+    here.submit(replace(job(0), recipe=recipe))
+    expected = here.wait(ignore).record
+    assert expected is not None
+    seen: list[tuple[int, Progress]] = []
+    with cluster(nodes, Setup(inputs, digests=made_of(workshop))) as workers:
+        for folder in (tmp_path / "model", tmp_path / "data"):
+            shutil.rmtree(folder)
+        for number in (1, 2):
+            workers.submit(replace(job(number), recipe=recipe))
+        assert not workers.free
+        done = [workers.wait(lambda number, progress: seen.append((number, progress))) for _ in range(2)]
+        assert workers.free
+    assert {each.job.number for each in done} == {number for number, _ in seen} == {1, 2}
+    for each in done:
+        assert each.record is not None
+        moved = {name: file.replace("/study/", "/here/") for name, file in each.record.files.items()}
+        same = {"seconds_by_phase": {}, "versions": {}}
+        assert replace(each.record, files=moved, **same) == replace(expected, **same)
+        assert all(Path(file).exists() for file in each.record.files.values())
+    files = {path.name for path in (tmp_path / "study" / "artifacts").iterdir()}
+    assert len(files) == 2 and not list((tmp_path / "study").glob(".arriving-*"))
+    assert list((tmp_path / "cache" / "sent").iterdir()) and list((tmp_path / "other-cache" / "sent").iterdir())
+
+
+@pytest.mark.slow
+def test_a_lost_worker_and_a_lost_node_cost_their_jobs_an_attempt_and_nothing_else(
+    nodes: Nodes, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    with cluster(nodes, Setup(inputs, str(tmp_path / "bad.py"))) as workers:
+        for number in (1, 2):
+            workers.submit(job(number, "hang"))
+        far, near = sorted(workers._seats, key=lambda seat: seat.node != nodes.other.node_id)
+        assert (far.node, near.node) == (nodes.other.node_id, nodes.made.head_node.node_id)
+        pids = {seat.node: pid_of(seat) for seat in (far, near)}
+        until(lambda: all(children_of(pid) for pid in pids.values()))
+        (trial,), (other,) = children_of(pids[near.node]), children_of(pids[far.node])
+        with workers.paused():
+            until(lambda: stands(trial))
+            assert not stands(other)
+        until(lambda: not stands(trial))
+
+        jobs = {seat.node: seat.job for seat in (far, near)}
+        os.kill(pids[near.node], signal.SIGKILL)
+        done = workers.wait(ignore)
+        assert (done.fate, done.job) == ("lost", jobs[near.node])
+        assert re.match("its worker on .+ was lost: ", done.reason)
+        until(lambda: ended({trial}))
+        nodes.made.remove_node(nodes.other, allow_graceful=False)
+        done = workers.wait(ignore)
+        assert (done.fate, done.job) == ("lost", jobs[far.node])
+        until(lambda: ended({other}))
+        workers.submit(job(3))
+        assert workers.wait(ignore).fate == "built"
+    said = r"must have room for 2 workers of 1 CPU each, but has it for 1: give a smaller `--workers`"
+    with pytest.raises(StudyError, match=said), cluster(nodes, Setup(inputs)):
+        pass
+
+
+SPACE = """
+fidelity = 0.5
+
+[[slot]]
+strategy = "thin_student"
+layers = { low = 1, high = 3 }
+neurons = { low = 0.25, high = 1.0 }
+
+[[slot]]
+strategy = "distillation"
+epochs = 60.0
+label_weight = 1.0
+learning_rate = { low = 1e-4, high = 1e-2, log = true }
+distortions = 4
+"""
+
+
+class Search:
+    """A search in a process of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path, model: Path, data: Path, *more: str) -> None:
+        folder.mkdir()
+        (folder / "space.toml").write_text(SPACE)
+        self.folder = folder
+        self.command = [
+            *(sys.executable, "-W", "error", "-c", "from eicompress.cli import main; main()", "search"),
+            *("--model", str(model), "--data", str(data), "--budget", "1MB", "--space", "space.toml"),
+            *("--trials", "3", "--promotion-seeds", "1", "--study", "s", *more),
+        ]
+        self.environment = {**os.environ, "EICOMPRESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def result(self) -> Result:
+        return eicompress.show("s", studies=self.folder / "studies")
+
+
+def building(pid: int) -> set[int]:
+    """The actors below a process, and what they have started. Agents of Ray's own outlive them for a minute."""
+    found: set[int] = set()
+    for child in children_of(pid):
+        with suppress(FileNotFoundError):
+            is_actor = Path(f"/proc/{child}/cmdline").read_text().startswith("ray::Actor")
+            found |= {child, *children_of(child)} if is_actor else building(child)
+    return found
+
+
+@pytest.mark.slow
+def test_a_search_on_ray_whose_worker_is_killed_ends_where_one_on_this_machine_ends(
+    model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    whole = Search(tmp_path / "whole", model_folder, data_folder)
+    killed = Search(tmp_path / "killed", model_folder, data_folder, "--engine", "ray")
+    assert whole.start().wait() == 0, whole.log()
+    process = killed.start()
+    try:
+        until(lambda: "\ntrial 0: 0." in killed.log())
+        started = building(process.pid)
+        assert len(started) == 2
+        os.kill(min(started), signal.SIGKILL)
+        until(lambda: ended(started))
+        assert process.wait() == 0, killed.log()
+    finally:
+        process.kill()
+    assert killed.log().count("starts again: its worker on") == 1
+
+    expected, result = whole.result(), killed.result()
+    assert result.counts == expected.counts and result.counts.failed == 0
+    by_draw = {record.draw: record for record in result.records.values()}
+    assert len(by_draw) == len(result.records)
+    assert {draw: record.recipe for draw, record in by_draw.items()} == {
+        record.draw: record.recipe for record in expected.records.values()
+    }
+    best, same = result.best_candidate, expected.best_candidate
+    assert best is not None and same is not None
+    assert best[1].recipe == same[1].recipe
+    assert best[1].value("quality") == same[1].value("quality")

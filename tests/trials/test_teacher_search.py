@@ -1,0 +1,266 @@
+"""The search for a teacher, on a tiny model and a task that it can learn."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eicompress.cache import Cache
+from eicompress.contracts import Candidate, Examples, Training
+from eicompress.errors import ModelError
+from eicompress.training.teacher import answers_of
+from eicompress.training.trainer import Trainer
+from eicompress.trials import teacher_search
+from eicompress.trials.teacher_search import Attempt, TeacherSearch, digest, is_taught, poolings_of, read_taught
+from tests.conftest import tiny_candidate, tiny_examples, tiny_task
+
+Trained = list[Training]
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """The trainings of all weights, but for those that are only timed."""
+    found: Trained = []
+    fit = Trainer.__call__
+
+    def counted(self: Trainer, candidate: Candidate, training: Training) -> None:
+        if self.checkpoints is not None:
+            found.append(training)
+        fit(self, candidate, training)
+
+    monkeypatch.setattr(Trainer, "__call__", counted)
+    for name, value in (("LEAST_STEPS", 8), ("LEAST_EPOCHS", 0.1), ("LONGEST", 2.0), ("MOST_FOLDS", 1)):
+        monkeypatch.setattr(teacher_search, name, value)
+    return found
+
+
+def search(folder: Path, train: Examples | None = None, limit_s: float = 3600.0, **changes: object) -> TeacherSearch:
+    made = TeacherSearch(
+        source=tiny_candidate(),
+        poolings=("mean", "first"),
+        task=tiny_task(),
+        train=train or tiny_examples(20),
+        seed=0,
+        device="cpu",
+        limit_s=limit_s,
+        cache=Cache(folder / "cache"),
+        key="tiny",
+        progress=lambda _: None,
+        on_attempt=lambda _: None,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def loss_of(candidate: Candidate) -> float:
+    examples = tiny_examples(1)
+    logits = torch.from_numpy(answers_of(candidate, examples.texts, "cpu")[0].astype(np.float32))
+    return float(tiny_task().loss(logits, torch.from_numpy(examples.targets)))
+
+
+def test_a_linear_classifier_learns_the_task_on_frozen_weights(tmp_path: Path, trainings: Trained) -> None:
+    taught = search(tmp_path).run(linear_only=True)
+    (made,) = taught.members
+    assert loss_of(made) < 0.2 * loss_of(tiny_candidate()) and not trainings
+    assert torch.equal(made.model.words.weight, tiny_candidate().model.words.weight)  # type: ignore[union-attr, operator]
+    assert {each.pooling for each in taught.attempts} == {"mean", "first"}
+    assert {each.penalty for each in taught.attempts} == set(teacher_search.PENALTIES)
+
+
+def test_a_dimension_that_never_varies_weighs_nothing(tmp_path: Path) -> None:
+    """MiniLM has three, and a weight divided by their deviation of 1e-9 would rule every student's logits."""
+    source = tiny_candidate()
+    last = source.model.layers[-1].ffn_norm  # type: ignore[union-attr, index]
+    with torch.no_grad():
+        last.weight[5], last.weight[6] = 0.0, 1e-8
+    (made,) = search(tmp_path, source=source, poolings=("mean",)).run(linear_only=True).members
+    weights = made.model.classifier.weight.abs().max(dim=0).values  # type: ignore[union-attr]
+    assert weights[5] == 0.0 and weights[6] < 1e-4 * weights.median()
+
+
+def test_what_is_chosen_is_the_best_on_rows_that_were_held_out(tmp_path: Path, trainings: Trained) -> None:
+    taught = search(tmp_path).run()
+    assert taught.chosen == max(taught.attempts, key=lambda each: (each.quality, -each.loss))
+    rates = [each.learning_rate for each in taught.attempts if each.learning_rate]
+    assert rates[: len(teacher_search.LEARNING_RATES)] == list(teacher_search.LEARNING_RATES)
+
+
+def test_a_rate_at_which_a_training_diverges_is_left_out(
+    tmp_path: Path, trainings: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher_search, "LEARNING_RATES", (1e30, 1e-4))
+    rates = {each.learning_rate for each in search(tmp_path).run().attempts if each.learning_rate}
+    assert rates == {1e-4} and {each.learning_rate for each in trainings} == {1e30, 1e-4}
+    assert not search(tmp_path).run().notes, "it was not for lack of time"
+
+
+def test_twice_the_length_is_tried_as_long_as_that_gains(tmp_path: Path, trainings: Trained) -> None:
+    taught = search(tmp_path).run()
+    lengths = sorted({each.epochs for each in taught.attempts if each.learning_rate})
+    assert len(lengths) == 2 and lengths[1] == pytest.approx(2 * lengths[0])
+    best = max(taught.attempts[-4:-1], key=lambda each: (each.quality, -each.loss))
+    assert taught.attempts[-1].learning_rate == best.learning_rate
+
+
+def test_every_row_is_held_out_where_rows_are_few_and_none_is_learned_from(tmp_path: Path) -> None:
+    few = search(tmp_path, tiny_examples(5))
+    parts = few._folds
+    assert sorted(np.concatenate(parts)) == list(range(len(few.train)))
+    for rows in parts:  # each part has both labels in their shares
+        assert np.ptp(np.bincount(few.train.targets[rows], minlength=2)) <= 2
+    many = search(tmp_path, tiny_examples(1000))
+    assert len(many._folds) == 1 and len(many._folds[0]) <= teacher_search.MOST_HELD_OUT
+
+
+def test_three_rows_are_enough_to_begin_with(tmp_path: Path, trainings: Trained) -> None:
+    three = search(tmp_path, tiny_examples(1).take([0, 1, 5]))
+    assert all(0 < len(rows) < 3 for rows in three._folds)
+    assert len(three.run().members) == 1
+
+
+def test_the_winner_is_trained_again_on_all_rows(tmp_path: Path, trainings: Trained) -> None:
+    taught = search(tmp_path).run(members=2)
+    whole = [each for each in trainings if len(each.texts) == len(tiny_examples(20))]
+    expected = 2 if taught.chosen.learning_rate else 0
+    assert len(taught.members) == 2 and len(whole) == expected
+
+
+def test_a_member_that_is_there_is_not_trained_again(tmp_path: Path, trainings: Trained) -> None:
+    attempt = Attempt("mean", 2e-3, learning_rate=1e-4, epochs=0.2)
+    first = search(tmp_path)._member(attempt, 0)
+    again, other = search(tmp_path)._member(attempt, 0), search(tmp_path)._member(attempt, 1)
+    assert len(trainings) == 2
+    assert loss_of(again) == loss_of(first) != loss_of(other)
+
+
+def test_without_time_for_more_the_linear_classifier_is_what_there_is(tmp_path: Path, trainings: Trained) -> None:
+    taught = search(tmp_path, limit_s=1e-9).run()
+    assert not trainings and not taught.chosen.learning_rate
+    assert "tried the linear classifier alone" in taught.notes[0]
+
+
+def test_what_was_tried_before_is_not_tried_again(tmp_path: Path, trainings: Trained) -> None:
+    first = search(tmp_path).run()
+    attempts = len([each for each in trainings if len(each.texts) < len(tiny_examples(20))])
+    del trainings[:]
+    again = search(tmp_path).run()
+    assert attempts and not [each for each in trainings if len(each.texts) < len(tiny_examples(20))]
+    assert [(each.what, each.quality) for each in again.attempts] == [
+        (each.what, each.quality) for each in first.attempts
+    ]
+
+
+def test_layers_learn_the_slower_the_deeper_they_lie() -> None:
+    model = tiny_candidate().model
+    rates = teacher_search._rates_by_depth(model)  # type: ignore[arg-type]
+    of = {name: rates[each] for name, each in model.named_parameters()}
+    depth = len(model.layers)  # type: ignore[arg-type]
+    assert of["classifier.weight"] == 1.0
+    assert of[f"layers.{depth - 1}.ffn.input.weight"] == pytest.approx(0.9)
+    assert of["words.weight"] == pytest.approx(0.9 ** (depth + 1))
+
+
+def test_logits_are_scaled_to_the_least_loss() -> None:
+    """Of a classifier that says 0.98 and is right three times of four, the best scale says 0.75: log 3 / 4."""
+    logits = np.array([[4.0, 0.0]] * 4)
+    scale, loss = teacher_search._calibrated(tiny_task(), logits, np.array([0, 0, 0, 1]))
+    assert scale == pytest.approx(np.log(3) / 4, rel=0.05)
+    assert loss == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), rel=0.01)
+
+
+def test_the_scale_is_in_the_classifier_that_is_written(tmp_path: Path) -> None:
+    made = search(tmp_path)
+    attempt = Attempt("mean", 2e-3)
+    plain, scaled = (made._trained(replace(attempt, scale=scale), 0) for scale in (1.0, 0.5))
+    ours, theirs = (answers_of(each, ["play the song"], "cpu")[0].astype(float) for each in (plain, scaled))
+    assert np.allclose(0.5 * ours, theirs, atol=1e-2)
+
+
+def test_plain_fine_tuning_changes_all_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_search, "FINETUNE_EPOCHS", 1.0)
+    taught = search(tmp_path).finetuned()
+    (made,) = taught.members
+    assert loss_of(made) < loss_of(tiny_candidate()) and not taught.attempts
+    assert not torch.equal(made.model.words.weight, tiny_candidate().model.words.weight)  # type: ignore[union-attr, operator]
+
+
+def test_a_written_teacher_is_read_as_it_was(tmp_path: Path) -> None:
+    taught = search(tmp_path).run(members=2, linear_only=True)
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    taught.write(folder)
+    read = read_taught(folder)
+    assert is_taught(folder) and replace(read, members=()) == replace(taught, members=())
+    for before, after in zip(taught.members, read.members, strict=True):
+        texts = ["play the song", "will it rain"]
+        assert (answers_of(before, texts, "cpu")[0] == answers_of(after, texts, "cpu")[0]).all()
+
+
+def test_a_teachers_digest_is_that_of_its_weights(tmp_path: Path) -> None:
+    def written(name: str, seed: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        search(tmp_path, source=tiny_candidate(seed), key=name).run(linear_only=True).write(folder)
+        return folder
+
+    first, same, other = written("first", 0), written("same", 0), written("other", 1)
+    (same / teacher_search.DESCRIPTION).write_text("{}")
+    assert digest(first) == digest(same) != digest(other)
+
+
+def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        described = json.loads((folder / teacher_search.DESCRIPTION).read_text())
+        change(described)
+        (folder / teacher_search.DESCRIPTION).write_text(json.dumps(described))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        broken(lambda described: described.pop("labels")),
+        broken(lambda described: described.update(labels=["one"])),
+        broken(lambda described: described.update(chosen={"pooling": "mean", "magic": 1})),
+        lambda folder: (folder / teacher_search.DESCRIPTION).write_text("not JSON"),
+        lambda folder: (folder / "member-0" / "model.safetensors").write_bytes(b"no tensors"),
+        lambda folder: (folder / "member-0" / "candidate.json").unlink(),
+        broken(lambda described: described.update(members=2)),
+    ],
+)
+def test_a_damaged_teacher_is_refused_in_one_line(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    search(tmp_path).run(linear_only=True).write(folder)
+    damage(folder)
+    with pytest.raises(ModelError, match="as `eicompress teach` wrote it, but is damaged"):
+        read_taught(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, ("mean",)),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, ("first",)),
+        ({"pooling_mode": "cls"}, ("first",)),
+        ({"pooling_mode_max_tokens": True}, ("mean", "first")),
+        (None, ("mean", "first")),
+    ],
+)
+def test_states_are_pooled_as_the_model_was_made_to(said: object, expected: tuple[str, ...], tmp_path: Path) -> None:
+    if said is not None:
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(said))
+    assert poolings_of(tmp_path) == expected
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]"])
+def test_a_pooling_that_cannot_be_read_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(text)
+    with pytest.raises(ModelError, match="must be"):
+        poolings_of(tmp_path)
