@@ -1,6 +1,7 @@
 """The commands on a tiny real model, from the outside, as a user runs them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,8 @@ def test_python_speaks_the_same_words(model_folder: Path, data_folder: Path) -> 
     assert result.best is not None
     _, record = result.best
     assert eicompress.load(record.files["artifact"]).predict(["will it rain"])[0].label in ("music", "weather")
+    handed_out = [each.name for each in Path(record.files["artifact"]).parent.iterdir()]
+    assert all(re.match(r"(trial-\d{4}|tf-idf)", name) for name in handed_out), "what a search keeps lies apart"
 
 
 def test_an_unreachable_budget_is_said_in_a_moment_and_nothing_is_trained(

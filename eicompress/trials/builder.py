@@ -61,6 +61,8 @@ from eicompress.values import SIMPLE, Artifact, Json, Measurement, Progress, Rec
 
 PROMOTED_LENGTHS = (16, 64, 128)
 """Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
+BUILDS = "builds"
+"""The folder for what a search keeps for itself, by key; what is handed out lies apart from it."""
 PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
 
 
@@ -162,7 +164,7 @@ class Workshop:
             made = self._made(recipe, context, fidelity)
         progress(Progress("export"))
         with clock.phase("export"):
-            artifact = self._write(recipe, made, context, self.folder / "artifacts" / key)
+            artifact = self._write(recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
         record = self._scored(recipe, made, artifact, clock)
         return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True)

@@ -16,6 +16,7 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.study.ablation import Built, ablate, markdown, variants
+from eicompress.trials.builder import BUILDS
 from eicompress.values import Measurement, Progress, Record
 
 RECIPE = Recipe((ThinStudent(layers=1), Quantization(), Distillation(distortions=6)))
@@ -160,7 +161,7 @@ def test_the_command_trains_each_variant_once_and_saves_its_table(
     assert saved["rows"][0]["name"] == "the whole recipe"
     assert len(saved["rows"][3]["qualities"]) == 2 and saved["seeds"] == [0, 1]
     assert Path("table.md").read_text().count("\n") == 8
-    assert not list((Path("cache") / "single" / "artifacts").iterdir())
+    assert not list((Path("cache") / "single" / BUILDS).iterdir())
 
     trainings: list[object] = []
     monkeypatch.setattr("eicompress.training.trainer.Trainer.__call__", lambda *given: trainings.append(given))

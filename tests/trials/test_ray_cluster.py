@@ -25,7 +25,7 @@ from eicompress.errors import SpecError, StudyError
 from eicompress.plugins import discover
 from eicompress.spec import read
 from eicompress.study.result import Result
-from eicompress.trials.builder import open_workshop
+from eicompress.trials.builder import BUILDS, open_workshop
 from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import SENT, Cluster, Place, _digest, _found, _packed, _write
 from eicompress.trials.worker import InProcess, made_of
@@ -219,7 +219,7 @@ def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_fil
         same = {"seconds_by_phase": {}, "versions": {}}
         assert replace(each.record, files=moved, **same) == replace(expected, **same)
         assert all(Path(file).exists() for file in each.record.files.values())
-    files = {path.name for path in (tmp_path / "study" / "artifacts").iterdir()}
+    files = {path.name for path in (tmp_path / "study" / BUILDS).iterdir()}
     assert len(files) == 2 and not list((tmp_path / "study").glob(".arriving-*"))
     assert list((tmp_path / "cache" / "sent").iterdir()) and list((tmp_path / "other-cache" / "sent").iterdir())
 
