@@ -1,0 +1,73 @@
+"""The command line: parse, call, print. One file a group of commands."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from eicompress.cli.artifact import compare, export, measure, predict
+from eicompress.cli.model import ablate, compress, prepare, teach
+from eicompress.cli.plugin import plugins
+from eicompress.cli.study import dashboard, plan, report, search, show
+from eicompress.errors import EicompressError
+
+INTERRUPTED = 130
+WRONG = 2
+
+
+class InOrder(click.Group):
+    """A group that lists its commands in the order in which one comes to need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"max_content_width": 80, "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="eicompress")
+def cli() -> None:
+    """Compress a fine-tuned language model to a 1-2 MB ONNX artifact.
+
+    \b
+    eicompress search --model my-model --data my-data --budget 1.91MB
+    eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
+    """
+
+
+for command in (
+    search,
+    plan,
+    teach,
+    show,
+    report,
+    dashboard,
+    predict,
+    measure,
+    compare,
+    export,
+    compress,
+    prepare,
+    ablate,
+    plugins,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; its exit status: 0, 1 for a broken claim, 2 for what is the user's to mend, 130 for a stop."""
+    try:
+        # With `standalone_mode` off, an early end such as `--help` is a returned status.
+        status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
+    except EicompressError as error:
+        click.echo(f"error: {error}", err=True)
+        return WRONG
+    except click.ClickException as error:
+        error.show()
+        return WRONG
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what was recorded is kept, and the same command goes on", err=True)
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,127 @@
+"""Commands about an artifact: predict, measure, compare and export."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from eicompress.cli.options import console_of, input_options, plugin_options, print_json
+from eicompress.errors import SpecError
+
+
+@click.command()
+@click.argument("artifact")
+@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
+    """Print the label of each TEXT, or of each line of stdin.
+
+    A line of output is label, confidence and text.
+    A pair of texts is one TEXT with a tab between the two.
+    A text that is longer than the model reads is cut, with a note on stderr.
+
+    \b
+    eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
+    eicompress predict my-artifact < texts.txt
+    """
+    from eicompress import api
+
+    model = api.load(artifact)
+    if not model.checked:
+        click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
+    for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
+        sides = [_sides(text, model.pairs)]
+        (found,), (length,) = model.predict(sides), model.lengths(sides)
+        if length.cut:
+            click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
+        if as_json:
+            click.echo(json.dumps({"text": text, **vars(found)}, ensure_ascii=False))
+        else:
+            click.echo(f"{found.label}\t{found.confidence:.3f}\t{text}")
+
+
+@click.command()
+@click.argument("artifact")
+@click.option("--data", metavar="DATA", help="Data to measure the quality on; its test split if it has one.")
+@input_options
+@click.option("--threads", metavar="N", type=int, default=1, help="Threads that latency is measured with.  [1]")
+@click.option("--seq-len", metavar="N", type=int, help="Tokens that latency is measured with.  [16, 64 and 128]")
+@plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def measure(artifact: str, as_json: bool, **written: Any) -> None:
+    """Measure an artifact: size, latency, and quality on data.
+
+    \b
+    eicompress measure my-artifact --data my-data
+    eicompress measure my-artifact --seq-len 32 --threads 2 --json
+    """
+    from eicompress import api
+    from eicompress.reporting import tables
+
+    measured = api.measure(artifact, **written)
+    if as_json:
+        print_json({"artifact": artifact, "measurements": [vars(each) for each in measured]})
+    else:
+        tables.show_measurements(console_of(False), measured)
+
+
+@click.command()
+@click.argument("artifacts", nargs=-1, metavar="ARTIFACT...")
+@click.option("--data", metavar="DATA", required=True, help="Data to compare on; its test split if it has one.")
+@input_options
+@click.option("--threads", metavar="N", type=int, default=1, help="Threads that latency is measured with.  [1]")
+@click.option("--seq-len", metavar="N", type=int, help="Tokens that latency is measured with.  [the 95th percentile]")
+@click.option("--output", metavar="PATH", help="A page to draw it on, such as comparison.html.")
+@plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
+    """Compare artifacts with the first one, on the same data.
+
+    Differences in quality have a 95 % interval, from a bootstrap over the texts,
+    and the p-value of McNemar's test: how often chance alone does as much.
+
+    \b
+    eicompress compare small large --data my-data
+    eicompress compare small large --data my-data --output comparison.html
+    """
+    from eicompress import api
+    from eicompress.reporting import tables
+
+    found = api.compare(artifacts, **written)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        tables.show_comparison(console_of(False), found)
+        if written["output"]:
+            click.echo(f"drawn in {written['output']}")
+
+
+@click.command()
+@click.argument("artifact")
+@click.option("--to", metavar="zip|hf", default="zip", help="One zip, or a folder for the model hub.  [zip]")
+@click.option("--output", metavar="PATH", help="What to write.  [ARTIFACT.zip or ARTIFACT-hf]")
+def export(artifact: str, to: str, output: str | None) -> None:
+    """Write an artifact as a checked zip, or for the model hub.
+
+    The zip holds the artifact's files and nothing else. The folder has the model
+    card too, README.md with the hub's metadata; its licence is for you to choose.
+
+    \b
+    eicompress export studies/my-data/artifacts/trial-0007 --to zip
+    eicompress export my-artifact --to hf --output my-model
+    """
+    from eicompress import api
+
+    path = api.pack(artifact, to=to, output=output)
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    click.echo(f"{path}  {sum(each.stat().st_size for each in files) / 1e6:.3f} MB")
+
+
+def _sides(text: str, pairs: bool) -> str | tuple[str, str]:
+    if not pairs:
+        return text
+    first, tab, second = text.partition("\t")
+    if not tab:
+        raise SpecError(f"this artifact reads pairs, so a TEXT must have a tab between its two sides, but got {text!r}")
+    return first, second

@@ -1,0 +1,183 @@
+"""Commands that train outside a search: teach, compress, prepare and ablate."""
+
+from typing import Any
+
+import click
+
+from eicompress.cli.options import (
+    build_options,
+    console_of,
+    input_options,
+    plugin_options,
+    print_json,
+    training_options,
+)
+from eicompress.errors import SpecError
+
+
+@click.command()
+@click.option("--model", metavar="FOLDER", help="Folder of the model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@click.option("--output", metavar="FOLDER", default="teacher", help="New folder to write.  [teacher]")
+@click.option("--timeout", metavar="TIME", help="Time for everything: 30m, 2h.  [30m]")
+@click.option("--members", metavar="N", default=1, help="Teachers that students learn from together.  [1]")
+@input_options
+@click.option("--seed", metavar="N", help="Seed of everything that is drawn.  [0]")
+@plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def teach(as_json: bool, **written: Any) -> None:
+    """Train the best teacher for the data.
+
+    What comes out of a search is hardly better than its teacher. A linear classifier on the model's states comes
+    first, then all weights are trained, at several rates and lengths. What is best on held-out training rows is trained
+    again on all of them. Ctrl-C loses nothing that was tried: the same command goes on. Every command takes the folder
+    as --model or --teacher.
+
+    \b
+    eicompress teach --model builtin:minilm --data my-data --output my-teacher
+    eicompress search --model my-teacher --data my-data --budget 1MB
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
+
+    console = console_of(as_json)
+    with live_view.Screen(console, "teach") as live:
+        lesson = api.teach(**written, on_attempt=live.attempted, on_progress=live.preparing)
+    if as_json:
+        print_json(tables.lesson_json(lesson))
+    else:
+        tables.show_lesson(console, lesson)
+
+
+@click.command()
+@click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@click.option("--recipe", metavar="FILE", help="File with [[steps]]; `show STUDY --trial N` prints one.")
+@click.option("--trial", nargs=2, metavar="STUDY NUMBER", help="Build this trial again.")
+@click.option("--output", metavar="PATH", default="artifact", help="Folder of the artifact.  [artifact]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies, for --trial.  [studies]")
+@input_options
+@build_options
+@plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def compress(
+    recipe: str | None, trial: tuple[str, str] | None, output: str, studies: str, as_json: bool, **written: Any
+) -> None:
+    """Build one recipe without a search, or a study's trial again.
+
+    \b
+    eicompress compress --model my-model --data my-data --recipe recipe.toml
+    eicompress compress --trial my-data 7 --output again
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
+
+    if (recipe is None) == (trial is None):
+        raise SpecError("`compress` must be given either `--recipe FILE` or `--trial STUDY NUMBER`")
+    console = console_of(as_json)
+    differences: tuple[str, ...] = ()
+    with live_view.Screen(console, "compress") as live:
+        if trial is not None:
+            replayed = api.replay(
+                trial[0],
+                _number(trial[1]),
+                output=output,
+                studies=studies,
+                plugin=written["plugin"],
+                only_plugins=written["only_plugins"],
+                on_progress=live.preparing,
+            )
+            record, differences = replayed.record, replayed.differences
+        elif recipe is not None:
+            record = api.compress(recipe=recipe, output=output, on_progress=live.preparing, **written)
+    if as_json:
+        print_json({**record.to_json(), "differences": list(differences)})
+        return
+    tables.show_artifact(console, record)
+    if trial is not None:
+        console.print("the same bytes as the first time" if not differences else "\n".join(differences))
+
+
+@click.command()
+@click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@click.option("--recipe", metavar="FILE", required=True, help="File with [[steps]].")
+@click.option("--output", metavar="PATH", required=True, help="New folder to write.")
+@input_options
+@training_options
+@plugin_options
+def prepare(**written: Any) -> None:
+    """Train a student that studies can start from.
+
+    Studies of the same model, or of one of the same shape that was fine-tuned on another task, start their recipes
+    from it, with their own model's head.
+
+    \b
+    eicompress prepare --model my-model --data my-data --recipe general.toml \\
+                       --unlabelled my-text.txt --output starts/general
+    eicompress search --model my-model --data my-data --budget 1MB \\
+                      --start starts/general --space after-general.toml
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view
+
+    console = console_of(False)
+    with live_view.Screen(console, "prepare") as live:
+        path = api.prepare(**written, on_progress=live.preparing)
+    console.print(f"a starting point lies in {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.argument("trial", required=False, type=int)
+@click.option("--recipe", metavar="FILE", help="File with [[steps]], in place of a study's trial.")
+@click.option("--model", metavar="FOLDER", help="With --recipe: folder of the model, or builtin:minilm.")
+@click.option("--data", metavar="DATA", help="With --recipe: folder, file, hub name or builtin:docstrings.")
+@click.option(
+    "--knob", multiple=True, metavar="KNOB", help="Also try strategy.knob at its default, or strategy.knob=VALUE."
+)
+@click.option("--seeds", metavar="N", type=click.IntRange(1), default=3, help="Trainings of each variant.  [3]")
+@click.option(
+    "--fidelity", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help="Share of the full training."
+)
+@click.option("--output", metavar="PATH", help="File for the table, .md and .json.  [in the study]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
+@input_options
+@training_options
+@plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
+    """Tell what each step of a recipe is worth.
+
+    The recipe is built again without each of its steps, with several seeds, and with each --knob at its default or
+    at another value. The table says what is lost, with an interval, on the validation split. Ctrl-C loses nothing:
+    the same command goes on. A trial is trained as long as in its study, a recipe at full length, unless --fidelity
+    says otherwise.
+
+    \b
+    eicompress ablate my-data 7
+    eicompress ablate my-data 7 --knob distillation.state_weight=1 --seeds 5
+    eicompress ablate --model my-model --data my-data --recipe recipe.toml
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
+    from eicompress.study.coordinator import Noticed
+
+    console = console_of(as_json)
+    with live_view.Screen(console, "ablate") as live:
+        found = api.ablate(
+            **written,
+            knobs=knob,
+            on_built=lambda built: live.show(Noticed(built.line())),
+            on_progress=live.preparing,
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        tables.show_ablation(console, found)
+
+
+def _number(written: str) -> int:
+    if not written.isdigit():
+        raise SpecError(f"`--trial` must be a study and the number of its trial, but got `{written}` for the number")
+    return int(written)

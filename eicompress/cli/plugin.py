@@ -1,0 +1,99 @@
+"""Commands about plug-ins: list, show, check and new."""
+
+from pathlib import Path
+
+import click
+
+from eicompress.cli.options import console_of, plugin_options, print_json
+
+BROKEN = 1
+"""The exit status where a claim is broken."""
+
+
+@click.group()
+def plugins() -> None:
+    """List, show, check or write plug-ins.
+
+    \b
+    eicompress plugins list
+    eicompress plugins show distillation
+    """
+
+
+@plugins.command("list")
+@plugin_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) -> None:
+    """List strategies, tasks, metrics, and broken plug-ins.
+
+    \b
+    eicompress plugins list
+    """
+    from eicompress.plugins import discover
+    from eicompress.reporting import tables
+
+    registry = discover(plugin, only_plugins)
+    if as_json:
+        print_json(tables.plugins_json(registry))
+    else:
+        tables.show_plugins(console_of(False), registry)
+
+
+@plugins.command("show")
+@click.argument("name")
+@plugin_options
+def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None:
+    """Show a strategy's knobs, domains and defaults, or a task or metric.
+
+    \b
+    eicompress plugins show distillation
+    """
+    from eicompress.plugins import discover
+    from eicompress.reporting import tables
+
+    tables.show_plugin(console_of(False), discover(plugin, only_plugins), name)
+
+
+@plugins.command("check")
+@click.argument("name")
+@click.option("--knob", "knobs", multiple=True, metavar="KNOB=VALUE", help="Value to try a strategy with: layers=1.")
+@click.option("--skip", metavar="CLAIM", multiple=True, help="A claim to leave out, and why: CLAIM: REASON.")
+@plugin_options
+def check_plugin(
+    name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
+) -> int:
+    """Check that a strategy, task or metric keeps its contract.
+
+    Claim by claim, on a tiny model; the exit status is 1 if one is broken.
+
+    \b
+    eicompress plugins check distillation
+    eicompress plugins check my_strategy --plugin my_strategy.py
+    eicompress plugins check svd --knob share=0.5 \\
+                             --skip "uses no pickle: its library does"
+    """
+    from eicompress.plugins import discover
+    from eicompress.testing.verdicts import claims_of, read_knobs, read_skip, show_verdicts
+
+    claims = claims_of(discover(plugin, only_plugins), name, knobs=read_knobs(knobs), skip=read_skip(skip))
+    return BROKEN if show_verdicts(console_of(False), claims) else 0
+
+
+@plugins.command("new")
+@click.argument("name")
+@click.option("--into", metavar="FOLDER", default=".", help="Folder to write it in.  [.]")
+def new_plugin(name: str, into: str) -> None:
+    """Write a plug-in package to start from.
+
+    It has one strategy, its test and its README, and works as it is.
+
+    \b
+    eicompress plugins new weak-neurons
+    """
+    from eicompress.plugins import discover
+    from eicompress.testing.template import write_package
+
+    folder = write_package(name, Path(into), discover().strategies)
+    for path in sorted(folder.iterdir()):
+        click.echo(path)
+    click.echo(f"next: cd {folder} && pip install --editable '.[test]' && python -m pytest")

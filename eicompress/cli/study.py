@@ -1,0 +1,143 @@
+"""Commands about a study: search, plan, show, report and dashboard."""
+
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from eicompress.cli.options import console_of, print_json, search_options
+from eicompress.errors import SpecError
+
+
+@click.command()
+@search_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def search(as_json: bool, **written: Any) -> None:
+    """Search for the best artifact within budget.
+
+    Every candidate is previewed first; what is over budget is never trained. The last part of the time goes into
+    rebuilding the best at full length. Ctrl-C loses nothing: the same command goes on, and with more --trials or a
+    longer --timeout a finished study goes on too.
+
+    \b
+    eicompress search --model my-model --data my-data --budget 1.91MB
+    eicompress search --model builtin:minilm --data builtin:docstrings \\
+                      --budget 2MB --timeout 8m
+    eicompress search --study my-data --timeout 4h
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
+
+    console = console_of(as_json)
+    plan = api.planned(written)
+    spec = plan.spec
+    live_view.show_plan(console, spec, plan.space)
+    with live_view.Screen(console, f"study {spec.study}", spec.trials, spec.timeout_s) as live:
+        result = api.run(plan, live.show, live.preparing)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        tables.show_result(console, result)
+
+
+@click.command()
+@search_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def plan(as_json: bool, **written: Any) -> None:
+    """Tell what a search can reach, before it runs.
+
+    How many random recipes are within budget, how small an artifact can get, how long a training takes here, and what
+    --timeout or --trials will buy. What the model and simple baselines reach stands first. Nothing else is trained but
+    a teacher, where the model has no head for the task.
+
+    \b
+    eicompress plan --model my-model --data my-data --budget 1.91MB
+    eicompress plan --study my-data --timeout 4h
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view
+
+    console = console_of(as_json)
+    asked = api.planned(written)
+    live_view.show_plan(console, asked.spec, asked.space)
+    with live_view.Screen(console, f"plan {asked.spec.study}") as live:
+        found = api.foreseen(asked, live.preparing, live.show)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        live_view.show_forecast(console, found, asked.spec)
+
+
+@click.command()
+@click.argument("study")
+@click.option("--trial", metavar="N", type=int, help="One trial, with its recipe.")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
+    """Show what a study has found, also while it runs.
+
+    \b
+    eicompress show my-data
+    eicompress show my-data --trial 7
+    eicompress show my-data --json
+    """
+    from eicompress import api
+    from eicompress.reporting import tables
+
+    result = api.show(study, studies=studies)
+    if trial is None:
+        if as_json:
+            print_json(result.to_json())
+        else:
+            tables.show_study(console_of(False), result)
+        return
+    record = result.promoted.get(trial) or result.records.get(trial)
+    if record is None:
+        known = len(result.records)
+        raise SpecError(f"`--trial` must be the number of a trial that ended, but got {trial}: {known} ended so far")
+    if as_json:
+        print_json({"trial": trial, **record.to_json()})
+    else:
+        tables.show_trial(console_of(False), trial, record)
+
+
+@click.command()
+@click.argument("study")
+@click.option("--output", metavar="PATH", help="File to write.  [report.html in the study's folder]")
+@click.option("--png", metavar="FOLDER", help="Write each figure as PNG too; needs Chromium.")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
+def report(study: str, output: str | None, png: str | None, studies: str) -> None:
+    """Write a study as one HTML file, also while it runs.
+
+    It needs no network and loads no model. A search writes it when it ends.
+
+    \b
+    eicompress report my-data
+    eicompress report my-data --output my-data.html --png figures
+    """
+    from eicompress import api
+
+    click.echo(str(api.report(study, output=output, png=png, studies=studies)))
+
+
+@click.command()
+@click.argument("study")
+@click.option("--port", metavar="N", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
+@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
+def dashboard(study: str, port: int, studies: str) -> None:
+    """Look at a study in Optuna's dashboard, also while it runs.
+
+    It serves a copy on 127.0.0.1 and follows the search: nothing that is done
+    there changes the study. Each trial has a note, its recipe, and its artifact
+    to download. Needs pip install 'eicompress[dashboard]'.
+
+    \b
+    eicompress dashboard my-data
+    eicompress dashboard my-data --port 8081
+    """
+    from eicompress import api
+
+    server = api.dashboard(study, port=port, studies=studies)
+    click.echo(f"http://127.0.0.1:{server.server_port}/dashboard/studies/0  (Ctrl-C ends it)")
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()
