@@ -13,8 +13,8 @@ import pytest
 
 from eicompress import runtime
 from eicompress.contracts import Examples
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.folder import write, write_files
 from eicompress.tasks.classification import Classification
 from eicompress.trials.tfidf import fit_tfidf

@@ -13,26 +13,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from eicompress.encoder.blocks import (
-    AnyLinear,
-    BigramEmbedding,
-    Clipping,
-    CodebookEmbedding,
-    Embedding,
-    FeedForward,
-    Kronecker,
-    Layer,
-    LayerNorm,
-    Linear,
-    LowRank,
-    QuantSpec,
-    SelfAttention,
-    activated,
-    half,
-    mean_of_tokens,
-    one_token,
-)
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated, mean_of_tokens, one_token
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig, LayerConfig
+from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
+from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
+from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.errors import Inapplicable
 
 

@@ -20,22 +20,12 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from eicompress.encoder.blocks import (
-    AnyLinear,
-    BigramEmbedding,
-    CodebookEmbedding,
-    Embedding,
-    FeedForward,
-    Kronecker,
-    Layer,
-    LayerNorm,
-    Linear,
-    LowRank,
-    QuantSpec,
-    SelfAttention,
-)
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention
 from eicompress.encoder.config import Activation
+from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
+from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.graph import Graph
 
 _SPARSE_NODES = 1000

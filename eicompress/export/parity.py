@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from eicompress.contracts import Candidate
-from eicompress.encoder.blocks import Embedding, Linear
+from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize
 from eicompress.errors import ExportError

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Origin, Training
-from eicompress.encoder.blocks import Linear
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
 from eicompress.errors import Inapplicable

@@ -16,7 +16,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import AnyLinear, FeedForward, Kronecker, LowRank, SelfAttention
+from eicompress.encoder.blocks import FeedForward, SelfAttention
+from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import (

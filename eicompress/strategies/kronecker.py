@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import Tensor
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.blocks import FeedForward, Linear, SelfAttention
+from eicompress.encoder.blocks import FeedForward, SelfAttention
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 

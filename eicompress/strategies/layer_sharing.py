@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import Kronecker, Layer, Linear, LowRank
+from eicompress.encoder.blocks import Layer
+from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 

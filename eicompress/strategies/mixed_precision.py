@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
-from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
+from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import fingerprint, measured_batches

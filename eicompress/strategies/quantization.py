@@ -12,8 +12,9 @@ from optuna.distributions import CategoricalDistribution
 from torch import Tensor
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.blocks import Bits, Clipping, Linear, QuantSpec, file_scales, quantized
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import Bits, Clipping, QuantSpec, file_scales, quantized
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import Moments, measured_batches, told_inputs
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.blocks import Linear
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.finetune import recover

@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
-from eicompress.encoder.blocks import FeedForward, Linear, SelfAttention
+from eicompress.encoder.blocks import FeedForward, SelfAttention
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import Moments, fingerprint, measured_batches, told_inputs

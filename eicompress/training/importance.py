@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context, Task
-from eicompress.encoder.blocks import AnyLinear, Layer, SelfAttention
+from eicompress.encoder.blocks import Layer, SelfAttention
+from eicompress.encoder.linear import AnyLinear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import BATCH, Batch, in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import with_max_length

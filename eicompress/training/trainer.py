@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
-from eicompress.encoder.blocks import Embedding, Linear
 from eicompress.encoder.device import fast_products
+from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
 from eicompress.values import Progress, Text, seed_of

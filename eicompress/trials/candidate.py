@@ -17,9 +17,11 @@ from tokenizers import Tokenizer
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
-from eicompress.encoder.blocks import Embedding, Linear, QuantSpec
 from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import EicompressError, ModelError
 from eicompress.recipe import Recipe
 

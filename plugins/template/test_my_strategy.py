@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from my_strategy import MyStrategy
 
-from eicompress.encoder.blocks import QuantSpec, quantized, row_scales
+from eicompress.encoder.quantization import QuantSpec, quantized, row_scales
 from eicompress.plugins import discover
 from eicompress.testing import Claim, strategy_checks, tiny_candidate, tiny_context
 

@@ -29,9 +29,9 @@ from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.emit import emit
 from eicompress.metrics.latency import alone, default_lock, machine
 from eicompress.runtime import session

@@ -26,9 +26,9 @@ from eicompress import runtime
 from eicompress.api import _workshop
 from eicompress.cache import default_folder, write_whole
 from eicompress.contracts import Array
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.config import BigramConfig, EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import BudgetError, EicompressError
 from eicompress.export.emit import emit
 from eicompress.metrics.latency import machine

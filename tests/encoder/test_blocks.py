@@ -2,15 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eicompress.encoder.blocks import (
-    Bits,
-    Embedding,
-    Linear,
-    QuantSpec,
-    fake_quantized_activations,
-    quantized,
-    row_scales,
-)
+from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.linear import Linear
+from eicompress.encoder.quantization import Bits, QuantSpec, fake_quantized_activations, quantized, row_scales
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import tokenize
 from tests.conftest import tiny_candidate, tiny_encoder, tiny_examples
 

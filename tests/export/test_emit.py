@@ -5,9 +5,9 @@ import onnx
 import pytest
 import torch
 
-from eicompress.encoder.blocks import Bits, QuantSpec
 from eicompress.encoder.config import BigramConfig, LayerConfig
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import Bits, QuantSpec
 from eicompress.export.emit import emit
 from eicompress.export.graph import group_of
 from eicompress.runtime import session

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from eicompress import runtime
 from eicompress.contracts import Candidate, Origin
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import ExportError
 from eicompress.export.folder import bytes_by_group, copy, graph_of, remove, write

@@ -14,8 +14,8 @@ import pytest
 import torch
 from test_ngrams import MODEL
 
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.emit import emit
 from eicompress.export.ngrams import emit_ngrams
 from eicompress.runtime import session

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.encoder.blocks import CodebookEmbedding
 from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.embedding import CodebookEmbedding
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit

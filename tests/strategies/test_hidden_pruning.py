@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.encoder.blocks import Linear, QuantSpec
+from eicompress.encoder.linear import Linear
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.emit import emit
 from eicompress.runtime import session
 from eicompress.strategies.hidden_pruning import HiddenPruning, read_kept_alone

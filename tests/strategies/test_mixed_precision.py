@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eicompress.encoder.blocks import Linear
+from eicompress.encoder.linear import Linear
 from eicompress.export.emit import emit
 from eicompress.strategies.mixed_precision import BITS, MixedPrecision, assigned
 from tests.conftest import ContextMaker, tiny_candidate

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from eicompress.contracts import Candidate, Context, Examples, Training
-from eicompress.encoder.blocks import BigramEmbedding
 from eicompress.encoder.config import BigramConfig
+from eicompress.encoder.embedding import BigramEmbedding
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable

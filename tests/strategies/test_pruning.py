@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from eicompress.contracts import ModelStrategy
-from eicompress.encoder.blocks import QuantSpec
 from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.runtime import session

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.encoder.blocks import Bits, Linear, QuantSpec
+from eicompress.encoder.linear import Linear
+from eicompress.encoder.quantization import Bits, QuantSpec
 from eicompress.errors import Inapplicable
 from eicompress.strategies.quantization import Quantization, round_by_gptq
 from eicompress.training.importance import Moments

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.encoder.blocks import Linear, QuantSpec
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.runtime import session

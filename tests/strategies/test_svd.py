@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.encoder.blocks import Linear, LowRank
 from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.linear import Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit

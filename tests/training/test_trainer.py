@@ -7,7 +7,7 @@ import torch
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
-from eicompress.encoder.blocks import QuantSpec
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import Batch
 from eicompress.training import trainer as training_room
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer, batches, fit_nothing

@@ -12,7 +12,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Strategy
-from eicompress.encoder.blocks import AnyLinear, Kronecker, Linear, LowRank
+from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
