@@ -16,7 +16,7 @@ from eicompress import cli, errors
 from eicompress.contracts import knobs
 from eicompress.plugins import discover
 from eicompress.reporting.tables import domain, meanings
-from eicompress.study.space import known_spaces, read_space
+from eicompress.study.space_file import known_spaces, read_space
 
 NOTE = "*This page is made from the code.*"
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from eicompress.reporting.data import Numbers
     from eicompress.runtime import Model
     from eicompress.study.ablation import Ablation, Built
-    from eicompress.study.coordinator import Compared, Event, Workers
+    from eicompress.study.coordinator import Workers
+    from eicompress.study.events import Compared, Event
     from eicompress.study.forecast import Forecast
     from eicompress.study.objective import Objective
     from eicompress.study.result import Result
@@ -158,7 +159,7 @@ def foreseen(
 
 def _compared(workshop: "Workshop", spec: Spec) -> "Compared":
     """What the baseline and the simple baselines reach."""
-    from eicompress.study.coordinator import Compared
+    from eicompress.study.events import Compared
 
     objective = objective_of(spec)
     return Compared(workshop.baseline(), workshop.simple(objective.hard.get("size_mb")), objective)
@@ -167,7 +168,7 @@ def _compared(workshop: "Workshop", spec: Spec) -> "Compared":
 def planned(written: Mapping[str, Any]) -> Plan:
     """The plan of a search in the words of `search`; what an existing study knows need not be given again."""
     from eicompress.plugins import discover
-    from eicompress.study.space import read_space
+    from eicompress.study.space_file import read_space
     from eicompress.trials.ray_cluster import check_installed
 
     given = {name: value for name, value in written.items() if value is not None}
@@ -206,7 +207,8 @@ def _warm(plan: Plan) -> Plan:
 
 def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
     """Run or go on with a planned search."""
-    from eicompress.study.coordinator import Coordinator, Goal, Noticed
+    from eicompress.study.coordinator import Coordinator, Goal
+    from eicompress.study.events import Noticed
     from eicompress.study.store import opened
 
     spec = plan.spec
@@ -252,7 +254,7 @@ def _with_recorded_rungs(
     plan: Plan, workshop: "Workshop", ledger: "Ledger", on_event: "Callable[[Event], None]"
 ) -> Plan:
     """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
-    from eicompress.study.coordinator import Noticed
+    from eicompress.study.events import Noticed
     from eicompress.study.forecast import in_rungs
     from eicompress.study.halving import described
 
@@ -288,7 +290,7 @@ def _check_study(spec: Spec, digests: Mapping[str, str]) -> None:
 
 def _foresee(plan: Plan, workshop: "Workshop", on_event: "Callable[[Event], None]") -> None:
     """Tell what the search will meet, in short."""
-    from eicompress.study.coordinator import Foreseen, Noticed
+    from eicompress.study.events import Foreseen, Noticed
     from eicompress.study.forecast import forecast
 
     try:

@@ -14,10 +14,12 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.study.coordinator import Coordinator, Event, Goal, SearchEnded, TrialEnded, Workers
+from eicompress.study.coordinator import Coordinator, Goal, Workers
+from eicompress.study.events import Event, SearchEnded, TrialEnded
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
-from eicompress.study.space import SearchSpace, read_space
+from eicompress.study.space import SearchSpace
+from eicompress.study.space_file import read_space
 from eicompress.study.store import Ledger, opened
 from eicompress.trials.training_time import Rehearsal
 from eicompress.trials.worker import InProcess, perform

@@ -17,7 +17,7 @@ from eicompress.export.folder import write
 from eicompress.reporting import tables
 from eicompress.reporting.live_view import Screen
 from eicompress.reporting.tables import show_result
-from eicompress.study.coordinator import Compared, Doing
+from eicompress.study.events import Compared, Doing
 from eicompress.study.objective import Objective
 from eicompress.values import Measurement, Progress, Record
 

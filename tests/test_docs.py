@@ -15,7 +15,7 @@ from eicompress import cli, errors, hookspecs
 from eicompress.contracts import knobs
 from eicompress.encoder.model import Encoder
 from eicompress.plugins import discover
-from eicompress.study.space import known_spaces
+from eicompress.study.space_file import known_spaces
 from eicompress.testing.template import FILES, template_folder
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -21,7 +21,7 @@ from tiny_teachers import write_tiny_teacher
 from eicompress import cli
 from eicompress.api import read_recipe
 from eicompress.plugins import discover
-from eicompress.study.space import read_space
+from eicompress.study.space_file import read_space
 from eicompress.testing import write_tiny_data, write_tiny_model
 
 ROOT = Path(__file__).parents[1]

@@ -161,7 +161,7 @@ def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
     """
     from eicompress import api
     from eicompress.reporting import live_view, tables
-    from eicompress.study.coordinator import Noticed
+    from eicompress.study.events import Noticed
 
     console = console_of(as_json)
     with live_view.Screen(console, "ablate") as live:

@@ -14,7 +14,7 @@ from rich.text import Text
 from eicompress.encoder.device import computes_with, own_device
 from eicompress.reporting.tables import duration, standing, summary
 from eicompress.spec import UNITS, Spec, without_password
-from eicompress.study.coordinator import (
+from eicompress.study.events import (
     Compared,
     Comparing,
     Doing,

@@ -8,19 +8,31 @@ import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from eicompress.cache import is_disk_error
 from eicompress.errors import BudgetError, EicompressError, Inapplicable, StudyError
 from eicompress.export.folder import copy
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
+from eicompress.study.events import (
+    Comparing,
+    Doing,
+    Drawn,
+    Event,
+    Noticed,
+    Planned,
+    Promoted,
+    Promoting,
+    SearchEnded,
+    TrialEnded,
+)
 from eicompress.study.fit_to_budget import filled
-from eicompress.study.forecast import Forecast, check_reachable, full_seconds
+from eicompress.study.forecast import check_reachable, full_seconds
 from eicompress.study.halving import RUNGS, cost_s, goes_on, one_in, rungs_fact, rungs_of
 from eicompress.study.objective import Objective
 from eicompress.study.promotion import PromotionRung, kept_for_promotion, promotion_plan, promotion_rung, survivors
@@ -28,7 +40,6 @@ from eicompress.study.result import (
     RECORDED,
     REPEAT,
     VARIANT,
-    Counts,
     Result,
     best_of,
     count,
@@ -39,7 +50,7 @@ from eicompress.study.result import (
     weights,
 )
 from eicompress.study.space import SearchSpace
-from eicompress.study.store import RESTARTS, Draw, Ledger, Recovered
+from eicompress.study.store import RESTARTS, Draw, Ledger
 from eicompress.values import Artifact, Done, Job, Json, Measurement, Outcome, Progress, Record, counted, digest_of
 
 REPEATS = 50
@@ -103,115 +114,6 @@ class Goal:
     def end(self) -> dict[str, float | None]:
         """When the search ends, as plain data."""
         return {"trials": self.trials, "timeout_s": self.timeout_s, "stop_at": self.stop_at}
-
-
-@dataclass(frozen=True)
-class Foreseen:
-    """What a search that has not begun yet will meet."""
-
-    forecast: Forecast
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What the baseline and the simple baselines reach, known before anything is tried."""
-
-    baseline: Record
-    simple: Mapping[str, Record]
-    objective: Objective
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The search begins, or goes on with what is recorded already."""
-
-    baseline: Record
-    counts: Counts
-    recovered: Recovered
-    best: Record | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A trial was drawn; its recipe is not filled yet."""
-
-    number: int
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class Doing:
-    """What a trial is doing now."""
-
-    number: int
-    progress: Progress
-
-
-@dataclass(frozen=True)
-class TrialEnded:
-    """A trial ended."""
-
-    number: int
-    record: Record
-    counts: Counts
-    best: Record | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class SearchEnded:
-    """No more trials are drawn; the best are rebuilt next, if that was not done before."""
-
-    reason: str
-    finished_before: bool = False
-
-
-@dataclass(frozen=True)
-class Comparing:
-    """A trial's recipe is trained for longer, at this fidelity, to be compared with others before one is rebuilt."""
-
-    number: int
-    fidelity: float
-
-
-@dataclass(frozen=True)
-class Promoting:
-    """A trial's recipe is rebuilt at this fidelity."""
-
-    number: int
-    fidelity: float
-
-
-@dataclass(frozen=True)
-class Promoted:
-    """A trial's artifact was measured and put where users look for it: a rebuild, or what the search had made."""
-
-    number: int
-    record: Record
-    rebuilt: bool = True
-
-
-@dataclass(frozen=True)
-class Noticed:
-    """Something that the user should know and that stops nothing."""
-
-    text: str
-
-
-Event: TypeAlias = (
-    Foreseen
-    | Compared
-    | Planned
-    | Drawn
-    | Doing
-    | TrialEnded
-    | SearchEnded
-    | Comparing
-    | Promoting
-    | Promoted
-    | Noticed
-)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
 from eicompress.plugins import discover
 from eicompress.strategies.quantization import Quantization
-from eicompress.study.space import read_space
+from eicompress.study.space_file import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context, tiny_examples
 
 SMALL = Model2Vec(dimensions=16)

@@ -8,7 +8,7 @@ from eicompress.contracts import Candidate, ModelStrategy
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.plugins import discover
-from eicompress.study.space import read_space
+from eicompress.study.space_file import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
 
 MOVEMENT = NniMovementPruning(heads=0.25, epochs=1.0)

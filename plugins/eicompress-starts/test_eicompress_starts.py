@@ -17,7 +17,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable, ModelError
 from eicompress.plugins import discover
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
-from eicompress.study.space import read_space
+from eicompress.study.space_file import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
 from eicompress.training.teacher import answers_of
 from eicompress.trials.inputs import read_start, whole_candidate

@@ -25,10 +25,12 @@ from optuna.samplers import RandomSampler, TPESampler
 
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
-from eicompress.study.coordinator import Coordinator, Event, Goal, TrialEnded
+from eicompress.study.coordinator import Coordinator, Goal
+from eicompress.study.events import Event, TrialEnded
 from eicompress.study.halving import RUNGS, one_in, rungs_fact
 from eicompress.study.objective import Objective
-from eicompress.study.space import SearchSpace, read_space
+from eicompress.study.space import SearchSpace
+from eicompress.study.space_file import read_space
 from eicompress.study.store import Ledger, opened
 from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
 

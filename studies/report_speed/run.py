@@ -25,7 +25,7 @@ from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
-from eicompress.study.space import read_space
+from eicompress.study.space_file import read_space
 from eicompress.values import Measurement, Record
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))

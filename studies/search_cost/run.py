@@ -36,10 +36,12 @@ from eicompress.contracts import Examples, TeacherOutputs
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import latency_ms, size_mb
-from eicompress.study.coordinator import Coordinator, Event, Goal, SearchEnded, TrialEnded
+from eicompress.study.coordinator import Coordinator, Goal
+from eicompress.study.events import Event, SearchEnded, TrialEnded
 from eicompress.study.fit_to_budget import filled
 from eicompress.study.objective import Objective
-from eicompress.study.space import SearchSpace, read_space, sampler
+from eicompress.study.space import SearchSpace, sampler
+from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
 from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.trials.worker import InProcess

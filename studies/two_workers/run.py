@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import eicompress
-from eicompress.study.coordinator import Event, Planned, SearchEnded
+from eicompress.study.events import Event, Planned, SearchEnded
 
 SPACE = """
 fidelity = 0.5

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.export.folder import write_files
 from eicompress.recipe import Recipe
-from eicompress.study.coordinator import Doing, Event, Noticed, Promoting, TrialEnded
+from eicompress.study.events import Doing, Event, Noticed, Promoting, TrialEnded
 from eicompress.study.halving import rungs_of
 from eicompress.study.result import RECORDED, REPEAT, ranked
 from eicompress.study.store import RESTARTS, read_ledger

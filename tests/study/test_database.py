@@ -12,7 +12,7 @@ from sqlalchemy import event
 from eicompress.errors import StudyError
 from eicompress.recipe import Recipe
 from eicompress.spec import without_password
-from eicompress.study.coordinator import Event, TrialEnded
+from eicompress.study.events import Event, TrialEnded
 from eicompress.study.result import ranked
 from eicompress.study.store import opened, read_ledger, storage_errors
 

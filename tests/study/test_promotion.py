@@ -10,7 +10,7 @@ from fake_workshop import Bed, Bench, Curves, bed
 
 from eicompress.recipe import Recipe
 from eicompress.reporting.next_steps import advice
-from eicompress.study.coordinator import Comparing, Noticed, Promoted, Promoting
+from eicompress.study.events import Comparing, Noticed, Promoted, Promoting
 from eicompress.study.objective import Objective
 from eicompress.study.promotion import PromotionPlan, promotion_plan, rung_length
 from eicompress.study.result import result_of

@@ -5,7 +5,7 @@ import pytest
 from fake_workshop import REGISTRY, SPACE, Bench, bed
 
 from eicompress.errors import SpecError
-from eicompress.study.space import read_space
+from eicompress.study.space_file import read_space
 from eicompress.study.warm_start import as_parameters, best_recipes, recipe_files
 
 

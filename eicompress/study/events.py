@@ -1,0 +1,123 @@
+"""What a search tells while it runs: one value for each thing that happens, through one callback."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from eicompress.recipe import Recipe
+from eicompress.study.forecast import Forecast
+from eicompress.study.objective import Objective
+from eicompress.study.result import (
+    Counts,
+)
+from eicompress.study.store import Recovered
+from eicompress.values import Progress, Record
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a search that has not begun yet will meet."""
+
+    forecast: Forecast
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the baseline and the simple baselines reach, known before anything is tried."""
+
+    baseline: Record
+    simple: Mapping[str, Record]
+    objective: Objective
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The search begins, or goes on with what is recorded already."""
+
+    baseline: Record
+    counts: Counts
+    recovered: Recovered
+    best: Record | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A trial was drawn; its recipe is not filled yet."""
+
+    number: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What a trial is doing now."""
+
+    number: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial ended."""
+
+    number: int
+    record: Record
+    counts: Counts
+    best: Record | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """No more trials are drawn; the best are rebuilt next, if that was not done before."""
+
+    reason: str
+    finished_before: bool = False
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """A trial's recipe is trained for longer, at this fidelity, to be compared with others before one is rebuilt."""
+
+    number: int
+    fidelity: float
+
+
+@dataclass(frozen=True)
+class Promoting:
+    """A trial's recipe is rebuilt at this fidelity."""
+
+    number: int
+    fidelity: float
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """A trial's artifact was measured and put where users look for it: a rebuild, or what the search had made."""
+
+    number: int
+    record: Record
+    rebuilt: bool = True
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Something that the user should know and that stops nothing."""
+
+    text: str
+
+
+Event: TypeAlias = (
+    Foreseen
+    | Compared
+    | Planned
+    | Drawn
+    | Doing
+    | TrialEnded
+    | SearchEnded
+    | Comparing
+    | Promoting
+    | Promoted
+    | Noticed
+)
