@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from eicompress.study.space import SearchSpace
     from eicompress.study.store import Ledger
     from eicompress.trials.builder import Lesson, Workshop
-    from eicompress.trials.teacher_search import Attempt
+    from eicompress.trials.taught import Attempt
     from eicompress.values import Measurement
 
 TEACHER = "teacher"

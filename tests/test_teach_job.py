@@ -11,6 +11,7 @@ from eicompress import cli
 from eicompress.contracts import Candidate, Training
 from eicompress.training.trainer import Trainer
 from eicompress.trials import teacher_search
+from eicompress.trials.taught import Taught, is_taught
 from tests.test_main_job import RECIPE, SPACE
 
 
@@ -42,9 +43,7 @@ def teachings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     run = teacher_search.TeacherSearch.run
 
-    def counted(
-        self: teacher_search.TeacherSearch, members: int = 1, *, linear_only: bool = False
-    ) -> teacher_search.Taught:
+    def counted(self: teacher_search.TeacherSearch, members: int = 1, *, linear_only: bool = False) -> Taught:
         found.append("probe" if linear_only else "teach")
         return run(self, members, linear_only=linear_only)
 
@@ -134,4 +133,4 @@ def test_a_killed_search_for_a_teacher_goes_on(
     assert cli.run(asked) == 0
     left = tried[3:]
     assert left[0] == teacher_search.LEARNING_RATES[2] and len(left) <= 2, "the third one, and the winner on all rows"
-    assert teacher_search.is_taught(Path("taught"))
+    assert is_taught(Path("taught"))

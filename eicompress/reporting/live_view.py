@@ -36,7 +36,7 @@ from eicompress.trials.ray_cluster import Place
 from eicompress.values import Progress, Record, counted
 
 if TYPE_CHECKING:
-    from eicompress.trials.teacher_search import Attempt
+    from eicompress.trials.taught import Attempt
 
 PLAIN_SECONDS = 60.0
 """How often plain lines tell how far a training is."""

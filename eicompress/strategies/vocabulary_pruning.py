@@ -13,16 +13,8 @@ from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.vocabulary import (
-    Ranking,
-    Words,
-    compare,
-    count_words,
-    minified_json,
-    prune,
-    rank,
-    token_counts,
-)
+from eicompress.encoder.token_ranking import Ranking, rank
+from eicompress.encoder.vocabulary import Words, compare, count_words, minified_json, prune, token_counts
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import token_importance
 from eicompress.values import digest_of

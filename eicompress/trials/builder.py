@@ -54,7 +54,7 @@ from eicompress.trials.inputs import (
     who_teaches,
     with_teacher,
 )
-from eicompress.trials.teacher_search import Attempt, Taught, read_taught
+from eicompress.trials.taught import Attempt, Taught, read_taught
 from eicompress.trials.tfidf import fit_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Progress, Record, digest_of

@@ -26,6 +26,8 @@ from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher
 from eicompress.trials import candidate as candidates
 from eicompress.trials import teacher_search
 from eicompress.trials.code import MAKING, own_code
+from eicompress.trials.taught import Attempt, is_taught, poolings_of, read_description, read_taught
+from eicompress.trials.taught import digest as taught_digest
 from eicompress.values import Json, Progress, digest_of
 
 BUILT_IN = "builtin:"
@@ -81,9 +83,9 @@ def model_folder(model: str) -> Path:
 
 def read_model(folder: Path, outputs: int) -> Model:
     """The model in a folder, with a new head where its own has another number of outputs. Raises `ModelError`."""
-    if teacher_search.is_taught(folder):
-        taught = teacher_search.read_taught(folder)
-        return Model(taught.members[0], taught.labels, teacher_search.digest(folder), taught.members[1:])
+    if is_taught(folder):
+        taught = read_taught(folder)
+        return Model(taught.members[0], taught.labels, taught_digest(folder), taught.members[1:])
     source = convert.load(folder, outputs=outputs)
     return Model(whole_candidate(source.encoder, source.tokenizer), source.labels, source.digest)
 
@@ -103,10 +105,10 @@ def opened_teacher_search(
     limit_s: float,
     cache: Cache,
     progress: Callable[[Progress], None],
-    on_attempt: Callable[[teacher_search.Attempt], None] = lambda _: None,
+    on_attempt: Callable[[Attempt], None] = lambda _: None,
 ) -> teacher_search.TeacherSearch:
     """The search for a teacher made of the model in a folder. Raises `ModelError`."""
-    if teacher_search.is_taught(folder):
+    if is_taught(folder):
         raise ModelError(
             f"The model to train a teacher from must be one that no teacher was made of yet, but `{folder}` is a "
             "teacher: give the model that it came from"
@@ -114,7 +116,7 @@ def opened_teacher_search(
     model = read_model(folder, len(data.task.labels))
     return teacher_search.TeacherSearch(
         source=model.candidate,
-        poolings=teacher_search.poolings_of(folder),
+        poolings=poolings_of(folder),
         task=data.task,
         train=data.examples["train"],
         seed=seed,
@@ -140,7 +142,7 @@ def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 
 
 def how_taught(labels: Sequence[str] | None, how: str, folder: Path) -> tuple[str, ...]:
     """What a user should know of a teacher that was trained before the search."""
-    taught = teacher_search.read_description(folder)
+    taught = read_description(folder)
     why = "has no classifier for this task" if labels is None else "answers other labels than the data has"
     tried = f", the best of {len(taught.attempts)} tried" if len(taught.attempts) > 1 else ""
     measured = f": {taught.chosen.quality:.2%} on held-out training rows{tried}" if taught.attempts else ""
@@ -201,7 +203,7 @@ def who_teaches(
         ]
 
     def others(folder: Path) -> list[StoredTeacher]:
-        if teacher_search.is_taught(folder):
+        if is_taught(folder):
             model = read_model(folder, len(labels)).answering(labels)
             if model is None:
                 raise ModelError(_other_labels(folder, labels))
@@ -217,7 +219,7 @@ def who_teaches(
 
 
 def _other_labels(folder: Path, labels: Sequence[str]) -> str:
-    known = teacher_search.read_taught(folder).labels
+    known = read_taught(folder).labels
     missing = next((label for label in labels if label not in known), labels[0])
     return (
         f"The labels of the teacher `{folder}` must be the data's, but `{missing}` is not among its {len(known)}: "

@@ -8,7 +8,6 @@ whose actor or node is lost may be tried again, and gets whichever actor is free
 An actor imports neither torch nor optuna; its process does.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -25,10 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from eicompress.cache import Cache, default_folder, write_whole
+from eicompress.cache import Cache, default_folder
 from eicompress.errors import EicompressError, StudyError
 from eicompress.trials.processes import Limits, Processes, Setup, Tell
-from eicompress.values import Artifact, Done, Job, Json, Progress, Record, counted, digest_of
+from eicompress.trials.shipping import arrived, files_digest, files_in, packed_setup, sent_inputs, write_files
+from eicompress.values import Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
@@ -41,15 +41,6 @@ ANSWER_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
 STORE_BYTES = 200_000_000
 """Of the object store of a Ray that is started here, beside what is sent."""
-MOST_BYTES = 4_000_000_000
-"""Of all that is sent to a node."""
-PATHS = ("model", "data", "teachers", "unlabelled", "start", "head")
-"""The inputs that may be paths."""
-SENT = "sent:"
-"""Begins the name of what was sent; the path in the folder of all that was sent follows."""
-
-Files = Mapping[str, bytes]
-"""Files by their paths in a folder."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +92,12 @@ class Cluster:
 
     def __enter__(self) -> Self:
         check_installed()
-        setup, files = _packed(self.setup)
+        setup, files = packed_setup(self.setup)
         try:
             self._connect(sum(map(len, files.values())))
             most = self._check_room()
             told = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
-            self._opening = json.dumps({**told, "neighbours": min(most, self.count), "digest": _digest(files)})
+            self._opening = json.dumps({**told, "neighbours": min(most, self.count), "digest": files_digest(files)})
             self._sent = [self._ray.put(files)]
             self._seats = [self._seat() for _ in range(self.count)]
             self._wait_until_open()
@@ -264,7 +255,7 @@ class Cluster:
         seat.job, done = None, Done.from_json(json.loads(answer["done"]))
         if done.record is None:
             return done
-        return replace(done, record=_arrived(done.record, answer["files"], Path(self.setup.inputs["folder"])))
+        return replace(done, record=arrived(done.record, answer["files"], Path(self.setup.inputs["folder"])))
 
     def _lost(self, seat: "_Seat", error: Exception) -> Done | None:
         """Give up a worker, and start another in its place."""
@@ -364,8 +355,8 @@ class Actor:
         import ray
 
         received, opening = self._received(), self._opening
-        inputs = {**_found(opening["setup"]["inputs"], received), "folder": str(self._folder)}
-        setup = Setup(**{**_found(opening["setup"], received), "inputs": inputs})
+        inputs = {**sent_inputs(opening["setup"]["inputs"], received), "folder": str(self._folder)}
+        setup = Setup(**{**sent_inputs(opening["setup"], received), "inputs": inputs})
         limits = Limits(**opening["limits"]).shared(opening["neighbours"])
         self._workers = Processes(setup, limits, threads=opening["threads"])
         return {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
@@ -377,7 +368,7 @@ class Actor:
         with self._starting:
             self._workers.submit(job)
         done = self._workers.wait(self._hear)
-        files = _files_in(self._folder) if done.record is not None else {}
+        files = files_in(self._folder) if done.record is not None else {}
         for each in self._folder.iterdir():
             shutil.rmtree(each)
         if done.record is not None:
@@ -396,9 +387,9 @@ class Actor:
             import ray
 
             files = ray.get(self._sent[0])
-            if _digest(files) != digest:
+            if files_digest(files) != digest:
                 raise StudyError("what is sent to a worker must arrive as it is, but did not: give the command again")
-            _write(files, folder)
+            write_files(files, folder)
 
         return Cache(default_folder()).kept("sent", digest, write)
 
@@ -412,85 +403,6 @@ def _or_refused(call: Callable[[], Json]) -> Json:
     except OSError as error:
         reason = f"`{error.filename}` must be a place to write to, but: {error.strerror}"
     return {"refused": f"on {platform.node()}: {reason}"}
-
-
-def _packed(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What a worker's workshop is made of, as plain data, and the files that it names, as they are found there.
-
-    Raises `StudyError` where that is too much to send.
-    """
-    places: dict[Path, str] = {}
-
-    def packed(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [packed(each) for each in value]
-        path = Path(value or "").expanduser()
-        if not value or not path.exists():
-            return value
-        return SENT + places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")
-
-    inputs = {name: packed(value) if name in PATHS else value for name, value in setup.inputs.items()}
-    described = {**asdict(setup), "inputs": {**inputs, "folder": ""}, "plugin": packed(setup.plugin)}
-    size = sum(file.stat().st_size for path in places for file in _below(path))
-    if size > MOST_BYTES:
-        raise StudyError(
-            f"model, data and all else that the flags name must be at most {MOST_BYTES / 1e9:g} GB to be sent to a Ray "
-            f"cluster, but are {size / 1e9:.1f} GB: give folders that hold nothing else, or less text"
-        )
-    files = {f"{place}{name}": data for path, place in places.items() for name, data in _files_in(path, "/").items()}
-    return described, files
-
-
-def _found(named: Json, folder: Path) -> dict[str, Any]:
-    """Plain data, with what was sent named by where it lies."""
-
-    def found(value: Any) -> Any:
-        if isinstance(value, list):
-            return [found(each) for each in value]
-        is_sent = isinstance(value, str) and value.startswith(SENT)
-        return str(folder / value.removeprefix(SENT)) if is_sent else value
-
-    return {name: found(value) for name, value in named.items()}
-
-
-def _arrived(record: Record, files: Files, folder: Path) -> Record:
-    """The record of a build elsewhere, its files written where a build here would have left them."""
-    from eicompress.export.folder import copy
-
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as draft:
-        _write(files, Path(draft))
-        for name in record.files.values():
-            if (Path(draft) / name).is_dir():
-                copy(Artifact(Path(draft) / name), folder / name)
-            else:
-                write_whole(folder / name, files[name])
-    return replace(record, files={name: str((folder / path).resolve()) for name, path in record.files.items()})
-
-
-def _below(path: Path) -> list[Path]:
-    """The files of a folder, without what git keeps there; or the file itself."""
-    if path.is_file():
-        return [path]
-    found = (each for each in sorted(path.rglob("*")) if each.is_file())
-    return [each for each in found if ".git" not in each.relative_to(path).parts]
-
-
-def _files_in(folder: Path, before: str = "") -> dict[str, bytes]:
-    """The bytes of each file by its path in the folder; of a single file by an empty name."""
-    return {
-        f"{before}{file.relative_to(folder).as_posix()}" if file != folder else "": file.read_bytes()
-        for file in _below(folder)
-    }
-
-
-def _write(files: Files, folder: Path) -> None:
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-
-
-def _digest(files: Files) -> str:
-    return digest_of({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
 
 
 def _first_line(error: Exception) -> str:

@@ -10,15 +10,13 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from eicompress.encoder.subwords import read_subwords
+from eicompress.encoder.token_ranking import ASCII, Ranking, rank
 from eicompress.encoder.vocabulary import (
-    ASCII,
-    Ranking,
     Scripts,
     compare,
     count_words,
     minified_json,
     prune,
-    rank,
     split,
     splitting,
     token_counts,

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from eicompress.encoder.token_ranking import ASCII, Choice, rank
 from eicompress.encoder.vocabulary import (
-    ASCII,
-    Choice,
     compare,
     count_words,
     minified_json,
     prune,
-    rank,
     token_counts,
     whole_words,
     with_max_length,

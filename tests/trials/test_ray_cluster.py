@@ -27,7 +27,8 @@ from eicompress.spec import read
 from eicompress.study.result import Result
 from eicompress.trials.builder import BUILDS, open_workshop
 from eicompress.trials.processes import Limits, Setup
-from eicompress.trials.ray_cluster import SENT, Cluster, Place, _digest, _found, _packed, _write
+from eicompress.trials.ray_cluster import Cluster, Place
+from eicompress.trials.shipping import SENT, files_digest, packed_setup, sent_inputs, write_files
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import Progress
 
@@ -88,20 +89,24 @@ def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path
     texts.write_text("a text")
     inputs = {"model": str(model), "data": "builtin:docstrings", "teachers": (str(model),), "task": "classification"}
     setup = Setup({**inputs, "unlabelled": (str(texts), "owner/name"), "start": "", "folder": tmp_path}, str(texts))
-    described, files = _packed(setup)
+    described, files = packed_setup(setup)
     json.dumps(described)
     assert files == {
         "0/model/config.json": b"config.json",
         "0/model/deep/weights": b"deep/weights",
         "1/texts.txt": b"a text",
     }
-    _write(files, there)
-    found = _found(described["inputs"], there)
+    write_files(files, there)
+    found = sent_inputs(described["inputs"], there)
     assert found["model"] == str(there / "0/model") == found["teachers"][0]
     assert found["unlabelled"] == [str(there / "1/texts.txt"), "owner/name"]
     assert (found["data"], found["task"], found["start"]) == ("builtin:docstrings", "classification", "")
     assert described["plugin"] == SENT + "1/texts.txt"
-    assert _digest(files) == _digest(dict(reversed(files.items()))) != _digest({**files, "1/texts.txt": b"another"})
+    assert (
+        files_digest(files)
+        == files_digest(dict(reversed(files.items())))
+        != files_digest({**files, "1/texts.txt": b"another"})
+    )
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_too_much_to_send_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "texts.txt").open("wb") as file:
         file.truncate(5 * 10**9)
     with pytest.raises(StudyError, match=r"must be at most 4 GB to be sent .*, but are 5\.0 GB"):
-        _packed(Setup({"unlabelled": [str(tmp_path / "texts.txt")], "folder": ""}))
+        packed_setup(Setup({"unlabelled": [str(tmp_path / "texts.txt")], "folder": ""}))
 
 
 class Nodes:

@@ -15,7 +15,8 @@ from eicompress.errors import ModelError
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
 from eicompress.trials import teacher_search
-from eicompress.trials.teacher_search import Attempt, TeacherSearch, digest, is_taught, poolings_of, read_taught
+from eicompress.trials.taught import DESCRIPTION, Attempt, digest, is_taught, poolings_of, read_taught
+from eicompress.trials.teacher_search import TeacherSearch
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
 Trained = list[Training]
@@ -207,15 +208,15 @@ def test_a_teachers_digest_is_that_of_its_weights(tmp_path: Path) -> None:
         return folder
 
     first, same, other = written("first", 0), written("same", 0), written("other", 1)
-    (same / teacher_search.DESCRIPTION).write_text("{}")
+    (same / DESCRIPTION).write_text("{}")
     assert digest(first) == digest(same) != digest(other)
 
 
 def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        described = json.loads((folder / teacher_search.DESCRIPTION).read_text())
+        described = json.loads((folder / DESCRIPTION).read_text())
         change(described)
-        (folder / teacher_search.DESCRIPTION).write_text(json.dumps(described))
+        (folder / DESCRIPTION).write_text(json.dumps(described))
 
     return apply
 
@@ -226,7 +227,7 @@ def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None
         broken(lambda described: described.pop("labels")),
         broken(lambda described: described.update(labels=["one"])),
         broken(lambda described: described.update(chosen={"pooling": "mean", "magic": 1})),
-        lambda folder: (folder / teacher_search.DESCRIPTION).write_text("not JSON"),
+        lambda folder: (folder / DESCRIPTION).write_text("not JSON"),
         lambda folder: (folder / "member-0" / "model.safetensors").write_bytes(b"no tensors"),
         lambda folder: (folder / "member-0" / "candidate.json").unlink(),
         broken(lambda described: described.update(members=2)),

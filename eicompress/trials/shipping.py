@@ -1,0 +1,101 @@
+"""What a Ray cluster is sent, and what comes back: files by their names, under the digest of what they hold."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from eicompress.cache import write_whole
+from eicompress.errors import StudyError
+from eicompress.trials.processes import Setup
+from eicompress.values import Artifact, Json, Record, digest_of
+
+MOST_BYTES = 4_000_000_000
+"""Of all that is sent to a node."""
+PATHS = ("model", "data", "teachers", "unlabelled", "start", "head")
+"""The inputs that may be paths."""
+SENT = "sent:"
+"""Begins the name of what was sent; the path in the folder of all that was sent follows."""
+Files = Mapping[str, bytes]
+"""Files by their paths in a folder."""
+
+
+def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What a worker's workshop is made of, as plain data, and the files that it names, as they are found there.
+
+    Raises `StudyError` where that is too much to send.
+    """
+    places: dict[Path, str] = {}
+
+    def packed(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [packed(each) for each in value]
+        path = Path(value or "").expanduser()
+        if not value or not path.exists():
+            return value
+        return SENT + places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")
+
+    inputs = {name: packed(value) if name in PATHS else value for name, value in setup.inputs.items()}
+    described = {**asdict(setup), "inputs": {**inputs, "folder": ""}, "plugin": packed(setup.plugin)}
+    size = sum(file.stat().st_size for path in places for file in _below(path))
+    if size > MOST_BYTES:
+        raise StudyError(
+            f"model, data and all else that the flags name must be at most {MOST_BYTES / 1e9:g} GB to be sent to a Ray "
+            f"cluster, but are {size / 1e9:.1f} GB: give folders that hold nothing else, or less text"
+        )
+    files = {f"{place}{name}": data for path, place in places.items() for name, data in files_in(path, "/").items()}
+    return described, files
+
+
+def sent_inputs(named: Json, folder: Path) -> dict[str, Any]:
+    """Plain data, with what was sent named by where it lies."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, list):
+            return [found(each) for each in value]
+        is_sent = isinstance(value, str) and value.startswith(SENT)
+        return str(folder / value.removeprefix(SENT)) if is_sent else value
+
+    return {name: found(value) for name, value in named.items()}
+
+
+def arrived(record: Record, files: Files, folder: Path) -> Record:
+    """The record of a build elsewhere, its files written where a build here would have left them."""
+    from eicompress.export.folder import copy
+
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as draft:
+        write_files(files, Path(draft))
+        for name in record.files.values():
+            if (Path(draft) / name).is_dir():
+                copy(Artifact(Path(draft) / name), folder / name)
+            else:
+                write_whole(folder / name, files[name])
+    return replace(record, files={name: str((folder / path).resolve()) for name, path in record.files.items()})
+
+
+def _below(path: Path) -> list[Path]:
+    """The files of a folder, without what git keeps there; or the file itself."""
+    if path.is_file():
+        return [path]
+    found = (each for each in sorted(path.rglob("*")) if each.is_file())
+    return [each for each in found if ".git" not in each.relative_to(path).parts]
+
+
+def files_in(folder: Path, before: str = "") -> dict[str, bytes]:
+    """The bytes of each file by its path in the folder; of a single file by an empty name."""
+    return {
+        f"{before}{file.relative_to(folder).as_posix()}" if file != folder else "": file.read_bytes()
+        for file in _below(folder)
+    }
+
+
+def write_files(files: Files, folder: Path) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def files_digest(files: Files) -> str:
+    return digest_of({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
