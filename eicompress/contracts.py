@@ -138,6 +138,9 @@ class Training:
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises linearly; it then falls linearly to zero."""
     weight_decay: float = 0.01
+    rate_steps: int = 0
+    """Steps up to which `learning_rate` holds; n times as many are trained at it over the square root of n. 0 for the
+    same rate at any length."""
     extra: "torch.nn.Module | None" = None
     """What is trained beside the candidate, such as a projector."""
     rates: "Mapping[torch.nn.Parameter, float]" = field(default_factory=dict)

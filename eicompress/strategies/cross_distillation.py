@@ -30,6 +30,7 @@ from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
 from eicompress.training.losses import label_loss, logit_kl
 from eicompress.training.teacher import LazyAnswers
+from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
 
 LOOKS = 20
@@ -46,7 +47,7 @@ class CrossDistillation(ModelStrategy):
     distortions: Annotated[int, IntDistribution(0, 20)] = 3
     """Distorted copies of each training text. They have no label, and the teacher does not learn from them."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
-    """The highest learning rate of the student's training."""
+    """The student's highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
     """Of the softmax in which teacher and student are compared."""
     label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
@@ -108,6 +109,7 @@ class CrossDistillation(ModelStrategy):
             both.loss,
             epochs=epochs,
             learning_rate=self.learning_rate,
+            rate_steps=RATE_STEPS,
             batch_size=self.batch_size,
             extra=teacher,
             rates={**teacher.rates(), **frozen},

@@ -25,6 +25,7 @@ from eicompress.training.layer_loss import Matching, Said, Weights
 from eicompress.training.losses import label_loss, logit_kl, logit_mse
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.token_alignment import Alignment, align
+from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
 
 SLOWER = 0.1
@@ -43,7 +44,7 @@ class Distillation(ModelStrategy):
     distortions: Annotated[int, IntDistribution(0, 20)] = 3
     """Distorted copies of each training text."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
-    """The highest learning rate of the training."""
+    """The highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
     logits: Annotated[Literal["kl", "mse"], CategoricalDistribution(("kl", "mse"))] = "kl"
     """How student's and teacher's logits are compared."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
@@ -188,6 +189,7 @@ class _Lesson:
             loss,
             epochs=epochs,
             learning_rate=self.knobs.learning_rate,
+            rate_steps=RATE_STEPS,
             batch_size=self.knobs.batch_size,
             extra=self.extra,
             rates=rates,

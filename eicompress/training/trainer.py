@@ -32,6 +32,8 @@ CHECKS = 20
 """How often in a training the loss on held-out texts is looked at."""
 SPARSE_FROM = 1_000_000
 """Numbers in a word embedding from which on, on a CPU, only the rows that a batch reads are updated."""
+RATE_STEPS = 1_000
+"""Of a distillation. Rates that are best after some thousand steps spoil a training of ten times as many."""
 LARGEST_GRADIENT = 1.0
 """Norm that the gradients of the candidate, and of what is trained beside it, are clipped to."""
 
@@ -120,6 +122,8 @@ class _Run:
         self.padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
         self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
         self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
+        longer = self.steps / training.rate_steps if training.rate_steps else 1.0
+        self.rate = training.learning_rate / math.sqrt(max(1.0, longer))
         self.step = 0
         self.best, self.checks_since_best = math.inf, 0
         self.best_weights: dict[str, Tensor] = {}
@@ -164,7 +168,7 @@ class _Run:
 
     def descend(self, rows: np.ndarray) -> Tensor:
         """One step; its loss."""
-        rate = self.training.learning_rate * _triangle(self.step, self.steps, self.training.warmup)
+        rate = self.rate * _triangle(self.step, self.steps, self.training.warmup)
         loss = self._loss(rows)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -208,7 +212,7 @@ class _Run:
 
     def digest(self) -> str:
         """Of the weights, and of how long they are trained."""
-        digest = hashlib.sha256(str((self.steps, len(self.learned), self.training.learning_rate)).encode())
+        digest = hashlib.sha256(str((self.steps, len(self.learned), self.rate)).encode())
         for name, each in self.modules.state_dict().items():
             digest.update(name.encode() + each.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()

@@ -87,13 +87,18 @@ def run_cell(asked: argparse.Namespace, name: str, model: str, data: str, size: 
         words |= {"promotion_seeds": asked.seeds, "seed": asked.seed}
         print(f"{name} at {size}: searching for {asked.timeout}", file=sys.stderr, flush=True)
         result = eicompress.search(**words, study=f"{name}-{size}", studies=asked.output / "studies")
-        cell = {"set": name, "budget": size, "asked": words, **found(result, data)}
-        write_whole(path, json.dumps(cell).encode())
+        named = {**words, "model": Path(model).name, "data": Path(data).name}
+        cell = {"set": name, "budget": size, "asked": named, **found(result, data)}
+        write_cell(cell, path)
     for seed in range(asked.seed, asked.seed + asked.seeds):
         if seed not in cell["seeds"] and cell["recipe"]:
             print(f"{name} at {size}: seed {seed}", file=sys.stderr, flush=True)
             add_seed(asked, cell, model, data, seed)
-            write_whole(path, json.dumps(cell).encode())
+            write_cell(cell, path)
+
+
+def write_cell(cell: Mapping[str, Any], path: Path) -> None:
+    write_whole(path, json.dumps(cell, separators=(",", ":")).encode() + b"\n")
 
 
 def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: str, seed: int) -> None:
@@ -104,10 +109,10 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
     test = task_data.examples["test"]
     workshop = _workshop(read({"model": model, "data": data}), registry, lambda _: None, asked.output / "rebuilds")
     record = workshop.timed(workshop.build(recipe, fidelity=cell["fidelity"][0], seed=seed, progress=lambda _: None))
-    right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets).tolist()
+    right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets)
     measured = {"size_mb": "size_mb", "latency_ms": "latency_ms", "validation": "quality"}
     known = {name: record.value(metric) for name, metric in measured.items()}
-    for name, value in {**known, "fidelity": record.fidelity, "seeds": seed, "right": right}.items():
+    for name, value in {**known, "fidelity": record.fidelity, "seeds": seed, "right": whole(right)}.items():
         cell[name].append(value)
 
 
@@ -122,8 +127,7 @@ def found(result: Result, data: str) -> dict[str, Any]:
     rebuilds = same if best in same else (best,)
 
     def right(record: Record) -> list[float]:
-        logits = np.load(record.files["test_logits"], allow_pickle=False)
-        return task_data.task.correct(logits, test.targets).tolist()
+        return whole(task_data.task.correct(np.load(record.files["test_logits"], allow_pickle=False), test.targets))
 
     teacher = eicompress.load(result.baseline.files["artifact"]).logits(test.texts)
     return {
@@ -138,11 +142,16 @@ def found(result: Result, data: str) -> dict[str, Any]:
         "teacher_validation": result.baseline.value("quality"),
         "simple": {name: simple_json(each) for name, each in result.simple.items()},
         "right": [right(each) for each in rebuilds],
-        "teacher_right": task_data.task.correct(teacher, test.targets).tolist(),
+        "teacher_right": whole(task_data.task.correct(teacher, test.targets)),
         "machine": platform.processor() or platform.machine(),
         "versions": {each: version(each) for each in ("eicompress", "torch", "onnxruntime", "optuna")},
         "date": date.today().isoformat(),
     }
+
+
+def whole(values: np.ndarray) -> list[float]:
+    """Numbers as short as they are: right or wrong is 1 or 0."""
+    return [int(each) if each == int(each) else float(each) for each in values]
 
 
 def simple_json(record: Record) -> dict[str, float | None]:

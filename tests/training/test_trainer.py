@@ -125,6 +125,18 @@ def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(
     assert not list(tmp_path.glob("training/*"))
 
 
+def test_a_longer_training_has_a_lower_rate() -> None:
+    def trained(**changes: float) -> list[torch.Tensor]:
+        candidate, seen = tiny_candidate(), []
+        told(seen)(candidate, label_training(candidate, epochs=1.6, **changes))
+        assert seen[-1].steps == 4
+        return weights(candidate)
+
+    whole = trained(learning_rate=1e-3)
+    for same in (trained(learning_rate=2e-3, rate_steps=1), trained(learning_rate=1e-3, rate_steps=8)):
+        assert all(torch.equal(one, two) for one, two in zip(whole, same, strict=True))
+
+
 def test_parameters_learn_at_their_own_share_of_the_rate() -> None:
     candidate = tiny_candidate()
     model, before = candidate.model, tiny_candidate().model
