@@ -90,7 +90,8 @@ def test_the_plug_in_template_is_found_in_a_wheel(wheel: Path, tmp_path: Path) -
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
     subprocess.run([*pip, str(tmp_path / "site"), str(wheel)], check=True)
     code = (
-        "from eicompress import cli, template; assert template.template_folder().name == 'plugin_template'; "
+        "from eicompress import cli; from eicompress.testing.template import template_folder; "
+        "assert template_folder().name == 'plugin_template'; "
         "raise SystemExit(cli.run(['plugins', 'new', 'weak-neurons']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
