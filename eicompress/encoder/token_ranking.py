@@ -41,7 +41,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which tokens stay, and why so many."""
+    """The tokens that stay, and what set their number."""
 
     ids: Ids
     """(n,) in their old order."""
@@ -149,7 +149,7 @@ def _least_missed(subwords: Subwords, worth: Mapping[str, float], needed: Set[st
     while heap:
         token = heappop(heap)[1]
         now = loss(token)
-        if heap and now > heap[0][0]:  # others went meanwhile, and it is missed more than when it was put here
+        if heap and now > heap[0][0]:  # its cost has risen since, as other tokens were dropped
             heappush(heap, (now, token))
             continue
         kept.remove(token)

@@ -93,7 +93,7 @@ class TeacherSearch:
             if len(tried) < len(LEARNING_RATES):
                 notes.append(_too_short(self.limit_s, len(tried), epoch_s, self._first_epochs))
         chosen = _best(attempts)
-        # One alone is kept by whoever asked for it.
+        # A single member is cached by the caller.
         train = self._member if members > 1 else self._trained
         made = tuple(train(chosen, self.seed + number) for number in range(members))
         return Taught(made, tuple(self.task.labels), chosen, tuple(attempts), tuple(notes))

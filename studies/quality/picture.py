@@ -92,10 +92,10 @@ def kind_of(name: str) -> str:
 def picture(panels: Sequence[Panel]) -> str:
     width = len(panels) * (PANEL + GAP)
     height = TOP + PLOT + BOTTOM
-    told = "; ".join(f"{each.name}: {spoken(each)}" for each in panels)
+    summary = "; ".join(f"{each.name}: {in_words(each)}" for each in panels)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
-        f"<title>Test quality against bytes on disk. {escape(told)}.</title>",
+        f"<title>Test quality against bytes on disk. {escape(summary)}.</title>",
         f"<style>{STYLE}</style>",
         *legend(),
         *(line for place, each in enumerate(panels) for line in drawn(each, place * (PANEL + GAP))),
@@ -104,7 +104,7 @@ def picture(panels: Sequence[Panel]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def spoken(each: Panel) -> str:
+def in_words(each: Panel) -> str:
     ours = ", ".join(f"{point.quality:.1%} in {point.size_mb:.2f} MB" for point in each.points if point.kind == "ours")
     return f"{ours} (teacher {each.teacher:.1%})"
 

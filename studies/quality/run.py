@@ -1,11 +1,12 @@
-"""What a search hands out on several data sets and budgets, beside its teacher and simple methods.
+"""The best candidates of searches on several data sets and budgets, beside their teachers and simple methods.
 
     python studies/quality/run.py --set hwu64=TEACHER,DATA --set snips=TEACHER,DATA --output results/quality
     python studies/quality/run.py --output results/quality --table
 
-One cell is one set at one budget: a search of `--timeout`, and what it hands out. Where the search had no time to
-rebuild it with `--seeds` seeds, the same recipe is trained as long with the others afterwards. The test split is read
-once for each seed. A seed of a cell in the output is not run again, and a search that was stopped goes on.
+One cell is one set at one budget: a search of `--timeout`, and its best candidate, also where a simple method is handed
+out in its place, which the last column shows. Where the search had no time to rebuild it with `--seeds` seeds, the same
+recipe is trained as long with the others afterwards. The test split is read once for each seed. A seed of a cell in the
+output is not run again, and a search that was stopped goes on.
 `--table` prints what is there as Markdown: the mean over seeds, its share of the teacher's quality with a 95 % interval
 (a bootstrap over examples and seeds, paired with the teacher), and the best simple method within the budget.
 """
@@ -117,7 +118,7 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
 
 
 def found(result: Result, data: str) -> dict[str, Any]:
-    """What is handed out, with its other seeds, and its teacher, example by example on the test split."""
+    """The best candidate, with its other seeds, and its teacher, example by example on the test split."""
     task_data = read_data(discover(), data, "", {}, 0)
     test = task_data.examples["test"]
     assert result.best_candidate is not None and result.baseline is not None

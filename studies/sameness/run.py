@@ -149,7 +149,10 @@ def main() -> None:
     if asked.compare:
         before = json.loads(asked.compare.read_text())
         others = [
-            f"{kind}: {name}" for kind in found for name in found[kind] if found[kind][name] != before[kind][name]
+            f"{kind}: {name}"
+            for kind in found
+            for name in sorted(found[kind].keys() | before[kind].keys())
+            if found[kind].get(name) != before[kind].get(name)
         ]
         print("\n".join(["different:", *others]) if others else "the same")
         raise SystemExit(bool(others))
