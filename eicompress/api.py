@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from eicompress.study.result import Result
     from eicompress.study.space import SearchSpace
     from eicompress.study.store import Ledger
-    from eicompress.trials.builder import Lesson, Workshop
+    from eicompress.trials.builder import Workshop
     from eicompress.trials.taught import Attempt
+    from eicompress.trials.teach import Lesson
     from eicompress.values import Measurement
 
 TEACHER = "teacher"
@@ -241,7 +242,7 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
 
 def _with_kept_teacher(workshop: "Workshop", spec: Spec) -> "Workshop":
     """Keep the teacher that was trained for a study in its folder: trained once more, it might be another."""
-    from eicompress.trials.builder import write_folder
+    from eicompress.cache import write_folder
 
     kept, trained = spec.folder / TEACHER, workshop.head
     if trained is None or kept.exists():
@@ -525,7 +526,7 @@ def teach(
     `DataError` and `ModelError`.
     """
     from eicompress.plugins import discover
-    from eicompress.trials.builder import train_teacher
+    from eicompress.trials.teach import train_teacher
 
     if Path(output).exists():
         raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")

@@ -211,3 +211,13 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
             "recorded is kept: mend it, and give the same command again"
         ) from error
+
+
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new folder, which is there as a whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+        made = Path(draft) / "made"
+        made.mkdir()
+        write(made)
+        made.rename(folder)

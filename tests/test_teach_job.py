@@ -20,8 +20,8 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A working folder and a cache of its own, latencies taken in a moment, and short trainings of teachers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.builder.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.builder.QUICK_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     for name, value in (("LEAST_STEPS", 4), ("LEAST_EPOCHS", 0.1), ("LONGEST", 1.0), ("MOST_FOLDS", 1)):
         monkeypatch.setattr(teacher_search, name, value)
     Path("space.toml").write_text(SPACE)

@@ -24,7 +24,7 @@ from eicompress.study.result import NEAR, Result, by_quality, is_within, ranked
 from eicompress.values import MEGABYTE, Measurement, Record
 
 if TYPE_CHECKING:
-    from eicompress.trials.builder import Lesson
+    from eicompress.trials.teach import Lesson
 
 MACHINE = ("machine", "runtime")
 SHOWN = 5

@@ -27,9 +27,10 @@ from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.store import RECORD_BYTES
+from eicompress.training.teacher import ignore
 from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
-from eicompress.trials.builder import Workshop, ignore, open_workshop
+from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.trials.inputs import read_start
 from eicompress.values import Artifact, Progress, Record
 
@@ -48,8 +49,8 @@ RECIPE = Recipe(
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cache of its own, and latencies that are taken in a moment."""
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.builder.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.builder.QUICK_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
+    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
 
 
 Opener = Callable[..., Workshop]

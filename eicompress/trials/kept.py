@@ -1,0 +1,70 @@
+"""What is kept of measurements: records by the conditions they were taken under, and files by their checksums."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eicompress.cache import Cache, write_whole
+from eicompress.contracts import Array, Examples, Task
+from eicompress.export.folder import versions
+from eicompress.metrics.latency import machine
+from eicompress.trials.code import MEASURING, own_code
+from eicompress.values import Record
+
+PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
+"""Whose versions a measurement depends on."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records that were measured on this machine with so many threads at such a length."""
+
+    cache: Cache
+    threads: int
+    seq_len: int | None
+
+    def remembered(self, key: object, compute: Callable[[], Record]) -> Record:
+        """A record that was measured under the same conditions, or a new one."""
+        packages = list(versions(PACKAGES).values())
+        key = [key, [own_code(MEASURING), machine(), self.threads, self.seq_len, packages]]
+        entry = self.cache.find("record", key)
+        if entry:
+            record = Record.from_json(json.loads((entry / "record.json").read_text()))
+            if all(Path(file).exists() for file in record.files.values()):
+                return record
+        record = compute()
+        self.cache.store("record", key, lambda folder: _write(record, folder))
+        return record
+
+
+def kept_logits(folder: Path, logits: Mapping[str, Array]) -> dict[str, str]:
+    """Logits (n, outputs) in files under `folder` that are named by their checksum, by `<split>_logits`."""
+    kept = {}
+    for split, array in logits.items():
+        file = io.BytesIO()
+        np.save(file, array.astype(np.float32), allow_pickle=False)
+        kept[f"{split}_logits"] = _kept(folder, file.getvalue(), ".npy")
+    return kept
+
+
+def kept_examples(folder: Path, task: Task, examples: Examples) -> str:
+    """Examples in a file under `folder`: texts, targets and the labels that number them."""
+    value = {"labels": task.labels, "targets": examples.targets.tolist(), "texts": examples.texts}
+    return _kept(folder, json.dumps(value, ensure_ascii=False).encode(), ".json")
+
+
+def _kept(folder: Path, data: bytes, suffix: str) -> str:
+    """The path of a file that is named by its checksum."""
+    path = folder / "files" / f"{hashlib.sha256(data).hexdigest()}{suffix}"
+    if not path.is_file():
+        write_whole(path, data)
+    return str(path)
+
+
+def _write(record: Record, folder: Path) -> None:
+    (folder / "record.json").write_text(json.dumps(record.to_json()))

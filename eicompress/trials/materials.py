@@ -1,0 +1,99 @@
+"""What recipes are built from: baseline, data, teachers and starting point; and the keys of what is made of them."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from eicompress.cache import Cache
+from eicompress.contracts import Array, Candidate, Context, Examples, Fit, Task
+from eicompress.data.corpus import UnlabelledText
+from eicompress.encoder.device import multiplies_bfloat16
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.training.teacher import Ensemble, StoredTeacher, ignore
+from eicompress.training.trainer import Checkpoints, Trainer, fit_nothing
+from eicompress.trials.code import MAKING, code_version, own_code
+from eicompress.values import Progress, digest_of
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What recipes are built from. The baseline is the fine-tuned model, which is also the teacher if no other is."""
+
+    registry: Registry
+    task: Task
+    examples: Mapping[str, Examples]
+    source: Candidate
+    """The baseline: never changed, each build starts from a copy of it."""
+    digest: str
+    """Names the baseline's weights and tokenizer, and the data."""
+    teacher: StoredTeacher | Ensemble
+    """Whom students learn from."""
+    unlabelled: UnlabelledText
+    start: Candidate
+    """What every recipe starts from: the baseline, or what another study prepared of it."""
+    start_digest: str
+    cache: Cache
+    seed: int
+    device: str
+    _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What all that is built here depends on, by what a study calls it."""
+        return {
+            "inputs": self.digest,
+            "teachers": self.teacher.digest,
+            "unlabelled": self.unlabelled.digest,
+            "start": self.start_digest,
+        }
+
+    @property
+    def inputs(self) -> str:
+        """Names what everything here is made from: the inputs, and the code that makes it."""
+        return digest_of([self.digests, own_code(MAKING)])
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
+        """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""
+        return digest_of(self.made_from(recipe, fidelity, seed))
+
+    def made_from(self, recipe: Recipe, fidelity: float, seed: int) -> list[object]:
+        """What a recipe's candidate depends on, as plain data."""
+        packages = {type(step).__module__.partition(".")[0] for step in recipe.steps} - {"eicompress"}
+        code = [code_version(package) for package in sorted(packages)]
+        return [self.inputs, recipe.to_json(), seed, fidelity, code, self.device, multiplies_bfloat16(self.device)]
+
+    def begin(self) -> Candidate:
+        """A copy of what recipes start from."""
+        return replace(self.start, model=copy.deepcopy(self.start.model))
+
+    def context(self, fit: Fit, *, seed: int | None = None, progress: Callable[[Progress], None] = ignore) -> Context:
+        """What strategies are handed; a preview's where `fit` is `fit_nothing`."""
+        return Context(
+            task=self.task,
+            train=self.examples["train"],
+            baseline=self.source,
+            teacher=self.teacher.watched(progress),
+            fit=fit,
+            cache=self._remember,
+            seed=self.seed if seed is None else seed,
+            device=self.device,
+            unlabelled=self.unlabelled,
+            preview=fit is fit_nothing,
+        )
+
+    def training_context(
+        self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]
+    ) -> Context:
+        """The context of a recipe's training, which goes on from its checkpoint where it was interrupted."""
+        checkpoints = Checkpoints(self.cache, self.key(recipe, fidelity=fidelity, seed=seed))
+        return self.context(Trainer(seed, fidelity, self.device, progress, checkpoints), seed=seed, progress=progress)
+
+    def rehearsal_context(self) -> Context:
+        """The context of a training that is counted or timed and not kept."""
+        return self.context(Trainer(self.seed, 1.0, self.device, ignore))
+
+    def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+        if key not in self._memory:
+            self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
+        return self._memory[key]

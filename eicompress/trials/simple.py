@@ -1,0 +1,76 @@
+"""The simple baselines, measured as candidates are: what a student must not lose to."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from eicompress.encoder.model import Encoder
+from eicompress.export import folder as artifacts
+from eicompress.metrics import bench
+from eicompress.recipe import Recipe
+from eicompress.trials.baselines import MAJORITY, STATIC, TFIDF, Static, bounded, majority, static_regression
+from eicompress.trials.kept import kept_logits
+from eicompress.trials.materials import Materials
+from eicompress.trials.measuring import Clock, record_of, timed, weighed
+from eicompress.trials.tfidf import fit_tfidf
+from eicompress.values import SIMPLE, Artifact, Measurement, Record
+
+
+def measure_majority(materials: Materials) -> Record:
+    """One answer for every text."""
+    validation = materials.examples["validation"]
+    logits = majority(materials.examples["train"], len(validation), len(materials.task.labels))
+    quality = bench.quality_of(logits, materials.task, validation)
+    return _simple(materials, MAJORITY, "one answer for every text", Clock(), quality)
+
+
+def measure_static(materials: Materials) -> Record:
+    """A linear classifier on the mean of the baseline's static word vectors."""
+    clock, source, validation = Clock(), materials.source.model, materials.examples["validation"]
+    assert isinstance(source, Encoder)
+    with clock.phase("training"):
+        with torch.no_grad():
+            static = Static(materials.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))
+        train = bounded(materials.examples["train"], materials.seed)
+        found = static_regression(materials.task, train, validation.texts, static, materials.seed)
+    size = Measurement("size_mb", found.size_mb, "MB", {"estimated": "one byte a weight"})
+    quality = bench.quality_of(found.logits, materials.task, validation)
+    return _simple(materials, STATIC, found.note, clock, size, quality)
+
+
+def measure_tfidf(
+    materials: Materials, size_mb: float | None, on: bench.Bench, *, folder: Path, memory: bool
+) -> Record:
+    """An artifact of tf-idf and a linear classifier of at most `size_mb` megabytes; logits are kept under `folder`."""
+    clock = Clock()
+    with clock.phase("training"):
+        train = bounded(materials.examples["train"], materials.seed)
+        found = fit_tfidf(materials.task, train, materials.seed, size_mb)
+    if found is None:
+        reason = "no word occurs" if size_mb is None else f"not even one word fits into {size_mb:g} MB"
+        return replace(_simple(materials, TFIDF, "", clock), outcome="inapplicable", reason=reason)
+    record = _simple(materials, TFIDF, found.note, clock)
+
+    def write(into: Path) -> None:
+        manifest = {"recipe": [], "facts": record.facts, "task": materials.task.name}
+        artifacts.write_files(found.files, into / "artifact", manifest)
+
+    entry = materials.cache.store(TFIDF, [materials.inputs, materials.seed, size_mb], write)
+    artifact = Artifact(entry / "artifact")
+    validation = {"validation": materials.examples["validation"]}
+    qualities, logits = bench.quality(on.load(artifact), materials.task, validation)
+    record = replace(
+        record,
+        measurements=(*weighed(artifact), *qualities),
+        bytes_by_group=artifacts.bytes_by_group(artifact),
+        files={"artifact": str(artifact.folder), **kept_logits(folder, logits)},
+    )
+    return timed(record, on, memory=memory)
+
+
+def _simple(materials: Materials, name: str, note: str, clock: Clock, *measurements: Measurement) -> Record:
+    """The record of a simple baseline, which has no recipe and a fact that names it."""
+    record = record_of(materials, Recipe(()), materials.source, clock)
+    facts = {SIMPLE: {"name": name, "note": note}}
+    return replace(record, seed=materials.seed, trained=True, measurements=measurements, facts=facts)

@@ -1,0 +1,86 @@
+"""A teacher that was searched for, written to a folder and measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eicompress.cache import Cache, default_folder, write_folder
+from eicompress.encoder.device import own_device
+from eicompress.plugins import Registry
+from eicompress.training.teacher import answers_of
+from eicompress.trials.builder import open_workshop
+from eicompress.trials.inputs import model_folder, opened_teacher_search, read_data, with_teacher
+from eicompress.trials.taught import Attempt, Taught, read_taught
+from eicompress.values import Progress
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher that was written to a folder, and how good it is on the validation split, beside simple baselines."""
+
+    folder: Path
+    taught: Taught
+    quality: float
+    """Of all members together."""
+    of_members: tuple[float, ...]
+    simple: Mapping[str, float]
+    """What simple baselines reach, by their names."""
+
+    @property
+    def beaten_by(self) -> tuple[str, ...]:
+        """The simple baselines that are better."""
+        return tuple(name for name, quality in self.simple.items() if quality > self.quality)
+
+
+def train_teacher(
+    model: str,
+    data: str,
+    output: Path,
+    *,
+    registry: Registry,
+    task: str,
+    columns: Mapping[str, str],
+    seed: int,
+    limit_s: float,
+    members: int,
+    progress: Callable[[Progress], None],
+    on_attempt: Callable[[Attempt], None],
+) -> Lesson:
+    """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
+    device, cache = own_device(), Cache(default_folder())
+    read = read_data(registry, data, task, columns, seed)
+    search = opened_teacher_search(
+        model_folder(model),
+        read,
+        seed=seed,
+        device=device,
+        limit_s=limit_s,
+        cache=cache,
+        progress=progress,
+        on_attempt=on_attempt,
+    )
+    taught = read_taught(with_teacher(search, "teach", members))
+    write_folder(output, taught.write)
+    measured = open_workshop(
+        model=str(output),
+        data=data,
+        task=task,
+        columns=columns,
+        seed=seed,
+        threads=1,
+        seq_len=None,
+        folder=default_folder() / "single",
+        registry=registry,
+        progress=progress,
+    )
+    validation = read.examples["validation"]
+    logits = np.stack([answers_of(each, validation.texts, device)[0] for each in taught.members]).astype(np.float32)
+    return Lesson(
+        output,
+        taught,
+        read.task.score(logits.mean(axis=0), validation.targets),
+        tuple(read.task.score(each, validation.targets) for each in logits),
+        {name: record.value("quality") or 0.0 for name, record in measured.simple(None).items()},
+    )
