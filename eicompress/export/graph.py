@@ -1,5 +1,6 @@
 """An ONNX graph in the making: nodes and constants, each kept once."""
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +14,10 @@ from onnx import (
     ValueInfoProto,
     helper,
 )
+from torch import Tensor
 
+Pick: TypeAlias = Callable[[str], str]
+"""From a stored table's name to that of the rows that are read of it."""
 Group: TypeAlias = Literal["embedding", "layers", "head"]
 
 OPSET = 18
@@ -38,7 +42,9 @@ class Graph:
     shared; names are short, since every byte is shipped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, half: bool = False) -> None:
+        self.half = half
+        """Whether `floats` are stored in half precision."""
         self.group: Group = "embedding"
         """What the next constants belong to: see `group_of`."""
         self._nodes: list[NodeProto] = []
@@ -62,6 +68,17 @@ class Graph:
         """The name of a 1-D int64 initializer."""
         return self.constant(np.array(values, np.int64))
 
+    def byte(self, value: int) -> str:
+        """The name of a uint8 initializer of no dimensions."""
+        return self.constant(np.array(value, np.uint8))
+
+    def floats(self, values: Tensor | npt.NDArray[np.float32], pick: Pick | None = None) -> str:
+        """The name of single-precision values; those that `pick` takes out of what is stored."""
+        array = values if isinstance(values, np.ndarray) else float_array(values)
+        stored = self.constant(array.astype(np.float16) if self.half else array)
+        taken = stored if pick is None else pick(stored)
+        return self.op("Cast", taken, to=TensorProto.FLOAT) if self.half else taken
+
     def op(self, kind: str, *inputs: str, **attributes: object) -> str:
         """The name of the output of a node with one output."""
         return self.ops(kind, 1, *inputs, **attributes)[0]
@@ -77,6 +94,10 @@ class Graph:
             self._nodes.append(NodeProto(op_type=kind, input=inputs, output=names, domain=domain, attribute=protos))
             self._outputs[key] = names
         return self._outputs[key]
+
+    def first(self, states: str) -> str:
+        """(batch, sequence, size) -> (batch, 1, size)."""
+        return self.op("Slice", states, self.integers(0), self.integers(1), self.integers(1))
 
     def model(self, inputs: list[str], output: str, width: int) -> ModelProto:
         """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width)."""
@@ -95,6 +116,11 @@ class Graph:
             OperatorSetIdProto(domain=_MICROSOFT, version=1),
         ]
         return ModelProto(ir_version=IR_VERSION, opset_import=opsets, graph=graph)
+
+
+def float_array(values: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = values.detach().cpu().contiguous().numpy()
+    return array
 
 
 def _value(name: str, kind: int, *shape: str | int) -> ValueInfoProto:
