@@ -29,6 +29,7 @@ from typing import (
 
 import numpy.typing as npt
 
+from eicompress.errors import Inapplicable
 from eicompress.values import Artifact, Json, Text
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from tokenizers import Tokenizer
 
+    from eicompress.encoder.model import Encoder
     from eicompress.encoder.tokens import Batch
 
 INTERFACE = 1
@@ -121,6 +123,18 @@ class Candidate:
     """What each strategy has to tell of itself, by strategy name; plain JSON values, kept in the record."""
     texts: tuple[Text, ...] = ()
     """Text beside the training rows, without labels, for later steps to learn the teacher's answers from."""
+
+    @property
+    def encoder(self) -> "Encoder":
+        """The model, for whatever reads or edits an encoder. Raises `Inapplicable` where it is another module."""
+        from eicompress.encoder.model import Encoder
+
+        if not isinstance(self.model, Encoder):
+            raise Inapplicable(
+                f"a step that acts on an encoder must get one, but got a `{type(self.model).__name__}`: put it before "
+                "the step that replaces the encoder"
+            )
+        return self.model
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,7 @@ class CrossDistillation(ModelStrategy):
     trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if not context.teacher.aligned:
             raise Inapplicable(f"`{self.name}` lends the head of the model itself: it needs no other teacher beside it")
         if context.preview:
@@ -237,8 +235,7 @@ class _Teacher(nn.Module):
 
     def __init__(self, knobs: CrossDistillation, context: Context, train: Examples, texts: list[Text]) -> None:
         super().__init__()
-        baseline = context.baseline.model
-        assert isinstance(baseline, Encoder)
+        baseline = context.baseline.encoder
         self.knobs, self.task = knobs, context.task
         self.updates = knobs.teacher_updates != "none"
         self.model = copy.deepcopy(baseline)

@@ -9,7 +9,6 @@ from optuna.distributions import IntDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
@@ -26,9 +25,7 @@ class EmbeddingFactorization(ModelStrategy):
     paper: ClassVar[str] = "ALBERT, arXiv 1909.11942; weighted low rank: GroupReduce, arXiv 1806.06950"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if model.projection is not None:
             raise Inapplicable(f"`{self.name}` acts on an embedding of full width, but this one is factorized")
         if model.config.codebook is not None:

@@ -54,9 +54,7 @@ class GeneralDistillation(ModelStrategy):
     trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model, baseline = subject.model, context.baseline.model
-        if not isinstance(model, Encoder) or not isinstance(baseline, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model, baseline = subject.encoder, context.baseline.encoder
         if next(iter(context.unlabelled), None) is None:
             raise Inapplicable(f"`{self.name}` must have text to read, but got none: name it by `--unlabelled`")
         if context.preview:

@@ -11,7 +11,6 @@ import torch
 from optuna.distributions import IntDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.values import seed_of
 
@@ -36,9 +35,7 @@ class NgramEmbedding(ModelStrategy):
     paper: ClassVar[str] = "fastText, arXiv 1607.01759"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if model.bigrams is not None:
             raise Inapplicable(f"`{self.name}` acts on an encoder without vectors of pairs, but this one has some")
         if self.buckets > 1:

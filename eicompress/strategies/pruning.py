@@ -123,9 +123,7 @@ class LayerPruning(ModelStrategy):
 
 
 def _encoder(subject: Candidate, name: str) -> Encoder:
-    model = subject.model
-    if not isinstance(model, Encoder):
-        raise Inapplicable(f"`{name}` acts on an encoder, but got {type(model).__name__}")
+    model = subject.encoder
     if not len(model.layers):
         raise Inapplicable(f"`{name}` acts on layers, but the model has none")
     return model

@@ -12,7 +12,6 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.token_ranking import Ranking, rank
 from eicompress.encoder.vocabulary import Words, compare, count_words, minified_json, prune, token_counts
 from eicompress.errors import Inapplicable
@@ -56,12 +55,7 @@ class VocabularyPruning(ModelStrategy):
     paper: ClassVar[str] = "Load what you need, arXiv 2010.05609; EI-BERT, arXiv 2507.04636"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model, before = subject.model, subject.tokenizer
-        if not isinstance(model, Encoder):
-            raise Inapplicable(
-                f"`{self.name}` must act on an `Encoder`, but got a `{type(model).__name__}`; "
-                "put it earlier in the recipe"
-            )
+        model, before = subject.encoder, subject.tokenizer
         choice = self._ranking(before, context).keep(self.num_tokens)
         after, kept = prune(before, [*choice.ids, model.config.padding_id])
         model.keep_tokens(torch.from_numpy(kept))

@@ -275,8 +275,7 @@ class Workshop:
         )
 
     def _measure_static(self) -> Record:
-        clock, source, validation = Clock(), self.source.model, self.examples["validation"]
-        assert isinstance(source, Encoder)
+        clock, source, validation = Clock(), self.source.encoder, self.examples["validation"]
         with clock.phase("training"):
             with torch.no_grad():
                 static = Static(self.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))

@@ -7,8 +7,6 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
-from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
 from eicompress.hookspecs import hookimpl
 
 EICOMPRESS_INTERFACE = 1
@@ -28,9 +26,7 @@ class MyStrategy(ModelStrategy):
 
     @torch.no_grad()
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         table = model.words.weight
         deviation = table.std(dim=1, keepdim=True) if self.of == "row" else table.std()
         limit = (self.deviations * deviation).expand_as(table)

@@ -106,9 +106,7 @@ class NniMovementPruning(ModelStrategy):
 
 def _parts(subject: Candidate, strategy: NniPruning | NniMovementPruning) -> list[Parts]:
     """What a strategy takes parts from. Blocks that layers share stand once, under the first of them."""
-    model = subject.model
-    if not isinstance(model, Encoder):
-        raise Inapplicable(f"`{strategy.name}` acts on an encoder, but got {type(model).__name__}")
+    model = subject.encoder
     if not len(model.layers):
         raise Inapplicable(f"`{strategy.name}` acts on layers, but the model has none")
     return [each for each in _all_parts(model, strategy.neurons, strategy.heads) if each.stay < each.count]
@@ -146,8 +144,7 @@ def _cut(
     subject: Candidate, strategy: Strategy, parts: list[Parts], left: list[Array], facts: dict[str, str]
 ) -> Candidate:
     """The candidate with those parts of which a mask leaves most."""
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     for each, weights in zip(parts, left, strict=True):
         kept = most_important(weights, each.stay)
         if each.kind == "neurons":
