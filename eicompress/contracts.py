@@ -231,13 +231,14 @@ class Strategy(ABC):
     """Where the method was published, or an empty string."""
     trains: ClassVar[bool] = False
     """True if `apply` calls `fit`: the candidate after it is worth keeping in the cache."""
-    level: ClassVar[Literal["model", "graph"]]
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Knobs with which `eicompress.testing` tries it on a tiny model, where the defaults do not suit that."""
+    missed: ClassVar[Mapping[str, str]] = {}
+    """Claims of `eicompress.testing` that it does not keep, by their texts, each with the reason."""
 
 
 class ModelStrategy(Strategy):
     """Acts on the candidate, before export. May edit the candidate that it is handed in place."""
-
-    level: ClassVar[Literal["model", "graph"]] = "model"
 
     @abstractmethod
     def apply(self, subject: Candidate, context: Context) -> Candidate:
@@ -246,8 +247,6 @@ class ModelStrategy(Strategy):
 
 class GraphStrategy(Strategy):
     """Acts on the ONNX graph, after export."""
-
-    level: ClassVar[Literal["model", "graph"]] = "graph"
 
     @abstractmethod
     def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":

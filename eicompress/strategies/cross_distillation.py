@@ -12,8 +12,9 @@ are looked up, and the strategy costs what `distillation` costs.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -85,6 +86,7 @@ class CrossDistillation(ModelStrategy):
     name: ClassVar[str] = "cross_distillation"
     paper: ClassVar[str] = "EI-BERT, arXiv 2507.04636; SimKD, arXiv 2203.14001; deep mutual learning, arXiv 1706.00384"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1, "teacher_updates": "joint"}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

@@ -5,9 +5,9 @@ layers, of embeddings, hidden states, attention maps and relations, are those of
 of; where their tokens differ, words are compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -92,6 +92,7 @@ class Distillation(ModelStrategy):
         "MiniLMv2, arXiv 2012.15828"
     )
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if context.preview:

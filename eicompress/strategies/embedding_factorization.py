@@ -1,7 +1,8 @@
 """`embedding_factorization`: word vectors of few dimensions, projected to the hidden width (ALBERT's V x E, E x H)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ class EmbeddingFactorization(ModelStrategy):
 
     name: ClassVar[str] = "embedding_factorization"
     paper: ClassVar[str] = "ALBERT, arXiv 1909.11942; weighted low rank: GroupReduce, arXiv 1806.06950"
+    example: ClassVar[Mapping[str, Any]] = {"size": 8}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

@@ -46,6 +46,10 @@ class MixedPrecision(ModelStrategy):
 
     name: ClassVar[str] = "mixed_precision"
     paper: ClassVar[str] = "HAWQ-V3, arXiv 2011.10680; loss of one matrix at a time: Q-BERT, arXiv 1909.05840"
+    missed: ClassVar[Mapping[str, str]] = {
+        "has the final bytes in its preview": "sensitivities are those of the trained weights, so a preview uses the "
+        "budget up: it is an upper bound"
+    }
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

@@ -4,8 +4,9 @@ A student of one layer or none knows little of the order of words. A hash takes 
 mean of these rows is projected to the hidden width and added to the pooled state, as fastText does with word pairs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from optuna.distributions import IntDistribution
@@ -33,6 +34,7 @@ class NgramEmbedding(ModelStrategy):
 
     name: ClassVar[str] = "ngram_embedding"
     paper: ClassVar[str] = "fastText, arXiv 1607.01759"
+    example: ClassVar[Mapping[str, Any]] = {"buckets": 64, "width": 8}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

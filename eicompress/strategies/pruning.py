@@ -4,9 +4,9 @@ All at once, or in rounds with a training after each but the last. In a preview,
 to measure importance where that changes no shape: as many parts go, though others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -45,6 +45,7 @@ class HeadPruning(ModelStrategy):
     name: ClassVar[str] = "head_pruning"
     paper: ClassVar[str] = "Are sixteen heads really better than one?, arXiv 1905.10650"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"rounds": 2, "epochs": 0.3}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)
@@ -74,6 +75,7 @@ class NeuronPruning(ModelStrategy):
     name: ClassVar[str] = "neuron_pruning"
     paper: ClassVar[str] = "Pruning by Taylor expansion, arXiv 1611.06440; Wanda, arXiv 2306.11695"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"budget": "uniform", "rounds": 2, "epochs": 0.3}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)
@@ -101,6 +103,7 @@ class LayerPruning(ModelStrategy):
     name: ClassVar[str] = "layer_pruning"
     paper: ClassVar[str] = "ShortGPT, arXiv 2403.03853; Poor man's BERT, arXiv 2004.03844"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"count": 2, "rounds": 2, "epochs": 0.3}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)

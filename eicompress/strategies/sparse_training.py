@@ -56,6 +56,7 @@ class SparseTraining(ModelStrategy):
         "oBERTa, arXiv 2303.17612; oBERT, arXiv 2203.07259; movement, arXiv 2005.07683; cubic, arXiv 1710.01878"
     )
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 0.3, "rounds": 2}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

@@ -6,7 +6,7 @@ Heads, feed-forward neurons and residual dimensions are kept by first-order Tayl
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -42,6 +42,7 @@ class ThinStudent(ModelStrategy):
 
     name: ClassVar[str] = "thin_student"
     paper: ClassVar[str] = "Patient knowledge distillation, arXiv 1908.09355; head importance, arXiv 1905.10650"
+    example: ClassVar[Mapping[str, Any]] = {"layers": 2}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class VocabularyPruning(ModelStrategy):
 
     name: ClassVar[str] = "vocabulary_pruning"
     paper: ClassVar[str] = "Load what you need, arXiv 2010.05609; EI-BERT, arXiv 2507.04636"
+    example: ClassVar[Mapping[str, Any]] = {"num_tokens": 100}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model, before = subject.encoder, subject.tokenizer

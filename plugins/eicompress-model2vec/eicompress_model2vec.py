@@ -15,11 +15,11 @@ model2vec scales the mean to unit length in the end; this does not.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class Model2Vec(ModelStrategy):
 
     name: ClassVar[str] = "model2vec"
     paper: ClassVar[str] = "github.com/MinishLab/model2vec; SIF: A simple but tough-to-beat baseline, ICLR 2017"
+    example: ClassVar[Mapping[str, Any]] = {"dimensions": 16}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder

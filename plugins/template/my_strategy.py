@@ -1,7 +1,8 @@
 """`my_strategy`: the few largest weights are clipped, so that few bits describe the others better."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -23,6 +24,7 @@ class MyStrategy(ModelStrategy):
 
     name: ClassVar[str] = "my_strategy"
     paper: ClassVar[str] = "ACIQ, arXiv 1810.05723"
+    example: ClassVar[Mapping[str, Any]] = {"deviations": 2.0}
 
     @torch.no_grad()
     def apply(self, subject: Candidate, context: Context) -> Candidate:

@@ -3,10 +3,10 @@
 A preview does not ask NNI: as many parts go from every layer, though others, so its bytes are the final ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -67,6 +67,7 @@ class NniPruning(ModelStrategy):
 
     name: ClassVar[str] = "nni_pruning"
     paper: ClassVar[str] = "arXiv 1608.08710 (norms), 1811.00250 (FPGM), 1906.10771 (Taylor), 1506.02626 (level)"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 0.25}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         parts = _parts(subject, self)
@@ -93,6 +94,7 @@ class NniMovementPruning(ModelStrategy):
     name: ClassVar[str] = "nni_movement_pruning"
     paper: ClassVar[str] = "Movement pruning, arXiv 2005.07683; by blocks, arXiv 2109.04838"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"heads": 0.25, "epochs": 1.0}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         parts = _parts(subject, self)
