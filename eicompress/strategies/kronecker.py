@@ -21,7 +21,7 @@ _KINDS = {"all": (SelfAttention, FeedForward), "attention": (SelfAttention,), "f
 
 
 @dataclass(frozen=True)
-class Kronecker(ModelStrategy):
+class KroneckerFactorization(ModelStrategy):
     """Replace the layers' matrices by sums of Kronecker products, multiplied out once when the file is loaded.
 
     The file shrinks by about size² / terms; onnxruntime then multiplies by the whole matrix, so that no milliseconds

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.token_ranking import Ranking, rank
-from eicompress.encoder.vocabulary import Words, compare, count_words, minified_json, prune, token_counts
+from eicompress.encoder.vocabulary import Words, compare_tokenizers, count_words, minified_json, prune, token_counts
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import token_importance
 from eicompress.values import digest_of
@@ -27,8 +27,8 @@ class VocabularyPruning(ModelStrategy):
     occurrences times the tokens that each of them would become more: of those that are left, the one that is missed
     least goes, and what it is read as without it is worth more from then on. A text whose tokens were all kept gets
     the same logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and
-    `tokens_after`; `needed` and `bound` as in `Choice`; outside previews also the fields of `Comparison` on the
-    training text, `tokenizer_bytes_before` and `tokenizer_bytes_after`.
+    `tokens_after`; `needed` and `bound` as in `Choice`; outside previews also the fields of `TokenizerComparison` on
+    the training text, `tokenizer_bytes_before` and `tokenizer_bytes_after`.
     """
 
     num_tokens: Annotated[int, IntDistribution(100, 300_000, log=True)] = 5_000
@@ -67,7 +67,7 @@ class VocabularyPruning(ModelStrategy):
             "bound": choice.bound,
         }
         if not context.preview:
-            facts |= asdict(compare(before, after, *_read(before, "task", context)))
+            facts |= asdict(compare_tokenizers(before, after, *_read(before, "task", context)))
             facts["tokenizer_bytes_before"] = _known_file_bytes(before, context)
             facts["tokenizer_bytes_after"] = _file_bytes(after)
         return replace(subject, tokenizer=after, facts={**subject.facts, self.name: facts})
