@@ -27,13 +27,11 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin, Strategy
+from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Origin, Strategy, hookimpl
+from eicompress.contracts import Array
 from eicompress.encoder.config import EncoderConfig
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import with_max_length
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
 from eicompress.training.importance import fingerprint
 from eicompress.training.regression import least_squares
 from eicompress.values import digest_of

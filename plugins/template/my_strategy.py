@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
-from eicompress.hookspecs import hookimpl
+from eicompress import Candidate, Context, ModelStrategy, Strategy, hookimpl
 
 EICOMPRESS_INTERFACE = 1
 

@@ -11,11 +11,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Strategy
+from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Strategy, hookimpl
+from eicompress.contracts import Array
 from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
-from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
 from eicompress.training.importance import most_important
 
 EICOMPRESS_INTERFACE = 1

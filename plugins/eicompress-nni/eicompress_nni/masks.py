@@ -17,8 +17,8 @@ from nni.compression.pruning import (
 from nni.compression.utils import Evaluator
 from torch import nn
 
-from eicompress.contracts import Array, Candidate, Context, Training
-from eicompress.encoder.tokens import Batch
+from eicompress import Batch, Candidate, Context, Training
+from eicompress.contracts import Array
 from eicompress.training.importance import measured_batches
 from eicompress_nni import Parts
 

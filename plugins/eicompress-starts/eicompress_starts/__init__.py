@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin, Strategy
-from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
+from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Origin, Strategy, hookimpl
+from eicompress.contracts import Array
 from eicompress.training.regression import least_squares
 from eicompress.training.teacher import answers_of
 from eicompress.training.token_counts import with_needed_positions
