@@ -4,6 +4,8 @@
     name, record = result.best
     eicompress.load(record.files["artifact"]).predict(["book me a flight"])
 
+What a plug-in is made of is here too, as in `from eicompress import Candidate, Context, ModelStrategy, hookimpl`.
+
 Nothing heavy is imported before it is used: `import eicompress` loads none of torch, transformers, onnxruntime and
 optuna, and `load` and what it returns never load torch.
 """
@@ -42,28 +44,60 @@ if TYPE_CHECKING:
         show,
         teach,
     )
+    from eicompress.contracts import (
+        Candidate,
+        Context,
+        Examples,
+        GraphStrategy,
+        Metric,
+        ModelStrategy,
+        Origin,
+        Strategy,
+        Task,
+        Teacher,
+        TeacherOutputs,
+        Training,
+    )
+    from eicompress.encoder.model import Encoder
+    from eicompress.encoder.tokens import Batch
+    from eicompress.hookspecs import hookimpl
     from eicompress.study.result import Result
 
 __all__ = [
     "Artifact",
+    "Batch",
     "BudgetError",
+    "Candidate",
+    "Context",
     "DataError",
     "EicompressError",
+    "Encoder",
+    "Examples",
     "ExportError",
+    "GraphStrategy",
     "Inapplicable",
     "MeasureError",
     "Measurement",
+    "Metric",
     "ModelError",
+    "ModelStrategy",
+    "Origin",
     "PluginError",
     "Progress",
     "Record",
     "Result",
     "SpecError",
+    "Strategy",
     "StudyError",
+    "Task",
+    "Teacher",
+    "TeacherOutputs",
+    "Training",
     "__version__",
     "ablate",
     "compare",
     "compress",
+    "hookimpl",
     "load",
     "measure",
     "pack",
@@ -82,24 +116,44 @@ except PackageNotFoundError:  # run from a checkout that is not installed
     __version__ = "0"
 
 _ROOMS = {
-    "Result": "eicompress.study.result",
-    "ablate": "eicompress.api",
-    "compare": "eicompress.api",
-    "compress": "eicompress.api",
-    "load": "eicompress.api",
-    "measure": "eicompress.api",
-    "pack": "eicompress.api",
-    "plan": "eicompress.api",
-    "prepare": "eicompress.api",
-    "replay": "eicompress.api",
-    "report": "eicompress.api",
-    "search": "eicompress.api",
-    "show": "eicompress.api",
-    "teach": "eicompress.api",
+    "eicompress.api": (
+        "ablate",
+        "compare",
+        "compress",
+        "load",
+        "measure",
+        "pack",
+        "plan",
+        "prepare",
+        "replay",
+        "report",
+        "search",
+        "show",
+        "teach",
+    ),
+    "eicompress.contracts": (
+        "Candidate",
+        "Context",
+        "Examples",
+        "GraphStrategy",
+        "Metric",
+        "ModelStrategy",
+        "Origin",
+        "Strategy",
+        "Task",
+        "Teacher",
+        "TeacherOutputs",
+        "Training",
+    ),
+    "eicompress.encoder.model": ("Encoder",),
+    "eicompress.encoder.tokens": ("Batch",),
+    "eicompress.hookspecs": ("hookimpl",),
+    "eicompress.study.result": ("Result",),
 }
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _ROOM_OF:
         raise AttributeError(f"module `eicompress` has no attribute `{name}`")
-    return getattr(import_module(_ROOMS[name]), name)
+    return getattr(import_module(_ROOM_OF[name]), name)

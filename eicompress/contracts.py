@@ -29,6 +29,7 @@ from typing import (
 
 import numpy.typing as npt
 
+from eicompress.errors import Inapplicable
 from eicompress.values import Artifact, Json, Text
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from tokenizers import Tokenizer
 
+    from eicompress.encoder.model import Encoder
     from eicompress.encoder.tokens import Batch
 
 INTERFACE = 1
@@ -121,6 +123,18 @@ class Candidate:
     """What each strategy has to tell of itself, by strategy name; plain JSON values, kept in the record."""
     texts: tuple[Text, ...] = ()
     """Text beside the training rows, without labels, for later steps to learn the teacher's answers from."""
+
+    @property
+    def encoder(self) -> "Encoder":
+        """The model, for whatever reads or edits an encoder. Raises `Inapplicable` where it is another module."""
+        from eicompress.encoder.model import Encoder
+
+        if not isinstance(self.model, Encoder):
+            raise Inapplicable(
+                f"a step that acts on an encoder must get one, but got a `{type(self.model).__name__}`: put it before "
+                "the step that replaces the encoder"
+            )
+        return self.model
 
 
 @dataclass(frozen=True)
@@ -217,13 +231,14 @@ class Strategy(ABC):
     """Where the method was published, or an empty string."""
     trains: ClassVar[bool] = False
     """True if `apply` calls `fit`: the candidate after it is worth keeping in the cache."""
-    level: ClassVar[Literal["model", "graph"]]
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Knobs with which `eicompress.testing` tries it on a tiny model, where the defaults do not suit that."""
+    missed: ClassVar[Mapping[str, str]] = {}
+    """Claims of `eicompress.testing` that it does not keep, by their texts, each with the reason."""
 
 
 class ModelStrategy(Strategy):
     """Acts on the candidate, before export. May edit the candidate that it is handed in place."""
-
-    level: ClassVar[Literal["model", "graph"]] = "model"
 
     @abstractmethod
     def apply(self, subject: Candidate, context: Context) -> Candidate:
@@ -232,8 +247,6 @@ class ModelStrategy(Strategy):
 
 class GraphStrategy(Strategy):
     """Acts on the ONNX graph, after export."""
-
-    level: ClassVar[Literal["model", "graph"]] = "graph"
 
     @abstractmethod
     def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":

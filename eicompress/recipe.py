@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import Strategy, knobs
+from eicompress.contracts import GraphStrategy, Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.values import Json, digest_of
 
@@ -22,7 +22,7 @@ class Recipe:
         for step in self.steps:
             for name, knob in knobs(type(step)).items():
                 check_value(f"{step.name}.{name}", getattr(step, name), knob.domain)
-            if step.level == "graph":
+            if isinstance(step, GraphStrategy):
                 graph_step = step.name
             elif graph_step:
                 raise SpecError(

@@ -27,7 +27,7 @@ HOOKS = [
 
 
 def test_the_tutorial_has_code() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])

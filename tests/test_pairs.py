@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from eicompress.contracts import ModelStrategy
 from eicompress.strategies import register_strategies
 
 PATH = Path(__file__).parents[1] / "studies" / "pairs" / "run.py"
-NAMES = [each.name for each in register_strategies() if each.level == "model"]
+NAMES = [each.name for each in register_strategies() if issubclass(each, ModelStrategy)]
 
 
 @pytest.fixture(scope="module")

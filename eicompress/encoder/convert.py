@@ -34,7 +34,7 @@ _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.ind
 
 
 @dataclass(frozen=True)
-class Source:
+class ConvertedModel:
     """A model as its folder holds it, converted."""
 
     encoder: Encoder
@@ -46,7 +46,7 @@ class Source:
     """SHA-256 of the three files that were read, for cache keys."""
 
 
-def load(folder: Path, outputs: int | None = None) -> Source:
+def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
     """The model of a folder, in `eval` mode, single precision.
 
     `outputs` is the number of classes wanted: a classifier with another number is replaced by a new one. None
@@ -66,7 +66,7 @@ def load(folder: Path, outputs: int | None = None) -> Source:
         )
     if outputs is not None and (labels is None or outputs != config.outputs):
         config, labels = _with_new_classifier(config, state, outputs), None
-    return Source(_encoder(config, state, folder), _tokenizer(folder, config.positions), labels, digest(folder))
+    return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config.positions), labels, digest(folder))
 
 
 def digest(folder: Path) -> str:

@@ -174,7 +174,7 @@ def minified_json(tokenizer: Tokenizer) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TokenizerComparison:
     """How a pruned tokenizer reads words, beside the one it was made from; special tokens do not count."""
 
     coverage: float
@@ -187,14 +187,16 @@ class Comparison:
     """How many more tokens a text has: 0.02 is 2 % more."""
 
 
-def compare(before: Tokenizer, after: Tokenizer, words: Words, counts: Counts | None = None) -> Comparison:
+def compare_tokenizers(
+    before: Tokenizer, after: Tokenizer, words: Words, counts: Counts | None = None
+) -> TokenizerComparison:
     """How the words are read. `counts` are the old tokenizer's `token_counts` of them, if known."""
     old = token_counts(before, words) if counts is None else counts
     new = token_counts(after, words)
     vocabulary = after.get_vocab()
     kept = [number for token, number in before.get_vocab().items() if token in vocabulary]
     total_old, total_new = int(old.sum()) or 1, int(new.sum()) or 1
-    return Comparison(
+    return TokenizerComparison(
         coverage=float(old[kept].sum() / total_old) if words else 1.0,
         unknown_before=_unknown(before, old) / total_old,
         unknown_after=_unknown(after, new) / total_new,

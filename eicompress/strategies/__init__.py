@@ -9,7 +9,7 @@ from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
-from eicompress.strategies.kronecker import Kronecker
+from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.ngram_embedding import NgramEmbedding
@@ -32,7 +32,7 @@ def register_strategies() -> list[type[Strategy]]:
         HiddenPruning,
         LayerSharing,
         Svd,
-        Kronecker,
+        KroneckerFactorization,
         EmbeddingFactorization,
         EmbeddingCodebook,
         NgramEmbedding,

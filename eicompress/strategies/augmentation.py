@@ -12,9 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import whole_words
-from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import distorted, nearest_words, renamed, words_of
 from eicompress.training.teacher import answers_of
 from eicompress.values import Text, seed_of
@@ -57,8 +55,6 @@ class Augmentation(ModelStrategy):
     paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        if not isinstance(subject.model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(subject.model).__name__}")
         if context.preview:
             return subject
         grown, own = self._grown(context)
@@ -94,8 +90,7 @@ class Augmentation(ModelStrategy):
         return [*copies, *own], len(own)
 
     def _nearest(self, context: Context) -> dict[str, list[str]]:
-        model, tokenizer = context.baseline.model, context.baseline.tokenizer
-        assert isinstance(model, Encoder)
+        model, tokenizer = context.baseline.encoder, context.baseline.tokenizer
         words = words_of(context.train.texts)
         candidates = words
         if self.words == "vocabulary":

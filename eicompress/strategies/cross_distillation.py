@@ -12,8 +12,9 @@ are looked up, and the strategy costs what `distillation` costs.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -85,11 +86,10 @@ class CrossDistillation(ModelStrategy):
     name: ClassVar[str] = "cross_distillation"
     paper: ClassVar[str] = "EI-BERT, arXiv 2507.04636; SimKD, arXiv 2203.14001; deep mutual learning, arXiv 1706.00384"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1, "teacher_updates": "joint"}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if not context.teacher.aligned:
             raise Inapplicable(f"`{self.name}` lends the head of the model itself: it needs no other teacher beside it")
         if context.preview:
@@ -237,8 +237,7 @@ class _Teacher(nn.Module):
 
     def __init__(self, knobs: CrossDistillation, context: Context, train: Examples, texts: list[Text]) -> None:
         super().__init__()
-        baseline = context.baseline.model
-        assert isinstance(baseline, Encoder)
+        baseline = context.baseline.encoder
         self.knobs, self.task = knobs, context.task
         self.updates = knobs.teacher_updates != "none"
         self.model = copy.deepcopy(baseline)

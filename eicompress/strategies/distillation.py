@@ -5,9 +5,9 @@ layers, of embeddings, hidden states, attention maps and relations, are those of
 of; where their tokens differ, words are compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.device import moved
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
@@ -93,17 +92,15 @@ class Distillation(ModelStrategy):
         "MiniLMv2, arXiv 2012.15828"
     )
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if context.preview:
             return subject
-        if not isinstance(subject.model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(subject.model).__name__}")
         most = self.max_steps * self.batch_size
         train, texts = with_distortions(context.train, subject.texts, self.distortions, most, context.seed)
         epochs = min(self.epochs, most / len(texts))
         lesson = _Lesson(self, subject, context, texts, train.targets)
-        assert isinstance(context.baseline.model, Encoder)
         with moved(context.baseline.model, context.device):
             phases = lesson.phases()
             for layer in phases:
@@ -130,9 +127,8 @@ class _Lesson:
     def __init__(
         self, knobs: Distillation, subject: Candidate, context: Context, texts: Sequence[Text], targets: np.ndarray
     ) -> None:
-        assert isinstance(subject.model, Encoder) and isinstance(context.baseline.model, Encoder)
         self.knobs, self.context, self.texts = knobs, context, texts
-        self.model, self.baseline = subject.model, context.baseline.model
+        self.model, self.baseline = subject.encoder, context.baseline.encoder
         self.answers = LazyAnswers(context.teacher, texts)
         # Of the baseline's own states, the dimensions that the student kept.
         self.kept = list(subject.origin.hidden) if context.teacher.aligned else slice(None)

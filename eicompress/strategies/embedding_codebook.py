@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
@@ -40,9 +39,7 @@ class EmbeddingCodebook(ModelStrategy):
     paper: ClassVar[str] = "Product quantization, 10.1109/TPAMI.2010.57; fastText.zip, arXiv 1612.03651"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if model.config.codebook is not None:
             raise Inapplicable(f"`{self.name}` acts on stored word vectors, but these have a codebook already")
         table = model.words.weight.detach().cpu()

@@ -1,7 +1,8 @@
 """`embedding_factorization`: word vectors of few dimensions, projected to the hidden width (ALBERT's V x E, E x H)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -9,7 +10,6 @@ from optuna.distributions import IntDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
@@ -24,11 +24,10 @@ class EmbeddingFactorization(ModelStrategy):
 
     name: ClassVar[str] = "embedding_factorization"
     paper: ClassVar[str] = "ALBERT, arXiv 1909.11942; weighted low rank: GroupReduce, arXiv 1806.06950"
+    example: ClassVar[Mapping[str, Any]] = {"size": 8}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if model.projection is not None:
             raise Inapplicable(f"`{self.name}` acts on an embedding of full width, but this one is factorized")
         if model.config.codebook is not None:

@@ -54,9 +54,7 @@ class GeneralDistillation(ModelStrategy):
     trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model, baseline = subject.model, context.baseline.model
-        if not isinstance(model, Encoder) or not isinstance(baseline, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model, baseline = subject.encoder, context.baseline.encoder
         if next(iter(context.unlabelled), None) is None:
             raise Inapplicable(f"`{self.name}` must have text to read, but got none: name it by `--unlabelled`")
         if context.preview:
@@ -72,11 +70,11 @@ class GeneralDistillation(ModelStrategy):
         )
         other = context.baseline.tokenizer
         alignment, tokens = align(subject.tokenizer, other, texts), tokenize(other, texts)
-        lesson = _Lesson(model, baseline, matching, self.pooled_weight, alignment, tokens)
+        objective = _SentenceLoss(model, baseline, matching, self.pooled_weight, alignment, tokens)
         with moved(baseline, context.device):
             context.fit(
                 subject,
-                Training(texts, lesson.loss, 1.0, self.learning_rate, self.batch_size, rates=lesson.rates()),
+                Training(texts, objective.loss, 1.0, self.learning_rate, self.batch_size, rates=objective.rates()),
             )
         facts = {"sentences": len(texts), "tokens": count}
         return replace(subject, facts={**subject.facts, self.name: facts})
@@ -112,7 +110,7 @@ def _blocks(stream: Iterable[str]) -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class _SentenceLoss:
     """What student and baseline say of the same sentences, each with its own tokens."""
 
     student: Encoder

@@ -19,7 +19,6 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.blocks import FeedForward, SelfAttention
 from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
 from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
 from eicompress.training.importance import (
     WAYS,
     Moments,
@@ -50,9 +49,7 @@ class HiddenPruning(ModelStrategy):
     paper: ClassVar[str] = "Taylor importance, arXiv 1611.06440; channel pruning by least squares, arXiv 1707.06168"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         width = model.config.hidden
         count = min(width, max(MULTIPLE, round((1 - self.share) * width / MULTIPLE) * MULTIPLE))
         if count == width:
@@ -69,8 +66,7 @@ class HiddenPruning(ModelStrategy):
 
 def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     """Change what reads the states, and the norms, for the time when only `kept` dimensions are there."""
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     readers, norms = _readers(model), list(model.residual_norms())
     moments = {reader: Moments(reader.inputs) for reader in readers}
     drifts = {norm: _Drift(kept) for norm in norms}

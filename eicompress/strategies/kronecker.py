@@ -15,14 +15,13 @@ from torch import Tensor
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, SelfAttention
 from eicompress.encoder.linear import Linear
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 
 _KINDS = {"all": (SelfAttention, FeedForward), "attention": (SelfAttention,), "ffn": (FeedForward,)}
 
 
 @dataclass(frozen=True)
-class Kronecker(ModelStrategy):
+class KroneckerFactorization(ModelStrategy):
     """Replace the layers' matrices by sums of Kronecker products, multiplied out once when the file is loaded.
 
     The file shrinks by about size² / terms; onnxruntime then multiplies by the whole matrix, so that no milliseconds
@@ -44,9 +43,7 @@ class Kronecker(ModelStrategy):
     )
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         chosen = [
             (block, name, whole)
             for block in model.modules()

@@ -15,7 +15,6 @@ from torch import nn
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.blocks import Layer
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 
 PARTS = ("attention", "ffn", "attention_norm", "ffn_norm")
@@ -46,9 +45,7 @@ class LayerSharing(ModelStrategy):
     paper: ClassVar[str] = "ALBERT, arXiv 1909.11942; sequence, cycle and reversed: arXiv 2104.06022"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         count = len(model.layers)
         before = _weights(model)
         layers = self._grouped([model.layer(number) for number in range(count)])

@@ -18,10 +18,8 @@ from torch.nn import functional as F
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import Batch
-from eicompress.errors import Inapplicable
 from eicompress.training.importance import fingerprint, measured_batches
 
 EXAMPLES = 128
@@ -48,11 +46,13 @@ class MixedPrecision(ModelStrategy):
 
     name: ClassVar[str] = "mixed_precision"
     paper: ClassVar[str] = "HAWQ-V3, arXiv 2011.10680; loss of one matrix at a time: Q-BERT, arXiv 1909.05840"
+    missed: ClassVar[Mapping[str, str]] = {
+        "has the final bytes in its preview": "sensitivities are those of the trained weights, so a preview uses the "
+        "budget up: it is an upper bound"
+    }
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         matrices = {name: each for name, each in model.named_modules() if isinstance(each, Linear)}
         matrices |= {name: each for name, each in model.named_modules() if each in tuple(model.embedding_tables())}
         budget = self.mean_bits / 8 * sum(each.weight.numel() for each in matrices.values())

@@ -4,14 +4,14 @@ A student of one layer or none knows little of the order of words. A hash takes 
 mean of these rows is projected to the hidden width and added to the pooled state, as fastText does with word pairs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from optuna.distributions import IntDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.values import seed_of
 
@@ -34,11 +34,10 @@ class NgramEmbedding(ModelStrategy):
 
     name: ClassVar[str] = "ngram_embedding"
     paper: ClassVar[str] = "fastText, arXiv 1607.01759"
+    example: ClassVar[Mapping[str, Any]] = {"buckets": 64, "width": 8}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if model.bigrams is not None:
             raise Inapplicable(f"`{self.name}` acts on an encoder without vectors of pairs, but this one has some")
         if self.buckets > 1:

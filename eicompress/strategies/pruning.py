@@ -4,14 +4,16 @@ All at once, or in rounds with a training after each but the last. In a preview,
 to measure importance where that changes no shape: as many parts go, though others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from torch import Tensor
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
+from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.finetune import recover
@@ -45,15 +47,10 @@ class HeadPruning(ModelStrategy):
     name: ClassVar[str] = "head_pruning"
     paper: ClassVar[str] = "Are sixteen heads really better than one?, arXiv 1905.10650"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"rounds": 2, "epochs": 0.3}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = _encoder(subject, self.name)
-        whole = {number: shape.heads for number, shape in enumerate(model.config.layers) if shape.attention_of is None}
-        for share in _in_rounds(self.share, self.rounds, self.epochs, subject, context):
-            importance = _parts("heads", subject, _seeing(context, self.budget == "global"), self.importance)
-            for layer, heads in kept_parts(importance, share, self.budget, whole=whole).items():
-                model.keep_heads(layer, heads)
-        return _told(subject, self.name, {"heads": [each.heads for each in model.config.layers]})
+        return _with_fewer(_HEADS, self, subject, context)
 
 
 @dataclass(frozen=True)
@@ -74,15 +71,10 @@ class NeuronPruning(ModelStrategy):
     name: ClassVar[str] = "neuron_pruning"
     paper: ClassVar[str] = "Pruning by Taylor expansion, arXiv 1611.06440; Wanda, arXiv 2306.11695"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"budget": "uniform", "rounds": 2, "epochs": 0.3}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = _encoder(subject, self.name)
-        whole = {number: shape.ffn for number, shape in enumerate(model.config.layers) if shape.ffn_of is None}
-        for share in _in_rounds(self.share, self.rounds, self.epochs, subject, context):
-            importance = _parts("neurons", subject, _seeing(context, self.budget == "global"), self.importance)
-            for layer, neurons in kept_parts(importance, share, self.budget, NEURONS_AT_ONCE, whole=whole).items():
-                model.keep_neurons(layer, neurons)
-        return _told(subject, self.name, {"neurons": [each.ffn for each in model.config.layers]})
+        return _with_fewer(_NEURONS, self, subject, context)
 
 
 @dataclass(frozen=True)
@@ -101,6 +93,7 @@ class LayerPruning(ModelStrategy):
     name: ClassVar[str] = "layer_pruning"
     paper: ClassVar[str] = "ShortGPT, arXiv 2403.03853; Poor man's BERT, arXiv 2004.03844"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"count": 2, "rounds": 2, "epochs": 0.3}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = _encoder(subject, self.name)
@@ -119,13 +112,37 @@ class LayerPruning(ModelStrategy):
             worths.append([round(each, 6) for each in worth.tolist()])
             kept = [kept[number] for number in stay]
         origin = Origin(tuple(subject.origin.layers[number] for number in kept), subject.origin.hidden)
-        return _told(replace(subject, origin=origin), self.name, {"kept": kept, "importance": worths[0]})
+        return _with_facts(replace(subject, origin=origin), self.name, {"kept": kept, "importance": worths[0]})
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of part that a block of a layer has many of."""
+
+    name: str
+    count: Callable[[LayerConfig], int]
+    owner: Callable[[LayerConfig], int | None]
+    """The earlier layer whose block this one uses, if it does."""
+    keep: Callable[[Encoder, int, Tensor], None]
+    at_once: int = 1
+
+
+_HEADS = _Kind("heads", lambda layer: layer.heads, lambda layer: layer.attention_of, Encoder.keep_heads)
+_NEURONS = _Kind("neurons", lambda layer: layer.ffn, lambda layer: layer.ffn_of, Encoder.keep_neurons, NEURONS_AT_ONCE)
+
+
+def _with_fewer(kind: _Kind, step: HeadPruning | NeuronPruning, subject: Candidate, context: Context) -> Candidate:
+    model = _encoder(subject, step.name)
+    whole = {number: kind.count(layer) for number, layer in enumerate(model.config.layers) if kind.owner(layer) is None}
+    for share in _in_rounds(step.share, step.rounds, step.epochs, subject, context):
+        importance = _parts(kind.name, subject, _seeing(context, step.budget == "global"), step.importance)
+        for number, parts in kept_parts(importance, share, step.budget, kind.at_once, whole=whole).items():
+            kind.keep(model, number, parts)
+    return _with_facts(subject, step.name, {kind.name: [kind.count(layer) for layer in model.config.layers]})
 
 
 def _encoder(subject: Candidate, name: str) -> Encoder:
-    model = subject.model
-    if not isinstance(model, Encoder):
-        raise Inapplicable(f"`{name}` acts on an encoder, but got {type(model).__name__}")
+    model = subject.encoder
     if not len(model.layers):
         raise Inapplicable(f"`{name}` acts on layers, but the model has none")
     return model
@@ -157,5 +174,5 @@ def _parts(kind: str, subject: Candidate, context: Context, by: str) -> dict[int
     return {int(name.split(".")[1]): each for name, each in found.items() if name.startswith(f"{kind}.")}
 
 
-def _told(subject: Candidate, name: str, facts: Json) -> Candidate:
+def _with_facts(subject: Candidate, name: str, facts: Json) -> Candidate:
     return replace(subject, facts={**subject.facts, name: facts})

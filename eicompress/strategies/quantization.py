@@ -13,7 +13,6 @@ from torch import Tensor
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.linear import Linear
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import Bits, Clipping, QuantSpec, file_scales, quantized
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import Moments, measured_batches, told_inputs
@@ -51,9 +50,7 @@ class Quantization(ModelStrategy):
     )
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         if self.block and self.layer_bits != 4:
             raise Inapplicable(f"`{self.name}.block` is for 4 bits, but `layer_bits` is {self.layer_bits}")
         seen = self._moments(subject, context)
@@ -73,8 +70,7 @@ class Quantization(ModelStrategy):
         """What each linear layer is given, on training examples, before anything is rounded."""
         if self.rounding == "nearest" or context.preview:
             return {}
-        model = subject.model
-        assert isinstance(model, Encoder)
+        model = subject.encoder
         seen = {linear: Moments(linear.inputs) for _, linear in model.linears()}
         with told_inputs([(linear, each.add) for linear, each in seen.items()]), torch.inference_mode():
             for batch, _ in measured_batches(subject, context):

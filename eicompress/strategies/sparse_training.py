@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.linear import Linear
-from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.finetune import recover
 from eicompress.training.importance import measured_batches
@@ -57,11 +56,10 @@ class SparseTraining(ModelStrategy):
         "oBERTa, arXiv 2303.17612; oBERT, arXiv 2203.07259; movement, arXiv 2005.07683; cubic, arXiv 1710.01878"
     )
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 0.3, "rounds": 2}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         linears = [linear for name, linear in model.linears() if name.startswith("layers.")]
         if not linears:
             raise Inapplicable(f"`{self.name}` acts on matrices of layers, but the model has none")
@@ -75,8 +73,7 @@ class SparseTraining(ModelStrategy):
         return replace(subject, facts={**subject.facts, self.name: told})
 
     def _train(self, subject: Candidate, context: Context, linears: Sequence[Linear]) -> None:
-        model = subject.model
-        assert isinstance(model, Encoder)
+        model = subject.encoder
         tables = (model.words, model.positions, model.token_types, model.bigrams) if self.freeze_embeddings else ()
         frozen = tuple(parameter for table in tables if table is not None for parameter in table.parameters())
         epochs = self.epochs / (self.rounds + 1)

@@ -16,7 +16,6 @@ from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, SelfAttention
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
 from eicompress.training.importance import Moments, fingerprint, measured_batches, told_inputs
 from eicompress.values import seed_of
 
@@ -49,9 +48,7 @@ class Svd(ModelStrategy):
     paper: ClassVar[str] = "SVD-LLM, arXiv 2403.07378; weighted low rank: FWSVD, arXiv 2207.00112"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         chosen = self._chosen(model)
         wholes: list[Linear] = [getattr(block, matrix) for block, matrix in chosen]
         if context.preview:

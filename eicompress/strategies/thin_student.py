@@ -6,7 +6,7 @@ Heads, feed-forward neurons and residual dimensions are kept by first-order Tayl
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -42,11 +42,10 @@ class ThinStudent(ModelStrategy):
 
     name: ClassVar[str] = "thin_student"
     paper: ClassVar[str] = "Patient knowledge distillation, arXiv 1908.09355; head importance, arXiv 1905.10650"
+    example: ClassVar[Mapping[str, Any]] = {"layers": 2}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         count = len(model.layers)
         if self.layers > count:
             raise Inapplicable(f"`{self.name}.layers` is {self.layers}, but the model has {count} layers")
@@ -68,8 +67,7 @@ class ThinStudent(ModelStrategy):
 
     def _check(self, subject: Candidate, context: Context) -> None:
         """Importance is of the baseline's heads and neurons, so the layers must still have all of them."""
-        model, baseline = subject.model, context.baseline.model
-        assert isinstance(model, Encoder) and isinstance(baseline, Encoder)
+        model, baseline = subject.encoder, context.baseline.encoder
         whole = [baseline.config.layers[source] for source in subject.origin.layers]
         if list(model.config.layers) != whole:
             raise Inapplicable(f"`{self.name}` cuts layers as the baseline has them: put it before what changes them")
@@ -86,8 +84,7 @@ def chosen_layers(count: int, kept: int, how: str) -> list[int]:
 
 def _of_layer(importance: Mapping[str, Array], baseline: Candidate, source: int) -> tuple[Array, Array]:
     """Importance of the heads and neurons of a layer of the baseline, which an earlier layer may own."""
-    assert isinstance(baseline.model, Encoder)
-    shape = baseline.model.config.layers[source]
+    shape = baseline.encoder.config.layers[source]
     attention, ffn = (source if owner is None else owner for owner in (shape.attention_of, shape.ffn_of))
     return importance[f"heads.{attention}"], importance[f"neurons.{ffn}"]
 

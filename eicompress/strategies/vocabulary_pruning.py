@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,9 +12,8 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.token_ranking import Ranking, rank
-from eicompress.encoder.vocabulary import Words, compare, count_words, minified_json, prune, token_counts
+from eicompress.encoder.vocabulary import Words, compare_tokenizers, count_words, minified_json, prune, token_counts
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import token_importance
 from eicompress.values import digest_of
@@ -28,8 +27,8 @@ class VocabularyPruning(ModelStrategy):
     occurrences times the tokens that each of them would become more: of those that are left, the one that is missed
     least goes, and what it is read as without it is worth more from then on. A text whose tokens were all kept gets
     the same logits, bit for bit; any other is read in more, shorter tokens. Facts: `tokens_before` and
-    `tokens_after`; `needed` and `bound` as in `Choice`; outside previews also the fields of `Comparison` on the
-    training text, `tokenizer_bytes_before` and `tokenizer_bytes_after`.
+    `tokens_after`; `needed` and `bound` as in `Choice`; outside previews also the fields of `TokenizerComparison` on
+    the training text, `tokenizer_bytes_before` and `tokenizer_bytes_after`.
     """
 
     num_tokens: Annotated[int, IntDistribution(100, 300_000, log=True)] = 5_000
@@ -54,14 +53,10 @@ class VocabularyPruning(ModelStrategy):
 
     name: ClassVar[str] = "vocabulary_pruning"
     paper: ClassVar[str] = "Load what you need, arXiv 2010.05609; EI-BERT, arXiv 2507.04636"
+    example: ClassVar[Mapping[str, Any]] = {"num_tokens": 100}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model, before = subject.model, subject.tokenizer
-        if not isinstance(model, Encoder):
-            raise Inapplicable(
-                f"`{self.name}` must act on an `Encoder`, but got a `{type(model).__name__}`; "
-                "put it earlier in the recipe"
-            )
+        model, before = subject.encoder, subject.tokenizer
         choice = self._ranking(before, context).keep(self.num_tokens)
         after, kept = prune(before, [*choice.ids, model.config.padding_id])
         model.keep_tokens(torch.from_numpy(kept))
@@ -72,7 +67,7 @@ class VocabularyPruning(ModelStrategy):
             "bound": choice.bound,
         }
         if not context.preview:
-            facts |= asdict(compare(before, after, *_read(before, "task", context)))
+            facts |= asdict(compare_tokenizers(before, after, *_read(before, "task", context)))
             facts["tokenizer_bytes_before"] = _known_file_bytes(before, context)
             facts["tokenizer_bytes_after"] = _file_bytes(after)
         return replace(subject, tokenizer=after, facts={**subject.facts, self.name: facts})

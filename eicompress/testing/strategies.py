@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from inspect import isclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -53,44 +52,27 @@ _KINDS = "it must be a subclass of `ModelStrategy` or `GraphStrategy`"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _INTEGER_INPUTS = ("DynamicQuantize", "MatMulInteger", "QLinear", "QGemm")
 """Operators whose grid spans a whole batch, so that a text's logits depend on its neighbours."""
-_SMALL: Mapping[str, Mapping[str, Any]] = {
-    "cross_distillation": {"epochs": 1.0, "distortions": 1, "teacher_updates": "joint"},
-    "distillation": {"epochs": 1.0, "distortions": 1},
-    "embedding_factorization": {"size": 8},
-    "head_pruning": {"rounds": 2, "epochs": 0.3},
-    "layer_pruning": {"count": 2, "rounds": 2, "epochs": 0.3},
-    "neuron_pruning": {"budget": "uniform", "rounds": 2, "epochs": 0.3},
-    "ngram_embedding": {"buckets": 64, "width": 8},
-    "sparse_training": {"epochs": 0.3, "rounds": 2},
-    "thin_student": {"layers": 2},
-    "vocabulary_pruning": {"num_tokens": 100},
-}
-"""Knobs of built-ins with which they do something to a tiny model, and quickly."""
-_BOUND = "sensitivities are those of the trained weights, so a preview uses the budget up: it is an upper bound"
-_MISSED: Mapping[str, Mapping[str, str]] = {"mixed_precision": {"has the final bytes in its preview": _BOUND}}
-"""Claims that built-ins miss, each with the reason."""
 
 
 def built_in_steps() -> list[Strategy]:
     """Each built-in strategy, with knobs that fit a tiny model."""
-    return [each(**_SMALL.get(each.name, {})) for each in strategies.register_strategies()]
+    return [each(**each.example) for each in strategies.register_strategies()]
 
 
 def strategy_checks(
     strategy: type[Strategy], *, example: Strategy | None = None, skip: Mapping[str, str] | None = None
 ) -> list[Claim]:
-    """The claims of a strategy. `skip` are the texts of those that it does not keep, each with the reason.
+    """The claims of a strategy, tried on a model of three layers and width 24.
 
-    `example` is the strategy with the knobs that it is tried with, where the defaults do not suit a model of three
-    layers and width 24.
+    `example` is tried instead of what the strategy's own `example` describes. `skip` are the texts of claims that are
+    missed beside the strategy's own `missed`, each with the reason.
     """
     checked = _Checked(strategy, example)
     claims = [Claim(strategy.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
     for other in built_in_steps():
         if other.name != strategy.name:
             claims.append(Claim(strategy.name, f"composes with `{other.name}`", _Composed(checked, other)))
-    missed = _MISSED.get(strategy.name, {}) if strategy in strategies.register_strategies() else {}
-    return with_missed(claims, {**missed, **(skip or {})})
+    return with_missed(claims, {**strategy.missed, **(skip or {})})
 
 
 _CLAIMS: Mapping[str, str] = {
@@ -128,8 +110,7 @@ class _Checked:
 
     @property
     def example(self) -> Strategy:
-        small = (step for step in built_in_steps() if type(step) is self.strategy)
-        return self.given or next(small, None) or self.strategy()
+        return self.given or self.strategy(**self.strategy.example)
 
     def constructs(self, folder: Path) -> None:
         hold(isclass(self.strategy) and issubclass(self.strategy, ModelStrategy | GraphStrategy), _KINDS)
@@ -325,7 +306,7 @@ class _Composed:
         own = self.checked.example
         orders = [(own, self.other), (self.other, own)]
         for number, steps in enumerate(orders):
-            if [step.level for step in steps] == ["graph", "model"]:
+            if isinstance(steps[0], GraphStrategy) and isinstance(steps[1], ModelStrategy):
                 continue
             place = folder / str(number)
             try:
@@ -338,7 +319,7 @@ class _Composed:
                     f"{order} must work, or raise `Inapplicable`, but raised {type(error).__name__}: {error}"
                 ) from error
             model = runtime.load(tiny_artifact(place / "artifact", built.candidate, graph=built.graph).folder)
-            if all(step.level == "model" for step in steps):
+            if all(isinstance(step, ModelStrategy) for step in steps):
                 check_parity(built.candidate, _texts(), model.logits(_texts()))
 
 

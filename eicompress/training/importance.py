@@ -38,8 +38,7 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
     `heads.<layer>` (heads,), `neurons.<layer>` (neurons,), `layers.<layer>` (1,), `hidden` (hidden,). What several
     layers share is told once, under the first of them.
     """
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     if by == "magnitude":
         return _magnitudes(model)
     found = _taylor(subject, context) if by == "taylor" else _activations(subject, context)
@@ -107,8 +106,7 @@ class _Seen:
 
 
 def _taylor(subject: Candidate, context: Context) -> dict[str, Tensor]:
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     sums: dict[str, Tensor] = {}
     count = 0
     with _recorded(model, training=True) as records, torch.enable_grad():
@@ -125,8 +123,7 @@ def _taylor(subject: Candidate, context: Context) -> dict[str, Tensor]:
 
 
 def _activations(subject: Candidate, context: Context) -> dict[str, Tensor]:
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     sums: dict[str, Tensor] = {}
     counts: dict[str, float] = {}
     with _recorded(model, training=False) as records, torch.inference_mode():
@@ -196,8 +193,7 @@ def measured_batches(
     subject: Candidate, context: Context, size: int = BATCH, examples: int = EXAMPLES
 ) -> Iterator[tuple[Batch, Tensor]]:
     """The examples that importance is measured on, as the candidate reads them, with their targets, by length."""
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     rows = np.random.default_rng(context.seed).permutation(len(context.train))[:examples]
     taken = context.train.take(rows.tolist())
     tokens = tokenize(with_max_length(subject.tokenizer, model.config.positions), taken.texts)
@@ -215,8 +211,7 @@ def token_importance(context: Context, by: Literal["attention", "gradient"]) -> 
 
     A token that is in none of the examples gets the mean of the others.
     """
-    model = context.baseline.model
-    assert isinstance(model, Encoder)
+    model = context.baseline.encoder
     sums, counts = np.zeros(model.config.vocabulary), np.zeros(model.config.vocabulary)
     for batch, targets in measured_batches(context.baseline, context):
         said = _attention_received(model, batch) if by == "attention" else _moves(model, batch, targets, context.task)

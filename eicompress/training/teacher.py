@@ -13,7 +13,6 @@ import torch
 from eicompress.cache import Cache, arrays_in
 from eicompress.contracts import Array, Candidate, Examples, Task, Teacher, TeacherOutputs
 from eicompress.encoder.device import fast_products, moved
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize
 from eicompress.values import Progress, Text, digest_of, seed_of
 
@@ -199,8 +198,7 @@ def answers_of(
     candidate: Candidate, texts: Sequence[Text], device: str, told: Callable[[int], None] = lambda _: None
 ) -> tuple[Array, Array]:
     """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
-    model = candidate.model
-    assert isinstance(model, Encoder)
+    model = candidate.encoder
     tokens = tokenize(candidate.tokenizer, texts)
     logits = np.empty((len(texts), model.config.outputs), np.float16)
     states = np.empty((len(texts), model.config.hidden), np.float16)

@@ -10,7 +10,6 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from eicompress.contracts import Array, Candidate, Context
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import SplitTexts, split, splitting, with_max_length
 from eicompress.values import digest_of
 
@@ -36,8 +35,7 @@ def with_needed_positions(subject: Candidate, coverage: float, context: Context)
 
     Also the facts of it: `positions` and `share_of_training_texts_cut`. The subject's encoder is edited in place.
     """
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     most = model.config.positions
     lengths = np.sort(np.minimum(token_lengths(subject.tokenizer, context), most))
     needed = int(lengths[min(len(lengths) - 1, math.ceil(coverage * len(lengths)) - 1)])

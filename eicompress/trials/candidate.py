@@ -99,8 +99,7 @@ def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, c
 
 def save(candidate: Candidate, folder: Path) -> None:
     """Write a candidate whose model is an encoder: weights, shapes, bits, origin, facts, tokenizer, texts."""
-    model = candidate.model
-    assert isinstance(model, Encoder)
+    model = candidate.encoder
     save_model(model, str(folder / "model.safetensors"))
     described = {
         "config": model.config.to_json(),
@@ -138,15 +137,14 @@ def starting_point(candidate: Candidate, baseline: Candidate, name: str) -> Cand
 
     Raises `ModelError` unless it was cut out of a model of the baseline's shape.
     """
-    model = baseline.model
-    assert isinstance(candidate.model, Encoder) and isinstance(model, Encoder)
+    model = baseline.encoder
     layers, hidden = candidate.origin.layers, candidate.origin.hidden
     if max(layers, default=0) >= len(model.layers) or max(hidden) >= model.config.hidden:
         raise ModelError(
             f"A starting point must be cut out of a model like the one given, of {len(model.layers)} layers and width "
             f"{model.config.hidden}, but `{name}` was cut out of a larger one. Give the model that it was made of."
         )
-    candidate.model.take_head(model, torch.tensor(hidden))
+    candidate.encoder.take_head(model, torch.tensor(hidden))
     return replace(candidate, texts=())
 
 

@@ -71,8 +71,7 @@ class Model:
             return None
         order = [self.labels.index(label) for label in labels]
         for each in (self.candidate, *self.others):
-            assert isinstance(each.model, Encoder)
-            each.model.keep_outputs(order)
+            each.encoder.keep_outputs(order)
         return replace(self, labels=tuple(labels))
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from eicompress.encoder.model import Encoder
 from eicompress.export import folder as artifacts
 from eicompress.metrics import bench
 from eicompress.recipe import Recipe
@@ -27,8 +26,7 @@ def measure_majority(materials: Materials) -> Record:
 
 def measure_static(materials: Materials) -> Record:
     """A linear classifier on the mean of the baseline's static word vectors."""
-    clock, source, validation = Clock(), materials.source.model, materials.examples["validation"]
-    assert isinstance(source, Encoder)
+    clock, source, validation = Clock(), materials.source.encoder, materials.examples["validation"]
     with clock.phase("training"):
         with torch.no_grad():
             static = Static(materials.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))

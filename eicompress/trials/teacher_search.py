@@ -261,8 +261,7 @@ class TeacherSearch:
     def _fitted(self, attempt: Attempt, rows: Array, seed: int) -> Candidate:
         """The model with a linear classifier of these rows, and all its weights trained if the attempt says so."""
         candidate = self._pooled(attempt.pooling)
-        model = candidate.model
-        assert isinstance(model, Encoder)
+        model = candidate.encoder
         found = {each[0]: each[1:] for each in self._classifiers(self._features(attempt.pooling), rows)}
         with torch.no_grad():
             for part, values in zip(
@@ -280,8 +279,7 @@ class TeacherSearch:
         fit(candidate, self._training(candidate, attempt, rows))
 
     def _training(self, candidate: Candidate, attempt: Attempt, rows: Array) -> Training:
-        model, learned = candidate.model, self.train.take(rows.tolist())
-        assert isinstance(model, Encoder)
+        model, learned = candidate.encoder, self.train.take(rows.tolist())
         targets = torch.from_numpy(learned.targets)
 
         def loss(batch: Batch) -> torch.Tensor:
@@ -296,8 +294,7 @@ class TeacherSearch:
     def _pooled(self, pooling: Pooling) -> Candidate:
         """A copy of the model that pools in this way: the mean, or the first token through the model's own pooler."""
         candidate = replace(self.source, model=copy.deepcopy(self.source.model))
-        model = candidate.model
-        assert isinstance(model, Encoder)
+        model = candidate.encoder
         if pooling == "mean":
             model.pool_by_mean()
             model.drop_pooler()

@@ -7,8 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from eicompress.hookspecs import hookimpl
-from eicompress.values import Record
+from eicompress import Record, hookimpl
 
 EICOMPRESS_INTERFACE = 1
 DEFAULT_STORE = "sqlite:///mlflow.db"

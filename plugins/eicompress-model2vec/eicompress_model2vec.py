@@ -15,11 +15,11 @@ model2vec scales the mean to unit length in the end; this does not.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,13 +27,11 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin, Strategy
+from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Origin, Strategy, hookimpl
+from eicompress.contracts import Array
 from eicompress.encoder.config import EncoderConfig
-from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import with_max_length
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
 from eicompress.training.importance import fingerprint
 from eicompress.training.regression import least_squares
 from eicompress.values import digest_of
@@ -61,11 +59,10 @@ class Model2Vec(ModelStrategy):
 
     name: ClassVar[str] = "model2vec"
     paper: ClassVar[str] = "github.com/MinishLab/model2vec; SIF: A simple but tough-to-beat baseline, ICLR 2017"
+    example: ClassVar[Mapping[str, Any]] = {"dimensions": 16}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         spoken = _spoken(subject.tokenizer)
         most = min(model.config.hidden, len(spoken) - 1)
         if self.dimensions > most:
@@ -105,8 +102,7 @@ def _spoken(tokenizer: Tokenizer) -> list[int]:
 
 def _without_layers(subject: Candidate, size: int, context: Context) -> tuple[Encoder, Tokenizer]:
     """An encoder of zeros with the vocabulary of the subject, and as many positions as the training texts need."""
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     before = model.config
     tokenizer = with_max_length(subject.tokenizer, before.positions)
     longest = int(tokenize(tokenizer, context.train.texts).lengths.max())
@@ -138,8 +134,7 @@ def _embedded(subject: Candidate, spoken: Sequence[int], device: str) -> Array:
     """(tokens, hidden): what the model says of each token alone, between the special ones of a text."""
     from model2vec.distill.inference import create_embeddings
 
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     alone = subject.tokenizer.encode("a")
     first = alone.special_tokens_mask.index(0)
     before = alone.ids[:first]
@@ -173,8 +168,7 @@ class _States(nn.Module):
 
 def _set_classifier(static: Candidate, ridge: float, context: Context) -> float:
     """Set the classifier to what comes nearest to the teacher's logits; the share of texts with the same answer."""
-    model = static.model
-    assert isinstance(model, Encoder)
+    model = static.encoder
     tokens = tokenize(static.tokenizer, context.train.texts)
     pooled = []
     for start in range(0, len(context.train), BATCH):

@@ -15,14 +15,7 @@ MOVEMENT = NniMovementPruning(heads=0.25, epochs=1.0)
 PRUNERS = ("l1_norm", "l2_norm", "fpgm", "taylor", "level")
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [
-        *strategy_checks(NniPruning, example=NniPruning(heads=0.25)),
-        *strategy_checks(NniMovementPruning, example=MOVEMENT),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("claim", [*strategy_checks(NniPruning), *strategy_checks(NniMovementPruning)], ids=str)
 def test_claim(claim: Claim) -> None:
     claim()
 

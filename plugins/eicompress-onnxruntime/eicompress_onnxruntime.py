@@ -19,10 +19,8 @@ from onnxruntime.quantization import (
 )
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from eicompress.contracts import Context, GraphStrategy, Strategy
+from eicompress import Context, GraphStrategy, Inapplicable, Strategy, hookimpl
 from eicompress.encoder.tokens import tokenize
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
 
 Calibration = Annotated[Literal["minmax", "percentile"], CategoricalDistribution(("minmax", "percentile"))]
 _UNKNOWN_ARE_FLOATS = {"DefaultTensorType": onnx.TensorProto.FLOAT}

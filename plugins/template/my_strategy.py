@@ -1,15 +1,13 @@
 """`my_strategy`: the few largest weights are clipped, so that few bits describe the others better."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
-from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
+from eicompress import Candidate, Context, ModelStrategy, Strategy, hookimpl
 
 EICOMPRESS_INTERFACE = 1
 
@@ -25,12 +23,11 @@ class MyStrategy(ModelStrategy):
 
     name: ClassVar[str] = "my_strategy"
     paper: ClassVar[str] = "ACIQ, arXiv 1810.05723"
+    example: ClassVar[Mapping[str, Any]] = {"deviations": 2.0}
 
     @torch.no_grad()
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = subject.model
-        if not isinstance(model, Encoder):
-            raise Inapplicable(f"`{self.name}` acts on an encoder, but got {type(model).__name__}")
+        model = subject.encoder
         table = model.words.weight
         deviation = table.std(dim=1, keepdim=True) if self.of == "row" else table.std()
         limit = (self.deviations * deviation).expand_as(table)

@@ -22,7 +22,7 @@ from eicompress.data.datasets import read_rows
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize
-from eicompress.encoder.vocabulary import compare, count_words
+from eicompress.encoder.vocabulary import compare_tokenizers, count_words
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.testing import tiny_context
@@ -53,7 +53,7 @@ def main(model: Path, data: Path, sizes: Sequence[int] = SIZES) -> None:
             for way, weigh_pieces in itertools.product(WAYS, (True, False)):
                 made = pruned(whole, context, size, way, weigh_pieces)
                 words = count_words(whole.tokenizer, [str(text) for text in validation.texts])
-                facts = compare(whole.tokenizer, made.tokenizer, words)
+                facts = compare_tokenizers(whole.tokenizer, made.tokenizer, words)
                 share = accuracy(made, some, task)
                 cells = (
                     f"{size} | {way} | {weigh_pieces} | {facts.growth:.1%} | {facts.unknown_after:.3%} | {share:.1%}"

@@ -13,7 +13,7 @@ from eicompress.encoder.subwords import read_subwords
 from eicompress.encoder.token_ranking import ASCII, Ranking, rank
 from eicompress.encoder.vocabulary import (
     Scripts,
-    compare,
+    compare_tokenizers,
     count_words,
     minified_json,
     prune,
@@ -101,7 +101,7 @@ def test_a_hundred_thousand_lines_are_read_without_an_error(kind: str) -> None:
 def test_what_was_read_in_ascii_or_in_the_corpus_never_becomes_unknown(kind: str) -> None:
     old = made(kind)
     new = prune(old, ranking_of(old).keep(0).ids)[0]
-    facts = compare(old, new, count_words(old, [*CORPUS, *new_words(100), *ASCII]))
+    facts = compare_tokenizers(old, new, count_words(old, [*CORPUS, *new_words(100), *ASCII]))
     assert facts.unknown_after <= facts.unknown_before
 
 
@@ -110,7 +110,7 @@ def test_all_scripts_keep_every_character_that_has_a_token(kind: str) -> None:
     old = made(kind)
     new = prune(old, ranking_of(old, "all").keep(0).ids)[0]
     read = [chr(code) for code in (*range(0x20, 0x500), *range(0x4E00, 0x4F00), 0x1F389)]
-    facts = compare(old, new, count_words(old, read))
+    facts = compare_tokenizers(old, new, count_words(old, read))
     assert facts.unknown_after * (1 + facts.growth) == pytest.approx(facts.unknown_before)
 
 

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from eicompress.encoder.token_ranking import ASCII, Choice, rank
 from eicompress.encoder.vocabulary import (
-    compare,
+    compare_tokenizers,
     count_words,
     minified_json,
     prune,
@@ -322,7 +322,7 @@ def test_a_comparison_counts_what_became_longer_and_unknown() -> None:
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     old = _bert({token: number for number, token in enumerate([*specials, "a", "##b", "ab", "z"])})
     new = prune(old, [5, 6])[0]  # `ab` falls back on `a ##b`, `z` is lost
-    facts = compare(old, new, count_words(old, ["ab ab a z ?"]))
+    facts = compare_tokenizers(old, new, count_words(old, ["ab ab a z ?"]))
     assert facts.coverage == pytest.approx(2 / 5)  # `a` and the unknown `?`
     assert facts.unknown_before == pytest.approx(1 / 5)
     assert facts.unknown_after == pytest.approx(2 / 7)
@@ -330,7 +330,7 @@ def test_a_comparison_counts_what_became_longer_and_unknown() -> None:
 
 
 def test_a_comparison_without_words_finds_nothing_lost(tokenizer: Tokenizer) -> None:
-    facts = compare(tokenizer, prune(tokenizer, [])[0], {})
+    facts = compare_tokenizers(tokenizer, prune(tokenizer, [])[0], {})
     assert (facts.coverage, facts.unknown_before, facts.unknown_after, facts.growth) == (1.0, 0.0, 0.0, 0.0)
 
 

@@ -20,7 +20,7 @@ from eicompress.export.emit import emit
 from eicompress.export.ngrams import emit_ngrams
 from eicompress.runtime import session
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
-from eicompress.strategies.kronecker import Kronecker
+from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.sparse_training import prune
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -70,7 +70,7 @@ def files(make_context: ContextMaker, tmp_path: Path) -> list[str]:
         "float": lambda: tiny_candidate().model,
         "sparse": lambda: sparse(tiny_candidate().model),
         "sparse-4": lambda: in_bits(sparse(tiny_candidate().model), QuantSpec(4)),
-        "kronecker": lambda: Kronecker().apply(tiny_candidate(), context).model,
+        "kronecker": lambda: KroneckerFactorization().apply(tiny_candidate(), context).model,
         "codebook": lambda: in_bits(EmbeddingCodebook().apply(tiny_candidate(), context).model, QuantSpec(4)),
         "bigrams": lambda: in_bits(with_bigrams(tiny_candidate().model), QuantSpec(4), QuantSpec(2)),
         "blocks": lambda: in_bits(tiny_candidate().model, QuantSpec(4, block=16)),

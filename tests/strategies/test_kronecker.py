@@ -7,7 +7,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.runtime import session
-from eicompress.strategies.kronecker import Kronecker, nearest_products
+from eicompress.strategies.kronecker import KroneckerFactorization, nearest_products
 from eicompress.strategies.pruning import HeadPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.training.teacher import answers_of
@@ -38,7 +38,7 @@ def test_no_sum_of_as_many_products_is_nearer() -> None:
 @pytest.mark.parametrize("preview", [False, True])
 def test_the_file_shrinks_and_says_what_the_model_says(make_context: ContextMaker, bits: bool, preview: bool) -> None:
     context, candidate = make_context(preview=preview), tiny_candidate()
-    made = Kronecker(size=2, terms=1).apply(candidate, context)
+    made = KroneckerFactorization(size=2, terms=1).apply(candidate, context)
     if bits:
         made = Quantization().apply(made, context)
         made.model.round_floats()
@@ -55,23 +55,21 @@ def test_the_file_shrinks_and_says_what_the_model_says(make_context: ContextMake
 
 def test_products_survive_the_disk(make_context: ContextMaker, tmp_path: Path) -> None:
     context = make_context()
-    made = Kronecker().apply(tiny_candidate(), context)
+    made = KroneckerFactorization().apply(tiny_candidate(), context)
     save(made, tmp_path)
     ours, theirs = (answers_of(each, context.train.texts, "cpu")[0] for each in (made, load(tmp_path)))
     assert (ours == theirs).all()
 
 
 def test_more_terms_are_nearer(make_context: ContextMaker) -> None:
-    kept = [
-        sum(Kronecker(terms=terms).apply(tiny_candidate(), make_context()).facts["kronecker"]["energy_kept"])
-        for terms in (1, 4, 12)
-    ]
+    steps = [KroneckerFactorization(terms=terms) for terms in (1, 4, 12)]
+    kept = [sum(each.apply(tiny_candidate(), make_context()).facts["kronecker"]["energy_kept"]) for each in steps]
     assert kept == sorted(kept)
 
 
 def test_what_it_cannot_do_it_says(make_context: ContextMaker) -> None:
     context = make_context()
     with pytest.raises(Inapplicable, match="fewer than 4 terms"):
-        Kronecker(size=2, terms=4).apply(tiny_candidate(), context)
+        KroneckerFactorization(size=2, terms=4).apply(tiny_candidate(), context)
     with pytest.raises(Inapplicable, match="put `kronecker` after what narrows the model"):
-        HeadPruning().apply(Kronecker().apply(tiny_candidate(), context), context)
+        HeadPruning().apply(KroneckerFactorization().apply(tiny_candidate(), context), context)

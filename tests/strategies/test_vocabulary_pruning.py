@@ -177,12 +177,6 @@ def test_pruning_twice_goes_on_from_what_is_left(context: Context) -> None:
     assert twice.tokenizer.get_vocab_size() == before - 2
 
 
-def test_a_foreign_module_is_refused(context: Context) -> None:
-    foreign = Candidate(torch.nn.Linear(2, 2), _tokenizer(), Origin((), ()))
-    with pytest.raises(Inapplicable, match="`Encoder`, but got a `Linear`"):
-        VocabularyPruning().apply(foreign, context)
-
-
 def test_its_defaults_lie_within_their_domains() -> None:
     assert Recipe((VocabularyPruning(),)).steps == (VocabularyPruning(),)
     assert knobs(VocabularyPruning).keys() == {

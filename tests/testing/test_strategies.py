@@ -3,7 +3,7 @@
 import pickle
 import random
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -193,6 +193,15 @@ def test_a_claim_is_missed_out_loud() -> None:
         missed()
 
 
+def test_a_strategy_says_itself_what_it_misses() -> None:
+    claims = strategy_checks(acting(pickles, missed={"uses no pickle": "a library that it needs does"}))
+    assert [(claim.text, claim.missed) for claim in claims if claim.missed] == [
+        ("uses no pickle", "a library that it needs does")
+    ]
+    with pytest.raises(SpecError, match="there is no `uses no pickel`"):
+        strategy_checks(acting(pickles, missed={"uses no pickel": "why"}))
+
+
 @pytest.mark.parametrize(
     ("skip", "said"),
     [
@@ -219,6 +228,11 @@ def test_a_strategy_that_needs_other_knobs_brings_an_example() -> None:
     for claim in strategy_checks(Picky, example=Picky(0.1)):
         if claim.text == "keeps inputs and outputs":
             claim()
+
+    class Prepared(Picky):
+        example: ClassVar[Mapping[str, Any]] = {"share": 0.1}
+
+    assert not broken(Prepared, ["keeps inputs and outputs"])
 
 
 def test_graph_strategies_are_checked_too() -> None:

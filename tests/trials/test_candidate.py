@@ -1,9 +1,11 @@
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Context
@@ -99,3 +101,9 @@ def test_what_a_strategy_raises_ends_with_its_name_and_package(
     with pytest.raises(Inapplicable) as refused:
         build(Recipe((ThinStudent(layers=9),)), make_context(), Cache(tmp_path / "kept"), keyed)
     assert not getattr(refused.value, "__notes__", [])
+
+
+def test_a_step_that_needs_an_encoder_says_what_it_got(make_context: ContextMaker, tmp_path: Path) -> None:
+    foreign = replace(tiny_candidate(), model=torch.nn.Identity())
+    with pytest.raises(Inapplicable, match="must get one, but got a `Identity`: put it before the step that replaces"):
+        Quantization().apply(foreign, make_context())

@@ -3,19 +3,17 @@
 A preview does not ask NNI: as many parts go from every layer, though others, so its bytes are the final ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Strategy
+from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Strategy, hookimpl
+from eicompress.contracts import Array
 from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
-from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
 from eicompress.training.importance import most_important
 
 EICOMPRESS_INTERFACE = 1
@@ -67,6 +65,7 @@ class NniPruning(ModelStrategy):
 
     name: ClassVar[str] = "nni_pruning"
     paper: ClassVar[str] = "arXiv 1608.08710 (norms), 1811.00250 (FPGM), 1906.10771 (Taylor), 1506.02626 (level)"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 0.25}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         parts = _parts(subject, self)
@@ -93,6 +92,7 @@ class NniMovementPruning(ModelStrategy):
     name: ClassVar[str] = "nni_movement_pruning"
     paper: ClassVar[str] = "Movement pruning, arXiv 2005.07683; by blocks, arXiv 2109.04838"
     trains: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"heads": 0.25, "epochs": 1.0}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         parts = _parts(subject, self)
@@ -106,9 +106,7 @@ class NniMovementPruning(ModelStrategy):
 
 def _parts(subject: Candidate, strategy: NniPruning | NniMovementPruning) -> list[Parts]:
     """What a strategy takes parts from. Blocks that layers share stand once, under the first of them."""
-    model = subject.model
-    if not isinstance(model, Encoder):
-        raise Inapplicable(f"`{strategy.name}` acts on an encoder, but got {type(model).__name__}")
+    model = subject.encoder
     if not len(model.layers):
         raise Inapplicable(f"`{strategy.name}` acts on layers, but the model has none")
     return [each for each in _all_parts(model, strategy.neurons, strategy.heads) if each.stay < each.count]
@@ -146,8 +144,7 @@ def _cut(
     subject: Candidate, strategy: Strategy, parts: list[Parts], left: list[Array], facts: dict[str, str]
 ) -> Candidate:
     """The candidate with those parts of which a mask leaves most."""
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     for each, weights in zip(parts, left, strict=True):
         kept = most_important(weights, each.stay)
         if each.kind == "neurons":

@@ -17,9 +17,8 @@ from nni.compression.pruning import (
 from nni.compression.utils import Evaluator
 from torch import nn
 
-from eicompress.contracts import Array, Candidate, Context, Training
-from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import Batch
+from eicompress import Batch, Candidate, Context, Training
+from eicompress.contracts import Array
 from eicompress.training.importance import measured_batches
 from eicompress_nni import Parts
 
@@ -53,8 +52,7 @@ def after_training(
     epochs: float, learning_rate: float, parts: list[Parts], subject: Candidate, context: Context
 ) -> list[Array]:
     """The same for movement pruning, whose scores and masks are learned with the model, through `context.fit`."""
-    model = subject.model
-    assert isinstance(model, Encoder)
+    model = subject.encoder
     targets = torch.from_numpy(context.train.targets)
 
     def loss(batch: Batch) -> torch.Tensor:

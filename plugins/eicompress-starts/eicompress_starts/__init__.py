@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin, Strategy
-from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
-from eicompress.hookspecs import hookimpl
+from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Origin, Strategy, hookimpl
+from eicompress.contracts import Array
 from eicompress.training.regression import least_squares
 from eicompress.training.teacher import answers_of
 from eicompress.training.token_counts import with_needed_positions
@@ -45,24 +43,21 @@ class StartingPoint(ModelStrategy):
     paper: ClassVar[str] = "TinyBERT's general distillation, arXiv 1909.10351; MiniLM, arXiv 2002.10957"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        if not isinstance(subject.model, Encoder) or not isinstance(context.baseline.model, Encoder):
-            raise Inapplicable(f"`{self.name}` takes the place of an encoder, but got {type(subject.model).__name__}")
-        if subject.model.config != context.baseline.model.config:
+        if subject.encoder.config != context.baseline.encoder.config:
             raise Inapplicable(f"`{self.name}` takes the place of the whole model: put it before all other steps")
         start, facts = with_needed_positions(
             replace(load(self.encoder, len(context.task.labels)), facts=subject.facts, texts=subject.texts),
             self.length_coverage,
             context,
         )
-        start = replace(start, origin=_within(start.origin, context.baseline.model))
+        start = replace(start, origin=_within(start.origin, context.baseline.encoder))
         if not context.preview:
             facts["penalty"] = self._set_classifier(start, context)
         return replace(start, facts={**start.facts, self.name: facts})
 
     def _set_classifier(self, start: Candidate, context: Context) -> float:
         """Read the teacher's logits off the states of this encoder as well as a linear map can; the penalty taken."""
-        texts, model = context.train.texts, start.model
-        assert isinstance(model, Encoder)
+        texts, model = context.train.texts, start.encoder
 
         def compute() -> dict[str, Array]:
             return {"states": answers_of(start, texts, context.device)[1]}

@@ -27,13 +27,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eicompress import Batch, Candidate, Encoder, Origin, Training
 from eicompress.cache import Cache, arrays_in
-from eicompress.contracts import Array, Candidate, Origin, Training
+from eicompress.contracts import Array
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.device import computes_with, fast_products, own_device
-from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
+from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.strategies.embedding_factorization import factorize
 from eicompress.training.trainer import Checkpoints, Trainer

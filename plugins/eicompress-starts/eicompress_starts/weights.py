@@ -11,11 +11,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from eicompress import Candidate, Encoder, ModelError, Origin
 from eicompress.cache import sha256_of
-from eicompress.contracts import Candidate, Origin
 from eicompress.encoder.config import EncoderConfig
-from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError
 
 FOLDER = Path(__file__).parent / "stored"
 WEIGHTS, TOKENIZER, DESCRIPTION = "weights.safetensors", "tokenizer.json", "starts.json"
