@@ -1,12 +1,12 @@
-"""Pages of the reference that are made from the code: commands, strategies, search spaces, errors.
+"""Pages of the reference that are made from the code: commands, settings, strategies, search spaces, errors.
 
-A new command, strategy, search space or error is in them by itself. They are written when the site is built, and are
-no files of the repository.
+A new command, setting, strategy, search space or error is in them by itself. They are written when the site is built,
+and are no files of the repository.
 """
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -16,9 +16,40 @@ from eicompress import cli, errors
 from eicompress.contracts import knobs
 from eicompress.plugins import discover
 from eicompress.reporting.tables import domain, meanings
+from eicompress.settings import (
+    AblationSettings,
+    GoalSettings,
+    LatencySettings,
+    MethodSettings,
+    ModelAndData,
+    PluginSettings,
+    SearchSettings,
+    Seed,
+    Setting,
+    StudiesFolder,
+    TaskSettings,
+    TeacherSettings,
+    WorkerSettings,
+    declared,
+    flag,
+)
 from eicompress.study.space_file import known_spaces, read_space
 
 NOTE = "*This page is made from the code.*"
+GROUPS = (
+    ModelAndData,
+    GoalSettings,
+    StudiesFolder,
+    MethodSettings,
+    WorkerSettings,
+    TaskSettings,
+    Seed,
+    TeacherSettings,
+    LatencySettings,
+    PluginSettings,
+    AblationSettings,
+)
+"""The settings, in the order of the page."""
 
 
 def commands() -> str:
@@ -42,6 +73,40 @@ def help_of(name: str) -> str:
     # Click leaves two of them empty.
     shown = CliRunner().invoke(cli.cli, [*name.split()[1:], "--help"], prog_name="eicompress", terminal_width=78)
     return shown.output.strip()
+
+
+def settings() -> str:
+    """Every setting, group by group, with what takes the group."""
+    parts = ["# Settings", NOTE]
+    parts.append(
+        "A setting has the same name everywhere: `min_quality` in Python and in `study.toml` is `--min-quality` on the "
+        "command line, and `from_` is `--from`. What a study is *known by* is kept in its `study.toml`, and must be "
+        "the same when the study goes on; the rest may change."
+    )
+    every = [*every_command(cli.cli, "eicompress")]
+    for group in GROUPS:
+        names = declared(group)
+        takes = [name for name, command in every if names.keys() <= {each.name for each in command.params}]
+        rows = [_setting_row(name, group.__annotations__[name].__origin__, each) for name, each in names.items()]
+        heads = ["| setting | type | command line | default | meaning | known by |", "|---|---|---|---|---|---|"]
+        parts += [f"## {str(group.__doc__).rstrip('.')}", f"Taken by `{'`, `'.join(takes)}`."]
+        parts += ["\n".join([*heads, *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _setting_row(name: str, kind: object, setting: Setting) -> str:
+    written = kind.__name__ if isinstance(kind, type) and kind is not Sequence[str] else str(kind)
+    kinds = written.replace("collections.abc.", "").replace("pathlib.", "")
+    default = setting.otherwise or ("" if setting.default in (None, "") else f"`{setting.default}`")
+    cells = (
+        f"`{name}`",
+        f"`{kinds}`",
+        f"`{flag(name)} {setting.metavar}`",
+        default,
+        setting.help,
+        "yes" if setting.identifies and name in declared(SearchSettings) else "no",
+    )
+    return "| " + " | ".join(each.replace("|", "\\|") for each in cells) + " |"
 
 
 def strategies() -> str:
@@ -102,6 +167,7 @@ def every_error(error: type[Exception]) -> Iterator[type[Exception]]:
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
+    "settings.md": settings,
     "strategies.md": strategies,
     "search-spaces.md": spaces,
     "errors.md": error_classes,

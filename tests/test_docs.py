@@ -15,6 +15,7 @@ from eicompress import cli, errors, hookspecs
 from eicompress.contracts import knobs
 from eicompress.encoder.model import Encoder
 from eicompress.plugins import discover
+from eicompress.settings import AblateSettings, SearchSettings, declared, flag
 from eicompress.study.space_file import known_spaces
 from eicompress.testing.template import FILES, template_folder
 
@@ -59,6 +60,16 @@ def test_every_commands_help_is_in_the_reference(
         assert all(len(line) <= 80 for line in shown.splitlines())
         assert not isinstance(command, click.Group) or "..." not in shown.partition("Commands:")[2]
         assert f"\n  {name}" in shown, f"`{name} --help` must have an example"
+
+
+def test_every_setting_is_in_the_reference_once(reference: ModuleType) -> None:
+    page = reference.settings()
+    named = re.findall(r"^\| `(\w+)` \| `.+` \| `(--[a-z-]+) .+` \| .* \| \S.* \| (?:yes|no) \|$", page, re.MULTILINE)
+    assert sorted(named) == sorted(
+        (name, flag(name)) for name in {*declared(SearchSettings), *declared(AblateSettings)}
+    )
+    taken = page.partition("How a latency is taken")[2].partition("\n| ")[0]
+    assert re.findall(r"`eicompress (\w+)`", taken) == ["search", "plan", "measure", "compare", "compress"]
 
 
 def test_every_error_is_in_the_reference(reference: ModuleType) -> None:

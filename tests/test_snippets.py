@@ -19,8 +19,8 @@ from test_template import enter_as_installed
 from tiny_teachers import write_tiny_teacher
 
 from eicompress import cli
-from eicompress.api import read_recipe
 from eicompress.plugins import discover
+from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
 from eicompress.testing import write_tiny_data, write_tiny_model
 

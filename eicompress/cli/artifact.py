@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from eicompress.cli.options import console_of, input_options, plugin_options, print_json
+from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
+from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
 
 
 @click.command()
@@ -44,11 +45,10 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 @click.argument("artifact")
 @click.option("--data", metavar="DATA", help="Data to measure the quality on; its test split if it has one.")
-@input_options
-@click.option("--threads", metavar="N", type=int, default=1, help="Threads that latency is measured with.  [1]")
-@click.option("--seq-len", metavar="N", type=int, help="Tokens that latency is measured with.  [16, 64 and 128]")
-@plugin_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options(TaskSettings)
+@options(LatencySettings, seq_len="Tokens that latency is measured with.  [16, 64 and 128]")
+@options(PluginSettings)
+@json_option
 def measure(artifact: str, as_json: bool, **written: Any) -> None:
     """Measure an artifact: size, latency, and quality on data.
 
@@ -69,12 +69,11 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 @click.command()
 @click.argument("artifacts", nargs=-1, metavar="ARTIFACT...")
 @click.option("--data", metavar="DATA", required=True, help="Data to compare on; its test split if it has one.")
-@input_options
-@click.option("--threads", metavar="N", type=int, default=1, help="Threads that latency is measured with.  [1]")
-@click.option("--seq-len", metavar="N", type=int, help="Tokens that latency is measured with.  [the 95th percentile]")
+@options(TaskSettings)
+@options(LatencySettings)
 @click.option("--output", metavar="PATH", help="A page to draw it on, such as comparison.html.")
-@plugin_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options(PluginSettings)
+@json_option
 def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
     """Compare artifacts with the first one, on the same data.
 

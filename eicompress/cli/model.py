@@ -4,27 +4,25 @@ from typing import Any
 
 import click
 
-from eicompress.cli.options import (
-    build_options,
-    console_of,
-    input_options,
-    plugin_options,
-    print_json,
-    training_options,
-)
+from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
+from eicompress.settings import (
+    AblationSettings,
+    CompressSettings,
+    ModelAndData,
+    PrepareSettings,
+    StudiesFolder,
+    TeachSettings,
+)
 
 
 @click.command()
-@click.option("--model", metavar="FOLDER", help="Folder of the model, or builtin:minilm.")
-@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@options(ModelAndData, model="Folder of the model, or builtin:minilm.")
 @click.option("--output", metavar="FOLDER", default="teacher", help="New folder to write.  [teacher]")
 @click.option("--timeout", metavar="TIME", help="Time for everything: 30m, 2h.  [30m]")
 @click.option("--members", metavar="N", default=1, help="Teachers that students learn from together.  [1]")
-@input_options
-@click.option("--seed", metavar="N", help="Seed of everything that is drawn.  [0]")
-@plugin_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options(TeachSettings)
+@json_option
 def teach(as_json: bool, **written: Any) -> None:
     """Train the best teacher for the data.
 
@@ -50,19 +48,14 @@ def teach(as_json: bool, **written: Any) -> None:
 
 
 @click.command()
-@click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm.")
-@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@options(ModelAndData)
 @click.option("--recipe", metavar="FILE", help="File with [[steps]]; `show STUDY --trial N` prints one.")
 @click.option("--trial", nargs=2, metavar="STUDY NUMBER", help="Build this trial again.")
 @click.option("--output", metavar="PATH", default="artifact", help="Folder of the artifact.  [artifact]")
-@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies, for --trial.  [studies]")
-@input_options
-@build_options
-@plugin_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def compress(
-    recipe: str | None, trial: tuple[str, str] | None, output: str, studies: str, as_json: bool, **written: Any
-) -> None:
+@options(StudiesFolder, studies="Folder of all studies, for --trial.  [studies]")
+@options(CompressSettings)
+@json_option
+def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_json: bool, **written: Any) -> None:
     """Build one recipe without a search, or a study's trial again.
 
     \b
@@ -74,7 +67,7 @@ def compress(
 
     if (recipe is None) == (trial is None):
         raise SpecError("`compress` must be given either `--recipe FILE` or `--trial STUDY NUMBER`")
-    console = console_of(as_json)
+    console, studies = console_of(as_json), written.pop("studies")
     differences: tuple[str, ...] = ()
     with live_view.Screen(console, "compress") as live:
         if trial is not None:
@@ -99,13 +92,10 @@ def compress(
 
 
 @click.command()
-@click.option("--model", metavar="FOLDER", help="Folder of the fine-tuned model, or builtin:minilm.")
-@click.option("--data", metavar="DATA", help="Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.")
+@options(ModelAndData)
 @click.option("--recipe", metavar="FILE", required=True, help="File with [[steps]].")
 @click.option("--output", metavar="PATH", required=True, help="New folder to write.")
-@input_options
-@training_options
-@plugin_options
+@options(PrepareSettings)
 def prepare(**written: Any) -> None:
     """Train a student that studies can start from.
 
@@ -131,22 +121,17 @@ def prepare(**written: Any) -> None:
 @click.argument("study", required=False)
 @click.argument("trial", required=False, type=int)
 @click.option("--recipe", metavar="FILE", help="File with [[steps]], in place of a study's trial.")
-@click.option("--model", metavar="FOLDER", help="With --recipe: folder of the model, or builtin:minilm.")
-@click.option("--data", metavar="DATA", help="With --recipe: folder, file, hub name or builtin:docstrings.")
-@click.option(
-    "--knob", multiple=True, metavar="KNOB", help="Also try strategy.knob at its default, or strategy.knob=VALUE."
+@options(
+    ModelAndData,
+    model="With --recipe: folder of the model, or builtin:minilm.",
+    data="With --recipe: folder, file, hub name or builtin:docstrings.",
 )
-@click.option("--seeds", metavar="N", type=click.IntRange(1), default=3, help="Trainings of each variant.  [3]")
-@click.option(
-    "--fidelity", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help="Share of the full training."
-)
+@options(AblationSettings)
 @click.option("--output", metavar="PATH", help="File for the table, .md and .json.  [in the study]")
-@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
-@input_options
-@training_options
-@plugin_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
+@options(StudiesFolder)
+@options(PrepareSettings)
+@json_option
+def ablate(as_json: bool, **written: Any) -> None:
     """Tell what each step of a recipe is worth.
 
     The recipe is built again without each of its steps, with several seeds, and with each --knob at its default or
@@ -167,7 +152,6 @@ def ablate(knob: tuple[str, ...], as_json: bool, **written: Any) -> None:
     with live_view.Screen(console, "ablate") as live:
         found = api.ablate(
             **written,
-            knobs=knob,
             on_built=lambda built: live.show(Noticed(built.line())),
             on_progress=live.preparing,
         )

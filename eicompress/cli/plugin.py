@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from eicompress.cli.options import console_of, plugin_options, print_json
+from eicompress.cli.options import console_of, json_option, options, print_json
+from eicompress.settings import PluginSettings
 
 BROKEN = 1
 """The exit status where a claim is broken."""
@@ -21,8 +22,8 @@ def plugins() -> None:
 
 
 @plugins.command("list")
-@plugin_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options(PluginSettings)
+@json_option
 def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) -> None:
     """List strategies, tasks, metrics, and broken plug-ins.
 
@@ -41,7 +42,7 @@ def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) ->
 
 @plugins.command("show")
 @click.argument("name")
-@plugin_options
+@options(PluginSettings)
 def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None:
     """Show a strategy's knobs, domains and defaults, or a task or metric.
 
@@ -58,7 +59,7 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
 @click.argument("name")
 @click.option("--knob", "knobs", multiple=True, metavar="KNOB=VALUE", help="Value to try a strategy with: layers=1.")
 @click.option("--skip", metavar="CLAIM", multiple=True, help="A claim to leave out, and why: CLAIM: REASON.")
-@plugin_options
+@options(PluginSettings)
 def check_plugin(
     name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
 ) -> int:

@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
-from eicompress.cli.options import console_of, print_json, search_options
+from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
+from eicompress.settings import SearchSettings, StudiesFolder
 
 
 @click.command()
-@search_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options(SearchSettings)
+@json_option
 def search(as_json: bool, **written: Any) -> None:
     """Search for the best artifact within budget.
 
@@ -27,12 +28,13 @@ def search(as_json: bool, **written: Any) -> None:
     """
     from eicompress import api
     from eicompress.reporting import live_view, tables
+    from eicompress.study.plan import planned
 
     console = console_of(as_json)
-    plan = api.planned(written)
+    plan = planned(written)
     spec = plan.spec
     live_view.show_plan(console, spec, plan.space)
-    with live_view.Screen(console, f"study {spec.study}", spec.trials, spec.timeout_s) as live:
+    with live_view.Screen(console, f"study {spec.study}", spec.settings.get("trials"), spec.timeout_s) as live:
         result = api.run(plan, live.show, live.preparing)
     if as_json:
         print_json(result.to_json())
@@ -41,8 +43,8 @@ def search(as_json: bool, **written: Any) -> None:
 
 
 @click.command()
-@search_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options(SearchSettings)
+@json_option
 def plan(as_json: bool, **written: Any) -> None:
     """Tell what a search can reach, before it runs.
 
@@ -56,9 +58,10 @@ def plan(as_json: bool, **written: Any) -> None:
     """
     from eicompress import api
     from eicompress.reporting import live_view
+    from eicompress.study.plan import planned
 
     console = console_of(as_json)
-    asked = api.planned(written)
+    asked = planned(written)
     live_view.show_plan(console, asked.spec, asked.space)
     with live_view.Screen(console, f"plan {asked.spec.study}") as live:
         found = api.foreseen(asked, live.preparing, live.show)
@@ -71,9 +74,9 @@ def plan(as_json: bool, **written: Any) -> None:
 @click.command()
 @click.argument("study")
 @click.option("--trial", metavar="N", type=int, help="One trial, with its recipe.")
-@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
+@options(StudiesFolder)
+@json_option
+def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
     """Show what a study has found, also while it runs.
 
     \b
@@ -84,7 +87,7 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
     from eicompress import api
     from eicompress.reporting import tables
 
-    result = api.show(study, studies=studies)
+    result = api.show(study, **where)
     if trial is None:
         if as_json:
             print_json(result.to_json())
@@ -105,8 +108,8 @@ def show(study: str, trial: int | None, studies: str, as_json: bool) -> None:
 @click.argument("study")
 @click.option("--output", metavar="PATH", help="File to write.  [report.html in the study's folder]")
 @click.option("--png", metavar="FOLDER", help="Write each figure as PNG too; needs Chromium.")
-@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
-def report(study: str, output: str | None, png: str | None, studies: str) -> None:
+@options(StudiesFolder)
+def report(study: str, output: str | None, png: str | None, **where: Any) -> None:
     """Write a study as one HTML file, also while it runs.
 
     It needs no network and loads no model. A search writes it when it ends.
@@ -117,14 +120,14 @@ def report(study: str, output: str | None, png: str | None, studies: str) -> Non
     """
     from eicompress import api
 
-    click.echo(str(api.report(study, output=output, png=png, studies=studies)))
+    click.echo(str(api.report(study, output=output, png=png, **where)))
 
 
 @click.command()
 @click.argument("study")
 @click.option("--port", metavar="N", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
-@click.option("--studies", metavar="FOLDER", default="studies", help="Folder of all studies.  [studies]")
-def dashboard(study: str, port: int, studies: str) -> None:
+@options(StudiesFolder)
+def dashboard(study: str, port: int, **where: Any) -> None:
     """Look at a study in Optuna's dashboard, also while it runs.
 
     It serves a copy on 127.0.0.1 and follows the search: nothing that is done
@@ -137,7 +140,7 @@ def dashboard(study: str, port: int, studies: str) -> None:
     """
     from eicompress import api
 
-    server = api.dashboard(study, port=port, studies=studies)
+    server = api.dashboard(study, port=port, **where)
     click.echo(f"http://127.0.0.1:{server.server_port}/dashboard/studies/0  (Ctrl-C ends it)")
     with server, suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from eicompress.encoder.device import computes_with, own_device
+from eicompress.parsing import UNITS, without_password
 from eicompress.reporting.tables import duration, standing, summary
-from eicompress.spec import UNITS, Spec, without_password
+from eicompress.spec import Spec
 from eicompress.study.events import (
     Compared,
     Comparing,
@@ -30,9 +31,9 @@ from eicompress.study.events import (
 )
 from eicompress.study.forecast import Forecast
 from eicompress.study.halving import described
+from eicompress.study.plan import place_of
 from eicompress.study.result import Counts, by_quality, warning
 from eicompress.study.space import SearchSpace
-from eicompress.trials.ray_cluster import Place
 from eicompress.values import Progress, Record, counted
 
 if TYPE_CHECKING:
@@ -206,31 +207,21 @@ def doing(progress: Progress) -> str:
 
 def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     """What is going to happen."""
-    budgets = [f"{spec.size_mb:g} MB"] if spec.size_mb is not None else []
-    if spec.latency_ms is not None:
-        wanted = "aiming at" if spec.objective == "reward" else "at most"
-        budgets.append(f"{wanted} {spec.latency_ms:g} ms (p50, batch 1, {spec.threads} thread)")
-    if spec.memory_mb is not None:
-        budgets.append(f"{spec.memory_mb:g} MB of memory")
-    if spec.min_quality is not None:
-        budgets.append(f"quality of {spec.min_quality:g} at least")
-    ends = [f"{counted(spec.trials, 'candidate')} trained"] if spec.trials is not None else []
-    ends += [duration(spec.timeout_s)] if spec.timeout_s is not None else []
-    ends += [f"a quality of {spec.stop_at:g}"] if spec.stop_at is not None else []
+    settings = spec.settings
     first, *others = space.describe()
     rows = {
         "model": spec.model,
         "data": spec.data,
-        "budget": ", ".join(budgets) or "none",
-        "objective": spec.objective if spec.sampler == "tpe" else f"{spec.objective}, by random draws",
-        "ends after": " or ".join(ends),
+        "budget": ", ".join(_budgets(spec)) or "none",
+        "objective": settings["objective"] + ("" if settings["sampler"] == "tpe" else ", by random draws"),
+        "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),
     }
-    if spec.storage:
-        rows["storage"] = without_password(spec.storage)
-    if spec.plugin:
-        rows["plug-in"] = f"{spec.plugin}, which the study remembers"
+    if settings.get("storage"):
+        rows["storage"] = without_password(settings["storage"])
+    if settings.get("plugin"):
+        rows["plug-in"] = f"{settings['plugin']}, which the study remembers"
     table = _grid()
     # A space has several lines, so it stands last.
     for name, text in [*rows.items(), ("space", f"{space.name}: {first}"), *(("", other) for other in others)]:
@@ -238,17 +229,37 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     console.print(table)
 
 
+def _budgets(spec: Spec) -> list[str]:
+    """What the artifact must keep to."""
+    settings, budgets = spec.settings, spec.budgets
+    found = [f"{budgets['size_mb']:g} MB"] if "size_mb" in budgets else []
+    if "latency_ms" in budgets:
+        wanted = "aiming at" if settings["objective"] == "reward" else "at most"
+        found.append(f"{wanted} {budgets['latency_ms']:g} ms (p50, batch 1, {settings['threads']} thread)")
+    if "memory_mb" in budgets:
+        found.append(f"{budgets['memory_mb']:g} MB of memory")
+    if "min_quality" in settings:
+        found.append(f"quality of {settings['min_quality']:g} at least")
+    return found
+
+
+def _ends(spec: Spec) -> list[str]:
+    """What ends the search."""
+    settings = spec.settings
+    found = [f"{counted(settings['trials'], 'candidate')} trained"] if "trials" in settings else []
+    found += [duration(spec.timeout_s)] if spec.timeout_s is not None else []
+    return found + ([f"a quality of {settings['stop_at']:g}"] if "stop_at" in settings else [])
+
+
 def _trains_on(spec: Spec) -> str:
     """Engine, workers, device and precision."""
-    processes = f"{spec.workers} process" + "es" * (spec.workers > 1)
-    if spec.engine == "local":
-        return (
-            f"this machine: {processes if spec.workers else 'this process, unwatched'}, {computes_with(own_device())}"
-        )
-    cluster = spec.ray_address or "started here"
-    numbers = f"{'CUDA' if spec.worker_gpus else 'CPU'}, bfloat16 where a node multiplies it, else float32"
-    kept = Place(spec.ray_address, spec.worker_cpus, spec.worker_gpus)
-    return f"Ray ({cluster}): {processes} with {kept} each, {numbers}"
+    workers, place = spec.settings["workers"], place_of(spec)
+    processes = f"{workers} process" + "es" * (workers > 1)
+    if spec.settings["engine"] == "local":
+        return f"this machine: {processes if workers else 'this process, unwatched'}, {computes_with(own_device())}"
+    cluster = place.address or "started here"
+    numbers = f"{'CUDA' if place.gpus else 'CPU'}, bfloat16 where a node multiplies it, else float32"
+    return f"Ray ({cluster}): {processes} with {place} each, {numbers}"
 
 
 def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
@@ -289,9 +300,10 @@ def _bought(found: Forecast, spec: Spec) -> str:
     if found.training_s is None:
         return "not known"
     parts = []
-    if spec.trials is not None:
-        seconds = found.seconds(spec.trials, found.rungs) or 0.0
-        parts.append(f"{counted(spec.trials, 'candidate')}, the best rebuilt: about {duration(seconds)}")
+    if "trials" in spec.settings:
+        wanted = spec.settings["trials"]
+        seconds = found.seconds(wanted, found.rungs) or 0.0
+        parts.append(f"{counted(wanted, 'candidate')}, the best rebuilt: about {duration(seconds)}")
     if spec.timeout_s is not None:
         trials = found.trials(spec.timeout_s, found.rungs) or 0
         parts.append(f"{duration(spec.timeout_s)} train about {counted(trials, 'candidate')} and rebuild the best")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, Ope
 from sqlalchemy.pool import NullPool
 
 from eicompress.errors import StudyError
-from eicompress.spec import without_password
+from eicompress.parsing import without_password
 
 FILE = "study.db"
 PATIENCE_SECONDS = 600.0

@@ -12,8 +12,8 @@ from optuna.trial import FixedTrial
 
 from eicompress.cache import is_disk_error
 from eicompress.errors import BudgetError
+from eicompress.parsing import UNITS
 from eicompress.recipe import Recipe
-from eicompress.spec import UNITS
 from eicompress.study.fit_to_budget import Previewer, filled
 from eicompress.study.halving import one_in
 from eicompress.study.objective import Objective

@@ -1,6 +1,6 @@
 """Where recipes become measured artifacts: all that is built for one baseline, data set and seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +17,10 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.metrics import bench
+from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.spec import TEACHER_TIMEOUT
+from eicompress.spec import Spec
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
@@ -225,35 +226,17 @@ class Workshop(Materials):
 
 
 def open_workshop(
-    *,
-    model: str,
-    data: str,
-    task: str,
-    columns: Mapping[str, str],
-    seed: int,
-    threads: int,
-    seq_len: int | None,
-    folder: Path,
-    registry: Registry,
-    progress: Callable[[Progress], None],
-    memory: bool = False,
-    head: str = "",
-    teacher_training: str = "teach",
-    teacher_timeout_s: float = TEACHER_TIMEOUT,
-    teachers: Sequence[str] = (),
-    ensemble: str = "mean",
-    unlabelled: Sequence[str] = (),
-    start: str = "",
+    spec: Spec, registry: Registry, *, folder: Path, progress: Callable[[Progress], None], head: Path | None = None
 ) -> Workshop:
     """Read data, model and teachers, and train a teacher first where the model has no head for the task.
 
-    `task` may be empty: it then goes by the columns of the data. `head` is the folder of the teacher that was trained
-    before, where there is one. Without `teachers` the model is its own; it is one of them where they name its folder.
-    `start` is a folder that `prepare` wrote, built in, or empty. Raises `DataError`, `ModelError`, `SpecError`.
+    Artifacts are written under `folder`. `head` is the folder of the teacher that was trained before, where there is
+    one. Without a `teacher` among the settings the model is its own; it is one of them where they name its folder.
+    Raises `DataError`, `ModelError`, `SpecError`.
     """
-    device, cache = own_device(), Cache(default_folder())
-    read = read_data(registry, data, task, columns, seed)
-    source_folder = model_folder(model)
+    settings, device, cache = spec.settings, own_device(), Cache(default_folder())
+    read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed)
+    source_folder = model_folder(spec.model)
     named = read_model(source_folder, len(read.task.labels))
     baseline, notes, trained = named.answering(read.task.labels), read.notes, None
     if device == "cuda":
@@ -261,37 +244,41 @@ def open_workshop(
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
     if baseline is None:
+        limit_s, how = seconds(settings["teacher_timeout"]), settings["teacher_training"]
         search = opened_teacher_search(
-            source_folder, read, seed=seed, device=device, limit_s=teacher_timeout_s, cache=cache, progress=progress
+            source_folder, read, seed=spec.seed, device=device, limit_s=limit_s, cache=cache, progress=progress
         )
-        trained = Path(head) if head else with_teacher(search, teacher_training)
+        trained = head or with_teacher(search, how)
         baseline = read_model(trained, len(read.task.labels))
-        notes += how_taught(named.labels, teacher_training, trained)
+        notes += how_taught(named.labels, how, trained)
+    unlabelled = tuple(settings.get("unlabelled", ()))
     if unlabelled and isinstance(read.examples["train"].texts[0], tuple):
         notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
+    start = settings.get("start")
     begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
     same = source_folder.resolve()
-    others = [None if Path(each).resolve() == same else Path(each) for each in teachers]
+    others = [None if Path(each).resolve() == same else Path(each) for each in settings.get("teacher", ())]
+    ensemble = settings["ensemble"]
     return Workshop(
         registry=registry,
         task=read.task,
         examples=read.examples,
         source=baseline.candidate,
         digest=baseline.digest,
-        teacher=who_teaches(baseline, others, ensemble, read, seed=seed, device=device, cache=cache),
+        teacher=who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=device, cache=cache),
         unlabelled=UnlabelledText(
-            tuple(unlabelled), withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
+            unlabelled, withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
         ),
         start=begin,
         start_digest=begin_digest,
         cache=cache,
         folder=folder.resolve(),
-        seed=seed,
+        seed=spec.seed,
         device=device,
-        threads=threads,
-        seq_len=seq_len,
+        threads=settings["threads"],
+        seq_len=settings.get("seq_len"),
         head=trained,
-        memory=memory,
+        memory=spec.measures_memory,
         notes=notes,
     )

@@ -22,9 +22,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from eicompress.errors import StudyError
+from eicompress.settings import SearchSettings
 from eicompress.values import Done, Fate, Job, Json, Progress
 
 POLL_SECONDS = 0.2
@@ -45,11 +46,14 @@ Tell = Callable[[int, Progress], None]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker makes its workshop of, as plain data: arguments of `open_workshop`, and which plug-ins load."""
+    """What a worker makes its workshop of, as plain data."""
 
-    inputs: Mapping[str, Any]
-    plugin: str | None = None
-    only_plugins: str | None = None
+    settings: SearchSettings
+    """As they were checked where the search began."""
+    folder: str
+    """Artifacts are written under it."""
+    head: str = ""
+    """The folder of the teacher that was trained before; empty for none."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """What the coordinator's workshop was made of, which a worker's must equal."""
 

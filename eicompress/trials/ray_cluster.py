@@ -27,7 +27,7 @@ from typing import Any, Self
 from eicompress.cache import Cache, default_folder
 from eicompress.errors import EicompressError, StudyError
 from eicompress.trials.processes import Limits, Processes, Setup, Tell
-from eicompress.trials.shipping import arrived, files_digest, files_in, packed_setup, sent_inputs, write_files
+from eicompress.trials.shipping import arrived, files_digest, files_in, packed_setup, unpacked, write_files
 from eicompress.values import Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
@@ -255,7 +255,7 @@ class Cluster:
         seat.job, done = None, Done.from_json(json.loads(answer["done"]))
         if done.record is None:
             return done
-        return replace(done, record=arrived(done.record, answer["files"], Path(self.setup.inputs["folder"])))
+        return replace(done, record=arrived(done.record, answer["files"], Path(self.setup.folder)))
 
     def _lost(self, seat: "_Seat", error: Exception) -> Done | None:
         """Give up a worker, and start another in its place."""
@@ -355,8 +355,7 @@ class Actor:
         import ray
 
         received, opening = self._received(), self._opening
-        inputs = {**sent_inputs(opening["setup"]["inputs"], received), "folder": str(self._folder)}
-        setup = Setup(**{**sent_inputs(opening["setup"], received), "inputs": inputs})
+        setup = Setup(**{**unpacked(opening["setup"], received), "folder": str(self._folder)})
         limits = Limits(**opening["limits"]).shared(opening["neighbours"])
         self._workers = Processes(setup, limits, threads=opening["threads"])
         return {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}

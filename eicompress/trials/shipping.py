@@ -9,13 +9,12 @@ from typing import Any
 
 from eicompress.cache import write_whole
 from eicompress.errors import StudyError
+from eicompress.settings import SearchSettings, declared
 from eicompress.trials.processes import Setup
 from eicompress.values import Artifact, Json, Record, digest_of
 
 MOST_BYTES = 4_000_000_000
 """Of all that is sent to a node."""
-PATHS = ("model", "data", "teachers", "unlabelled", "start", "head")
-"""The inputs that may be paths."""
 SENT = "sent:"
 """Begins the name of what was sent; the path in the folder of all that was sent follows."""
 Files = Mapping[str, bytes]
@@ -37,8 +36,9 @@ def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
             return value
         return SENT + places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")
 
-    inputs = {name: packed(value) if name in PATHS else value for name, value in setup.inputs.items()}
-    described = {**asdict(setup), "inputs": {**inputs, "folder": ""}, "plugin": packed(setup.plugin)}
+    paths = {name for name, setting in declared(SearchSettings).items() if setting.is_path}
+    settings = {name: packed(value) if name in paths else value for name, value in setup.settings.items()}
+    described = {**asdict(setup), "settings": settings, "folder": "", "head": packed(setup.head)}
     size = sum(file.stat().st_size for path in places for file in _below(path))
     if size > MOST_BYTES:
         raise StudyError(
@@ -49,16 +49,18 @@ def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
     return described, files
 
 
-def sent_inputs(named: Json, folder: Path) -> dict[str, Any]:
-    """Plain data, with what was sent named by where it lies."""
+def unpacked(setup: Json, folder: Path) -> dict[str, Any]:
+    """Plain data, with what was sent named by where it lies in a folder."""
 
     def found(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: found(each) for name, each in value.items()}
         if isinstance(value, list):
             return [found(each) for each in value]
         is_sent = isinstance(value, str) and value.startswith(SENT)
         return str(folder / value.removeprefix(SENT)) if is_sent else value
 
-    return {name: found(value) for name, value in named.items()}
+    return {name: found(value) for name, value in setup.items()}
 
 
 def arrived(record: Record, files: Files, folder: Path) -> Record:

@@ -8,7 +8,9 @@ import numpy as np
 
 from eicompress.cache import Cache, default_folder, write_folder
 from eicompress.encoder.device import own_device
+from eicompress.parsing import seconds
 from eicompress.plugins import Registry
+from eicompress.spec import Spec
 from eicompress.training.teacher import answers_of
 from eicompress.trials.builder import open_workshop
 from eicompress.trials.inputs import model_folder, opened_teacher_search, read_data, with_teacher
@@ -35,46 +37,31 @@ class Lesson:
 
 
 def train_teacher(
-    model: str,
-    data: str,
+    spec: Spec,
+    registry: Registry,
     output: Path,
     *,
-    registry: Registry,
-    task: str,
-    columns: Mapping[str, str],
-    seed: int,
-    limit_s: float,
     members: int,
     progress: Callable[[Progress], None],
     on_attempt: Callable[[Attempt], None],
 ) -> Lesson:
     """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
     device, cache = own_device(), Cache(default_folder())
-    read = read_data(registry, data, task, columns, seed)
+    read = read_data(registry, spec.data, spec.settings["task"], spec.columns, spec.seed)
     search = opened_teacher_search(
-        model_folder(model),
+        model_folder(spec.model),
         read,
-        seed=seed,
+        seed=spec.seed,
         device=device,
-        limit_s=limit_s,
+        limit_s=seconds(spec.settings["teacher_timeout"]),
         cache=cache,
         progress=progress,
         on_attempt=on_attempt,
     )
     taught = read_taught(with_teacher(search, "teach", members))
     write_folder(output, taught.write)
-    measured = open_workshop(
-        model=str(output),
-        data=data,
-        task=task,
-        columns=columns,
-        seed=seed,
-        threads=1,
-        seq_len=None,
-        folder=default_folder() / "single",
-        registry=registry,
-        progress=progress,
-    )
+    trained = Spec({**spec.settings, "model": str(output)})
+    measured = open_workshop(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
     logits = np.stack([answers_of(each, validation.texts, device)[0] for each in taught.members]).astype(np.float32)
     return Lesson(

@@ -23,6 +23,7 @@ from eicompress.cache import disk_errors, is_disk_error
 from eicompress.errors import EicompressError, Inapplicable, StudyError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
+from eicompress.spec import Spec
 from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
@@ -89,13 +90,13 @@ def serve(setup: Json) -> None:
     def progress(each: Progress) -> None:
         say({"doing": asdict(each)})
 
-    inputs = {**setup["inputs"], "folder": Path(setup["inputs"]["folder"])}
+    spec, folder, head = Spec(setup["settings"]), Path(setup["folder"]), Path(setup["head"]) if setup["head"] else None
     try:
-        registry = discover(setup["plugin"], setup["only_plugins"])
-        workshop = open_workshop(**inputs, registry=registry, progress=progress)
+        registry = discover(spec.settings.get("plugin"), spec.settings.get("only_plugins"))
+        workshop = open_workshop(spec, registry, folder=folder, head=head, progress=progress)
         _check_same(made_of(workshop), setup["digests"])
         while True:
-            with disk_errors(inputs["folder"]):
+            with disk_errors(folder):
                 done = perform(jobs.get(), workshop, registry, progress)
             say({"done": done.to_json()})
     except EicompressError as error:

@@ -7,13 +7,13 @@ from eicompress_model2vec import Model2Vec, _spoken
 from model2vec import StaticModel
 from model2vec.distill.inference import create_embeddings, post_process_embeddings
 
-from eicompress.api import read_recipe
 from eicompress.contracts import Candidate
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
 from eicompress.plugins import discover
 from eicompress.strategies.quantization import Quantization
+from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context, tiny_examples
 

@@ -9,7 +9,6 @@ import torch
 from eicompress_starts import PENALTIES, StartingPoint, weights
 from eicompress_starts.make import read_texts
 
-from eicompress.api import read_recipe
 from eicompress.contracts import Candidate
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
@@ -17,6 +16,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable, ModelError
 from eicompress.plugins import discover
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
 from eicompress.training.teacher import answers_of

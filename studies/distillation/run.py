@@ -17,7 +17,6 @@ from statistics import fmean
 
 import numpy as np
 
-from eicompress.api import _workshop
 from eicompress.cache import default_folder, write_whole
 from eicompress.contracts import Array
 from eicompress.errors import EicompressError
@@ -25,7 +24,7 @@ from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
-from eicompress.trials.builder import Workshop
+from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.values import Progress, Record, digest_of
 
 SHAPE = (
@@ -182,7 +181,7 @@ def table(workshop: Workshop, found: Mapping[str, Outcome], given: argparse.Name
 
 def workshop_of(given: argparse.Namespace, registry: Registry) -> Workshop:
     asked = {name: getattr(given, name) for name in ("model", "data", "seed", "teacher_training", "unlabelled")}
-    made = _workshop(read(asked), registry, lambda _: None, default_folder() / "distillation-study")
+    made = open_workshop(read(asked), registry, folder=default_folder() / "distillation-study", progress=lambda _: None)
     return shortened(made, given.rows) if given.rows else made
 
 

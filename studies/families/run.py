@@ -22,6 +22,7 @@ from eicompress.errors import EicompressError
 from eicompress.metrics.latency import machine
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
+from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
 from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.values import Progress, Record, digest_of
@@ -76,24 +77,8 @@ def silent(_: Progress) -> None:
 
 def opened(given: argparse.Namespace, folder: Path) -> Workshop:
     """The workshop with fewer rows."""
-    workshop = open_workshop(
-        model=given.model,
-        data=given.data,
-        task="",
-        columns={},
-        seed=given.seed,
-        threads=1,
-        seq_len=None,
-        memory=False,
-        teacher_training="finetune",
-        teachers=(),
-        ensemble="mean",
-        unlabelled=(),
-        start="",
-        folder=folder,
-        registry=discover(only=""),
-        progress=silent,
-    )
+    words = {"model": given.model, "data": given.data, "seed": given.seed, "teacher_training": "finetune"}
+    workshop = open_workshop(read(words), discover(only=""), folder=folder, progress=silent)
     counts = {"train": given.rows, "validation": given.validation}
     examples = dict(workshop.examples)
     for split, count in counts.items():

@@ -23,7 +23,6 @@ import torch
 from onnxruntime import InferenceSession
 
 from eicompress import runtime
-from eicompress.api import _workshop
 from eicompress.cache import default_folder, write_whole
 from eicompress.contracts import Array
 from eicompress.encoder.config import BigramConfig, EncoderConfig, LayerConfig
@@ -38,7 +37,7 @@ from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.study.fit_to_budget import largest
 from eicompress.study.space import Fill
-from eicompress.trials.builder import Workshop
+from eicompress.trials.builder import Workshop, open_workshop
 from eicompress.values import Progress, Record
 
 NONE = BigramConfig(1, 32)
@@ -216,7 +215,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     asked = {name: getattr(given, name) for name in ("model", "data", "seed", "teacher_training")}
-    workshop = _workshop(read(asked), discover(), lambda _: None, default_folder() / "ngram-embedding-study")
+    workshop = open_workshop(
+        read(asked), discover(), folder=default_folder() / "ngram-embedding-study", progress=lambda _: None
+    )
     found: dict[Way, Outcome] = {}
     for way in ways(given):
         try:

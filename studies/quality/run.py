@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 import eicompress
-from eicompress.api import _workshop
 from eicompress.cache import write_whole
 from eicompress.metrics.significance import CONFIDENCE, DRAWS
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.study.result import Result
+from eicompress.trials.builder import open_workshop
 from eicompress.trials.inputs import read_data
 from eicompress.values import Record
 
@@ -108,7 +108,9 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
     recipe = Recipe.from_json(cell["recipe"], registry.strategies)
     task_data = read_data(registry, data, "", {}, 0)
     test = task_data.examples["test"]
-    workshop = _workshop(read({"model": model, "data": data}), registry, lambda _: None, asked.output / "rebuilds")
+    workshop = open_workshop(
+        read({"model": model, "data": data}), registry, folder=asked.output / "rebuilds", progress=lambda _: None
+    )
     record = workshop.timed(workshop.build(recipe, fidelity=cell["fidelity"][0], seed=seed, progress=lambda _: None))
     right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets)
     measured = {"size_mb": "size_mb", "latency_ms": "latency_ms", "validation": "quality"}

@@ -33,9 +33,10 @@ from optuna.trial import TrialState
 
 from eicompress.cache import Cache, write_whole
 from eicompress.contracts import Examples, TeacherOutputs
+from eicompress.parsing import latency_ms, size_mb
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.spec import latency_ms, size_mb
+from eicompress.spec import read
 from eicompress.study.coordinator import Coordinator, Goal
 from eicompress.study.events import Event, SearchEnded, TrialEnded
 from eicompress.study.fit_to_budget import filled
@@ -241,19 +242,9 @@ def without_fill(space: SearchSpace, parameters: Mapping[str, Any]) -> dict[str,
 def opened_bed(asked: argparse.Namespace, seed: int) -> Bed:
     """The workshop, with what is counted for nobody done already."""
     registry = discover()
-    workshop = open_workshop(
-        model=asked.model,
-        data=asked.data,
-        task="",
-        columns={"text": asked.text, "label": asked.label},
-        seed=seed,
-        threads=1,
-        seq_len=None,
-        teacher_training=asked.teacher_training,
-        folder=asked.output / "shared",
-        registry=registry,
-        progress=lambda _: None,
-    )
+    words = {name: getattr(asked, name) for name in ("model", "data", "text", "label", "teacher_training")}
+    spec = read({**words, "seed": seed})
+    workshop = open_workshop(spec, registry, folder=asked.output / "shared", progress=lambda _: None)
     rows = {"train": asked.rows, "validation": asked.validation_rows}
     examples = {name: some(each, rows.get(name)) for name, each in workshop.examples.items()}
     budgets = {"size_mb": size_mb(asked.budget)}

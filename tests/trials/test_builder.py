@@ -20,6 +20,7 @@ from eicompress.errors import DataError, Inapplicable, ModelError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.reporting.mistakes import mistakes
+from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.general_distillation import GeneralDistillation
@@ -58,26 +59,9 @@ Opener = Callable[..., Workshop]
 
 @pytest.fixture
 def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
-    def make(**changes: Any) -> Workshop:
-        given: dict[str, Any] = {
-            "model": str(model_folder),
-            "data": str(data_folder),
-            "task": "",
-            "columns": {},
-            "seed": 0,
-            "threads": 1,
-            "seq_len": None,
-            "memory": False,
-            "teacher_training": "finetune",
-            "teachers": (),
-            "ensemble": "mean",
-            "unlabelled": (),
-            "start": "",
-            "folder": tmp_path / "study",
-            "registry": discover(),
-            "progress": ignore,
-        }
-        return open_workshop(**{**given, **changes})
+    def make(progress: Callable[[Progress], None] = ignore, **changes: Any) -> Workshop:
+        given = {"model": str(model_folder), "data": str(data_folder), "teacher_training": "finetune"}
+        return open_workshop(read({**given, **changes}), discover(), folder=tmp_path / "study", progress=progress)
 
     return make
 
@@ -109,9 +93,9 @@ def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Pat
     folders = [str(write_tiny_teacher(tmp_path / kind, kind)) for kind in ("XLNet", "Roberta")]
     workshops = {
         "itself": opened(),
-        "xlnet": opened(teachers=folders[:1]),
-        "three": opened(teachers=[*folders, str(model_folder)]),
-        "best of three": opened(teachers=[*folders, str(model_folder)], ensemble="best"),
+        "xlnet": opened(teacher=folders[:1]),
+        "three": opened(teacher=[*folders, str(model_folder)]),
+        "best of three": opened(teacher=[*folders, str(model_folder)], ensemble="best"),
     }
     assert len({workshop.teacher.digest for workshop in workshops.values()}) == 4
     assert len({workshop.key(RECIPE, fidelity=1.0, seed=0) for workshop in workshops.values()}) == 4
@@ -127,7 +111,7 @@ def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Pat
 
 
 def test_a_model_that_is_its_own_teacher_by_name_is_the_same_teacher(opened: Opener, model_folder: Path) -> None:
-    assert opened(teachers=[str(model_folder)]).teacher.digest == opened().teacher.digest
+    assert opened(teacher=[str(model_folder)]).teacher.digest == opened().teacher.digest
 
 
 GENERAL = Recipe((ThinStudent(layers=1), GeneralDistillation(tokens=100)))
@@ -324,7 +308,7 @@ def test_bad_models_and_data_are_refused(opened: Opener, data_folder: Path, tmp_
     with pytest.raises(DataError, match="does not exist"):
         opened(data="./none")
     with pytest.raises(DataError, match="label"):
-        opened(columns={"label": "intent"})
+        opened(label="intent")
 
 
 def test_the_baseline_is_measured_once(opened: Opener) -> None:

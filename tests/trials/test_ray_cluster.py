@@ -20,15 +20,15 @@ from test_worker import BAD, STEPS, ignore, job
 
 import eicompress
 from eicompress import cli
-from eicompress.api import inputs_of
 from eicompress.errors import SpecError, StudyError
 from eicompress.plugins import discover
-from eicompress.spec import read
+from eicompress.spec import Spec, read
+from eicompress.study.plan import place_of
 from eicompress.study.result import Result
 from eicompress.trials.builder import BUILDS, open_workshop
 from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import Cluster, Place
-from eicompress.trials.shipping import SENT, files_digest, packed_setup, sent_inputs, write_files
+from eicompress.trials.shipping import SENT, files_digest, packed_setup, unpacked, write_files
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import Progress
 
@@ -37,7 +37,7 @@ NAMED = {"model": "m", "data": "d"}
 
 def test_what_a_worker_gets_of_ray_is_checked() -> None:
     spec = read({**NAMED, "engine": "ray", "workers": "3", "worker_cpus": "2", "worker_gpus": "0.5"})
-    assert (spec.workers, spec.worker_cpus, spec.worker_gpus) == (3, 2, 0.5)
+    assert place_of(spec) == Place("", 2, 0.5) and spec.settings["workers"] == 3
     assert not {"engine", "workers", "worker_cpus", "worker_gpus"} & set(spec.to_toml())
     for written, said in [
         ({"engine": "raay"}, "`--engine` must be one of local, ray, but got 'raay': did you mean `ray`"),
@@ -87,21 +87,26 @@ def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path
     for name in ("config.json", "deep/weights", ".git/objects"):
         (model / name).write_text(name)
     texts.write_text("a text")
-    inputs = {"model": str(model), "data": "builtin:docstrings", "teachers": (str(model),), "task": "classification"}
-    setup = Setup({**inputs, "unlabelled": (str(texts), "owner/name"), "start": "", "folder": tmp_path}, str(texts))
+    given = {"model": str(model), "data": "builtin:docstrings", "teacher": str(model), "task": "classification"}
+    given |= {"plugin": str(texts)}
+    settings = read({**given, "unlabelled": [str(texts), "owner/name"]}).settings
+    setup = Setup(settings, str(tmp_path), head=str(model / "deep"))
     described, files = packed_setup(setup)
     json.dumps(described)
     assert files == {
         "0/model/config.json": b"config.json",
         "0/model/deep/weights": b"deep/weights",
         "1/texts.txt": b"a text",
+        "2/deep/weights": b"deep/weights",
     }
     write_files(files, there)
-    found = sent_inputs(described["inputs"], there)
-    assert found["model"] == str(there / "0/model") == found["teachers"][0]
+    found = unpacked(described, there)
+    assert found["head"] == str(there / "2/deep")
+    found = found["settings"]
+    assert found["model"] == str(there / "0/model") == found["teacher"][0]
     assert found["unlabelled"] == [str(there / "1/texts.txt"), "owner/name"]
-    assert (found["data"], found["task"], found["start"]) == ("builtin:docstrings", "classification", "")
-    assert described["plugin"] == SENT + "1/texts.txt"
+    assert (found["data"], found["task"]) == ("builtin:docstrings", "classification")
+    assert described["settings"]["plugin"] == SENT + "1/texts.txt"
     assert (
         files_digest(files)
         == files_digest(dict(reversed(files.items())))
@@ -112,7 +117,7 @@ def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path
 def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     said = r"`--ray-address 127.0.0.1:1` must be a Ray cluster that this machine is a node of, but: .*refused"
-    with pytest.raises(StudyError, match=said), Cluster(Setup({}), Limits(1.0), 1, Place("127.0.0.1:1")):
+    with pytest.raises(StudyError, match=said), Cluster(Setup({}, ""), Limits(1.0), 1, Place("127.0.0.1:1")):
         pass
 
 
@@ -120,7 +125,7 @@ def test_too_much_to_send_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "texts.txt").open("wb") as file:
         file.truncate(5 * 10**9)
     with pytest.raises(StudyError, match=r"must be at most 4 GB to be sent .*, but are 5\.0 GB"):
-        packed_setup(Setup({"unlabelled": [str(tmp_path / "texts.txt")], "folder": ""}))
+        packed_setup(Setup({"unlabelled": [str(tmp_path / "texts.txt")]}, ""))
 
 
 class Nodes:
@@ -187,9 +192,9 @@ def pid_of(seat: Any) -> int:
 
 
 @pytest.fixture
-def inputs(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict[str, Any]:
+def setup(model_folder: Path, data_folder: Path, tmp_path: Path) -> Setup:
     (tmp_path / "study").mkdir()
-    return inputs_of(read({"model": str(model_folder), "data": str(data_folder)}), tmp_path / "study")
+    return Setup(read({"model": str(model_folder), "data": str(data_folder)}).settings, str(tmp_path / "study"))
 
 
 def cluster(nodes: Nodes, setup: Setup, count: int = 2) -> Cluster:
@@ -198,10 +203,10 @@ def cluster(nodes: Nodes, setup: Setup, count: int = 2) -> Cluster:
 
 @pytest.mark.slow
 def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_files(
-    nodes: Nodes, inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache-here"))
-    workshop = open_workshop(**{**inputs, "folder": tmp_path / "here"}, registry=discover(), progress=lambda _: None)
+    workshop = open_workshop(Spec(setup.settings), discover(), folder=tmp_path / "here", progress=lambda _: None)
     here = InProcess(workshop, discover())
     # Long enough to be asked meanwhile what it does.
     recipe = (*STEPS[:-1], {**STEPS[-1], "epochs": 100.0, "distortions": 4})
@@ -209,7 +214,7 @@ def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_fil
     expected = here.wait(ignore).record
     assert expected is not None
     seen: list[tuple[int, Progress]] = []
-    with cluster(nodes, Setup(inputs, digests=made_of(workshop))) as workers:
+    with cluster(nodes, replace(setup, digests=made_of(workshop))) as workers:
         for folder in (tmp_path / "model", tmp_path / "data"):
             shutil.rmtree(folder)
         for number in (1, 2):
@@ -231,10 +236,11 @@ def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_fil
 
 @pytest.mark.slow
 def test_a_lost_worker_and_a_lost_node_cost_their_jobs_an_attempt_and_nothing_else(
-    nodes: Nodes, inputs: dict[str, Any], tmp_path: Path
+    nodes: Nodes, setup: Setup, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.py").write_text(BAD)
-    with cluster(nodes, Setup(inputs, str(tmp_path / "bad.py"))) as workers:
+    settings = Spec({**setup.settings, "plugin": str(tmp_path / "bad.py")}).settings
+    with cluster(nodes, replace(setup, settings=settings)) as workers:
         for number in (1, 2):
             workers.submit(job(number, "hang"))
         far, near = sorted(workers._seats, key=lambda seat: seat.node != nodes.other.node_id)
@@ -260,7 +266,7 @@ def test_a_lost_worker_and_a_lost_node_cost_their_jobs_an_attempt_and_nothing_el
         workers.submit(job(3))
         assert workers.wait(ignore).fate == "built"
     said = r"must have room for 2 workers of 1 CPU each, but has it for 1: give a smaller `--workers`"
-    with pytest.raises(StudyError, match=said), cluster(nodes, Setup(inputs)):
+    with pytest.raises(StudyError, match=said), cluster(nodes, setup):
         pass
 
 

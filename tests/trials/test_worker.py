@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from eicompress.api import inputs_of
 from eicompress.errors import StudyError
 from eicompress.plugins import discover
-from eicompress.spec import read
+from eicompress.spec import Spec, read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
@@ -84,15 +82,15 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def inputs(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict[str, Any]:
-    return inputs_of(read({"model": str(model_folder), "data": str(data_folder)}), tmp_path / "study")
+def setup(model_folder: Path, data_folder: Path, tmp_path: Path) -> Setup:
+    (tmp_path / "bad.py").write_text(BAD)
+    given = {"model": str(model_folder), "data": str(data_folder), "plugin": str(tmp_path / "bad.py")}
+    return Setup(read(given).settings, str(tmp_path / "study"))
 
 
 @contextmanager
-def processes(inputs: dict[str, Any], limits: Limits = PLENTY, count: int = 1) -> Iterator[Processes]:
-    plugin = inputs["folder"].parent / "bad.py"
-    plugin.write_text(BAD)
-    with Processes(Setup(inputs, str(plugin)), limits, count) as workers:
+def processes(setup: Setup, limits: Limits = PLENTY, count: int = 1) -> Iterator[Processes]:
+    with Processes(setup, limits, count) as workers:
         yield workers
 
 
@@ -109,9 +107,9 @@ def built(workers: Processes, each: Job) -> Done:
     return workers.wait(ignore)
 
 
-def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(inputs: dict[str, Any]) -> None:
+def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(setup: Setup) -> None:
     seen: list[tuple[int, Progress]] = []
-    with processes(inputs) as workers:
+    with processes(setup) as workers:
         workers.submit(job(7))
         assert not workers.free
         done = workers.wait(lambda number, progress: seen.append((number, progress)))
@@ -121,7 +119,8 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
     assert process.alive is False
     assert {number for number, _ in seen} == {7}
     assert {"training", "export", "measuring"} <= {progress.phase for _, progress in seen}
-    here = InProcess(open_workshop(**inputs, registry=discover(), progress=lambda _: None), discover())
+    workshop = open_workshop(Spec(setup.settings), discover(), folder=Path(setup.folder), progress=lambda _: None)
+    here = InProcess(workshop, discover())
     here.submit(job(7))
     expected = here.wait(ignore)
     assert done.record is not None and expected.record is not None
@@ -144,9 +143,9 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
     ],
 )
 def test_what_ends_a_process_is_one_failed_job_with_its_reason_and_a_new_process(
-    inputs: dict[str, Any], how: str, limits: Limits, fate: str, said: str
+    setup: Setup, how: str, limits: Limits, fate: str, said: str
 ) -> None:
-    with processes(inputs, limits) as workers:
+    with processes(setup, limits) as workers:
         done = built(workers, job(3, how))
         assert done.fate == fate
         assert re.search(said, done.reason)
@@ -154,17 +153,17 @@ def test_what_ends_a_process_is_one_failed_job_with_its_reason_and_a_new_process
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_no_jobs_fault(inputs: dict[str, Any]) -> None:
-    with processes(inputs) as workers, pytest.raises(StudyError, match="`/somewhere` must be a place to write to"):
+def test_a_full_disk_is_no_jobs_fault(setup: Setup) -> None:
+    with processes(setup) as workers, pytest.raises(StudyError, match="`/somewhere` must be a place to write to"):
         built(workers, job(0, "disk"))
 
 
 @pytest.mark.slow
-def test_processes_stand_still_while_a_latency_is_taken(inputs: dict[str, Any]) -> None:
+def test_processes_stand_still_while_a_latency_is_taken(setup: Setup) -> None:
     def stands(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] == "T"
 
-    with processes(inputs, count=2) as workers:
+    with processes(setup, count=2) as workers:
         for number in range(2):
             workers.submit(job(number, "hang"))
         pids = [each._process.pid for each in workers._processes]
@@ -177,8 +176,8 @@ def test_processes_stand_still_while_a_latency_is_taken(inputs: dict[str, Any]) 
 
 
 @pytest.mark.slow
-def test_two_processes_that_want_the_same_compute_it_once(inputs: dict[str, Any]) -> None:
-    with processes(inputs, count=2) as workers:
+def test_two_processes_that_want_the_same_compute_it_once(setup: Setup) -> None:
+    with processes(setup, count=2) as workers:
         for number in range(2):
             workers.submit(job(number))
         records = [workers.wait(ignore).record for _ in range(2)]

@@ -1,0 +1,204 @@
+"""What trains outside a search: teach, compress, replay, prepare and ablate."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from eicompress.api.opening import check_new, known, nothing, recipe_of, registry_of, workshop_of
+from eicompress.errors import SpecError, StudyError
+from eicompress.parsing import whole
+from eicompress.settings import (
+    AblateSettings,
+    CompressSettings,
+    PrepareSettings,
+    ReplaySettings,
+    SearchSettings,
+    TeachSettings,
+    checked,
+    declared,
+)
+from eicompress.spec import read
+from eicompress.values import Artifact, Progress, Record
+
+if TYPE_CHECKING:
+    from eicompress.recipe import Recipe
+    from eicompress.study.ablation import Ablation, Built
+    from eicompress.study.result import Result
+    from eicompress.trials.replay import Replay
+    from eicompress.trials.taught import Attempt
+    from eicompress.trials.teach import Lesson
+
+
+def compress(
+    *,
+    model: str,
+    data: str,
+    recipe: "str | Path | Recipe",
+    output: str | Path,
+    fidelity: float = 1.0,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[CompressSettings],
+) -> Record:
+    """Build one recipe, without a search, and write the artifact to `output`.
+
+    Quality is measured on the validation split; `measure` reads another one. Raises `SpecError`, `DataError`,
+    `ModelError`, `Inapplicable` and `ExportError`.
+    """
+    from eicompress.export.folder import check_free
+    from eicompress.reporting.model_card import write_card
+
+    check_free(Path(output))
+    spec = read({"model": model, "data": data, **checked(CompressSettings, settings)})
+    registry = registry_of(spec)
+    steps = recipe_of(recipe, registry)
+    workshop = workshop_of(spec, registry, on_progress)
+    record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
+    placed = _placed(workshop.timed(record), Path(output))
+    write_card(Artifact(Path(output)), placed, None, spec.to_toml())
+    return placed
+
+
+def prepare(
+    *,
+    model: str,
+    data: str,
+    recipe: "str | Path | Recipe",
+    output: str | Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[PrepareSettings],
+) -> Path:
+    """Train what a recipe makes, at full length, and write it to a new folder as a starting point (`start`) for studies
+    of the same model, or of one of the same shape that was fine-tuned on another task. Raises as `compress` does.
+    """
+    check_new(output)
+    spec = read({"model": model, "data": data, **checked(PrepareSettings, settings)})
+    registry = registry_of(spec)
+    steps = recipe_of(recipe, registry)
+    workshop = workshop_of(spec, registry, on_progress)
+    workshop.prepare(steps, Path(output), progress=on_progress or nothing)
+    return Path(output)
+
+
+def teach(
+    *,
+    model: str,
+    data: str,
+    output: str | Path,
+    timeout: str | None = None,
+    members: int = 1,
+    on_attempt: "Callable[[Attempt], None] | None" = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[TeachSettings],
+) -> "Lesson":
+    """Train the best teacher that the model and the training rows allow within the time, and write it to a new folder,
+    which every command takes as `model` or `teacher`. With several `members`, students learn from all of them.
+
+    Everything is chosen on held-out training rows; the validation split is read once, at the end. Raises `SpecError`,
+    `DataError` and `ModelError`.
+    """
+    from eicompress.trials.teach import train_teacher
+
+    check_new(output)
+    asked = {"model": model, "data": data, "teacher_timeout": timeout}
+    spec = read({**asked, **checked(TeachSettings, settings)})
+    return train_teacher(
+        spec,
+        registry_of(spec),
+        Path(output),
+        members=whole(members, "--members", 1),
+        progress=on_progress or nothing,
+        on_attempt=on_attempt or nothing,
+    )
+
+
+def replay(
+    study: str,
+    trial: int,
+    *,
+    output: str | Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[ReplaySettings],
+) -> "Replay":
+    """Build a study's trial again, its rebuild at full length where there is one, and compare the bytes.
+
+    Raises as `compress` does, and `StudyError`.
+    """
+    from eicompress.export.folder import check_free
+    from eicompress.study.plan import found_so_far
+    from eicompress.trials.replay import Replay, differences
+
+    check_free(Path(output))
+    spec = known(study, checked(ReplaySettings, settings))
+    result = found_so_far(spec)
+    before = result.promoted.get(trial) or _trained(result, trial)
+    registry = registry_of(spec)
+    workshop = workshop_of(spec, registry, on_progress)
+    recipe, progress = registry.recipe(before.recipe), on_progress or nothing
+    record = workshop.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
+    record = _placed(workshop.timed(record), Path(output))
+    return Replay(record, differences(before, record))
+
+
+def ablate(
+    study: str | None = None,
+    trial: int | None = None,
+    *,
+    recipe: "str | Path | Recipe | None" = None,
+    output: str | Path | None = None,
+    on_built: "Callable[[Built], None] | None" = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[AblateSettings],
+) -> "Ablation":
+    """What each step of a trial, or of a recipe for `model` and `data`, is worth, and each `knob`.
+
+    The recipe is built again without each step, and with each knob (`strategy.knob`, or `strategy.knob=value`) set
+    back, with `seeds` seeds. `fidelity` is the trial's own, or full length. The table is written to `output` with the
+    endings `.md` and `.json`: by default into the study's folder, or `ablation` here. Raises as `compress` does.
+    """
+    from eicompress.study.ablation import ablate, save, variants
+    from eicompress.study.plan import found_so_far
+
+    asked = checked(AblateSettings, settings)
+    fidelity = asked.get("fidelity")
+    if (recipe is None) == (study is None or trial is None):
+        raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
+    if study is not None and trial is not None:
+        spec = known(study, asked)
+        before = _trained(found_so_far(spec), trial)
+        registry = registry_of(spec)
+        steps, fidelity = registry.recipe(before.recipe), fidelity or before.fidelity
+        file = Path(output) if output else spec.folder / f"ablation-{trial:04d}"
+    else:
+        assert recipe is not None
+        spec = read({name: value for name, value in asked.items() if name in declared(SearchSettings)})
+        registry = registry_of(spec)
+        steps, file = recipe_of(recipe, registry), Path(output or "ablation")
+    made = variants(steps, asked.get("knob", ()))
+    found = ablate(
+        workshop_of(spec, registry, on_progress),
+        steps,
+        made,
+        fidelity=1.0 if fidelity is None else fidelity,
+        seeds=range(spec.seed, spec.seed + asked["seeds"]),
+        progress=on_progress or nothing,
+        built=on_built or nothing,
+    )
+    save(found, file)
+    return found
+
+
+def _trained(result: "Result", trial: int) -> Record:
+    record = result.records.get(trial)
+    if record is None or not record.trained:
+        what = "was never trained" if record else "does not exist"
+        raise StudyError(f"a trial that is built again must have been trained, but trial {trial} {what}")
+    return record
+
+
+def _placed(record: Record, output: Path) -> Record:
+    """Copy the record's artifact, with its manifest, to where the user wants it."""
+    from eicompress.export.folder import copy
+
+    artifact = copy(Artifact(Path(record.files["artifact"])), output)
+    return replace(record, files={**record.files, "artifact": str(artifact.folder)})

@@ -1,0 +1,59 @@
+"""What several functions begin with: the spec of a study, its plug-ins, a recipe, a workshop."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eicompress.errors import SpecError
+from eicompress.settings import PluginSettings, checked, declared
+from eicompress.spec import Spec
+from eicompress.values import Progress
+
+if TYPE_CHECKING:
+    from eicompress.plugins import Registry
+    from eicompress.recipe import Recipe
+    from eicompress.trials.builder import Workshop
+
+
+def known(study: str, given: Mapping[str, object]) -> Spec:
+    """What a study in the folder that is given was asked for, with the plug-ins that are. Raises `SpecError`."""
+    from eicompress.study.plan import known_spec
+
+    plugins = {name: value for name, value in given.items() if name in declared(PluginSettings)}
+    return Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+
+
+def registry_of(spec: Spec) -> "Registry":
+    from eicompress.plugins import discover
+
+    return discover(spec.settings.get("plugin"), spec.settings.get("only_plugins"))
+
+
+def recipe_of(recipe: "str | Path | Recipe", registry: "Registry") -> "Recipe":
+    """The recipe, read from its file where a file is named."""
+    from eicompress.study.recipe_file import read_recipe
+
+    return read_recipe(Path(recipe), registry) if isinstance(recipe, str | Path) else recipe
+
+
+def check_new(output: str | Path) -> None:
+    if Path(output).exists():
+        raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
+
+
+def workshop_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Workshop":
+    """The workshop for what is built outside a study."""
+    from eicompress.trials.builder import open_workshop
+
+    return open_workshop(spec, registry, folder=scratch(), progress=on_progress or nothing)
+
+
+def scratch() -> Path:
+    """Where artifacts are made that the user wants elsewhere."""
+    from eicompress.cache import default_folder
+
+    return default_folder() / "single"
+
+
+def nothing(_: object) -> None:
+    pass

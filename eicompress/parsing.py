@@ -1,0 +1,199 @@
+"""What users write, read into plain values: sizes, times, names and numbers.
+
+Each function takes what was written and the flag that it stands behind, and raises `SpecError`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from eicompress.errors import SpecError, nearest
+from eicompress.values import MEGABYTE
+
+SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "GB": 10**9, "KiB": 1_024, "MiB": 1_048_576, "GiB": 2**30}
+"""Bytes of each unit of size."""
+LATENCIES = {"us": 0.001, "ms": 1.0, "s": 1_000.0}
+"""Milliseconds of each unit of latency."""
+TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+"""Seconds of each unit of time."""
+OBJECTIVES = ("quality", "reward", "pareto")
+DEFAULT_FRONT = ("quality", "latency_ms")
+UNITS = {"quality": "", "size_mb": "MB", "download_mb": "MB", "latency_ms": "ms", "memory_mb": "MB"}
+"""Metrics that a search may trade, with their units."""
+
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
+_ADDRESS = re.compile(r"[\w.-]+:[0-9]{1,5}")
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def size_mb(value: object, flag: str = "--budget", example: str = "1.91MB, 2MiB or 500KB") -> float:
+    """Megabytes (10^6 bytes) of a size such as `1.91MB`, `2MiB` or `500KB`."""
+    return _quantity(value, flag, SIZES, example) / MEGABYTE
+
+
+def latency_ms(value: object, flag: str = "--latency") -> float:
+    """Milliseconds of a latency such as `2ms`, `500us` or `1s`."""
+    return _quantity(value, flag, LATENCIES, "2ms, 500us or 1s")
+
+
+def seconds(value: object, flag: str = "--timeout") -> float:
+    """Seconds of a time such as `2h`, `30m`, `90s` or `1h30m`."""
+    example = "2h, 30m, 90s or 1h30m"
+    parts = _QUANTITY.findall(str(value))
+    if len(parts) < 2 or "".join("".join(part) for part in parts) != str(value).replace(" ", ""):
+        return _quantity(value, flag, TIMES, example)
+    return sum(_quantity("".join(part), flag, TIMES, example) for part in parts)
+
+
+def size(value: object, flag: str) -> str:
+    """A size in MB."""
+    return f"{_plain(size_mb(value, flag))}MB"
+
+
+def memory(value: object, flag: str) -> str:
+    """A size of memory in MB."""
+    return f"{_plain(size_mb(value, flag, '80MB, 64MiB or 900KB'))}MB"
+
+
+def latency(value: object, flag: str) -> str:
+    """A latency in ms."""
+    return f"{_plain(latency_ms(value, flag))}ms"
+
+
+def time(value: object, flag: str) -> str:
+    """A time in s."""
+    return f"{_plain(seconds(value, flag))}s"
+
+
+def objective(value: object, flag: str) -> str:
+    """`quality`, `reward`, or `pareto:` with two metrics, quality first."""
+    name, _, written = str(value).partition(":")
+    choice(name, flag, OBJECTIVES)
+    if name != "pareto":
+        return choice(value, flag, OBJECTIVES)
+    metrics = [each.strip() for each in written.split(",")] if written else list(DEFAULT_FRONT)
+    for metric in metrics:
+        choice(metric, flag, tuple(UNITS))
+    if len(set(metrics)) != 2 or len(metrics) != 2:
+        raise SpecError(
+            f"`{flag}` must name two metrics to trade, but got `{value}`: write for example pareto:quality,size_mb"
+        )
+    return "pareto:" + ",".join(sorted(metrics, key=lambda metric: metric != "quality"))
+
+
+def study_name(value: object, flag: str = "--study") -> str:
+    """A name that is one folder and no path."""
+    name = str(value)
+    if not _STUDY_NAME.fullmatch(name):
+        raise SpecError(
+            f"`{flag}` must be a name of letters, digits, `.`, `_` and `-`, without a path, "
+            f"but got `{name}`: choose a name, and give the folder with `--studies`"
+        )
+    return name
+
+
+def choice(value: object, flag: str, known: tuple[str, ...]) -> str:
+    """One of the words that are known."""
+    if value not in known:
+        raise SpecError(f"`{flag}` must be one of {', '.join(known)}, but got {value!r}: {nearest(str(value), known)}")
+    return str(value)
+
+
+def share(value: object, flag: str) -> float:
+    """A number above 0 and at most 1, as a quality is."""
+    number = _number(value)
+    if not 0 < number <= 1:
+        raise SpecError(f"`{flag}` must be a quality above 0 and at most 1, but got `{value}`: write for example 0.95")
+    return number
+
+
+def length(value: object, flag: str) -> float:
+    """A share of the full training: above 0, and at most 1."""
+    number = _number(value)
+    if not 0 < number <= 1:
+        raise SpecError(
+            f"`{flag}` must be a share of the full training above 0 and at most 1, but got `{value}`: "
+            "write for example 0.25"
+        )
+    return number
+
+
+def gpus(value: object, flag: str) -> float:
+    """How many GPUs: a whole number, or a share of one."""
+    number = _number(value)
+    if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
+        raise SpecError(f"`{flag}` must be a whole number or a share of one GPU, but got `{value}`")
+    return number
+
+
+def whole(value: object, flag: str, least: int) -> int:
+    """A whole number that is not below the least one."""
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise SpecError(f"`{flag}` must be a whole number of at least {least}, but got `{value}`")
+    return number
+
+
+def ray_address(value: object, flag: str) -> str:
+    """`auto`, or host and port; empty for none."""
+    if value and value != "auto" and not _ADDRESS.fullmatch(str(value)):
+        raise SpecError(
+            f"`{flag}` must be `auto`, or the host and port of a cluster that this machine is a node of, "
+            f"but got `{value}`: write for example 10.0.0.1:6379"
+        )
+    return str(value)
+
+
+def text(value: object, flag: str) -> str:
+    """Any text."""
+    if not isinstance(value, str):
+        raise SpecError(f"`{flag}` must be a text, but got {value!r}")
+    return value
+
+
+def texts(value: object, flag: str) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(each, str) and each for each in found):
+        raise SpecError(f"`{flag}` must be a text or a list of texts, but got {value!r}")
+    return tuple(found)
+
+
+def path(value: object, flag: str) -> str:
+    """A path, as a text or as a `Path`."""
+    return text(str(value) if isinstance(value, Path) else value, flag)
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown and kept: its driver looks for the password elsewhere too, as in `PGPASSWORD`."""
+    return re.sub(r"(//[^:/@]*):[^@/]*@", r"\1@", url)
+
+
+def _quantity(value: object, flag: str, units: Mapping[str, float], example: str) -> float:
+    match = _QUANTITY.fullmatch(str(value).strip())
+    by_lower = {unit.lower(): factor for unit, factor in units.items()}
+    if not match or match[2].lower() not in by_lower:
+        raise SpecError(
+            f"`{flag}` must be a number above zero with a unit ({', '.join(units)}), but got `{value}`: "
+            f"write for example {example}"
+        )
+    number = float(match[1]) * by_lower[match[2].lower()]
+    if not (0 < number < math.inf):
+        raise SpecError(f"`{flag}` must be above zero, but got `{value}`: write for example {example}")
+    return number
+
+
+def _number(value: object) -> float:
+    """The number that was written; not a number where it is none."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
+
+
+def _plain(number: float) -> str:
+    return f"{number:.9f}".rstrip("0").rstrip(".")

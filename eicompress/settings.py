@@ -1,0 +1,334 @@
+"""Every setting, declared once: its name, type, reader, default and help.
+
+The command line, the arguments of the Python functions, `study.toml`, `Spec` and the reference page are made from it. A
+setting is an entry of one of these groups; what takes the group takes the setting. Its type is what Python callers
+write. Its reader checks that, and returns it in its normal form, which is of the same type: `2MiB` as `2.097152MB`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, TypeVar, cast
+
+from eicompress import parsing
+from eicompress.errors import SpecError, nearest
+
+SAMPLERS = ("tpe", "random")
+TEACHER_TRAININGS = ("teach", "probe", "finetune")
+ENSEMBLES = ("mean", "weighted", "best")
+ENGINES = ("local", "ray")
+
+Group = TypeVar("Group")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting besides its name and its type."""
+
+    help: str
+    metavar: str
+    read: Callable[[object, str], object] = parsing.text
+    """From what was written, and the flag, to the normal form. Raises `SpecError`."""
+    default: str | int | None = None
+    """As it is written; None where a setting that is not given is left out."""
+    otherwise: str = ""
+    """What the help says of the default, where that is no plain value."""
+    repeated: bool = False
+    """Whether its flag may be given several times."""
+    identifies: bool = True
+    """Whether a study is known by it, and keeps it in `study.toml`; otherwise it may change when a study goes on."""
+    is_path: bool = False
+    """Whether it may name files that a worker on another machine must be sent."""
+
+    @property
+    def explained(self) -> str:
+        """The help, with the default behind it in brackets."""
+        default = self.otherwise or ("" if self.default is None else str(self.default))
+        return f"{self.help}  [{default}]" if default else self.help
+
+
+class ModelAndData(TypedDict, total=False):
+    """What is compressed, and for which data."""
+
+    model: Annotated[
+        str, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", is_path=True),
+    ]  # fmt: skip
+    data: Annotated[
+        str,
+        Setting("Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.", "DATA", is_path=True),
+    ]
+
+
+class GoalSettings(TypedDict, total=False):
+    """What a search is to find, and when it ends."""
+
+    budget: Annotated[str, Setting("Size of the whole artifact: 1.91MB, 2MiB, 500KB.", "SIZE", parsing.size)]
+    latency: Annotated[str, Setting("Latency (p50, batch 1) of one text: 2ms, 500us.", "TIME", parsing.latency)]
+    memory: Annotated[str, Setting("Memory that the artifact adds to a process: 80MB.", "SIZE", parsing.memory)]
+    min_quality: Annotated[float, Setting("The least quality on validation: 0.9.", "SHARE", parsing.share)]
+    timeout: Annotated[
+        str,
+        Setting(
+            "Time for everything: 2h, 30m.", "TIME", parsing.time, otherwise="2h without --trials", identifies=False
+        ),
+    ]
+    trials: Annotated[int, Setting("Candidates to train.", "N", partial(parsing.whole, least=1), identifies=False)]
+    stop_at: Annotated[
+        float,
+        Setting("Quality within budget at which the search ends: 0.95.", "SHARE", parsing.share, identifies=False),
+    ]
+    from_: Annotated[str, Setting("Recipes to try first.", "STUDY|FOLDER", identifies=False)]
+    promotion_seeds: Annotated[
+        int,
+        Setting(
+            "Seeds to rebuild the best with.",
+            "N",
+            partial(parsing.whole, least=1),
+            otherwise="3 if time allows",
+            identifies=False,
+        ),
+    ]
+    study: Annotated[str, Setting("Name of the study.", "NAME", parsing.study_name, otherwise="the data's name")]
+
+
+class StudiesFolder(TypedDict, total=False):
+    """Where studies lie."""
+
+    studies: Annotated[
+        str | Path, Setting("Folder of all studies.", "FOLDER", parsing.path, "studies", identifies=False)
+    ]
+
+
+class MethodSettings(TypedDict, total=False):
+    """How a search goes about it."""
+
+    objective: Annotated[
+        str,
+        Setting(
+            "What is maximised, or two metrics to trade: pareto:quality,size_mb.",
+            "quality|reward|pareto:A,B",
+            parsing.objective,
+            "quality",
+        ),
+    ]
+    sampler: Annotated[
+        str, Setting("How recipes are drawn.", "tpe|random", partial(parsing.choice, known=SAMPLERS), "tpe")
+    ]
+    space: Annotated[str, Setting("Search space: a name, or a file.toml.", "SPACE", otherwise="edge, or start")]
+    storage: Annotated[str, Setting("Database, as postgresql://user@host/name.", "URL", otherwise="a file")]
+
+
+class WorkerSettings(TypedDict, total=False):
+    """Where candidates are trained, and what each may take."""
+
+    workers: Annotated[
+        int,
+        Setting(
+            "Processes that train; 0 for none but this one.",
+            "N",
+            partial(parsing.whole, least=0),
+            1,
+            identifies=False,
+        ),
+    ]
+    engine: Annotated[
+        str,
+        Setting(
+            "Where they run: here, or on a Ray cluster.",
+            "local|ray",
+            partial(parsing.choice, known=ENGINES),
+            "local",
+            identifies=False,
+        ),
+    ]
+    ray_address: Annotated[
+        str,
+        Setting(
+            "Of the cluster: auto, or host:6379.",
+            "ADDRESS",
+            parsing.ray_address,
+            otherwise="starts one",
+            identifies=False,
+        ),
+    ]
+    worker_cpus: Annotated[
+        int,
+        Setting("CPUs that Ray keeps for a worker.", "N", partial(parsing.whole, least=1), 1, identifies=False),
+    ]
+    worker_gpus: Annotated[
+        float,
+        Setting("GPUs that Ray keeps for it, or a share of one.", "N", parsing.gpus, 0, identifies=False),
+    ]
+    trial_timeout: Annotated[
+        str,
+        Setting(
+            "Time for a candidate: 20m.", "TIME", parsing.time, otherwise="half of --timeout, or 2h", identifies=False
+        ),
+    ]
+    trial_memory: Annotated[
+        str,
+        Setting(
+            "Memory for a candidate: 4GB.", "SIZE", parsing.size, otherwise="80 % of all, divided", identifies=False
+        ),
+    ]
+
+
+class TaskSettings(TypedDict, total=False):
+    """How the data are read."""
+
+    task: Annotated[str, Setting("Task; by default single texts, or pairs with --text-pair.", "NAME", default="")]
+    text: Annotated[str, Setting("Column of the text.", "COLUMN", default="text")]
+    text_pair: Annotated[str, Setting("Column of the second text of a pair.", "COLUMN", default="")]
+    label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]
+
+
+class LatencySettings(TypedDict, total=False):
+    """How a latency is taken."""
+
+    threads: Annotated[int, Setting("Threads that latency is measured with.", "N", partial(parsing.whole, least=1), 1)]
+    seq_len: Annotated[
+        int,
+        Setting(
+            "Tokens that latency is measured with.",
+            "N",
+            partial(parsing.whole, least=1),
+            otherwise="the 95th percentile",
+        ),
+    ]
+
+
+class Seed(TypedDict, total=False):
+    """What is drawn."""
+
+    seed: Annotated[int, Setting("Seed of everything that is drawn.", "N", partial(parsing.whole, least=0), 0)]
+
+
+class TeacherSettings(TypedDict, total=False):
+    """Whom students learn from, from what text, and where they start."""
+
+    teacher_training: Annotated[
+        str,
+        Setting(
+            "How a model without a head for the task gets one.",
+            "teach|probe|finetune",
+            partial(parsing.choice, known=TEACHER_TRAININGS),
+            "teach",
+        ),
+    ]
+    teacher_timeout: Annotated[
+        str,
+        Setting("Time for that, apart from --timeout.", "TIME", parsing.time, "30m", identifies=False),
+    ]
+    teacher: Annotated[
+        Sequence[str],
+        Setting(
+            "Folder of a fine-tuned classifier to learn from; may be repeated.",
+            "FOLDER",
+            parsing.texts,
+            otherwise="the model",
+            repeated=True,
+            is_path=True,
+        ),
+    ]
+    ensemble: Annotated[
+        str,
+        Setting(
+            "How several teachers are combined.",
+            "mean|weighted|best",
+            partial(parsing.choice, known=ENSEMBLES),
+            "mean",
+        ),
+    ]
+    unlabelled: Annotated[
+        Sequence[str],
+        Setting(
+            "Text without labels to learn from: file, folder or hub name; may be repeated.",
+            "SOURCE",
+            parsing.texts,
+            repeated=True,
+            is_path=True,
+        ),
+    ]
+    start: Annotated[
+        str,
+        Setting("What `prepare` wrote, or builtin:minilm-1.", "FOLDER", otherwise="the model", is_path=True),
+    ]
+
+
+class PluginSettings(TypedDict, total=False):
+    """Which plug-ins load."""
+
+    plugin: Annotated[str, Setting("A plug-in in one file, for an experiment: my_strategy.py.", "FILE", is_path=True)]
+    only_plugins: Annotated[
+        str,
+        Setting('Plug-in packages that may load: a,b; "" for none.', "NAMES", otherwise="all", identifies=False),
+    ]
+
+
+class AblationSettings(TypedDict, total=False):
+    """What an ablation tries."""
+
+    knob: Annotated[
+        Sequence[str],
+        Setting("Also try strategy.knob at its default, or strategy.knob=VALUE.", "KNOB", parsing.texts, repeated=True),
+    ]
+    seeds: Annotated[int, Setting("Trainings of each variant.", "N", partial(parsing.whole, least=1), 3)]
+    fidelity: Annotated[float, Setting("Share of the full training: 0.25.", "SHARE", parsing.length)]
+
+
+class PrepareSettings(TaskSettings, Seed, TeacherSettings, PluginSettings, total=False):
+    """How a starting point is trained."""
+
+
+class CompressSettings(TaskSettings, Seed, TeacherSettings, LatencySettings, PluginSettings, total=False):
+    """How one recipe is built and measured."""
+
+
+class TeachSettings(TaskSettings, Seed, PluginSettings, total=False):
+    """How a teacher is trained."""
+
+
+class MeasureSettings(TaskSettings, LatencySettings, PluginSettings, total=False):
+    """How an artifact is measured."""
+
+
+class ReplaySettings(StudiesFolder, PluginSettings, total=False):
+    """Where the study is, and which plug-ins load."""
+
+
+class AblateSettings(AblationSettings, ModelAndData, StudiesFolder, PrepareSettings, total=False):
+    """What an ablation is made of."""
+
+
+class SearchSettings(
+    ModelAndData, GoalSettings, StudiesFolder, MethodSettings, WorkerSettings, CompressSettings, total=False
+):
+    """What a search is asked for, and a study is made of."""
+
+
+def declared(group: type) -> Mapping[str, Setting]:
+    """The settings of a group by their names, in order."""
+    return {name: hint.__metadata__[0] for name, hint in group.__annotations__.items()}
+
+
+def flag(name: str) -> str:
+    """The option of the command line for a setting."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
+
+
+def checked(group: type[Group], written: Mapping[str, Any]) -> Group:
+    """Settings of a group in their normal form, with the defaults of those that are not given; None is "not given".
+
+    Raises `SpecError`.
+    """
+    settings, found = declared(group), {}
+    for name, value in written.items():
+        if value is not None and name not in settings:
+            raise SpecError(f"there is no setting `{name}`: {nearest(name, settings)}")
+    for name, setting in settings.items():
+        value = written.get(name)
+        value = setting.default if value is None else value
+        if value is not None:
+            found[name] = setting.read(value, flag(name))
+    return cast(Group, found)

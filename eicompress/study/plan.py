@@ -1,0 +1,121 @@
+"""A search before it runs: what was asked for, checked as far as it can be without model and data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from eicompress.errors import StudyError
+from eicompress.parsing import study_name
+from eicompress.plugins import Registry, discover
+from eicompress.spec import Spec, read, read_search, read_study
+from eicompress.study.objective import Objective
+from eicompress.study.recipe_file import read_recipe
+from eicompress.study.result import Result, result_of
+from eicompress.study.space import SearchSpace
+from eicompress.study.space_file import read_space
+from eicompress.study.store import check, read_ledger
+from eicompress.study.warm_start import Named, as_parameters, best_recipes, recipe_files
+from eicompress.trials.ray_cluster import Place, check_installed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that was asked for, and what the plug-ins and the search space are for it."""
+
+    spec: Spec
+    registry: Registry
+    space: SearchSpace
+    notes: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Names what the search is made from besides model and data, so that a study can be told from another."""
+        return {"space": self.space.digest, **_plugin_digest(self.spec)}
+
+    @property
+    def objective(self) -> Objective:
+        """What the search is for."""
+        return objective_of(self.spec)
+
+
+def planned(written: Mapping[str, object]) -> Plan:
+    """The plan of a search in its settings; what an existing study knows need not be given again."""
+    given = {name: value for name, value in written.items() if value is not None}
+    if "study" in given and not {"model", "data"} & set(given):
+        given = {**read_study(study_folder(given["study"], given.get("studies", "studies"))), **given}
+    spec = _with_remembered_plugin(read_search(given))
+    # Refused here already: before a plug-in is loaded, a model read or a teacher trained.
+    check(spec.folder, spec.to_toml(), _plugin_digest(spec))
+    if spec.settings["engine"] == "ray":
+        check_installed()
+    registry = discover(spec.settings.get("plugin"), spec.settings.get("only_plugins"))
+    if spec.settings["task"]:
+        registry.task(spec.settings["task"])
+    space = read_space(spec.settings["space"], registry)
+    traded = {"size_mb", "download_mb"} & set(spec.metrics)
+    plan = Plan(spec, registry, space.unfilled() if traded else space)
+    check(spec.folder, spec.to_toml(), plan.digests)
+    return _with_known_recipes(plan)
+
+
+def study_folder(study: object, studies: object) -> Path:
+    """The folder of a study. Raises `SpecError` where the name is none."""
+    return Path(str(studies)) / study_name(study)
+
+
+def known_spec(study: str, studies: str | Path) -> Spec:
+    """What a study was asked for. Raises `SpecError`."""
+    return read(read_study(study_folder(study, studies)))
+
+
+def found_so_far(spec: Spec) -> Result:
+    """What a study has found so far. Raises `StudyError`."""
+    return result_of(read_ledger(spec.folder), objective_of(spec))
+
+
+def objective_of(spec: Spec) -> Objective:
+    """What a spec's search is for."""
+    kind = spec.settings["objective"].partition(":")[0]
+    return Objective(kind, spec.budgets, spec.settings.get("min_quality"), spec.metrics)
+
+
+def place_of(spec: Spec) -> Place:
+    """What a Ray cluster keeps for each worker of a search, and where it is."""
+    settings = spec.settings
+    return Place(settings.get("ray_address", ""), settings["worker_cpus"], settings["worker_gpus"])
+
+
+def _with_known_recipes(plan: Plan) -> Plan:
+    """The plan with the recipes that `--from` names before those of the space. Raises `SpecError` and `StudyError`."""
+    spec = plan.spec
+    origin = spec.settings.get("from_")
+    if not origin:
+        return plan
+    named = Path(origin)
+    if named.exists() and not (named / "study.toml").is_file():
+        files = recipe_files(named)
+        recipes: list[Named] = [(f"`{path}`", tuple(read_recipe(path, plan.registry).to_json())) for path in files]
+    else:
+        studies, name = (named.parent, named.name) if named.exists() else (spec.studies, origin)
+        recipes = best_recipes(found_so_far(known_spec(name, studies)))
+    known, notes = as_parameters(plan.space, recipes)
+    return replace(plan, space=replace(plan.space, known=(*known, *plan.space.known)), notes=tuple(notes))
+
+
+def _with_remembered_plugin(spec: Spec) -> Spec:
+    """The spec with the plug-in file that its study was started with, where it names none. Raises `StudyError`."""
+    if not (spec.folder / "study.toml").is_file():
+        return spec
+    known, named = str(read_study(spec.folder).get("plugin", "")), spec.settings.get("plugin")
+    if known and named in (None, known) and not Path(known).is_file():
+        raise StudyError(
+            f"the study in `{spec.folder}` must have the plug-in that it was started with, but `{known}` is gone: put "
+            "it back, name its new place with `--plugin`, or give another `--study`"
+        )
+    return Spec({**spec.settings, "plugin": known}) if known and named is None else spec
+
+
+def _plugin_digest(spec: Spec) -> dict[str, str]:
+    path = Path(spec.settings.get("plugin", ""))
+    return {"plugin": sha256(path.read_bytes()).hexdigest()[:16]} if path.is_file() else {}
