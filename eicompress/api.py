@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from eicompress.reporting.data import Numbers
     from eicompress.runtime import Model
     from eicompress.study.ablation import Ablation, Built
-    from eicompress.study.coordinator import Workers
     from eicompress.study.events import Compared, Event
     from eicompress.study.forecast import Forecast
+    from eicompress.study.ledger import Ledger
     from eicompress.study.objective import Objective
     from eicompress.study.result import Result
+    from eicompress.study.search import Workers
     from eicompress.study.space import SearchSpace
-    from eicompress.study.store import Ledger
     from eicompress.trials.builder import Lesson, Workshop
     from eicompress.trials.taught import Attempt
     from eicompress.values import Measurement
@@ -207,8 +207,9 @@ def _warm(plan: Plan) -> Plan:
 
 def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
     """Run or go on with a planned search."""
-    from eicompress.study.coordinator import Coordinator, Goal
+    from eicompress.study.coordinator import run_search
     from eicompress.study.events import Noticed
+    from eicompress.study.search import Goal, Search
     from eicompress.study.store import opened
 
     spec = plan.spec
@@ -228,9 +229,8 @@ def run(plan: Plan, on_event: "Callable[[Event], None]", on_progress: Callable[[
         plan = _with_recorded_rungs(plan, workshop, ledger, on_event)
         if not ledger.records():
             _foresee(plan, workshop, on_event)
-        coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
         try:
-            result = coordinator.run()
+            result = run_search(Search(workshop, workers, plan.registry, ledger, plan.space, goal, on_event))
         except BaseException:
             # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
             on_event(Noticed(_reported(ledger, spec)))
@@ -283,7 +283,7 @@ def _plugin_digest(spec: Spec) -> dict[str, str]:
 
 
 def _check_study(spec: Spec, digests: Mapping[str, str]) -> None:
-    from eicompress.study.store import check
+    from eicompress.study.asked import check
 
     check(spec.folder, spec.to_toml(), digests)
 
@@ -411,9 +411,10 @@ def _written(ledger: "Ledger", spec: Spec, output: Path | None = None) -> Path:
 
 def _numbers(ledger: "Ledger", spec: Spec) -> "Numbers":
     from eicompress.reporting.data import numbers
+    from eicompress.study.importance import importance
     from eicompress.study.result import result_of
 
-    return numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
+    return numbers(result_of(ledger, objective_of(spec)), importance(ledger.study), spec.to_toml())
 
 
 def compress(

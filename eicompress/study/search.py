@@ -1,0 +1,176 @@
+"""A search: what it is for, what it works with, and the records of the trials that have ended."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from eicompress.errors import StudyError
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.study.ask_and_tell import RESTARTS
+from eicompress.study.events import Doing, Event, Noticed
+from eicompress.study.ledger import Ledger
+from eicompress.study.objective import Objective
+from eicompress.study.promotion import kept_for_promotion, promotion_plan
+from eicompress.study.ranking import has_own_training, ranked
+from eicompress.study.space import SearchSpace
+from eicompress.study.time_keeping import TimeLeft, training_seconds
+from eicompress.values import Done, Job, Json, Outcome, Progress, Record
+
+SEEDS = 3
+"""With how many the best are rebuilt, if nobody said and time allows."""
+
+
+class Workshop(Protocol):
+    """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
+
+    def baseline(self) -> Record: ...
+
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        """What simple baselines reach, by their names; an artifact takes `size_mb` megabytes at most."""
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+        """Measured without training. Raises `Inapplicable`."""
+
+    def timed(self, record: Record) -> Record:
+        """The record with the latency of its artifact, whose folder is `files["artifact"]`."""
+
+    def promote_extras(self, record: Record) -> Record:
+        """The record with what is measured of promoted artifacts alone."""
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str: ...
+
+
+class Workers(Protocol):
+    """Where candidates are trained, exported and scored, several at a time."""
+
+    @property
+    def free(self) -> bool:
+        """True if another job would be begun at once."""
+
+    def submit(self, job: Job) -> None: ...
+
+    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+        """What became of the job that ends next; `progress` is told what those of a trial's number do meanwhile."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a search is for, and when it ends. Trials and time count over the study's whole life."""
+
+    objective: Objective
+    seed: int = 0
+    sampler: str = "tpe"
+    trials: int | None = None
+    timeout_s: float | None = None
+    promotion_seeds: int | None = None
+    """Seeds with which the best are rebuilt; None for as many as time allows, up to three."""
+    stop_at: float | None = None
+    """Quality of a candidate within budget at which nothing more is tried."""
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that the search may take; infinite where nobody limits it."""
+        return math.inf if self.timeout_s is None else self.timeout_s
+
+    @property
+    def most_seeds(self) -> int:
+        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it."""
+        if self.promotion_seeds is not None:
+            return self.promotion_seeds
+        return 1 if self.timeout_s is None else SEEDS
+
+    @property
+    def end(self) -> dict[str, float | None]:
+        """When the search ends, as plain data."""
+        return {"trials": self.trials, "timeout_s": self.timeout_s, "stop_at": self.stop_at}
+
+
+@dataclass
+class Search:
+    """One search. The lock of its study is held by whoever made the ledger."""
+
+    workshop: Workshop
+    workers: Workers
+    registry: Registry
+    ledger: Ledger
+    space: SearchSpace
+    goal: Goal
+    on_event: Callable[[Event], None]
+    clock: Callable[[], float] = time.monotonic
+    records: dict[int, Record] = field(default_factory=dict)
+    """Of the trials that have ended, by their numbers."""
+    seconds_before: float = 0.0
+    """What the study had taken before this search went on with it."""
+    started: float = 0.0
+    """When it did, by the clock."""
+
+    @property
+    def seconds(self) -> float:
+        """What the study has taken so far."""
+        return self.seconds_before + self.clock() - self.started
+
+    @property
+    def ranked(self) -> list[tuple[int, Record]]:
+        """The candidates within budget, the best first."""
+        return ranked(self.records, self.goal.objective)
+
+    @property
+    def best(self) -> Record | None:
+        """The best candidate within budget so far."""
+        found = self.ranked
+        return found[0][1] if found else None
+
+    @property
+    def good_enough(self) -> list[tuple[int, Record]]:
+        """The candidates within budget that reach the quality at which the search ends."""
+        least = self.goal.stop_at
+        return [] if least is None else [each for each in self.ranked if (each[1].value("quality") or 0.0) >= least]
+
+    @property
+    def trained(self) -> list[Record]:
+        """The trials that had a training of their own."""
+        return [record for record in self.records.values() if has_own_training(record)]
+
+    @property
+    def time_left(self) -> TimeLeft:
+        """What is left, beside what is kept for rebuilding the best once there is one."""
+        limit_s, best = self.goal.limit_s, self.best
+        if best is None:
+            return TimeLeft(limit_s, self.seconds)
+        if limit_s == math.inf:
+            return TimeLeft(limit_s, self.seconds, 0.0)
+        seeds = self.goal.promotion_seeds or 1
+        plan = promotion_plan(self.space.fidelity, self.goal.objective, given=bool(self.space.known), seeds=seeds)
+        return TimeLeft(limit_s, self.seconds, kept_for_promotion(limit_s, self.training_seconds(best, 1.0), plan))
+
+    def training_seconds(self, record: Record, fidelity: float) -> float:
+        """Of training a trial's recipe at this fidelity, with what is measured."""
+        return training_seconds(record, fidelity, self.trained)
+
+    def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
+        """The record of a trial of which nothing was made."""
+        key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
+        return Record(tuple(recipe.to_json()), draw, outcome, reason, key, self.space.fidelity, self.goal.seed)
+
+    def job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
+        return Job(number, recipe, fidelity, self.goal.seed if seed is None else seed)
+
+    def build(self, job: Job) -> Record:
+        """What a worker makes of the job, tried again where it is lost. Raises `StudyError`."""
+        for _ in range(RESTARTS + 1):
+            self.workers.submit(job)
+            done = self.workers.wait(self.doing)
+            if done.record is not None:
+                return done.record
+            if done.fate != "lost":
+                break
+        raise StudyError(done.reason.strip().splitlines()[-1])
+
+    def doing(self, number: int, progress: Progress) -> None:
+        self.on_event(Doing(number, progress))
+
+    def notice(self, text: str) -> None:
+        self.on_event(Noticed(text))
