@@ -94,8 +94,20 @@ Outcome: TypeAlias = Literal["complete", "stopped early", "over budget", "inappl
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One of a trial's trainings: its share of the full training, and what it came to."""
+
+    fidelity: float
+    quality: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Record:
-    """All that is remembered of one trial, or of one rebuild of a recipe."""
+    """All that is remembered of one trial, or of one rebuild of a recipe.
+
+    What a search decides by has a field. `facts` is what strategies and measurements tell beside that, for people.
+    """
 
     recipe: tuple[Json, ...]
     draw: int
@@ -105,6 +117,14 @@ class Record:
     fidelity: float = 1.0
     seed: int = 0
     trained: bool = False
+    repeat_of: int | None = None
+    """The earlier trial whose record was taken over."""
+    variant_of: int | None = None
+    """The earlier trial whose training it shares."""
+    rungs: tuple[Rung, ...] = ()
+    """Its trainings, the shortest first, where the search trains in rungs."""
+    recorded_s: float | None = None
+    """Seconds of the study's time after which it was recorded."""
     measurements: tuple[Measurement, ...] = ()
     bytes_by_group: Mapping[str, int] = field(default_factory=dict)
     seconds_by_phase: Mapping[str, float] = field(default_factory=dict)
@@ -122,7 +142,8 @@ class Record:
     @classmethod
     def from_json(cls, value: Json) -> "Record":
         measurements = tuple(Measurement(**each) for each in value["measurements"])
-        return cls(**{**value, "recipe": tuple(value["recipe"]), "measurements": measurements})
+        rungs = tuple(Rung(**each) for each in value["rungs"])
+        return cls(**{**value, "recipe": tuple(value["recipe"]), "measurements": measurements, "rungs": rungs})
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
-from eicompress.study.coordinator import Coordinator, Goal, Workers
+from eicompress.study.coordinator import run_search
 from eicompress.study.events import Event, SearchEnded, TrialEnded
+from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
+from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
-from eicompress.study.store import Ledger, opened
+from eicompress.study.store import opened
 from eicompress.trials.training_time import Rehearsal
 from eicompress.trials.worker import InProcess, perform
 from eicompress.values import Artifact, Done, Job, Measurement, Progress, Record, digest_of
@@ -199,13 +201,13 @@ class Bed:
 
     def run(self, bench: Bench, workers: Workers | None = None) -> Result:
         with self.ledger() as ledger:
-            return self.coordinator(bench, ledger, self.events.append, workers).run()
+            return run_search(self.search(bench, ledger, self.events.append, workers))
 
-    def coordinator(
+    def search(
         self, bench: Bench, ledger: Ledger, on_event: Callable[[Event], None], workers: Workers | None = None
-    ) -> Coordinator:
+    ) -> Search:
         workers = workers or InProcess(bench, self.registry)
-        return Coordinator(bench, workers, self.registry, ledger, self.space, self.goal, on_event, bench.clock)
+        return Search(bench, workers, self.registry, ledger, self.space, self.goal, on_event, bench.clock)
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:

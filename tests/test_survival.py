@@ -13,8 +13,9 @@ import pytest
 from optuna.trial import FrozenTrial
 
 import eicompress
+from eicompress.study.ask_and_tell import RESTARTS
 from eicompress.study.result import Result
-from eicompress.study.store import RESTARTS, read_ledger
+from eicompress.study.store import read_ledger
 from eicompress.values import Record
 
 KILLS, TRIALS = 30, 16

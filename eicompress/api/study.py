@@ -52,7 +52,7 @@ def foreseen(
     plan: "Plan", on_progress: Callable[[Progress], None], on_event: "Callable[[Event], None] | None" = None
 ) -> "Forecast":
     """What a planned search will meet. Raises `BudgetError` where no candidate can meet the budgets."""
-    from eicompress.study.search import foreseen
+    from eicompress.study.run import foreseen
 
     return foreseen(plan, scratch(), on_event or nothing, on_progress)
 
@@ -60,7 +60,7 @@ def foreseen(
 def run(plan: "Plan", on_event: "Callable[[Event], None]", on_progress: Callable[[Progress], None]) -> "Result":
     """Run or go on with a planned search."""
     from eicompress.reporting.files import report_and_cards
-    from eicompress.study.search import run
+    from eicompress.study.run import run
 
     return run(plan, on_event, on_progress, report_and_cards)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
-from eicompress.study.result import NEAR, weights
+from eicompress.study.ranking import heaviest_parts
+from eicompress.study.result import NEAR
 from eicompress.values import Json, Measurement, Record, counted
 
 
@@ -165,7 +166,7 @@ def _nothing(numbers: Numbers) -> str:
     if nearest is None:
         return "No candidate is within budget, and none could be measured yet."
     number, record = nearest
-    heaviest = weights(record, 2)
+    heaviest = heaviest_parts(record, 2)
     return (
         f"No candidate is within budget yet. The nearest is trial {number}: {numbers.result.objective.compared(record)}"
         + (f"; most of it is {heaviest}" if heaviest else "")

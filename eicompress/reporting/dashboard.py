@@ -26,7 +26,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from eicompress.errors import SpecError
 from eicompress.export.package import zipped
@@ -34,7 +34,9 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting import figures
 from eicompress.reporting.answer import cost, more, sentence, simple, spoken
 from eicompress.reporting.data import Numbers, in_words
-from eicompress.study.result import REPEAT, REPORT, Result, weights
+from eicompress.study.optuna_private import add
+from eicompress.study.ranking import heaviest_parts
+from eicompress.study.result import REPORT, Result
 from eicompress.values import Artifact, Record
 
 if TYPE_CHECKING:
@@ -112,10 +114,10 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
         template = _shown(trial, record, numbers, files)
-        at = storage.create_new_trial(study._study_id, template_trial=template)
+        copy = add(study, template)
         shelf |= files
         if record is not None:
-            save_note(Trial(study, at), note(record, rebuild, numbers))
+            save_note(copy, note(record, rebuild, numbers))
     for name, figure in figures.drawn(numbers).items():
         # Nothing stands around it there, so it says itself what it is.
         titled = figure.update_layout(title={"text": name.replace("-", " ").capitalize()}, margin={"t": 64})
@@ -131,7 +133,7 @@ def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
     if rebuild is not None:
         lines.append(f"Handed out after {rebuild.fidelity:.0%} of the full training: {_measured(rebuild, numbers)}")
     if record.bytes_by_group:
-        lines.append(f"Most of its bytes are {weights(rebuild or record, 3)}.")
+        lines.append(f"Most of its bytes are {heaviest_parts(rebuild or record, 3)}.")
     if record.recipe:
         lines.append("\n".join(f"- {line}" for line in in_words(record.recipe, width=200).splitlines()))
     if record.outcome == "failed":
@@ -140,8 +142,8 @@ def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
 
 
 def _outcome(record: Record) -> str:
-    if REPEAT in record.facts:
-        return f"**A repeat** of trial {record.facts[REPEAT]['of']}, whose record is reused."
+    if record.repeat_of is not None:
+        return f"**A repeat** of trial {record.repeat_of}, whose record is reused."
     if record.outcome == "failed":
         return "**It crashed**, and the search went on."
     if record.outcome == "inapplicable":
@@ -210,7 +212,7 @@ def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: M
 
 
 def _attributes(record: Record) -> dict[str, Any]:
-    found: dict[str, Any] = {"outcome": "repeat" if REPEAT in record.facts else record.outcome}
+    found: dict[str, Any] = {"outcome": "repeat" if record.repeat_of is not None else record.outcome}
     return found | {said: value for name, said in SHOWN.items() if (value := record.value(name)) is not None}
 
 

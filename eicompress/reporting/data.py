@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 from eicompress.reporting.mistakes import Mistakes, mistakes
 from eicompress.study.halving import cost_s
-from eicompress.study.result import REPEAT, Result, ranked
+from eicompress.study.ranking import ranked
+from eicompress.study.result import Result
 from eicompress.values import SIMPLE, Artifact, Json, Record
 
 Axis: TypeAlias = Literal["size_mb", "latency_ms"]
@@ -198,7 +199,7 @@ def metric_name(result: Result) -> str:
 
 def points(result: Result) -> tuple[Point, ...]:
     """Every candidate that was measured, rebuilds last; repeats are the same candidate again and left out."""
-    trials = [(number, record, False) for number, record in result.records.items() if REPEAT not in record.facts]
+    trials = [(number, record, False) for number, record in result.records.items() if record.repeat_of is None]
     rebuilt = [(number, record, True) for number, record in result.promoted.items()]
     return tuple(
         Point(
@@ -321,7 +322,7 @@ def rebuilds(result: Result) -> tuple[Rebuild, ...]:
 
 def effort(result: Result) -> Effort:
     counts = result.counts
-    reached = [each for each in result.records.values() if each.trained and REPEAT not in each.facts]
+    reached = [each for each in result.records.values() if each.trained and each.repeat_of is None]
     stopped = [cost_s(each) for each in reached if each.outcome == STOPPED]
     whole = [cost_s(each) for each in reached if each.outcome != STOPPED]
     usual = median(whole) if whole else 0.0

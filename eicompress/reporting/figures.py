@@ -7,7 +7,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from eicompress.reporting.data import ARTIFACT, BASELINE, Axis, Numbers, Point, front
-from eicompress.study.halving import ENOUGH_PAIRS
+from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.values import MEGABYTE
 
 # Okabe and Ito's colours, which colour-blind people tell apart, as they read on white and on black.

@@ -7,15 +7,16 @@ from eicompress.errors import StudyError
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.reporting.page import page
 from eicompress.spec import Spec
+from eicompress.study.importance import importance
+from eicompress.study.ledger import Ledger
 from eicompress.study.plan import objective_of
 from eicompress.study.result import REPORT, result_of
-from eicompress.study.store import Ledger
 from eicompress.values import Artifact
 
 
 def numbers_of(ledger: Ledger, spec: Spec) -> Numbers:
     """The numbers that a report of a study says and draws."""
-    return numbers(result_of(ledger, objective_of(spec)), ledger.importance(), spec.to_toml())
+    return numbers(result_of(ledger, objective_of(spec)), importance(ledger.study), spec.to_toml())
 
 
 def write_report(ledger: Ledger, spec: Spec, output: Path | None = None) -> Path:

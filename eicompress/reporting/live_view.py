@@ -32,7 +32,8 @@ from eicompress.study.events import (
 from eicompress.study.forecast import Forecast
 from eicompress.study.halving import described
 from eicompress.study.plan import place_of
-from eicompress.study.result import Counts, by_quality, warning
+from eicompress.study.ranking import Counts
+from eicompress.study.result import by_quality, warning
 from eicompress.study.space import SearchSpace
 from eicompress.values import Progress, Record, counted
 

@@ -1,6 +1,7 @@
 """What to do next, as far as a study's own numbers tell."""
 
-from eicompress.study.result import REPEAT, Result, ranked
+from eicompress.study.ranking import ranked
+from eicompress.study.result import Result
 
 ROOM = 0.9
 """A best artifact below this share of the size budget leaves room."""
@@ -17,7 +18,7 @@ def advice(result: Result) -> list[str]:
     name = result.folder.name
     if "exhausted" in result.ended or "not worth training" in result.ended:
         lines.append("the search space has nothing new within the budget: give wider ranges with `--space`")
-    trained = sorted(number for number, each in result.records.items() if each.trained and REPEAT not in each.facts)
+    trained = sorted(number for number, each in result.records.items() if each.trained and each.repeat_of is None)
     kept = (each for each in result.handed_out_as_they_were if each.rebuild)
     behind = next((each for each in kept if each.rebuild and each.rebuild.outcome == "complete"), None)
     if behind:

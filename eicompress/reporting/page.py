@@ -11,8 +11,9 @@ from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
 from eicompress.reporting.data import STOPPED, Numbers
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
-from eicompress.study.halving import ENOUGH_PAIRS, described
-from eicompress.study.store import TRIALS_FOR_IMPORTANCE
+from eicompress.study.agreement import ENOUGH_PAIRS
+from eicompress.study.halving import described
+from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
 from eicompress.values import MEGABYTE, SIMPLE, Json, Text
 
 TRIALS_TO_TRUST = 50

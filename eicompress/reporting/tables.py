@@ -20,7 +20,8 @@ from eicompress.reporting.comparison import HEADS, Comparison, lines
 from eicompress.reporting.next_steps import advice
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.objective import Objective
-from eicompress.study.result import NEAR, Result, by_quality, is_within, ranked
+from eicompress.study.ranking import ranked
+from eicompress.study.result import NEAR, Result, by_quality, is_within
 from eicompress.values import MEGABYTE, Measurement, Record
 
 if TYPE_CHECKING:

@@ -7,10 +7,8 @@ from typing import TypeAlias
 from eicompress.recipe import Recipe
 from eicompress.study.forecast import Forecast
 from eicompress.study.objective import Objective
-from eicompress.study.result import (
-    Counts,
-)
-from eicompress.study.store import Recovered
+from eicompress.study.ranking import Counts
+from eicompress.study.resume import Recovered
 from eicompress.values import Progress, Record
 
 

@@ -16,11 +16,12 @@ from eicompress.parsing import UNITS
 from eicompress.recipe import Recipe
 from eicompress.study.fit_to_budget import Previewer, filled
 from eicompress.study.halving import one_in
+from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
 from eicompress.study.promotion import PromotionPlan, kept_for_promotion, promotion_plan
-from eicompress.study.result import has_own_training, weights
+from eicompress.study.ranking import has_own_training, heaviest_parts
 from eicompress.study.space import SearchSpace
-from eicompress.study.store import Ledger
+from eicompress.study.time_keeping import full_seconds
 from eicompress.trials.training_time import Rehearsal
 from eicompress.values import Record, seed_of
 
@@ -217,19 +218,13 @@ class _Timed:
         return record
 
 
-def full_seconds(record: Record) -> float:
-    """Of one training of the record's recipe at full length, with what is measured of it."""
-    training = record.seconds_by_phase.get("training", 0.0)
-    return sum(record.seconds_by_phase.values()) - training + training / record.fidelity
-
-
 def _values(previews: list[Record], name: str) -> list[float]:
     return [value for each in previews if (value := each.value(name)) is not None]
 
 
 def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:
     unit = UNITS.get(name, "")
-    heaviest = weights(smallest, 3)
+    heaviest = heaviest_parts(smallest, 3)
     return BudgetError(
         f"no candidate of this search space can meet the budget of {bound:g} {unit}: the smallest reachable is "
         f"{value:.3g} {unit}" + (f" ({heaviest})" if heaviest else "") + f". Ask for at least {value * 1.05:.2g} "

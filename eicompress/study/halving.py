@@ -1,4 +1,4 @@
-"""Short trainings first: successive halving, and whether short training ranks candidates as long training does.
+"""Short trainings first: asynchronous successive halving (arXiv 1810.05934) as rules over numbers.
 
 A rung is a training of its own, with its own rise and fall of the learning rate. Going on with a training that was cut
 off would save what the rungs below have cost, a fifth of the whole for thirds, but would compare candidates at a high
@@ -7,78 +7,48 @@ learning rate, where their order says least.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from eicompress.study.objective import dominated_by
-from eicompress.values import Record
+from eicompress.study.objective import Objective, dominated_by
+from eicompress.values import Measurement, Record, Rung
 
-RUNGS = "rungs"
-"""The fact by which a record tells what came of each of its trainings."""
-ENOUGH_PAIRS = 3
-"""A rank correlation of fewer pairs says nothing."""
-NORMAL_95 = 1.959964
-"""Standard deviations to either side that hold 95 % of a normal distribution."""
-TRUSTED = 0.7
-"""A rank correlation below this says that short training cannot be trusted."""
+Gains: TypeAlias = tuple[float, ...]
+"""What a candidate is compared by: the objective's values with signs such that more is better."""
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One of a trial's trainings."""
+class Arrival:
+    """A candidate that has just come to a rung."""
 
-    fidelity: float
-    quality: float
-    seconds: float
+    rung: int
+    """The place of the rung, from 0."""
+    gains: Gains
+    others: Sequence[Gains]
+    """Those of all others that came to this rung, whatever became of them since."""
+    one_of: int
+    """Of so many one goes on."""
+    given: bool = False
+    """Whether its recipe was given, and not drawn: it is trained to the end however it begins."""
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far a short training ranks candidates as a longer one does, by Spearman's rank correlation."""
+def compared(arrival: Arrival, *, hurry: bool) -> Literal["all", "alone", "later"]:
+    """Who is compared now that a candidate has come to a rung: all that wait there, the candidate alone, or nobody yet.
 
-    short: float
-    full: float
-    """Fidelities."""
-    pairs: int
-    correlation: float | None
-    """None for too few pairs, or where all are equal."""
+    Those that wait are compared whenever one more of them can go on. What was given goes on as it comes, and so does
+    who is first at a later rung, since it beat others before; in a `hurry`, whoever comes.
+    """
+    if (1 + len(arrival.others)) % arrival.one_of == 0:
+        return "all"
+    first_at_later = arrival.rung > 0 and not arrival.others
+    return "alone" if arrival.given or first_at_later or hurry else "later"
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the correlation; None where there is none, or three pairs only.
 
-        Fisher's z, with the standard error for ranks of Bonett and Wright (doi 10.1007/BF02294183). A perfect order is
-        taken to be half a swap of neighbours away from it, since few candidates do not prove that it is perfect.
-        """
-        if self.correlation is None or self.pairs <= ENOUGH_PAIRS:
-            return None
-        most = 1 - 6 / (self.pairs**3 - self.pairs)
-        found = max(-most, min(most, self.correlation))
-        away = NORMAL_95 * math.sqrt((1 + found**2 / 2) / (self.pairs - 3))
-        return math.tanh(math.atanh(found) - away), math.tanh(math.atanh(found) + away)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "interval": self.interval}
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether short training ranks candidates otherwise than long training does."""
-        return self.correlation is not None and self.correlation < TRUSTED
-
-    def __str__(self) -> str:
-        lengths = f"{self.short:.1%} and {self.full:.1%} of the full training"
-        if self.correlation is None:
-            few = f"too few candidates ({self.pairs}) had both"
-            why = (
-                few if self.pairs < ENOUGH_PAIRS else f"the {self.pairs} candidates that had both were all alike in one"
-            )
-            return f"The rank correlation between {lengths} is not known: {why}."
-        interval = f" (95 % interval {self.interval[0]:.2f} to {self.interval[1]:.2f})" if self.interval else ""
-        found = f"Rank correlation between {lengths}: {self.correlation:.2f}{interval}, of {self.pairs} candidates."
-        warning = f" It is below {TRUSTED}: do not trust what was stopped early, and train longer at first."
-        return found + (warning if self.doubtful else "")
+def goes_on(arrival: Arrival) -> bool:
+    """Whether a candidate that is compared gets the next training."""
+    return arrival.given or among_best(arrival.gains, arrival.others, arrival.one_of)
 
 
 def one_in(rungs: Sequence[float], place: int) -> int:
@@ -87,7 +57,7 @@ def one_in(rungs: Sequence[float], place: int) -> int:
     return max(2, round(rungs[place + 1] / rungs[place]))
 
 
-def goes_on(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int) -> bool:
+def among_best(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int) -> bool:
     """Whether a candidate is among the best at its rung, where one of so many goes on.
 
     Each is given by its gains. Where two are traded, it goes by how many others dominate a candidate.
@@ -96,58 +66,36 @@ def goes_on(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int
     return int((worse_than < worse_than[0]).sum()) < math.ceil(len(worse_than) / one_of)
 
 
+def gains_at_rungs(record: Record, objective: Objective) -> tuple[Gains, ...]:
+    """What a trial that has ended gained after each of its trainings; nothing if it is compared with nobody."""
+    if record.repeat_of is not None or beyond_mending(record, objective):
+        return ()
+    others = tuple(each for each in record.measurements if each.name != "quality")
+    return tuple(
+        objective.gains(replace(record, measurements=(*others, Measurement("quality", rung.quality, ""))))
+        for rung in record.rungs
+    )
+
+
+def beyond_mending(record: Record, objective: Objective) -> bool:
+    """Whether a budget is broken that no longer training mends."""
+    return bool({*objective.broken(record)} - {"quality"})
+
+
 def described(rungs: Sequence[float], steps: int | None) -> str:
     """The lengths of a search's trainings, for people; `steps` is how many the full training has, where it is known."""
     counts = [f"{share:.1%}" + (f" ({share * steps:,.0f} steps)" if steps else "") for share in rungs]
     return f"{', then '.join(counts)} of the full training" + (f" ({steps:,} steps)" if steps else "")
 
 
-def rungs_of(record: Record) -> tuple[Rung, ...]:
-    """What came of each training of a trial, the shortest first."""
-    return tuple(Rung(**each) for each in record.facts.get(RUNGS, {}).get("trainings", ()))
-
-
-def rungs_fact(trainings: Iterable[Record]) -> dict[str, Any]:
-    """The fact that tells of a trial's trainings."""
-    rungs = (
+def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:
+    """What a trial's trainings came to."""
+    return tuple(
         Rung(each.fidelity, each.value("quality") or 0.0, round(sum(each.seconds_by_phase.values()), 3))
         for each in trainings
     )
-    return {"trainings": [asdict(each) for each in rungs]}
 
 
 def cost_s(record: Record) -> float:
     """Seconds that a trial took, all of its rungs counted."""
-    rungs = rungs_of(record)
-    return sum(each.seconds for each in rungs) if rungs else sum(record.seconds_by_phase.values())
-
-
-def agreements(records: Iterable[Record], fidelities: Sequence[float]) -> list[Agreement]:
-    """How far each rung ranks as the last one does, among the trials that had both."""
-    trials = [{each.fidelity: each.quality for each in rungs_of(record)} for record in records]
-    last = fidelities[-1]
-    return [
-        agreement(short, last, [(trial[short], trial[last]) for trial in trials if short in trial and last in trial])
-        for short in fidelities[:-1]
-    ]
-
-
-def agreement(short: float, full: float, pairs: Sequence[tuple[float, float]]) -> Agreement:
-    """Of pairs of qualities, after the short and after the full training."""
-    return Agreement(short, full, len(pairs), rank_correlation(pairs))
-
-
-def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's; None for too few pairs, or where all are equal."""
-    if len(pairs) < ENOUGH_PAIRS:
-        return None
-    ranks = [_ranks([pair[side] for pair in pairs]) for side in (0, 1)]
-    if any(np.ptp(each) == 0 for each in ranks):
-        return None
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Ranks from zero, equal values sharing the mean of theirs."""
-    array = np.array(values, np.float64)
-    return np.array([((array < each).sum() + (array <= each).sum() - 1) / 2 for each in array], np.float64)
+    return sum(each.seconds for each in record.rungs) if record.rungs else sum(record.seconds_by_phase.values())

@@ -9,12 +9,13 @@ from eicompress.errors import StudyError
 from eicompress.parsing import study_name
 from eicompress.plugins import Registry, discover
 from eicompress.spec import Spec, read, read_search, read_study
+from eicompress.study.asked import check
 from eicompress.study.objective import Objective
 from eicompress.study.recipe_file import read_recipe
 from eicompress.study.result import Result, result_of
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
-from eicompress.study.store import check, read_ledger
+from eicompress.study.store import read_ledger
 from eicompress.study.warm_start import Named, as_parameters, best_recipes, recipe_files
 from eicompress.trials.ray_cluster import Place, check_installed
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from eicompress.study.objective import Objective
-from eicompress.study.result import ranked, to_promote
+from eicompress.study.ranking import ranked, to_promote
 from eicompress.values import Record
 
 LONGER = 2.0
@@ -106,6 +106,21 @@ def survivors(
     """The trials to rebuild, the best first: by what they came to at the promotion rung, if there was one."""
     found = to_promote(compared, objective)
     return found[: _survivors(objective)] if found else to_promote(records, objective)
+
+
+def ahead_of_rebuilds(
+    promoted: Mapping[int, Record], before: Mapping[int, Record], objective: Objective
+) -> dict[int, Record]:
+    """What is handed out as the search had made it: trials that rebuilding made worse, and the best if no rebuild is
+    ahead of it.
+
+    `promoted` has the best there is of each trial that was rebuilt, `before` what each trial came to before.
+    """
+    found = {number: record for number, record in promoted.items() if record is before.get(number)}
+    for number, record in to_promote(before, objective)[:1]:
+        if number not in promoted and ranked({**promoted, number: record}, objective)[0][0] == number:
+            found[number] = record
+    return found
 
 
 def _survivors(objective: Objective) -> int:

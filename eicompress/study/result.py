@@ -1,45 +1,22 @@
 """What a study has found: its records counted, ranked and compared with the budgets."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
-from eicompress.study.halving import Agreement, agreement, agreements, rungs_of
-from eicompress.study.objective import Objective, dominated_by
-from eicompress.study.store import Ledger
+from eicompress.study.agreement import Agreement, agreement, agreements
+from eicompress.study.ledger import Ledger
+from eicompress.study.objective import Objective
+from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
 from eicompress.values import Json, Record
 
 REPORT = "report.html"
 """The file in a study's folder that shows all this to people."""
-REPEAT = "repeat"
-"""The fact by which a record says that it was taken over from an earlier trial."""
-RECORDED = "recorded"
-"""The fact that holds after how many `seconds` of the study's time a record was written."""
 NEAR = 0.98
 """A candidate is near its baseline with this share of its quality."""
-VARIANT = "variant"
-"""The fact by which a record says that it was made of an earlier trial's training."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of the draws. `reached` counts those that reached a training of their own, crashed ones too."""
-
-    trained: int = 0
-    stopped: int = 0
-    """Trained for a short while only, since others were ahead."""
-    variants: int = 0
-    """Made of another trial's training."""
-    over_budget: int = 0
-    repeats: int = 0
-    inapplicable: int = 0
-    failed: int = 0
-    reached: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,13 +79,13 @@ class Result:
         """Of each trial that was rebuilt the best there is: a rebuild, or what the search had made of it already. It
         goes by validation, since the test split is not to choose by."""
         found = {number: [record] for number, record in self.rebuilt.items()}
-        for number, record in {**self.own, **self.kept}.items():
+        for number, record in {**self.before_rebuilding, **self.kept}.items():
             if number in found or number in self.kept:
                 found[number] = [*found.get(number, []), record]
         return {number: best_of(found[number], self.objective) for number in sorted(found)}
 
     @property
-    def own(self) -> dict[int, Record]:
+    def before_rebuilding(self) -> dict[int, Record]:
         """What the search has made of each trial: the best of its own training and that for the comparison."""
         both = {number: [record] for number, record in self.records.items()}
         for number, record in self.compared.items():
@@ -139,8 +116,8 @@ class Result:
     def agreements(self) -> list[Agreement]:
         """How far short training ranks as long training does: the rungs as the last one, and that as the promotion
         rung, or as the rebuilds where there was none."""
-        records = [each for each in self.records.values() if REPEAT not in each.facts]
-        rungs = sorted({rung.fidelity for each in records for rung in rungs_of(each)})
+        records = [each for each in self.records.values() if each.repeat_of is None]
+        rungs = sorted({rung.fidelity for each in records for rung in each.rungs})
         found = agreements(records, rungs) if len(rungs) > 1 else []
         longer = self.compared or self.rebuilt
         trials = [(self.records[number], each) for number, each in longer.items() if number in self.records]
@@ -184,7 +161,7 @@ class Result:
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
         """The best that was promoted and is within budget, or the best trial where there is none."""
-        found = ranked(self.promoted, self.objective) or ranked(self.own, self.objective)
+        found = ranked(self.promoted, self.objective) or ranked(self.before_rebuilding, self.objective)
         return found[0] if found else None
 
     @property
@@ -193,7 +170,7 @@ class Result:
         trials. Otherwise empty."""
         if len(self.objective.metrics) == 1:
             return []
-        return front_of({**self.own, **self.promoted}, self.objective)
+        return front_of({**self.before_rebuilding, **self.promoted}, self.objective)
 
     @property
     def nearest(self) -> tuple[int, Record] | None:
@@ -211,8 +188,7 @@ class Result:
         """When a candidate within budget first had `NEAR` of the baseline's quality; None if none has yet."""
         made = itertools.chain(self.records.values(), self.compared.values(), *self.rebuilds.values())
         near = [each for each in made if fits(each, self.objective) and (self.share(each) or 0.0) >= NEAR]
-        # Facts that are too long for the database lie in a file of their own.
-        return min((each.facts[RECORDED]["seconds"] for each in near if RECORDED in each.facts), default=None)
+        return min((each.recorded_s for each in near if each.recorded_s is not None), default=None)
 
     @property
     def cut_texts(self) -> str:
@@ -306,89 +282,6 @@ def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
         f"{name} reaches {other:.4f}: what it teaches will hardly be worth its bytes. Train a better teacher first "
         "(`eicompress teach`; where a teacher was trained here, with a longer `--teacher-timeout`)"
     )
-
-
-def count(records: Iterable[Record]) -> Counts:
-    found = dict.fromkeys(vars(Counts()), 0)
-    for record in records:
-        found[_group(record)] += 1
-        found["reached"] += has_own_training(record)
-    return Counts(**found)
-
-
-def has_own_training(record: Record) -> bool:
-    """Whether the record is that of a candidate for which something was trained."""
-    return record.trained and REPEAT not in record.facts and VARIANT not in record.facts
-
-
-def ranked(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
-    """Trained candidates within budget, best first; repeats left out.
-
-    Where two metrics are traded, those that fewer others dominate come first, and of these the best in the first
-    metric.
-    """
-    fitting = [(number, record) for number, record in records.items() if fits(record, objective)]
-    gains = [objective.gains(record) for _, record in fitting]
-    worse_than = dominated_by(np.array(gains)) if fitting and len(objective.metrics) > 1 else np.zeros(len(fitting))
-    order = sorted(range(len(fitting)), key=lambda at: (worse_than[at], -gains[at][0], fitting[at][1].draw))
-    return [fitting[at] for at in order]
-
-
-def best_of(made: Sequence[Record], objective: Objective) -> Record:
-    """Of what was made of one recipe the best on validation within budget, or the first where none is."""
-    best = made[0]
-    for each in made[1:]:
-        if fits(each, objective) and (not fits(best, objective) or _quality(each) > _quality(best)):
-            best = each
-    return best
-
-
-def fits(record: Record, objective: Objective) -> bool:
-    """Whether the record is that of a trained candidate within budget, and repeats no other."""
-    return record.outcome == "complete" and REPEAT not in record.facts and objective.fits(record)
-
-
-def front_of(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
-    """The trained candidates within budget that no other dominates, best in the first metric first."""
-    found = ranked(records, objective)
-    worse_than = dominated_by(np.array([objective.gains(record) for _, record in found])) if found else ()
-    return [each for each, count in zip(found, worse_than, strict=True) if count == 0]
-
-
-def to_promote(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
-    """The trials to rebuild, most wanted first: the best, or of a front the best and others spread along it."""
-    if len(objective.metrics) == 1:
-        return ranked(records, objective)[: objective.rebuilds]
-    front = front_of(records, objective)
-    last = min(len(front), objective.rebuilds) - 1
-    return [front[round(at * (len(front) - 1) / last)] for at in range(last + 1)] if last > 0 else front
-
-
-def violation(record: Record, objective: Objective) -> float:
-    """How far a record is over its budgets, as a sum of shares."""
-    return sum(max(0.0, each) for each in objective.constraints(record).values())
-
-
-def weights(record: Record, whole: int) -> str:
-    """The parts that weigh most, as `embedding 1.20 MB, layers 0.40 MB`; `whole` is how many to name."""
-    heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
-    return ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in heaviest[:whole])
-
-
-def _group(record: Record) -> str:
-    if REPEAT in record.facts:
-        return "repeats"
-    if record.outcome in ("failed", "inapplicable"):
-        return record.outcome
-    if record.outcome == "stopped early":
-        return "stopped"
-    if VARIANT in record.facts and record.trained:
-        return "variants"
-    return "trained" if record.trained else "over_budget"
-
-
-def _quality(record: Record) -> float:
-    return record.value("quality") or 0.0
 
 
 def _reached(record: Record) -> str:

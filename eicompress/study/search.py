@@ -1,155 +1,176 @@
-"""A planned search, run or foreseen: the workshop, the workers, the forecast, and then the coordinator."""
+"""A search: what it is for, what it works with, and the records of the trials that have ended."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from eicompress.cache import write_folder
-from eicompress.errors import BudgetError
-from eicompress.parsing import seconds, size_mb
-from eicompress.spec import Spec
-from eicompress.study.coordinator import Coordinator, Goal, Workers
-from eicompress.study.events import Compared, Event, Foreseen, Noticed
-from eicompress.study.forecast import Forecast, forecast, in_rungs
-from eicompress.study.halving import described
-from eicompress.study.plan import Plan, place_of
-from eicompress.study.result import Result
-from eicompress.study.store import Ledger, opened, read_ledger
-from eicompress.trials.builder import Workshop, open_workshop
-from eicompress.trials.processes import Limits, Processes, Setup
-from eicompress.trials.ray_cluster import Cluster
-from eicompress.trials.worker import InProcess, made_of
-from eicompress.values import MEGABYTE, Progress
+from eicompress.errors import StudyError
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.study.ask_and_tell import RESTARTS
+from eicompress.study.events import Doing, Event, Noticed
+from eicompress.study.ledger import Ledger
+from eicompress.study.objective import Objective
+from eicompress.study.promotion import kept_for_promotion, promotion_plan
+from eicompress.study.ranking import has_own_training, ranked
+from eicompress.study.space import SearchSpace
+from eicompress.study.time_keeping import TimeLeft, training_seconds
+from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 
-TEACHER = "teacher"
-"""The folder in a study's with the teacher that was trained for it."""
-LONGEST_TRIAL = 7_200.0
-"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
-SHORTEST_LIMIT = 600.0
-"""Seconds, however short the time for everything is."""
-FEW_DRAWS = 4
-"""Random recipes that a search previews before it begins; `plan` takes more."""
+SEEDS = 3
+"""With how many the best are rebuilt, if nobody said and time allows."""
 
 
-def run(
-    plan: Plan,
-    on_event: Callable[[Event], None],
-    on_progress: Callable[[Progress], None],
-    report: Callable[[Ledger, Spec], str],
-) -> Result:
-    """Run or go on with a planned search; `report` writes what was found, also after an error, and says where."""
-    spec, settings = plan.spec, plan.spec.settings
-    kept = spec.folder / TEACHER
-    head = kept if kept.is_dir() else None
-    workshop = open_workshop(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
-    for note in filter(None, (*plan.notes, *workshop.notes, workshop.unlabelled.note())):
-        on_event(Noticed(note))
-    goal = _goal(plan)
-    digests = {**workshop.digests, **plan.digests}
-    directions = goal.objective.directions
-    with (
-        opened(spec.folder, spec.to_toml(), digests, directions, settings.get("storage", "")) as ledger,
-        _staffed(_with_kept_teacher(workshop, spec), plan) as (workshop, workers),
-    ):
-        on_event(_compared(workshop, plan))
-        plan = _with_recorded_rungs(plan, workshop, ledger, on_event)
-        if not ledger.records():
-            _foresee(plan, workshop, on_event)
-        coordinator = Coordinator(workshop, workers, plan.registry, ledger, plan.space, goal, on_event)
-        try:
-            return coordinator.run()
-        finally:
-            # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
-            on_event(Noticed(report(ledger, spec)))
+class Workshop(Protocol):
+    """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
+
+    def baseline(self) -> Record: ...
+
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        """What simple baselines reach, by their names; an artifact takes `size_mb` megabytes at most."""
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+        """Measured without training. Raises `Inapplicable`."""
+
+    def timed(self, record: Record) -> Record:
+        """The record with the latency of its artifact, whose folder is `files["artifact"]`."""
+
+    def promote_extras(self, record: Record) -> Record:
+        """The record with what is measured of promoted artifacts alone."""
+
+    def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str: ...
 
 
-def foreseen(
-    plan: Plan, folder: Path, on_event: Callable[[Event], None], on_progress: Callable[[Progress], None]
-) -> Forecast:
-    """What a planned search will meet; what it takes to know that is built under `folder`.
+class Workers(Protocol):
+    """Where candidates are trained, exported and scored, several at a time."""
 
-    Raises `BudgetError` where no candidate can meet the budgets.
-    """
-    spec = plan.spec
-    workshop = open_workshop(spec, plan.registry, folder=folder, progress=on_progress)
-    reached = _compared(workshop, plan)
-    on_event(reached)
-    ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
-    space, steps = in_rungs(plan.space, ledger, workshop, spec.seed)
-    records = ledger.records().values() if ledger else ()
-    found = forecast(workshop, space, plan.objective, spec.seed, records)
-    return replace(found, full_steps=steps, baselines={"baseline": reached.baseline, **reached.simple})
+    @property
+    def free(self) -> bool:
+        """True if another job would be begun at once."""
+
+    def submit(self, job: Job) -> None: ...
+
+    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+        """What became of the job that ends next; `progress` is told what those of a trial's number do meanwhile."""
 
 
-def _compared(workshop: Workshop, plan: Plan) -> Compared:
-    """What the baseline and the simple baselines reach."""
-    objective = plan.objective
-    return Compared(workshop.baseline(), workshop.simple(objective.hard.get("size_mb")), objective)
+@dataclass(frozen=True)
+class Goal:
+    """What a search is for, and when it ends. Trials and time count over the study's whole life."""
+
+    objective: Objective
+    seed: int = 0
+    sampler: str = "tpe"
+    trials: int | None = None
+    timeout_s: float | None = None
+    promotion_seeds: int | None = None
+    """Seeds with which the best are rebuilt; None for as many as time allows, up to three."""
+    stop_at: float | None = None
+    """Quality of a candidate within budget at which nothing more is tried."""
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that the search may take; infinite where nobody limits it."""
+        return math.inf if self.timeout_s is None else self.timeout_s
+
+    @property
+    def most_seeds(self) -> int:
+        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it."""
+        if self.promotion_seeds is not None:
+            return self.promotion_seeds
+        return 1 if self.timeout_s is None else SEEDS
+
+    @property
+    def end(self) -> dict[str, float | None]:
+        """When the search ends, as plain data."""
+        return {"trials": self.trials, "timeout_s": self.timeout_s, "stop_at": self.stop_at}
 
 
-def _goal(plan: Plan) -> Goal:
-    settings = plan.spec.settings
-    return Goal(
-        plan.objective,
-        plan.spec.seed,
-        settings["sampler"],
-        settings.get("trials"),
-        plan.spec.timeout_s,
-        settings.get("promotion_seeds"),
-        settings.get("stop_at"),
-    )
+@dataclass
+class Search:
+    """One search. The lock of its study is held by whoever made the ledger."""
 
+    workshop: Workshop
+    workers: Workers
+    registry: Registry
+    ledger: Ledger
+    space: SearchSpace
+    goal: Goal
+    on_event: Callable[[Event], None]
+    clock: Callable[[], float] = time.monotonic
+    records: dict[int, Record] = field(default_factory=dict)
+    """Of the trials that have ended, by their numbers."""
+    seconds_before: float = 0.0
+    """What the study had taken before this search went on with it."""
+    started: float = 0.0
+    """When it did, by the clock."""
 
-def _with_kept_teacher(workshop: Workshop, spec: Spec) -> Workshop:
-    """Keep the teacher that was trained for a study in its folder: trained once more, it might be another."""
-    kept, trained = spec.folder / TEACHER, workshop.head
-    if trained is None or kept.exists():
-        return workshop
-    write_folder(kept, lambda folder: shutil.copytree(trained, folder, dirs_exist_ok=True))
-    return replace(workshop, head=kept)
+    @property
+    def seconds(self) -> float:
+        """What the study has taken so far."""
+        return self.seconds_before + self.clock() - self.started
 
+    @property
+    def ranked(self) -> list[tuple[int, Record]]:
+        """The candidates within budget, the best first."""
+        return ranked(self.records, self.goal.objective)
 
-def _with_recorded_rungs(plan: Plan, workshop: Workshop, ledger: Ledger, on_event: Callable[[Event], None]) -> Plan:
-    """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
-    space, steps = in_rungs(plan.space, ledger, workshop, plan.spec.seed)
-    ledger.set_rungs(space.rungs, steps)
-    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
-    return replace(plan, space=space)
+    @property
+    def best(self) -> Record | None:
+        """The best candidate within budget so far."""
+        found = self.ranked
+        return found[0][1] if found else None
 
+    @property
+    def good_enough(self) -> list[tuple[int, Record]]:
+        """The candidates within budget that reach the quality at which the search ends."""
+        least = self.goal.stop_at
+        return [] if least is None else [each for each in self.ranked if (each[1].value("quality") or 0.0) >= least]
 
-def _foresee(plan: Plan, workshop: Workshop, on_event: Callable[[Event], None]) -> None:
-    """Tell what the search will meet, in short."""
-    try:
-        on_event(Foreseen(forecast(workshop, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
-    except BudgetError:
-        pass  # which the search finds too, and leaves a report
-    except Exception as error:
-        # A strategy that crashes is an outcome of the trials that use it.
-        on_event(Noticed(f"nothing could be foreseen: {error}"))
+    @property
+    def trained(self) -> list[Record]:
+        """The trials that had a training of their own."""
+        return [record for record in self.records.values() if has_own_training(record)]
 
+    @property
+    def time_left(self) -> TimeLeft:
+        """What is left, beside what is kept for rebuilding the best once there is one."""
+        limit_s, best = self.goal.limit_s, self.best
+        if best is None:
+            return TimeLeft(limit_s, self.seconds)
+        if limit_s == math.inf:
+            return TimeLeft(limit_s, self.seconds, 0.0)
+        seeds = self.goal.promotion_seeds or 1
+        plan = promotion_plan(self.space.fidelity, self.goal.objective, given=bool(self.space.known), seeds=seeds)
+        return TimeLeft(limit_s, self.seconds, kept_for_promotion(limit_s, self.training_seconds(best, 1.0), plan))
 
-@contextmanager
-def _staffed(workshop: Workshop, plan: Plan) -> Iterator[tuple[Workshop, Workers]]:
-    """The workers of a plan, and the workshop that takes a latency while they stand still."""
-    spec, settings = plan.spec, plan.spec.settings
-    if not settings["workers"]:
-        yield workshop, InProcess(workshop, plan.registry)
-        return
-    # A worker does not open the database, whose URL may have a password.
-    known = Spec({**settings, "storage": ""}).settings
-    setup = Setup(known, str(spec.folder), str(workshop.head or ""), made_of(workshop))
-    limits, count = _limits(spec), settings["workers"]
-    team: Processes | Cluster = Processes(setup, limits.shared(count), count)
-    if settings["engine"] == "ray":
-        team = Cluster(setup, limits, count, place_of(spec))
-    with team as workers:
-        yield replace(workshop, quiet=workers.paused), workers
+    def training_seconds(self, record: Record, fidelity: float) -> float:
+        """Of training a trial's recipe at this fidelity, with what is measured."""
+        return training_seconds(record, fidelity, self.trained)
 
+    def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
+        """The record of a trial of which nothing was made."""
+        key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
+        return Record(tuple(recipe.to_json()), draw, outcome, reason, key, self.space.fidelity, self.goal.seed)
 
-def _limits(spec: Spec) -> Limits:
-    """What one trial may take."""
-    own, memory, all_s = spec.settings.get("trial_timeout"), spec.settings.get("trial_memory"), spec.timeout_s
-    limit_s = LONGEST_TRIAL if all_s is None else max(SHORTEST_LIMIT, all_s / 2)
-    return Limits(seconds(own) if own else limit_s, round(size_mb(memory) * MEGABYTE) if memory else 0)
+    def job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
+        return Job(number, recipe, fidelity, self.goal.seed if seed is None else seed)
+
+    def build(self, job: Job) -> Record:
+        """What a worker makes of the job, tried again where it is lost. Raises `StudyError`."""
+        for _ in range(RESTARTS + 1):
+            self.workers.submit(job)
+            done = self.workers.wait(self.doing)
+            if done.record is not None:
+                return done.record
+            if done.fate != "lost":
+                break
+        raise StudyError(done.reason.strip().splitlines()[-1])
+
+    def doing(self, number: int, progress: Progress) -> None:
+        self.on_event(Doing(number, progress))
+
+    def notice(self, text: str) -> None:
+        self.on_event(Noticed(text))

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from eicompress.errors import SpecError
-from eicompress.study.result import Result, ranked
+from eicompress.study.ranking import ranked
+from eicompress.study.result import Result
 from eicompress.study.space import SearchSpace
 from eicompress.values import Json, digest_of
 

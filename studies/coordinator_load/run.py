@@ -25,13 +25,16 @@ from optuna.samplers import RandomSampler, TPESampler
 
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
-from eicompress.study.coordinator import Coordinator, Goal
+from eicompress.study.ask_and_tell import Draws
+from eicompress.study.coordinator import begin, draw_and_train
 from eicompress.study.events import Event, TrialEnded
-from eicompress.study.halving import RUNGS, one_in, rungs_fact
+from eicompress.study.halving import one_in, rungs_of
+from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
+from eicompress.study.search import Goal, Search
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
-from eicompress.study.store import Ledger, opened
+from eicompress.study.store import opened
 from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
 
 TRAINING_SECONDS = 60.0
@@ -152,16 +155,15 @@ class Stopwatch:
 def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -> None:
     """Record so many random trials, as a search in rungs leaves them: one in three got the longer training."""
     memory = Ledger(optuna.create_study(direction="maximize", sampler=RandomSampler(seed=1)), ledger.folder)
+    draws = Draws.of(memory)
     for index in range(count):
-        draw = memory.ask("random", seed=0)
+        draw = draws.ask("random", seed=0)
         recipe = space.suggest(draw.trial)
-        memory.note(draw, recipe)
+        draws.note(draw, recipe)
         rungs = space.rungs if index % one_in(space.rungs, 0) == 0 else space.rungs[:1]
         trainings = [built(Job(index, tuple(recipe.to_json()), rung, 0)) for rung in rungs]
-        record = replace(trainings[-1], draw=index, key=str(index))
-        record = replace(record, facts={**record.facts, RUNGS: rungs_fact(trainings)})
-        memory.write(draw, record)
-        memory.tell(draw, record, objective)
+        record = replace(trainings[-1], draw=index, key=str(index), rungs=rungs_of(trainings))
+        draws.tell(draw, record, objective)
     ledger.study.add_trials(memory.study.get_trials(deepcopy=False))
 
 
@@ -187,11 +189,11 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
 
         crew = Simulated(workers, clock, seconds_of)
         goal = Goal(objective, trials=before + trials)
-        coordinator = Coordinator(Workshop(Path(name)), crew, registry, ledger, space, goal, on_event, clock)
+        search = Search(Workshop(Path(name)), crew, registry, ledger, space, goal, on_event, clock)
         start = time.perf_counter()
-        coordinator._begin()
+        begin(search)
         begun, processor = time.perf_counter(), time.process_time()
-        coordinator._search()
+        draw_and_train(search)
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
     kind = storage.partition(":")[0] or "sqlite"
     print(

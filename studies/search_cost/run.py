@@ -37,10 +37,11 @@ from eicompress.parsing import latency_ms, size_mb
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
-from eicompress.study.coordinator import Coordinator, Goal
+from eicompress.study.coordinator import run_search
 from eicompress.study.events import Event, SearchEnded, TrialEnded
 from eicompress.study.fit_to_budget import filled
 from eicompress.study.objective import Objective
+from eicompress.study.search import Goal, Search
 from eicompress.study.space import SearchSpace, sampler
 from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
@@ -228,7 +229,7 @@ def ours(bed: Bed, arm: str, target: float, trials: int) -> float | None:
     with opened(folder, {"arm": arm, "target": target}, {}) as ledger:
         workers = InProcess(bench, bed.registry)
         try:
-            Coordinator(bench, workers, bed.registry, ledger, space, goal, on_event).run()
+            run_search(Search(bench, workers, bed.registry, ledger, space, goal, on_event))
         except Ended:
             meter.keep(reached=(meter.kept.get("best") or 0.0) >= target)
     return meter.kept["cpu_s"] if meter.kept["reached"] else None

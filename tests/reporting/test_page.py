@@ -15,7 +15,7 @@ from eicompress import cli
 from eicompress.errors import BudgetError
 from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page, plotly_js
-from eicompress.study.store import TRIALS_FOR_IMPORTANCE
+from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
 
 HOSTILE = '"><script>alert(1)</script>'
 

@@ -7,7 +7,7 @@ from fake_workshop import measured
 from eicompress.reporting import data
 from eicompress.reporting.answer import answer, cost, more, sentence
 from eicompress.study.objective import Objective
-from eicompress.study.result import RECORDED, REPEAT, Result
+from eicompress.study.result import Result
 from eicompress.values import Record
 
 BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
@@ -59,7 +59,7 @@ def test_the_front_is_what_nothing_within_budget_beats() -> None:
 
 def test_repeats_are_not_drawn_twice() -> None:
     one = trial(1.0, 0.5, 0.8)
-    assert len(data.points(found(one, replace(one, facts={REPEAT: {"of": 0}})))) == 1
+    assert len(data.points(found(one, replace(one, repeat_of=0)))) == 1
 
 
 def test_a_recipe_reads_as_words() -> None:
@@ -137,7 +137,7 @@ def test_a_short_training_is_said() -> None:
 
 
 def test_the_time_to_nearly_the_baseline_is_said_once_it_is_reached() -> None:
-    near = trial(1.8, 0.5, 0.95, facts={RECORDED: {"seconds": 480.0}})
+    near = trial(1.8, 0.5, 0.95, recorded_s=480.0)
     assert "98% of the baseline's quality was reached within the budgets after 8 min." in cost(said(found(near)))
     assert "was reached" not in cost(said(found(trial(1.8, 0.5, 0.9))))
 

@@ -9,10 +9,13 @@ from optuna.trial import TrialState
 from eicompress.errors import BudgetError, Inapplicable, StudyError
 from eicompress.export.folder import write_files
 from eicompress.recipe import Recipe
+from eicompress.study.ask_and_tell import RESTARTS
+from eicompress.study.coordinator import run_search
 from eicompress.study.events import Doing, Event, Noticed, Promoting, TrialEnded
-from eicompress.study.halving import rungs_of
-from eicompress.study.result import RECORDED, REPEAT, ranked
-from eicompress.study.store import RESTARTS, read_ledger
+from eicompress.study.importance import importance
+from eicompress.study.ranking import ranked
+from eicompress.study.record_files import RECORD_BYTES
+from eicompress.study.store import read_ledger
 from eicompress.values import Artifact, Measurement, Record, digest_of
 
 
@@ -40,8 +43,8 @@ def test_a_search_finds_a_candidate_within_budget_and_rebuilds_it_at_full_length
 
 def test_when_a_candidate_was_first_near_its_baseline_is_known(tmp_path: Path) -> None:
     result = bed(tmp_path, trials=10).run(Bench(tmp_path / "made"))
-    recorded = [record.facts[RECORDED]["seconds"] for record in result.records.values()]
-    assert recorded == sorted(recorded) and recorded[-1] <= result.seconds
+    recorded = [record.recorded_s or 0.0 for record in result.records.values()]
+    assert recorded == sorted(recorded) and 0 < recorded[-1] <= result.seconds
     first = next(each for each in result.records.values() if each.outcome == "complete")
     quality = first.value("quality")
     assert quality is not None and result.baseline is not None
@@ -50,7 +53,7 @@ def test_when_a_candidate_was_first_near_its_baseline_is_known(tmp_path: Path) -
         measurements = (Measurement("quality", baseline, ""),)
         return replace(result, baseline=replace(result.baseline, measurements=measurements)).seconds_to_near
 
-    assert beside(quality / 0.981) == first.facts[RECORDED]["seconds"]
+    assert beside(quality / 0.981) == first.recorded_s
     assert beside(2.0) is None and result.to_json()["seconds_to_near"] == result.seconds_to_near
 
 
@@ -105,7 +108,7 @@ def test_repeats_take_over_the_record_and_end_an_exhausted_search(tmp_path: Path
     assert "exhausted" in made.ended()
     assert result.counts.repeats >= 50
     trained = [record for record in result.records.values() if record.trained]
-    assert len([record for record in trained if REPEAT not in record.facts]) == result.counts.trained <= 5
+    assert len([record for record in trained if record.repeat_of is None]) == result.counts.trained <= 5
     assert len({record.draw for record in result.records.values()}) == len(result.records)
 
 
@@ -196,7 +199,7 @@ def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: 
 
     first, second = Bench(tmp_path / "made"), Bench(tmp_path / "made")
     with made.ledger() as ledger, pytest.raises(KeyboardInterrupt):
-        made.coordinator(first, ledger, interrupted).run()
+        run_search(made.search(first, ledger, interrupted))
     made.run(second)
     trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
     assert len(trained) == len(set(trained)) == 3
@@ -220,6 +223,24 @@ def test_more_trials_go_on_where_the_study_ended(tmp_path: Path) -> None:
     result = made.run(bench)
     assert result.counts.trained == 5
     assert len([fidelity for _, fidelity in bench.built if fidelity <= 0.25]) == 2
+
+
+class Talkative(Bench):
+    """Its records are too long for a field of the database."""
+
+    def build(self, recipe: Recipe, **more: Any) -> Record:
+        return replace(super().build(recipe, **more), facts={"words": {"all": "x" * RECORD_BYTES}})
+
+
+def test_a_study_with_long_records_counts_the_same_when_it_goes_on(tmp_path: Path) -> None:
+    made = bed(tmp_path, FIVE_DRAWS.replace("[[slot]]", "fidelity = [0.08, 0.25]\n[[slot]]"), trials=5)
+    first = made.run(Talkative(tmp_path / "made"))
+    assert first.counts.repeats > 0 and first.counts.stopped > 0
+    bench = Talkative(tmp_path / "made")
+    again = made.run(bench)
+    assert again.counts == first.counts and again.seconds_to_near == first.seconds_to_near
+    assert [each.rungs for each in again.records.values()] == [each.rungs for each in first.records.values()]
+    assert again.best == first.best and not bench.built
 
 
 def test_time_is_kept_for_rebuilding_the_best(tmp_path: Path) -> None:
@@ -288,7 +309,7 @@ def test_a_trade_of_two_metrics_ends_with_rebuilds_spread_along_its_front(tmp_pa
     assert result.best[0] == result.front[0][0]
     study = read_ledger(tmp_path / "study")
     assert [direction.name for direction in study.study.directions] == ["MAXIMIZE", "MINIMIZE"]
-    assert sum(study.importance().values()) == pytest.approx(1.0)
+    assert sum(importance(study.study).values()) == pytest.approx(1.0)
 
 
 def test_a_search_stops_at_the_quality_that_was_asked_for_and_rebuilds_nothing(tmp_path: Path) -> None:
@@ -350,8 +371,8 @@ def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
     assert lengths[:4] == [0.08, 0.08, 0.08, 0.25]
     assert lengths.count(0.08) == 6
     assert lengths.count(0.25) == result.counts.trained <= 3
-    compared = [record for record in result.records.values() if rungs_of(record)]
-    assert max(compared, key=lambda record: rungs_of(record)[0].quality).outcome == "complete"
+    compared = [record for record in result.records.values() if record.rungs]
+    assert max(compared, key=lambda record: record.rungs[0].quality).outcome == "complete"
 
 
 def test_the_first_at_a_later_rung_waits_for_nobody(tmp_path: Path) -> None:
@@ -404,7 +425,7 @@ def test_a_recipe_that_was_given_is_trained_to_the_end_however_it_begins(tmp_pat
     made = bed(tmp_path, code, trials=2)
     result = made.run(Bench(tmp_path / "made"))
     assert result.counts.trained == 2
-    assert [len(rungs_of(result.records[number])) for number in (0, 1)] == [2, 2]
+    assert [len(result.records[number].rungs) for number in (0, 1)] == [2, 2]
 
 
 def test_the_best_are_rebuilt_with_as_many_seeds_as_asked_for(tmp_path: Path) -> None:
@@ -455,8 +476,8 @@ def test_what_is_drawn_again_while_it_runs_is_a_repeat(tmp_path: Path) -> None:
     result = bed(tmp_path, FIVE_DRAWS, budgets={"size_mb": 9.0}, trials=5).run(bench, Several(bench, 4))
     trained = [digest for digest, _ in bench.built[:5]]
     assert len(trained) == len(set(trained)) == 5
-    of = {record.facts[REPEAT]["of"] for record in result.records.values() if REPEAT in record.facts}
-    assert of <= {number for number, record in result.records.items() if REPEAT not in record.facts}
+    of = {each.repeat_of for each in result.records.values() if each.repeat_of is not None}
+    assert of <= {number for number, record in result.records.items() if record.repeat_of is None}
 
 
 def test_a_lost_job_is_tried_again_and_the_search_ends_where_it_would_have_ended(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy import event
 from eicompress.errors import StudyError
 from eicompress.recipe import Recipe
 from eicompress.spec import without_password
+from eicompress.study.coordinator import run_search
 from eicompress.study.events import Event, TrialEnded
-from eicompress.study.result import ranked
+from eicompress.study.ranking import ranked
 from eicompress.study.store import opened, read_ledger, storage_errors
 
 needs_server = pytest.mark.skipif(programs() is None, reason="no PostgreSQL on this machine: install postgresql")
@@ -77,7 +78,7 @@ def test_a_database_on_a_full_disk_is_said_and_no_record_is_lost(tmp_path: Path)
         bench = Bench(tmp_path / "made")
         said = "study.db` must be a place to write to, but: database or disk is full"
         with pytest.raises(StudyError, match=said), storage_errors(tmp_path / "study"):
-            made.coordinator(bench, ledger, made.events.append).run()
+            run_search(made.search(bench, ledger, made.events.append))
     second = Bench(tmp_path / "made")
     result = made.run(second)
     assert result.counts.trained == 6
@@ -145,7 +146,7 @@ def test_variants_are_queued_once_though_the_server_goes_away_before_it_answers(
 
         with made.ledger() as ledger:
             bench = Bench(tmp_path / "made")
-            result = made.coordinator(bench, ledger, leaves).run()
+            result = run_search(made.search(bench, ledger, leaves))
         starting.join()
     layers = sorted(knobs_of(REGISTRY.recipe(record.recipe))[1] for record in result.records.values())
     assert layers == [1, 2, 3, 4, 5]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eicompress.study.objective import Objective, dominated_by
-from eicompress.study.result import front_of, ranked, to_promote
+from eicompress.study.ranking import front_of, ranked, to_promote
 from eicompress.values import Measurement, Record
 
 

@@ -1,3 +1,5 @@
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +11,13 @@ from optuna.trial import TrialState
 
 from eicompress.errors import StudyError
 from eicompress.recipe import Recipe
+from eicompress.study.ask_and_tell import RESTARTS, Draw, Draws
+from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
-from eicompress.study.store import RECORD_BYTES, RESTARTS, Draw, Ledger, opened, read_ledger
-from eicompress.values import Measurement, Record
+from eicompress.study.record_files import RECORD_BYTES
+from eicompress.study.resume import recover
+from eicompress.study.store import FORMAT, opened, read_ledger
+from eicompress.values import Measurement, Record, Rung
 
 ASKED = {"model": "teacher", "data": "rows", "budget": "2MB", "seed": 0}
 DIGESTS = {"inputs": "aa", "teachers": "tt", "space": "bb"}
@@ -29,10 +35,15 @@ def record(outcome: str = "complete", trained: bool = True, size: float = 1.0, *
     return Record(recipe=(), draw=0, outcome=outcome, trained=trained, measurements=measured, **more)  # type: ignore[arg-type]
 
 
-def drawn(ledger: Ledger) -> Draw:
-    draw = ledger.ask("tpe", seed=0)
-    ledger.note(draw, Recipe(()))
+def drawn(draws: Draws) -> Draw:
+    draw = draws.ask("tpe", seed=0)
+    draws.note(draw, Recipe(()))
     return draw
+
+
+def told(ledger: Ledger, record: Record) -> None:
+    draws = Draws.of(ledger)
+    draws.tell(drawn(draws), record, OBJECTIVE)
 
 
 def states(ledger: Ledger) -> list[TrialState]:
@@ -41,14 +52,12 @@ def states(ledger: Ledger) -> list[TrialState]:
 
 def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        draw = drawn(ledger)
-        ledger.write(draw, record())
-        ledger.tell(draw, record(), OBJECTIVE)
+        told(ledger, record())
     assert read_ledger(tmp_path / "s").records() == {0: record()}
 
 
 @pytest.mark.parametrize(
-    ("told", "state", "constraints"),
+    ("found", "state", "constraints"),
     [
         (record(), TrialState.COMPLETE, {"size_mb": -0.5}),
         (record(size=3.0), TrialState.COMPLETE, {"size_mb": 0.5}),
@@ -58,12 +67,10 @@ def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
     ],
 )
 def test_every_outcome_is_told_with_its_constraints(
-    tmp_path: Path, told: Record, state: TrialState, constraints: dict[str, float]
+    tmp_path: Path, found: Record, state: TrialState, constraints: dict[str, float]
 ) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        draw = drawn(ledger)
-        ledger.write(draw, told)
-        ledger.tell(draw, told, OBJECTIVE)
+        told(ledger, found)
         (trial,) = ledger.study.get_trials()
     assert trial.state == state
     assert trial.constraints == constraints
@@ -71,50 +78,84 @@ def test_every_outcome_is_told_with_its_constraints(
 
 def test_the_database_is_in_wal_mode(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        drawn(ledger)
+        drawn(Draws.of(ledger))
         assert (tmp_path / "s" / "study.db-wal").is_file()
 
 
-def test_a_record_too_long_for_the_database_is_kept_in_a_file(tmp_path: Path) -> None:
-    long = record(facts={"words": {"all": "x" * RECORD_BYTES}})
+def long_record(**more: object) -> Record:
+    return record(facts={"words": {"all": "x" * RECORD_BYTES}}, **more)
+
+
+def test_a_record_too_long_for_the_database_reads_back_whole(tmp_path: Path) -> None:
+    long = long_record(repeat_of=3, rungs=(Rung(0.1, 0.5, 2.0),), recorded_s=4.0)
     with ledger_in(tmp_path / "s") as ledger:
-        draw = drawn(ledger)
-        ledger.write(draw, long)
-        ledger.tell(draw, long, OBJECTIVE)
-        (kept,) = ledger.records().values()
-    assert kept.facts == {}
-    assert "xxx" in Path(kept.files["record"]).read_text()
+        told(ledger, long)
+        ledger.set_baseline(long)
+        ledger.promote(0, long)
+        (stored,) = ledger.study.get_trials()
+    assert len(json.dumps(stored.user_attrs["record"])) < RECORD_BYTES
+    assert stored.user_attrs["record"]["repeat_of"] == 3
+    again = read_ledger(tmp_path / "s")
+    assert (again.records(), again.baseline(), again.rebuilds()) == ({0: long}, long, {0: (long,)})
+
+
+def test_a_study_that_was_moved_finds_its_long_records(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "here" / "s") as ledger:
+        told(ledger, long_record())
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert read_ledger(tmp_path / "there" / "s").records() == {0: long_record()}
+
+
+def test_a_long_record_whose_file_is_gone_is_said(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        told(ledger, long_record())
+    shutil.rmtree(tmp_path / "s" / "records")
+    with pytest.raises(StudyError, match=r"records/\w+.json` must be there, .* too long for the study's database"):
+        read_ledger(tmp_path / "s").records()
+
+
+def test_a_study_whose_records_have_another_form_is_refused(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        ledger.set_baseline(record())
+        ledger.study.set_user_attr("format", FORMAT - 1)
+    said = "must have been made by this version of eicompress, but the records of the one in"
+    with pytest.raises(StudyError, match=said):
+        read_ledger(tmp_path / "s")
+    with pytest.raises(StudyError, match=said), ledger_in(tmp_path / "s"):
+        pass
 
 
 def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        ledger.write(drawn(ledger), record())
+        ledger.write(drawn(Draws.of(ledger)).number, record())
     with ledger_in(tmp_path / "s") as ledger:
-        recovered = ledger.recover(OBJECTIVE)
+        recovered = recover(ledger, OBJECTIVE)
         assert (recovered.told, recovered.again) == (1, 0)
         assert states(ledger) == [TrialState.COMPLETE]
 
 
 def test_a_stale_trial_without_a_record_runs_again_with_its_draw(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        draw = ledger.ask("tpe", seed=0)
+        draws = Draws.of(ledger)
+        draw = draws.ask("tpe", seed=0)
         value = draw.trial.suggest_float("x", 0.0, 1.0)
-        ledger.note(draw, Recipe(()))
+        draws.note(draw, Recipe(()))
     with ledger_in(tmp_path / "s") as ledger:
-        assert ledger.recover(OBJECTIVE).again == 1
-        again = drawn(ledger)
+        assert recover(ledger, OBJECTIVE).again == 1
+        draws = Draws.of(ledger)
+        again = drawn(draws)
         assert again.index == draw.index
         assert again.trial.suggest_float("x", 0.0, 1.0) == value
-        assert drawn(ledger).index == 1
+        assert drawn(draws).index == 1
 
 
 def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path: Path) -> None:
     for start in range(RESTARTS + 1):
         with ledger_in(tmp_path / "s") as ledger:
-            assert ledger.recover(OBJECTIVE).again == (start > 0)
-            drawn(ledger)
+            assert recover(ledger, OBJECTIVE).again == (start > 0)
+            drawn(Draws.of(ledger))
     with ledger_in(tmp_path / "s") as ledger:
-        assert ledger.recover(OBJECTIVE).given_up == 1
+        assert recover(ledger, OBJECTIVE).given_up == 1
         (failed,) = ledger.records().values()
     assert failed.outcome == "failed"
     assert "3 times" in failed.reason
@@ -123,8 +164,9 @@ def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path: Path) -> N
 def test_interruptions_by_the_user_are_not_held_against_a_trial(tmp_path: Path) -> None:
     for _ in range(RESTARTS + 3):
         with ledger_in(tmp_path / "s") as ledger:
-            assert ledger.recover(OBJECTIVE).given_up == 0
-            ledger.interrupt(drawn(ledger))
+            assert recover(ledger, OBJECTIVE).given_up == 0
+            draws = Draws.of(ledger)
+            draws.interrupt(drawn(draws))
 
 
 def test_other_inputs_are_refused_with_the_difference(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
-from eicompress.study.store import RECORD_BYTES
+from eicompress.study.record_files import RECORD_BYTES
 from eicompress.training.teacher import ignore
 from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates

@@ -1,0 +1,90 @@
+"""What a study was asked for, in its `study.toml`: the same may go on with it, anything else is refused."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from eicompress.errors import StudyError
+from eicompress.spec import read_toml
+from eicompress.values import Json
+
+FILE = "study.toml"
+
+
+def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Compare what is asked with what the study was made for, as far as the digests are known by now.
+
+    Raises `StudyError` with the difference. Without a digest of the inputs their names are not compared: another
+    path may lead to the same bytes.
+    """
+    path = folder / FILE
+    if path.is_file():
+        was = read_toml(path)
+        known = {name: was.get("digests", {}).get(name, "") for name in was.get("digests", {})}
+        _refuse(folder, _differences(was.get("asked", {}), asked, known, {**known, **digests}))
+
+
+def claim(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    """Write what is asked, or compare it with what was asked; the study's identity.
+
+    Raises `StudyError` with the difference.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        identity = uuid4().hex
+        draft = path.with_suffix(".draft")
+        tables = {"asked": asked, "digests": digests, "study": {"identity": identity}}
+        draft.write_text(_toml(tables), encoding="utf-8")
+        draft.replace(path)
+        return identity
+    was = read_toml(path)
+    _refuse(folder, _differences(was.get("asked", {}), asked, was.get("digests", {}), digests))
+    return str(was.get("study", {}).get("identity", ""))
+
+
+def _refuse(folder: Path, changed: list[str]) -> None:
+    if changed:
+        listed = "\n".join(f"  {each}" for each in changed)
+        raise StudyError(
+            f"the study in `{folder}` was made with other inputs:\n{listed}\n"
+            "Give the same ones to go on with it, or another `--study` to start anew."
+        )
+
+
+def _differences(was: Json, now: Mapping[str, Any], was_digests: Json, digests: Mapping[str, str]) -> list[str]:
+    same = {name for name, digest in digests.items() if was_digests.get(name) == digest}
+    # Another path to the same bytes is the same input.
+    ignored = ({"model", "data"} if "inputs" in same else set()) | ({"space", "plugin"} & same)
+    ignored |= {"teacher"} if "teachers" in same else set()
+    ignored |= {"unlabelled", "start"} & same
+    found = [
+        f"`{name}` was {_shown(was.get(name))}, and is {_shown(now.get(name))}"
+        for name in sorted({*was, *now} - ignored)
+        if was.get(name) != now.get(name)
+    ]
+    meant = {
+        "inputs": "the contents of model or data",
+        "teachers": "what the teachers answer",
+        "unlabelled": "the contents of the unlabelled text",
+        "start": "the contents of the starting point",
+        "space": "the contents of the search space",
+        "plugin": "the contents of the plug-in",
+    }
+    for name in sorted({*was_digests} & {*digests} - same):
+        found.append(f"{meant.get(name, name)}: digest was {_shown(was_digests.get(name))}, and is `{digests[name]}`")
+    return found
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else f"`{value}`"
+
+
+def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["# What this study was asked for. The same command goes on with it."]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]"]
+        # A JSON string, number or boolean is one of TOML too.
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"

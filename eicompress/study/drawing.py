@@ -1,0 +1,83 @@
+"""Drawing a trial: asked for, previewed, and given to a worker if it is within budget and new."""
+
+import traceback
+from dataclasses import replace
+
+from eicompress.cache import is_disk_error
+from eicompress.errors import Inapplicable, StudyError
+from eicompress.recipe import Recipe
+from eicompress.study.ask_and_tell import Draw
+from eicompress.study.events import Drawn
+from eicompress.study.fit_to_budget import filled
+from eicompress.study.open_trials import OpenTrial, OpenTrials, tell, tell_repeat
+from eicompress.study.outcomes import judged
+from eicompress.study.ranking import has_own_training
+from eicompress.study.search import Search
+from eicompress.study.trial_training import train
+from eicompress.values import Progress, Record, digest_of
+
+
+def enqueue_variants(trials: OpenTrials) -> None:
+    """Queue what can be made of the trainings that ended since."""
+    search = trials.search
+    if not search.space.tail:
+        return
+    for number in sorted(search.records.keys() - trials.varied):
+        record = search.records[number]
+        if record.outcome == "complete" and has_own_training(record):
+            trials.draws.enqueue_variants(search.space, number)
+        trials.varied.add(number)
+
+
+def draw(trials: OpenTrials) -> None:
+    """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
+    search = trials.search
+    drawn = trials.draws.ask(search.goal.sampler, search.goal.seed, beside=bool(trials.untold))
+    recipe = search.space.suggest(drawn.trial)
+    trials.draws.note(drawn, recipe)
+    trials.untold[drawn.number] = drawn
+    search.on_event(Drawn(drawn.number, recipe))
+    before = trials.first_drawn.get(digest_of(recipe.to_json()))
+    if before is not None and drawn.variant_of is None:
+        tell_repeat(trials, drawn, before)
+        return
+    try:
+        recipe, preview = _previewed(search, drawn, recipe)
+        key = search.workshop.key(recipe, fidelity=search.space.fidelity, seed=search.goal.seed)
+    except Inapplicable as error:
+        tell(trials, drawn, search.unbuilt(recipe, drawn.index, "inapplicable", str(error)))
+        return
+    except Exception as error:
+        if is_disk_error(error) or isinstance(error, StudyError):
+            raise
+        reason = "".join(traceback.format_exception(error))
+        tell(trials, drawn, search.unbuilt(recipe, drawn.index, "failed", reason))
+        return
+    # One that shares another's training has the last one alone.
+    lengths = search.space.rungs if drawn.variant_of is None else (search.space.fidelity,)
+    _hand_over(trials, OpenTrial(drawn, recipe, replace(preview, key=key), lengths))
+
+
+def _hand_over(trials: OpenTrials, trial: OpenTrial) -> None:
+    """Give the trial to a worker, unless its preview or another trial answers for it."""
+    search, key = trials.search, trial.preview.key
+    known = next((number for number, record in search.records.items() if record.key == key), None)
+    same = next((each for each in trials.training if each.preview.key == key), None)
+    if known is not None:
+        tell_repeat(trials, trial.draw, known)
+    elif same is not None:
+        same.followers.append(trial.draw)
+    elif not search.goal.objective.broken(trial.preview):
+        train(trials, trial)
+    else:
+        tell(trials, trial.draw, judged(trial.preview, search.goal.objective, trial.recipe, trial.draw.index))
+
+
+def _previewed(search: Search, drawn: Draw, recipe: Recipe) -> tuple[Recipe, Record]:
+    """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
+    search.doing(drawn.number, Progress("preview"))
+    if drawn.variant_of is None:
+        recipe = filled(search.workshop, search.space, recipe, search.goal.objective.hard)
+    else:
+        recipe = search.space.filled_as(recipe, search.records[drawn.variant_of].recipe)
+    return recipe, search.workshop.preview(recipe)

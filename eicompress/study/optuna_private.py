@@ -1,0 +1,77 @@
+"""What is used of Optuna beyond its documented interface: all of it is here, and nowhere else.
+
+    Study._storage, Study._study_id      where the study's trials are
+    Trial._trial_id                      the storage's name for a trial
+    Trial(study, trial_id), Trial.study  a trial that was begun by another process, and the study it belongs to
+    system_attrs["fixed_params"]         where `Study.enqueue_trial` keeps the parameters that are to be drawn
+    BaseStorage                          whose methods Optuna documents for those who write a storage
+
+Optuna's own ways to the same lead through copies of all trials, or do not lead to a trial of another process.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+FIXED = "fixed_params"
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    return study._storage
+
+
+def count_trials(study: optuna.Study) -> int:
+    return storage_of(study).get_n_trials(study._study_id)
+
+
+def trial_of(study: optuna.Study, number: int) -> Trial:
+    """A trial that can be reported to and told, whichever process began it. Raises `KeyError` where there is none."""
+    return Trial(study, _row(study, number))
+
+
+def stored(study: optuna.Study, number: int) -> FrozenTrial:
+    """What the storage holds of one trial, without reading the others. Raises `KeyError`."""
+    return storage_of(study).get_trial(_row(study, number))
+
+
+def frozen(trial: Trial) -> FrozenTrial:
+    """What the storage of a trial's study holds of it."""
+    return storage_of(trial.study).get_trial(trial._trial_id)
+
+
+def parameters_to_draw(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The parameters with which a trial was put into the queue; none for one that was asked for."""
+    found: Mapping[str, Any] = trial.system_attrs.get(FIXED, {})
+    return found
+
+
+def set_attribute(study: optuna.Study, number: int, name: str, value: object) -> None:
+    """Set a user attribute of a trial. Raises `KeyError` where there is no such trial."""
+    storage_of(study).set_trial_user_attr(_row(study, number), name, value)
+
+
+def add(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """Store a trial as it is, with a new number."""
+    return Trial(study, storage_of(study).create_new_trial(study._study_id, template_trial=trial))
+
+
+def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
+    """Store that a trial has begun with the parameters and attributes of `drawn`: a new one, or one of the queue."""
+    storage = storage_of(study)
+    try:
+        row = _row(study, number)
+    except KeyError:
+        add(study, drawn)
+        return
+    for name, distribution in drawn.distributions.items():
+        storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
+    for name, value in drawn.user_attrs.items():
+        storage.set_trial_user_attr(row, name, value)
+    storage.set_trial_state_values(row, TrialState.RUNNING)
+
+
+def _row(study: optuna.Study, number: int) -> int:
+    return storage_of(study).get_trial_id_from_study_id_trial_number(study._study_id, number)

@@ -1,0 +1,156 @@
+"""A planned search, run or foreseen: the workshop, the workers, the forecast, and then the coordinator."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from eicompress.cache import write_folder
+from eicompress.errors import BudgetError
+from eicompress.parsing import seconds, size_mb
+from eicompress.spec import Spec
+from eicompress.study.coordinator import run_search
+from eicompress.study.events import Compared, Event, Foreseen, Noticed
+from eicompress.study.forecast import Forecast, forecast, in_rungs
+from eicompress.study.halving import described
+from eicompress.study.ledger import Ledger
+from eicompress.study.plan import Plan, place_of
+from eicompress.study.result import Result
+from eicompress.study.search import Goal, Search, Workers
+from eicompress.study.store import opened, read_ledger
+from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.ray_cluster import Cluster
+from eicompress.trials.worker import InProcess, made_of
+from eicompress.values import MEGABYTE, Progress
+
+TEACHER = "teacher"
+"""The folder in a study's with the teacher that was trained for it."""
+LONGEST_TRIAL = 7_200.0
+"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
+SHORTEST_LIMIT = 600.0
+"""Seconds, however short the time for everything is."""
+FEW_DRAWS = 4
+"""Random recipes that a search previews before it begins; `plan` takes more."""
+
+
+def run(
+    plan: Plan,
+    on_event: Callable[[Event], None],
+    on_progress: Callable[[Progress], None],
+    report: Callable[[Ledger, Spec], str],
+) -> Result:
+    """Run or go on with a planned search; `report` writes what was found, also after an error, and says where."""
+    spec, settings = plan.spec, plan.spec.settings
+    kept = spec.folder / TEACHER
+    head = kept if kept.is_dir() else None
+    workshop = open_workshop(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
+    for note in filter(None, (*plan.notes, *workshop.notes, workshop.unlabelled.note())):
+        on_event(Noticed(note))
+    goal = _goal(plan)
+    digests = {**workshop.digests, **plan.digests}
+    directions = goal.objective.directions
+    with (
+        opened(spec.folder, spec.to_toml(), digests, directions, settings.get("storage", "")) as ledger,
+        _staffed(_with_kept_teacher(workshop, spec), plan) as (workshop, workers),
+    ):
+        on_event(_compared(workshop, plan))
+        plan = _with_recorded_rungs(plan, workshop, ledger, on_event)
+        if not ledger.records():
+            _foresee(plan, workshop, on_event)
+        try:
+            return run_search(Search(workshop, workers, plan.registry, ledger, plan.space, goal, on_event))
+        finally:
+            # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
+            on_event(Noticed(report(ledger, spec)))
+
+
+def foreseen(
+    plan: Plan, folder: Path, on_event: Callable[[Event], None], on_progress: Callable[[Progress], None]
+) -> Forecast:
+    """What a planned search will meet; what it takes to know that is built under `folder`.
+
+    Raises `BudgetError` where no candidate can meet the budgets.
+    """
+    spec = plan.spec
+    workshop = open_workshop(spec, plan.registry, folder=folder, progress=on_progress)
+    reached = _compared(workshop, plan)
+    on_event(reached)
+    ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
+    space, steps = in_rungs(plan.space, ledger, workshop, spec.seed)
+    records = ledger.records().values() if ledger else ()
+    found = forecast(workshop, space, plan.objective, spec.seed, records)
+    return replace(found, full_steps=steps, baselines={"baseline": reached.baseline, **reached.simple})
+
+
+def _compared(workshop: Workshop, plan: Plan) -> Compared:
+    """What the baseline and the simple baselines reach."""
+    objective = plan.objective
+    return Compared(workshop.baseline(), workshop.simple(objective.hard.get("size_mb")), objective)
+
+
+def _goal(plan: Plan) -> Goal:
+    settings = plan.spec.settings
+    return Goal(
+        plan.objective,
+        plan.spec.seed,
+        settings["sampler"],
+        settings.get("trials"),
+        plan.spec.timeout_s,
+        settings.get("promotion_seeds"),
+        settings.get("stop_at"),
+    )
+
+
+def _with_kept_teacher(workshop: Workshop, spec: Spec) -> Workshop:
+    """Keep the teacher that was trained for a study in its folder: trained once more, it might be another."""
+    kept, trained = spec.folder / TEACHER, workshop.head
+    if trained is None or kept.exists():
+        return workshop
+    write_folder(kept, lambda folder: shutil.copytree(trained, folder, dirs_exist_ok=True))
+    return replace(workshop, head=kept)
+
+
+def _with_recorded_rungs(plan: Plan, workshop: Workshop, ledger: Ledger, on_event: Callable[[Event], None]) -> Plan:
+    """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
+    space, steps = in_rungs(plan.space, ledger, workshop, plan.spec.seed)
+    ledger.set_rungs(space.rungs, steps)
+    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
+    return replace(plan, space=space)
+
+
+def _foresee(plan: Plan, workshop: Workshop, on_event: Callable[[Event], None]) -> None:
+    """Tell what the search will meet, in short."""
+    try:
+        on_event(Foreseen(forecast(workshop, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
+    except BudgetError:
+        pass  # which the search finds too, and leaves a report
+    except Exception as error:
+        # A strategy that crashes is an outcome of the trials that use it.
+        on_event(Noticed(f"nothing could be foreseen: {error}"))
+
+
+@contextmanager
+def _staffed(workshop: Workshop, plan: Plan) -> Iterator[tuple[Workshop, Workers]]:
+    """The workers of a plan, and the workshop that takes a latency while they stand still."""
+    spec, settings = plan.spec, plan.spec.settings
+    if not settings["workers"]:
+        yield workshop, InProcess(workshop, plan.registry)
+        return
+    # A worker does not open the database, whose URL may have a password.
+    known = Spec({**settings, "storage": ""}).settings
+    setup = Setup(known, str(spec.folder), str(workshop.head or ""), made_of(workshop))
+    limits, count = _limits(spec), settings["workers"]
+    team: Processes | Cluster = Processes(setup, limits.shared(count), count)
+    if settings["engine"] == "ray":
+        team = Cluster(setup, limits, count, place_of(spec))
+    with team as workers:
+        yield replace(workshop, quiet=workers.paused), workers
+
+
+def _limits(spec: Spec) -> Limits:
+    """What one trial may take."""
+    own, memory, all_s = spec.settings.get("trial_timeout"), spec.settings.get("trial_memory"), spec.timeout_s
+    limit_s = LONGEST_TRIAL if all_s is None else max(SHORTEST_LIMIT, all_s / 2)
+    return Limits(seconds(own) if own else limit_s, round(size_mb(memory) * MEGABYTE) if memory else 0)

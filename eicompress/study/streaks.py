@@ -1,0 +1,43 @@
+"""When draws lead nowhere: a space that is exhausted, or a fault that is no candidate's."""
+
+from dataclasses import dataclass
+
+from eicompress.errors import StudyError
+from eicompress.values import Record
+
+REPEATS = 50
+"""Repeated draws in a row after which the space counts as exhausted."""
+UNTRAINED = 300
+"""Draws in a row that reach no training after which the search gives up."""
+FAILURES = 10
+"""Crashes in a row after which it is no candidate's fault."""
+
+
+@dataclass(frozen=True)
+class Streaks:
+    """How many draws in a row were repeats, reached no training, or crashed."""
+
+    repeats: int = 0
+    untrained: int = 0
+    failures: int = 0
+
+    def after(self, record: Record) -> "Streaks":
+        """The streaks with one more draw. Raises `StudyError` after too many crashes."""
+        repeat = record.repeat_of is not None
+        found = Streaks(
+            repeats=self.repeats + 1 if repeat else 0,
+            untrained=self.untrained + 1 if repeat or not record.trained else 0,
+            failures=self.failures + 1 if record.outcome == "failed" else 0,
+        )
+        if found.failures == FAILURES:
+            last = record.reason.strip().splitlines()[-1]
+            raise StudyError(f"{FAILURES} candidates in a row crashed, so something else is wrong: {last}")
+        return found
+
+    def ended(self) -> str:
+        """Why the search ends, or an empty string."""
+        if self.repeats >= REPEATS:
+            return f"the search space is exhausted: {REPEATS} draws in a row were repeats"
+        if self.untrained >= UNTRAINED:
+            return f"{UNTRAINED} draws in a row were not worth training"
+        return ""

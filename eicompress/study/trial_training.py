@@ -1,0 +1,137 @@
+"""What becomes of a trial between its draw and its end: it is trained rung by rung, and stopped where it is behind."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from eicompress.study.halving import (
+    Arrival,
+    Gains,
+    beyond_mending,
+    compared,
+    cost_s,
+    goes_on,
+    one_in,
+)
+from eicompress.study.open_trials import OpenTrial, OpenTrials, end
+from eicompress.study.outcomes import after, completed, judged, trained
+from eicompress.study.search import Search
+from eicompress.values import Done, Record
+
+
+def train(trials: OpenTrials, trial: OpenTrial) -> None:
+    """Give the trial to a worker, for its next training."""
+    search = trials.search
+    trials.running[trial.number] = trial
+    search.workers.submit(search.job(trial.number, trial.steps, trial.next_length))
+
+
+def go_on(trials: OpenTrials, trial: OpenTrial) -> None:
+    """Train the trial for longer, unless what ended meanwhile makes that needless."""
+    reason = needless(trials.search, trial)
+    if reason:
+        end(trials, trial, _record(trials.search, trial, reason))
+    else:
+        train(trials, trial)
+
+
+def take_in(trials: OpenTrials, done: Done) -> None:
+    """What follows from what a worker did."""
+    search, trial = trials.search, trials.running[done.job.number]
+    if done.fate == "lost" and trials.draws.restart(trial.draw):
+        search.notice(f"trial {trial.number} starts again: {done.reason}")
+        search.workers.submit(done.job)
+        return
+    del trials.running[trial.number]
+    if done.record is None:
+        end(trials, trial, _unmade(search, trial, done))
+        return
+    trial.trainings.append(replace(completed(done.record, trial.preview), key=trial.preview.key))
+    if trial.finished:
+        end(trials, trial, _record(search, trial))
+    elif len(trial.trainings) <= trial.draw.passed:
+        trials.going_on.append(trial)
+    elif beyond_mending(trial.last, search.goal.objective):
+        compare(trials, [trial])
+    else:
+        trials.waiting.append(trial)
+        _arrive(trials, trial)
+
+
+def compare(trials: OpenTrials, compared_now: Sequence[OpenTrial]) -> None:
+    """End those that are behind others at their rung; the others go on."""
+    reasons = {trial: reason for trial in compared_now if (reason := _stopped(trials, trial))}
+    trials.waiting = [each for each in trials.waiting if each not in compared_now]
+    for trial in compared_now:
+        if trial not in reasons:
+            trials.draws.passes(trial.draw, len(trial.trainings))
+            trials.going_on.append(trial)
+    for trial, reason in reasons.items():
+        end(trials, trial, _record(trials.search, trial, reason))
+
+
+def needless(search: Search, trial: OpenTrial) -> str:
+    """Why no trial gets a longer training any more, however good it is, or an empty string."""
+    last = trial.last
+    if search.good_enough:
+        return f"not needed any more {after(last)}"
+    time_left = search.time_left
+    if time_left.kept_s is not None and not time_left.allows_search(cost_s(last) * trial.next_length / last.fidelity):
+        return f"no time was left {after(last)}"
+    return ""
+
+
+def _arrive(trials: OpenTrials, trial: OpenTrial) -> None:
+    """Compare whoever is to be compared now that a trial has come to a rung."""
+    who = compared(_arrival(trials, trial), hurry=trials.search.time_left.in_a_hurry)
+    if who == "all":
+        compare(trials, trials.at_rung(trial.rung))
+    elif who == "alone":
+        compare(trials, [trial])
+    else:
+        trials.draws.interrupt(trial.draw)
+
+
+def _arrival(trials: OpenTrials, trial: OpenTrial) -> Arrival:
+    return Arrival(
+        rung=trial.rung,
+        gains=trials.search.goal.objective.gains(trial.last),
+        others=_others(trials, trial),
+        one_of=one_in(trials.search.space.rungs, trial.rung),
+        given=trial.draw.known,
+    )
+
+
+def _others(trials: OpenTrials, trial: OpenTrial) -> list[Gains]:
+    """What the others gained at a trial's rung, but for those that are over budget however well they learn."""
+    objective, rung = trials.search.goal.objective, trial.rung
+    open_ones = [
+        objective.gains(each.trainings[rung])
+        for each in trials.training
+        if each is not trial and each.rung >= rung and not beyond_mending(each.last, objective)
+    ]
+    return open_ones + [gains[rung] for gains in trials.gains.values() if len(gains) > rung]
+
+
+def _stopped(trials: OpenTrials, trial: OpenTrial) -> str:
+    """Why a trial gets no longer training, or an empty string."""
+    if beyond_mending(trial.last, trials.search.goal.objective):
+        return f"over budget {after(trial.last)}"
+    if reason := needless(trials.search, trial):
+        return reason
+    return "" if goes_on(_arrival(trials, trial)) else f"behind others {after(trial.last)}"
+
+
+def _record(search: Search, trial: OpenTrial, stopped: str = "") -> Record:
+    """The record of a trial whose trainings are over, or were `stopped` for that reason."""
+    objective = search.goal.objective
+    record = trained(trial.trainings, variant_of=trial.draw.variant_of, in_rungs=len(search.space.rungs) > 1)
+    found = judged(record, objective, trial.recipe, trial.draw.index)
+    early = stopped and not beyond_mending(record, objective)
+    return replace(found, outcome="stopped early", reason=stopped) if early else found
+
+
+def _unmade(search: Search, trial: OpenTrial, done: Done) -> Record:
+    """The record of a trial of which a worker made nothing."""
+    if done.fate == "inapplicable":
+        return search.unbuilt(trial.recipe, trial.draw.index, "inapplicable", done.reason)
+    return replace(search.unbuilt(trial.recipe, trial.draw.index, "failed", done.reason), trained=True)
