@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError
 from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole, without_password
-from eicompress.settings import SearchSettings, checked, declared, flag
+from eicompress.settings import SearchSettings
 
 DEFAULT_TIMEOUT = "2h"
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
@@ -35,6 +36,11 @@ class Spec:
     @property
     def seed(self) -> int:
         return self.settings["seed"]
+
+    @property
+    def plugin(self) -> str | None:
+        """A plug-in in one file."""
+        return self.settings.get("plugin") or None
 
     @property
     def study(self) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 import eicompress
 from eicompress import cli, settings
+from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError
-from eicompress.settings import AblateSettings, SearchSettings, checked, declared, flag
+from eicompress.settings import AblateSettings, SearchSettings
 
 ROOT = Path(__file__).parents[1]
 WRITTEN: dict[str, object] = {
