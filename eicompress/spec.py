@@ -15,7 +15,6 @@ from eicompress.settings import SearchSettings
 DEFAULT_TIMEOUT = "2h"
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """What only a Ray cluster is asked for."""
-ROLES = ("text", "text_pair", "label")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ class Spec:
     @property
     def columns(self) -> dict[str, str]:
         """Names of the columns, by role."""
-        names = {role: str(name) for role, name in self.settings.items() if role in ROLES}
+        settings = self.settings
+        names = {"text": settings["text"], "text_pair": settings["text_pair"], "label": settings["label"]}
         return {role: name for role, name in names.items() if name}
 
     @property
@@ -94,13 +94,12 @@ class Spec:
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
-        known = [name for name, setting in declared(SearchSettings).items() if setting.identifies]
-        wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known and value != ""}
-        listed = {name: list(value) for name, value in wanted.items() if isinstance(value, tuple) and value}
-        wanted = {name: value for name, value in wanted.items() if not isinstance(value, tuple)} | listed
+        known = {name for name, setting in declared(SearchSettings).items() if setting.identifies}
+        wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known}
+        wanted |= {name: list(value) for name, value in wanted.items() if isinstance(value, tuple)}
         if "storage" in wanted:
             wanted["storage"] = without_password(wanted["storage"])
-        return wanted
+        return {name: value for name, value in wanted.items() if value not in ("", [])}
 
 
 def read(written: Mapping[str, object]) -> Spec:
