@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from eicompress import cli, errors
 from eicompress.contracts import knobs
+from eicompress.declaration import Setting, declared, flag
 from eicompress.plugins import discover
 from eicompress.reporting.tables import domain, meanings
 from eicompress.settings import (
@@ -25,13 +26,10 @@ from eicompress.settings import (
     PluginSettings,
     SearchSettings,
     Seed,
-    Setting,
     StudiesFolder,
     TaskSettings,
     TeacherSettings,
     WorkerSettings,
-    declared,
-    flag,
 )
 from eicompress.study.space_file import known_spaces, read_space
 

@@ -5,58 +5,28 @@ setting is an entry of one of these groups; what takes the group takes the setti
 write. Its reader checks that, and returns it in its normal form, which is of the same type: `2MiB` as `2.097152MB`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar, cast
+from typing import Annotated, TypedDict
 
 from eicompress import parsing
-from eicompress.errors import SpecError, nearest
+from eicompress.declaration import Setting
 
 SAMPLERS = ("tpe", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
 
-Group = TypeVar("Group")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is known of a setting besides its name and its type."""
-
-    help: str
-    metavar: str
-    read: Callable[[object, str], object] = parsing.text
-    """From what was written, and the flag, to the normal form. Raises `SpecError`."""
-    default: str | int | None = None
-    """As it is written; None where a setting that is not given is left out."""
-    otherwise: str = ""
-    """What the help says of the default, where that is no plain value."""
-    repeated: bool = False
-    """Whether its flag may be given several times."""
-    identifies: bool = True
-    """Whether a study is known by it, and keeps it in `study.toml`; otherwise it may change when a study goes on."""
-    is_path: bool = False
-    """Whether it may name files that a worker on another machine must be sent."""
-
-    @property
-    def explained(self) -> str:
-        """The help, with the default behind it in brackets."""
-        default = self.otherwise or ("" if self.default is None else str(self.default))
-        return f"{self.help}  [{default}]" if default else self.help
+COUNT, NUMBER = partial(parsing.whole, least=1), partial(parsing.whole, least=0)
 
 
 class ModelAndData(TypedDict, total=False):
     """What is compressed, and for which data."""
 
-    model: Annotated[
-        str, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", is_path=True),
-    ]  # fmt: skip
+    model: Annotated[str, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", is_path=True)]
     data: Annotated[
-        str,
-        Setting("Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.", "DATA", is_path=True),
+        str, Setting("Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.", "DATA", is_path=True)
     ]
 
 
@@ -73,21 +43,14 @@ class GoalSettings(TypedDict, total=False):
             "Time for everything: 2h, 30m.", "TIME", parsing.time, otherwise="2h without --trials", identifies=False
         ),
     ]
-    trials: Annotated[int, Setting("Candidates to train.", "N", partial(parsing.whole, least=1), identifies=False)]
+    trials: Annotated[int, Setting("Candidates to train.", "N", COUNT, identifies=False)]
     stop_at: Annotated[
         float,
         Setting("Quality within budget at which the search ends: 0.95.", "SHARE", parsing.share, identifies=False),
     ]
     from_: Annotated[str, Setting("Recipes to try first.", "STUDY|FOLDER", identifies=False)]
     promotion_seeds: Annotated[
-        int,
-        Setting(
-            "Seeds to rebuild the best with.",
-            "N",
-            partial(parsing.whole, least=1),
-            otherwise="3 if time allows",
-            identifies=False,
-        ),
+        int, Setting("Seeds to rebuild the best with.", "N", COUNT, otherwise="3 if time allows", identifies=False)
     ]
     study: Annotated[str, Setting("Name of the study.", "NAME", parsing.study_name, otherwise="the data's name")]
 
@@ -122,16 +85,7 @@ class MethodSettings(TypedDict, total=False):
 class WorkerSettings(TypedDict, total=False):
     """Where candidates are trained, and what each may take."""
 
-    workers: Annotated[
-        int,
-        Setting(
-            "Processes that train; 0 for none but this one.",
-            "N",
-            partial(parsing.whole, least=0),
-            1,
-            identifies=False,
-        ),
-    ]
+    workers: Annotated[int, Setting("Processes that train; 0 for none but this one.", "N", NUMBER, 1, identifies=False)]
     engine: Annotated[
         str,
         Setting(
@@ -152,13 +106,9 @@ class WorkerSettings(TypedDict, total=False):
             identifies=False,
         ),
     ]
-    worker_cpus: Annotated[
-        int,
-        Setting("CPUs that Ray keeps for a worker.", "N", partial(parsing.whole, least=1), 1, identifies=False),
-    ]
+    worker_cpus: Annotated[int, Setting("CPUs that Ray keeps for a worker.", "N", COUNT, 1, identifies=False)]
     worker_gpus: Annotated[
-        float,
-        Setting("GPUs that Ray keeps for it, or a share of one.", "N", parsing.gpus, 0, identifies=False),
+        float, Setting("GPUs that Ray keeps for it, or a share of one.", "N", parsing.gpus, 0, identifies=False)
     ]
     trial_timeout: Annotated[
         str,
@@ -186,22 +136,16 @@ class TaskSettings(TypedDict, total=False):
 class LatencySettings(TypedDict, total=False):
     """How a latency is taken."""
 
-    threads: Annotated[int, Setting("Threads that latency is measured with.", "N", partial(parsing.whole, least=1), 1)]
+    threads: Annotated[int, Setting("Threads that latency is measured with.", "N", COUNT, 1)]
     seq_len: Annotated[
-        int,
-        Setting(
-            "Tokens that latency is measured with.",
-            "N",
-            partial(parsing.whole, least=1),
-            otherwise="the 95th percentile",
-        ),
+        int, Setting("Tokens that latency is measured with.", "N", COUNT, otherwise="the 95th percentile")
     ]
 
 
 class Seed(TypedDict, total=False):
     """What is drawn."""
 
-    seed: Annotated[int, Setting("Seed of everything that is drawn.", "N", partial(parsing.whole, least=0), 0)]
+    seed: Annotated[int, Setting("Seed of everything that is drawn.", "N", NUMBER, 0)]
 
 
 class TeacherSettings(TypedDict, total=False):
@@ -217,8 +161,7 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     teacher_timeout: Annotated[
-        str,
-        Setting("Time for that, apart from --timeout.", "TIME", parsing.time, "30m", identifies=False),
+        str, Setting("Time for that, apart from --timeout.", "TIME", parsing.time, "30m", identifies=False)
     ]
     teacher: Annotated[
         Sequence[str],
@@ -234,10 +177,7 @@ class TeacherSettings(TypedDict, total=False):
     ensemble: Annotated[
         str,
         Setting(
-            "How several teachers are combined.",
-            "mean|weighted|best",
-            partial(parsing.choice, known=ENSEMBLES),
-            "mean",
+            "How several teachers are combined.", "mean|weighted|best", partial(parsing.choice, known=ENSEMBLES), "mean"
         ),
     ]
     unlabelled: Annotated[
@@ -251,8 +191,7 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     start: Annotated[
-        str,
-        Setting("What `prepare` wrote, or builtin:minilm-1.", "FOLDER", otherwise="the model", is_path=True),
+        str, Setting("What `prepare` wrote, or builtin:minilm-1.", "FOLDER", otherwise="the model", is_path=True)
     ]
 
 
@@ -261,8 +200,7 @@ class PluginSettings(TypedDict, total=False):
 
     plugin: Annotated[str, Setting("A plug-in in one file, for an experiment: my_strategy.py.", "FILE", is_path=True)]
     only_plugins: Annotated[
-        str,
-        Setting('Plug-in packages that may load: a,b; "" for none.', "NAMES", otherwise="all", identifies=False),
+        str, Setting('Plug-in packages that may load: a,b; "" for none.', "NAMES", otherwise="all", identifies=False)
     ]
 
 
@@ -273,7 +211,7 @@ class AblationSettings(TypedDict, total=False):
         Sequence[str],
         Setting("Also try strategy.knob at its default, or strategy.knob=VALUE.", "KNOB", parsing.texts, repeated=True),
     ]
-    seeds: Annotated[int, Setting("Trainings of each variant.", "N", partial(parsing.whole, least=1), 3)]
+    seeds: Annotated[int, Setting("Trainings of each variant.", "N", COUNT, 3)]
     fidelity: Annotated[float, Setting("Share of the full training: 0.25.", "SHARE", parsing.length)]
 
 
@@ -305,30 +243,3 @@ class SearchSettings(
     ModelAndData, GoalSettings, StudiesFolder, MethodSettings, WorkerSettings, CompressSettings, total=False
 ):
     """What a search is asked for, and a study is made of."""
-
-
-def declared(group: type) -> Mapping[str, Setting]:
-    """The settings of a group by their names, in order."""
-    return {name: hint.__metadata__[0] for name, hint in group.__annotations__.items()}
-
-
-def flag(name: str) -> str:
-    """The option of the command line for a setting."""
-    return f"--{name.rstrip('_').replace('_', '-')}"
-
-
-def checked(group: type[Group], written: Mapping[str, Any]) -> Group:
-    """Settings of a group in their normal form, with the defaults of those that are not given; None is "not given".
-
-    Raises `SpecError`.
-    """
-    settings, found = declared(group), {}
-    for name, value in written.items():
-        if value is not None and name not in settings:
-            raise SpecError(f"there is no setting `{name}`: {nearest(name, settings)}")
-    for name, setting in settings.items():
-        value = written.get(name)
-        value = setting.default if value is None else value
-        if value is not None:
-            found[name] = setting.read(value, flag(name))
-    return cast(Group, found)

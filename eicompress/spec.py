@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError
 from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole, without_password
-from eicompress.settings import SearchSettings, checked, declared, flag
+from eicompress.settings import SearchSettings
 
 DEFAULT_TIMEOUT = "2h"
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """What only a Ray cluster is asked for."""
-ROLES = ("text", "text_pair", "label")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Spec:
     @property
     def seed(self) -> int:
         return self.settings["seed"]
+
+    @property
+    def plugin(self) -> str | None:
+        """A plug-in in one file."""
+        return self.settings.get("plugin") or None
 
     @property
     def study(self) -> str:
@@ -61,7 +66,8 @@ class Spec:
     @property
     def columns(self) -> dict[str, str]:
         """Names of the columns, by role."""
-        names = {role: str(name) for role, name in self.settings.items() if role in ROLES}
+        settings = self.settings
+        names = {"text": settings["text"], "text_pair": settings["text_pair"], "label": settings["label"]}
         return {role: name for role, name in names.items() if name}
 
     @property
@@ -88,13 +94,12 @@ class Spec:
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
-        known = [name for name, setting in declared(SearchSettings).items() if setting.identifies]
-        wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known and value != ""}
-        listed = {name: list(value) for name, value in wanted.items() if isinstance(value, tuple) and value}
-        wanted = {name: value for name, value in wanted.items() if not isinstance(value, tuple)} | listed
+        known = {name for name, setting in declared(SearchSettings).items() if setting.identifies}
+        wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known}
+        wanted |= {name: list(value) for name, value in wanted.items() if isinstance(value, tuple)}
         if "storage" in wanted:
             wanted["storage"] = without_password(wanted["storage"])
-        return wanted
+        return {name: value for name, value in wanted.items() if value not in ("", [])}
 
 
 def read(written: Mapping[str, object]) -> Spec:

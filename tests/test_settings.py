@@ -1,6 +1,7 @@
 """A setting is declared once, and everything else is made of that."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 
 import eicompress
 from eicompress import cli, settings
+from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError
-from eicompress.settings import AblateSettings, SearchSettings, checked, declared, flag
+from eicompress.reporting.answer import command
+from eicompress.settings import AblateSettings, SearchSettings
+from eicompress.spec import read_search
 
 ROOT = Path(__file__).parents[1]
 WRITTEN: dict[str, object] = {
@@ -107,6 +111,16 @@ def test_a_command_has_the_flags_of_its_settings(group: type, command: str) -> N
         option = options[name]
         assert isinstance(option, click.Option)
         assert option.opts == [flag(name)] and option.metavar == setting.metavar
+
+
+def test_the_command_that_a_report_shows_reads_back_as_what_was_asked() -> None:
+    named = {name: value for name, value in WRITTEN.items() if name in declared(SearchSettings)}
+    asked = read_search({**named, "objective": "reward"}).to_toml()
+    arguments = shlex.split(command(asked).replace("\\\n", ""))
+    assert arguments[:2] == ["eicompress", "search"] and arguments.count("--teacher") == 2
+    with cli.cli.commands["search"].make_context("search", arguments[2:]) as context:
+        again = {name: value for name, value in context.params.items() if name != "as_json"}
+    assert read_search(again).to_toml() == asked
 
 
 def test_an_unknown_setting_is_refused_wherever_it_is_written() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from eicompress.api.opening import registry_of
+from eicompress.declaration import checked
 from eicompress.errors import SpecError
 from eicompress.parsing import choice
-from eicompress.settings import MeasureSettings, checked
+from eicompress.settings import MeasureSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
 

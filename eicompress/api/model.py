@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from eicompress.api.opening import check_new, known, nothing, recipe_of, registry_of, workshop_of
+from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
 from eicompress.parsing import whole
 from eicompress.settings import (
@@ -15,8 +16,6 @@ from eicompress.settings import (
     ReplaySettings,
     SearchSettings,
     TeachSettings,
-    checked,
-    declared,
 )
 from eicompress.spec import read
 from eicompress.values import Artifact, Progress, Record

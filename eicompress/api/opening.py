@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError
-from eicompress.settings import PluginSettings, checked, declared
+from eicompress.settings import PluginSettings
 from eicompress.spec import Spec
 from eicompress.values import Progress
 
@@ -26,7 +27,7 @@ def known(study: str, given: Mapping[str, object]) -> Spec:
 def registry_of(spec: Spec) -> "Registry":
     from eicompress.plugins import discover
 
-    return discover(spec.settings.get("plugin"), spec.settings.get("only_plugins"))
+    return discover(spec.plugin, spec.settings.get("only_plugins"))
 
 
 def recipe_of(recipe: "str | Path | Recipe", registry: "Registry") -> "Recipe":

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from eicompress.api.opening import known, nothing, scratch
-from eicompress.settings import SearchSettings, StudiesFolder, checked
+from eicompress.declaration import checked
+from eicompress.settings import SearchSettings, StudiesFolder
 from eicompress.values import Progress
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from eicompress.settings import declared, flag
+from eicompress.declaration import declared, flag
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from eicompress.declaration import flag
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import NEAR
@@ -127,9 +128,8 @@ def simple(numbers: Numbers) -> str:
 
 def command(asked: Json) -> str:
     """The command that goes on with the study, or makes it again elsewhere."""
-    flags = [
-        f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in asked.items() if value is not None
-    ]
+    each = [(name, one) for name, value in asked.items() for one in (value if isinstance(value, list) else [value])]
+    flags = [f"{flag(name)} {shlex.quote(str(one))}" for name, one in each if one is not None]
     return "eicompress search " + " \\\n  ".join(flags)
 
 

@@ -221,8 +221,8 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     }
     if settings.get("storage"):
         rows["storage"] = without_password(settings["storage"])
-    if settings.get("plugin"):
-        rows["plug-in"] = f"{settings['plugin']}, which the study remembers"
+    if spec.plugin:
+        rows["plug-in"] = f"{spec.plugin}, which the study remembers"
     table = _grid()
     # A space has several lines, so it stands last.
     for name, text in [*rows.items(), ("space", f"{space.name}: {first}"), *(("", other) for other in others)]:

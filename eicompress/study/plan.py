@@ -50,7 +50,7 @@ def planned(written: Mapping[str, object]) -> Plan:
     check(spec.folder, spec.to_toml(), _plugin_digest(spec))
     if spec.settings["engine"] == "ray":
         check_installed()
-    registry = discover(spec.settings.get("plugin"), spec.settings.get("only_plugins"))
+    registry = discover(spec.plugin, spec.settings.get("only_plugins"))
     if spec.settings["task"]:
         registry.task(spec.settings["task"])
     space = read_space(spec.settings["space"], registry)
@@ -108,7 +108,7 @@ def _with_remembered_plugin(spec: Spec) -> Spec:
     """The spec with the plug-in file that its study was started with, where it names none. Raises `StudyError`."""
     if not (spec.folder / "study.toml").is_file():
         return spec
-    known, named = str(read_study(spec.folder).get("plugin", "")), spec.settings.get("plugin")
+    known, named = str(read_study(spec.folder).get("plugin", "")), spec.plugin
     if known and named in (None, known) and not Path(known).is_file():
         raise StudyError(
             f"the study in `{spec.folder}` must have the plug-in that it was started with, but `{known}` is gone: put "
@@ -118,5 +118,5 @@ def _with_remembered_plugin(spec: Spec) -> Spec:
 
 
 def _plugin_digest(spec: Spec) -> dict[str, str]:
-    path = Path(spec.settings.get("plugin", ""))
+    path = Path(spec.plugin or "")
     return {"plugin": sha256(path.read_bytes()).hexdigest()[:16]} if path.is_file() else {}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from eicompress.cache import write_whole
+from eicompress.declaration import declared
 from eicompress.errors import StudyError
-from eicompress.settings import SearchSettings, declared
+from eicompress.settings import SearchSettings
 from eicompress.trials.processes import Setup
 from eicompress.values import Artifact, Json, Record, digest_of
 

@@ -92,7 +92,7 @@ def serve(setup: Json) -> None:
 
     spec, folder, head = Spec(setup["settings"]), Path(setup["folder"]), Path(setup["head"]) if setup["head"] else None
     try:
-        registry = discover(spec.settings.get("plugin"), spec.settings.get("only_plugins"))
+        registry = discover(spec.plugin, spec.settings.get("only_plugins"))
         workshop = open_workshop(spec, registry, folder=folder, head=head, progress=progress)
         _check_same(made_of(workshop), setup["digests"])
         while True:
