@@ -8,14 +8,11 @@ terms, and read again after it has changed.
 import io
 import json
 import math
-import re
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -47,9 +44,6 @@ REST = 10.0
 """Seconds between two readings of the database at least."""
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
-SCRIPT = "/static/bundle.js"
-LABEL = re.compile(r"color:([$\w]+)\((\w+)\.state\),label:\2\.state\b")
-"""Where the dashboard's script (0.21) writes the state of a trial, in the list and above its note."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
 SHOWN = {"size_mb": "size, MB", "latency_ms": "latency, ms", "quality": "quality", "quality_test": "quality on test"}
@@ -189,8 +183,9 @@ def _names(numbers: Numbers) -> list[str]:
 def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: Mapping[str, File]) -> FrozenTrial:
     """A trial as the dashboard understands it.
 
-    It shows as infeasible what is complete and breaks a constraint, and nothing else. What was over budget in its
-    preview has no quality, and counts as infinitely bad here, as it does for the objective.
+    Its plots show as infeasible what is complete and breaks a constraint, and nothing else. Its list shows the state
+    alone, so the note and the attribute `outcome` say it there. What was over budget in its preview has no quality, and
+    counts as infinitely bad here, as it does for the objective.
     """
     objective, state, values = numbers.result.objective, trial.state, trial.values
     attrs: dict[str, Any] = {f"{FILE}{name}": _meta(name, file) for name, file in files.items()}
@@ -234,18 +229,6 @@ def _meta(name: str, file: File) -> str:
     return json.dumps({"artifact_id": name, "filename": file.name, "mimetype": file.kind, "encoding": None})
 
 
-@cache
-def script() -> bytes:
-    """The dashboard's own script, with what breaks a constraint called infeasible in the list of trials too.
-
-    It is told apart in the dashboard's plots alone: Optuna has no state for it, and the list shows the state.
-    """
-    written = (resources.files("optuna_dashboard") / "public" / "bundle.js").read_text(encoding="utf-8")
-    over = r"\2.constraints.some(value=>value>0)"
-    label = rf'color:{over}?"default":\1(\2.state),label:{over}?"Infeasible":\2.state'
-    return LABEL.sub(label, written).encode()
-
-
 @dataclass
 class Mirror:
     """The dashboard of a study that may still be written, as a WSGI application. It answers GET alone.
@@ -269,9 +252,6 @@ class Mirror:
             # A page elsewhere whose name was made to mean this machine.
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"Open it as 127.0.0.1."]
-        if environ.get("PATH_INFO") == SCRIPT:
-            start_response("200 OK", [("Content-Type", "text/javascript; charset=utf-8")])
-            return [script()]
         return self._current()(environ, start_response)
 
     def _current(self) -> "WSGIApplication":
