@@ -61,18 +61,18 @@ class OpenTrials:
     draws: Draws
     first_drawn: dict[str, int]
     """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
-    untold: dict[int, Draw] = field(default_factory=dict)
-    """Everything that was drawn, whether it is trained or not."""
-    running: dict[int, OpenTrial] = field(default_factory=dict)
-    """Those that a worker has."""
-    waiting: list[OpenTrial] = field(default_factory=list)
-    """Those at a rung that are not compared yet."""
-    going_on: list[OpenTrial] = field(default_factory=list)
-    """Those that get a longer training when a worker is free."""
-    gains: dict[int, tuple[Gains, ...]] = field(default_factory=dict)
+    gains: dict[int, tuple[Gains, ...]]
     """What each trial that was told gained at its rungs."""
-    streaks: Streaks = field(default_factory=Streaks)
-    varied: set[int] = field(default_factory=set)
+    untold: dict[int, Draw] = field(default_factory=dict, init=False)
+    """Everything that was drawn, whether it is trained or not."""
+    running: dict[int, OpenTrial] = field(default_factory=dict, init=False)
+    """Those that a worker has."""
+    waiting: list[OpenTrial] = field(default_factory=list, init=False)
+    """Those at a rung that are not compared yet."""
+    going_on: list[OpenTrial] = field(default_factory=list, init=False)
+    """Those that get a longer training when a worker is free."""
+    streaks: Streaks = field(default_factory=Streaks, init=False)
+    varied: set[int] = field(default_factory=set, init=False)
     """The trials whose variants are in the queue."""
 
     @property
@@ -89,7 +89,7 @@ def open_trials(search: Search) -> OpenTrials:
     """The state of a search that begins, or goes on, with the trials of its study that have ended."""
     objective = search.goal.objective
     gains = {number: gains_at_rungs(record, objective) for number, record in search.records.items()}
-    return OpenTrials(search, Draws.of(search.ledger), search.ledger.drawn(), gains=gains)
+    return OpenTrials(search, Draws.of(search.ledger), search.ledger.drawn(), gains)
 
 
 def tell(trials: OpenTrials, draw: Draw, record: Record) -> None:

@@ -100,11 +100,11 @@ class Search:
     goal: Goal
     on_event: Callable[[Event], None]
     clock: Callable[[], float] = time.monotonic
-    records: dict[int, Record] = field(default_factory=dict)
+    records: dict[int, Record] = field(default_factory=dict, init=False)
     """Of the trials that have ended, by their numbers."""
-    seconds_before: float = 0.0
+    seconds_before: float = field(default=0.0, init=False)
     """What the study had taken before this search went on with it."""
-    started: float = 0.0
+    started: float = field(default=0.0, init=False)
     """When it did, by the clock."""
 
     @property

@@ -1,5 +1,6 @@
 """What is handed out in the end: recorded learning curves in place of trainings."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,18 @@ from eicompress.recipe import Recipe
 from eicompress.reporting.next_steps import advice
 from eicompress.study.events import Comparing, Noticed, Promoted, Promoting
 from eicompress.study.objective import Objective
-from eicompress.study.promotion import PromotionPlan, promotion_plan, rung_length
+from eicompress.study.promotion import (
+    PromotionPlan,
+    PromotionRung,
+    ahead_of_rebuilds,
+    promotion_plan,
+    promotion_rung,
+    rung_length,
+    survivors,
+)
 from eicompress.study.result import result_of
 from eicompress.study.store import read_ledger
-from eicompress.values import Artifact, Record
+from eicompress.values import Artifact, Measurement, Record
 
 DRAWN = """
 fidelity = 0.5
@@ -272,3 +281,57 @@ def test_what_promotion_takes_is_known_before(tmp_path: Path) -> None:
     assert promotion_plan(0.1, trade, given=True) == PromotionPlan(5, 0.31, 4)
     assert promotion_plan(0.5, alone, given=True) == PromotionPlan(0, 0.0, 2)
     assert promotion_plan(0.25, alone, given=True).trainings == 2.5
+
+
+ONE, TRADE = Objective("quality", {}), Objective("pareto", {}, metrics=("quality", "size_mb"))
+
+
+def came_to(quality: float, *, fidelity: float = 0.1, size: float = 1.0) -> Record:
+    values = (Measurement("quality", quality, ""), Measurement("size_mb", size, "MB"))
+    return Record((), 0, "complete", fidelity=fidelity, trained=True, measurements=values)
+
+
+def takes(record: Record, fidelity: float) -> float:
+    """100 seconds for a training in full."""
+    return 100 * fidelity
+
+
+@pytest.mark.parametrize(
+    ("left_s", "given", "expected"),
+    [
+        (math.inf, {3}, PromotionRung(0.31, (2, 3, 1))),
+        (math.inf, set(), PromotionRung(0.31, (2, 1))),
+        (math.inf, {2}, PromotionRung(0.31, (2, 1))),
+        (200.0, {3}, PromotionRung(0.31, (2, 3, 1))),
+        (190.0, {3}, PromotionRung(0.76, (2, 3))),
+        (60.0, {3}, PromotionRung(0.24, (2, 3))),
+        (40.0, {3}, PromotionRung()),
+        (60.0, {2}, PromotionRung()),
+    ],
+)
+def test_who_is_compared_and_how_long_depends_on_the_time_that_is_left(
+    left_s: float, given: set[int], expected: PromotionRung
+) -> None:
+    records = {1: came_to(0.7), 2: came_to(0.8), 3: came_to(0.6)}
+    assert promotion_rung(records, given, ONE, 0.1, left_s, takes) == expected
+
+
+def test_nothing_is_compared_where_there_is_one_candidate_or_no_room_above_the_last_rung() -> None:
+    assert promotion_rung({1: came_to(0.7)}, (), ONE, 0.1, math.inf, takes) == PromotionRung()
+    assert promotion_rung({1: came_to(0.7), 2: came_to(0.8)}, (), ONE, 0.5, math.inf, takes) == PromotionRung()
+
+
+def test_who_wins_the_comparison_is_rebuilt() -> None:
+    records = {1: came_to(0.7), 2: came_to(0.8), 3: came_to(0.6)}
+    compared = {1: came_to(0.9, fidelity=0.31), 2: came_to(0.85, fidelity=0.31)}
+    assert [number for number, _ in survivors(compared, records, ONE)] == [1]
+    assert [number for number, _ in survivors({}, records, ONE)] == [2, 1]
+    assert len(survivors({1: came_to(0.9, size=2.0), 2: came_to(0.8)}, records, TRADE)) == 2
+
+
+def test_a_trial_is_handed_out_as_it_was_where_no_rebuild_is_ahead_of_it() -> None:
+    before, better, worse = came_to(0.8), came_to(0.9, fidelity=1.0), came_to(0.7, fidelity=1.0)
+    assert ahead_of_rebuilds({1: better}, {1: before, 2: came_to(0.6)}, ONE) == {}
+    assert ahead_of_rebuilds({1: before}, {1: before}, ONE) == {1: before}
+    assert ahead_of_rebuilds({1: worse}, {1: came_to(0.5), 2: before}, ONE) == {2: before}
+    assert ahead_of_rebuilds({}, {1: before}, ONE) == {1: before}
