@@ -17,6 +17,7 @@ from eicompress.export.folder import write
 from eicompress.reporting import tables
 from eicompress.reporting.live_view import Screen
 from eicompress.reporting.tables import show_result
+from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Doing
 from eicompress.study.objective import Objective
 from eicompress.values import Measurement, Progress, Record
@@ -149,7 +150,7 @@ def shown_by(tmp_path: Path, *, terminal: bool) -> str:
     console = Console(record=True, force_terminal=terminal, width=100, file=io.StringIO())
     made, bench = bed(tmp_path, trials=4), Bench(tmp_path / "made")
     with made.ledger() as ledger, Screen(console, "study", trials=4, timeout_s=999.0) as screen:
-        made.coordinator(bench, ledger, screen.show).run()
+        run_search(made.search(bench, ledger, screen.show))
         screen.console.print(screen._picture())
     return console.export_text()
 
