@@ -17,8 +17,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def options(group: type, **help: str) -> Callable[[Command], Command]:
     """An option for each setting of a group; `help` is what a command says of one in other words."""
 
+    settings = declared(group)
+    if not help.keys() <= settings.keys():
+        raise TypeError(f"`{group.__name__}` must have each of {', '.join(help)}, to say something else of it")
+
     def decorate(command: Command) -> Command:
-        for name, setting in reversed([*declared(group).items()]):
+        for name, setting in reversed([*settings.items()]):
             command = click.option(
                 flag(name),
                 name,

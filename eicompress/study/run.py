@@ -138,15 +138,20 @@ def _staffed(workshop: Workshop, plan: Plan) -> Iterator[tuple[Workshop, Workers
     if not settings["workers"]:
         yield workshop, InProcess(workshop, plan.registry)
         return
-    # A worker does not open the database, whose URL may have a password.
-    known = Spec({**settings, "storage": ""}).settings
-    setup = Setup(known, str(spec.folder), str(workshop.head or ""), made_of(workshop))
+    setup = setup_of(spec, workshop)
     limits, count = _limits(spec), settings["workers"]
     team: Processes | Cluster = Processes(setup, limits.shared(count), count)
     if settings["engine"] == "ray":
         team = Cluster(setup, limits, count, place_of(spec))
     with team as workers:
         yield replace(workshop, quiet=workers.paused), workers
+
+
+def setup_of(spec: Spec, workshop: Workshop) -> Setup:
+    """What a worker opens the same workshop with."""
+    # A worker does not open the database, whose URL may have a password.
+    known = Spec({**spec.settings, "storage": ""}).settings
+    return Setup(known, str(spec.folder), str(workshop.head or ""), made_of(workshop))
 
 
 def _limits(spec: Spec) -> Limits:
