@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from eicompress import cli, errors
 from eicompress.contracts import knobs
 from eicompress.plugins import discover
-from eicompress.reporting.tables import domain, meanings
+from eicompress.reporting.knobs import domain, meanings
 from eicompress.settings import (
     AblationSettings,
     GoalSettings,
