@@ -16,7 +16,7 @@ from eicompress import cli, errors
 from eicompress.contracts import knobs
 from eicompress.declaration import Setting, declared, flag
 from eicompress.plugins import discover
-from eicompress.reporting.tables import domain, meanings
+from eicompress.reporting.knobs import domain, meanings
 from eicompress.settings import (
     AblationSettings,
     GoalSettings,

@@ -68,3 +68,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"did you mean `{close[0]}`?"
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return "known: " + ", ".join(f"`{each}`" for each in names[:MOST_NAMES]) + more
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in backticks, with commas."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def shortened(text: str) -> str:
+    """What came, in backticks, cut to one line's room."""
+    text = text.strip()
+    return f"`{text[:57]}...`" if len(text) > 60 else f"`{text}`"

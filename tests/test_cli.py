@@ -14,8 +14,8 @@ from rich.console import Console
 
 from eicompress import cli
 from eicompress.export.folder import write
-from eicompress.reporting import tables
 from eicompress.reporting.live_view import Screen
+from eicompress.reporting.record_text import duration
 from eicompress.reporting.tables import show_result
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Doing
@@ -188,8 +188,8 @@ def test_a_finished_study_is_said_to_be_finished(tmp_path: Path) -> None:
 
 
 def test_durations_read_as_clocks() -> None:
-    assert tables.duration(59.9) == "0:59"
-    assert tables.duration(3723) == "1:02:03"
+    assert duration(59.9) == "0:59"
+    assert duration(3723) == "1:02:03"
 
 
 def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -1,4 +1,6 @@
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,51 @@ def test_the_page_of_rooms_names_all_that_is_at_the_top() -> None:
     assert there == set(
         re.findall(r"`([a-z]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "| `" in line))
     )
+
+
+MOST_LINES = {"class": 200, "module": 350}
+MOST_PARAMETERS = 8
+"""Of a function; the constructors that dataclasses write do not count."""
+TOO_HEAVY = {"class Encoder in encoder/model.py", "module encoder/model.py"}
+"""What is known to be beyond that, and still to be split."""
+
+
+def heavy(tree: ast.Module, name: str) -> Iterator[str]:
+    """What of a module is over its weight."""
+    lines = max((node.end_lineno or 0 for node in tree.body), default=0)
+    if lines > MOST_LINES["module"]:
+        yield f"module {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES["class"]:
+            yield f"class {node.name} in {name}"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            named = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+            if len([each for each in named if each and each.arg not in ("self", "cls")]) > MOST_PARAMETERS:
+                yield f"function {node.name} in {name}"
+
+
+def test_no_class_module_or_list_of_parameters_is_over_its_weight() -> None:
+    """Split what this names into functions and small values; what is on the list and light by now, take off it."""
+    room = Path(__file__).parents[1] / "eicompress"
+    found = {
+        each
+        for path in sorted(room.rglob("*.py"))
+        for each in heavy(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(room).as_posix())
+    }
+    assert found == TOO_HEAVY
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("class Big:\n" + "    a = 1\n" * 200, ["class Big in here.py"]),
+        ("class Fits:\n" + "    a = 1\n" * 199, []),
+        ("a = 1\n" * 351, ["module here.py"]),
+        ("a = 1\n" * 350, []),
+        ("def wide(a, b, c, d, /, e, f, *, g, h, **i): ...", ["function wide in here.py"]),
+        ("class Some:\n    async def fits(self, a, b, c, d, e, f, g, *h): ...", []),
+    ],
+)
+def test_weight_is_counted_in_lines_and_parameters(source: str, said: list[str]) -> None:
+    assert list(heavy(ast.parse(source), "here.py")) == said

@@ -10,7 +10,7 @@ import pytest
 from eicompress import cli
 from eicompress.contracts import Candidate, Training
 from eicompress.training.trainer import Trainer
-from eicompress.trials import teacher_search
+from eicompress.trials import teacher_schedule, teacher_search
 from eicompress.trials.taught import Taught, is_taught
 from tests.test_main_job import RECIPE, SPACE
 
@@ -22,8 +22,9 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
     monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
-    for name, value in (("LEAST_STEPS", 4), ("LEAST_EPOCHS", 0.1), ("LONGEST", 1.0), ("MOST_FOLDS", 1)):
-        monkeypatch.setattr(teacher_search, name, value)
+    for name, value in (("LEAST_STEPS", 4), ("LEAST_EPOCHS", 0.1), ("LONGEST", 1.0)):
+        monkeypatch.setattr(teacher_schedule, name, value)
+    monkeypatch.setattr("eicompress.trials.teacher_training.MOST_FOLDS", 1)
     Path("space.toml").write_text(SPACE)
     Path("recipe.toml").write_text(RECIPE)
 
@@ -129,8 +130,8 @@ def test_a_killed_search_for_a_teacher_goes_on(
     monkeypatch.setattr(Trainer, "__call__", interrupted)
     asked = ["teach", "--model", str(headless), "--data", str(data_folder), "--output", "taught"]
     assert cli.run(asked) == cli.INTERRUPTED
-    assert tried == list(teacher_search.LEARNING_RATES) and not Path("taught").exists()
+    assert tried == list(teacher_schedule.LEARNING_RATES) and not Path("taught").exists()
     assert cli.run(asked) == 0
     left = tried[3:]
-    assert left[0] == teacher_search.LEARNING_RATES[2] and len(left) <= 2, "the third one, and the winner on all rows"
+    assert left[0] == teacher_schedule.LEARNING_RATES[2] and len(left) <= 2, "the third one, and the winner on all rows"
     assert is_taught(Path("taught"))

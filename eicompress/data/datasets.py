@@ -3,7 +3,6 @@
 Rows are handed out with all their columns; a task picks its own. JSONL and CSV need no library.
 """
 
-import csv
 import hashlib
 import json
 import random
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eicompress.data.files import SUFFIXES, read_rows
 from eicompress.data.quickstart import docstrings
-from eicompress.errors import DataError, nearest
+from eicompress.errors import DataError, listed, nearest, shortened
 from eicompress.values import Json, seed_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ SPLIT_NAMES = {
 }
 """What a file or a hub split may be called, by the split it is read as."""
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
 FEWEST_ROWS_TO_CUT = 10
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -111,80 +110,6 @@ def dataset_from_tables(tables: Mapping[str, Table], columns: Mapping[str, str],
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL, CSV or Parquet file. Raises `DataError`."""
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-    if path.suffix not in readers:
-        raise DataError(
-            f"A data file must end in {_listed(SUFFIXES)}, but got `{path.name}`. Convert it to one of these."
-        )
-    try:
-        rows = readers[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"`{path.name}` must be UTF-8, but byte {error.start} is not. Save it as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"`{path}` must be readable, but: {error.strerror or error}. Check its permissions.") from error
-    if not rows:
-        raise DataError(f"`{path.name}` must have rows, but it is empty. Check the file, or take it out of the folder.")
-    return rows
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"`{path.name}`, line {number}, must be one JSON object, but column {error.colno} "
-                    f"does not parse ({error.msg}): {_shortened(line)}. Mend the line."
-                ) from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"`{path.name}`, line {number}, must be a JSON object with a column a key, but got "
-                    f"{_shortened(line)}. Mend the line."
-                )
-            rows.append(row)
-    return rows
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            header = list(reader.fieldnames or ())
-            rows = []
-            for row in reader:
-                if None in row:
-                    raise DataError(
-                        f"`{path.name}`, line {reader.line_num}, must have {len(header)} cells as the header "
-                        "has, but has more. Quote cells that hold a comma."
-                    )
-                rows.append(row)
-        except csv.Error as error:
-            raise DataError(
-                f"`{path.name}`, line {reader.line_num}, must be CSV, but: {error}. Mend the line."
-            ) from error
-    doubled = [name for name, count in Counter(header).items() if count > 1]
-    if doubled:
-        raise DataError(f"`{path.name}` must name each column once, but `{doubled[0]}` comes twice. Rename one.")
-    return rows
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.ParquetFile(path).read().to_pylist()
-    except pyarrow.ArrowException as error:
-        raise DataError(f"`{path.name}` must be a Parquet file, but: {error}. Write it again.") from error
-    return rows
-
-
 def _split_files(folder: Path) -> dict[str, Path]:
     """The file of each split in a folder; other files are not looked at."""
     files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
@@ -194,14 +119,14 @@ def _split_files(folder: Path) -> dict[str, Path]:
         if len(of_split) > 1:
             raise DataError(
                 f"`{folder}` must have one file for {split}, but has "
-                f"{_listed(path.name for path in of_split)}. Keep one."
+                f"{listed(path.name for path in of_split)}. Keep one."
             )
         if of_split:
             found[split] = of_split[0]
     if "train" not in found:
-        there = _listed(path.name for path in sorted(folder.iterdir())[:8]) or "nothing"
+        there = listed(path.name for path in sorted(folder.iterdir())[:8]) or "nothing"
         raise DataError(
-            f"`{folder}` must have a train file ({_listed('train' + suffix for suffix in SUFFIXES)}), "
+            f"`{folder}` must have a train file ({listed('train' + suffix for suffix in SUFFIXES)}), "
             f"but holds {there}. Name the training file so, or give a single file."
         )
     return found
@@ -252,7 +177,7 @@ def tables_from_hub(loaded: "DatasetDict", source: str) -> dict[str, Table]:
             tables[split] = Table(f"{source}, split {name}", [_named(row, classes) for row in rows])
     if "train" not in tables:
         raise DataError(
-            f"`{source}` must have a train split, but has {_listed(loaded)}. Take another data set or configuration."
+            f"`{source}` must have a train split, but has {listed(loaded)}. Take another data set or configuration."
         )
     return tables
 
@@ -270,7 +195,7 @@ def _check(table: Table, columns: Mapping[str, str]) -> None:
     for role, column in columns.items():
         if column not in table.rows[0]:
             raise DataError(
-                f"`{table.origin}` must have the column `{column}`, but has {_listed(table.rows[0])}. "
+                f"`{table.origin}` must have the column `{column}`, but has {listed(table.rows[0])}. "
                 f"Name the right one with --{role.replace('_', '-')}."
             )
         for number, row in enumerate(table.rows, start=1):
@@ -279,7 +204,7 @@ def _check(table: Table, columns: Mapping[str, str]) -> None:
             if value is None or value == [] or (isinstance(value, str) and not value.strip()):
                 raise DataError(f"{where}, must not be empty. Fill the cell or take the row out.")
             if role != "label" and not _is_text(value):
-                raise DataError(f"{where}, must be text, but got {_shortened(json.dumps(value, default=str))}.")
+                raise DataError(f"{where}, must be text, but got {shortened(json.dumps(value, default=str))}.")
 
 
 def _is_text(value: object) -> bool:
@@ -343,12 +268,3 @@ def _folded(row: Json, inputs: Sequence[str]) -> tuple[str, ...]:
 def _digest(rows: Mapping[str, list[Json]], columns: Mapping[str, str]) -> str:
     content = json.dumps([dict(columns), dict(rows)], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _shortened(text: str) -> str:
-    text = text.strip()
-    return f"`{text[:57]}...`" if len(text) > 60 else f"`{text}`"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from eicompress.metrics.significance import Difference, mcnemar, paired_difference
-from eicompress.reporting.figures import BLUE, GREY, ORANGE, layout, rows
+from eicompress.reporting.figure_parts import BLUE, GREY, ORANGE, layout, rows
 from eicompress.reporting.page import document, drawn, table
 
 

@@ -1,18 +1,27 @@
 """Records to numbers: what a report says of a study, before anything is drawn. No model is loaded."""
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from eicompress.reporting.anatomy import (
+    Fall,
+    Operator,
+    Share,
+    Tensor,
+    checksums,
+    falls,
+    operators,
+    shares,
+    tensors,
+)
 from eicompress.reporting.mistakes import Mistakes, mistakes
 from eicompress.study.halving import cost_s
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
-from eicompress.values import SIMPLE, Artifact, Json, Record
+from eicompress.values import SIMPLE, Json, Record
 
 Axis: TypeAlias = Literal["size_mb", "latency_ms"]
 
@@ -20,10 +29,6 @@ ARTIFACT, BASELINE = "this artifact", "baseline"
 PREVIEW, STOPPED = "over budget in the preview", "stopped early"
 LAST_BYTES = 0.75
 """The last quarter of the size budget is compared with what fits into the rest."""
-SAME_SIZE = 0.001
-"""A step that changes less than this share of the bytes changes none."""
-OPERATORS = 8
-"""Kinds of operators that are told apart."""
 
 
 @dataclass(frozen=True)
@@ -52,41 +57,6 @@ class Yardstick:
     quality: float
     size_mb: float | None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Bytes of one part of the artifact, before and after."""
-
-    name: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """Bytes of one tensor of the artifact's graph, or of one of its other files."""
-
-    group: str
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Fall:
-    """The artifact's size before and after a step of the recipe, in MB."""
-
-    name: str
-    before: float
-    after: float
-
-
-@dataclass(frozen=True)
-class Operator:
-    """Milliseconds that a kind of operator takes for one text."""
-
-    name: str
-    ms: float
 
 
 @dataclass(frozen=True)
@@ -259,46 +229,6 @@ def yardsticks(result: Result) -> tuple[Yardstick, ...]:
     return tuple(found)
 
 
-def shares(baseline: Record | None, best: Record) -> tuple[Share, ...]:
-    """Bytes by part of the artifact, the heaviest of the best first."""
-    before = baseline.bytes_by_group if baseline else {}
-    names = sorted({*before, *best.bytes_by_group}, key=lambda name: -best.bytes_by_group.get(name, 0))
-    return tuple(Share(name, before.get(name, 0), best.bytes_by_group.get(name, 0)) for name in names)
-
-
-def falls(baseline: Record | None, best: Record) -> tuple[Fall, ...]:
-    """What each step of the best recipe did to the bytes, in their order; those that changed none are left out.
-
-    Sizes are of previews of the recipe's beginnings, recorded when the artifact was rebuilt; empty without them.
-    """
-    sizes = best.facts.get("steps", {}).get("mb", [])
-    size = baseline.value("size_mb") if baseline else None
-    found = []
-    for step, after in zip(best.recipe, sizes, strict=False):
-        if size is not None and after is not None:
-            if abs(after - size) > SAME_SIZE * size:
-                found.append(Fall(_plain(str(step["strategy"])), size, after))
-            size = after
-    return tuple(found)
-
-
-def tensors(best: Record) -> tuple[Tensor, ...]:
-    """Where each byte of the artifact lies: tensors as recorded at the rebuild, and the other files."""
-    recorded = best.facts.get("tensors", {}).get("largest", [])
-    held = {group for group, _, _ in recorded}
-    files = [Tensor(name, name, size) for name, size in best.bytes_by_group.items() if name not in held]
-    return (*(Tensor(*each) for each in recorded), *files) if recorded else ()
-
-
-def operators(best: Record) -> tuple[Operator, ...]:
-    """The slowest first, the fast ones together; empty where none was recorded."""
-    recorded: Mapping[str, float] = best.facts.get("operators", {}).get("ms", {})
-    slow = sorted(recorded.items(), key=lambda each: -each[1])
-    found = [Operator(*each) for each in slow[:OPERATORS]]
-    rest = sum(ms for _, ms in slow[OPERATORS:])
-    return (*found, Operator(f"{len(slow) - OPERATORS} others", rest)) if rest else tuple(found)
-
-
 def steps(result: Result) -> tuple[Step, ...]:
     """The search in its order. Candidates that do not fit, or repeat an earlier one, have no quality here."""
     fitting = dict(ranked(result.records, result.objective))
@@ -349,17 +279,6 @@ def more_bytes(result: Result) -> MoreBytes | None:
     bound = LAST_BYTES * budget
     small = [each for each in fitting if (each.value("size_mb") or 0.0) <= bound]
     return MoreBytes(budget, _best_quality(fitting), bound, _best_quality(small) if small else None)
-
-
-def checksums(record: Record) -> dict[str, str]:
-    """SHA-256 of each file of an artifact, out of its manifest."""
-    if "artifact" not in record.files:
-        return {}
-    try:
-        manifest: dict[str, Any] = json.loads(Artifact(Path(record.files["artifact"])).manifest.read_text())
-    except OSError:
-        return {}
-    return dict(manifest.get("files", {}))
 
 
 def _best_quality(records: Sequence[Record]) -> float:

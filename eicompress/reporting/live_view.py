@@ -13,7 +13,7 @@ from rich.text import Text
 
 from eicompress.encoder.device import computes_with, own_device
 from eicompress.parsing import UNITS, without_password
-from eicompress.reporting.tables import duration, standing, summary
+from eicompress.reporting.record_text import duration, standing, summary
 from eicompress.spec import Spec
 from eicompress.study.events import (
     Compared,

@@ -7,9 +7,10 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from eicompress.recipe import recipe_toml
-from eicompress.reporting import figures
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
+from eicompress.reporting.artifact_figures import bytes_of_best, calibration, operators, treemap, waterfall
 from eicompress.reporting.data import STOPPED, Numbers
+from eicompress.reporting.search_figures import best_over_time, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
 from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.study.halving import described
@@ -103,8 +104,8 @@ def _candidates(numbers: Numbers) -> str:
     found.append(
         '<p class="soft">Each mark is one candidate; point at it for its recipe. Grey ones are over budget.</p>'
     )
-    found += ["<h3>Bytes</h3>", drawn(figures.quality_against(numbers, "size_mb"))]
-    found += ["<h3>Milliseconds</h3>", drawn(figures.quality_against(numbers, "latency_ms"))]
+    found += ["<h3>Bytes</h3>", drawn(quality_against(numbers, "size_mb"))]
+    found += ["<h3>Milliseconds</h3>", drawn(quality_against(numbers, "latency_ms"))]
     return "\n".join(found)
 
 
@@ -117,9 +118,9 @@ def _bytes(numbers: Numbers) -> str:
             "What each step of the recipe left, and how many times less that is; seen in previews of the recipe's "
             "beginnings. Steps that only train take no bytes away."
         )
-        found += [f'<p class="soft">{told}</p>', drawn(figures.waterfall(numbers))]
+        found += [f'<p class="soft">{told}</p>', drawn(waterfall(numbers))]
     found.append("<h3>In the artifact</h3>")
-    found.append(drawn(figures.treemap(numbers) if numbers.tensors else figures.bytes_of_best(numbers)))
+    found.append(drawn(treemap(numbers) if numbers.tensors else bytes_of_best(numbers)))
     if any(each.before and each.after for each in numbers.shares):
         rows = [
             [each.name, _mb(each.before), _mb(each.after), _smaller(each.before, each.after)] for each in numbers.shares
@@ -136,7 +137,7 @@ def _milliseconds(numbers: Numbers) -> str:
         "onnxruntime's profile of one text on one thread. Writing it takes time of its own, so the sum is more than "
         "the latency above."
     )
-    return f'<h2>Where the milliseconds go</h2><p class="soft">{told}</p>{drawn(figures.operators(numbers))}'
+    return f'<h2>Where the milliseconds go</h2><p class="soft">{told}</p>{drawn(operators(numbers))}'
 
 
 def _search(numbers: Numbers) -> str:
@@ -144,7 +145,7 @@ def _search(numbers: Numbers) -> str:
     found = ["<h2>How the search went</h2>"]
     found.append(f"<p>{escape(ended[:1].upper() + ended[1:]) if ended else 'The search has not ended yet'}.</p>")
     if any(each.best is not None for each in numbers.steps):
-        found.append(drawn(figures.best_over_time(numbers)))
+        found.append(drawn(best_over_time(numbers)))
     rows = [["trained to the end", str(spent.trained), ""]]
     if spent.stopped:
         rows.append(["stopped early, behind others", str(spent.stopped), _spared(spent.saved[STOPPED])])
@@ -184,7 +185,7 @@ def _rebuilds(numbers: Numbers) -> str:
         for each in numbers.rebuilds
     ]
     heading = "<h3>Short against full training</h3>"
-    figure = drawn(figures.rebuilds(numbers)) if len(rows) >= ENOUGH_PAIRS else ""
+    figure = drawn(rebuilds(numbers)) if len(rows) >= ENOUGH_PAIRS else ""
     return heading + table(("", "short (of the full length)", "full"), rows, numeric=2) + figure + _spreads(numbers)
 
 
@@ -207,7 +208,7 @@ def _importance(numbers: Numbers) -> str:
         f"How well each knob tells the best tenth of the trials from the others (PED-ANOVA), judged by "
         f"{numbers.effort.trained} trained trials{': a hint' if numbers.effort.trained < TRIALS_TO_TRUST else ''}."
     )
-    return f'{heading}<p class="soft">{told}</p>' + drawn(figures.importance(numbers))
+    return f'{heading}<p class="soft">{told}</p>' + drawn(importance(numbers))
 
 
 def _mistakes(numbers: Numbers) -> str:
@@ -239,7 +240,7 @@ def _mistakes(numbers: Numbers) -> str:
         f'<p class="soft">Confidence is off by {100 * found.artifact.error:.1f} points on average, the baseline\'s by '
         f"{100 * found.baseline.error:.1f} (expected calibration error).</p>"
     )
-    lines.append(drawn(figures.calibration(numbers)))
+    lines.append(drawn(calibration(numbers)))
     return "\n".join(lines)
 
 

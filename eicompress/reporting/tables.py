@@ -1,13 +1,9 @@
 """Records, results and plug-ins, drawn for people."""
 
-import ast
 import inspect
-import itertools
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,11 +13,12 @@ from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.comparison import HEADS, Comparison, lines
+from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
+from eicompress.reporting.record_text import duration, metric_text, share, summary
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
-from eicompress.study.objective import Objective
 from eicompress.study.ranking import ranked
-from eicompress.study.result import NEAR, Result, by_quality, is_within
+from eicompress.study.result import NEAR, Result, by_quality
 from eicompress.values import MEGABYTE, Measurement, Record
 
 if TYPE_CHECKING:
@@ -30,46 +27,6 @@ if TYPE_CHECKING:
 MACHINE = ("machine", "runtime")
 SHOWN = 5
 """Rows of the table of the best."""
-
-
-def summary(record: Record, baseline: Record | None) -> str:
-    """Size, latency and quality in one line, with the share of the baseline's quality."""
-    parts = [number(record, "size_mb", "{:.3f} MB"), number(record, "latency_ms", "{:.2f} ms")]
-    parts.append("quality " + number(record, "quality", "{:.4f}"))
-    of = share(record, baseline)
-    return " · ".join(parts) + (f" ({of} of the baseline)" if of else "")
-
-
-def standing(record: Record, baseline: Record, objective: Objective) -> str:
-    """What a simple baseline reaches in one line, and whether it is within the budgets."""
-    if record.outcome != "complete":
-        return record.reason
-    if record.value("latency_ms") is None:
-        size = "" if record.value("size_mb") is None else f"{number(record, 'size_mb', '{:.3f} MB')} · "
-        return f"{size}quality {number(record, 'quality', '{:.4f}')} (no artifact)"
-    within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
-    return f"{summary(record, baseline)} · {within}"
-
-
-def number(record: Record, name: str, form: str) -> str:
-    """A metric's value, or a dash where it was not measured; an estimate after a tilde."""
-    found = next((each for each in record.measurements if each.name == name), None)
-    if found is None:
-        return "-"
-    return ("~" if "estimated" in found.conditions else "") + form.format(found.value)
-
-
-def share(record: Record, baseline: Record | None) -> str:
-    """The quality as a percentage of the baseline's, or an empty string."""
-    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
-    return f"{quality / whole:.1%}" if quality is not None and whole else ""
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, as `1:02:03` or `2:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def show_result(console: Console, result: Result) -> None:
@@ -252,13 +209,13 @@ def _best(result: Result) -> list[tuple[int, Record]]:
 
 def _cells(record: Record, baseline: Record | None, memory: bool) -> list[str]:
     cells = [
-        number(record, "size_mb", "{:.3f}"),
-        number(record, "latency_ms", "{:.2f}"),
-        number(record, "quality", "{:.4f}"),
+        metric_text(record, "size_mb", "{:.3f}"),
+        metric_text(record, "latency_ms", "{:.2f}"),
+        metric_text(record, "quality", "{:.4f}"),
         share(record, baseline),
-        number(record, "quality_test", "{:.4f}").removeprefix("-"),
+        metric_text(record, "quality_test", "{:.4f}").removeprefix("-"),
     ]
-    return [*cells, number(record, "memory_mb", "{:.1f}")] if memory else cells
+    return [*cells, metric_text(record, "memory_mb", "{:.1f}")] if memory else cells
 
 
 def show_trial(console: Console, index: int, record: Record) -> None:
@@ -330,27 +287,3 @@ def _show_strategy(console: Console, strategy: type[Strategy]) -> None:
     for knob in knobs(strategy).values():
         table.add_row(knob.name, str(knob.default), domain(knob.domain), escape(meant.get(knob.name, "")))
     console.print(table)
-
-
-def meanings(strategy: type[Strategy]) -> dict[str, str]:
-    """What each knob is for: the string below its field, where the source is at hand."""
-    try:
-        (written,) = ast.parse(textwrap.dedent(inspect.getsource(strategy))).body
-    except (OSError, SyntaxError):
-        return {}
-    assert isinstance(written, ast.ClassDef)
-    found = {}
-    for field, below in itertools.pairwise(written.body):
-        match field, below:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                found[name] = " ".join(text.split())
-    return found
-
-
-def domain(of: BaseDistribution) -> str:
-    """A knob's domain in words."""
-    if isinstance(of, CategoricalDistribution):
-        return ", ".join(str(choice) for choice in of.choices)
-    assert isinstance(of, IntDistribution | FloatDistribution)
-    kind = "integer" if isinstance(of, IntDistribution) else "number"
-    return f"{kind} in [{of.low}, {of.high}]{', log' if of.log else ''}"

@@ -2,23 +2,18 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from inspect import isclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnxruntime import InferenceSession
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from eicompress import runtime, strategies
-from eicompress.cache import Cache
 from eicompress.contracts import (
-    Array,
     Candidate,
     Context,
     GraphStrategy,
@@ -32,6 +27,7 @@ from eicompress.errors import Inapplicable, SpecError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import TOLERANCE, check_parity
 from eicompress.recipe import Recipe, check_value
+from eicompress.testing.building import Built, Foreign, apply_graph_steps, build, logits_of, tiny_texts
 from eicompress.testing.claims import (
     Claim,
     hold,
@@ -41,9 +37,7 @@ from eicompress.testing.claims import (
     with_missed,
     written_only_in,
 )
-from eicompress.testing.tiny import tiny_artifact, tiny_context, tiny_examples, tiny_task
-from eicompress.trials import candidate as candidates
-from eicompress.values import Text
+from eicompress.testing.tiny import tiny_artifact, tiny_context, tiny_task
 
 LENGTHS = (3, 7)
 """Tokens of the texts that a model is tried on."""
@@ -168,19 +162,19 @@ class _Checked:
         built = self._built(folder)
         model = runtime.load(tiny_artifact(folder / "artifact", built.candidate, graph=built.graph).folder)
         if isinstance(self.example, ModelStrategy):
-            check_parity(built.candidate, _texts(), model.logits(_texts()))
+            check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()))
         else:
-            hold(bool(np.isfinite(model.logits(_texts())).all()), "the logits must be finite, but are not")
+            hold(bool(np.isfinite(model.logits(tiny_texts())).all()), "the logits must be finite, but are not")
 
     def reads_lengths_and_batches(self, folder: Path) -> None:
         graph = self._built(folder).graph
         session = runtime.session(graph.SerializeToString())
         quantized = any(node.op_type.startswith(_INTEGER_INPUTS) for node in graph.graph.node)
         for length in LENGTHS:
-            one = _run(session, 1, length)
+            one = logits_of(session, 1, length)
             hold(one.shape == (1, len(tiny_task().labels)), f"the file must give a row a text, but gave {one.shape}")
             if not quantized:
-                apart = float(np.abs(_run(session, BATCHES[-1], length) - one).max())
+                apart = float(np.abs(logits_of(session, BATCHES[-1], length) - one).max())
                 hold(apart <= TOLERANCE, f"a text must get the same logits in a batch, but they differ by {apart:.2g}")
 
     def repeats(self, folder: Path) -> None:
@@ -259,10 +253,10 @@ class _Checked:
 
     def meets_foreign_modules(self, folder: Path) -> None:
         context, step = tiny_context(folder), self.example
-        foreign = replace(context.baseline, model=_Foreign(context.baseline.tokenizer.get_vocab_size()))
+        foreign = replace(context.baseline, model=Foreign(context.baseline.tokenizer.get_vocab_size()))
         try:
             made = step.apply(foreign, context) if isinstance(step, ModelStrategy) else foreign
-            _finished(Recipe((step,)), artifacts.graph_of(made, pairs=False), context)
+            apply_graph_steps(Recipe((step,)), artifacts.graph_of(made, pairs=False), context)
         except Inapplicable:
             return
 
@@ -278,9 +272,9 @@ class _Checked:
         with written_only_in(folder):
             self._built(folder)
 
-    def _built(self, folder: Path, *, preview: bool = False, context: Context | None = None) -> "_Built":
+    def _built(self, folder: Path, *, preview: bool = False, context: Context | None = None) -> Built:
         try:
-            return _built((self.example,), context or tiny_context(folder, preview=preview), folder)
+            return build((self.example,), context or tiny_context(folder, preview=preview), folder)
         except Inapplicable as error:
             raise AssertionError(
                 f"it must be tried on a tiny model, but is inapplicable ({error}): give `strategy_checks` an `example`"
@@ -310,7 +304,7 @@ class _Composed:
                 continue
             place = folder / str(number)
             try:
-                built = _built(steps, tiny_context(place, fidelity=0.1), place)
+                built = build(steps, tiny_context(place, fidelity=0.1), place)
             except Inapplicable:
                 continue
             except Exception as error:
@@ -320,39 +314,7 @@ class _Composed:
                 ) from error
             model = runtime.load(tiny_artifact(place / "artifact", built.candidate, graph=built.graph).folder)
             if all(isinstance(step, ModelStrategy) for step in steps):
-                check_parity(built.candidate, _texts(), model.logits(_texts()))
-
-
-@dataclass(frozen=True)
-class _Built:
-    candidate: Candidate
-    graph: onnx.ModelProto
-
-
-def _built(steps: tuple[Strategy, ...], context: Context, folder: Path) -> _Built:
-    """What a recipe makes, through the same code as in a study."""
-    recipe = Recipe(steps)
-    candidate = candidates.build(recipe, context, Cache(folder / "cache"), lambda prefix: prefix.digest)
-    return _Built(candidate, _finished(recipe, artifacts.graph_of(candidate, pairs=False), context))
-
-
-def _finished(recipe: Recipe, graph: onnx.ModelProto, context: Context) -> onnx.ModelProto:
-    for step in recipe.steps:
-        if isinstance(step, GraphStrategy):
-            graph = step.apply(graph, context)
-    return graph
-
-
-class _Foreign(nn.Module):
-    """A bag of words: not an encoder, with the same inputs and outputs."""
-
-    def __init__(self, vocabulary: int) -> None:
-        super().__init__()
-        self.words = nn.Embedding(vocabulary, len(tiny_task().labels))
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        words: torch.Tensor = self.words(input_ids) * attention_mask.unsqueeze(-1)
-        return words.sum(dim=1)
+                check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()))
 
 
 def _outside(knob: Knob) -> object:
@@ -371,15 +333,3 @@ def _generated(owner: type, name: str) -> bool:
 
 def _code_file(owner: type) -> str:
     return str(owner.__init__.__code__.co_filename)  # type: ignore[misc]
-
-
-def _texts() -> Sequence[Text]:
-    return tiny_examples(1).texts
-
-
-def _run(session: InferenceSession, batch: int, length: int) -> Array:
-    """(batch, outputs) of as many equal texts."""
-    ids = np.full((batch, length), 5, np.int64)
-    given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    logits: Array = session.run(["logits"], {each.name: given[each.name] for each in session.get_inputs()})[0]
-    return logits

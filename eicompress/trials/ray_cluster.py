@@ -1,33 +1,25 @@
 """Where candidates are built on other machines: watched processes again, each behind an actor of a Ray cluster.
 
-Ray carries and restarts nothing by itself: it finds a place for an actor, and says when one is lost. What the flags
-name by a path goes to a node once, as bytes, into the cache of its user, and is checked there. An actor hands back
-plain values and the bytes of the files that a build wrote. Job, limits and reasons are those of one machine. A job
-whose actor or node is lost may be tried again, and gets whichever actor is free.
-
-An actor imports neither torch nor optuna; its process does.
+Ray carries and restarts nothing by itself: it finds a place for an actor, and says when one is lost. Job, limits and
+reasons are those of one machine. A job whose actor or node is lost may be tried again, and gets whichever actor is
+free.
 """
 
 import json
-import os
-import platform
-import shutil
-import socket
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from eicompress.cache import Cache, default_folder
-from eicompress.errors import EicompressError, StudyError
-from eicompress.trials.processes import Limits, Processes, Setup, Tell
-from eicompress.trials.shipping import arrived, files_digest, files_in, packed_setup, unpacked, write_files
+from eicompress.errors import StudyError
+from eicompress.trials.processes import Limits, Setup, Tell
+from eicompress.trials.ray_actor import Actor
+from eicompress.trials.ray_connection import answers, connect, first_line
+from eicompress.trials.shipping import arrived, files_digest, packed_setup
 from eicompress.values import Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
@@ -36,11 +28,7 @@ PATIENCE_SECONDS = 600.0
 """How long there may be no worker at all, as while a cluster is busy or its nodes come back."""
 FALSE_STARTS = 3
 """Workers in a row that are lost before they began, after which none will begin."""
-ANSWER_SECONDS = 10.0
-"""How long a cluster's address may take to answer."""
 CLOSING_SECONDS = 5.0
-STORE_BYTES = 200_000_000
-"""Of the object store of a Ray that is started here, beside what is sent."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +82,8 @@ class Cluster:
         check_installed()
         setup, files = packed_setup(self.setup)
         try:
-            self._connect(sum(map(len, files.values())))
+            sent_bytes = sum(map(len, files.values()))
+            self._ray, self._own = connect(self.place.address, self.count * self.place.cpus, sent_bytes)
             most = self._check_room()
             told = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
             self._opening = json.dumps({**told, "neighbours": min(most, self.count), "digest": files_digest(files)})
@@ -111,7 +100,7 @@ class Cluster:
     ) -> None:
         if self._ray is None:
             return
-        self._ask(self._seats, "close", CLOSING_SECONDS)
+        answers(self._ray, (seat.actor for seat in self._seats), "close", CLOSING_SECONDS)
         for seat in self._seats:
             self._ray.kill(seat.actor)
         self._seats.clear()
@@ -143,44 +132,16 @@ class Cluster:
     def paused(self) -> Iterator[None]:
         """Those on this machine stand still, so that a latency can be taken."""
         here = self._ray.get_runtime_context().get_node_id()
-        seats = [seat for seat in self._seats if seat.node == here]
-        self._ask(seats, "pause")
+        actors = [seat.actor for seat in self._seats if seat.node == here]
+        answers(self._ray, actors, "pause")
         try:
             yield
         finally:
-            self._ask(seats, "go_on")
+            answers(self._ray, actors, "go_on")
 
     @property
     def _busy(self) -> "list[_Seat]":
         return [seat for seat in self._seats if seat.job is not None]
-
-    def _connect(self, sent_bytes: int) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        # Without a GPU of its own a worker sees none: what Ray does today, and warns that it will not always.
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-        import ray
-
-        self._ray, self._own = ray, not ray.is_initialized()
-        if not self._own:
-            return
-        address, options = self.place.address, {}
-        if not address:
-            os.environ.setdefault("RAY_worker_niceness", "0")
-            options = {"num_cpus": self.count * self.place.cpus, "include_dashboard": False}
-            options |= {"object_store_memory": STORE_BYTES + sent_bytes}
-        try:
-            if address not in ("", "auto"):
-                # Ray itself would try for minutes.
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
-            ray.init(address or "local", **options, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # Ray raises whatever its parts raise
-            if not address:
-                raise StudyError(f"Ray must start on this machine, but: {_first_line(error)}") from error
-            raise StudyError(
-                f"`--ray-address {address}` must be a Ray cluster that this machine is a node of, but: "
-                f"{_first_line(error)}. Start Ray here: ray start --address=HOST:PORT, or --head for the first node"
-            ) from error
 
     def _check_room(self) -> int:
         """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
@@ -264,32 +225,21 @@ class Cluster:
         self._false_starts += not seat.node
         if self._false_starts == FALSE_STARTS:
             raise StudyError(
-                f"a worker of the Ray cluster must begin, but {FALSE_STARTS} in a row were lost: {_first_line(error)}. "
+                f"a worker of the Ray cluster must begin, but {FALSE_STARTS} in a row were lost: {first_line(error)}. "
                 "Every node must have the same eicompress, with its plug-ins, in the Python that Ray was started with"
             )
         self._seats.append(self._seat())
         if seat.job is None:
             return None
-        return Done(seat.job, "lost", reason=f"its worker on {seat.host} was lost: {_first_line(error)}")
+        return Done(seat.job, "lost", reason=f"its worker on {seat.host} was lost: {first_line(error)}")
 
     def _tell(self, progress: Tell) -> None:
         seats = self._busy
-        for seat, doing in zip(seats, self._ask(seats, "doing", POLL_SECONDS), strict=True):
+        doings = answers(self._ray, (seat.actor for seat in seats), "doing", POLL_SECONDS)
+        for seat, doing in zip(seats, doings, strict=True):
             if doing and seat.job is not None and doing != seat.doing:
                 seat.doing = doing
                 progress(seat.job.number, Progress(**doing))
-
-    def _ask(self, seats: "Sequence[_Seat]", what: str, seconds: float | None = None) -> list[Any]:
-        """What each seat's actor answers; None from who is lost, or does not answer in time."""
-        asked = [getattr(seat.actor, what).remote() for seat in seats]
-        ready = self._ray.wait(asked, num_returns=len(asked), timeout=seconds)[0] if asked else []
-        answers: list[Any] = []
-        for each in asked:
-            answers.append(None)
-            if each in ready:
-                with suppress(self._ray.exceptions.RayError):
-                    answers[-1] = self._ray.get(each)
-        return answers
 
 
 @dataclass(eq=False)
@@ -311,98 +261,3 @@ class _Seat:
 
     def begin(self, job: Job) -> None:
         self.job, self.doing, self.answer = job, {}, self.actor.build.remote(json.dumps(asdict(job)))
-
-
-class Actor:
-    """A worker on its node: one watched process. Two threads of Ray's call it: one builds, the other asks."""
-
-    def __init__(self) -> None:
-        self._starting = threading.Lock()
-        self._still = ExitStack()
-        self._doing: Progress | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="eicompress-")).resolve()
-        self._workers: Processes | None = None
-
-    def open(self, opening: str, sent: list[Any]) -> Json:
-        """Get ready; where it is that it runs. `sent` holds a reference to all that was sent."""
-        self._opening, self._sent = json.loads(opening), sent
-        return _or_refused(self._open)
-
-    def build(self, job: str) -> Json:
-        """What became of a job, as text, and the bytes of the files that it wrote."""
-        return _or_refused(lambda: self._build(Job.from_json(json.loads(job))))
-
-    def doing(self) -> Json | None:
-        """What is done now."""
-        return None if self._doing is None else asdict(self._doing)
-
-    def pause(self) -> None:
-        """Stand still; a job that comes now begins when it goes on."""
-        assert self._workers is not None
-        self._starting.acquire()
-        self._still.enter_context(self._workers.paused())
-
-    def go_on(self) -> None:
-        self._still.close()
-        self._starting.release()
-
-    def close(self) -> None:
-        if self._workers is not None:
-            self._workers.__exit__(None, None, None)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _open(self) -> Json:
-        import ray
-
-        received, opening = self._received(), self._opening
-        setup = Setup(**{**unpacked(opening["setup"], received), "folder": str(self._folder)})
-        limits = Limits(**opening["limits"]).shared(opening["neighbours"])
-        self._workers = Processes(setup, limits, threads=opening["threads"])
-        return {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
-
-    def _build(self, job: Job) -> Json:
-        assert self._workers is not None
-        self._doing = None
-        self._received()
-        with self._starting:
-            self._workers.submit(job)
-        done = self._workers.wait(self._hear)
-        files = files_in(self._folder) if done.record is not None else {}
-        for each in self._folder.iterdir():
-            shutil.rmtree(each)
-        if done.record is not None:
-            named = {name: str(Path(path).relative_to(self._folder)) for name, path in done.record.files.items()}
-            done = replace(done, record=replace(done.record, files=named))
-        return {"done": json.dumps(done.to_json()), "files": files}
-
-    def _hear(self, number: int, progress: Progress) -> None:
-        self._doing = progress
-
-    def _received(self) -> Path:
-        """The folder of what was sent, in this machine's cache, its checksums verified."""
-        digest = self._opening["digest"]
-
-        def write(folder: Path) -> None:
-            import ray
-
-            files = ray.get(self._sent[0])
-            if files_digest(files) != digest:
-                raise StudyError("what is sent to a worker must arrive as it is, but did not: give the command again")
-            write_files(files, folder)
-
-        return Cache(default_folder()).kept("sent", digest, write)
-
-
-def _or_refused(call: Callable[[], Json]) -> Json:
-    """The call's answer, or why no other job would fare better here."""
-    try:
-        return call()
-    except EicompressError as error:
-        reason = str(error)
-    except OSError as error:
-        reason = f"`{error.filename}` must be a place to write to, but: {error.strerror}"
-    return {"refused": f"on {platform.node()}: {reason}"}
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

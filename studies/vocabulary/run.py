@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from eicompress.contracts import Candidate, Context, Examples
-from eicompress.data.datasets import read_rows
+from eicompress.data.files import read_rows
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize

@@ -10,9 +10,9 @@ from test_report_data import found, said, trial
 
 from eicompress.errors import SpecError
 from eicompress.reporting import png
-from eicompress.reporting.figures import quality_against
 from eicompress.reporting.page import page
 from eicompress.reporting.png import write_pictures
+from eicompress.reporting.search_figures import quality_against
 
 pytestmark = [pytest.mark.slow, needs_browser]
 

@@ -4,7 +4,9 @@ from dataclasses import replace
 import pytest
 from test_report_data import found, said, simple, trial
 
-from eicompress.reporting import data, figures
+from eicompress.reporting import artifact_figures, figures, search_figures
+from eicompress.reporting.anatomy import OPERATORS
+from eicompress.reporting.figure_parts import GREY
 
 
 def traces(figure: object) -> dict[str, object]:
@@ -21,7 +23,7 @@ STUDY = found(
 
 
 def test_every_candidate_is_drawn_once_by_what_became_of_it() -> None:
-    drawn = traces(figures.quality_against(said(STUDY), "size_mb"))
+    drawn = traces(search_figures.quality_against(said(STUDY), "size_mb"))
     assert {name: list(each.x) for name, each in drawn.items()} == {  # type: ignore[attr-defined]
         "trained, over budget": [2.5],
         "trial": [1.0, 1.9],
@@ -30,11 +32,11 @@ def test_every_candidate_is_drawn_once_by_what_became_of_it() -> None:
         "the best": [1.9],
         "over budget, not trained": [3.0],
     }
-    assert drawn["trained, over budget"].marker.color == figures.GREY  # type: ignore[attr-defined]
+    assert drawn["trained, over budget"].marker.color == GREY  # type: ignore[attr-defined]
 
 
 def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> None:
-    figure = figures.quality_against(said(STUDY), "size_mb")
+    figure = search_figures.quality_against(said(STUDY), "size_mb")
     assert list(traces(figure)["trial"].y) == pytest.approx([20.0, 10.0])  # type: ignore[attr-defined]
     axis = figure.layout.yaxis
     assert (axis.type, axis.autorange) == ("log", "reversed")
@@ -43,14 +45,14 @@ def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> No
 
 def test_hovering_tells_the_recipe_in_words_and_escapes_it() -> None:
     record = trial(1.0, 0.5, 0.8, recipe=({"strategy": "<script>", "layers": 2},))
-    told = traces(figures.quality_against(said(found(record)), "size_mb"))["trial"].customdata[0]  # type: ignore[attr-defined]
+    told = traces(search_figures.quality_against(said(found(record)), "size_mb"))["trial"].customdata[0]  # type: ignore[attr-defined]
     assert "<b>trial 0</b><br>1.000 MB · 0.50 ms · quality 80.00%<br>25% of the full training" in told
     assert "&lt;script&gt;: layers 2" in told
 
 
 @pytest.mark.parametrize(("largest", "place"), [(3.0, 2.0), (50.0, math.log10(2.0))])
 def test_the_budget_is_marked_on_linear_and_logarithmic_axes(largest: float, place: float) -> None:
-    figure = figures.quality_against(said(found(trial(1.0, 0.5, 0.8), trial(largest, 1.0, None))), "size_mb")
+    figure = search_figures.quality_against(said(found(trial(1.0, 0.5, 0.8), trial(largest, 1.0, None))), "size_mb")
     assert (figure.layout.xaxis.type == "log") == (largest == 50.0)
     (line,) = [each for each in figure.layout.shapes if each.x0 == each.x1]
     (text,) = [each for each in figure.layout.annotations if each.text == "budget"]
@@ -59,25 +61,28 @@ def test_the_budget_is_marked_on_linear_and_logarithmic_axes(largest: float, pla
 
 def test_baseline_and_the_best_simple_one_are_levels() -> None:
     known = {"majority class": simple(0.1), "tf-idf": simple(0.7)}
-    figure = figures.best_over_time(said(found(trial(1.0, 0.5, 0.8), simple=known)))
+    figure = search_figures.best_over_time(said(found(trial(1.0, 0.5, 0.8), simple=known)))
     assert [each.text for each in figure.layout.annotations] == ["baseline 96.0%", "tf-idf 70.0%"]
     assert [each.y0 for each in figure.layout.shapes] == pytest.approx([4.0, 30.0])
 
 
 def test_bytes_are_in_megabytes_with_their_share() -> None:
-    (bars,) = figures.bytes_of_best(said(STUDY)).data
+    (bars,) = artifact_figures.bytes_of_best(said(STUDY)).data
     assert (list(bars.y), list(bars.x)) == (["embedding", "layers"], [0.9, 0.6])
     assert bars.text[0] == "0.900 MB · 60%"
 
 
 def test_the_most_important_knobs_come_first() -> None:
     numbers = replace(said(STUDY), importance={"thin_student.layers": 0.7, "words.tokens": 0.3})
-    (bars,) = figures.importance(numbers).data
+    (bars,) = search_figures.importance(numbers).data
     assert (bars.y[0], bars.x[0]) == ("thin student: layers", pytest.approx(70.0))
 
 
 def test_no_figure_has_a_background_of_its_own() -> None:
-    for figure in (figures.quality_against(said(STUDY), "latency_ms"), figures.best_over_time(said(STUDY))):
+    for figure in (
+        search_figures.quality_against(said(STUDY), "latency_ms"),
+        search_figures.best_over_time(said(STUDY)),
+    ):
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
 
 
@@ -102,7 +107,7 @@ TAKEN_APART = found(
 
 
 def test_a_waterfall_goes_from_the_baseline_to_the_artifact() -> None:
-    figure = figures.waterfall(said(TAKEN_APART))
+    figure = artifact_figures.waterfall(said(TAKEN_APART))
     (bars,) = figure.data
     assert list(bars.y) == ["baseline", "1. vocabulary<br>pruning", "2. thin<br>student", "this artifact"]
     assert [low + length for low, length in zip(bars.base, bars.x, strict=True)][:3] == pytest.approx(
@@ -117,15 +122,15 @@ def test_a_waterfall_goes_from_the_baseline_to_the_artifact() -> None:
 
 
 def test_a_treemap_has_every_byte_once() -> None:
-    (map_,) = figures.treemap(said(TAKEN_APART)).data
+    (map_,) = artifact_figures.treemap(said(TAKEN_APART)).data
     sizes = dict(zip(map_.ids, map_.values, strict=True))
     assert sizes["all"] == 1_900_000 == sizes["embedding"] + sizes["layers"] + sizes["tokenizer"]
     assert sizes["layers/0.query"] + sizes["layers/rest"] == sizes["layers"]
 
 
 def test_the_slowest_operators_come_first_and_the_rest_together() -> None:
-    (bars,) = figures.operators(said(TAKEN_APART)).data
-    assert len(bars.y) == data.OPERATORS + 1
+    (bars,) = artifact_figures.operators(said(TAKEN_APART)).data
+    assert len(bars.y) == OPERATORS + 1
     assert (bars.y[0], bars.y[-1]) == ("Op0", "2 others")
     assert sum(bars.x) == pytest.approx(sum(ANATOMY["operators"]["ms"].values()))
 

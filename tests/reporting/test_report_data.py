@@ -5,6 +5,7 @@ from typing import Any
 from fake_workshop import measured
 
 from eicompress.reporting import data
+from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, cost, more, sentence
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
@@ -89,8 +90,8 @@ def test_an_early_stop_spares_the_rest_of_a_training() -> None:
 
 def test_bytes_are_compared_part_by_part_heaviest_first() -> None:
     baseline = replace(BASELINE, bytes_by_group={"embedding": 47_000_000, "head": 5})
-    shares = data.shares(baseline, trial(1.0, 1.0, 0.8))
-    assert [(each.name, each.before, each.after) for each in shares] == [
+    parts = shares(baseline, trial(1.0, 1.0, 0.8))
+    assert [(each.name, each.before, each.after) for each in parts] == [
         ("embedding", 47_000_000, 900_000),
         ("layers", 0, 600_000),
         ("head", 5, 0),

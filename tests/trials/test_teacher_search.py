@@ -12,9 +12,10 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Training
 from eicompress.errors import ModelError
+from eicompress.training.linear_probe import PENALTIES
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
-from eicompress.trials import teacher_search
+from eicompress.trials import teacher_schedule, teacher_search, teacher_training
 from eicompress.trials.taught import DESCRIPTION, Attempt, digest, is_taught, poolings_of, read_taught
 from eicompress.trials.teacher_search import TeacherSearch
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
@@ -34,8 +35,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trained:
         fit(self, candidate, training)
 
     monkeypatch.setattr(Trainer, "__call__", counted)
-    for name, value in (("LEAST_STEPS", 8), ("LEAST_EPOCHS", 0.1), ("LONGEST", 2.0), ("MOST_FOLDS", 1)):
-        monkeypatch.setattr(teacher_search, name, value)
+    for name, value in (("LEAST_STEPS", 8), ("LEAST_EPOCHS", 0.1), ("LONGEST", 2.0)):
+        monkeypatch.setattr(teacher_schedule, name, value)
+    monkeypatch.setattr(teacher_training, "MOST_FOLDS", 1)
     return found
 
 
@@ -68,7 +70,7 @@ def test_a_linear_classifier_learns_the_task_on_frozen_weights(tmp_path: Path, t
     assert loss_of(made) < 0.2 * loss_of(tiny_candidate()) and not trainings
     assert torch.equal(made.model.words.weight, tiny_candidate().model.words.weight)  # type: ignore[union-attr, operator]
     assert {each.pooling for each in taught.attempts} == {"mean", "first"}
-    assert {each.penalty for each in taught.attempts} == set(teacher_search.PENALTIES)
+    assert {each.penalty for each in taught.attempts} == set(PENALTIES)
 
 
 def test_a_dimension_that_never_varies_weighs_nothing(tmp_path: Path) -> None:
@@ -86,13 +88,13 @@ def test_what_is_chosen_is_the_best_on_rows_that_were_held_out(tmp_path: Path, t
     taught = search(tmp_path).run()
     assert taught.chosen == max(taught.attempts, key=lambda each: (each.quality, -each.loss))
     rates = [each.learning_rate for each in taught.attempts if each.learning_rate]
-    assert rates[: len(teacher_search.LEARNING_RATES)] == list(teacher_search.LEARNING_RATES)
+    assert rates[: len(teacher_schedule.LEARNING_RATES)] == list(teacher_schedule.LEARNING_RATES)
 
 
 def test_a_rate_at_which_a_training_diverges_is_left_out(
     tmp_path: Path, trainings: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher_search, "LEARNING_RATES", (1e30, 1e-4))
+    monkeypatch.setattr(teacher_schedule, "LEARNING_RATES", (1e30, 1e-4))
     rates = {each.learning_rate for each in search(tmp_path).run().attempts if each.learning_rate}
     assert rates == {1e-4} and {each.learning_rate for each in trainings} == {1e30, 1e-4}
     assert not search(tmp_path).run().notes, "it was not for lack of time"
@@ -113,7 +115,7 @@ def test_every_row_is_held_out_where_rows_are_few_and_none_is_learned_from(tmp_p
     for rows in parts:  # each part has both labels in their shares
         assert np.ptp(np.bincount(few.train.targets[rows], minlength=2)) <= 2
     many = search(tmp_path, tiny_examples(1000))
-    assert len(many._folds) == 1 and len(many._folds[0]) <= teacher_search.MOST_HELD_OUT
+    assert len(many._folds) == 1 and len(many._folds[0]) <= teacher_training.MOST_HELD_OUT
 
 
 def test_three_rows_are_enough_to_begin_with(tmp_path: Path, trainings: Trained) -> None:
@@ -156,20 +158,12 @@ def test_what_was_tried_before_is_not_tried_again(tmp_path: Path, trainings: Tra
 
 def test_layers_learn_the_slower_the_deeper_they_lie() -> None:
     model = tiny_candidate().model
-    rates = teacher_search._rates_by_depth(model)  # type: ignore[arg-type]
+    rates = teacher_training.rates_by_depth(model)  # type: ignore[arg-type]
     of = {name: rates[each] for name, each in model.named_parameters()}
     depth = len(model.layers)  # type: ignore[arg-type]
     assert of["classifier.weight"] == 1.0
     assert of[f"layers.{depth - 1}.ffn.input.weight"] == pytest.approx(0.9)
     assert of["words.weight"] == pytest.approx(0.9 ** (depth + 1))
-
-
-def test_logits_are_scaled_to_the_least_loss() -> None:
-    """Of a classifier that says 0.98 and is right three times of four, the best scale says 0.75: log 3 / 4."""
-    logits = np.array([[4.0, 0.0]] * 4)
-    scale, loss = teacher_search._calibrated(tiny_task(), logits, np.array([0, 0, 0, 1]))
-    assert scale == pytest.approx(np.log(3) / 4, rel=0.05)
-    assert loss == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), rel=0.01)
 
 
 def test_the_scale_is_in_the_classifier_that_is_written(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Figures of one artifact: where its bytes and milliseconds go, and how far its confidence can be trusted."""
+
+import math
+from collections.abc import Iterable
+from html import escape
+
+import plotly.graph_objects as go
+
+from eicompress.reporting.data import ARTIFACT, Numbers
+from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent, rows
+from eicompress.values import MEGABYTE
+
+
+def bytes_of_best(numbers: Numbers) -> go.Figure:
+    """Where the artifact's bytes go."""
+    shown = [each for each in numbers.shares if each.after]
+    whole = sum(each.after for each in shown)
+    texts = [f"{each.after / MEGABYTE:.3f} MB · {percent(each.after / whole)}" for each in shown]
+    return labelled_bars("MB", (each.name for each in shown), (each.after / MEGABYTE for each in shown), texts)
+
+
+def waterfall(numbers: Numbers) -> go.Figure:
+    """From the baseline's bytes to the artifact's, step by step; a logarithmic axis, since each step is a ratio."""
+    shown = numbers.falls
+    # In two lines where there are two words, so that a phone has room for the bars.
+    steps = [f"{place}. {each.name.replace(' ', '<br>')}" for place, each in enumerate(shown, start=1)]
+    names = ["baseline", *steps, ARTIFACT]
+    ends = [shown[0].before, *(each.after for each in shown), shown[-1].after]
+    figure = layout("MB, logarithmic", "")
+    least = 0.7 * min(each.after for each in shown)
+    spans = [(least, ends[0]), *((each.before, each.after) for each in shown), (least, ends[-1])]
+    figure.add_trace(
+        go.Bar(
+            x=[abs(after - before) for before, after in spans],
+            base=[min(span) for span in spans],
+            y=names,
+            orientation="h",
+            marker={"color": [GREY, *(BLUE if each.after < each.before else ORANGE for each in shown), GREEN]},
+            hoverinfo="skip",
+        )
+    )
+    for name, (before, after), end in zip(names, spans, ends, strict=True):
+        text = f"{end:.3g} MB" if name in ("baseline", ARTIFACT) else f"{end:.3g} MB ({_ratio(before, after)})"
+        figure.add_annotation(x=math.log10(max(before, after)), y=name, text=text, xanchor="left", showarrow=False)
+    # Room for what is written to the right of the longest bar.
+    span = [math.log10(least), math.log10(max(ends)) + 0.85 * math.log10(max(ends) / least)]
+    figure.update_xaxes(type="log", range=span, tickvals=TICKS[::3], ticktext=[f"{each:g}" for each in TICKS[::3]])
+    return rows(figure, len(names))
+
+
+def treemap(numbers: Numbers) -> go.Figure:
+    """Every byte of the artifact: its tensors by part, and its other files."""
+    groups: dict[str, int] = {}
+    for each in numbers.tensors:
+        groups[each.group] = groups.get(each.group, 0) + each.size
+    inner = [each for each in numbers.tensors if each.name != each.group]
+    figure = layout("", "")
+    figure.add_trace(
+        go.Treemap(
+            ids=["all", *groups, *(f"{each.group}/{each.name}" for each in inner)],
+            labels=[ARTIFACT, *groups, *(escape(each.name) for each in inner)],
+            parents=["", *["all"] * len(groups), *(each.group for each in inner)],
+            values=[sum(groups.values()), *groups.values(), *(each.size for each in inner)],
+            branchvalues="total",
+            marker={
+                "colors": ["rgba(0,0,0,0)", *_colours(groups), *_colours([each.group for each in inner])],
+                "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
+            },
+            texttemplate="%{label}<br>%{percentRoot:.1%}",
+            hovertemplate="%{label}: %{value:,} bytes, %{percentRoot:.1%}<extra></extra>",
+            tiling={"pad": 2},
+        )
+    )
+    # What has no room for its name has none.
+    small = {"minsize": 10, "mode": "hide"}
+    return figure.update_layout(margin={"l": 0, "r": 0, "t": 8, "b": 8}, uniformtext=small)
+
+
+def operators(numbers: Numbers) -> go.Figure:
+    """Where the milliseconds go, by kind of operator."""
+    shown, whole = numbers.operators, sum(each.ms for each in numbers.operators)
+    texts = [f"{each.ms:.3f} ms · {percent(each.ms / whole)}" for each in shown]
+    return labelled_bars("ms for one text", (escape(each.name) for each in shown), (each.ms for each in shown), texts)
+
+
+def calibration(numbers: Numbers) -> go.Figure:
+    """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
+    figure = layout("confidence, %", "right, %")
+    figure.add_trace(
+        go.Scatter(
+            x=[0, 100],
+            y=[0, 100],
+            mode="lines",
+            name="calibrated",
+            line={"color": GREY, "dash": "dot", "width": 1},
+            hoverinfo="skip",
+        )
+    )
+    assert numbers.mistakes is not None
+    for name, colour, found in (
+        ("baseline", ORANGE, numbers.mistakes.baseline),
+        ("artifact", BLUE, numbers.mistakes.artifact),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * each.confidence for each in found.bins],
+                y=[100 * each.accuracy for each in found.bins],
+                customdata=[each.count for each in found.bins],
+                mode="lines+markers",
+                name=name,
+                marker={"color": colour, "size": 8},
+                line={"color": colour},
+                hovertemplate="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} texts",
+            )
+        )
+    return figure
+
+
+def _ratio(before: float, after: float) -> str:
+    return f"÷ {before / after:.3g}" if after <= before else f"{after / before:.3g} times more"
+
+
+def _colours(groups: Iterable[str]) -> list[str]:
+    known = {"embedding": BLUE, "layers": ORANGE, "head": GREEN}
+    return [known.get(group, GREY) for group in groups]

@@ -1,0 +1,34 @@
+"""What a strategy's knobs are for, and their domains, in words."""
+
+import ast
+import inspect
+import itertools
+import textwrap
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from eicompress.contracts import Strategy
+
+
+def meanings(strategy: type[Strategy]) -> dict[str, str]:
+    """What each knob is for: the string below its field, where the source is at hand."""
+    try:
+        (written,) = ast.parse(textwrap.dedent(inspect.getsource(strategy))).body
+    except (OSError, SyntaxError):
+        return {}
+    assert isinstance(written, ast.ClassDef)
+    found = {}
+    for field, below in itertools.pairwise(written.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def domain(of: BaseDistribution) -> str:
+    """A knob's domain in words."""
+    if isinstance(of, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in of.choices)
+    assert isinstance(of, IntDistribution | FloatDistribution)
+    kind = "integer" if isinstance(of, IntDistribution) else "number"
+    return f"{kind} in [{of.low}, {of.high}]{', log' if of.log else ''}"

@@ -1,0 +1,45 @@
+"""A record in a line: its numbers as people read them."""
+
+from eicompress.study.objective import Objective
+from eicompress.study.result import is_within
+from eicompress.values import Record
+
+
+def summary(record: Record, baseline: Record | None) -> str:
+    """Size, latency and quality in one line, with the share of the baseline's quality."""
+    parts = [metric_text(record, "size_mb", "{:.3f} MB"), metric_text(record, "latency_ms", "{:.2f} ms")]
+    parts.append("quality " + metric_text(record, "quality", "{:.4f}"))
+    of = share(record, baseline)
+    return " · ".join(parts) + (f" ({of} of the baseline)" if of else "")
+
+
+def standing(record: Record, baseline: Record, objective: Objective) -> str:
+    """What a simple baseline reaches in one line, and whether it is within the budgets."""
+    if record.outcome != "complete":
+        return record.reason
+    if record.value("latency_ms") is None:
+        size = "" if record.value("size_mb") is None else f"{metric_text(record, 'size_mb', '{:.3f} MB')} · "
+        return f"{size}quality {metric_text(record, 'quality', '{:.4f}')} (no artifact)"
+    within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
+    return f"{summary(record, baseline)} · {within}"
+
+
+def metric_text(record: Record, name: str, form: str) -> str:
+    """A metric's value, or a dash where it was not measured; an estimate after a tilde."""
+    found = next((each for each in record.measurements if each.name == name), None)
+    if found is None:
+        return "-"
+    return ("~" if "estimated" in found.conditions else "") + form.format(found.value)
+
+
+def share(record: Record, baseline: Record | None) -> str:
+    """The quality as a percentage of the baseline's, or an empty string."""
+    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
+    return f"{quality / whole:.1%}" if quality is not None and whole else ""
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,214 @@
+"""Figures of a search: its candidates, how it went, and what mattered."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from eicompress.reporting.data import ARTIFACT, BASELINE, Axis, Numbers, Point, front
+from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent
+
+TITLES: dict[Axis, str] = {"size_mb": "size of the artifact, MB", "latency_ms": "latency, ms (median, one text)"}
+SPREAD_FOR_LOG = 5.0
+"""An axis whose values spread over more than this ratio is logarithmic."""
+ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 100)
+"""Where the axis of the quality is labelled, in percent that are wrong."""
+KNOBS = 12
+FLOOR = 1.2
+"""Candidates without a quality are drawn this much below the worst."""
+
+
+def quality_against(numbers: Numbers, axis: Axis) -> go.Figure:
+    """Every candidate: quality against bytes or milliseconds, the front, and the budget."""
+    drawn = [each for each in numbers.points if each.on(axis) is not None and each.quality is not None]
+    kept = [each for each in drawn if each.fits and not each.rebuilt]
+    over = [each for each in drawn if not each.fits and not each.stopped]
+    stopped = [each for each in drawn if each.stopped]
+    rebuilt = [each for each in drawn if each.fits and each.rebuilt]
+    best = front(drawn, axis)
+    figure = layout(TITLES[axis], f"{numbers.metric} on validation, %")
+    if over:
+        figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers.metric))
+    if stopped:
+        figure.add_trace(_markers(stopped, axis, "stopped early", GREY, "circle-open", numbers.metric))
+    figure.add_trace(_markers(kept, axis, "trial", BLUE, "circle", numbers.metric))
+    figure.add_trace(
+        go.Scatter(
+            x=[each.on(axis) for each in best],
+            y=[_wrong(each.quality) for each in best],
+            mode="lines",
+            name="front",
+            line={"color": ORANGE, "width": 2, "shape": "hv"},
+            hoverinfo="skip",
+        )
+    )
+    if rebuilt:
+        figure.add_trace(_markers(rebuilt, axis, "rebuilt at full length", ORANGE, "star", numbers.metric, size=14))
+    chosen = [each for each in drawn if numbers.best and _is_best(each, numbers)]
+    if chosen:
+        figure.add_trace(_markers(chosen, axis, "the best", GREEN, "circle-open", numbers.metric, size=18))
+    _untrained(figure, numbers, axis)
+    _levels(figure, numbers)
+    _scaled(figure, numbers, axis)
+    return figure
+
+
+def best_over_time(numbers: Numbers) -> go.Figure:
+    """Each trial's quality and the best so far, in the order of the search."""
+    figure = layout("trial", f"{numbers.metric} on validation, %")
+    figure.update_xaxes(tickformat="d", **({"dtick": 1} if len(numbers.steps) <= KNOBS else {}))
+    tried = [each for each in numbers.steps if each.quality is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=[each.trial for each in tried],
+            y=[_wrong(each.quality) for each in tried],
+            mode="markers",
+            name="trial",
+            marker={"color": BLUE, "size": 8},
+            customdata=[each.quality for each in tried],
+            hovertemplate="trial %{x}: %{customdata:.2%}<extra></extra>",
+        )
+    )
+    known = [each for each in numbers.steps if each.best is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=[each.trial for each in known],
+            y=[_wrong(each.best) for each in known],
+            mode="lines",
+            name="best so far",
+            line={"color": ORANGE, "width": 2, "shape": "hv"},
+            hoverinfo="skip",
+        )
+    )
+    _levels(figure, numbers)
+    return figure
+
+
+def rebuilds(numbers: Numbers) -> go.Figure:
+    """Quality after the short training of a trial against that of its rebuild."""
+    figure = layout(f"{numbers.metric} after short training, %", f"{numbers.metric} after full training, %")
+    figure.add_trace(
+        go.Scatter(
+            x=[100 * each.short for each in numbers.rebuilds],
+            y=[100 * each.full for each in numbers.rebuilds],
+            text=[f"trial {each.trial}" for each in numbers.rebuilds],
+            mode="markers",
+            marker={"color": BLUE, "size": 10},
+            hovertemplate="%{text}: %{x:.2f} %, then %{y:.2f} %<extra></extra>",
+        )
+    )
+    return figure
+
+
+def importance(numbers: Numbers) -> go.Figure:
+    """Which knobs told good trials from the others."""
+    shown = dict(list(numbers.importance.items())[:KNOBS])
+    names = (escape(name.replace("_", " ").replace(".", ": ")) for name in shown)
+    return labelled_bars("share, %", names, (100 * value for value in shown.values()), [*map(percent, shown.values())])
+
+
+def _markers(
+    points: Sequence[Point], axis: Axis, name: str, colour: str, symbol: str, metric: str, size: int = 9
+) -> go.Scatter:
+    return go.Scatter(
+        x=[each.on(axis) for each in points],
+        y=[_wrong(each.quality) for each in points],
+        mode="markers",
+        name=name,
+        marker={"color": colour, "symbol": symbol, "size": size},
+        customdata=[_told(each, metric) for each in points],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _is_best(point: Point, numbers: Numbers) -> bool:
+    assert numbers.best is not None
+    return point.trial == numbers.best[0] and point.rebuilt == (point.trial in numbers.result.promoted)
+
+
+def _told(point: Point, metric: str) -> str:
+    """What hovering over a candidate says."""
+    kind = "handed out: trial" if point.rebuilt else "trial"
+    parts = [f"{point.size_mb:.3f} MB" if point.size_mb is not None else ""]
+    parts.append(f"{point.latency_ms:.2f} ms" if point.latency_ms is not None else "")
+    parts.append(f"{escape(metric)} {point.quality:.2%}" if point.quality is not None else "not trained")
+    length = f"{point.fidelity:.0%} of the full training" if point.quality is not None else ""
+    lines = [f"<b>{kind} {point.trial}</b>", " · ".join(part for part in parts if part), length]
+    return "<br>".join([line for line in lines if line] + [escape(line) for line in point.words.splitlines()])
+
+
+def _untrained(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
+    """Previews that were over budget, as ticks below the lowest quality."""
+    shown = [each for each in numbers.points if each.quality is None and each.on(axis) is not None]
+    wrong = [_wrong(each.quality) for each in numbers.points if each.quality is not None]
+    if not shown:
+        return
+    floor = FLOOR * max(wrong, default=100.0)
+    figure.add_trace(
+        go.Scatter(
+            x=[each.on(axis) for each in shown],
+            y=[floor] * len(shown),
+            mode="markers",
+            name="over budget, not trained",
+            marker={"color": GREY, "symbol": "line-ns-open", "size": 10},
+            customdata=[_told(each, numbers.metric) for each in shown],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+
+
+def _levels(figure: go.Figure, numbers: Numbers) -> None:
+    """The baseline, and the best of the simple baselines, as levels to compare with."""
+    simple = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
+    levels = [each for each in numbers.yardsticks if each.name == BASELINE]
+    levels += [max(simple, key=lambda each: each.quality)] if simple else []
+    for each in levels:
+        wrong = _wrong(each.quality)
+        line = {"color": GREY, "dash": "dot", "width": 1}
+        figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
+        text = f"{escape(each.name)} {each.quality:.1%}"
+        where = {"x": 0, "xref": "paper", "xanchor": "left", "y": math.log10(wrong), "yanchor": "bottom"}
+        figure.add_annotation(text=text, showarrow=False, **where)
+    # Shapes do not count when the range is chosen: an invisible mark makes room for them.
+    figure.add_trace(
+        go.Scatter(
+            x=[next((x for trace in figure.data for x in trace.x), None)] * len(levels),
+            y=[_wrong(each.quality) for each in levels],
+            mode="markers",
+            marker={"opacity": 0},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
+    _quality_axis(figure)
+
+
+def _scaled(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
+    """The budget's line, and a logarithmic axis where values lie far apart."""
+    values = [value for each in numbers.points if (value := each.on(axis))]
+    budget = numbers.result.objective.budgets.get(axis)
+    if budget is not None:
+        values.append(budget)
+    logarithmic = bool(values) and max(values) / min(values) > SPREAD_FOR_LOG
+    if logarithmic:
+        figure.update_xaxes(type="log", tickvals=TICKS, ticktext=[f"{each:g}" for each in TICKS])
+    if budget is not None:
+        line = {"color": GREY, "dash": "dash", "width": 1}
+        figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="paper", line=line)
+        # On a logarithmic axis, lines are placed by the value and texts by its logarithm.
+        at = math.log10(budget) if logarithmic else budget
+        figure.add_annotation(
+            x=at, y=0, yref="paper", yanchor="bottom", text="budget", xanchor="right", showarrow=False
+        )
+
+
+def _wrong(quality: float | None) -> float:
+    """Percent that are wrong, which is what a quality's axis is drawn by: from 95 % to 97 % is as far as 80 to 88."""
+    return 100 * max(0.001, 1.0 - (quality or 0.0))
+
+
+def _quality_axis(figure: go.Figure) -> go.Figure:
+    """Logarithmic in what is wrong, labelled with what is right, the best on top."""
+    labels = [f"{100 - each:g}" for each in ERRORS]
+    return figure.update_yaxes(type="log", autorange="reversed", tickvals=ERRORS, ticktext=labels)

@@ -1,0 +1,114 @@
+"""A worker on a node of a Ray cluster: an actor, and behind it one watched process.
+
+What the flags name by a path goes to a node once, as bytes, into the cache of its user, and is checked there. An actor
+hands back plain values and the bytes of the files that a build wrote. It imports neither torch nor optuna; its process
+does.
+"""
+
+import json
+import platform
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from eicompress.cache import Cache, default_folder
+from eicompress.errors import EicompressError, StudyError
+from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.shipping import files_digest, files_in, unpacked, write_files
+from eicompress.values import Job, Json, Progress
+
+
+class Actor:
+    """A worker on its node: one watched process. Two threads of Ray's call it: one builds, the other asks."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._still = ExitStack()
+        self._doing: Progress | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="eicompress-")).resolve()
+        self._workers: Processes | None = None
+
+    def open(self, opening: str, sent: list[Any]) -> Json:
+        """Get ready; where it is that it runs. `sent` holds a reference to all that was sent."""
+        self._opening, self._sent = json.loads(opening), sent
+        return _or_refused(self._open)
+
+    def build(self, job: str) -> Json:
+        """What became of a job, as text, and the bytes of the files that it wrote."""
+        return _or_refused(lambda: self._build(Job.from_json(json.loads(job))))
+
+    def doing(self) -> Json | None:
+        """What is done now."""
+        return None if self._doing is None else asdict(self._doing)
+
+    def pause(self) -> None:
+        """Stand still; a job that comes now begins when it goes on."""
+        assert self._workers is not None
+        self._starting.acquire()
+        self._still.enter_context(self._workers.paused())
+
+    def go_on(self) -> None:
+        self._still.close()
+        self._starting.release()
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.__exit__(None, None, None)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _open(self) -> Json:
+        import ray
+
+        received, opening = self._received(), self._opening
+        setup = Setup(**{**unpacked(opening["setup"], received), "folder": str(self._folder)})
+        limits = Limits(**opening["limits"]).shared(opening["neighbours"])
+        self._workers = Processes(setup, limits, threads=opening["threads"])
+        return {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
+
+    def _build(self, job: Job) -> Json:
+        assert self._workers is not None
+        self._doing = None
+        self._received()
+        with self._starting:
+            self._workers.submit(job)
+        done = self._workers.wait(self._hear)
+        files = files_in(self._folder) if done.record is not None else {}
+        for each in self._folder.iterdir():
+            shutil.rmtree(each)
+        if done.record is not None:
+            named = {name: str(Path(path).relative_to(self._folder)) for name, path in done.record.files.items()}
+            done = replace(done, record=replace(done.record, files=named))
+        return {"done": json.dumps(done.to_json()), "files": files}
+
+    def _hear(self, number: int, progress: Progress) -> None:
+        self._doing = progress
+
+    def _received(self) -> Path:
+        """The folder of what was sent, in this machine's cache, its checksums verified."""
+        digest = self._opening["digest"]
+
+        def write(folder: Path) -> None:
+            import ray
+
+            files = ray.get(self._sent[0])
+            if files_digest(files) != digest:
+                raise StudyError("what is sent to a worker must arrive as it is, but did not: give the command again")
+            write_files(files, folder)
+
+        return Cache(default_folder()).kept("sent", digest, write)
+
+
+def _or_refused(call: Callable[[], Json]) -> Json:
+    """The call's answer, or why no other job would fare better here."""
+    try:
+        return call()
+    except EicompressError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"`{error.filename}` must be a place to write to, but: {error.strerror}"
+    return {"refused": f"on {platform.node()}: {reason}"}
