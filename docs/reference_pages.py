@@ -108,9 +108,9 @@ def _setting_row(name: str, kind: object, setting: Setting) -> str:
 
 
 def strategies() -> str:
-    """Every built-in strategy, task and metric, with knobs and papers."""
+    """Every built-in strategy, with knobs and papers, and all else that is built in."""
     registry = discover(only="")
-    parts = ["# Strategies, tasks and metrics", NOTE]
+    parts = ["# Strategies, tasks, metrics, targets and devices", NOTE]
     parts.append(
         "A recipe is a list of strategies, each with its knobs. `eicompress plugins show NAME` prints the same, also "
         "of strategies that other packages bring."
@@ -130,6 +130,10 @@ def strategies() -> str:
     for name, metric in sorted(registry.metrics.items()):
         unit = f" ({metric.unit})" if metric.unit else ""
         parts.append(f"`{name}`{unit}\n: {_told(metric, ': ')}")
+    parts.append("## Targets")
+    parts += [f"`{name}`\n: {_told(target, ': ')}" for name, target in sorted(registry.targets.items())]
+    parts.append("## Devices")
+    parts += [f"`{name}`\n: {_told(device, ': ')}" for name, device in sorted(registry.devices.items())]
     return "\n\n".join(parts) + "\n"
 
 

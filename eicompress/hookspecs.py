@@ -1,8 +1,8 @@
-"""The four hooks of a plug-in, one sentence each."""
+"""The six hooks of a plug-in, one sentence each."""
 
 import pluggy
 
-from eicompress.contracts import Metric, Strategy, Task
+from eicompress.contracts import Device, Metric, Strategy, Target, Task
 from eicompress.values import Record
 
 PROJECT = "eicompress"
@@ -23,6 +23,16 @@ def register_tasks() -> list[type[Task]]:  # type: ignore[empty-body]
 @hookspec
 def register_metrics() -> list[type[Metric]]:  # type: ignore[empty-body]
     """Return the metric classes that this plug-in provides."""
+
+
+@hookspec
+def register_targets() -> list[type[Target]]:  # type: ignore[empty-body]
+    """Return the target classes that this plug-in provides."""
+
+
+@hookspec
+def register_devices() -> list[type[Device]]:  # type: ignore[empty-body]
+    """Return the device classes that this plug-in provides."""
 
 
 @hookspec

@@ -24,19 +24,27 @@ from typing import Any, Literal, TypeAlias
 import pluggy
 
 from eicompress import hookspecs
-from eicompress.contracts import INTERFACE, Metric, Strategy, Task, knobs
+from eicompress.contracts import INTERFACE, Device, Metric, Strategy, Target, Task, knobs
 from eicompress.errors import PluginError, SpecError, nearest
 from eicompress.recipe import Recipe, check_value
 from eicompress.values import Json, Record
 
 ONLY = "EICOMPRESS_ONLY_PLUGINS"
-BUILT_IN = ("eicompress.strategies", "eicompress.tasks", "eicompress.metrics")
+BUILT_IN = ("eicompress.strategies", "eicompress.tasks", "eicompress.metrics", "eicompress.export")
 
-Kind: TypeAlias = Literal["strategy", "task", "metric"]
+Kind: TypeAlias = Literal["strategy", "task", "metric", "target", "device"]
 _HOOKS: Mapping[Kind, str] = MappingProxyType(
-    {"strategy": "register_strategies", "task": "register_tasks", "metric": "register_metrics"}
+    {
+        "strategy": "register_strategies",
+        "task": "register_tasks",
+        "metric": "register_metrics",
+        "target": "register_targets",
+        "device": "register_devices",
+    }
 )
-_CONTRACTS: Mapping[Kind, type] = MappingProxyType({"strategy": Strategy, "task": Task, "metric": Metric})
+_CONTRACTS: Mapping[Kind, type] = MappingProxyType(
+    {"strategy": Strategy, "task": Task, "metric": Metric, "target": Target, "device": Device}
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,8 @@ class Registry:
     tasks: Mapping[str, type[Task]]
     metrics: Mapping[str, type[Metric]]
     sources: Mapping[tuple[Kind, str], Source]
+    targets: Mapping[str, type[Target]] = field(default_factory=dict)
+    devices: Mapping[str, type[Device]] = field(default_factory=dict)
     broken: tuple[Broken, ...] = ()
     clashes: Mapping[tuple[Kind, str], tuple[Source, ...]] = field(default_factory=dict)
     listeners: tuple[Callable[[Record], None], ...] = ()
@@ -83,6 +93,27 @@ class Registry:
         """The task of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
         self._check("task", name, self.tasks)
         return self.tasks[name]
+
+    def target(self, name: str) -> type[Target]:
+        """The target of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
+        self._check("target", name, self.targets)
+        return self.targets[name]
+
+    def device(self, name: str) -> type[Device]:
+        """The device of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
+        self._check("device", name, self.devices)
+        return self.devices[name]
+
+    @property
+    def provided(self) -> Mapping[Kind, Mapping[str, type]]:
+        """All of it, by what it is."""
+        return {
+            "strategy": self.strategies,
+            "task": self.tasks,
+            "metric": self.metrics,
+            "target": self.targets,
+            "device": self.devices,
+        }
 
     def recipe(self, steps: Sequence[Json]) -> Recipe:
         """The recipe that plain data describe. Raises `SpecError` and `PluginError`."""
@@ -234,6 +265,8 @@ def _collect(manager: pluggy.PluginManager, sources: Mapping[str, Source], broke
         strategies=named("strategy"),
         tasks=named("task"),
         metrics=named("metric"),
+        targets=named("target"),
+        devices=named("device"),
         sources=MappingProxyType({key: each[1] for key, each in clear.items()}),
         broken=tuple(broken),
         clashes=MappingProxyType(
@@ -279,8 +312,9 @@ def _check_class(kind: Kind, each: object) -> None:
     contract = _CONTRACTS[kind]
     if not (isclass(each) and issubclass(each, contract)):
         raise PluginError(f"`{_HOOKS[kind]}` must return subclasses of `{contract.__name__}`, but got {each!r}")
-    if not isinstance(getattr(each, "name", None), str):
-        raise PluginError(f"the {kind} `{each.__qualname__}` must have a class attribute `name`: a string")
+    for attribute in ("name", "suffix") if kind == "target" else ("name",):
+        if not isinstance(getattr(each, attribute, None), str):
+            raise PluginError(f"the {kind} `{each.__qualname__}` must have a class attribute `{attribute}`: a string")
     missing = sorted(getattr(each, "__abstractmethods__", ()))
     if missing:
         raise PluginError(f"the {kind} `{each.__qualname__}` must define " + ", ".join(f"`{name}`" for name in missing))

@@ -120,11 +120,17 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
         raise ModelError(f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not.")
     return Model(
         session=session(artifact.onnx, threads=threads),
-        tokenizer=_tokenizer(artifact.folder / "tokenizer.json"),
+        tokenizer=tokenizer(artifact),
         labels=tuple(labels[str(number)] for number in range(len(labels))),
         positions=config.get("max_position_embeddings"),
         checked=checked,
     )
+
+
+def positions(artifact: Artifact) -> int | None:
+    """Tokens that an artifact can read, where its config says so. Raises `ModelError`."""
+    found: int | None = _read_json(artifact.folder / "config.json").get("max_position_embeddings")
+    return found
 
 
 def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -176,7 +182,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _tokenizer(path: Path) -> Tokenizer:
+def tokenizer(artifact: Artifact) -> Tokenizer:
+    """The tokenizer of an artifact. Raises `ModelError`."""
+    path = artifact.folder / "tokenizer.json"
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower

@@ -140,6 +140,7 @@ class LatencySettings(TypedDict, total=False):
     seq_len: Annotated[
         int, Setting("Tokens that latency is measured with.", "N", COUNT, otherwise="the 95th percentile")
     ]
+    device: Annotated[str, Setting("Device that latency is measured on.", "NAME", default="this_machine")]
 
 
 class Seed(TypedDict, total=False):

@@ -29,12 +29,12 @@ HOOKS = [
 
 
 def test_the_tutorial_has_code() -> None:
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 9
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
 def test_the_tutorials_code_is_cut_from_the_template(block: str) -> None:
-    assert any(block in (template_folder() / name).read_text() for name in FILES)
+    assert any(block in (template_folder(kind) / name).read_text() for kind in FILES for name in FILES[kind])
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_every_strategy_knob_and_search_space_is_in_the_reference(reference: Mod
         assert strategy.paper in re.sub(r"\[(arXiv [\d.]+)\]\(\S+/abs/[\d.]+\)", r"\1", section)
         rows = re.findall(r"^\| `(\w+)` \| .* \| .* \| \S.* \|$", section, re.MULTILINE)
         assert rows == [*knobs(strategy)], "each with a string below its field that says what it is for"
-    assert all(f"`{name}`" in page for name in (*registry.tasks, *registry.metrics))
+    assert all(f"`{name}`" in page for _, name in registry.sources)
     assert all(f"## `{name}`" in reference.spaces() for name in known_spaces())
 
 
@@ -127,4 +127,4 @@ def test_every_hook_stands_in_the_reference_with_its_arguments() -> None:
     reference = (DOCS / "reference" / "hooks.md").read_text()
     headings = re.findall(r"^## `(.*)`\n\n(.*)$", reference, re.MULTILINE)
     assert headings == [(shown(hook), inspect.getdoc(hook)) for hook in HOOKS]
-    assert len(HOOKS) == 4
+    assert len(HOOKS) == 6

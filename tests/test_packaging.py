@@ -92,9 +92,13 @@ def test_the_plug_in_template_is_found_in_a_wheel(wheel: Path, tmp_path: Path) -
     code = (
         "from eicompress import cli; from eicompress.testing.template import template_folder; "
         "assert template_folder().name == 'plugin_template'; "
-        "raise SystemExit(cli.run(['plugins', 'new', 'weak-neurons']))"
+        "raise SystemExit(cli.run(['plugins', 'new', 'weak-neurons']) or "
+        "cli.run(['plugins', 'new', 'tar-ball', '--kind', 'target']) or "
+        "cli.run(['plugins', 'new', 'my-phone', '--kind', 'device']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
     written = {path.name for path in (tmp_path / "weak-neurons").iterdir()}
     assert {"pyproject.toml", "README.md", "weak_neurons.py", "test_weak_neurons.py"} <= written
+    assert (tmp_path / "tar-ball" / "tar_ball.py").is_file()
+    assert (tmp_path / "my-phone" / "my_phone_runner.py").is_file()

@@ -87,7 +87,7 @@ def test_a_package_that_does_not_import_is_kept_apart(site: Path) -> None:
         ("def apply", "def do", "must define `apply`"),
         ("@hookimpl", "raise SystemExit(3)", "SystemExit: 3"),
         ("@hookimpl", "", "the hook `register_strategies` must be marked with `@hookimpl`"),
-        ("@hookimpl\n    def register_strategies", "def strategies", "implements none of register_metrics"),
+        ("@hookimpl\n    def register_strategies", "def strategies", "implements none of register_devices"),
     ],
 )
 def test_a_package_that_breaks_the_contract_is_kept_apart(site: Path, good: str, bad: str, said: str) -> None:

@@ -50,6 +50,7 @@ WRITTEN: dict[str, object] = {
     "label": "kind",
     "threads": 2,
     "seq_len": 16,
+    "device": "this_machine",
     "seed": 7,
     "teacher_training": "probe",
     "teacher_timeout": "1m",

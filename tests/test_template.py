@@ -10,6 +10,7 @@ import pytest
 
 from eicompress import cli, testing
 from eicompress.errors import SpecError
+from eicompress.plugins import discover
 from eicompress.testing.template import FILES, template_folder, write_package
 
 SEARCH = """
@@ -21,6 +22,8 @@ found = cli.run(["plugins", "list"]) or cli.run([
 ])
 sys.exit(found or cli.run(["show", "mine", "--trial", "0"]))
 """
+
+REGISTRY = discover(only="")
 
 
 def enter_as_installed(package: Path, site: Path) -> None:
@@ -44,13 +47,15 @@ def run(arguments: list[str], folder: Path, *path: Path) -> subprocess.Completed
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_the_template_has_the_files_that_are_written() -> None:
-    there = {path.name for path in template_folder().iterdir() if path.is_file()}
-    assert there == set(FILES)
+@pytest.mark.parametrize("kind", FILES)
+def test_a_template_has_the_files_that_are_written(kind: str) -> None:
+    there = {path.name for path in template_folder(kind).iterdir() if path.is_file()}
+    assert there == set(FILES[kind])
 
 
-def test_a_written_package_is_found_and_passes_its_checks(tmp_path: Path) -> None:
-    package = write_package("weak-neurons", tmp_path, ())
+@pytest.mark.parametrize("kind", FILES)
+def test_a_written_package_is_found_and_passes_its_checks(kind: str, tmp_path: Path) -> None:
+    package = write_package("weak-neurons", tmp_path, REGISTRY, kind)
     assert "my" not in {word for path in package.iterdir() for word in path.stem.split("_")}
     enter_as_installed(package, tmp_path / "site")
     ended = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"], package, tmp_path / "site", package)
@@ -60,7 +65,7 @@ def test_a_written_package_is_found_and_passes_its_checks(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_written_package_installs_and_is_searched_with_built_ins(tmp_path: Path) -> None:
-    package = write_package("weak-neurons", tmp_path, ())
+    package = write_package("weak-neurons", tmp_path, REGISTRY)
     testing.write_tiny_model(tmp_path / "model")
     testing.write_tiny_data(tmp_path / "data")
     site = tmp_path / "site"
@@ -79,13 +84,19 @@ def test_a_written_package_installs_and_is_searched_with_built_ins(tmp_path: Pat
         ("Weak Neurons", "must be lower-case words"),
         ("../weak", "must be lower-case words"),
         ("distillation", "`distillation` is known already"),
+        ("zip", "`zip` is known already"),
         ("json", "`json` is known already"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=said):
-        write_package(name, tmp_path, ["distillation"])
+        write_package(name, tmp_path, REGISTRY)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="must be one of strategy, target, device, but got `devise`: did you mean `dev"):
+        write_package("weak-neurons", tmp_path, REGISTRY, "devise")
 
 
 def test_nothing_is_overwritten(

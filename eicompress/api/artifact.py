@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Unpack
 from eicompress.api.opening import registry_of
 from eicompress.declaration import checked
 from eicompress.errors import SpecError
-from eicompress.parsing import choice
-from eicompress.settings import MeasureSettings
+from eicompress.settings import MeasureSettings, PluginSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
 
 if TYPE_CHECKING:
+    from eicompress.export.package import Package
     from eicompress.reporting.comparison import Comparison
     from eicompress.runtime import Model
     from eicompress.values import Measurement
 
-PACKAGES = ("zip", "hf")
-"""What `pack` writes."""
 LENGTHS = (16, 64, 128)
 """Tokens at which `measure` takes a latency unless it is told."""
 
@@ -31,22 +29,25 @@ def load(artifact: str | Path, *, threads: int = 1) -> "Model":
     return runtime.load(artifact, threads=threads)
 
 
-def pack(artifact: str | Path, *, to: str = "zip", output: str | Path | None = None) -> Path:
-    """Write an artifact as it is handed on, and return where: `zip`, one file for a device, or `hf`, a folder for the
-    model hub with its model card. By default it lies beside the artifact, as `<artifact>.zip` or `<artifact>-hf`.
+def pack(
+    artifact: str | Path, *, to: str = "zip", output: str | Path | None = None, **settings: Unpack[PluginSettings]
+) -> "Package":
+    """Write an artifact for a target: `zip`, one file to send, `hf`, a folder for the model hub with its model card, or
+    one that a plug-in brings. By default it lies beside the artifact, as `<artifact>.zip` or `<artifact>-hf`.
 
-    The files are checked against the manifest first. Raises `ModelError`, `SpecError` and `ExportError`.
+    The files are checked against the manifest first, and nothing is overwritten. Raises `ModelError`, `SpecError`,
+    `PluginError` and `ExportError`.
     """
     from eicompress import runtime
-    from eicompress.export.package import to_hub, to_zip
+    from eicompress.export.package import write_package
+    from eicompress.plugins import discover
     from eicompress.reporting.model_card import card_of
 
-    choice(to, "--to", PACKAGES)
+    asked = checked(PluginSettings, settings)
+    target = discover(asked.get("plugin"), asked.get("only_plugins")).target(to)()
     source = Artifact(Path(os.path.abspath(artifact)))
     runtime.load(source.folder)
-    if to == "zip":
-        return to_zip(source, Path(output or f"{source.folder}.zip"))
-    return to_hub(source, card_of(source), Path(output or f"{source.folder}-hf"))
+    return write_package(target, source, card_of(source), Path(output or f"{source.folder}{target.suffix}"))
 
 
 def measure(
@@ -54,23 +55,24 @@ def measure(
 ) -> "tuple[Measurement, ...]":
     """Size and latency of an artifact, and its quality on data: on the test split, or on all rows of one file.
 
-    Latency is taken at `seq_len` tokens, or at 16, 64 and 128. Raises `SpecError`, `ModelError`, `DataError` and
-    `MeasureError`.
+    Latency is taken on `device`, at `seq_len` tokens, or at 16, 64 and 128. Raises `SpecError`, `PluginError`,
+    `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress.metrics.bench import Bench, download, quality, size
     from eicompress.metrics.latency import CAREFUL_SECONDS
+    from eicompress.plugins import discover
     from eicompress.trials.evaluation import rows_for
 
     asked = checked(MeasureSettings, settings)
-    folder = Artifact(Path(artifact))
-    bench = Bench((), asked["threads"])
+    folder, registry = Artifact(Path(artifact)), discover(asked.get("plugin"), asked.get("only_plugins"))
+    bench = Bench((), asked["threads"], device=registry.device(asked["device"])())
     model = bench.load(folder)
     found = [*size(folder), *download(folder)]
     for length in (asked["seq_len"],) if "seq_len" in asked else LENGTHS:
-        found += bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
+        found += bench.latency(folder, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
     if data is not None:
         spec = read({"model": str(artifact), "data": data, **asked})
-        split, task, examples = rows_for(model, spec, registry_of(spec))
+        split, task, examples = rows_for(model, spec, registry)
         found += quality(model, task, {split: examples})[0]
     return tuple(found)
 
@@ -84,8 +86,8 @@ def compare(
 ) -> "Comparison":
     """Two artifacts or more on the same data: bytes, milliseconds, and quality against that of the first one.
 
-    Latency is taken at `seq_len` tokens, or at the first one's 95th percentile. `output` is a page to write. Raises
-    `SpecError`, `ModelError` and `DataError`.
+    Latency is taken on `device`, at `seq_len` tokens, or at the first one's 95th percentile. `output` is a page to
+    write. Raises `SpecError`, `PluginError`, `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress.metrics.bench import Bench
     from eicompress.metrics.latency import CAREFUL_SECONDS, usual_length
@@ -96,18 +98,19 @@ def compare(
     if len(artifacts) < 2:
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
     spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
-    registry, bench, found = registry_of(spec), Bench((), spec.settings["threads"]), []
-    length = spec.settings.get("seq_len")
+    registry, settings, found = registry_of(spec), spec.settings, []
+    bench = Bench((), settings["threads"], device=registry.device(settings["device"])())
+    length = settings.get("seq_len")
     for each, name in zip(artifacts, _told_apart(artifacts), strict=True):
         model = bench.load(Artifact(Path(each)))
         split, task, examples = rows_for(model, spec, registry)
         length = length or usual_length(model.tokenizer, examples.texts)
-        latency = bench.latency(model, seconds=CAREFUL_SECONDS, seq_len=length)
+        latency = bench.latency(Artifact(Path(each)), seconds=CAREFUL_SECONDS, seq_len=length)
         correct = task.correct(model.logits(examples.texts), examples.targets)
         found.append(Measured(name, Artifact(Path(each)).size_mb, latency.p50_ms, correct))
     first, *others = found
     compared = tuple(against(first, other) for other in others)
-    comparison = Comparison(data, split, task.quality, length or 0, first, compared)
+    comparison = Comparison(data, split, task.quality, length or 0, bench.device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

@@ -98,13 +98,15 @@ def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
 
 @click.command()
 @click.argument("artifact")
-@click.option("--to", metavar="zip|hf", default="zip", help="One zip, or a folder for the model hub.  [zip]")
+@click.option("--to", metavar="TARGET", default="zip", help="zip, hf, or that of a plug-in.  [zip]")
 @click.option("--output", metavar="PATH", help="What to write.  [ARTIFACT.zip or ARTIFACT-hf]")
-def export(artifact: str, to: str, output: str | None) -> None:
-    """Write an artifact as a checked zip, or for the model hub.
+@options(PluginSettings)
+def export(artifact: str, **written: Any) -> None:
+    """Write an artifact for a target: one zip, or the model hub.
 
-    The zip holds the artifact's files and nothing else. The folder has the model
-    card too, README.md with the hub's metadata; its licence is for you to choose.
+    The zip holds the artifact's files and nothing else. The folder for the hub
+    (hf) has the model card too, README.md with the hub's metadata; its licence is
+    for you to choose. `eicompress plugins list` has all targets.
 
     \b
     eicompress export studies/my-data/artifacts/trial-0007 --to zip
@@ -112,9 +114,8 @@ def export(artifact: str, to: str, output: str | None) -> None:
     """
     from eicompress import api
 
-    path = api.pack(artifact, to=to, output=output)
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    click.echo(f"{path}  {sum(each.stat().st_size for each in files) / 1e6:.3f} MB")
+    package = api.pack(artifact, **written)
+    click.echo(f"{package.path}  {package.size_mb:.3f} MB")
 
 
 def _sides(text: str, pairs: bool) -> str | tuple[str, str]:

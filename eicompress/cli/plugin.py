@@ -25,7 +25,7 @@ def plugins() -> None:
 @options(PluginSettings)
 @json_option
 def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) -> None:
-    """List strategies, tasks, metrics, and broken plug-ins.
+    """List what plug-ins provide, and broken plug-ins.
 
     \b
     eicompress plugins list
@@ -44,7 +44,7 @@ def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) ->
 @click.argument("name")
 @options(PluginSettings)
 def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None:
-    """Show a strategy's knobs, domains and defaults, or a task or metric.
+    """Show what a plug-in provides, with a strategy's knobs.
 
     \b
     eicompress plugins show distillation
@@ -63,7 +63,7 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
 def check_plugin(
     name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
 ) -> int:
-    """Check that a strategy, task or metric keeps its contract.
+    """Check that what a plug-in provides keeps its contract.
 
     Claim by claim, on a tiny model; the exit status is 1 if one is broken.
 
@@ -82,19 +82,22 @@ def check_plugin(
 
 @plugins.command("new")
 @click.argument("name")
+@click.option("--kind", metavar="strategy|target|device", default="strategy", help="What it provides.  [strategy]")
 @click.option("--into", metavar="FOLDER", default=".", help="Folder to write it in.  [.]")
-def new_plugin(name: str, into: str) -> None:
+def new_plugin(name: str, kind: str, into: str) -> None:
     """Write a plug-in package to start from.
 
-    It has one strategy, its test and its README, and works as it is.
+    It has one strategy, its test and its README, and works as it is; or a target
+    that artifacts are written for, or a device that they are timed on.
 
     \b
     eicompress plugins new weak-neurons
+    eicompress plugins new my-phone --kind device
     """
     from eicompress.plugins import discover
     from eicompress.testing.template import write_package
 
-    folder = write_package(name, Path(into), discover().strategies)
+    folder = write_package(name, Path(into), discover(), kind)
     for path in sorted(folder.iterdir()):
         click.echo(path)
     click.echo(f"next: cd {folder} && pip install --editable '.[test]' && python -m pytest")

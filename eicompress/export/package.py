@@ -1,74 +1,59 @@
-"""An artifact as it is handed on: one zip for a device, or a folder for the model hub."""
+"""An artifact as it is handed on: written for a target, whole or not at all."""
 
-import hashlib
-import io
 import os
-import shutil
 import tempfile
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from eicompress.cache import write_whole
-from eicompress.errors import ExportError
-from eicompress.values import Artifact
-
-README = "README.md"
+from eicompress.contracts import Target
+from eicompress.errors import EicompressError, ExportError
+from eicompress.values import MEGABYTE, Artifact
 
 
-def to_zip(artifact: Artifact, path: Path) -> Path:
-    """Write the folder's files as one zip, read back and compared before it gets its name. Raises `ExportError`."""
-    data = zipped(artifact)
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        with zipfile.ZipFile(file) as archive:
-            found = {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
-    if found != _sums(artifact):
-        raise ExportError(
-            f"the zip must hold the files of `{artifact.folder}` as they are, but they changed: try again"
-        )
-    if path.is_dir():
-        raise ExportError(f"`{path}` must be a file to write to, but is a folder: choose another `--output`")
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise ExportError(f"`{path}` must be a place to write to, but: {error.strerror}") from error
-    return path
+@dataclass(frozen=True)
+class Package:
+    """What was written for a target, and the bytes that it takes there."""
+
+    target: str
+    path: Path
+    size_bytes: int
+
+    @property
+    def size_mb(self) -> float:
+        return self.size_bytes / MEGABYTE
 
 
-def zipped(artifact: Artifact) -> bytes:
-    """The folder's files as a zip: the same bytes for the same files."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sorted(each for each in artifact.folder.rglob("*") if each.is_file()):
-            # A fixed date: the bytes must not depend on when the files were written.
-            entry = zipfile.ZipInfo(path.relative_to(artifact.folder).as_posix())
-            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
-    return file.getvalue()
+def write_package(target: Target, artifact: Artifact, card: str, output: Path) -> Package:
+    """Let a target write a new file or folder, which is there as a whole or not at all.
 
-
-def to_hub(artifact: Artifact, card: str, folder: Path) -> Path:
-    """Write a folder as the model hub and transformers.js read it: the artifact's files and the model card.
-
-    Raises `ExportError` where something is there already.
+    Raises `ExportError` where something is there already, inside an artifact, and for whatever the target raises.
     """
-    if folder.exists():
+    output = Path(os.path.abspath(output))
+    if output.is_relative_to(os.path.abspath(artifact.folder)):
+        raise ExportError(f"`{output}` must not be inside the artifact, whose bytes count: choose another `--output`")
+    if os.path.lexists(output):
         raise ExportError(
-            f"`{folder}` must not be there yet, so that nothing is overwritten: choose another `--output`"
+            f"`{output}` must not be there yet, so that nothing is overwritten: choose another `--output`, or remove it"
         )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            made = Path(temporary) / "made"
-            shutil.copytree(artifact.folder, made)
-            (made / README).write_text(card, encoding="utf-8")
-            os.replace(made, folder)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
+            made = Path(temporary) / output.name
+            size_bytes = _written(target, artifact, card, made)
+            os.replace(made, output)
     except OSError as error:
-        raise ExportError(f"`{folder}` must be a place to write to, but: {error.strerror}") from error
-    return folder
+        raise ExportError(f"`{output}` must be a place to write to, but: {error.strerror or error}") from error
+    return Package(target.name, output, size_bytes)
 
 
-def _sums(artifact: Artifact) -> dict[str, str]:
-    paths = [path for path in artifact.folder.rglob("*") if path.is_file()]
-    return {
-        path.relative_to(artifact.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
-    }
+def _written(target: Target, artifact: Artifact, card: str, made: Path) -> int:
+    """Bytes of what the target wrote, at its place."""
+    try:
+        target.write(artifact, card, made)
+        if made.exists():
+            return target.size_bytes(made)
+    except (EicompressError, OSError):
+        raise
+    except Exception as error:
+        raise ExportError(f"the target `{target.name}` failed: {type(error).__name__}: {error}") from error
+    raise ExportError(f"the target `{target.name}` must write the output that it is given, but wrote none")

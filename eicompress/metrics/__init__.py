@@ -1,13 +1,19 @@
-"""Built-in metrics: what is measured on an artifact."""
+"""Built-in metrics, what is measured on an artifact, and devices, where its latency is taken."""
 
-from eicompress.contracts import Metric
+from eicompress.contracts import Device, Metric
 from eicompress.hookspecs import hookimpl
 from eicompress.metrics.latency import LatencyMetric
 from eicompress.metrics.memory import MemoryMetric
 from eicompress.metrics.quality import QualityMetric
 from eicompress.metrics.size import DownloadMetric, SizeMetric
+from eicompress.metrics.this_machine import ThisMachine
 
 
 @hookimpl
 def register_metrics() -> list[type[Metric]]:
     return [SizeMetric, DownloadMetric, LatencyMetric, MemoryMetric, QualityMetric]
+
+
+@hookimpl
+def register_devices() -> list[type[Device]]:
+    return [ThisMachine]

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eicompress import runtime
-from eicompress.contracts import Array, Examples, Task
+from eicompress.contracts import Array, Device, Examples, Task
 from eicompress.metrics.latency import Latency, measure_latency, usual_length
 from eicompress.metrics.memory import TEXTS, measure_memory
 from eicompress.metrics.quality import score
 from eicompress.metrics.size import download_mb
+from eicompress.metrics.this_machine import ThisMachine
 from eicompress.values import Artifact, Measurement, Text
 
 
 @dataclass(frozen=True)
 class Bench:
-    """How latency is taken: in turns with `reference`, on `threads`, at `seq_len` tokens or as many as are usual.
+    """How latency is taken: on `device`, in turns with `reference`, on `threads`, at `seq_len` tokens or as many as are
+    usual.
 
     `usual` are the texts whose 95th percentile of tokens, under the artifact's own tokenizer, is meant by "usual".
     `quiet` is entered meanwhile.
@@ -24,15 +26,19 @@ class Bench:
     usual: tuple[Text, ...]
     threads: int = 1
     seq_len: int | None = None
-    reference: runtime.Model | None = None
+    reference: Artifact | None = None
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
+    device: Device = field(default_factory=ThisMachine)
 
     def load(self, artifact: Artifact) -> runtime.Model:
         return runtime.load(artifact.folder, threads=self.threads)
 
-    def latency(self, model: runtime.Model, *, seconds: float, seq_len: int | None = None) -> Latency:
-        length = seq_len or self.seq_len or usual_length(model.tokenizer, self.usual)
-        return measure_latency(model, self.reference, length, seconds=seconds, quiet=self.quiet)
+    def latency(self, artifact: Artifact, *, seconds: float, seq_len: int | None = None) -> Latency:
+        """Raises `MeasureError`."""
+        length = seq_len or self.seq_len or usual_length(runtime.tokenizer(artifact), self.usual)
+        return measure_latency(
+            self.device, artifact, self.reference, length, threads=self.threads, seconds=seconds, quiet=self.quiet
+        )
 
     def memory(self, artifact: Artifact) -> tuple[Measurement, ...]:
         """`memory_mb`, in processes of its own. Raises `MeasureError`."""

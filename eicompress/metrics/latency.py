@@ -1,14 +1,12 @@
-"""How long an artifact takes for one text: onnxruntime on the CPU, batch 1, warmed up.
+"""How long an artifact takes for one text on a device, at batch 1, warmed up.
 
-A candidate is timed in turns with the baseline's float file in the same process, since only their ratio can be
-compared between machines.
+A candidate is timed in turns with the baseline's float file, since only their ratio can be compared between machines.
 """
 
 import fcntl
+import math
 import os
-import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,11 +14,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 from eicompress import runtime
-from eicompress.contracts import Examples, Metric, Task
+from eicompress.contracts import Device, Examples, Metric, Task, Times
+from eicompress.errors import EicompressError, MeasureError
+from eicompress.metrics.this_machine import ThisMachine
 from eicompress.values import Artifact, Json, Measurement, Text
 
 QUICK_SECONDS = 0.3
@@ -29,11 +28,6 @@ CAREFUL_SECONDS = 2.0
 """For what is kept."""
 SHORTEST = 16
 """The least sequence length that latency is measured at, unless another is asked for."""
-
-_WARM_UP = 3
-_RUNS_A_TURN = 5
-"""Of the model that is timed, for one of the reference, which is the slower one."""
-_LEAST_TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -63,16 +57,15 @@ class Latency:
 
 
 class LatencyMetric(Metric):
-    """p50 on one thread, at the 95th percentile of the texts' tokens."""
+    """p50 on one thread of this machine, at the 95th percentile of the texts' tokens."""
 
     name: ClassVar[str] = "latency_ms"
     unit: ClassVar[str] = "ms"
     direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
 
     def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        model = runtime.load(artifact.folder)
-        length = usual_length(model.tokenizer, examples.texts)
-        return measure_latency(model, None, length, seconds=CAREFUL_SECONDS).p50_ms
+        length = usual_length(runtime.tokenizer(artifact), examples.texts)
+        return measure_latency(ThisMachine(), artifact, None, length, threads=1, seconds=CAREFUL_SECONDS).p50_ms
 
 
 def usual_length(tokenizer: Tokenizer, texts: Sequence[Text]) -> int:
@@ -82,66 +75,65 @@ def usual_length(tokenizer: Tokenizer, texts: Sequence[Text]) -> int:
 
 
 def measure_latency(
-    model: runtime.Model,
-    reference: runtime.Model | None,
+    device: Device,
+    artifact: Artifact,
+    reference: Artifact | None,
     length: int,
     *,
-    seconds: float = QUICK_SECONDS,
-    lock: Path | None = None,
+    threads: int,
+    seconds: float,
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Latency:
-    """Time a model in turns with a reference for about so many seconds, while nobody else times anything.
+    """Time an artifact in turns with a reference for about so many seconds, while nobody else times on that device.
 
-    `length` is the number of tokens, or as many as both models have positions for. `lock` is the file whose lock
-    is held meanwhile, by default one for all processes of the user, and `quiet` is entered.
+    `length` is the number of tokens, or as many as both have positions for. The device's lock is held meanwhile, and
+    `quiet` is entered where it is a local one. Raises `MeasureError`, and `ModelError` where a config cannot be read.
     """
-    for each in (model, reference):
-        length = min(length, each.positions or length) if each is not None else length
-    run = Run(model, length)
-    other = None if reference is None else Run(reference, length)
-    with alone(lock or default_lock()), quiet():
-        own, theirs = _take_turns(run, other, seconds)
+    for each in (artifact, reference):
+        length = min(length, runtime.positions(each) or length) if each is not None else length
+    with alone(lock_of(device)), quiet() if device.local else nullcontext():
+        times, described = _taken(device, artifact, reference, length, threads, seconds)
     conditions = {
-        "threads": model.session.get_session_options().intra_op_num_threads,
+        "device": device.name,
+        "threads": threads,
         "batch": 1,
         "sequence_length": length,
-        "runs": len(own),
-        "machine": machine(),
-        "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "runs": len(times.artifact_ms),
+        **described,
     }
-    p50, p95 = (float(each) for each in np.percentile(own, (50, 95)))
-    return Latency(p50, p95, float(np.median(theirs)) if theirs else None, conditions)
+    p50, p95 = (float(each) for each in np.percentile(times.artifact_ms, (50, 95)))
+    return Latency(p50, p95, float(np.median(times.reference_ms)) if len(times.reference_ms) else None, conditions)
 
 
-def _take_turns(run: "Run", other: "Run | None", seconds: float) -> tuple[list[float], list[float]]:
-    """Milliseconds of each run."""
-    for _ in range(_WARM_UP):
-        run.milliseconds()
-        if other is not None:
-            other.milliseconds()
-    own: list[float] = []
-    theirs: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(own) < _LEAST_TURNS * _RUNS_A_TURN or time.perf_counter() < end:
-        own += [run.milliseconds() for _ in range(_RUNS_A_TURN)]
-        if other is not None:
-            theirs.append(other.milliseconds())
-    return own, theirs
+def _taken(
+    device: Device, artifact: Artifact, reference: Artifact | None, length: int, threads: int, seconds: float
+) -> tuple[Times, Json]:
+    """What the device has timed, and what it says of itself. Raises `MeasureError` with its name."""
+    described = describe(device)
+    try:
+        times = _checked(device.time(artifact, reference, length, threads=threads, seconds=seconds))
+    except EicompressError as error:
+        raise MeasureError(f"the device `{device.name}` timed nothing: {error}") from error
+    except Exception as error:
+        raise MeasureError(f"the device `{device.name}` timed nothing: {type(error).__name__}: {error}") from error
+    return times, described
 
 
-class Run:
-    """One text of a given length, ready to be run again and again."""
+def describe(device: Device) -> dict[str, str]:
+    """What a device says that its times depend on. Raises `MeasureError` with its name."""
+    try:
+        return dict(device.describe())
+    except Exception as error:
+        raise MeasureError(f"the device `{device.name}` does not describe itself: {error}") from error
 
-    def __init__(self, model: runtime.Model, length: int) -> None:
-        self._session = model.session
-        ids = np.random.default_rng(0).integers(0, model.tokenizer.get_vocab_size(), (1, length))
-        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        self._feeds = {each.name: given[each.name] for each in self._session.get_inputs()}
 
-    def milliseconds(self) -> float:
-        start = time.perf_counter()
-        self._session.run(["logits"], self._feeds)
-        return 1000 * (time.perf_counter() - start)
+def _checked(times: Times) -> Times:
+    if not (isinstance(times, Times) and len(times.artifact_ms)):
+        raise MeasureError(f"it must return `Times` with the milliseconds of each run, but got {times!r}")
+    for each in (*times.artifact_ms, *times.reference_ms):
+        if not (math.isfinite(each) and each > 0):
+            raise MeasureError(f"each run must take milliseconds above 0, but got {each!r}")
+    return times
 
 
 @contextmanager
@@ -152,16 +144,7 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def default_lock() -> Path:
-    """One file for all processes of the user on this machine."""
-    return Path(tempfile.gettempdir()) / f"eicompress-{os.getuid()}.lock"
-
-
-def machine() -> str:
-    """The processor's name and how many of them there are."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} CPUs"
+def lock_of(device: Device) -> Path:
+    """One file for all processes of the user on this machine; local devices share one."""
+    name = "" if device.local else f"-{device.name}"
+    return Path(tempfile.gettempdir()) / f"eicompress-{os.getuid()}{name}.lock"

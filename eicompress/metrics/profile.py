@@ -9,7 +9,8 @@ from statistics import median
 import onnxruntime
 
 from eicompress import runtime
-from eicompress.metrics.latency import Run, alone, default_lock
+from eicompress.metrics.latency import alone, lock_of
+from eicompress.metrics.this_machine import Run, ThisMachine
 from eicompress.values import Artifact
 
 RUNS = 30
@@ -18,7 +19,7 @@ MICROSECONDS = 1000.0
 
 
 def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) -> dict[str, float]:
-    """Milliseconds of each kind of operator for one text of `length` tokens on one thread, the slowest first.
+    """Milliseconds of each kind of operator for one text of `length` tokens on one thread here, the slowest first.
 
     The median of the runs, node by node, summed up by kind. A profile writes down every node, which takes time of its
     own: the sum is more than the latency.
@@ -33,7 +34,7 @@ def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) 
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(str(artifact.onnx), options, providers=["CPUExecutionProvider"])
         run = Run(replace(model, session=session), length)
-        with alone(default_lock()):
+        with alone(lock_of(ThisMachine())):
             for _ in range(runs):
                 run.milliseconds()
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

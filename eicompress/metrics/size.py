@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from eicompress.contracts import Examples, Metric, Task
-from eicompress.export.package import zipped
+from eicompress.export.zip import zipped
 from eicompress.values import MEGABYTE, Artifact
 
 

@@ -89,9 +89,14 @@ def cost(numbers: Numbers) -> str:
         known = latency.conditions
         parts.append(
             f"Latency is the median for a text of {known['sequence_length']} tokens on "
-            f"{_threads(known.get('threads', 1))} of {known.get('machine', 'this machine')}."
+            f"{_threads(known.get('threads', 1))} of {taken_on(known)}."
         )
     return " ".join(part for part in parts if part)
+
+
+def taken_on(conditions: Json) -> str:
+    """Where a latency was taken: the device, and the machine that it names."""
+    return ": ".join(str(conditions[name]) for name in ("device", "machine") if name in conditions)
 
 
 def spoken(seconds: float) -> str:

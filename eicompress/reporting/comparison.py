@@ -46,6 +46,8 @@ class Comparison:
     split: str
     metric: str
     sequence_length: int
+    device: str
+    """Where latency was taken."""
     first: Measured
     others: tuple[Against, ...]
 
@@ -63,7 +65,7 @@ class Comparison:
             }
 
         return {
-            **{name: getattr(self, name) for name in ("data", "split", "metric", "sequence_length")},
+            **{name: getattr(self, name) for name in ("data", "split", "metric", "sequence_length", "device")},
             "examples": len(self.first.correct),
             "first": numbers(self.first),
             "others": [
@@ -148,8 +150,8 @@ def comparison_page(found: Comparison) -> str:
     """The comparison as one HTML file."""
     told = (
         f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
-        f"text of {found.sequence_length} tokens. Differences are to {found.first.name}, on the same texts: a paired "
-        "bootstrap, and McNemar's exact test."
+        f"text of {found.sequence_length} tokens on {found.device}. Differences are to {found.first.name}, on the same "
+        "texts: a paired bootstrap, and McNemar's exact test."
     )
     body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(told)}</p>']
     body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]

@@ -26,7 +26,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from eicompress.errors import SpecError
-from eicompress.export.package import zipped
+from eicompress.export.zip import zipped
 from eicompress.recipe import recipe_toml
 from eicompress.reporting import figures
 from eicompress.reporting.answer import cost, more, sentence, simple, spoken

@@ -218,6 +218,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),
+        "timed on": spec.settings["device"],
     }
     if settings.get("storage"):
         rows["storage"] = without_password(settings["storage"])

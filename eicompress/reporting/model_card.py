@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
 from eicompress.recipe import recipe_toml
+from eicompress.reporting.answer import taken_on
 from eicompress.reporting.tables import MACHINE
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Record
 
@@ -133,8 +134,8 @@ def _measured(record: Record, baseline: Record | None) -> str:
             if name not in (*MACHINE, "metric", "split")
         )
         lines.append(f"| {said} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
-    machine = next((each.conditions["machine"] for each in record.measurements if "machine" in each.conditions), "")
-    return "\n".join(lines) + (f"\n\nLatencies were taken on {machine}." if machine else "")
+    devices = {taken_on(each.conditions) for each in record.measurements if "device" in each.conditions}
+    return "\n".join([*lines, *(f"\nLatencies were taken on {each}." for each in sorted(devices))])
 
 
 def _making(record: Record, asked: Json) -> str:

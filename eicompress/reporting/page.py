@@ -134,8 +134,8 @@ def _milliseconds(numbers: Numbers) -> str:
     if not numbers.operators:
         return ""
     told = (
-        "onnxruntime's profile of one text on one thread. Writing it takes time of its own, so the sum is more than "
-        "the latency above."
+        "onnxruntime's profile of one text on one thread of the machine that searched. Writing it takes time of its "
+        "own, so the sum is more than the latency there."
     )
     return f'<h2>Where the milliseconds go</h2><p class="soft">{told}</p>{drawn(operators(numbers))}'
 

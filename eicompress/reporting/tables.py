@@ -12,6 +12,7 @@ from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.recipe import recipe_toml
+from eicompress.reporting.answer import taken_on
 from eicompress.reporting.comparison import HEADS, Comparison, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
@@ -24,7 +25,7 @@ from eicompress.values import MEGABYTE, Measurement, Record
 if TYPE_CHECKING:
     from eicompress.trials.teach import Lesson
 
-MACHINE = ("machine", "runtime")
+MACHINE = ("device", "machine", "runtime")
 SHOWN = 5
 """Rows of the table of the best."""
 
@@ -95,8 +96,10 @@ def show_artifact(console: Console, record: Record) -> None:
     heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
     parts = ", ".join(f"{name} {size / MEGABYTE:.3f}" for name, size in heaviest)
     artifact = record.files.get("artifact", "")
+    latency = next((each.conditions for each in record.measurements if each.name == "latency_ms"), {})
     rows = {
         "measured": summary(record, None),
+        "timed on": taken_on(latency),
         "megabytes": parts,
         "artifact": artifact,
         "next": f'eicompress predict {artifact} "some text"',
@@ -159,7 +162,7 @@ def show_comparison(console: Console, found: Comparison) -> None:
     console.print(table)
     console.print(
         f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name} in "
-        f"points; latency at {found.sequence_length} tokens",
+        f"points; latency at {found.sequence_length} tokens on {found.device}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -262,7 +265,7 @@ def plugins_json(registry: Registry) -> dict[str, Any]:
 
 
 def show_plugin(console: Console, registry: Registry, name: str) -> None:
-    """What a strategy, task or metric is, with a strategy's knobs."""
+    """What a plug-in provides by this name, with a strategy's knobs."""
     found = [(kind, source) for (kind, known), source in registry.sources.items() if known == name]
     broken = [each for each in registry.broken if each.plugin == name]
     for each in broken:
@@ -271,7 +274,7 @@ def show_plugin(console: Console, registry: Registry, name: str) -> None:
         known = {known for _, known in registry.sources} | {each.plugin for each in registry.broken}
         raise SpecError(f"no plug-in provides `{name}`: {nearest(name, known)}")
     for kind, source in found:
-        one = {**registry.strategies, **registry.tasks, **registry.metrics}[name]
+        one = registry.provided[kind][name]
         console.print(f"{kind} {name}, of {source}", style="bold", highlight=False)
         console.print(inspect.cleandoc(one.__doc__ or ""), highlight=False, markup=False)
         if kind == "strategy":

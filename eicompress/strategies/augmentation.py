@@ -107,7 +107,7 @@ def _most_disputed(
     """The texts of the largest KL(teacher || student), in their old order, and what to tell of the choice."""
     told, said = (
         F.log_softmax(torch.from_numpy(np.asarray(logits, np.float32)), dim=1)
-        for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.device)[0])
+        for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.compute_device)[0])
     )
     divergence: Array = (told.exp() * (told - said)).sum(dim=1).numpy()
     kept = np.sort(np.argsort(-divergence, kind="stable")[:count])

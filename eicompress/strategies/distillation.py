@@ -101,7 +101,7 @@ class Distillation(ModelStrategy):
         train, texts = with_distortions(context.train, subject.texts, self.distortions, most, context.seed)
         epochs = min(self.epochs, most / len(texts))
         lesson = _Lesson(self, subject, context, texts, train.targets)
-        with moved(context.baseline.model, context.device):
+        with moved(context.baseline.model, context.compute_device):
             phases = lesson.phases()
             for layer in phases:
                 share = self.progressive / len(phases)

@@ -71,7 +71,7 @@ class GeneralDistillation(ModelStrategy):
         other = context.baseline.tokenizer
         alignment, tokens = align(subject.tokenizer, other, texts), tokenize(other, texts)
         objective = _SentenceLoss(model, baseline, matching, self.pooled_weight, alignment, tokens)
-        with moved(baseline, context.device):
+        with moved(baseline, context.compute_device):
             context.fit(
                 subject,
                 Training(texts, objective.loss, 1.0, self.learning_rate, self.batch_size, rates=objective.rates()),

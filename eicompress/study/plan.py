@@ -53,6 +53,7 @@ def planned(written: Mapping[str, object]) -> Plan:
     registry = discover(spec.plugin, spec.settings.get("only_plugins"))
     if spec.settings["task"]:
         registry.task(spec.settings["task"])
+    registry.device(spec.settings["device"])
     space = read_space(spec.settings["space"], registry)
     traded = {"size_mb", "download_mb"} & set(spec.metrics)
     plan = Plan(spec, registry, space.unfilled() if traded else space)

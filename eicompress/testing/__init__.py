@@ -14,8 +14,10 @@ is then skipped with its reason. Nothing here needs pytest: `eicompress plugins 
 """
 
 from eicompress.testing.claims import Claim
+from eicompress.testing.devices import device_checks
 from eicompress.testing.metrics import metric_checks
 from eicompress.testing.strategies import built_in_steps, strategy_checks
+from eicompress.testing.targets import target_checks
 from eicompress.testing.tasks import task_checks
 from eicompress.testing.tiny import (
     MUSIC,
@@ -38,8 +40,10 @@ __all__ = [
     "WORDS",
     "Claim",
     "built_in_steps",
+    "device_checks",
     "metric_checks",
     "strategy_checks",
+    "target_checks",
     "task_checks",
     "tiny_artifact",
     "tiny_candidate",

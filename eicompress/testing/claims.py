@@ -64,6 +64,12 @@ def hold(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    """What a file, or each file of a folder, holds, by its name from there."""
+    files = [each for each in (path, *sorted(path.rglob("*"))) if each.is_file()]
+    return {each.relative_to(path).as_posix(): each.read_bytes() for each in files}
+
+
 @contextmanager
 def random_state_kept() -> Iterator[None]:
     """Fails if the global random state of Python, numpy or torch is another one afterwards."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eicompress.contracts import Metric
-from eicompress.testing.claims import Claim, hold, random_state_kept, with_missed
+from eicompress.testing.claims import Claim, contents, hold, random_state_kept, with_missed
 from eicompress.testing.tiny import tiny_artifact, tiny_examples, tiny_task
 
 
@@ -36,13 +36,9 @@ class _Checked:
 
     def measures(self, folder: Path) -> None:
         artifact = tiny_artifact(folder / "artifact")
-        before = _contents(artifact.folder)
+        before = contents(artifact.folder)
         with random_state_kept():
             value = self.metric().measure(artifact, tiny_task(), tiny_examples(1))
         finite = isinstance(value, float) and math.isfinite(value)
         hold(finite, f"it must be a finite float, but is {value!r}: raise `MeasureError` where it cannot be taken")
-        hold(_contents(artifact.folder) == before, "an artifact must not be changed by being measured, but was")
-
-
-def _contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        hold(contents(artifact.folder) == before, "an artifact must not be changed by being measured, but was")

@@ -1,49 +1,63 @@
-"""The plug-in package to copy, `plugins/template`, written out under a name of one's own."""
+"""The plug-in packages to copy, in `plugins/template`, written out under a name of one's own."""
 
 import importlib.util
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from eicompress.errors import SpecError
+from eicompress.errors import SpecError, nearest
+from eicompress.plugins import Registry
 
-FILES = ("README.md", "my_strategy.py", "pyproject.toml", "space.toml", "test_my_strategy.py")
+FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "strategy": ("README.md", "my_strategy.py", "pyproject.toml", "space.toml", "test_my_strategy.py"),
+        "target": ("README.md", "my_target.py", "pyproject.toml", "test_my_target.py"),
+        "device": ("README.md", "my_device.py", "my_device_runner.py", "pyproject.toml", "test_my_device.py"),
+    }
+)
+"""The files of each package, by what it provides."""
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
-def template_folder() -> Path:
-    """Where the template lies: inside an installed package, or at the top of a checkout."""
+def template_folder(kind: str = "strategy") -> Path:
+    """Where a template lies: inside an installed package, or at the top of a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "plugin_template"
-    return installed if installed.is_dir() else package.parent / "plugins" / "template"
+    folder = installed if installed.is_dir() else package.parent / "plugins" / "template"
+    return folder if kind == "strategy" else folder / kind
 
 
-def write_package(name: str, into: Path, taken: Collection[str]) -> Path:
-    """A new folder with a plug-in package whose strategy is called `name`. Raises `SpecError`.
+def write_package(name: str, into: Path, registry: Registry, kind: str = "strategy") -> Path:
+    """A new folder with a plug-in package that provides a strategy, a target or a device called `name`.
 
-    `taken` are the names of strategies that are provided already.
+    Raises `SpecError` where the registry, or Python, knows the name already.
     """
+    if kind not in FILES:
+        raise SpecError(f"`--kind` must be one of {', '.join(FILES)}, but got `{kind}`: {nearest(kind, FILES)}")
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name):
         raise SpecError(f"a plug-in's name must be lower-case words, as in `weak-neurons`, but got `{name}`")
-    if module in taken or importlib.util.find_spec(module) is not None:
+    known = {known for _, known in registry.sources}
+    if module in known or importlib.util.find_spec(module) is not None:
         raise SpecError(f"a plug-in's name must be a new one, but `{module}` is known already: choose another")
     folder = into / name
     if folder.exists():
         raise SpecError(f"`{folder}` must be a new folder, but exists: choose another name, or remove it")
-    texts = {each: (template_folder() / each).read_text(encoding="utf-8") for each in FILES}
+    texts = {each: (template_folder(kind) / each).read_text(encoding="utf-8") for each in FILES[kind]}
     folder.mkdir(parents=True)
     for each, text in texts.items():
-        (folder / _renamed(each, module)).write_text(_renamed(text, module), encoding="utf-8")
+        (folder / _renamed(each, kind, module)).write_text(_renamed(text, kind, module), encoding="utf-8")
     return folder
 
 
-def _renamed(text: str, module: str) -> str:
+def _renamed(text: str, kind: str, module: str) -> str:
     words = module.split("_")
     spellings = {
-        "my_strategy": module,
-        "my-strategy": "-".join(words),
-        "MyStrategy": "".join(word.capitalize() for word in words),
+        f"my_{kind}": module,
+        f"my-{kind}": "-".join(words),
+        f"My{kind.capitalize()}": "".join(word.capitalize() for word in words),
+        f"MY_{kind.upper()}": module.upper(),
     }
     for old, new in spellings.items():
         text = text.replace(old, new)

@@ -104,7 +104,7 @@ def tiny_context(
         fit=fit_nothing if preview else Trainer(seed, fidelity, "cpu", silent),
         cache=remember,
         seed=seed,
-        device="cpu",
+        compute_device="cpu",
         unlabelled=("rain stops the music", "the sun is a song", "will the weather play today"),
         preview=preview,
     )

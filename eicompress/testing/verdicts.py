@@ -10,15 +10,17 @@ from rich.console import Console
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.testing.claims import Claim
+from eicompress.testing.devices import device_checks
 from eicompress.testing.metrics import metric_checks
 from eicompress.testing.strategies import strategy_checks
+from eicompress.testing.targets import target_checks
 from eicompress.testing.tasks import task_checks
 
 
 def claims_of(
     registry: Registry, name: str, *, knobs: Mapping[str, Any] | None = None, skip: Mapping[str, str] | None = None
 ) -> list[Claim]:
-    """The claims of the strategy, task or metric of this name. Raises `SpecError` and `PluginError`.
+    """The claims of what is registered under this name. Raises `SpecError` and `PluginError`.
 
     A strategy is tried with `knobs`, where its defaults do not suit a tiny model. `skip` are the texts of claims that
     are missed, each with the reason.
@@ -29,8 +31,12 @@ def claims_of(
         return task_checks(registry.tasks[name], skip=skip)
     if name in registry.metrics:
         return metric_checks(registry.metrics[name], skip=skip)
+    if name in registry.targets:
+        return target_checks(registry.targets[name], skip=skip)
+    if name in registry.devices:
+        return device_checks(registry.devices[name], skip=skip)
     if name not in registry.strategies and not registry.broken and ("strategy", name) not in registry.clashes:
-        known = {*registry.strategies, *registry.tasks, *registry.metrics}
+        known = {name for _, name in registry.sources}
         raise SpecError(f"no plug-in provides `{name}`: {nearest(name, known)}")
     example = registry.recipe([{"strategy": name, **knobs}]).steps[0] if knobs else None
     return strategy_checks(registry.strategy(name), example=example, skip=skip)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import torch
 
 from eicompress import runtime
 from eicompress.cache import Cache, default_folder, write_folder
-from eicompress.contracts import Candidate, Context
+from eicompress.contracts import Candidate, Context, Device
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.encoder.device import own_device
 from eicompress.encoder.model import Encoder
 from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.metrics import bench
+from eicompress.metrics.this_machine import ThisMachine
 from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
@@ -54,6 +55,8 @@ class Workshop(Materials):
     """Artifacts and predictions are written under it."""
     threads: int = 1
     seq_len: int | None = None
+    device: Device = field(default_factory=ThisMachine)
+    """Where latency is taken."""
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
     """What is entered while a latency is taken, so that nothing else of ours runs."""
     head: Path | None = None
@@ -187,16 +190,17 @@ class Workshop(Materials):
 
     @property
     def _measured(self) -> Measured:
-        return Measured(self.cache, self.threads, self.seq_len)
+        return Measured(self.cache, self.threads, self.seq_len, self.device)
 
     @cached_property
     def _bench(self) -> bench.Bench:
-        reference = runtime.load(self._measured_baseline().files["artifact"], threads=self.threads)
+        reference = Artifact(Path(self._measured_baseline().files["artifact"]))
         return replace(self._bench_alone, reference=reference)
 
     @property
     def _bench_alone(self) -> bench.Bench:
-        return bench.Bench(self.examples["validation"].texts, self.threads, self.seq_len, quiet=self.quiet)
+        usual = self.examples["validation"].texts
+        return bench.Bench(usual, self.threads, self.seq_len, quiet=self.quiet, device=self.device)
 
     def _measured_baseline(self) -> Record:
         key = ["baseline", self.made_from(Recipe(()), 1.0, 0), self.memory]
@@ -234,19 +238,25 @@ def open_workshop(
     one. Without a `teacher` among the settings the model is its own; it is one of them where they name its folder.
     Raises `DataError`, `ModelError`, `SpecError`.
     """
-    settings, device, cache = spec.settings, own_device(), Cache(default_folder())
+    settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
     read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed)
     source_folder = model_folder(spec.model)
     named = read_model(source_folder, len(read.task.labels))
     baseline, notes, trained = named.answering(read.task.labels), read.notes, None
-    if device == "cuda":
+    if compute_device == "cuda":
         notes += (
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
     if baseline is None:
         limit_s, how = seconds(settings["teacher_timeout"]), settings["teacher_training"]
         search = opened_teacher_search(
-            source_folder, read, seed=spec.seed, device=device, limit_s=limit_s, cache=cache, progress=progress
+            source_folder,
+            read,
+            seed=spec.seed,
+            device=compute_device,
+            limit_s=limit_s,
+            cache=cache,
+            progress=progress,
         )
         trained = head or with_teacher(search, how)
         baseline = read_model(trained, len(read.task.labels))
@@ -266,7 +276,7 @@ def open_workshop(
         examples=read.examples,
         source=baseline.candidate,
         digest=baseline.digest,
-        teacher=who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=device, cache=cache),
+        teacher=who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=compute_device, cache=cache),
         unlabelled=UnlabelledText(
             unlabelled, withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
         ),
@@ -275,9 +285,10 @@ def open_workshop(
         cache=cache,
         folder=folder.resolve(),
         seed=spec.seed,
-        device=device,
+        compute_device=compute_device,
         threads=settings["threads"],
         seq_len=settings.get("seq_len"),
+        device=registry.device(settings["device"])(),
         head=trained,
         memory=spec.measures_memory,
         notes=notes,

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from eicompress.cache import Cache, write_whole
-from eicompress.contracts import Array, Examples, Task
+from eicompress.contracts import Array, Device, Examples, Task
 from eicompress.export.folder import versions
-from eicompress.metrics.latency import machine
-from eicompress.trials.code import MEASURING, own_code
+from eicompress.metrics.latency import describe
+from eicompress.metrics.this_machine import machine
+from eicompress.trials.code import MEASURING, code_version, own_code
 from eicompress.values import Record
 
 PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
@@ -22,16 +23,17 @@ PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers"
 
 @dataclass(frozen=True)
 class Measured:
-    """The records that were measured on this machine with so many threads at such a length."""
+    """The records that were measured on this machine, and timed on a device with so many threads at such a length."""
 
     cache: Cache
     threads: int
     seq_len: int | None
+    device: Device
 
     def remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""
         packages = list(versions(PACKAGES).values())
-        key = [key, [own_code(MEASURING), machine(), self.threads, self.seq_len, packages]]
+        key = [key, [own_code(MEASURING), machine(), self.threads, self.seq_len, packages, self._timed_on]]
         entry = self.cache.find("record", key)
         if entry:
             record = Record.from_json(json.loads((entry / "record.json").read_text()))
@@ -40,6 +42,12 @@ class Measured:
         record = compute()
         self.cache.store("record", key, lambda folder: _write(record, folder))
         return record
+
+    @property
+    def _timed_on(self) -> list[object]:
+        """What names the device."""
+        code = code_version(type(self.device).__module__.partition(".")[0])
+        return [self.device.name, describe(self.device), code]
 
 
 def kept_logits(folder: Path, logits: Mapping[str, Array]) -> dict[str, str]:

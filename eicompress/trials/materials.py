@@ -35,7 +35,8 @@ class Materials:
     start_digest: str
     cache: Cache
     seed: int
-    device: str
+    compute_device: str
+    """Where torch computes: `cpu` or `cuda`."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -54,14 +55,15 @@ class Materials:
         return digest_of([self.digests, own_code(MAKING)])
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
-        """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and device."""
+        """The reuse key of what a recipe makes: baseline, data, recipe, seed, fidelity, code and compute device."""
         return digest_of(self.made_from(recipe, fidelity, seed))
 
     def made_from(self, recipe: Recipe, fidelity: float, seed: int) -> list[object]:
         """What a recipe's candidate depends on, as plain data."""
         packages = {type(step).__module__.partition(".")[0] for step in recipe.steps} - {"eicompress"}
         code = [code_version(package) for package in sorted(packages)]
-        return [self.inputs, recipe.to_json(), seed, fidelity, code, self.device, multiplies_bfloat16(self.device)]
+        computing = [self.compute_device, multiplies_bfloat16(self.compute_device)]
+        return [self.inputs, recipe.to_json(), seed, fidelity, code, *computing]
 
     def begin(self) -> Candidate:
         """A copy of what recipes start from."""
@@ -77,7 +79,7 @@ class Materials:
             fit=fit,
             cache=self._remember,
             seed=self.seed if seed is None else seed,
-            device=self.device,
+            compute_device=self.compute_device,
             unlabelled=self.unlabelled,
             preview=fit is fit_nothing,
         )
@@ -87,11 +89,12 @@ class Materials:
     ) -> Context:
         """The context of a recipe's training, which goes on from its checkpoint where it was interrupted."""
         checkpoints = Checkpoints(self.cache, self.key(recipe, fidelity=fidelity, seed=seed))
-        return self.context(Trainer(seed, fidelity, self.device, progress, checkpoints), seed=seed, progress=progress)
+        trainer = Trainer(seed, fidelity, self.compute_device, progress, checkpoints)
+        return self.context(trainer, seed=seed, progress=progress)
 
     def rehearsal_context(self) -> Context:
         """The context of a training that is counted or timed and not kept."""
-        return self.context(Trainer(self.seed, 1.0, self.device, ignore))
+        return self.context(Trainer(self.seed, 1.0, self.compute_device, ignore))
 
     def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
         if key not in self._memory:

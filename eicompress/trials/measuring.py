@@ -14,8 +14,9 @@ from eicompress.encoder.device import computes_with
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.metrics import bench
-from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, machine, usual_length
+from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, usual_length
 from eicompress.metrics.profile import milliseconds_by_operator
+from eicompress.metrics.this_machine import machine
 from eicompress.recipe import Recipe
 from eicompress.trials.candidate import blamed
 from eicompress.trials.kept import PACKAGES, kept_logits
@@ -65,7 +66,7 @@ def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Cloc
         versions=dict(artifacts.versions(PACKAGES))
         | {source.package: source.version for source in sources}
         | {"machine": machine(), "training threads": str(torch.get_num_threads())}
-        | {"trained with": computes_with(materials.device)},
+        | {"trained with": computes_with(materials.compute_device)},
     )
 
 
@@ -108,14 +109,14 @@ def weighed(artifact: Artifact) -> tuple[Measurement, ...]:
 
 def glanced_at(artifact: Artifact, on: bench.Bench, *, memory: bool) -> tuple[Measurement, ...]:
     """What of a preview is measured beside its bytes: latency for a moment, and memory where it matters."""
-    measured = on.latency(on.load(artifact), seconds=QUICK_SECONDS).measurements()
+    measured = on.latency(artifact, seconds=QUICK_SECONDS).measurements()
     return (*measured, *(on.memory(artifact) if memory else ()))
 
 
 def timed(record: Record, on: bench.Bench, *, memory: bool) -> Record:
     """The record with the latency of its artifact, taken with care, and memory where it matters."""
     artifact = Artifact(Path(record.files["artifact"]))
-    measured = on.latency(on.load(artifact), seconds=CAREFUL_SECONDS).measurements()
+    measured = on.latency(artifact, seconds=CAREFUL_SECONDS).measurements()
     measured += on.memory(artifact) if memory else ()
     return replace(record, measurements=(*record.measurements, *measured))
 
@@ -129,7 +130,7 @@ def promoted(materials: Materials, record: Record, on: bench.Bench, *, folder: P
     latencies = tuple(
         replace(each, name=f"{each.name}_at_{length}")
         for length in sorted({min(length, model.positions or length) for length in PROMOTED_LENGTHS})
-        for each in on.latency(model, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
+        for each in on.latency(artifact, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
     )
     measurements = (*record.measurements, *qualities, *latencies, *(() if memory else on.memory(artifact)))
     facts = {**record.facts, **_anatomy(artifact, model, materials.examples["validation"])}

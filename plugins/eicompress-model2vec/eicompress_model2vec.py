@@ -87,7 +87,8 @@ class Model2Vec(ModelStrategy):
 
         bits = repr([getattr(each, "spec", None) for each in subject.model.modules()])
         key = digest_of([fingerprint(subject), bits])
-        whole = context.cache(f"model2vec {key}", lambda: {"vectors": _embedded(subject, spoken, context.device)})
+        device = context.compute_device
+        whole = context.cache(f"model2vec {key}", lambda: {"vectors": _embedded(subject, spoken, device)})
         components, weights = post_process_embeddings(np.asarray(whole["vectors"]), self.dimensions - 1, self.sif)
         turned: Array = (components * weights[:, None]) @ helmert(self.dimensions)
         return turned.astype(np.float32)

@@ -1,14 +1,36 @@
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import eicompress
 from eicompress import cli
-from eicompress.errors import ExportError, ModelError
+from eicompress.contracts import Target
+from eicompress.errors import ExportError, ModelError, SpecError
 from eicompress.export import folder as artifacts
+from eicompress.export.package import write_package
 from eicompress.values import Artifact
 from tests.conftest import tiny_candidate
+
+LINES = """
+from eicompress.contracts import Target
+from eicompress.hookspecs import hookimpl
+
+class Lines(Target):
+    name = "lines"
+    suffix = ".txt"
+
+    def write(self, artifact, card, output):
+        output.write_text(card)
+
+    def size_bytes(self, output):
+        return 4096
+
+@hookimpl
+def register_targets():
+    return [Lines]
+"""
 
 
 @pytest.fixture
@@ -21,22 +43,36 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_zip_holds_the_folder_and_nothing_else(artifact: Artifact) -> None:
-    path = eicompress.pack(artifact.folder, to="zip")
-    assert path == artifact.folder.with_name("mine.zip")
-    with zipfile.ZipFile(path) as archive:
+    package = eicompress.pack(artifact.folder, to="zip")
+    assert package.path == artifact.folder.with_name("mine.zip")
+    assert package.size_bytes == package.path.stat().st_size
+    with zipfile.ZipFile(package.path) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == contents(artifact.folder)
-    first = path.read_bytes()
-    assert eicompress.pack(artifact.folder).read_bytes() == first
 
 
 def test_a_folder_for_the_hub_has_the_card_and_predicts(artifact: Artifact, tmp_path: Path) -> None:
-    folder = eicompress.pack(artifact.folder, to="hf", output=tmp_path / "hub")
-    found = contents(folder)
+    package = eicompress.pack(artifact.folder, to="hf", output=tmp_path / "hub")
+    found = contents(package.path)
+    assert package.size_bytes == sum(map(len, found.values()))
     assert found.pop("README.md").startswith(b"---\n# license: choose one")
     assert found == contents(artifact.folder)
-    assert eicompress.load(folder).predict(["play a song"])[0].label in ("music", "weather")
-    with pytest.raises(ExportError, match="must not be there yet"):
-        eicompress.pack(artifact.folder, to="hf", output=tmp_path / "hub")
+    assert eicompress.load(package.path).predict(["play a song"])[0].label in ("music", "weather")
+
+
+@pytest.mark.parametrize("to", ["zip", "hf"])
+def test_nothing_is_overwritten(artifact: Artifact, to: str) -> None:
+    package = eicompress.pack(artifact.folder, to=to)
+    before = contents(artifact.folder.parent)
+    with pytest.raises(ExportError, match="must not be there yet, so that nothing is overwritten"):
+        eicompress.pack(artifact.folder, to=to, output=package.path)
+    assert contents(artifact.folder.parent) == before
+
+
+def test_nothing_is_written_inside_an_artifact(artifact: Artifact) -> None:
+    before = contents(artifact.folder)
+    with pytest.raises(ExportError, match="must not be inside the artifact"):
+        eicompress.pack(artifact.folder, output=artifact.folder / "mine.zip")
+    assert contents(artifact.folder) == before
 
 
 def test_a_damaged_artifact_is_not_handed_on(artifact: Artifact) -> None:
@@ -47,8 +83,60 @@ def test_a_damaged_artifact_is_not_handed_on(artifact: Artifact) -> None:
     assert not artifact.folder.with_name("mine.zip").exists()
 
 
+class Failing(Target):
+    name: ClassVar[str] = "failing"
+    suffix: ClassVar[str] = ".txt"
+
+    def write(self, artifact: Artifact, card: str, output: Path) -> None:
+        output.write_text("half of it")
+        raise ValueError("no more ink")
+
+
+class Idle(Failing):
+    name: ClassVar[str] = "idle"
+
+    def write(self, artifact: Artifact, card: str, output: Path) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (Failing(), "the target `failing` failed: ValueError: no more ink"),
+        (Idle(), "the target `idle` must write the output that it is given"),
+    ],
+)
+def test_a_target_that_fails_says_so_and_leaves_nothing(target: Target, said: str, artifact: Artifact) -> None:
+    before = contents(artifact.folder.parent)
+    with pytest.raises(ExportError, match=said):
+        write_package(target, artifact, "", artifact.folder.with_name("mine.txt"))
+    assert contents(artifact.folder.parent) == before
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(artifact: Artifact) -> None:
+    with pytest.raises(ExportError, match="must be a place to write to"):
+        eicompress.pack(artifact.folder, output=artifact.manifest / "mine.zip")
+
+
+def test_an_unknown_target_is_refused_with_the_nearest(artifact: Artifact) -> None:
+    with pytest.raises(SpecError, match="there is no target `zpi`: did you mean `zip`"):
+        eicompress.pack(artifact.folder, to="zpi")
+
+
 def test_the_command_prints_what_it_wrote(artifact: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["export", str(artifact.folder)]) == 0
-    assert capsys.readouterr().out.startswith(str(artifact.folder.with_name("mine.zip")))
+    path = artifact.folder.with_name("mine.zip")
+    assert capsys.readouterr().out == f"{path}  {path.stat().st_size / 1e6:.3f} MB\n"
     assert cli.run(["export", str(artifact.folder), "--to", "tar"]) == 2
-    assert "one of zip, hf" in capsys.readouterr().err
+    assert "there is no target `tar`" in capsys.readouterr().err
+
+
+def test_a_target_of_a_plug_in_writes_and_counts_its_bytes(
+    artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.py").write_text(LINES)
+    plugin = ["--plugin", str(tmp_path / "lines.py")]
+    assert cli.run(["export", str(artifact.folder), "--to", "lines", *plugin]) == 0
+    path = artifact.folder.with_name("mine.txt")
+    assert capsys.readouterr().out == f"{path}  0.004 MB\n"
+    assert path.read_text().startswith("---")

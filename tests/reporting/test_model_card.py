@@ -8,6 +8,7 @@ from huggingface_hub import metadata_load
 from eicompress.reporting.model_card import card, card_of, write_card
 from eicompress.values import Artifact, Measurement, Record
 
+PHONE = {"device": "phone", "machine": "Cortex-A55", "threads": 1, "batch": 1, "sequence_length": 19}
 RECORD = Record(
     recipe=({"strategy": "quantization", "layer_bits": 4},),
     draw=0,
@@ -15,7 +16,7 @@ RECORD = Record(
     trained=True,
     measurements=(
         Measurement("size_mb", 1.838, "MB"),
-        Measurement("latency_ms", 0.46, "ms", {"threads": 1, "batch": 1, "sequence_length": 19, "machine": "a phone"}),
+        Measurement("latency_ms", 0.46, "ms", PHONE),
         Measurement("quality", 0.9513, "", {"metric": "accuracy", "split": "validation", "examples": 3000}),
         Measurement("quality_test", 0.9502, "", {"metric": "accuracy", "split": "test", "examples": 4500}),
     ),
@@ -57,7 +58,7 @@ def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
     assert "| size of the folder, tokenizer included | 1.84 MB | 91.6 MB |" in text
     assert "| latency of one text, median | 0.46 ms |  | threads 1, batch 1, sequence length 19 |" in text
     assert "| accuracy, test split | 95.02% | 96.20% | examples 4500 |" in text
-    assert "taken on a phone" in text and "`music`, `weather`" in text
+    assert "taken on phone: Cortex-A55" in text and "`music`, `weather`" in text
     assert '[[steps]]\nstrategy = "quantization"\nlayer_bits = 4' in text
     assert "# license: choose one" in text and "one text at a time" in text
 

@@ -87,7 +87,7 @@ def context(tmp_path: Path) -> Context:
         fit=no_fit,
         cache=Counting(Cache(tmp_path)),
         seed=0,
-        device="cpu",
+        compute_device="cpu",
         unlabelled=(),
         preview=False,
     )

@@ -2,14 +2,25 @@
 
 import pytest
 
-from eicompress.metrics import register_metrics
+from eicompress.export import register_targets
+from eicompress.metrics import register_devices, register_metrics
 from eicompress.tasks import register_tasks
-from eicompress.testing import Claim, built_in_steps, metric_checks, strategy_checks, task_checks
+from eicompress.testing import (
+    Claim,
+    built_in_steps,
+    device_checks,
+    metric_checks,
+    strategy_checks,
+    target_checks,
+    task_checks,
+)
 
 CLAIMS = [
     *(claim for step in built_in_steps() for claim in strategy_checks(type(step))),
     *(claim for task in register_tasks() for claim in task_checks(task)),
     *(claim for metric in register_metrics() for claim in metric_checks(metric)),
+    *(claim for target in register_targets() for claim in target_checks(target)),
+    *(claim for device in register_devices() for claim in device_checks(device)),
 ]
 
 

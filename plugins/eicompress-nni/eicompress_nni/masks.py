@@ -60,7 +60,7 @@ def after_training(
         pruner.update_sparse_goals(min(batch.step, pruner.total_times))
         pruner.update_masks(pruner.generate_masks())
         logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        return context.task.loss(logits, targets[batch.rows.cpu()].to(context.device))
+        return context.task.loss(logits, targets[batch.rows.cpu()].to(context.compute_device))
 
     def train(_: Callable[[], None]) -> None:
         scores = [score for of_module in pruner.scores.values() for score in of_module.values()]

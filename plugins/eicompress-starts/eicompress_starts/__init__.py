@@ -60,7 +60,7 @@ class StartingPoint(ModelStrategy):
         texts, model = context.train.texts, start.encoder
 
         def compute() -> dict[str, Array]:
-            return {"states": answers_of(start, texts, context.device)[1]}
+            return {"states": answers_of(start, texts, context.compute_device)[1]}
 
         key = f"{self.name} {self.encoder} {SHA256} {self.length_coverage}"
         states = np.asarray(context.cache(key, compute)["states"], np.float64)
