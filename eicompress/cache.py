@@ -6,7 +6,6 @@ computes it and the others wait. When the store outgrows its limit, the entries 
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from eicompress.errors import StudyError
 from eicompress.values import digest_of
@@ -88,17 +88,12 @@ class Cache:
         """Wait for an entry's lock and hold it; the kernel frees it when the process ends, however it ends."""
         path = self.folder / "locks" / digest_of([kind, key])
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with path.open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # Whoever held it before has removed the file: a lock on what is gone keeps nobody out.
-                if not _same_file(path, file.fileno()):
-                    continue
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
+        with FileLock(path):
+            try:
+                yield
+            finally:
+                # Who waits for a file that is gone takes the lock of the next one.
+                path.unlink(missing_ok=True)
 
     def find(self, kind: str, key: object) -> Path | None:
         """The folder of an entry, its files verified, or None."""
@@ -177,13 +172,6 @@ class Cache:
 def arrays_in(entry: Path) -> Mapping[str, npt.NDArray[Any]]:
     """The arrays of an entry by their names, memory-mapped."""
     return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
-
-
-def _same_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -4,19 +4,19 @@ A candidate is timed in turns with the baseline's float file in the same process
 compared between machines.
 """
 
-import fcntl
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import onnxruntime
+from filelock import FileLock
 from tokenizers import Tokenizer
 
 from eicompress import runtime
@@ -99,7 +99,7 @@ def measure_latency(
         length = min(length, each.positions or length) if each is not None else length
     run = Run(model, length)
     other = None if reference is None else Run(reference, length)
-    with alone(lock or default_lock()), quiet():
+    with FileLock(lock or default_lock()), quiet():
         own, theirs = _take_turns(run, other, seconds)
     conditions = {
         "threads": model.session.get_session_options().intra_op_num_threads,
@@ -142,14 +142,6 @@ class Run:
         start = time.perf_counter()
         self._session.run(["logits"], self._feeds)
         return 1000 * (time.perf_counter() - start)
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Wait for a file's lock and hold it; the kernel frees it when the process ends, however it ends."""
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def default_lock() -> Path:

@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import median
 
 import onnxruntime
+from filelock import FileLock
 
 from eicompress import runtime
-from eicompress.metrics.latency import Run, alone, default_lock
+from eicompress.metrics.latency import Run, default_lock
 from eicompress.values import Artifact
 
 RUNS = 30
@@ -33,7 +34,7 @@ def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) 
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(str(artifact.onnx), options, providers=["CPUExecutionProvider"])
         run = Run(replace(model, session=session), length)
-        with alone(default_lock()):
+        with FileLock(default_lock()):
             for _ in range(runs):
                 run.milliseconds()
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

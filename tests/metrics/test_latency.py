@@ -4,11 +4,12 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from eicompress import runtime
 from eicompress.encoder.config import LayerConfig
 from eicompress.export.folder import write
-from eicompress.metrics.latency import LatencyMetric, alone, measure_latency, usual_length
+from eicompress.metrics.latency import LatencyMetric, measure_latency, usual_length
 from eicompress.values import Text
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task, tiny_tokenizer
 
@@ -68,7 +69,7 @@ def test_the_metric_is_the_median_at_the_usual_length(tmp_path: Path) -> None:
 
 
 def hold(lock: Path, held: Event, seconds: float) -> None:
-    with alone(lock):
+    with FileLock(lock):
         held.set()
         time.sleep(seconds)
 
