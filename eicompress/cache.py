@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,18 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)
             raise
+
+
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder whole or not at all: let `write` fill one beside it, which then takes its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+        made = Path(draft) / "made"
+        made.mkdir()
+        write(made)
+        with suppress(FileNotFoundError):
+            folder.rename(Path(draft) / "old")
+        made.rename(folder)
 
 
 @dataclass(frozen=True)
@@ -121,16 +133,13 @@ class Cache:
     def store(self, kind: str, key: object, write: Callable[[Path], None]) -> Path:
         """Let `write` fill a folder, and keep it as the entry."""
         entry = self._entry(kind, key)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
-        try:
+
+        def write_checked(draft: Path) -> None:
             write(draft)
             checksums = {str(path.relative_to(draft)): sha256_of(path) for path in _files(draft)}
             (draft / CHECKSUMS).write_text(json.dumps(checksums))
-            shutil.rmtree(entry, ignore_errors=True)
-            draft.rename(entry)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+
+        write_folder(entry, write_checked)
         self._added.append(_folder_bytes(entry))
         if len(self._added) == 1 or sum(self._added) > SWEPT_SHARE * self.limit_bytes:
             self._added[:] = [0]
@@ -199,13 +208,3 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
             "recorded is kept: mend it, and give the same command again"
         ) from error
-
-
-def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a new folder, which is there as a whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
-        made = Path(draft) / "made"
-        made.mkdir()
-        write(made)
-        made.rename(folder)

@@ -2,13 +2,12 @@
 
 import hashlib
 import io
-import os
 import shutil
 import tempfile
 import zipfile
 from pathlib import Path
 
-from eicompress.cache import write_whole
+from eicompress.cache import write_folder, write_whole
 from eicompress.errors import ExportError
 from eicompress.values import Artifact
 
@@ -55,13 +54,13 @@ def to_hub(artifact: Artifact, card: str, folder: Path) -> Path:
         raise ExportError(
             f"`{folder}` must not be there yet, so that nothing is overwritten: choose another `--output`"
         )
+
+    def write(made: Path) -> None:
+        shutil.copytree(artifact.folder, made, dirs_exist_ok=True)
+        (made / README).write_text(card, encoding="utf-8")
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            made = Path(temporary) / "made"
-            shutil.copytree(artifact.folder, made)
-            (made / README).write_text(card, encoding="utf-8")
-            os.replace(made, folder)
+        write_folder(folder, write)
     except OSError as error:
         raise ExportError(f"`{folder}` must be a place to write to, but: {error.strerror}") from error
     return folder

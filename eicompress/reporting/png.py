@@ -8,6 +8,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from eicompress.cache import write_whole
 from eicompress.errors import SpecError
 from eicompress.reporting.page import document, drawn
 
@@ -40,5 +41,5 @@ def _written(browser: str, figure: go.Figure, path: Path) -> Path:
         if not shot.is_file():
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise SpecError(f"`{browser}` must be able to draw a page, but could not: {last}")
-        shutil.move(shot, path)
+        write_whole(path, shot.read_bytes())
     return path

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from eicompress.cache import write_whole
 from eicompress.errors import StudyError
 from eicompress.spec import read_toml
 from eicompress.values import Json
@@ -34,10 +35,8 @@ def claim(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) ->
     path = folder / FILE
     if not path.is_file():
         identity = uuid4().hex
-        draft = path.with_suffix(".draft")
         tables = {"asked": asked, "digests": digests, "study": {"identity": identity}}
-        draft.write_text(_toml(tables), encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, _toml(tables).encode())
         return identity
     was = read_toml(path)
     _refuse(folder, _differences(was.get("asked", {}), asked, was.get("digests", {}), digests))
