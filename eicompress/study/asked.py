@@ -1,10 +1,11 @@
 """What a study was asked for, in its `study.toml`: the same may go on with it, anything else is refused."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import tomli_w
 
 from eicompress.cache import write_whole
 from eicompress.errors import StudyError
@@ -81,9 +82,4 @@ def _shown(value: object) -> str:
 
 
 def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["# What this study was asked for. The same command goes on with it."]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]"]
-        # A JSON string, number or boolean is one of TOML too.
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
-    return "\n".join(lines) + "\n"
+    return "# What this study was asked for. The same command goes on with it.\n\n" + tomli_w.dumps(tables)
