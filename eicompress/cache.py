@@ -6,7 +6,6 @@ computes it and the others wait. When the store outgrows its limit, the entries 
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -14,13 +13,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from eicompress.errors import StudyError
 from eicompress.values import digest_of
@@ -68,6 +68,18 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
 
 
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder whole or not at all: let `write` fill one beside it, which then takes its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+        made = Path(draft) / "made"
+        made.mkdir()
+        write(made)
+        with suppress(FileNotFoundError):
+            folder.rename(Path(draft) / "old")
+        made.rename(folder)
+
+
 @dataclass(frozen=True)
 class Cache:
     folder: Path
@@ -88,17 +100,12 @@ class Cache:
         """Wait for an entry's lock and hold it; the kernel frees it when the process ends, however it ends."""
         path = self.folder / "locks" / digest_of([kind, key])
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with path.open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # Whoever held it before has removed the file: a lock on what is gone keeps nobody out.
-                if not _same_file(path, file.fileno()):
-                    continue
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
+        with FileLock(path):
+            try:
+                yield
+            finally:
+                # Who waits for a file that is gone takes the lock of the next one.
+                path.unlink(missing_ok=True)
 
     def find(self, kind: str, key: object) -> Path | None:
         """The folder of an entry, its files verified, or None."""
@@ -126,16 +133,13 @@ class Cache:
     def store(self, kind: str, key: object, write: Callable[[Path], None]) -> Path:
         """Let `write` fill a folder, and keep it as the entry."""
         entry = self._entry(kind, key)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
-        try:
+
+        def write_checked(draft: Path) -> None:
             write(draft)
             checksums = {str(path.relative_to(draft)): sha256_of(path) for path in _files(draft)}
             (draft / CHECKSUMS).write_text(json.dumps(checksums))
-            shutil.rmtree(entry, ignore_errors=True)
-            draft.rename(entry)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+
+        write_folder(entry, write_checked)
         self._added.append(_folder_bytes(entry))
         if len(self._added) == 1 or sum(self._added) > SWEPT_SHARE * self.limit_bytes:
             self._added[:] = [0]
@@ -179,13 +183,6 @@ def arrays_in(entry: Path) -> Mapping[str, npt.NDArray[Any]]:
     return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(entry.glob("*.npy"))}
 
 
-def _same_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
 def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in _files(folder))
 
@@ -211,13 +208,3 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
             "recorded is kept: mend it, and give the same command again"
         ) from error
-
-
-def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a new folder, which is there as a whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
-        made = Path(draft) / "made"
-        made.mkdir()
-        write(made)
-        made.rename(folder)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import tomli_w
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import GraphStrategy, Strategy, knobs
@@ -75,14 +76,5 @@ def check_value(name: str, value: object, domain: BaseDistribution) -> None:
 
 def recipe_toml(steps: Iterable[Json]) -> str:
     """A recipe's steps as a file for `compress --recipe`."""
-    lines = []
-    for step in steps:
-        lines.append("[[steps]]")
-        lines += [f"{name} = {_toml_value(value)}" for name, value in step.items()]
-    return "\n".join(lines)
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    # Written step by step, since short tables would become inline ones.
+    return "".join(f"[[steps]]\n{tomli_w.dumps(step)}" for step in steps).rstrip()

@@ -1,10 +1,11 @@
+import tomllib
 from dataclasses import fields
 
 import pytest
 
 from eicompress.contracts import knobs
 from eicompress.errors import SpecError
-from eicompress.recipe import Recipe
+from eicompress.recipe import Recipe, recipe_toml
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
@@ -16,6 +17,12 @@ def test_a_recipe_survives_json() -> None:
     recipe = Recipe((ThinStudent(layers=2), Quantization(embedding_bits=8), Distillation()))
     again = Recipe.from_json(recipe.to_json(), KNOWN)
     assert again == recipe and again.digest == recipe.digest
+
+
+def test_a_recipe_survives_toml_whatever_its_texts_hold() -> None:
+    steps = [{"strategy": "a", "share": 1e-5, "keep": True, "text": 'C:\\new "é"\n'}, {"strategy": "b", "count": 3}]
+    written = recipe_toml(steps)
+    assert written.count("[[steps]]") == 2 and tomllib.loads(written)["steps"] == steps
 
 
 def test_the_order_of_steps_is_part_of_a_recipe() -> None:

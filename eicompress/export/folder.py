@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from typing import Any
 import onnx
 from tokenizers import Tokenizer
 
+from eicompress.cache import write_folder, write_whole
 from eicompress.contracts import Candidate
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import minified_json, with_max_length
@@ -91,22 +90,18 @@ def check_free(folder: Path) -> None:
 def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifact:
     artifact = Artifact(folder)
     check_free(folder)
+
+    def write_files(made: Path) -> None:
+        for name, data in files.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_bytes(data)
+        # Killed after these lines, we leave the old artifact, none, or a whole one, but no manifest of another one.
+        artifact.manifest.unlink(missing_ok=True)
+        artifact.card.unlink(missing_ok=True)
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            made, old = Path(temporary) / "made", Path(temporary) / "old"
-            for name, data in files.items():
-                (made / name).parent.mkdir(parents=True, exist_ok=True)
-                (made / name).write_bytes(data)
-            beside = Path(temporary) / "manifest.json"
-            beside.write_bytes(manifest)
-            # Killed between these lines, we leave the old artifact, none, or a whole one that is unchecked.
-            artifact.manifest.unlink(missing_ok=True)
-            artifact.card.unlink(missing_ok=True)
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(made, folder)
-            os.replace(beside, artifact.manifest)
+        write_folder(folder, write_files)
+        write_whole(artifact.manifest, manifest)
     except OSError as error:
         raise ExportError(f"The artifact must be written to `{folder}`, but that failed: {error}.") from error
     return artifact

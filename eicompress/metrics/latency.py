@@ -3,17 +3,17 @@
 A candidate is timed in turns with the baseline's float file, since only their ratio can be compared between machines.
 """
 
-import fcntl
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from filelock import FileLock
 from tokenizers import Tokenizer
 
 from eicompress import runtime
@@ -91,7 +91,7 @@ def measure_latency(
     """
     for each in (artifact, reference):
         length = min(length, runtime.positions(each) or length) if each is not None else length
-    with alone(lock_of(device)), quiet() if device.local else nullcontext():
+    with FileLock(lock_of(device)), quiet() if device.local else nullcontext():
         times, described = _taken(device, artifact, reference, length, threads, seconds)
     conditions = {
         "device": device.name,
@@ -134,14 +134,6 @@ def _checked(times: Times) -> Times:
         if not (math.isfinite(each) and each > 0):
             raise MeasureError(f"each run must take milliseconds above 0, but got {each!r}")
     return times
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Wait for a file's lock and hold it; the kernel frees it when the process ends, however it ends."""
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def lock_of(device: Device) -> Path:

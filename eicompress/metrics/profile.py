@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import median
 
 import onnxruntime
+from filelock import FileLock
 
 from eicompress import runtime
-from eicompress.metrics.latency import alone, lock_of
+from eicompress.metrics.latency import lock_of
 from eicompress.metrics.this_machine import Run, ThisMachine
 from eicompress.values import Artifact
 
@@ -34,7 +35,7 @@ def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) 
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(str(artifact.onnx), options, providers=["CPUExecutionProvider"])
         run = Run(replace(model, session=session), length)
-        with alone(lock_of(ThisMachine())):
+        with FileLock(lock_of(ThisMachine())):
             for _ in range(runs):
                 run.milliseconds()
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

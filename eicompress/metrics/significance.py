@@ -1,6 +1,5 @@
 """Whether one model is better than another on the same examples, or chance made it look so."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,12 +52,10 @@ def mcnemar(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> float
 
     Only the examples on which one of them alone is right speak; by chance they fall on either side like a coin.
     """
+    # Imported here, since it takes a second.
+    from scipy.stats import binomtest
+
     only_ours, only_theirs = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
-    tosses, fewer = only_ours + only_theirs, min(only_ours, only_theirs)
-    # Logarithms, since the binomial coefficients of thousands of tosses are no floats.
-    shares = [_log_choose(tosses, heads) - tosses * math.log(2) for heads in range(fewer + 1)]
-    return min(1.0, 2 * math.fsum(map(math.exp, shares)))
-
-
-def _log_choose(whole: int, part: int) -> float:
-    return math.lgamma(whole + 1) - math.lgamma(part + 1) - math.lgamma(whole - part + 1)
+    if not only_ours + only_theirs:
+        return 1.0
+    return float(binomtest(only_ours, only_ours + only_theirs).pvalue)

@@ -1,5 +1,6 @@
 """Figures as PNG files, drawn by a browser that is on this machine: the same drawing as in the report."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from eicompress.cache import write_whole
 from eicompress.errors import SpecError
 from eicompress.reporting.page import document, drawn
 
@@ -16,8 +18,7 @@ WIDTH = 900
 MARGIN = 40
 """Pixels that the page puts around a figure, at most."""
 PATIENCE_S = 60
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=2")
-"""The sandbox is for pages of others; inside a container it is often not to be had."""
+FLAGS = ("--headless", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=2")
 
 
 def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
@@ -29,16 +30,21 @@ def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]
     return [_written(browser, figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
+def flags(user: int) -> tuple[str, ...]:
+    """What Chromium is started with; for root it must be without its sandbox, which refuses root."""
+    return (*FLAGS, "--no-sandbox") if user == 0 else FLAGS
+
+
 def _written(browser: str, figure: go.Figure, path: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         page, shot = Path(scratch) / "page.html", Path(scratch) / "shot.png"
         page.write_text(document(path.stem, drawn(figure)), encoding="utf-8")
         size = f"--window-size={WIDTH},{figure.layout.height + MARGIN}"
-        wait = "--virtual-time-budget=10000"
-        command = [browser, *FLAGS, size, wait, f"--user-data-dir={scratch}", f"--screenshot={shot}", page.as_uri()]
+        wait, profile = "--virtual-time-budget=10000", f"--user-data-dir={scratch}"
+        command = [browser, *flags(os.geteuid()), size, wait, profile, f"--screenshot={shot}", page.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
         if not shot.is_file():
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise SpecError(f"`{browser}` must be able to draw a page, but could not: {last}")
-        shutil.move(shot, path)
+        write_whole(path, shot.read_bytes())
     return path

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from eicompress.values import Record
 
 ENOUGH_PAIRS = 3
@@ -83,13 +81,10 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Spearman's; None for too few pairs, or where all are equal."""
     if len(pairs) < ENOUGH_PAIRS:
         return None
-    ranks = [_ranks([pair[side] for pair in pairs]) for side in (0, 1)]
-    if any(np.ptp(each) == 0 for each in ranks):
+    short, full = zip(*pairs, strict=True)
+    if len(set(short)) == 1 or len(set(full)) == 1:
         return None
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    # Imported here, since it takes a second.
+    from scipy.stats import spearmanr
 
-
-def _ranks(values: Sequence[float]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Ranks from zero, equal values sharing the mean of theirs."""
-    array = np.array(values, np.float64)
-    return np.array([((array < each).sum() + (array <= each).sum() - 1) / 2 for each in array], np.float64)
+    return float(spearmanr(short, full).statistic)

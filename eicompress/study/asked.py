@@ -1,11 +1,13 @@
 """What a study was asked for, in its `study.toml`: the same may go on with it, anything else is refused."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import tomli_w
+
+from eicompress.cache import write_whole
 from eicompress.errors import StudyError
 from eicompress.spec import read_toml
 from eicompress.values import Json
@@ -34,10 +36,8 @@ def claim(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) ->
     path = folder / FILE
     if not path.is_file():
         identity = uuid4().hex
-        draft = path.with_suffix(".draft")
         tables = {"asked": asked, "digests": digests, "study": {"identity": identity}}
-        draft.write_text(_toml(tables), encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, _toml(tables).encode())
         return identity
     was = read_toml(path)
     _refuse(folder, _differences(was.get("asked", {}), asked, was.get("digests", {}), digests))
@@ -82,9 +82,4 @@ def _shown(value: object) -> str:
 
 
 def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["# What this study was asked for. The same command goes on with it."]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]"]
-        # A JSON string, number or boolean is one of TOML too.
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
-    return "\n".join(lines) + "\n"
+    return "# What this study was asked for. The same command goes on with it.\n\n" + tomli_w.dumps(tables)

@@ -1,12 +1,12 @@
 """Where a study lies, and how it is opened: by the one coordinator that holds it, or only to be read.
 
-studies/<name>/lock         held by the one coordinator; names its owner
+studies/<name>/lock         held by the one coordinator
+studies/<name>/owner        which process that is
 studies/<name>/study.toml   what was asked, with the digests of model, data and search space
 studies/<name>/study.db     Optuna's tables, unless a server has them; `user_attrs["record"]` of a trial is its record
 studies/<name>/records/     records that are too long for a database field
 """
 
-import fcntl
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
@@ -49,7 +50,7 @@ def opened(
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "lock"):
+        with _held(folder):
             identity = claim(folder, asked, digests)
             connected = connect(folder, storage)
             try:
@@ -116,23 +117,21 @@ def _ledger(folder: Path, storage: BaseStorage, directions: Sequence[Direction] 
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the kernel frees when the process ends, however it ends."""
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip() or "an unknown process"
-            raise StudyError(
-                f"a study has one coordinator, but `{path.parent}` is held by {owner}: wait for it, or end it"
-            ) from error
-        file.truncate(0)
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a study's lock, which the kernel frees when the process ends, however it ends."""
+    owner = folder / "owner"
+    try:
+        lock = FileLock(folder / "lock", blocking=False).acquire()
+    except Timeout as error:
+        named = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "an unknown process"
+        raise StudyError(
+            f"a study has one coordinator, but `{folder}` is held by {named}: wait for it, or end it"
+        ) from error
+    with lock:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        file.write(f"process {os.getpid()} on {platform.node()} since {now}\n")
-        file.flush()
+        owner.write_text(f"process {os.getpid()} on {platform.node()} since {now}\n", encoding="utf-8")
         yield
-        file.truncate(0)
+        owner.unlink(missing_ok=True)
 
 
 def _check_identity(ledger: Ledger, identity: str) -> None:

@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from eicompress.errors import StudyError
 from eicompress.settings import SearchSettings
 from eicompress.values import Done, Fate, Job, Json, Progress
@@ -251,16 +253,15 @@ def _cores() -> int:
 
 def total_memory() -> int:
     """Bytes that this machine, or the container around us, has."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    total = int(psutil.virtual_memory().total)
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return total if text == "max" else min(total, int(text))
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory that a process holds, as far as the system tells (Linux does)."""
+    """Bytes of memory that a process holds; none when it has ended."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

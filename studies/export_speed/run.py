@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from filelock import FileLock
 from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
 from tokenizers import Tokenizer, models
@@ -33,7 +34,7 @@ from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.emit import emit
-from eicompress.metrics.latency import alone, default_lock, machine
+from eicompress.metrics.latency import default_lock, machine
 from eicompress.runtime import session
 
 VOCABULARY = 5000
@@ -152,7 +153,7 @@ def minima(files: Files, feeds: dict[str, np.ndarray], rounds: int) -> dict[str,
     """The smallest milliseconds of each file, run in turns."""
     sessions = {name: session(path) for name, path in files.items()}
     best = dict.fromkeys(sessions, float("inf"))
-    with alone(default_lock()):
+    with FileLock(default_lock()):
         for _ in range(rounds):
             for name, each in sessions.items():
                 for _ in range(RUNS_A_ROUND):

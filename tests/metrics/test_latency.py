@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from filelock import FileLock
 
 from eicompress.contracts import Device, Times
 from eicompress.encoder.config import LayerConfig
 from eicompress.errors import MeasureError
 from eicompress.export.folder import write
-from eicompress.metrics.latency import Latency, LatencyMetric, alone, lock_of, measure_latency, usual_length
+from eicompress.metrics.latency import Latency, LatencyMetric, lock_of, measure_latency, usual_length
 from eicompress.metrics.this_machine import ThisMachine
 from eicompress.values import Artifact, Text
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task, tiny_tokenizer
@@ -89,7 +90,7 @@ def test_the_metric_is_the_median_at_the_usual_length(tmp_path: Path) -> None:
 
 
 def hold(lock: Path, held: Event, seconds: float) -> None:
-    with alone(lock):
+    with FileLock(lock):
         held.set()
         time.sleep(seconds)
 

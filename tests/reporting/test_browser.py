@@ -42,6 +42,11 @@ def test_a_figure_is_written_as_a_picture(tmp_path: Path) -> None:
     assert struct.unpack(">I", header[16:20])[0] == 2 * png.WIDTH
 
 
+@pytest.mark.parametrize(("user", "sandboxed"), [(0, False), (1000, True)])
+def test_only_root_draws_without_a_sandbox(user: int, sandboxed: bool) -> None:
+    assert ("--no-sandbox" not in png.flags(user)) == sandboxed
+
+
 def test_without_a_browser_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SpecError, match="Chromium"):
