@@ -16,8 +16,8 @@ from eicompress.values import Artifact, Json, Record, digest_of
 
 MOST_BYTES = 4_000_000_000
 """Of all that is sent to a node."""
-SENT = "sent:"
-"""Begins the name of what was sent; the path in the folder of all that was sent follows."""
+SENT = "sent"
+"""The one key of a table that stands for what was sent; its value is the path in the folder of all that was sent."""
 Files = Mapping[str, bytes]
 """Files by their paths in a folder."""
 
@@ -35,7 +35,7 @@ def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
         path = Path(value or "").expanduser()
         if not value or not path.exists():
             return value
-        return SENT + places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")
+        return {SENT: places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")}
 
     paths = {name for name, setting in declared(SearchSettings).items() if setting.is_path}
     settings = {name: packed(value) if name in paths else value for name, value in setup.settings.items()}
@@ -54,12 +54,13 @@ def unpacked(setup: Json, folder: Path) -> dict[str, Any]:
     """Plain data, with what was sent named by where it lies in a folder."""
 
     def found(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: found(each) for name, each in value.items()}
         if isinstance(value, list):
             return [found(each) for each in value]
-        is_sent = isinstance(value, str) and value.startswith(SENT)
-        return str(folder / value.removeprefix(SENT)) if is_sent else value
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {SENT}:
+            return str(folder / value[SENT])
+        return {name: found(each) for name, each in value.items()}
 
     return {name: found(value) for name, value in setup.items()}
 

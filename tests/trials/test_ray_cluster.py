@@ -106,7 +106,8 @@ def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path
     assert found["model"] == str(there / "0/model") == found["teacher"][0]
     assert found["unlabelled"] == [str(there / "1/texts.txt"), "owner/name"]
     assert (found["data"], found["task"]) == ("builtin:docstrings", "classification")
-    assert described["settings"]["plugin"] == SENT + "1/texts.txt"
+    assert unpacked({"data": f"{SENT}:owner/name"}, there) == {"data": f"{SENT}:owner/name"}
+    assert described["settings"]["plugin"] == {SENT: "1/texts.txt"}
     assert (
         files_digest(files)
         == files_digest(dict(reversed(files.items())))
