@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from eicompress.errors import EicompressError
 from eicompress.export.folder import copy
 from eicompress.study.events import Promoted
 from eicompress.study.outcomes import judged, untimed
@@ -43,7 +44,10 @@ def hand_out_simple(search: Search) -> None:
         return
     name, record = str(result.best[0]), result.best[1]
     if record.value("quality_test") is None:
-        search.ledger.set_simple(name, _placed(search, record, name))
+        try:
+            search.ledger.set_simple(name, _placed(search, record, name))
+        except EicompressError as error:
+            search.notice(f"{name} could not be handed out: {error}")
     search.notice(result.verdict)
 
 

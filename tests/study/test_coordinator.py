@@ -6,7 +6,7 @@ import pytest
 from fake_workshop import FIVE_DRAWS, REGISTRY, SPACE, Bed, Bench, Several, bed, knobs_of, measured
 from optuna.trial import TrialState
 
-from eicompress.errors import BudgetError, Inapplicable, StudyError
+from eicompress.errors import BudgetError, Inapplicable, MeasureError, StudyError
 from eicompress.export.folder import write_files
 from eicompress.recipe import Recipe
 from eicompress.study.ask_and_tell import RESTARTS
@@ -532,6 +532,18 @@ def test_a_simple_baseline_that_beats_the_best_candidate_is_what_to_ship(tmp_pat
     extras = bench.calls["extras"]
     made.run(bench)
     assert bench.calls["extras"] == extras, "its test split must be read once"
+
+
+def test_a_simple_baseline_that_cannot_be_measured_at_the_end_does_not_end_the_search(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, call: int) -> None:
+        if stage == "extras":
+            raise MeasureError("the device `phone` timed nothing: the cable is loose")
+
+    made = bed(tmp_path, trials=3)
+    result = made.run(Bench(tmp_path / "made", fails, baselines=simple(tmp_path, 0.95)))
+    assert result.best is not None and result.best[0] == "tf-idf"
+    said = "tf-idf could not be handed out: the device `phone` timed nothing: the cable is loose"
+    assert notices(made)[-2:] == [said, result.verdict]
 
 
 @pytest.mark.parametrize(
