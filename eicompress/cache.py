@@ -100,12 +100,9 @@ class Cache:
         """Wait for an entry's lock and hold it; the kernel frees it when the process ends, however it ends."""
         path = self.folder / "locks" / digest_of([kind, key])
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Its file stays: who waited for one that was removed would not keep out who makes the next one.
         with FileLock(path):
-            try:
-                yield
-            finally:
-                # Who waits for a file that is gone takes the lock of the next one.
-                path.unlink(missing_ok=True)
+            yield
 
     def find(self, kind: str, key: object) -> Path | None:
         """The folder of an entry, its files verified, or None."""
