@@ -29,6 +29,7 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
+    from eicompress.answers import Answer, Labels, Number
     from eicompress.api import (
         ablate,
         compare,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from eicompress.study.result import Result
 
 __all__ = [
+    "Answer",
     "Artifact",
     "Batch",
     "BudgetError",
@@ -80,11 +82,13 @@ __all__ = [
     "ExportError",
     "GraphStrategy",
     "Inapplicable",
+    "Labels",
     "MeasureError",
     "Measurement",
     "Metric",
     "ModelError",
     "ModelStrategy",
+    "Number",
     "Origin",
     "PluginError",
     "Progress",
@@ -137,6 +141,7 @@ _ROOMS = {
         "show",
         "teach",
     ),
+    "eicompress.answers": ("Answer", "Labels", "Number"),
     "eicompress.contracts": (
         "Candidate",
         "Context",

@@ -30,6 +30,7 @@ from typing import (
 
 import numpy.typing as npt
 
+from eicompress.answers import Answer
 from eicompress.errors import Inapplicable
 from eicompress.values import Artifact, Json, Text
 
@@ -72,8 +73,12 @@ class Task(ABC):
     name: ClassVar[str]
     quality: ClassVar[str]
     """Name of the quality metric; higher is better."""
+    averaged: ClassVar[bool] = True
+    """Whether the quality is the mean of `correct`: its intervals then need the examples' alone."""
     columns: ClassVar[tuple[str, ...]]
     """Columns that a data set must have, by role: `text`, `text_pair`, `label`."""
+    may_have: ClassVar[tuple[str, ...]] = ()
+    """Roles of columns that are read where they are there."""
 
     @classmethod
     @abstractmethod
@@ -82,10 +87,27 @@ class Task(ABC):
     ) -> "tuple[Task, dict[str, Examples]]":
         """The task that the rows of `train` define, and every split as examples. Raises `DataError`."""
 
+    @classmethod
+    def columns_in(cls, row: Json, columns: Mapping[str, str]) -> dict[str, str]:
+        """Where each role is read, for rows like this one; `columns` are those that the user named."""
+        found = {role: columns.get(role, role) for role in cls.columns}
+        there = {role: columns.get(role, role) for role in cls.may_have}
+        return found | {role: name for role, name in there.items() if role in columns or name in row}
+
+    @classmethod
+    def refusal(cls, label: object) -> str:
+        """What a row's `label` must be and is not, such as "must be a finite number"; empty where it will do."""
+        return ""
+
     @property
     @abstractmethod
-    def labels(self) -> tuple[str, ...]:
-        """Names of the model's outputs, in their order."""
+    def answer(self) -> Answer:
+        """What models of this task answer: a kind of `eicompress.answers`."""
+
+    @property
+    def pairs(self) -> bool:
+        """Whether an example is a pair of texts."""
+        return "text_pair" in self.columns
 
     @abstractmethod
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
@@ -98,6 +120,10 @@ class Task(ABC):
     def score(self, logits: Array, targets: Array) -> float:
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())
+
+    def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
+        """Other qualities of all predictions, by name, shown beside the one that is maximised."""
+        return {}
 
 
 @dataclass(frozen=True)

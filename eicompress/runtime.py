@@ -14,16 +14,9 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
+from eicompress.answers import Answer, Prediction, of_config
 from eicompress.errors import ModelError
 from eicompress.values import Artifact, Json, Text, readable
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The best label of one text, with the probability that the model gives it."""
-
-    label: str
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -44,30 +37,31 @@ class Model:
 
     session: onnxruntime.InferenceSession
     tokenizer: Tokenizer
-    labels: tuple[str, ...]
+    answer: Answer
+    pairs: bool
+    """Whether the model reads a first text and a second one."""
     positions: int | None
     """Tokens that the model can read, where its config says so; the tokenizer may cut texts earlier."""
     checked: bool
     """Whether the files were compared with a manifest; False where none lies beside the folder."""
 
     @property
-    def pairs(self) -> bool:
-        """Whether the model tells a first text from a second one."""
-        return any(each.name == "token_type_ids" for each in self.session.get_inputs())
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self.answer.names
 
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
-        """The best label of each text, or pair of texts. Raises `TypeError` for anything else."""
-        logits = self.logits(texts)
-        best = logits.argmax(axis=1)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        confidence = odds.max(axis=1) / odds.sum(axis=1)
-        return [Prediction(self.labels[b], float(c)) for b, c in zip(best, confidence, strict=True)]
+        """The answer to each text, or pair of texts: a `LabelPrediction` or a `NumberPrediction`.
+
+        Raises `TypeError` for anything else.
+        """
+        return list(self.answer.decode(self.logits(texts)))
 
     def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts. Raises `TypeError` for anything else."""
         _check(texts, self.pairs)
         rows = [self.session.run(["logits"], feeds)[0][0] for feeds in self.feeds(texts)]
-        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
+        return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
 
     def lengths(self, texts: Sequence[Text]) -> list[Length]:
         """How long each text is, and how much of it is read: what is longer than the model's positions is cut."""
@@ -97,11 +91,11 @@ class Model:
 
     def feeds(self, texts: Sequence[Text]) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
         """What the session is given for each text, at batch 1."""
-        pairs = self.pairs
+        typed = any(each.name == "token_type_ids" for each in self.session.get_inputs())
         for text in texts:
             encoding = self._encoded(self.tokenizer, text)
             feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
-            if pairs:
+            if typed:
                 feed["token_type_ids"] = encoding.type_ids
             yield {name: np.array([values], np.int64) for name, values in feed.items()}
 
@@ -115,13 +109,14 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
     if checked:
         _check_sums(artifact)
     config = _read_json(artifact.folder / "config.json")
-    labels = config.get("id2label")
-    if not isinstance(labels, dict) or not all(str(number) in labels for number in range(len(labels))):
+    answer = of_config(config)
+    if answer is None:
         raise ModelError(f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not.")
     return Model(
         session=session(artifact.onnx, threads=threads),
         tokenizer=tokenizer(artifact),
-        labels=tuple(labels[str(number)] for number in range(len(labels))),
+        answer=answer,
+        pairs=bool(config.get("pairs", False)),
         positions=config.get("max_position_embeddings"),
         checked=checked,
     )

@@ -127,7 +127,7 @@ class WorkerSettings(TypedDict, total=False):
 class TaskSettings(TypedDict, total=False):
     """How the data are read."""
 
-    task: Annotated[str, Setting("Task; by default single texts, or pairs with --text-pair.", "NAME", default="")]
+    task: Annotated[str, Setting("Task; by default what columns and labels suggest.", "NAME", default="")]
     text: Annotated[str, Setting("Column of the text.", "COLUMN", default="text")]
     text_pair: Annotated[str, Setting("Column of the second text of a pair.", "COLUMN", default="")]
     label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]

@@ -60,10 +60,6 @@ class Spec:
         return None if timeout is None else seconds(timeout)
 
     @property
-    def task_name(self) -> str:
-        return self.settings["task"] or ("pair_classification" if self.settings["text_pair"] else "classification")
-
-    @property
     def columns(self) -> dict[str, str]:
         """Names of the columns, by role."""
         settings = self.settings

@@ -13,6 +13,7 @@ from fake_workshop import Bench, bed, measured
 from rich.console import Console
 
 from eicompress import cli
+from eicompress.answers import Labels
 from eicompress.export.folder import write
 from eicompress.reporting.live_view import Screen
 from eicompress.reporting.record_text import duration
@@ -250,7 +251,7 @@ def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_pat
 
 
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
-    write(tiny_candidate(), ("music", "weather"), tmp_path / "artifact", pairs=False, manifest={})
+    write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0
     shown = capsys.readouterr()
     assert shown.err == "note: text 2 is cut: 20 of its 32 tokens were read\n"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from eicompress import runtime
+from eicompress.answers import Labels
 from eicompress.errors import ModelError
 from eicompress.export.folder import write
 from eicompress.values import Artifact
@@ -12,7 +13,7 @@ from tests.conftest import MUSIC, WEATHER, tiny_candidate
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
-    return write(tiny_candidate(), ("music", "weather"), tmp_path / "a", pairs=False, manifest={})
+    return write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={})
 
 
 def test_a_prediction_is_the_best_label_with_its_probability(artifact: Artifact) -> None:
@@ -37,7 +38,7 @@ def test_a_text_says_how_much_of_it_is_read(artifact: Artifact) -> None:
 
 
 def test_both_texts_of_a_pair_count(tmp_path: Path) -> None:
-    pairs = write(tiny_candidate(), ("music", "weather"), tmp_path / "pairs", pairs=True, manifest={})
+    pairs = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "pairs", pairs=True, manifest={})
     (length,) = runtime.load(pairs.folder).lengths([("rain " * 10, "sun " * 15)])
     assert (length.tokens, length.read) == (10 + 15 + 3, 20)
 

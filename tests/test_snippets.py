@@ -186,6 +186,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "my-questions.jsonl", [{**row, "question": f"{row['question']} {row['more']}"} for row in rows])
     pairs = [{"text": a, "answer": b, "label": str(x == y)} for a, x in labelled for b, y in labelled]
     write_rows(folder / "my-pairs.jsonl", pairs)
+    grades = [{"text": f"{text} {at}", "label": at + len(text) / 4 + 0.1} for at in range(3) for text, _ in labelled]
+    write_rows(folder / "my-grades.jsonl", grades)
     (folder / "my-text.txt").write_text("\n".join(text for text, _ in labelled))
     (folder / "space.toml").write_text(SPACE)
     (folder / "recipe.toml").write_text(RECIPE)

@@ -91,14 +91,13 @@ def test_what_is_left_out_has_a_sensible_default() -> None:
     assert read.folder == Path("studies/clinc150")
     assert read.timeout_s == 7200
     assert "trials" not in read.settings
-    assert read.task_name == "classification"
+    assert read.settings["task"] == ""
     assert read.columns == {"text": "text", "label": "label"}
     assert read.budgets == {"size_mb": 1.91}
 
 
-def test_a_second_text_column_makes_it_a_task_of_pairs() -> None:
+def test_columns_are_told_by_their_roles() -> None:
     read = spec.read_search({**ASKED, "text": "question", "text_pair": "sentence"})
-    assert read.task_name == "pair_classification"
     assert read.columns == {"text": "question", "text_pair": "sentence", "label": "label"}
 
 

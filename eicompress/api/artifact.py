@@ -91,6 +91,8 @@ def compare(
     """
     from eicompress.metrics.bench import Bench
     from eicompress.metrics.latency import CAREFUL_SECONDS, usual_length
+    from eicompress.metrics.quality import answers
+    from eicompress.metrics.significance import score_difference
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
@@ -98,7 +100,7 @@ def compare(
     if len(artifacts) < 2:
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
     spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
-    registry, settings, found = registry_of(spec), spec.settings, []
+    registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     bench = Bench((), settings["threads"], device=registry.device(settings["device"])())
     length = settings.get("seq_len")
     for each, name in zip(artifacts, _told_apart(artifacts), strict=True):
@@ -106,10 +108,22 @@ def compare(
         split, task, examples = rows_for(model, spec, registry)
         length = length or usual_length(model.tokenizer, examples.texts)
         latency = bench.latency(Artifact(Path(each)), seconds=CAREFUL_SECONDS, seq_len=length)
-        correct = task.correct(model.logits(examples.texts), examples.targets)
-        found.append(Measured(name, Artifact(Path(each)).size_mb, latency.p50_ms, correct))
+        logits.append(answers(model, task, examples))
+        measured = Measured(
+            name,
+            Artifact(Path(each)).size_mb,
+            latency.p50_ms,
+            quality=task.score(logits[-1], examples.targets),
+            correct=task.correct(logits[-1], examples.targets),
+            beside=task.beside(logits[-1], examples.targets),
+        )
+        found.append(measured)
     first, *others = found
-    compared = tuple(against(first, other) for other in others)
+    apart = [
+        None if task.averaged else score_difference(task.score, each, logits[0], examples.targets)
+        for each in logits[1:]
+    ]
+    compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
     comparison = Comparison(data, split, task.quality, length or 0, bench.device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))

@@ -16,9 +16,9 @@ from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
-    """Print the label of each TEXT, or of each line of stdin.
+    """Print the answer to each TEXT, or to each line of stdin.
 
-    A line of output is label, confidence and text.
+    A line of output is label, confidence and text, or number and text.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
 
@@ -39,7 +39,7 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"text": text, **vars(found)}, ensure_ascii=False))
         else:
-            click.echo(f"{found.label}\t{found.confidence:.3f}\t{text}")
+            click.echo("\t".join((*found.columns, text)))
 
 
 @click.command()

@@ -8,7 +8,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,10 +84,21 @@ def read_tables(source: str) -> dict[str, Table]:
     return _hub_tables(source)
 
 
-def dataset_from_tables(tables: Mapping[str, Table], columns: Mapping[str, str], source: str, seed: int) -> Dataset:
-    """Checks the tables, cuts missing splits from train, drops training rows that recur in a later split."""
+def dataset_from_tables(
+    tables: Mapping[str, Table],
+    columns: Mapping[str, str],
+    source: str,
+    seed: int,
+    refusal: Callable[[object], str] = lambda _: "",
+) -> Dataset:
+    """Checks the tables, cuts missing splits from train, drops training rows that recur in a later split.
+
+    `refusal` says what a label must be and is not; empty for one that will do.
+    """
     for table in tables.values():
         _check(table, columns)
+        if "label" in columns:
+            check_labels(table, columns["label"], refusal)
     rows, notes = _cut_missing(tables, columns.get("label"), seed)
     rows["train"], recurring = _without_recurring(rows, columns)
     if recurring:
@@ -108,6 +119,15 @@ def dataset_from_tables(tables: Mapping[str, Table], columns: Mapping[str, str],
         digest=_digest(rows, columns),
         notes=tuple(notes),
     )
+
+
+def check_labels(table: Table, column: str, refusal: Callable[[object], str]) -> None:
+    """Raise `DataError` for the first row whose label is refused, with what `refusal` says of it."""
+    for number, row in enumerate(table.rows, start=1):
+        refused = refusal(row[column])
+        if refused:
+            where, got = f"`{table.origin}`, row {number}, column `{column}`", shortened(str(row[column]))
+            raise DataError(f"{where}, {refused}, but got {got}. Mend the row or take it out.")
 
 
 def _split_files(folder: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from eicompress.answers import Answer, of_config
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.families import FAMILIES, REFUSED, Family, State
 from eicompress.encoder.model import Encoder
@@ -40,7 +41,7 @@ class ConvertedModel:
     encoder: Encoder
     tokenizer: Tokenizer
     """Never pads, and truncates to what the model has positions for, or to less where its file says so."""
-    labels: tuple[str, ...] | None
+    answer: Answer | None
     """What the checkpoint's classifier answers; None where it had none that fits, and it is a new one."""
     digest: str
     """SHA-256 of the three files that were read, for cache keys."""
@@ -59,14 +60,14 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
         config, state = family.convert(raw, _weights(folder / "model.safetensors", family.prefix))
     except KeyError as error:
         raise ModelError(f"`{folder}` must be a whole model, but its config or weights lack {error}.") from error
-    labels = _labels(raw, config.outputs) if "classifier.weight" in state else None
-    if outputs is None and labels is None:
+    answer = _answer(raw, config.outputs) if "classifier.weight" in state else None
+    if outputs is None and answer is None:
         raise ModelError(
             f"`{folder}` must have a classifier of its own, but has none; say how many classes it is to have."
         )
-    if outputs is not None and (labels is None or outputs != config.outputs):
-        config, labels = _with_new_classifier(config, state, outputs), None
-    return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config.positions), labels, digest(folder))
+    if outputs is not None and (answer is None or outputs != config.outputs):
+        config, answer = _with_new_classifier(config, state, outputs), None
+    return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config.positions), answer, digest(folder))
 
 
 def digest(folder: Path) -> str:
@@ -138,9 +139,10 @@ def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
     return {names[name]: weight.to(torch.float32, copy=True) for name, weight in weights.items()}
 
 
-def _labels(raw: Json, outputs: int) -> tuple[str, ...]:
+def _answer(raw: Json, outputs: int) -> Answer | None:
     named = raw.get("id2label") or {}
-    return tuple(str(named.get(str(number), f"LABEL_{number}")) for number in range(outputs))
+    names = {str(number): named.get(str(number), f"LABEL_{number}") for number in range(outputs)}
+    return of_config({"id2label": names})
 
 
 def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> EncoderConfig:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated, mean_of_tokens, one_token
-from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig, LayerConfig
+from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
-from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
+from eicompress.encoder.layers import described, new_layers
+from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.errors import Inapplicable
 
@@ -38,7 +39,7 @@ class Encoder(nn.Module):
         self.positions = Embedding(config.positions, config.summed)
         self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
         self.embedding_norm = LayerNorm(config.summed, config.norm_eps)
-        self.layers = nn.ModuleList(_new_layers(config))
+        self.layers = nn.ModuleList(new_layers(config))
         self.bigrams = BigramEmbedding(config.hidden, config.bigrams) if config.bigrams else None
         self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
         self.classifier = Linear(config.hidden, config.outputs)
@@ -128,6 +129,12 @@ class Encoder(nn.Module):
         self.classifier.select(outputs=torch.tensor(list(numbers)))
         self.config = replace(self.config, outputs=len(numbers))
 
+    @torch.no_grad()
+    def scale_outputs(self, factor: float, shift: float) -> None:
+        """Multiply all logits by `factor`, and add `shift` to them."""
+        self.classifier.weight.mul_(factor)
+        self.classifier.bias.mul_(factor).add_(shift)
+
     def take_head(self, other: "Encoder", hidden: Tensor) -> None:
         """Take another encoder's head, in as much as it reads these of its residual dimensions; the bits stay."""
         spec = self.classifier.spec
@@ -197,7 +204,7 @@ class Encoder(nn.Module):
 
     def _describe_layers(self) -> None:
         layers = [self.layer(number) for number in range(len(self.layers))]
-        self.config = replace(self.config, layers=_described(layers))
+        self.config = replace(self.config, layers=described(layers))
 
     def keep_hidden(self, dimensions: Tensor) -> None:
         """Keep only these residual dimensions, in embedding, layers and head.
@@ -331,52 +338,3 @@ def _new_words(config: EncoderConfig) -> Embedding | CodebookEmbedding:
         return Embedding(config.vocabulary, config.embedding)
     shape = config.codebook
     return CodebookEmbedding(config.vocabulary, config.embedding, shape.size, shape.entries, shape.books)
-
-
-def _new_layers(config: EncoderConfig) -> list[Layer]:
-    made: list[Layer] = []
-    for shape in config.layers:
-        attention, ffn, norms = (
-            None if number is None else made[number] for number in (shape.attention_of, shape.ffn_of, shape.norms_of)
-        )
-        layer = Layer(
-            attention.attention if attention else SelfAttention(config.hidden, shape),
-            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation),
-            norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
-            norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
-        )
-        made.append(layer)
-    return made
-
-
-def _described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
-    """The shapes of the layers, and which of their parts are an earlier layer's."""
-    attentions, ffns, norms = ([getattr(layer, name) for layer in layers] for name in ("attention", "ffn", "ffn_norm"))
-    return tuple(
-        LayerConfig(
-            heads=layer.attention.heads,
-            head_size=layer.attention.head_size,
-            ffn=layer.ffn.input.outputs,
-            attention_of=_earlier(attentions, number),
-            ffn_of=_earlier(ffns, number),
-            norms_of=_earlier(norms, number),
-            ranks=_ranks(layer),
-            kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
-        )
-        for number, layer in enumerate(layers)
-    )
-
-
-def _ranks(layer: Layer) -> tuple[int, int, int, int]:
-    qkv, output, first, second = (each.rank if isinstance(each, LowRank) else 0 for each in _matrices(layer))
-    return qkv, output, first, second
-
-
-def _matrices(layer: Layer) -> tuple[AnyLinear, AnyLinear, AnyLinear, AnyLinear]:
-    return layer.attention.qkv, layer.attention.output, layer.ffn.input, layer.ffn.output
-
-
-def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:
-    """The place where the module at `number` stands first, or None if that is its place."""
-    first = next(place for place, each in enumerate(modules) if each is modules[number])
-    return None if first == number else first

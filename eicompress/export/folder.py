@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 from tokenizers import Tokenizer
 
+from eicompress.answers import Answer
 from eicompress.cache import write_folder, write_whole
 from eicompress.contracts import Candidate
 from eicompress.encoder.model import Encoder
@@ -19,7 +20,7 @@ from eicompress.encoder.vocabulary import minified_json, with_max_length
 from eicompress.errors import ExportError
 from eicompress.export.emit import emit
 from eicompress.export.generic import trace
-from eicompress.export.graph import group_of
+from eicompress.export.graph import group_of, scaled
 from eicompress.values import Artifact, Json
 
 _RECORDED = ("eicompress", "onnx", "onnxruntime", "tokenizers", "torch")
@@ -33,7 +34,7 @@ def graph_of(candidate: Candidate, *, pairs: bool) -> onnx.ModelProto:
 
 def write(
     candidate: Candidate,
-    labels: Sequence[str],
+    answer: Answer,
     folder: Path,
     *,
     pairs: bool,
@@ -45,7 +46,7 @@ def write(
     `manifest` is what to remember of its making; versions and checksums are added. `graph` is the graph to
     write where it is not the candidate's own, as after a graph strategy.
     """
-    return write_files(_files(candidate, labels, graph or graph_of(candidate, pairs=pairs), pairs), folder, manifest)
+    return write_files(_files(candidate, answer, graph or graph_of(candidate, pairs=pairs), pairs), folder, manifest)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path, manifest: Json) -> Artifact:
@@ -56,12 +57,22 @@ def write_files(files: Mapping[str, bytes], folder: Path, manifest: Json) -> Art
 
 
 def files_of(
-    graph: onnx.ModelProto, tokenizer: Tokenizer, labels: Sequence[str], *, types: bool, shapes: Json | None = None
+    graph: onnx.ModelProto,
+    tokenizer: Tokenizer,
+    answer: Answer,
+    *,
+    pairs: bool,
+    types: bool,
+    shapes: Json | None = None,
 ) -> Mapping[str, bytes]:
-    """An artifact's files by their names. `types`: whether the model tells the first text of a pair from the second;
-    `shapes` is what the config says of the model beside its labels."""
+    """An artifact's files by their names; its graph answers in the user's units.
+
+    `types`: whether the model tells the first text of a pair from the second; `shapes` is what the config says of the
+    model beside its answer.
+    """
+    graph = graph if answer.scale is None else scaled(graph, *answer.scale)
     return {
-        "config.json": _json(_config(labels, shapes or {})),
+        "config.json": _json(_config(answer, shapes or {}, pairs)),
         "tokenizer.json": minified_json(tokenizer).encode(),
         "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=types)),
         "onnx/model.onnx": graph.SerializeToString(deterministic=True),
@@ -148,7 +159,7 @@ def _guess(name: str) -> str:
     return "head" if "classifier" in name or "pooler" in name else "layers"
 
 
-def _files(candidate: Candidate, labels: Sequence[str], graph: onnx.ModelProto, pairs: bool) -> Mapping[str, bytes]:
+def _files(candidate: Candidate, answer: Answer, graph: onnx.ModelProto, pairs: bool) -> Mapping[str, bytes]:
     tokenizer, shapes = candidate.tokenizer, {}
     if isinstance(candidate.model, Encoder):
         config = candidate.model.config
@@ -160,16 +171,21 @@ def _files(candidate: Candidate, labels: Sequence[str], graph: onnx.ModelProto, 
             "num_hidden_layers": len(config.layers),
             "vocab_size": config.vocabulary,
         }
-    return files_of(graph, tokenizer, labels, types=pairs and _has_types(candidate), shapes=shapes)
+    types = pairs and _has_types(candidate)
+    return files_of(graph, tokenizer, answer, pairs=pairs, types=types, shapes=shapes)
 
 
-def _config(labels: Sequence[str], shapes: Json) -> dict[str, Any]:
-    """What `transformers.js` and `optimum` read. The other direction of `id2label` is not needed to predict."""
+def _config(answer: Answer, shapes: Json, pairs: bool) -> dict[str, Any]:
+    """What `transformers.js` and `optimum` read, and `pairs`, for `runtime`, where the model reads pairs of texts.
+
+    The other direction of `id2label` is not needed to predict.
+    """
     return {
         "architectures": ["BertForSequenceClassification"],
-        "id2label": {str(number): label for number, label in enumerate(labels)},
+        **answer.config(),
         "model_type": "bert",
         **shapes,
+        **({"pairs": True} if pairs else {}),
     }
 
 

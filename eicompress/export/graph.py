@@ -123,6 +123,26 @@ def float_array(values: Tensor) -> npt.NDArray[np.float32]:
     return array
 
 
+def scaled(model: ModelProto, factor: float, shift: float) -> ModelProto:
+    """The same graph with its logits multiplied by `factor` and `shift` added to them, in single precision."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    for node in graph.node:
+        for at, output in enumerate(node.output):
+            node.output[at] = "unscaled" if output == "logits" else output
+        for at, read in enumerate(node.input):
+            node.input[at] = "unscaled" if read == "logits" else read
+    taken = {each.name for each in graph.initializer}
+    names = [name for at in range(len(taken) + 2) if (name := f"{_LETTERS['head']}{at}") not in taken][:2]
+    for name, value in zip(names, (factor, shift), strict=True):
+        data = np.array(value, np.float32)
+        graph.initializer.append(TensorProto(name=name, data_type=TensorProto.FLOAT, raw_data=data.tobytes()))
+    graph.node.append(NodeProto(op_type="Mul", input=["unscaled", names[0]], output=["multiplied"]))
+    graph.node.append(NodeProto(op_type="Add", input=["multiplied", names[1]], output=["logits"]))
+    return made
+
+
 def _value(name: str, kind: int, *shape: str | int) -> ValueInfoProto:
     value: ValueInfoProto = helper.make_tensor_value_info(name, kind, shape)
     return value

@@ -61,13 +61,16 @@ def quality(
 ) -> tuple[tuple[Measurement, ...], dict[str, Array]]:
     """The task's quality on each split, by split named in the conditions, and the logits it was computed from.
 
-    The validation split's is called `quality`, another's `quality_<split>`.
+    The validation split's is called `quality`, another's `quality_<split>`; so is what the task says beside it.
     """
     measurements, logits = [], {}
     for name, examples in splits.items():
         value, logits[name] = score(model, task, examples)
-        metric = "quality" if name == "validation" else f"quality_{name}"
-        measurements.append(_quality(metric, value, task, name, examples, batch=1))
+        end = "" if name == "validation" else f"_{name}"
+        measurements.append(_quality(f"quality{end}", value, task, name, examples, batch=1))
+        for other, beside in task.beside(logits[name], examples.targets).items():
+            conditions = {"metric": other, "split": name, "examples": len(examples), "batch": 1}
+            measurements.append(Measurement(f"{other}{end}", beside, "", conditions))
     return tuple(measurements), logits
 
 

@@ -2,10 +2,8 @@
 
 from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from eicompress import runtime
+from eicompress.answers.kind import Floats
 from eicompress.contracts import Examples, Metric, Task
 from eicompress.values import Artifact
 
@@ -21,7 +19,12 @@ class QualityMetric(Metric):
         return score(runtime.load(artifact.folder), task, examples)[0]
 
 
-def score(model: runtime.Model, task: Task, examples: Examples) -> tuple[float, npt.NDArray[np.float32]]:
-    """The task's score, and the logits (n, outputs) that it was computed from."""
-    logits = model.logits(examples.texts)
+def score(model: runtime.Model, task: Task, examples: Examples) -> tuple[float, Floats]:
+    """The task's score, and the logits (n, outputs) that it was computed from, as a model is trained with them."""
+    logits = answers(model, task, examples)
     return task.score(logits, examples.targets), logits
+
+
+def answers(model: runtime.Model, task: Task, examples: Examples) -> Floats:
+    """An artifact's logits (n, outputs) in the task's own units."""
+    return task.answer.standard(model.logits(examples.texts))

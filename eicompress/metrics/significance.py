@@ -1,5 +1,6 @@
 """Whether one model is better than another on the same examples, or chance made it look so."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,6 +46,29 @@ def paired_difference(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], seed: in
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Difference(float(apart.mean()), float(low), float(high))
+
+
+def score_difference(
+    score: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float],
+    ours: npt.NDArray[Any],
+    theirs: npt.NDArray[Any],
+    targets: npt.NDArray[Any],
+    seed: int = 0,
+) -> Difference:
+    """The difference of a quality that is no mean over examples, such as a correlation; answers and targets (n, ...).
+
+    A bootstrap over the examples: both sides are scored on the same ones, drawn with replacement.
+    """
+    if not len(ours) == len(theirs) == len(targets) > 0:
+        raise ValueError(f"both sides must have the same examples, but have {len(ours)} and {len(theirs)}")
+    generator = np.random.default_rng(seed)
+    found = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        rows = generator.integers(len(targets), size=len(targets))
+        found[draw] = score(ours[rows], targets[rows]) - score(theirs[rows], targets[rows])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Difference(score(ours, targets) - score(theirs, targets), float(low), float(high))
 
 
 def mcnemar(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> float:

@@ -60,8 +60,15 @@ def answer(numbers: Numbers) -> tuple[Tile, ...]:
     return (
         _tile("size", value("size_mb"), "{:.2f} MB", _value(baseline, "size_mb"), budgets.get("size_mb")),
         _tile("latency", value("latency_ms"), "{:.2f} ms", _value(baseline, "latency_ms"), budgets.get("latency_ms")),
-        _share_tile(f"{numbers.metric}, validation", value("quality"), _value(baseline, "quality")),
-        _share_tile(f"{numbers.metric}, test", value("quality_test"), baseline_on_test(record)),
+        _share_tile(
+            f"{numbers.metric}, validation",
+            value("quality"),
+            _value(baseline, "quality"),
+            _beside(record, "validation"),
+        ),
+        _share_tile(
+            f"{numbers.metric}, test", value("quality_test"), baseline_on_test(record), _beside(record, "test")
+        ),
     )
 
 
@@ -185,11 +192,19 @@ def _tile(name: str, value: float | None, form: str, baseline: float | None, bud
     return Tile(name, _form(value, form), tuple(line for line in lines if line))
 
 
-def _share_tile(name: str, value: float | None, baseline: float | None) -> Tile:
+def _beside(record: Record, split: str) -> tuple[str, ...]:
+    """What the task names beside its quality, on a split."""
+    found = [each for each in record.measurements if each.conditions.get("split") == split]
+    return tuple(
+        f"{each.conditions['metric']} {each.value:.1%}" for each in found if not each.name.startswith("quality")
+    )
+
+
+def _share_tile(name: str, value: float | None, baseline: float | None, beside: tuple[str, ...]) -> Tile:
     if value is None:
         return Tile(name, "-", ("read once, at the rebuild",))
     lines = (f"{value / baseline:.1%} of the baseline", f"baseline {baseline:.1%}") if baseline else ()
-    return Tile(name, f"{value:.1%}", lines)
+    return Tile(name, f"{value:.1%}", (*lines, *beside))
 
 
 def _points(quality: float, other: float) -> float:

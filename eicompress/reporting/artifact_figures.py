@@ -83,34 +83,32 @@ def operators(numbers: Numbers) -> go.Figure:
     return labelled_bars("ms for one text", (escape(each.name) for each in shown), (each.ms for each in shown), texts)
 
 
-def calibration(numbers: Numbers) -> go.Figure:
-    """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
-    figure = layout("confidence, %", "right, %")
+def mistakes(numbers: Numbers) -> go.Figure:
+    """The chart by which the kind of answer shows artifact and baseline, around the diagonal of an ideal model."""
+    assert numbers.mistakes is not None
+    chart = numbers.mistakes.chart
+    figure = layout(chart.x_title, chart.y_title)
     figure.add_trace(
         go.Scatter(
-            x=[0, 100],
-            y=[0, 100],
+            x=list(chart.diagonal),
+            y=list(chart.diagonal),
             mode="lines",
-            name="calibrated",
+            name=chart.ideal,
             line={"color": GREY, "dash": "dot", "width": 1},
             hoverinfo="skip",
         )
     )
-    assert numbers.mistakes is not None
-    for name, colour, found in (
-        ("baseline", ORANGE, numbers.mistakes.baseline),
-        ("artifact", BLUE, numbers.mistakes.artifact),
-    ):
+    for colour, curve in ((ORANGE, chart.baseline), (BLUE, chart.artifact)):
         figure.add_trace(
             go.Scatter(
-                x=[100 * each.confidence for each in found.bins],
-                y=[100 * each.accuracy for each in found.bins],
-                customdata=[each.count for each in found.bins],
-                mode="lines+markers",
-                name=name,
-                marker={"color": colour, "size": 8},
+                x=list(curve.x),
+                y=list(curve.y),
+                customdata=[escape(each) for each in curve.notes],
+                mode="lines+markers" if chart.joined else "markers",
+                name=curve.name,
+                marker={"color": colour, "size": 8 if chart.joined else 5},
                 line={"color": colour},
-                hovertemplate="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} texts",
+                hovertemplate=chart.hover,
             )
         )
     return figure

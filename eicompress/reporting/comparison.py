@@ -1,7 +1,7 @@
 """Several artifacts on the same data: numbers, two figures, and a page of their own."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -16,16 +16,16 @@ from eicompress.reporting.page import document, drawn, table
 
 @dataclass(frozen=True)
 class Measured:
-    """One artifact: its bytes, its time for a text, and its quality on each example, (n,)."""
+    """One artifact: its bytes, its time for a text, and its quality."""
 
     name: str
     size_mb: float
     latency_ms: float
+    quality: float
     correct: npt.NDArray[Any]
-
-    @property
-    def quality(self) -> float:
-        return float(self.correct.mean())
+    """(n,) quality of each example."""
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """Other qualities that the task names."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Comparison:
                 "size_mb": each.size_mb,
                 "latency_ms": each.latency_ms,
                 "quality": each.quality,
+                **each.beside,
             }
 
         return {
@@ -75,8 +76,13 @@ class Comparison:
         }
 
 
-def against(first: Measured, other: Measured) -> Against:
-    """The difference in quality with its interval, and McNemar's p-value where it applies."""
+def against(first: Measured, other: Measured, difference: Difference | None = None) -> Against:
+    """The difference in quality with its interval, and McNemar's p-value where it applies.
+
+    `difference` is that of a quality that is no mean over the examples.
+    """
+    if difference is not None:
+        return Against(other, difference, None)
     whole = all(set(np.unique(each.correct)) <= {0, 1} for each in (first, other))
     p_value = mcnemar(other.correct.astype(bool), first.correct.astype(bool)) if whole else None
     return Against(other, paired_difference(other.correct, first.correct), p_value)
@@ -143,15 +149,26 @@ def lines(found: Comparison) -> list[list[str]]:
     return made
 
 
+def beside(found: Comparison) -> str:
+    """What the task names beside its quality, in a sentence; empty where there is nothing."""
+    names = found.first.beside
+    told = [
+        f"{name}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". " for name in names
+    ]
+    return "".join(each[:1].upper() + each[1:] for each in told)
+
+
 HEADS = ("artifact", "MB", "ms", "quality", "points", "95 % interval", "")
 
 
 def comparison_page(found: Comparison) -> str:
     """The comparison as one HTML file."""
+    tested = any(each.p_value is not None for each in found.others)
+    how = "a paired bootstrap, and McNemar's exact test" if tested else "a paired bootstrap"
     told = (
         f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
-        f"text of {found.sequence_length} tokens on {found.device}. Differences are to {found.first.name}, on the same "
-        "texts: a paired bootstrap, and McNemar's exact test."
+        f"text of {found.sequence_length} tokens on {found.device}. {beside(found)}Differences are to "
+        f"{found.first.name}, on the same texts: {how}."
     )
     body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(told)}</p>']
     body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]

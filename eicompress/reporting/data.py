@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
+from eicompress.answers import Mistakes
 from eicompress.reporting.anatomy import (
     Fall,
     Operator,
@@ -17,7 +18,7 @@ from eicompress.reporting.anatomy import (
     shares,
     tensors,
 )
-from eicompress.reporting.mistakes import Mistakes, mistakes
+from eicompress.reporting.mistakes import mistakes
 from eicompress.study.halving import cost_s
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result

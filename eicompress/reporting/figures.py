@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.artifact_figures import bytes_of_best, calibration, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
 from eicompress.reporting.data import Numbers
 from eicompress.reporting.search_figures import best_over_time, importance, quality_against, rebuilds
 from eicompress.study.agreement import ENOUGH_PAIRS
@@ -22,8 +22,9 @@ def drawn(numbers: Numbers) -> dict[str, go.Figure]:
         ("best-over-time", best_over_time, any(each.best is not None for each in numbers.steps)),
         ("which-knobs-mattered", importance, bool(numbers.importance)),
         ("short-against-full-training", rebuilds, len(numbers.rebuilds) >= ENOUGH_PAIRS),
-        ("calibration", calibration, numbers.mistakes is not None),
     ):
         if there:
             found[name] = draw(numbers)
+    if numbers.mistakes:
+        found[numbers.mistakes.chart.name] = mistakes(numbers)
     return found

@@ -11,13 +11,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
+from eicompress.answers import Answer, of_config
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.tables import MACHINE
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Record
 
-HUB_TASKS = {"classification": "text-classification", "pair_classification": "text-classification"}
-"""What the hub calls our tasks."""
 BUILT_IN = "builtin:"
 LICENCE = "# license: choose one. The teacher's licence and the data's both have a say.\n"
 SHOWN = {
@@ -34,7 +33,7 @@ print(model.predict([{example}]))
 ```
 
 Without eicompress: `onnxruntime`, `tokenizers` and `numpy` are enough, and in a browser transformers.js with
-`pipeline("text-classification", ..., {{ dtype: "fp32" }})`."""
+{browser}."""
 
 
 def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> str:
@@ -46,14 +45,16 @@ def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Jso
     if SIMPLE in record.facts:  # no model was compressed for it
         asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
         record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})
-    labels = json.loads((artifact.folder / "config.json").read_text(encoding="utf-8"))["id2label"].values()
-    pairs = bool(asked.get("text_pair")) or asked.get("task") == "pair_classification"
-    parts = [f"---\n{LICENCE}{_metadata(name, record, asked)}\n---", f"# {name}", _summary(record, baseline, asked)]
-    parts += ["## Use", USE.format(folder=name, example='("a text", "another")' if pairs else '"a text"')]
+    config = json.loads((artifact.folder / "config.json").read_text(encoding="utf-8"))
+    answer, example = of_config(config), '("a text", "another")' if config.get("pairs") else '"a text"'
+    assert answer is not None
+    parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
+    parts += [_summary(record, baseline, asked, answer)]
+    parts += ["## Use", USE.format(folder=name, example=example, browser=answer.browser)]
     parts += ["## Measured", _measured(record, baseline)]
-    parts += ["## Labels", ", ".join(f"`{label}`" for label in labels)]
-    parts += ["## How it was made", _making(record, asked)]
-    parts += ["## Limits", _limits(record)]
+    parts += [answer.described]
+    parts += ["## How it was made", _making(record, asked, answer)]
+    parts += ["## Limits", _limits(record, answer)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,16 +79,15 @@ def card_of(artifact: Artifact) -> str:
     return card(artifact, record, None, {"task": known.get("task", "")})
 
 
-def _metadata(name: str, record: Record, asked: Json) -> str:
-    task = HUB_TASKS.get(asked.get("task") or "classification")
+def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
     data, model = str(asked.get("data", "")), str(asked.get("model", ""))
     results = [
         EvalResult(
-            task_type=task or "other",
+            task_type=answer.pipeline,
             dataset_type=data if _on_the_hub(data) else "private",
             dataset_name=_name(data) or "not known",
             dataset_split=str(each.conditions.get("split", "validation")),
-            metric_type=str(each.conditions.get("metric", "quality")),
+            metric_type=_metric(each),
             metric_value=round(each.value, 4),
         )
         for each in _qualities(record)
@@ -95,7 +95,7 @@ def _metadata(name: str, record: Record, asked: Json) -> str:
     metadata = ModelCardData(
         language=_language(model, data),
         library_name="onnx",
-        pipeline_tag=task,
+        pipeline_tag=answer.pipeline,
         base_model=model if _on_the_hub(model) else None,
         datasets=[data] if _on_the_hub(data) else None,
         tags=["onnx", "onnxruntime", "transformers.js", "eicompress", "compression", "edge"],
@@ -106,9 +106,9 @@ def _metadata(name: str, record: Record, asked: Json) -> str:
     return written
 
 
-def _summary(record: Record, baseline: Record | None, asked: Json) -> str:
+def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answer) -> str:
     size, latency = record.value("size_mb"), record.value("latency_ms")
-    parts = ["A text classifier for small devices"]
+    parts = [f"A text {answer.model} for small devices"]
     parts.append(f", {size:.2f} MB in all" if size is not None else "")
     parts.append(f", {latency:.2f} ms for a text" if latency is not None else "")
     if asked.get("model"):
@@ -120,7 +120,7 @@ def _summary(record: Record, baseline: Record | None, asked: Json) -> str:
 
 def _measured(record: Record, baseline: Record | None) -> str:
     rows = [(each, SHOWN[each.name]) for each in record.measurements if each.name in SHOWN]
-    rows += [(each, f"{each.conditions.get('metric', 'quality')}, {_split(each)} split") for each in _qualities(record)]
+    rows += [(each, f"{_metric(each)}, {_split(each)} split") for each in _qualities(record)]
     if not rows:
         return "Nothing was measured."
     lines = ["| | this artifact | uncompressed | conditions |", "|---|---|---|---|"]
@@ -138,7 +138,7 @@ def _measured(record: Record, baseline: Record | None) -> str:
     return "\n".join([*lines, *(f"\nLatencies were taken on {each}." for each in sorted(devices))])
 
 
-def _making(record: Record, asked: Json) -> str:
+def _making(record: Record, asked: Json, answer: Answer) -> str:
     model, data, task = (str(asked.get(name, "")) for name in ("model", "data", "task"))
     teachers = [str(each) for each in asked.get("teacher", [])] or [model]
     told = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
@@ -146,7 +146,7 @@ def _making(record: Record, asked: Json) -> str:
         f"- {said}: " + ", ".join(f"`{_name(each)}`" for each in names) for said, names in told.items() if all(names)
     ]
     if SIMPLE in record.facts:
-        lines.append(f"- {record.facts[SIMPLE]['name']} with softmax regression: {record.facts[SIMPLE]['note']}")
+        lines.append(f"- {record.facts[SIMPLE]['name']} with {answer.linear}: {record.facts[SIMPLE]['note']}")
     lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
     versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]
     lines += [f"- {', '.join(versions)}"] if versions else []
@@ -154,8 +154,8 @@ def _making(record: Record, asked: Json) -> str:
     return "\n".join(lines) + (f"\n\n{recipe}" if record.recipe else "")
 
 
-def _limits(record: Record) -> str:
-    lines = ["- It answers one of the labels above to every text, also to texts that are about none of them."]
+def _limits(record: Record, answer: Answer) -> str:
+    lines = [f"- {answer.limit}"]
     if any("quantization" in step["strategy"] for step in record.recipe):
         lines.append("- It is quantized: give it one text at a time, since padding changes the answers a little.")
     if any(step["strategy"] == "vocabulary_pruning" for step in record.recipe):
@@ -164,7 +164,12 @@ def _limits(record: Record) -> str:
 
 
 def _qualities(record: Record) -> list[Measurement]:
-    return [each for each in record.measurements if each.name == "quality" or each.name.startswith("quality_")]
+    return [each for each in record.measurements if "split" in each.conditions]
+
+
+def _metric(each: Measurement) -> str:
+    """What a quality is called outside of eicompress."""
+    return str(each.conditions.get("metric", each.name))
 
 
 def _split(each: Measurement) -> str:
@@ -174,7 +179,7 @@ def _split(each: Measurement) -> str:
 def _valued(value: float | None, each: Measurement) -> str:
     if value is None:
         return ""
-    return f"{value:.2%}" if each.name.startswith("quality") else f"{value:.3g} {each.unit}"
+    return f"{value:.2%}" if "split" in each.conditions else f"{value:.3g} {each.unit}"
 
 
 def _language(model: str, data: str) -> Any:

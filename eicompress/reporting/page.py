@@ -8,14 +8,14 @@ from plotly.offline import get_plotlyjs
 
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
-from eicompress.reporting.artifact_figures import bytes_of_best, calibration, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
 from eicompress.reporting.data import STOPPED, Numbers
 from eicompress.reporting.search_figures import best_over_time, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
 from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.study.halving import described
 from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
-from eicompress.values import MEGABYTE, SIMPLE, Json, Text
+from eicompress.values import MEGABYTE, SIMPLE, Json
 
 TRIALS_TO_TRUST = 50
 """With fewer, the importance of a knob is a hint."""
@@ -81,9 +81,10 @@ def _answer(numbers: Numbers) -> str:
 def _yardsticks(numbers: Numbers) -> str:
     if len(numbers.yardsticks) < 2:
         return ""
+    shares = numbers.mistakes is None or numbers.mistakes.shares
     rows = "".join(
         f'<tr><td>{escape(each.name)}</td><td class="n">{each.quality:.1%}</td>'
-        f'<td class="n">{_one_in(each.quality)}</td>'
+        f'<td class="n">{_one_in(each.quality) if shares else ""}</td>'
         f'<td class="n">{"" if each.size_mb is None else f"{each.size_mb:.2f} MB"}</td></tr>'
         for each in numbers.yardsticks
     )
@@ -92,7 +93,8 @@ def _yardsticks(numbers: Numbers) -> str:
     if not numbers.result.simple:
         told += "Simple baselines (majority class, tf-idf) were not measured in this study."
     head = (
-        f'<tr><th></th><th class="n">{escape(numbers.metric)}</th><th class="n">wrong</th><th class="n">size</th></tr>'
+        f'<tr><th></th><th class="n">{escape(numbers.metric)}</th><th class="n">{"wrong" if shares else ""}</th>'
+        '<th class="n">size</th></tr>'
     )
     return f'<h2>Is it better than a simple baseline?</h2><p class="soft">{escape(told)}</p><table>{head}{rows}</table>'
 
@@ -215,32 +217,11 @@ def _mistakes(numbers: Numbers) -> str:
     found = numbers.mistakes
     if found is None:
         return ""
-    lines = [
-        "<h2>What it gets wrong</h2>",
-        f"<p>Artifact and baseline give the same answer to {found.agreement:.1%} of {found.texts} validation texts. "
-        f"The artifact loses {found.lost} that the baseline reads right, and gains {found.gained}: "
-        f"{_signed(found.difference)} ± {100 * found.interval:.1f} points (95 % interval, paired).</p>",
-    ]
-    if found.examples:
-        rows = [[_joined(each.text), each.label, each.answer, f"{each.confidence:.0%}"] for each in found.examples]
-        lines.append("<h3>Texts that it lost, the surest first</h3>")
-        lines.append(table(("text", "label", "answer", "sure"), rows, numeric=1))
-    if found.confused:
-        pairs = [[each.label, each.answer, str(each.artifact), str(each.baseline)] for each in found.confused]
-        lines += [
-            "<h3>Most confused</h3>",
-            table(("label", "answered with", "artifact", "baseline"), pairs, numeric=2),
-        ]
-    if found.weakest:
-        labels = [[each.label, str(each.texts), str(each.artifact), str(each.baseline)] for each in found.weakest]
-        heads = ("label", "texts", "artifact right", "baseline right")
-        lines += ["<h3>Labels that lost most</h3>", table(heads, labels, numeric=3)]
-    lines.append("<h3>Calibration</h3>")
-    lines.append(
-        f'<p class="soft">Confidence is off by {100 * found.artifact.error:.1f} points on average, the baseline\'s by '
-        f"{100 * found.baseline.error:.1f} (expected calibration error).</p>"
-    )
-    lines.append(drawn(calibration(numbers)))
+    lines = ["<h2>What it gets wrong</h2>", f"<p>{escape(found.summary)}</p>"]
+    for each in found.tables:
+        lines += [f"<h3>{escape(each.title)}</h3>", table(each.heads, each.rows, numeric=each.numeric)]
+    lines += [f"<h3>{escape(found.chart.title)}</h3>", f'<p class="soft">{escape(found.chart.note)}</p>']
+    lines.append(drawn(mistakes(numbers)))
     return "\n".join(lines)
 
 
@@ -327,11 +308,3 @@ def _smaller(before: int, after: int) -> str:
 
 def _mb(size: int) -> str:
     return f"{size / MEGABYTE:.3f} MB"
-
-
-def _joined(text: Text) -> str:
-    return text if isinstance(text, str) else " | ".join(text)
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "\u2212")

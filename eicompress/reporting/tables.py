@@ -13,7 +13,7 @@ from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
-from eicompress.reporting.comparison import HEADS, Comparison, lines
+from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import duration, metric_text, share, summary
@@ -68,7 +68,7 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
     for name, quality in lesson.simple.items():
         table.add_row(name, f"{quality:.2%}")
     console.print(table)
-    lines = [f"chosen: {lesson.taught.chosen.what}", *lesson.taught.notes]
+    lines = [*lesson.notes, f"chosen: {lesson.taught.chosen.what}", *lesson.taught.notes]
     for name in lesson.beaten_by:
         lines.append(
             f"warning: {name} is better than this teacher, so students of it will be worse than that too: give more "
@@ -87,7 +87,7 @@ def lesson_json(lesson: "Lesson") -> dict[str, Any]:
         "simple": dict(lesson.simple),
         "chosen": vars(lesson.taught.chosen),
         "attempts": [vars(each) for each in lesson.taught.attempts],
-        "notes": lesson.taught.notes,
+        "notes": [*lesson.notes, *lesson.taught.notes],
     }
 
 
@@ -167,6 +167,8 @@ def show_comparison(console: Console, found: Comparison) -> None:
         markup=False,
         soft_wrap=True,
     )
+    if found.first.beside:
+        console.print(beside(found).strip(), highlight=False, markup=False, soft_wrap=True)
 
 
 def _best_table(result: Result) -> Table:

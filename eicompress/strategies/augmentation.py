@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.vocabulary import whole_words
 from eicompress.training.augmentation import distorted, nearest_words, renamed, words_of
+from eicompress.training.losses import answer_losses
 from eicompress.training.teacher import answers_of
 from eicompress.values import Text, seed_of
 
@@ -82,7 +82,7 @@ class Augmentation(ModelStrategy):
             grown += renamed(parents, nearest, self.replaced, generator) if near else distorted(parents, generator)
         known = {*train}
         copies = [text for text in dict.fromkeys(grown) if text not in known]
-        if isinstance(train[0], tuple):
+        if context.task.pairs:
             return copies, 0
         known.update(copies)
         sentences = dict.fromkeys(islice(context.unlabelled, round(self.unlabelled * self.pool)))
@@ -104,12 +104,12 @@ class Augmentation(ModelStrategy):
 def _most_disputed(
     texts: list[Text], count: int, subject: Candidate, context: Context
 ) -> tuple[list[Text], dict[str, float]]:
-    """The texts of the largest KL(teacher || student), in their old order, and what to tell of the choice."""
+    """The texts on which student and teacher are farthest apart, in their old order, and what to tell of the choice."""
     told, said = (
-        F.log_softmax(torch.from_numpy(np.asarray(logits, np.float32)), dim=1)
+        torch.from_numpy(np.asarray(logits, np.float32))
         for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.compute_device)[0])
     )
-    divergence: Array = (told.exp() * (told - said)).sum(dim=1).numpy()
+    divergence: Array = answer_losses(context.task.answer, said, told).numpy()
     kept = np.sort(np.argsort(-divergence, kind="stable")[:count])
     means = {"kept": float(divergence[kept].mean()), "all": float(divergence.mean())}
     return [texts[row] for row in kept], {"texts": len(kept), "of": len(texts), **means}

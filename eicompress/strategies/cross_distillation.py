@@ -29,7 +29,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
-from eicompress.training.losses import label_loss, logit_kl
+from eicompress.training.losses import answer_loss, label_loss
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
@@ -209,7 +209,8 @@ class _Both:
     def _student_loss(self, said: _Side, told: _Side, rows: Tensor) -> Tensor:
         knobs = self.knobs
         return (
-            (1 - knobs.label_weight) * logit_kl(said.logits, told.logits, knobs.temperature)
+            (1 - knobs.label_weight)
+            * answer_loss(self.context.task.answer, said.logits, told.logits, knobs.temperature)
             + knobs.label_weight * label_loss(self.context.task.loss, said.logits, rows, self.labels)
             + knobs.feature_weight * F.mse_loss(said.features, told.features)
         )
@@ -221,7 +222,8 @@ class _Both:
         labels = self.labels[rows[may].cpu()].to(rows.device)
         return (
             self.context.task.loss(told.logits[may], labels)
-            + knobs.teacher_kl * logit_kl(told.logits[may], said.logits[may], knobs.temperature)
+            + knobs.teacher_kl
+            * answer_loss(self.context.task.answer, told.logits[may], said.logits[may], knobs.temperature)
             + knobs.teacher_feature * F.mse_loss(told.features[may], said.features[may])
         )
 

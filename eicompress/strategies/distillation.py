@@ -21,7 +21,7 @@ from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
 from eicompress.training.layer_loss import Matching, Said, Weights
-from eicompress.training.losses import label_loss, logit_kl, logit_mse
+from eicompress.training.losses import answer_loss, label_loss, logit_mse
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.token_alignment import Alignment, align
 from eicompress.training.trainer import RATE_STEPS
@@ -45,7 +45,7 @@ class Distillation(ModelStrategy):
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
     """The highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
     logits: Annotated[Literal["kl", "mse"], CategoricalDistribution(("kl", "mse"))] = "kl"
-    """How student's and teacher's logits are compared."""
+    """How student's and teacher's logits are compared; numbers by their squared distance in any case."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
     """Of the softmax in which they are, with "kl"."""
     label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
@@ -205,7 +205,10 @@ class _Lesson:
             output = self.model.outputs(*read)
             logits, pooled = output.logits, output.pooled
         wanted = self.answers.logits[rows].to(device)
-        compared = logit_kl(logits, wanted, knobs.temperature) if knobs.logits == "kl" else logit_mse(logits, wanted)
+        if knobs.logits == "kl":
+            compared = answer_loss(self.context.task.answer, logits, wanted, knobs.temperature)
+        else:
+            compared = logit_mse(logits, wanted)
         loss = (1 - knobs.label_weight) * compared
         if knobs.label_weight:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)

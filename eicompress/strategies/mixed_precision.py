@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from optuna.distributions import FloatDistribution
 from torch import Tensor
-from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.embedding import Embedding
@@ -21,6 +20,7 @@ from eicompress.encoder.linear import Linear
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import Batch
 from eicompress.training.importance import fingerprint, measured_batches
+from eicompress.training.losses import answer_loss
 
 EXAMPLES = 128
 """That sensitivity is measured on."""
@@ -134,7 +134,7 @@ def _no_less(matrices: Matrices, budget: float) -> Plan:
 
 
 def _sensitivities(subject: Candidate, context: Context, matrices: Matrices) -> dict[str, dict[int, float]]:
-    """KL(as it is || with one matrix lowered), mean over examples, by matrix and bits."""
+    """How far the answers move with one matrix lowered, mean over examples, by matrix and bits."""
     key = "sensitivities-" + fingerprint(subject)
     found = context.cache(key, lambda: {"losses": _measured(subject, context, matrices)})["losses"]
     return {
@@ -150,13 +150,13 @@ def _measured(subject: Candidate, context: Context, matrices: Matrices) -> Array
     batches = [batch for batch, _ in measured_batches(subject, context, examples=EXAMPLES)]
     was_training = model.training
     model.eval()
-    whole = _log_probabilities(model, batches)
+    whole = _logits(model, batches)
     losses = np.zeros((len(matrices), len(BITS)))
     for row, module in enumerate(matrices.values()):
         for column, bits in enumerate(BITS):
             with _lowered(module, bits):
-                lowered = _log_probabilities(model, batches)
-            losses[row, column] = F.kl_div(lowered, whole, reduction="batchmean", log_target=True).item()
+                lowered = _logits(model, batches)
+            losses[row, column] = answer_loss(context.task.answer, lowered, whole, 1.0).item()
     model.train(was_training)
     return losses
 
@@ -171,9 +171,8 @@ def _lowered(module: Linear | Embedding, bits: int) -> Iterator[None]:
         module.spec, module.scales = spec, scales
 
 
-def _log_probabilities(model: torch.nn.Module, batches: list[Batch]) -> Tensor:
-    logits = [model(each.input_ids, each.attention_mask, each.token_type_ids) for each in batches]
-    return torch.cat(logits).log_softmax(dim=1)
+def _logits(model: torch.nn.Module, batches: list[Batch]) -> Tensor:
+    return torch.cat([model(each.input_ids, each.attention_mask, each.token_type_ids) for each in batches])
 
 
 def _table(matrices: Matrices, plan: Plan, losses: Mapping[str, Mapping[int, float]]) -> dict[str, object]:

@@ -33,8 +33,9 @@ def completed(record: Record, preview: Record) -> Record:
 
 def untimed(record: Record) -> Record:
     """The record without what is measured again of everything that is handed out."""
-    kept = tuple(each for each in record.measurements if each.name in ("size_mb", "download_mb", "quality"))
-    return replace(record, measurements=kept)
+    names = ("size_mb", "download_mb", "quality")
+    kept = (each for each in record.measurements if each.name in names or each.conditions.get("split") == "validation")
+    return replace(record, measurements=tuple(kept))
 
 
 def trained(trainings: Sequence[Record], *, variant_of: int | None, in_rungs: bool) -> Record:

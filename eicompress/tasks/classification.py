@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from eicompress.answers import Labels
 from eicompress.contracts import Array, Examples, Task
 from eicompress.errors import DataError
 from eicompress.values import Json, Text, readable
@@ -48,8 +49,8 @@ class Classification(Task):
         return readable(str(row[columns["text"]]))
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        return self.label_names
+    def answer(self) -> Labels:
+        return Labels(self.label_names)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy; logits (B, labels), targets (B,) label numbers."""

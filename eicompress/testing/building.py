@@ -45,7 +45,7 @@ class Foreign(nn.Module):
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(vocabulary, len(tiny_task().labels))
+        self.words = nn.Embedding(vocabulary, tiny_task().answer.outputs)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         words: torch.Tensor = self.words(input_ids) * attention_mask.unsqueeze(-1)

@@ -155,14 +155,14 @@ class _Checked:
                 ids = torch.ones((batch, length), dtype=torch.int64)
                 with torch.inference_mode():
                     shape = tuple(model(ids, ids, ids * 0).shape)
-                wanted = (batch, len(tiny_task().labels))
+                wanted = (batch, tiny_task().answer.outputs)
                 hold(shape == wanted, f"{batch} texts of {length} tokens must give logits {wanted}, but gave {shape}")
 
     def exports(self, folder: Path) -> None:
         built = self._built(folder)
         model = runtime.load(tiny_artifact(folder / "artifact", built.candidate, graph=built.graph).folder)
         if isinstance(self.example, ModelStrategy):
-            check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()))
+            check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()), tiny_task().answer)
         else:
             hold(bool(np.isfinite(model.logits(tiny_texts())).all()), "the logits must be finite, but are not")
 
@@ -172,7 +172,7 @@ class _Checked:
         quantized = any(node.op_type.startswith(_INTEGER_INPUTS) for node in graph.graph.node)
         for length in LENGTHS:
             one = logits_of(session, 1, length)
-            hold(one.shape == (1, len(tiny_task().labels)), f"the file must give a row a text, but gave {one.shape}")
+            hold(one.shape == (1, tiny_task().answer.outputs), f"the file must give a row a text, but gave {one.shape}")
             if not quantized:
                 apart = float(np.abs(logits_of(session, BATCHES[-1], length) - one).max())
                 hold(apart <= TOLERANCE, f"a text must get the same logits in a batch, but they differ by {apart:.2g}")
@@ -314,7 +314,7 @@ class _Composed:
                 ) from error
             model = runtime.load(tiny_artifact(place / "artifact", built.candidate, graph=built.graph).folder)
             if all(isinstance(step, ModelStrategy) for step in steps):
-                check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()))
+                check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()), tiny_task().answer)
 
 
 def _outside(knob: Knob) -> object:

@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eicompress import runtime
+from eicompress.answers import Answer, from_json
 from eicompress.contracts import Array, Examples, Task
 from eicompress.encoder.tokens import tokenize
+from eicompress.export import folder as artifacts
+from eicompress.export.parity import check_parity
+from eicompress.metrics.quality import answers
 from eicompress.testing.claims import Claim, hold, random_state_kept, with_missed
 from eicompress.testing.tiny import MUSIC, WEATHER, tiny_candidate
 from eicompress.values import Json
@@ -20,11 +25,15 @@ _ROWS: Sequence[Json] = [
 ]
 
 
+_NUMBERS: Sequence[Json] = [{**row, "label": len(row["text"]) + 0.5} for row in _ROWS]
+
+
 def task_checks(
-    task: type[Task], *, rows: Sequence[Json] = _ROWS, skip: Mapping[str, str] | None = None
+    task: type[Task], *, rows: Sequence[Json] | None = None, skip: Mapping[str, str] | None = None
 ) -> list[Claim]:
-    """The claims of a task. `rows` are what it reads, where texts with a word as `label` do not suit it."""
-    checked = _Checked(task, rows)
+    """The claims of a task. `rows` are what it reads, where texts with a word or a number as `label` do not suit it."""
+    suited = _NUMBERS if task.refusal("music") else _ROWS
+    checked = _Checked(task, rows or suited)
     claims = [Claim(task.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
     return with_missed(claims, skip or {})
 
@@ -32,9 +41,11 @@ def task_checks(
 _CLAIMS: Mapping[str, str] = {
     "reads_rows": "reads rows as examples",
     "reads_named_columns": "reads columns of other names",
-    "names_outputs": "names its outputs",
+    "says_what_it_answers": "says what its models answer",
+    "says_whether_it_reads_pairs": "says whether it reads pairs",
     "has_a_loss": "has a loss that can be minimised",
     "scores_examples": "scores each example from 0 to 1",
+    "answers_from_a_file": "answers from a file as its model does",
     "keeps_random_state": "leaves the global random state alone",
 }
 
@@ -58,12 +69,21 @@ class _Checked:
         examples = self.task.read({"train": rows}, columns)[1]["train"]
         hold(examples.texts == self._read()[1].texts, "`columns` must name where each role is read, but was not heeded")
 
-    def names_outputs(self, folder: Path) -> None:
-        labels = self._read()[0].labels
+    def says_whether_it_reads_pairs(self, folder: Path) -> None:
+        task, examples = self._read()
+        pairs = all(isinstance(text, tuple) for text in examples.texts)
+        hold(task.pairs == pairs, f"`pairs` must be {pairs}, as its examples are, but is {task.pairs}")
+
+    def says_what_it_answers(self, folder: Path) -> None:
+        answer = self._read()[0].answer
+        known = isinstance(answer, Answer)
+        hold(known, f"`answer` must be a kind of `eicompress.answers`, but is {answer!r}")
+        names = answer.names
         hold(
-            bool(labels) and len(set(labels)) == len(labels) and all(isinstance(each, str) for each in labels),
-            f"`labels` must be different strings, one an output, but is {labels!r}",
+            bool(names) and len(set(names)) == len(names) and all(isinstance(each, str) for each in names),
+            f"`answer` must have names that are different strings, one an output, but has {names!r}",
         )
+        hold(from_json(answer.to_json()) == answer, "`answer` must be the same after it was written and read")
 
     def has_a_loss(self, folder: Path) -> None:
         task, examples = self._read()
@@ -81,6 +101,20 @@ class _Checked:
         hold(correct.shape == (len(examples),), f"`correct` must be one number an example, but is {correct.shape}")
         inside = all(0 <= each <= 1 for each in (*correct.tolist(), score))
         hold(inside, f"quality must be from 0 to 1, but is {correct.tolist()}, and {score} of all")
+        averaged = bool(np.isclose(correct.mean(), score))
+        hold(
+            averaged or not task.averaged, f"with `averaged`, the quality must be the mean of `correct`, but is {score}"
+        )
+
+    def answers_from_a_file(self, folder: Path) -> None:
+        task, examples = self._read()
+        candidate = tiny_candidate(outputs=task.answer.outputs)
+        artifact = artifacts.write(candidate, task.answer, folder / "artifact", pairs=task.pairs, manifest={})
+        model = runtime.load(artifact.folder)
+        hold(model.pairs == task.pairs, f"a file must keep `pairs`, {task.pairs}, but has {model.pairs}")
+        check_parity(candidate, examples.texts, answers(model, task, examples), task.answer)
+        got = len(model.predict(examples.texts))
+        hold(got == len(examples), f"each of {len(examples)} texts must have an answer, but {got} have")
 
     def keeps_random_state(self, folder: Path) -> None:
         with random_state_kept():
@@ -92,7 +126,7 @@ class _Checked:
 
     def _logits(self, task: Task, examples: Examples) -> Array:
         """What a tiny model answers."""
-        candidate = tiny_candidate(outputs=len(task.labels))
+        candidate = tiny_candidate(outputs=task.answer.outputs)
         tokens = tokenize(candidate.tokenizer, examples.texts)
         batch = tokens.batch(np.arange(len(examples)), 0, "cpu")
         with torch.no_grad():

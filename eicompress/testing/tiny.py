@@ -114,8 +114,8 @@ def tiny_artifact(
     folder: Path, candidate: Candidate | None = None, *, graph: onnx.ModelProto | None = None, pairs: bool = False
 ) -> Artifact:
     """What a device gets of a candidate, or of `graph` in its stead, in `folder`."""
-    labels = tiny_task().labels
-    return artifacts.write(candidate or tiny_candidate(), labels, folder, pairs=pairs, manifest={}, graph=graph)
+    answer = tiny_task().answer
+    return artifacts.write(candidate or tiny_candidate(), answer, folder, pairs=pairs, manifest={}, graph=graph)
 
 
 def write_tiny_model(folder: Path) -> Path:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, Training
 from eicompress.encoder.tokens import Batch
-from eicompress.training.losses import logit_kl
+from eicompress.training.losses import answer_loss
 
 LEARNING_RATE = 2e-4
 TEMPERATURE = 2.0
@@ -23,7 +23,8 @@ def recover(subject: Candidate, context: Context, epochs: float, frozen: tuple[n
     def loss(batch: Batch) -> Tensor:
         logits = subject.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         by_label = context.task.loss(logits, labels[batch.rows])
-        return LABEL_SHARE * by_label + (1 - LABEL_SHARE) * logit_kl(logits, wanted[batch.rows], TEMPERATURE)
+        by_teacher = answer_loss(context.task.answer, logits, wanted[batch.rows], TEMPERATURE)
+        return LABEL_SHARE * by_label + (1 - LABEL_SHARE) * by_teacher
 
     rates = dict.fromkeys(frozen, 0.0)
     context.fit(subject, Training(context.train.texts, loss, epochs, LEARNING_RATE, rates=rates))

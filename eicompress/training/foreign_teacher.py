@@ -6,7 +6,7 @@ It reads texts with its own tokenizer. Only safetensors are read, and no code th
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eicompress.answers import Answer, of_config
 from eicompress.contracts import Array
 from eicompress.encoder.device import fast_products
-from eicompress.errors import ModelError, nearest
-from eicompress.values import Text, readable
+from eicompress.errors import ModelError
+from eicompress.values import Text, digest_of, readable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,14 +39,16 @@ class Pretrained:
     """A classifier in a folder; its weights are read when it is first asked something."""
 
     folder: Path
+    answer: Answer
+    """What the task's models answer."""
     outputs: tuple[int, ...]
-    """Which of its outputs are the task's labels, in the task's order."""
+    """Which of its outputs are the task's, in the task's order."""
     digest: str
-    """SHA-256 of its files and of the choice of outputs."""
+    """Names its files, the choice of outputs and their units."""
     device: str
 
     def answers(self, texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
-        """Logits (n, labels) and pooled features (n, width) of texts, in half precision.
+        """Logits (n, outputs), in the task's units, and pooled features (n, width) of texts, in half precision.
 
         The features are what the last linear layer reads, the one that makes the logits. `told` hears how many texts
         were read with each batch. Raises `ModelError`.
@@ -57,7 +60,7 @@ class Pretrained:
         for rows in batches:
             found = self._read([encodings[row] for row in rows])
             states = np.empty((len(texts), found[1].shape[1]), np.float16) if states is None else states
-            logits[rows], states[rows] = found
+            logits[rows], states[rows] = self.answer.standard(found[0]), found[1]
             told(len(rows))
         assert states is not None
         return logits, states
@@ -128,7 +131,8 @@ class Pretrained:
             if isinstance(each, nn.Linear) and each.out_features == self.model.config.num_labels
         ]
         try:
-            with fast_products(self.device):
+            # In the user's units a number may be far from zero, where bfloat16 tells none from its neighbours.
+            with fast_products(self.device) if self.answer.scale is None else nullcontext():
                 logits: Tensor = self.model(**padded).logits
         finally:
             for hook in hooks:
@@ -144,8 +148,11 @@ class Pretrained:
         return chosen.float().cpu().numpy(), states.float().cpu().numpy()
 
 
-def open_pretrained(folder: Path, labels: Sequence[str], device: str) -> Pretrained:
-    """The classifier in a folder, whose labels must be the task's, by name; it may have more. Raises `ModelError`."""
+def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
+    """The model in a folder, which must answer what the task's do, labels by their names; it may have more.
+
+    Raises `ModelError`.
+    """
     from transformers import AutoConfig
 
     _check(folder)
@@ -157,15 +164,11 @@ def open_pretrained(folder: Path, labels: Sequence[str], device: str) -> Pretrai
             f"A teacher must be a sequence classifier, but `{folder}` is {' and '.join(made) or 'of no named class'}. "
             "Fine-tune it on the task first, and save what `AutoModelForSequenceClassification` made."
         )
-    named = {str(name): number for number, name in config.id2label.items()}
-    missing = [label for label in labels if label not in named]
-    if missing:
-        raise ModelError(
-            f"The labels of the teacher `{folder}` must be the data's, by name in `id2label`, but {len(missing)} of "
-            f"{len(labels)} are not there, such as `{missing[0]}`: {nearest(missing[0], named)}"
-        )
-    outputs = tuple(named[label] for label in labels)
-    return Pretrained(folder, outputs, _digest(folder, outputs), device)
+    known = of_config({"id2label": config.id2label})
+    outputs = answer.outputs_of(known)
+    if outputs is None:
+        raise ModelError(answer.mismatch(f"the teacher `{folder}`", known))
+    return Pretrained(folder, answer, outputs, digest_of([_digest(folder), outputs, answer.to_json()]), device)
 
 
 def _check(folder: Path) -> None:
@@ -207,8 +210,8 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _digest(folder: Path, outputs: tuple[int, ...]) -> str:
-    sums = hashlib.sha256(repr(outputs).encode())
+def _digest(folder: Path) -> str:
+    sums = hashlib.sha256()
     for path in sorted(each for each in folder.iterdir() if each.suffix in READ):
         sums.update(path.name.encode())
         with path.open("rb") as file:

@@ -27,8 +27,8 @@ def linear_classifiers(task: Task, features: Array, targets: Array) -> Iterator[
     # What hardly varies in the model may vary in its students, so it must not weigh much.
     deviation = deviation.clip(LEAST_DEVIATION * np.median(deviation))
     states, wanted = torch.from_numpy((features - mean) / deviation), torch.from_numpy(targets)
-    weight = torch.zeros(len(task.labels), states.shape[1], requires_grad=True)
-    bias = torch.zeros(len(task.labels), requires_grad=True)
+    weight = torch.zeros(task.answer.outputs, states.shape[1], requires_grad=True)
+    bias = torch.zeros(task.answer.outputs, requires_grad=True)
     for penalty in PENALTIES:
         _descend(task, states, wanted, weight, bias, penalty)
         scaled = weight.detach().numpy() / deviation

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eicompress.answers import Answer, Number
+
 TINY = 1e-12
 """Below this, a probability counts as this in a logarithm."""
 
@@ -19,6 +21,21 @@ def logit_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     softened = F.log_softmax(student / temperature, dim=1)
     wanted = F.log_softmax(teacher / temperature, dim=1)
     return temperature**2 * F.kl_div(softened, wanted, reduction="batchmean", log_target=True)
+
+
+def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """How far the student's answers are from its teacher's, from logits (B, outputs); `temperature` softens labels."""
+    if isinstance(answer, Number):
+        return logit_mse(student, teacher)
+    return logit_kl(student, teacher, temperature)
+
+
+def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
+    """The same, text by text (B,), at a temperature of one."""
+    if isinstance(answer, Number):
+        return (student - teacher).square().sum(dim=1)
+    said, told = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
+    return (told.exp() * (told - said)).sum(dim=1)
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Linear models: softmax regression by scikit-learn, and least squares in closed form."""
+"""Linear models: softmax and ridge regression by scikit-learn, and least squares in closed form."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from eicompress.answers import Answer, Number
 from eicompress.contracts import Array, Task
 from eicompress.values import seed_of
 
@@ -33,17 +34,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Regression:
-    """A linear classifier."""
+    """A linear model."""
 
     weights: npt.NDArray[np.float32]
-    """(features, labels)"""
+    """(features, outputs)"""
     bias: npt.NDArray[np.float32]
-    """(labels,)"""
+    """(outputs,)"""
     strength: float
     """The inverse of the ridge penalty on the weights, over all rows: scikit-learn's `C`."""
 
     def logits(self, vectors: Matrix) -> Array:
-        """(n, labels)"""
+        """(n, outputs)"""
         found: Array = np.asarray(vectors @ self.weights) + self.bias
         return found
 
@@ -62,13 +63,27 @@ def divided(targets: Array, seed: int) -> Rows:
 def tuned(task: Task, vectors: Matrix, targets: Array, rows: Rows, strengths: Sequence[float]) -> Regression:
     """The regression, trained on the rows to learn from, whose strength is the best on those held out."""
     learned, held_out = vectors[rows.learned], vectors[rows.held_out]
-    found = [trained(learned, targets[rows.learned], len(task.labels), strength) for strength in strengths]
+    found = [trained(task.answer, learned, targets[rows.learned], strength) for strength in strengths]
     # Of equal ones the first, which is regularised most.
     return max(found, key=lambda each: task.score(each.logits(held_out), targets[rows.held_out]))
 
 
-def trained(vectors: Matrix, targets: Array, labels: int, strength: float) -> Regression:
-    """Softmax regression with a ridge penalty; `targets` (n,) has two labels at least."""
+def trained(answer: Answer, vectors: Matrix, targets: Array, strength: float) -> Regression:
+    """The linear model of a kind of answer, with a ridge penalty; `targets` (n,) are not all equal."""
+    if isinstance(answer, Number):
+        return _ridge(vectors, targets, strength)
+    return _softmax(vectors, targets, answer.outputs, strength)
+
+
+def _ridge(vectors: Matrix, targets: Array, strength: float) -> Regression:
+    from sklearn.linear_model import Ridge  # late, as below
+
+    model = Ridge(alpha=1 / strength).fit(vectors, targets)
+    weights = np.asarray(model.coef_, np.float32).reshape(-1, 1)
+    return Regression(weights, np.array([model.intercept_], np.float32), strength)
+
+
+def _softmax(vectors: Matrix, targets: Array, labels: int, strength: float) -> Regression:
     # Imported here, since it takes a second, and processes that build candidates train no baseline.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -25,7 +25,7 @@ def token_lengths(tokenizer: Tokenizer, context: Context) -> Array:
 def times_read(tokenizer: Tokenizer, context: Context) -> Array:
     """(V,) how often each id is read in the training texts, what is put around them included, nothing cut off."""
     texts = context.train.texts
-    around = tokenizer.encode("", "" if isinstance(texts[0], tuple) else None).ids
+    around = tokenizer.encode("", "" if context.task.pairs else None).ids
     counts = _training_words(tokenizer, context).counts(tokenizer)
     return counts + len(texts) * np.bincount(around, minlength=len(counts))
 

@@ -1,8 +1,9 @@
 """Simple baselines that make no artifact, so that a reader sees whether a transformer earns its bytes.
 
-The majority class, and softmax regression on the mean of the teacher's token embeddings, which is what is left of a
-transformer without its layers (model2vec's kind of model). Learned from the training rows, measured on the validation
-rows. The third simple baseline, tf-idf, is an artifact of its own: see `tfidf`.
+The answer that never changes (the majority class, or the mean of the numbers), and softmax or ridge regression on the
+mean of the teacher's token embeddings, which is what is left of a transformer without its layers (model2vec's kind of
+model). Learned from the training rows, measured on the validation rows. The third simple baseline, tf-idf, is an
+artifact of its own: see `tfidf`.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from eicompress.contracts import Array, Examples, Task
 from eicompress.training.regression import divided, trained, tuned
 from eicompress.values import MEGABYTE, Text, seed_of
 
-MAJORITY, STATIC, TFIDF = "majority class", "static embeddings", "tf-idf"
-"""The simple baselines, by the names that are shown."""
+STATIC, TFIDF = "static embeddings", "tf-idf"
+"""Simple baselines, by the names that are shown; what an answer that never changes is called, its kind knows."""
 ROWS = 20_000
 """Training rows that a regression reads, drawn with the seed where there are more."""
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -53,14 +54,9 @@ class Reached:
     """What a simple baseline says of the validation rows, and the bytes it would take."""
 
     logits: Array
-    """(n, labels)"""
+    """(n, outputs)"""
     size_mb: float
     note: str
-
-
-def has_one_label(examples: Examples) -> bool:
-    """Whether the target of each text is the number of a label, which all simple baselines need."""
-    return examples.targets.ndim == 1 and np.issubdtype(examples.targets.dtype, np.integer)
 
 
 def bounded(train: Examples, seed: int) -> Examples:
@@ -70,21 +66,15 @@ def bounded(train: Examples, seed: int) -> Examples:
     return train.take(np.random.default_rng(seed_of(seed, "yardsticks")).permutation(len(train))[:ROWS].tolist())
 
 
-def majority(train: Examples, texts: int, labels: int) -> Array:
-    """The logits (texts, labels) of whoever answers every text with the most frequent label."""
-    counts: Array = np.bincount(train.targets, minlength=labels).astype(np.float32)
-    return np.tile(counts, (texts, 1))
-
-
 def static_regression(task: Task, train: Examples, texts: Sequence[Text], static: Static, seed: int) -> Reached:
-    """Softmax regression on the mean embeddings of each text; at one byte a weight, since nothing is written."""
+    """A linear model of the mean embeddings of each text; at one byte a weight, since nothing is written."""
     vectors, measured = static.vectors(train.texts), static.vectors(texts)
     mean, spread = vectors.mean(dim=0), vectors.std(dim=0).clamp(min=1e-6)
     scaled = ((vectors - mean) / spread).numpy()
     chosen = tuned(task, scaled, train.targets, divided(train.targets, seed), STRENGTHS)
-    model = trained(scaled, train.targets, len(task.labels), chosen.strength)
+    model = trained(task.answer, scaled, train.targets, chosen.strength)
     tokens = static.read(train.texts)
-    weights = len(tokens) * static.table.shape[1] + len(task.labels) * (vectors.shape[1] + 1)
+    weights = len(tokens) * static.table.shape[1] + task.answer.outputs * (vectors.shape[1] + 1)
     return Reached(
         logits=model.logits(((measured - mean) / spread).numpy()),
         size_mb=(weights + sum(len(each.encode()) for each in tokens)) / MEGABYTE,

@@ -25,7 +25,7 @@ from eicompress.spec import Spec
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
-from eicompress.trials.baselines import MAJORITY, STATIC, TFIDF, has_one_label
+from eicompress.trials.baselines import STATIC, TFIDF
 from eicompress.trials.inputs import (
     how_taught,
     model_folder,
@@ -39,7 +39,7 @@ from eicompress.trials.inputs import (
 from eicompress.trials.kept import Measured, kept_examples
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Clock, record_of, written
-from eicompress.trials.simple import measure_majority, measure_static, measure_tfidf
+from eicompress.trials.simple import measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import Artifact, Json, Progress, Record, digest_of
 
@@ -74,19 +74,21 @@ class Workshop(Materials):
         return replace(record, files={**record.files, "validation_examples": examples})
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """What simple baselines reach on the validation split, by their names; none unless a text has one label.
+        """What simple baselines reach on the validation split, by their names; none where targets have a form of their
+        own.
 
         That of tf-idf is an artifact of no more than so many megabytes, and measured like a candidate's.
         """
-        if not has_one_label(self.examples["train"]):
+        if not self.task.answer.holds(self.examples["train"].targets):
             return {}
 
         def tfidf() -> Record:
             return measure_tfidf(self, size_mb, self._bench, folder=self.folder, memory=self.memory)
 
+        constant = self.task.answer.constant
         key, remembered = ["simple", self.inputs, self.seed], self._measured.remembered
         return {
-            MAJORITY: remembered([*key, MAJORITY], lambda: measure_majority(self)),
+            constant: remembered([*key, constant], lambda: measure_constant(self)),
             STATIC: remembered([*key, STATIC], lambda: measure_static(self)),
             TFIDF: remembered([*key, TFIDF, size_mb, self.memory], tfidf),
         }
@@ -241,8 +243,8 @@ def open_workshop(
     settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
     read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed)
     source_folder = model_folder(spec.model)
-    named = read_model(source_folder, len(read.task.labels))
-    baseline, notes, trained = named.answering(read.task.labels), read.notes, None
+    named = read_model(source_folder, read.task.answer.outputs)
+    baseline, notes, trained = named.answering(read.task.answer), read.notes, None
     if compute_device == "cuda":
         notes += (
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
@@ -259,10 +261,10 @@ def open_workshop(
             progress=progress,
         )
         trained = head or with_teacher(search, how)
-        baseline = read_model(trained, len(read.task.labels))
-        notes += how_taught(named.labels, how, trained)
+        baseline = read_model(trained, read.task.answer.outputs)
+        notes += how_taught(named.answer, read.task.answer, how, trained)
     unlabelled = tuple(settings.get("unlabelled", ()))
-    if unlabelled and isinstance(read.examples["train"].texts[0], tuple):
+    if unlabelled and read.task.pairs:
         notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
     start = settings.get("start")

@@ -11,6 +11,7 @@ from pathlib import Path
 from eicompress.values import digest_of
 
 MAKING = (
+    "answers",
     "contracts",
     "data",
     "encoder",

@@ -13,14 +13,18 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from eicompress.answers import Answer
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Origin, Task
 from eicompress.data.datasets import dataset_from_tables, read_tables
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
+from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError, nearest
+from eicompress.errors import ModelError, SpecError, nearest
 from eicompress.plugins import Registry
+from eicompress.tasks import task_of
+from eicompress.tasks.regression import Regression
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.trials import candidate as candidates
@@ -45,13 +49,16 @@ class TaskData:
 
 
 def read_data(registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int) -> TaskData:
-    """The splits of a data set; without the name of a task, its columns decide. Raises `SpecError` and `DataError`."""
+    """The splits of a data set; without the name of a task, columns and labels decide.
+
+    Raises `SpecError` and `DataError`.
+    """
     tables = read_tables(data)
-    kind = registry.task(task or _task_of(tables["train"].rows[0], columns))
-    named = {role: columns.get(role, role) for role in kind.columns}
-    dataset = dataset_from_tables(tables, named, data, seed)
+    kind, notes = (registry.task(task), ()) if task else _task_of(tables["train"].rows, columns)
+    named = kind.columns_in(tables["train"].rows[0], columns)
+    dataset = dataset_from_tables(tables, named, data, seed, kind.refusal)
     defined, examples = kind.read(dataset.splits, named)
-    return TaskData(defined, examples, digest_of([dataset.digest, kind.name]), dataset.notes)
+    return TaskData(defined, examples, digest_of([dataset.digest, kind.name]), (*notes, *dataset.notes))
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,18 @@ class Model:
     """A model as its folder holds it."""
 
     candidate: Candidate
-    labels: tuple[str, ...] | None
-    """What its head answers; None where it has none for this number of labels."""
+    answer: Answer | None
+    """What its head answers; None where it has none of this number of outputs."""
     digest: str
     others: tuple[Candidate, ...] = ()
     """Models that were trained beside it, and teach with it."""
 
-    def answering(self, labels: Sequence[str]) -> "Model | None":
-        """The model with its outputs in the order of these labels; None if it answers others."""
-        if self.labels is None or set(self.labels) != set(labels):
-            return None
-        order = [self.labels.index(label) for label in labels]
+    def answering(self, answer: Answer) -> "Model | None":
+        """The model with a head that answers so; None if its own answers something else."""
         for each in (self.candidate, *self.others):
-            each.encoder.keep_outputs(order)
-        return replace(self, labels=tuple(labels))
+            if not answer_as(each.encoder, self.answer, answer):
+                return None
+        return replace(self, answer=answer)
 
 
 def model_folder(model: str) -> Path:
@@ -84,9 +89,9 @@ def read_model(folder: Path, outputs: int) -> Model:
     """The model in a folder, with a new head where its own has another number of outputs. Raises `ModelError`."""
     if is_taught(folder):
         taught = read_taught(folder)
-        return Model(taught.members[0], taught.labels, taught_digest(folder), taught.members[1:])
+        return Model(taught.members[0], taught.answer, taught_digest(folder), taught.members[1:])
     source = convert.load(folder, outputs=outputs)
-    return Model(whole_candidate(source.encoder, source.tokenizer), source.labels, source.digest)
+    return Model(whole_candidate(source.encoder, source.tokenizer), source.answer, source.digest)
 
 
 def whole_candidate(encoder: Encoder, tokenizer: Tokenizer) -> Candidate:
@@ -112,7 +117,7 @@ def opened_teacher_search(
             f"The model to train a teacher from must be one that no teacher was made of yet, but `{folder}` is a "
             "teacher: give the model that it came from"
         )
-    model = read_model(folder, len(data.task.labels))
+    model = read_model(folder, data.task.answer.outputs)
     return teacher_search.TeacherSearch(
         source=model.candidate,
         poolings=poolings_of(folder),
@@ -139,10 +144,10 @@ def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 
     return search.cache.kept("teacher-model", key, write)
 
 
-def how_taught(labels: Sequence[str] | None, how: str, folder: Path) -> tuple[str, ...]:
+def how_taught(answer: Answer | None, wanted: Answer, how: str, folder: Path) -> tuple[str, ...]:
     """What a user should know of a teacher that was trained before the search."""
     taught = read_description(folder)
-    why = "has no classifier for this task" if labels is None else "answers other labels than the data has"
+    why = f"has no {wanted.head} for this task" if answer is None else "answers other labels than the data has"
     tried = f", the best of {len(taught.attempts)} tried" if len(taught.attempts) > 1 else ""
     measured = f": {taught.chosen.quality:.2%} on held-out training rows{tried}" if taught.attempts else ""
     return (f"The model {why}, so a teacher was trained first: {taught.chosen.what}{measured}.", *taught.notes)
@@ -193,21 +198,29 @@ def who_teaches(
 ) -> StoredTeacher | Ensemble:
     """The teachers in these folders, of which None is the baseline's; without any, the baseline with those that were
     trained beside it. Raises `ModelError`."""
-    code, labels = code_of_models(), data.task.labels
+    code, answer = code_of_models(), data.task.answer
+    if ensemble != "mean" and not answer.surest:
+        raise SpecError(
+            f"`--ensemble` must be mean where the answer is a {answer.kind}, since nothing says how sure a teacher is, "
+            f"but got {ensemble}"
+        )
 
     def encoders(model: Model, aligned: bool) -> list[StoredTeacher]:
+        members = enumerate((model.candidate, *model.others))
+        named = [model.digest, answer.to_json()]
         return [
-            encoder_teacher(each, digest_of([model.digest, labels, at]), code, cache, device, aligned and at == 0)
-            for at, each in enumerate((model.candidate, *model.others))
+            encoder_teacher(each, digest_of([*named, at]), code, cache, device, aligned and at == 0)
+            for at, each in members
         ]
 
     def others(folder: Path) -> list[StoredTeacher]:
         if is_taught(folder):
-            model = read_model(folder, len(labels)).answering(labels)
+            known = read_model(folder, answer.outputs)
+            model = known.answering(answer)
             if model is None:
-                raise ModelError(_other_labels(folder, labels))
+                raise ModelError(answer.mismatch(f"the teacher `{folder}`", known.answer))
             return encoders(model, aligned=False)
-        pretrained = open_pretrained(folder, labels, device)
+        pretrained = open_pretrained(folder, answer, device)
         return [StoredTeacher(pretrained.answers, pretrained.digest, code, False, cache)]
 
     own = encoders(baseline, aligned=True)
@@ -217,14 +230,10 @@ def who_teaches(
     return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["train"], seed))
 
 
-def _other_labels(folder: Path, labels: Sequence[str]) -> str:
-    known = read_taught(folder).labels
-    missing = next((label for label in labels if label not in known), labels[0])
-    return (
-        f"The labels of the teacher `{folder}` must be the data's, but `{missing}` is not among its {len(known)}: "
-        f"{nearest(missing, known)}"
-    )
-
-
-def _task_of(row: Json, columns: Mapping[str, str]) -> str:
-    return "pair_classification" if columns.get("text_pair", "text_pair") in row else "classification"
+def _task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], tuple[str, ...]]:
+    """The task of the training rows where none is named, and what to say of it."""
+    label, pairs = columns.get("label", "label"), columns.get("text_pair", "text_pair") in rows[0]
+    kind = task_of((row.get(label) for row in rows), pairs=pairs)
+    if kind is not Regression:
+        return kind, ()
+    return kind, (f"The labels are numbers, most of them with a fraction, so the task is `{kind.name}`.",)

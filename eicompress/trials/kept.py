@@ -61,8 +61,8 @@ def kept_logits(folder: Path, logits: Mapping[str, Array]) -> dict[str, str]:
 
 
 def kept_examples(folder: Path, task: Task, examples: Examples) -> str:
-    """Examples in a file under `folder`: texts, targets and the labels that number them."""
-    value = {"labels": task.labels, "targets": examples.targets.tolist(), "texts": examples.texts}
+    """Examples in a file under `folder`: texts, targets and the answer that they are of."""
+    value = {"answer": task.answer.to_json(), "targets": examples.targets.tolist(), "texts": examples.texts}
     return _kept(folder, json.dumps(value, ensure_ascii=False).encode(), ".json")
 
 

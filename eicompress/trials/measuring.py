@@ -44,14 +44,14 @@ class Clock:
 
 def written(materials: Materials, recipe: Recipe, made: Candidate, context: Context, folder: Path) -> Artifact:
     """The candidate exported to a folder, after the recipe's steps on its graph."""
-    pairs = isinstance(materials.examples["train"].texts[0], tuple)
-    graph = artifacts.graph_of(made, pairs=pairs)
+    task = materials.task
+    graph = artifacts.graph_of(made, pairs=task.pairs)
     for step in recipe.steps:
         if isinstance(step, GraphStrategy):
             with blamed(step):
                 graph = step.apply(graph, context)
-    manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": materials.task.name}
-    return artifacts.write(made, materials.task.labels, folder, pairs=pairs, manifest=manifest, graph=graph)
+    manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": task.name}
+    return artifacts.write(made, task.answer, folder, pairs=task.pairs, manifest=manifest, graph=graph)
 
 
 def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Clock) -> Record:
@@ -91,7 +91,7 @@ def scored(
         qualities, logits = bench.quality(model, materials.task, {"validation": validation})
     if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
         with clock.phase("parity"):
-            parity = check_parity(made, validation.texts, logits["validation"])
+            parity = check_parity(made, validation.texts, logits["validation"], materials.task.answer)
         facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
     return replace(
         record_of(materials, recipe, made, clock),

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from eicompress.export import folder as artifacts
 from eicompress.metrics import bench
 from eicompress.recipe import Recipe
-from eicompress.trials.baselines import MAJORITY, STATIC, TFIDF, Static, bounded, majority, static_regression
+from eicompress.trials.baselines import STATIC, TFIDF, Static, bounded, static_regression
 from eicompress.trials.kept import kept_logits
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Clock, record_of, timed, weighed
@@ -16,16 +17,16 @@ from eicompress.trials.tfidf import fit_tfidf
 from eicompress.values import SIMPLE, Artifact, Measurement, Record
 
 
-def measure_majority(materials: Materials) -> Record:
+def measure_constant(materials: Materials) -> Record:
     """One answer for every text."""
-    validation = materials.examples["validation"]
-    logits = majority(materials.examples["train"], len(validation), len(materials.task.labels))
+    validation, answer = materials.examples["validation"], materials.task.answer
+    logits = np.tile(answer.constant_logits(materials.examples["train"].targets), (len(validation), 1))
     quality = bench.quality_of(logits, materials.task, validation)
-    return _simple(materials, MAJORITY, "one answer for every text", Clock(), quality)
+    return _simple(materials, answer.constant, "one answer for every text", Clock(), quality)
 
 
 def measure_static(materials: Materials) -> Record:
-    """A linear classifier on the mean of the baseline's static word vectors."""
+    """A linear model on the mean of the baseline's static word vectors."""
     clock, source, validation = Clock(), materials.source.encoder, materials.examples["validation"]
     with clock.phase("training"):
         with torch.no_grad():
@@ -40,7 +41,7 @@ def measure_static(materials: Materials) -> Record:
 def measure_tfidf(
     materials: Materials, size_mb: float | None, on: bench.Bench, *, folder: Path, memory: bool
 ) -> Record:
-    """An artifact of tf-idf and a linear classifier of at most `size_mb` megabytes; logits are kept under `folder`."""
+    """An artifact of tf-idf and a linear model of at most `size_mb` megabytes; logits are kept under `folder`."""
     clock = Clock()
     with clock.phase("training"):
         train = bounded(materials.examples["train"], materials.seed)

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from safetensors import SafetensorError
 
+from eicompress.answers import Answer, from_json
 from eicompress.contracts import Candidate
 from eicompress.errors import ModelError
 from eicompress.trials import candidate as candidates
@@ -24,7 +25,7 @@ class Attempt:
     pooling: Pooling
     penalty: float = 0.0
     learning_rate: float = 0.0
-    """At which all weights were trained; 0 for a linear classifier on the frozen model."""
+    """At which all weights were trained; 0 for a linear model on the frozen states."""
     epochs: float = 0.0
     quality: float = 0.0
     loss: float = 0.0
@@ -32,12 +33,14 @@ class Attempt:
     scale: float = 1.0
     """What the logits are multiplied by."""
     seconds: float = 0.0
+    head: str = "linear classifier"
+    """What the linear model on the frozen states is called."""
 
     @property
     def what(self) -> str:
         states = f"{self.pooling} states" if self.pooling == "mean" else "first token's state"
         if not self.learning_rate:
-            return f"linear classifier on the {states}, penalty {self.penalty:g}"
+            return f"{self.head} on the {states}, penalty {self.penalty:g}"
         return f"all weights, {states}, rate {self.learning_rate:g}, {self.epochs:.3g} epochs"
 
 
@@ -46,7 +49,7 @@ class Taught:
     """Teachers of one task that differ in their seeds, and how they were found."""
 
     members: tuple[Candidate, ...]
-    labels: tuple[str, ...]
+    answer: Answer
     chosen: Attempt
     attempts: tuple[Attempt, ...]
     notes: tuple[str, ...] = ()
@@ -57,7 +60,7 @@ class Taught:
             (folder / f"member-{number}").mkdir()
             candidates.save(member, folder / f"member-{number}")
         described = {
-            "labels": self.labels,
+            "answer": self.answer.to_json(),
             "members": len(self.members),
             "chosen": asdict(self.chosen),
             "attempts": [asdict(each) for each in self.attempts],
@@ -76,8 +79,8 @@ def read_description(folder: Path) -> Taught:
     try:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         attempts = tuple(Attempt(**each) for each in described["attempts"])
-        labels, notes = tuple(map(str, described["labels"])), tuple(map(str, described["notes"]))
-        return Taught((), labels, Attempt(**described["chosen"]), attempts, notes)
+        answer, notes = from_json(described["answer"]), tuple(map(str, described["notes"]))
+        return Taught((), answer, Attempt(**described["chosen"]), attempts, notes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(_not_taught(folder, error)) from error
 
@@ -90,8 +93,8 @@ def read_taught(folder: Path) -> Taught:
         members = tuple(candidates.load(folder / f"member-{number}") for number in range(count))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(_not_taught(folder, error)) from error
-    if not members or any(each.model.config.outputs != len(described.labels) for each in members):  # type: ignore[union-attr]
-        raise ModelError(_not_taught(folder, f"it has {len(members)} members for {len(described.labels)} labels"))
+    if not members or any(each.model.config.outputs != described.answer.outputs for each in members):  # type: ignore[union-attr]
+        raise ModelError(_not_taught(folder, f"it has {len(members)} members for {described.answer.outputs} outputs"))
     return replace(described, members=members)
 
 

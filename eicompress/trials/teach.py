@@ -29,6 +29,8 @@ class Lesson:
     of_members: tuple[float, ...]
     simple: Mapping[str, float]
     """What simple baselines reach, by their names."""
+    notes: tuple[str, ...] = ()
+    """What was found and done when the data was read."""
 
     @property
     def beaten_by(self) -> tuple[str, ...]:
@@ -70,4 +72,5 @@ def train_teacher(
         read.task.score(logits.mean(axis=0), validation.targets),
         tuple(read.task.score(each, validation.targets) for each in logits),
         {name: record.value("quality") or 0.0 for name, record in measured.simple(None).items()},
+        read.notes,
     )

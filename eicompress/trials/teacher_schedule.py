@@ -63,11 +63,11 @@ class Schedule:
                 return
             best = longer
 
-    def notes(self, limit_s: float, tried: int, epoch_s: float) -> Iterator[str]:
-        """What to say where the time was too short for all learning rates."""
+    def notes(self, limit_s: float, tried: int, epoch_s: float, head: str) -> Iterator[str]:
+        """What to say where the time was too short for all learning rates; `head` is what the model has got."""
         if tried == len(LEARNING_RATES):
             return
-        what = f"{tried} of {len(LEARNING_RATES)} learning rates" if tried else "the linear classifier alone"
+        what = f"{tried} of {len(LEARNING_RATES)} learning rates" if tried else f"the linear {head} alone"
         yield (
             f"In {limit_s:.0f} s the teacher search tried {what}, since {self.first_epochs:.3g} epochs of training all "
             f"weights take about {self.first_epochs * epoch_s:.0f} s: more time may make a better teacher."

@@ -60,7 +60,7 @@ class TeacherSearch:
         attempt = Attempt("first", learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS)
         candidate = pooled(self.source, "first")
         self._fit(candidate, attempt, np.arange(len(self.train)), self.seed)
-        return Taught((candidate,), tuple(self.task.labels), attempt, ())
+        return Taught((candidate,), self.task.answer, attempt, ())
 
     def run(self, members: int = 1, *, linear_only: bool = False) -> Taught:
         """The best teacher found in the time, trained on all rows once for each member."""
@@ -76,12 +76,12 @@ class TeacherSearch:
             attempts += trained
             if trained:
                 attempts += schedule.longer(train, best_of(trained))
-            notes += schedule.notes(self.limit_s, len(tried), epoch_s)
+            notes += schedule.notes(self.limit_s, len(tried), epoch_s, self.task.answer.head)
         chosen = best_of(attempts)
         # A single member is cached by the caller.
         make = self._member if members > 1 else self._trained
         made = tuple(make(chosen, self.seed + number) for number in range(members))
-        return Taught(made, tuple(self.task.labels), chosen, tuple(attempts), tuple(notes))
+        return Taught(made, self.task.answer, chosen, tuple(attempts), tuple(notes))
 
     @cached_property
     def _folds(self) -> list[Array]:
@@ -109,7 +109,7 @@ class TeacherSearch:
                     logits.setdefault(penalty, []).append(features[rows] @ weight.T + bias)
             seconds = (self.clock() - begun) / len(logits)
             for penalty, parts in logits.items():
-                attempt = Attempt(pooling, penalty, seconds=seconds)
+                attempt = Attempt(pooling, penalty, seconds=seconds, head=f"linear {self.task.answer.head}")
                 yield self._judged(attempt, np.concatenate(parts), self.train.targets[held_out])
 
     def _classifiers(self, features: Array, rows: Array) -> dict[float, tuple[Array, Array]]:

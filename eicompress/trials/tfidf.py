@@ -1,4 +1,4 @@
-"""Tf-idf with softmax regression as an artifact: what counting words reaches in a budget.
+"""Tf-idf with softmax or ridge regression as an artifact: what counting words reaches in a budget.
 
 Features are words and pairs of neighbouring words, those of a second text apart from those of the first. The tokenizer
 that goes into the artifact also cuts the training texts, so a feature of one is a feature of the other. Of the features
@@ -24,7 +24,7 @@ WORD = r"[\p{L}\p{M}\p{N}_]+"
 LONGEST = 256
 """Words that are read of a text, or of both texts of a pair."""
 WEIGHTS = 3_000_000
-"""Features times labels at most; the rarest features go first."""
+"""Features times outputs at most; the rarest features go first."""
 RARE = 2
 """Features in fewer training rows than this are left out, where others remain."""
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -41,7 +41,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TfIdf:
-    """A trained classifier: the files of its artifact, and what there is to know of it."""
+    """A trained model: the files of its artifact, and what there is to know of it."""
 
     files: Mapping[str, bytes]
     words: int
@@ -63,11 +63,11 @@ class TfIdf:
 
 
 def fit_tfidf(task: Task, train: Examples, seed: int, size_mb: float | None) -> TfIdf | None:
-    """The best classifier that takes no more than so many megabytes; None where no feature has room, or none is there.
+    """The best linear model of no more than so many megabytes; None where no feature has room, or none is there.
 
     Regularisation and bits are chosen on held-out training rows, drawn with the seed.
     """
-    table = _Table.of(train.texts, WEIGHTS // len(task.labels))
+    table = _Table.of(train.texts, WEIGHTS // task.answer.outputs, pairs=task.pairs)
     if not len(table.features):
         return None
     rows, everything = divided(train.targets, seed), np.arange(len(table.features))
@@ -81,14 +81,14 @@ def fit_tfidf(task: Task, train: Examples, seed: int, size_mb: float | None) -> 
     def quality(choice: tuple[Bits, Numbers]) -> float:
         bits, kept = choice
         vectors = table.vectors(kept)
-        model = trained(vectors[rows.learned], train.targets[rows.learned], len(task.labels), whole.strength)
+        model = trained(task.answer, vectors[rows.learned], train.targets[rows.learned], whole.strength)
         integers, scales = quantized(model.weights, bits)
         rounded = replace(model, weights=integers.astype(np.float32) * scales[:, None].astype(np.float32))
         return task.score(rounded.logits(vectors[rows.held_out]), train.targets[rows.held_out])
 
     qualities = [quality(choice) for choice in choices]
     bits, kept = choices[_first_as_good_as_the_best(qualities, len(rows.held_out))]
-    model = trained(table.vectors(kept), train.targets, len(task.labels), whole.strength)
+    model = trained(task.answer, table.vectors(kept), train.targets, whole.strength)
     ngrams, words = _ngrams(table, kept, model, bits)
     files = _files(table, ngrams, words, task)
     return TfIdf(files, len(ngrams.words), len(ngrams.pairs), bits, whole.strength, len(train))
@@ -124,18 +124,18 @@ class _Table:
     """Whether each is a pair of texts."""
 
     @classmethod
-    def of(cls, texts: Sequence[Text], most: int) -> "_Table":
+    def of(cls, texts: Sequence[Text], most: int, *, pairs: bool) -> "_Table":
         """The features that occur in two texts at least, if any does; the most frequent ones, if there are more."""
         from scipy.sparse import csr_array
 
-        words, in_pairs = _words_of(texts), not isinstance(texts[0], str)
-        tokens = tokenize(word_tokenizer(words, pairs=in_pairs), texts)
+        words = _words_of(texts)
+        tokens = tokenize(word_tokenizer(words, pairs=pairs), texts)
         ids = len(words) + len(SPECIALS)
         keys = tokens.ids + ids * tokens.types
         owners = np.repeat(np.arange(len(texts)), tokens.lengths)
         beside = (owners[1:] == owners[:-1]) & (tokens.types[1:] == tokens.types[:-1])
-        pairs = (keys[:-1][beside] + 1) * 2 * ids + keys[1:][beside]
-        features, places = np.unique(np.concatenate([keys, pairs]), return_inverse=True)
+        neighbours = (keys[:-1][beside] + 1) * 2 * ids + keys[1:][beside]
+        features, places = np.unique(np.concatenate([keys, neighbours]), return_inverse=True)
         owners = np.concatenate([owners, owners[:-1][beside]])
         ones = np.ones(len(places), np.float32)
         counts = csr_array((ones, (owners, places)), shape=(len(texts), len(features)))
@@ -144,7 +144,7 @@ class _Table:
         kept = np.flatnonzero(frequency >= RARE) if (frequency >= RARE).any() else np.arange(len(features))
         kept = np.sort(kept[np.argsort(-frequency[kept], kind="stable")[:most]])
         idf = (np.log((1 + len(texts)) / (1 + frequency[kept])) + 1).astype(np.float16)
-        return cls(words, counts[:, kept], features[kept], idf, in_pairs)
+        return cls(words, counts[:, kept], features[kept], idf, pairs)
 
     @property
     def ids(self) -> int:
@@ -185,8 +185,10 @@ def _words_of(texts: Sequence[Text]) -> tuple[str, ...]:
 
 
 def _most_useful_first(vectors: Matrix, model: Regression) -> Numbers:
-    """Features by the sum of the squares of what they add to the logits of all texts, over all labels."""
-    apart = model.weights - model.weights.mean(axis=1, keepdims=True)
+    """Features by the sum of the squares of what they add to the logits of all texts, over all outputs."""
+    # What is added to all labels alike changes no answer; a number has one output alone.
+    alike = model.weights.mean(axis=1, keepdims=True) if model.weights.shape[1] > 1 else 0.0
+    apart = model.weights - alike
     use = np.asarray(vectors.multiply(vectors).sum(axis=0)).ravel() * np.square(apart).sum(axis=1)
     found: Numbers = np.argsort(-use, kind="stable")
     return found
@@ -206,9 +208,11 @@ def _with_room(table: _Table, order: Numbers, task: Task, bits: Bits, size_mb: f
         kept = order[:count]
         return kept[np.argsort(table.features[kept])]
 
+    outputs = task.answer.outputs
+
     def size(count: int) -> int:
         # A size depends on no weight.
-        weights, bias = np.zeros((count, len(task.labels)), np.float32), np.zeros(len(task.labels), np.float32)
+        weights, bias = np.zeros((count, outputs), np.float32), np.zeros(outputs, np.float32)
         return sum(
             map(len, _files(table, *_ngrams(table, first(count), Regression(weights, bias, 0.0), bits), task).values())
         )
@@ -244,4 +248,5 @@ def _ngrams(table: _Table, kept: Numbers, model: Regression, bits: Bits) -> tupl
 def _files(table: _Table, ngrams: Ngrams, words: Sequence[str], task: Task) -> Mapping[str, bytes]:
     graph = emit_ngrams(ngrams, pairs=table.in_pairs)
     # The class of tokenizer that knows types would put BERT's tokens around a text.
-    return files_of(graph, word_tokenizer(words, pairs=table.in_pairs), task.labels, types=False)
+    tokenizer = word_tokenizer(words, pairs=table.in_pairs)
+    return files_of(graph, tokenizer, task.answer, pairs=table.in_pairs, types=False)

@@ -114,8 +114,9 @@ def applied(on: Ground, step: ModelStrategy, subject: Candidate) -> tuple[Candid
     finished = replace(made, model=copy.deepcopy(made.model).eval())
     if isinstance(finished.model, Encoder) and finished.model.quantized:
         finished.model.round_floats()
-    artifact = artifacts.write(finished, on.context.task.labels, on.folder / "artifact", pairs=False, manifest={})
-    check_parity(finished, on.compared.texts, runtime.load(artifact.folder).logits(on.compared.texts))
+    artifact = artifacts.write(finished, on.context.task.answer, on.folder / "artifact", pairs=False, manifest={})
+    logits = runtime.load(artifact.folder).logits(on.compared.texts)
+    check_parity(finished, on.compared.texts, logits, on.context.task.answer)
     return made, ""
 
 

@@ -88,12 +88,12 @@ def static(source: Path, dimensions: int, task_data: TaskData) -> dict[str, Any]
     found = vectors(train.texts)
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
     chosen = tuned(task_data.task, (found - mean) / spread, train.targets, divided(train.targets, 0), STRENGTHS)
-    labels = len(task_data.task.labels)
-    head = trained((found - mean) / spread, train.targets, labels, chosen.strength)
+    answer = task_data.task.answer
+    head = trained(answer, (found - mean) / spread, train.targets, chosen.strength)
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
         needed = ("model.safetensors", "tokenizer.json", "config.json")
-        size = sum((Path(scratch) / each).stat().st_size for each in needed) + labels * found.shape[1]
+        size = sum((Path(scratch) / each).stat().st_size for each in needed) + answer.outputs * found.shape[1]
     quality = score(task_data, head.logits((vectors(test.texts) - mean) / spread))
     return {"name": f"model2vec, {dimensions} dimensions", "size_mb": size / MEGABYTE, "quality": quality}
 

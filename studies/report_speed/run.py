@@ -104,7 +104,9 @@ def invented(trials: int, folder: Path) -> Result:
     examples = folder / "examples.json"
     targets = np.random.default_rng(0).integers(0, len(LABELS), TEXTS)
     texts = [f"please {LABELS[target].replace('_', ' my ')} number {row}" for row, target in enumerate(targets)]
-    examples.write_text(json.dumps({"labels": LABELS, "targets": targets.tolist(), "texts": texts}))
+    examples.write_text(
+        json.dumps({"answer": {"kind": "label", "labels": LABELS}, "targets": targets.tolist(), "texts": texts})
+    )
     baseline = Record(
         recipe=(),
         draw=-1,

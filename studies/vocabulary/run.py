@@ -20,6 +20,7 @@ import torch
 from eicompress.contracts import Candidate, Context, Examples
 from eicompress.data.files import read_rows
 from eicompress.encoder.convert import load
+from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import compare_tokenizers, count_words
@@ -36,11 +37,10 @@ WAYS = ("frequency", "attention", "gradient")
 
 def main(model: Path, data: Path, sizes: Sequence[int] = SIZES) -> None:
     source = load(model)
-    assert source.labels is not None
     columns = {"text": "text", "label": "label"}
     splits = {name: read_rows(data / f"{name}.jsonl") for name in ("train", "validation")}
     task, examples = Classification.read(splits, columns)
-    source.encoder.keep_outputs([source.labels.index(label) for label in task.labels])
+    assert answer_as(source.encoder, source.answer, task.answer)
     whole = whole_candidate(source.encoder, source.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         context = replace(tiny_context(Path(folder), whole, preview=True), task=task, train=examples["train"])
@@ -70,7 +70,7 @@ def pruned(whole: Candidate, context: Context, size: int, importance: str, weigh
 def accuracy(candidate: Candidate, examples: Examples, task: Classification) -> float:
     assert isinstance(candidate.model, Encoder)
     tokens = tokenize(candidate.tokenizer, examples.texts)
-    logits = np.zeros((len(examples), len(task.labels)), np.float32)
+    logits = np.zeros((len(examples), task.answer.outputs), np.float32)
     for rows in in_order_of_length(tokens.lengths):
         batch = tokens.batch(rows, candidate.model.config.padding_id, "cpu")
         logits[rows] = candidate.model(batch.input_ids, batch.attention_mask, batch.token_type_ids).numpy()

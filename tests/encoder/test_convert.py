@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+from eicompress.answers import Labels
 from eicompress.encoder.convert import digest, load
 from eicompress.errors import ModelError
 
@@ -66,7 +67,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, shapes: dict[str, ob
     with torch.no_grad():
         expected = theirs(ids, attention_mask=mask, token_type_ids=types).logits
         got = source.encoder(ids, mask, types)
-    assert source.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")
+    assert source.answer == Labels(("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"))
     assert (got - expected).abs().max() < 1e-4
 
 
@@ -84,7 +85,7 @@ def test_a_checkpoint_without_head_gets_a_new_one(tmp_path: Path, pooler: bool) 
         state = out.pooler_output if pooler else out.last_hidden_state[:, 0]
         expected = state @ source.encoder.classifier.weight.T
         got = source.encoder(ids, mask, types)
-    assert source.labels is None
+    assert source.answer is None
     assert source.encoder.config.pooler is pooler
     assert (got - expected).abs().max() < 1e-4
 
@@ -100,9 +101,9 @@ def test_half_precision_weights_are_read_as_single_precision(tmp_path: Path) -> 
 
 def test_a_classifier_of_another_width_is_replaced(tmp_path: Path) -> None:
     save(tmp_path)
-    assert load(tmp_path, outputs=4).labels is not None
+    assert load(tmp_path, outputs=4).answer is not None
     source = load(tmp_path, outputs=7)
-    assert source.labels is None
+    assert source.answer is None
     assert source.encoder.config.outputs == source.encoder.classifier.outputs == 7
     again = load(tmp_path, outputs=7)
     assert torch.equal(source.encoder.classifier.weight, again.encoder.classifier.weight)

@@ -13,6 +13,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from eicompress import runtime
+from eicompress.answers import Labels
 from eicompress.contracts import Candidate, Context, Examples
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder.convert import load
@@ -29,6 +30,7 @@ from tests.conftest import ContextMaker
 from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like
 
 OUTPUTS = 3
+ABC = Labels(("a", "b", "c"))
 PAIRS: tuple[Text, ...] = tuple(zip(CORPUS, reversed(CORPUS), strict=True))
 USUAL = {"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 20, "num_hidden_layers": 2}
 
@@ -111,7 +113,7 @@ def told(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]
 def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None:
     source = load(save(tmp_path, family))
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    assert source.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert source.answer == Labels(("LABEL_0", "LABEL_1", "LABEL_2"))
     for texts in (CORPUS, PAIRS):
         ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
         with torch.no_grad():
@@ -131,7 +133,7 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
         pooled = out.get("pooler_output")
         expected = source.encoder.classify(out.last_hidden_state[:, 0] if pooled is None else pooled)
         got = source.encoder(ids, mask, types)
-    assert source.labels is None and got.shape == (len(CORPUS), 4)
+    assert source.answer is None and got.shape == (len(CORPUS), 4)
     assert source.encoder.config.pooler is (pooled is not None)
     assert (got - expected).abs().max() < 1e-4
 
@@ -143,15 +145,15 @@ def candidate_of(folder: Path, family: str) -> Candidate:
 
 def loaded(candidate: Candidate, folder: Path) -> runtime.Model:
     """What a device makes of the candidate's artifact, which reads pairs."""
-    return runtime.load(write(candidate, ("a", "b", "c"), folder, pairs=True, manifest={}).folder)
+    return runtime.load(write(candidate, ABC, folder, pairs=True, manifest={}).folder)
 
 
 @each_main_family
 def test_the_exported_file_answers_as_the_model_does(tmp_path: Path, family: str) -> None:
     made = candidate_of(tmp_path / "model", family)
     model = loaded(made, tmp_path / "artifact")
-    assert check_parity(made, CORPUS, model.logits(CORPUS)).largest_difference < 1e-4
-    assert check_parity(made, PAIRS, model.logits(PAIRS)).largest_difference < 1e-4
+    assert check_parity(made, CORPUS, model.logits(CORPUS), ABC).largest_difference < 1e-4
+    assert check_parity(made, PAIRS, model.logits(PAIRS), ABC).largest_difference < 1e-4
 
 
 @each_main_family
@@ -176,7 +178,7 @@ def test_a_pruned_model_is_exported_and_predicts(tmp_path: Path, make_context: C
     model = loaded(made, tmp_path / "artifact")
     assert made.tokenizer.get_vocab_size() < size
     texts = (*CORPUS, "我们 🎉 \x00", "")
-    assert check_parity(made, texts, model.logits(texts)).largest_difference < 1e-4
+    assert check_parity(made, texts, model.logits(texts), ABC).largest_difference < 1e-4
     assert {each.label for each in model.predict([*CORPUS, *PAIRS])} <= {"a", "b", "c"}
 
 
@@ -188,7 +190,7 @@ def test_a_student_is_cut_out_of_any_family(tmp_path: Path, make_context: Contex
     assert isinstance(student.model, Encoder)
     assert student.model.config.hidden == 16 and student.model.config.layers[0].heads == 2
     logits = loaded(student, tmp_path / "artifact").logits(CORPUS)
-    assert check_parity(student, CORPUS, logits).largest_difference < 1e-4
+    assert check_parity(student, CORPUS, logits, ABC).largest_difference < 1e-4
 
 
 def reading(context: Context) -> Context:

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
 from eicompress import runtime
+from eicompress.answers import Labels
 from eicompress.contracts import Candidate, Origin
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
@@ -21,6 +22,7 @@ from eicompress.values import Artifact, Text
 from tests.conftest import MUSIC, WEATHER, tiny_candidate, tiny_tokenizer
 
 LABELS = ("music", "wéather")
+ANSWER = Labels(LABELS)
 PAIRS: list[Text] = [("play the song", "stop"), ("rain", "will it rain today"), ("what is it", "the sun")]
 FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model.onnx"}
 
@@ -53,7 +55,7 @@ def quantized(bits: int = 4) -> Candidate:
 
 
 def write_to(folder: Path, candidate: Candidate, *, pairs: bool = False) -> Artifact:
-    return write(candidate, LABELS, folder, pairs=pairs, manifest={"recipe": [{"name": "nothing"}]})
+    return write(candidate, ANSWER, folder, pairs=pairs, manifest={"recipe": [{"name": "nothing"}]})
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -65,7 +67,7 @@ def test_an_artifact_says_what_the_model_says(tmp_path: Path, make: type) -> Non
     candidate = make()
     texts = [*MUSIC, *WEATHER]
     artifact = write_to(tmp_path / "a", candidate)
-    parity = check_parity(candidate, texts, runtime.load(artifact.folder).logits(texts))
+    parity = check_parity(candidate, texts, runtime.load(artifact.folder).logits(texts), ANSWER)
     assert parity.texts == len(texts)
     assert parity.agreement == 1.0
     assert parity.largest_difference < (0.1 if make is quantized else 1e-4)
@@ -76,7 +78,7 @@ def test_pairs_are_told_apart(tmp_path: Path, make: type) -> None:
     candidate = make()
     model = runtime.load(write_to(tmp_path / "a", candidate, pairs=True).folder)
     assert model.pairs
-    check_parity(candidate, PAIRS, model.logits(PAIRS))
+    check_parity(candidate, PAIRS, model.logits(PAIRS), ANSWER)
     swapped = [(second, first) for first, second in PAIRS]
     assert not np.allclose(model.logits(PAIRS), model.logits(swapped), atol=1e-3)
 
@@ -130,7 +132,7 @@ def test_a_given_graph_is_written_as_it_is(tmp_path: Path) -> None:
     candidate = tiny_candidate()
     graph = graph_of(candidate, pairs=False)
     graph.doc_string = "edited"
-    artifact = write(candidate, LABELS, tmp_path / "a", pairs=False, manifest={}, graph=graph)
+    artifact = write(candidate, ANSWER, tmp_path / "a", pairs=False, manifest={}, graph=graph)
     assert artifact.onnx.read_bytes() == graph.SerializeToString(deterministic=True)
 
 
@@ -171,15 +173,15 @@ def test_transformers_reads_config_and_tokenizer(tmp_path: Path, pairs: bool, lo
 def test_disagreement_is_an_error_with_difference_and_tolerance(tmp_path: Path) -> None:
     model = runtime.load(write_to(tmp_path / "a", tiny_candidate()).folder)
     with pytest.raises(ExportError, match=r"must be within \S+ of .* largest difference on 5 texts is"):
-        check_parity(tiny_candidate(seed=1), MUSIC, model.logits(MUSIC))
+        check_parity(tiny_candidate(seed=1), MUSIC, model.logits(MUSIC), ANSWER)
     other = tiny_candidate(seed=1)
     assert isinstance(other.model, Encoder)
     other.model.classifier.weight.data *= -1
     other.model.set_quantization(QuantSpec(8), QuantSpec(8))
     mirrored = tiny_candidate(seed=1)
     model = runtime.load(write_to(tmp_path / "b", mirrored).folder)
-    with pytest.raises(ExportError, match=r"best label of the model on 99\.5%"):
-        check_parity(other, MUSIC, model.logits(MUSIC))
+    with pytest.raises(ExportError, match=r"the model's answer on 99\.5%"):
+        check_parity(other, MUSIC, model.logits(MUSIC), ANSWER)
 
 
 def test_either_of_two_labels_that_are_nearly_equal_is_right(tmp_path: Path) -> None:
@@ -192,10 +194,10 @@ def test_either_of_two_labels_that_are_nearly_equal_is_right(tmp_path: Path) -> 
     candidate.model.set_quantization(QuantSpec(8), QuantSpec(8))
     model = runtime.load(write_to(tmp_path / "a", candidate).folder)
     head.bias.data[:] = torch.tensor([1e-3, 0.0])
-    assert check_parity(candidate, MUSIC, model.logits(MUSIC)).agreement == 1.0
+    assert check_parity(candidate, MUSIC, model.logits(MUSIC), ANSWER).agreement == 1.0
     head.bias.data[:] = torch.tensor([10.0, 0.0])
-    with pytest.raises(ExportError, match="best label"):
-        check_parity(candidate, MUSIC, model.logits(MUSIC))
+    with pytest.raises(ExportError, match="the model's answer"):
+        check_parity(candidate, MUSIC, model.logits(MUSIC), ANSWER)
 
 
 def test_a_module_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_a_module_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
 
 
 def test_a_copy_has_the_same_files_and_is_checked(tmp_path: Path) -> None:
-    artifact = write(tiny_candidate(), ("music", "weather"), tmp_path / "one", pairs=False, manifest={})
+    artifact = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "one", pairs=False, manifest={})
     other = copy(artifact, tmp_path / "far" / "two")
     names = sorted(path.relative_to(artifact.folder) for path in artifact.folder.rglob("*"))
     assert names == sorted(path.relative_to(other.folder) for path in other.folder.rglob("*"))
@@ -217,7 +219,7 @@ def test_a_copy_has_the_same_files_and_is_checked(tmp_path: Path) -> None:
 
 
 def test_what_is_no_artifact_is_never_overwritten(tmp_path: Path) -> None:
-    artifact = write(tiny_candidate(), ("music", "weather"), tmp_path / "one", pairs=False, manifest={})
+    artifact = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "one", pairs=False, manifest={})
     precious = tmp_path / "two" / "notes.txt"
     precious.parent.mkdir()
     precious.write_text("keep me")
@@ -237,7 +239,7 @@ def test_large_logits_may_differ_by_more(scale: float, off: float, fits: bool) -
     with torch.inference_mode():
         logits = candidate.model(batch.input_ids, batch.attention_mask, batch.token_type_ids).numpy() + off
     if fits:
-        check_parity(candidate, MUSIC, logits)
+        check_parity(candidate, MUSIC, logits, ANSWER)
     else:
         with pytest.raises(ExportError):
-            check_parity(candidate, MUSIC, logits)
+            check_parity(candidate, MUSIC, logits, ANSWER)

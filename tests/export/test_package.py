@@ -6,6 +6,7 @@ import pytest
 
 import eicompress
 from eicompress import cli
+from eicompress.answers import Labels
 from eicompress.contracts import Target
 from eicompress.errors import ExportError, ModelError, SpecError
 from eicompress.export import folder as artifacts
@@ -35,7 +36,7 @@ def register_targets():
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
-    return artifacts.write(tiny_candidate(), ("music", "weather"), tmp_path / "mine", pairs=False, manifest={})
+    return artifacts.write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "mine", pairs=False, manifest={})
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from filelock import FileLock
 
+from eicompress.answers import Labels
 from eicompress.contracts import Device, Times
 from eicompress.encoder.config import LayerConfig
 from eicompress.errors import MeasureError
@@ -30,7 +31,7 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(folder: Path, shapes: dict[str, object]) -> Artifact:
-    return write(tiny_candidate(**shapes), ("a", "b"), folder, pairs=False, manifest={})
+    return write(tiny_candidate(**shapes), Labels(("a", "b")), folder, pairs=False, manifest={})
 
 
 def here(
@@ -85,7 +86,7 @@ def test_the_usual_length_covers_95_percent_of_the_texts_and_is_16_at_least(text
 
 
 def test_the_metric_is_the_median_at_the_usual_length(tmp_path: Path) -> None:
-    artifact = write(tiny_candidate(), ("a", "b"), tmp_path / "a", pairs=False, manifest={})
+    artifact = write(tiny_candidate(), Labels(("a", "b")), tmp_path / "a", pairs=False, manifest={})
     assert 0 < LatencyMetric().measure(artifact, tiny_task(), tiny_examples()) < 1000
 
 

@@ -11,7 +11,7 @@ from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
 def test_quality_is_the_tasks_score_of_the_files_own_logits(tmp_path: Path) -> None:
     candidate, task, examples = tiny_candidate(), tiny_task(), tiny_examples(copies=1)
-    artifact = write(candidate, task.labels, tmp_path / "a", pairs=False, manifest={})
+    artifact = write(candidate, task.answer, tmp_path / "a", pairs=False, manifest={})
     value, logits = score(runtime.load(artifact.folder), task, examples)
     assert logits.shape == (len(examples), 2)
     expected = []

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from eicompress.answers import Labels
 from eicompress.export.folder import write
 from eicompress.metrics.size import DownloadMetric, SizeMetric
 from eicompress.values import Artifact
@@ -10,7 +11,7 @@ from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
-    return write(tiny_candidate(), ("music", "weather"), tmp_path / "a", pairs=False, manifest={})
+    return write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={})
 
 
 def test_size_counts_every_file_of_the_folder_and_none_beside_it(artifact: Artifact) -> None:

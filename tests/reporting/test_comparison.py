@@ -6,6 +6,7 @@ import pytest
 
 import eicompress
 from eicompress import cli
+from eicompress.answers import Labels
 from eicompress.errors import SpecError
 from eicompress.export import folder as artifacts
 from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, lines
@@ -13,7 +14,8 @@ from tests.conftest import tiny_candidate
 
 
 def measured(name: str, right: int, of: int = 400) -> Measured:
-    return Measured(name, 1.0, 0.5, (np.arange(of) < right).astype(float))
+    correct = (np.arange(of) < right).astype(float)
+    return Measured(name, 1.0, 0.5, correct.mean(), correct)
 
 
 def compared(*others: Measured) -> Comparison:
@@ -29,7 +31,7 @@ def test_a_difference_comes_with_what_chance_would_do() -> None:
 
 def test_without_right_and_wrong_there_is_no_p_value() -> None:
     first = measured("first", 300)
-    assert against(first, Measured("soft", 1.0, 1.0, np.full(400, 0.5))).p_value is None
+    assert against(first, Measured("soft", 1.0, 1.0, 0.5, np.full(400, 0.5))).p_value is None
 
 
 def test_a_row_reads_from_left_to_right() -> None:
@@ -54,7 +56,9 @@ def test_artifacts_are_compared_from_the_outside(
 ) -> None:
     monkeypatch.setattr("eicompress.metrics.latency.CAREFUL_SECONDS", 0.01)
     for name in ("one", "two"):
-        artifacts.write(tiny_candidate(), ("music", "weather"), tmp_path / name / "best", pairs=False, manifest={})
+        artifacts.write(
+            tiny_candidate(), Labels(("music", "weather")), tmp_path / name / "best", pairs=False, manifest={}
+        )
     both = [str(tmp_path / name / "best") for name in ("one", "two")]
     words = ["--data", str(data_folder), "--output", str(tmp_path / "c.html")]
     assert cli.run(["compare", *both, *words]) == 0

@@ -12,6 +12,7 @@ from test_report_data import found, said, simple, trial
 
 import eicompress
 from eicompress import cli
+from eicompress.answers import Labels
 from eicompress.errors import BudgetError
 from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page, plotly_js
@@ -41,7 +42,7 @@ def test_the_page_is_small_and_loads_nothing() -> None:
 
 def test_what_users_wrote_is_escaped(tmp_path: Path) -> None:
     baseline, best = recorded(tmp_path)
-    examples = {"texts": [HOSTILE] * 4, "targets": [0, 1, 0, 1], "labels": [HOSTILE, "weather"]}
+    examples = {"texts": [HOSTILE] * 4, "targets": [0, 1, 0, 1], "answer": Labels((HOSTILE, "weather")).to_json()}
     (tmp_path / "files" / "examples.json").write_text(json.dumps(examples))
     hostile = trial(1.0, 0.5, 0.8, files={**best.files, "artifact": HOSTILE})
     hostile = replace(hostile, recipe=({"strategy": HOSTILE},), bytes_by_group={HOSTILE: 5}, versions={"a": HOSTILE})

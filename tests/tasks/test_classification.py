@@ -9,14 +9,14 @@ ROWS = [{"text": "one", "label": "b"}, {"text": "two", "label": "a"}]
 
 def test_labels_are_those_of_train_in_order() -> None:
     task, examples = Classification.read({"train": ROWS}, {})
-    assert task.labels == ("a", "b")
+    assert task.label_names == ("a", "b")
     assert examples["train"].texts == ("one", "two") and examples["train"].targets.tolist() == [1, 0]
 
 
 def test_columns_are_named_by_the_user_and_numbers_are_labels_too() -> None:
     rows = [{"q": "one", "y": 3}, {"q": "two", "y": 12}]
     task, examples = Classification.read({"train": rows}, {"text": "q", "label": "y"})
-    assert task.labels == ("12", "3") and examples["train"].texts == ("one", "two")
+    assert task.label_names == ("12", "3") and examples["train"].texts == ("one", "two")
 
 
 def test_pairs_are_read_as_pairs() -> None:

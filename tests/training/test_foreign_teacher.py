@@ -6,11 +6,12 @@ import torch
 from conftest import MUSIC, WEATHER, tiny_tokenizer
 from tiny_teachers import KINDS, write_tiny_teacher
 
+from eicompress.answers import Labels
 from eicompress.errors import ModelError
 from eicompress.training.foreign_teacher import Pretrained, open_pretrained
 from eicompress.values import Text
 
-LABELS = ("music", "weather")
+ANSWER = Labels(("music", "weather"))
 TEXTS: list[Text] = [*MUSIC, *WEATHER, "stop " * 50]
 
 
@@ -21,7 +22,7 @@ def answers(teacher: Pretrained, texts: list[Text]) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_the_models_own_text_by_text(kind: str, tmp_path: Path) -> None:
     """Against the model run by hand on one text at a time, without padding; the longest text is cut."""
-    teacher = open_pretrained(write_tiny_teacher(tmp_path, kind), LABELS, "cpu")
+    teacher = open_pretrained(write_tiny_teacher(tmp_path, kind), ANSWER, "cpu")
     logits, states = answers(teacher, TEXTS)
     assert logits.shape == (len(TEXTS), 2) and states.shape == (len(TEXTS), 16)
     assert logits.dtype == states.dtype == np.float16
@@ -38,7 +39,7 @@ def test_answers_are_the_models_own_text_by_text(kind: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["Bert", "Roberta", "XLNet"])
 def test_the_features_are_what_the_last_layer_makes_logits_of(kind: str, tmp_path: Path) -> None:
-    teacher = open_pretrained(write_tiny_teacher(tmp_path, kind), LABELS, "cpu")
+    teacher = open_pretrained(write_tiny_teacher(tmp_path, kind), ANSWER, "cpu")
     logits, states = answers(teacher, TEXTS)
     last = {"Bert": "classifier", "Roberta": "classifier.out_proj", "XLNet": "logits_proj"}[kind]
     layer = teacher.model.get_submodule(last)
@@ -49,7 +50,7 @@ def test_the_features_are_what_the_last_layer_makes_logits_of(kind: str, tmp_pat
 
 @pytest.mark.parametrize("kind", ["Bert", "Roberta", "XLNet"])
 def test_pairs_are_read_as_pairs(kind: str, tmp_path: Path) -> None:
-    teacher = open_pretrained(write_tiny_teacher(tmp_path, kind), LABELS, "cpu")
+    teacher = open_pretrained(write_tiny_teacher(tmp_path, kind), ANSWER, "cpu")
     pairs: list[Text] = [("play the song", "will it rain"), ("stop", "the weather today")]
     swapped: list[Text] = [(second, first) for first, second in pairs]
     assert not np.allclose(answers(teacher, pairs)[0], answers(teacher, swapped)[0], atol=0.02)
@@ -57,19 +58,22 @@ def test_pairs_are_read_as_pairs(kind: str, tmp_path: Path) -> None:
 
 def test_labels_that_do_not_cover_the_tasks_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"1 of 2 are not there, such as `music`: did you mean `musik`"):
-        open_pretrained(write_tiny_teacher(tmp_path, "Bert", ("weather", "musik")), LABELS, "cpu")
+        open_pretrained(write_tiny_teacher(tmp_path, "Bert", ("weather", "musik")), ANSWER, "cpu")
 
 
 def test_another_order_of_labels_is_another_teacher(tmp_path: Path) -> None:
     folder = write_tiny_teacher(tmp_path, "Bert")
-    assert open_pretrained(folder, LABELS, "cpu").digest != open_pretrained(folder, LABELS[::-1], "cpu").digest
+    assert (
+        open_pretrained(folder, ANSWER, "cpu").digest
+        != open_pretrained(folder, Labels(ANSWER.labels[::-1]), "cpu").digest
+    )
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     folder = write_tiny_teacher(tmp_path, "Bert")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="Pickled weights"):
-        open_pretrained(folder, LABELS, "cpu")
+        open_pretrained(folder, ANSWER, "cpu")
 
 
 def test_code_in_the_folder_is_not_run(tmp_path: Path) -> None:
@@ -79,7 +83,7 @@ def test_code_in_the_folder_is_not_run(tmp_path: Path) -> None:
     (folder / "config.json").write_text(config)
     (folder / "own.py").write_text("raise SystemExit('run')")
     with pytest.raises(ModelError, match="without code of its own"):
-        open_pretrained(folder, LABELS, "cpu")
+        open_pretrained(folder, ANSWER, "cpu")
 
 
 def test_a_model_without_a_classifier_is_no_teacher(tmp_path: Path) -> None:
@@ -87,9 +91,9 @@ def test_a_model_without_a_classifier_is_no_teacher(tmp_path: Path) -> None:
     config = (folder / "config.json").read_text().replace("BertForSequenceClassification", "BertModel")
     (folder / "config.json").write_text(config)
     with pytest.raises(ModelError, match=r"must be a sequence classifier, but .* is BertModel"):
-        open_pretrained(folder, LABELS, "cpu")
+        open_pretrained(folder, ANSWER, "cpu")
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"`.*none` is no folder"):
-        open_pretrained(tmp_path / "none", LABELS, "cpu")
+        open_pretrained(tmp_path / "none", ANSWER, "cpu")

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 
+from eicompress.answers import Labels, Number
 from eicompress.training.regression import ABSENT, divided, least_squares, trained, tuned
+
+
+def answer(labels: int) -> Labels:
+    return Labels(tuple(map(str, range(labels))))
+
 
 VECTORS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 TARGETS = (VECTORS[:, 0] > 0).astype(np.int64)
@@ -11,14 +17,14 @@ TARGETS = (VECTORS[:, 0] > 0).astype(np.int64)
 @pytest.mark.parametrize("labels", [2, 3])
 def test_the_regression_is_at_its_minimum(labels: int) -> None:
     targets = (np.arange(60) % labels).astype(np.int64)
-    logits = trained(VECTORS, targets, labels, 1.0).logits(VECTORS)
+    logits = trained(answer(labels), VECTORS, targets, 1.0).logits(VECTORS)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     # Where the gradient of an unpenalised bias is zero, the predicted shares of the labels are the counted ones.
     assert shares.mean(axis=0) == pytest.approx(np.full(labels, 1 / labels), abs=1e-3)
 
 
 def test_a_label_without_rows_is_never_answered() -> None:
-    found = trained(VECTORS, 2 * TARGETS, 4, 1.0)
+    found = trained(answer(4), VECTORS, 2 * TARGETS, 1.0)
     assert set(found.logits(VECTORS).argmax(axis=1)) == {0, 2}
     assert found.bias[[1, 3]] == pytest.approx(found.bias[[0, 2]].min() - ABSENT)
 
@@ -30,6 +36,17 @@ def test_the_strength_is_chosen_on_held_out_rows() -> None:
     wrong[rows.held_out] = 1 - wrong[rows.held_out]
     strong, weak = (tuned(tiny_task(), VECTORS, each, rows, (1e-6, 10.0)) for each in (TARGETS, wrong))
     assert (strong.strength, weak.strength) == (10.0, 1e-6)
+
+
+def test_numbers_are_learned_by_ridge_regression() -> None:
+    numbers = VECTORS @ np.array([1.0, -2.0, 0.5]) + 3
+    found = trained(Number(), VECTORS, numbers.astype(np.float32), 1e6)
+    assert found.weights[:, 0] == pytest.approx([1.0, -2.0, 0.5], abs=1e-3) and found.bias == pytest.approx([3.0])
+    assert found.logits(VECTORS)[:, 0] == pytest.approx(numbers, abs=1e-3)
+    # The closed form, with the bias left free.
+    centred, wanted = VECTORS - VECTORS.mean(axis=0), numbers - numbers.mean()
+    expected = np.linalg.solve(centred.T @ centred + 50 * np.eye(3), centred.T @ wanted)
+    assert trained(Number(), VECTORS, numbers, 1 / 50).weights[:, 0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_rows_that_leave_one_label_to_learn_are_not_divided() -> None:

@@ -6,6 +6,7 @@ import pytest
 from eicompress.contracts import Examples
 from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import prune
+from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.training.token_counts import times_read, token_lengths
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -17,7 +18,9 @@ PAIRS = (("play", "the music"), ("", "rain"))
 def test_lengths_and_counts_are_those_of_the_texts_tokenized_whole(
     texts: tuple[str, ...] | tuple[tuple[str, str], ...], make_context: ContextMaker
 ) -> None:
-    context = replace(make_context(), train=Examples(texts, np.zeros(len(texts), np.int64)))
+    task = Classification if texts is SINGLE else PairClassification
+    train = Examples(texts, np.zeros(len(texts), np.int64))
+    context = replace(make_context(), task=task(("a", "b")), train=train)
     whole = tiny_candidate().tokenizer
     for tokenizer in (whole, prune(whole, range(40))[0]):
         tokens = tokenize(tokenizer, texts)

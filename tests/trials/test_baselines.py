@@ -1,17 +1,10 @@
-import numpy as np
 import pytest
 import torch
 from conftest import tiny_encoder, tiny_examples, tiny_task, tiny_tokenizer
 
-from eicompress.contracts import Examples
-from eicompress.trials.baselines import Static, bounded, has_one_label, majority, static_regression
+from eicompress.trials.baselines import Static, bounded, static_regression
 
 STATIC = Static(tiny_tokenizer(), tiny_encoder().words.weight.detach())
-
-
-def test_the_majority_class_is_right_as_often_as_it_occurs() -> None:
-    train = Examples(("a", "b", "c"), np.array([1, 1, 0]))
-    assert tiny_task().score(majority(train, 4, 2), np.array([1, 0, 0, 0])) == 0.25
 
 
 def test_of_many_rows_some_are_drawn_with_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,12 +12,6 @@ def test_of_many_rows_some_are_drawn_with_the_seed(monkeypatch: pytest.MonkeyPat
     first = bounded(tiny_examples(), 3)
     assert len(first) == 10 and first.texts == bounded(tiny_examples(), 3).texts
     assert first.texts != bounded(tiny_examples(), 4).texts
-
-
-def test_targets_that_are_no_labels_have_no_simple_baselines() -> None:
-    assert has_one_label(tiny_examples())
-    assert not has_one_label(Examples(("a", "b"), np.array([0.5, 0.7])))
-    assert not has_one_label(Examples(("a", "b"), np.array([[0, 1], [1, 0]])))
 
 
 def test_the_mean_of_token_embeddings_tells_simple_topics_apart() -> None:

@@ -37,7 +37,7 @@ def test_all_rates_are_tried_for_the_same_length_where_there_is_time() -> None:
     trained = Trained(100.0, {})
     found = list(trained.schedule.at_rates(trained, 1.0))
     assert [(each.learning_rate, each.epochs) for each in found if each] == [(rate, FIRST) for rate in LEARNING_RATES]
-    assert not list(trained.schedule.notes(100.0, len(found), 1.0))
+    assert not list(trained.schedule.notes(100.0, len(found), 1.0, "classifier"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_few_rows_are_read_more_often() -> None:
 
 @pytest.mark.parametrize(("tried", "said"), [(0, "the linear classifier alone"), (2, "2 of 3 learning rates")])
 def test_too_little_time_is_said(tried: int, said: str) -> None:
-    (note,) = Trained(9.0, {}).schedule.notes(9.0, tried, 30.0)
+    (note,) = Trained(9.0, {}).schedule.notes(9.0, tried, 30.0, "classifier")
     assert note == (
         f"In 9 s the teacher search tried {said}, since 2 epochs of training all weights take about 60 s: "
         "more time may make a better teacher."

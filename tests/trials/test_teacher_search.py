@@ -218,8 +218,8 @@ def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None
 @pytest.mark.parametrize(
     "damage",
     [
-        broken(lambda described: described.pop("labels")),
-        broken(lambda described: described.update(labels=["one"])),
+        broken(lambda described: described.pop("answer")),
+        broken(lambda described: described.update(answer={"kind": "label", "labels": ["one"]})),
         broken(lambda described: described.update(chosen={"pooling": "mean", "magic": 1})),
         lambda folder: (folder / DESCRIPTION).write_text("not JSON"),
         lambda folder: (folder / "member-0" / "model.safetensors").write_bytes(b"no tensors"),

@@ -7,8 +7,11 @@ from conftest import tiny_examples, tiny_task
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from eicompress import runtime
-from eicompress.contracts import Examples
+from eicompress.answers import NumberPrediction
+from eicompress.contracts import Examples, Task
 from eicompress.export.folder import bytes_by_group, write_files
+from eicompress.tasks.classification import PairClassification
+from eicompress.tasks.regression import Regression
 from eicompress.trials.tfidf import (
     BITS,
     LONGEST,
@@ -25,8 +28,8 @@ RAIN: tuple[Text, ...] = ("play it", "rain"), ("play it", "sun")
 PAIRS = Examples(RAIN * 8, np.array([0, 1] * 8))
 
 
-def fitted(train: Examples, size_mb: float | None = None) -> TfIdf:
-    found = fit_tfidf(tiny_task(), train, 0, size_mb)
+def fitted(train: Examples, size_mb: float | None = None, task: Task | None = None) -> TfIdf:
+    found = fit_tfidf(task or tiny_task(), train, 0, size_mb)
     assert found is not None
     return found
 
@@ -39,7 +42,7 @@ def test_vectors_are_those_of_scikit_learn() -> None:
     texts = ("Rain, rain and SUN!", "rain and wind", "", "sun  and rain, wind", "été")
     theirs = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=r"\w+")
     expected = theirs.fit_transform(texts).toarray()
-    table = _Table.of(texts, 100)
+    table = _Table.of(texts, 100, pairs=False)
     ours = table.vectors(np.arange(len(table.features))).toarray()
     # The order of the columns differs, and inverse frequencies are stored in half precision.
     assert np.sort(ours, axis=1) == pytest.approx(np.sort(expected, axis=1), abs=1e-3)
@@ -55,8 +58,19 @@ def test_the_artifact_answers_as_what_was_trained(tmp_path: Path) -> None:
     assert found.words and found.pairs and str(found.words) in found.note
 
 
+def test_a_number_is_answered_in_the_users_units(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": 100.0 + 7.5 * text.count("rain")} for text in tiny_examples().texts]
+    task, examples = Regression.read({"train": rows}, {})
+    found = fitted(examples["train"], task=task)
+    model = runtime.load(written(found, tmp_path / "made").folder)
+    rain, dry = model.predict(["will it rain", "play the song"])
+    assert isinstance(rain, NumberPrediction) and isinstance(dry, NumberPrediction)
+    assert rain.number == pytest.approx(107.5, abs=1.5) and dry.number == pytest.approx(100.0, abs=1.5)
+
+
 def test_a_texts_pair_is_read_as_two_texts(tmp_path: Path) -> None:
-    model = runtime.load(written(fitted(PAIRS), tmp_path / "made").folder)
+    task = PairClassification(tiny_task().label_names)
+    model = runtime.load(written(fitted(PAIRS, task=task), tmp_path / "made").folder)
     assert model.pairs
     logits = model.logits([("play it", "rain"), ("", "sun"), ("rain", "")])
     assert logits[:2].argmax(axis=1).tolist() == [0, 1]

@@ -46,7 +46,7 @@ class StartingPoint(ModelStrategy):
         if subject.encoder.config != context.baseline.encoder.config:
             raise Inapplicable(f"`{self.name}` takes the place of the whole model: put it before all other steps")
         start, facts = with_needed_positions(
-            replace(load(self.encoder, len(context.task.labels)), facts=subject.facts, texts=subject.texts),
+            replace(load(self.encoder, context.task.answer.outputs), facts=subject.facts, texts=subject.texts),
             self.length_coverage,
             context,
         )

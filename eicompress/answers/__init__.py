@@ -1,0 +1,48 @@
+"""Kinds of answers, one file each: what a model's logits mean, without torch.
+
+Who asks: `runtime` decodes, `export` writes and proves, `training` takes the loss of a kind, reports count mistakes.
+"""
+
+from collections.abc import Mapping
+
+from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
+from eicompress.answers.label import LabelPrediction, Labels
+from eicompress.answers.number import Number, NumberPrediction
+from eicompress.values import Json
+
+__all__ = [
+    "Answer",
+    "Chart",
+    "Curve",
+    "LabelPrediction",
+    "Labels",
+    "Mistakes",
+    "Number",
+    "NumberPrediction",
+    "Prediction",
+    "Table",
+    "from_json",
+    "of_config",
+]
+
+
+def from_json(value: Json) -> Answer:
+    """The answer that `to_json` wrote. Raises `KeyError` for a kind that is not known."""
+    if value["kind"] == Labels.kind:
+        return Labels(tuple(map(str, value["labels"])))
+    if value["kind"] == Number.kind:
+        return Number(float(value["mean"]), float(value["deviation"]))
+    raise KeyError(value["kind"])
+
+
+def of_config(config: Json) -> Answer | None:
+    """What a model answers by its `config.json`, in its own units; None where no outputs are named.
+
+    As in `transformers`, one output alone is a number.
+    """
+    said = config.get("id2label")
+    named = {str(number): str(name) for number, name in said.items()} if isinstance(said, Mapping) else {}
+    if not named or not all(str(number) in named for number in range(len(named))):
+        return None
+    names = tuple(named[str(number)] for number in range(len(named)))
+    return Number() if len(names) == 1 else Labels(names)

@@ -1,0 +1,192 @@
+"""What every kind of answer knows of itself: to read a model's logits, to write them into a file, to count mistakes.
+
+Logits here are those that a model is trained with. An artifact's are in the user's units: `standard` brings them back.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from eicompress.values import Json, Text
+
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Array: TypeAlias = npt.NDArray[Any]
+
+TIE = 0.1
+"""Of the deviation of all logits: answers as near to each other as that are equally good, since rounding alone may
+decide between them, as it often does after a short training."""
+
+
+class Prediction(ABC):
+    """What a model answers to one text, for people."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """As a line of `eicompress predict` shows it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows; the last `numeric` columns hold numbers."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One model's points in a chart; `notes` is what is told of each beside its place."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves around the diagonal on which an ideal model lies."""
+
+    name: str
+    """A name for a file."""
+    title: str
+    note: str
+    x_title: str
+    y_title: str
+    ideal: str
+    """What lies on the diagonal."""
+    diagonal: tuple[float, float]
+    """Where it begins and ends."""
+    joined: bool
+    """Whether a curve's points are joined by lines."""
+    hover: str
+    """What pointing at a point tells, a format of plotly: `%{x}`, `%{y}`, and `%{customdata}` for its note."""
+    baseline: Curve
+    artifact: Curve
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Artifact and baseline on the same validation texts."""
+
+    summary: str
+    interval: float
+    """Half the width of the 95 % interval of the difference in quality, the same texts having been read by both."""
+    shares: bool
+    """Whether the quality is the share of answers that are right."""
+    tables: tuple[Table, ...]
+    chart: Chart
+
+
+class Answer(ABC):
+    """What a task's models answer: a frozen value of one kind, with what it takes to decode it."""
+
+    kind: ClassVar[str]
+    pipeline: ClassVar[str]
+    """What `transformers` and the hub call a model that answers so."""
+    constant: ClassVar[str]
+    """What the best answer that is the same for all texts is called, as a simple baseline."""
+    linear: ClassVar[str]
+    """What a linear model of this kind is called, by its method."""
+    head: ClassVar[str]
+    """What the head that answers so is called."""
+    model: ClassVar[str]
+    """What the whole model is called, after "a text"."""
+    limit: ClassVar[str]
+    """What a reader of its model card should beware of."""
+    browser: ClassVar[str]
+    """How transformers.js runs it, in Markdown."""
+    surest: ClassVar[bool]
+    """Whether logits say how sure they are, so that teachers can be weighed by it."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the model's outputs, in their order."""
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the head has."""
+        return len(self.names)
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """All of it, `kind` included, for `from_json`."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What `config.json` says of it, in the words of `transformers`; read again by `of_config`."""
+
+    @abstractmethod
+    def decode(self, logits: Floats) -> Sequence[Prediction]:
+        """(n, outputs) -> n answers for people."""
+
+    def standard(self, logits: Floats) -> Floats:
+        """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""
+        return logits
+
+    @abstractmethod
+    def outputs_of(self, known: "Answer | None") -> tuple[int, ...] | None:
+        """Which outputs of a model that answers `known` are this answer's, in its order; None where one is missing."""
+
+    @abstractmethod
+    def mismatch(self, who: str, known: "Answer | None") -> str:
+        """What `who`, a model that answers `known`, must answer and does not, with what to do."""
+
+    def rescaling(self, known: "Answer") -> tuple[float, float] | None:
+        """What logits of a model that answers `known` are multiplied by, and what is then added; None for neither."""
+        return None
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """What an artifact multiplies its logits by, and then adds to them; None for neither."""
+        return None
+
+    @property
+    @abstractmethod
+    def described(self) -> str:
+        """A section of the model card in Markdown: what it answers."""
+
+    @abstractmethod
+    def holds(self, targets: Array) -> bool:
+        """Whether targets have this kind's own form; a task may have targets of another one."""
+
+    @abstractmethod
+    def constant_logits(self, targets: Array) -> Floats:
+        """(outputs,): the logits of the best answer that is the same for all texts."""
+
+    @abstractmethod
+    def agrees(self, expected: Floats, got: Floats) -> npt.NDArray[np.bool_]:
+        """(n,) whether two sets of logits (n, outputs) give answers that are equally good by the first."""
+
+    def rounding(self) -> float:
+        """By how much single precision may change a logit on its way through an artifact's units."""
+        return 0.0
+
+    @abstractmethod
+    def readable_rows(self, rows: Sequence[Json], column: str, origin: str) -> Sequence[Json]:
+        """Rows that define a task with this answer, for rows that are to be measured under it.
+
+        Raises `DataError` where one of them has a label that is no such answer.
+        """
+
+    @abstractmethod
+    def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
+        """What an artifact gets wrong, from both sets of logits (n, outputs) and the targets."""
+
+
+def joined(text: Text) -> str:
+    """A text, or both of a pair, in one line."""
+    return text if isinstance(text, str) else " | ".join(text)
+
+
+def id2label(names: Sequence[str]) -> Mapping[str, str]:
+    """Names of outputs as a `config.json` has them."""
+    return {str(number): name for number, name in enumerate(names)}

@@ -1,0 +1,276 @@
+"""One label of several: the largest logit, with the softmax's probability."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from eicompress.answers.kind import (
+    TIE,
+    Answer,
+    Array,
+    Chart,
+    Curve,
+    Floats,
+    Mistakes,
+    Prediction,
+    Table,
+    id2label,
+    joined,
+)
+from eicompress.errors import DataError, nearest
+from eicompress.values import Json, Text
+
+Whole: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+EXAMPLES = 15
+PAIRS = 10
+"""Rows of the tables of labels."""
+BINS = 10
+
+
+@dataclass(frozen=True)
+class LabelPrediction(Prediction):
+    """The best label of one text, with the probability that the model gives it."""
+
+    label: str
+    confidence: float
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.label, f"{self.confidence:.3f}"
+
+
+@dataclass(frozen=True)
+class Labels(Answer):
+    """One of these labels for a text."""
+
+    labels: tuple[str, ...]
+
+    kind: ClassVar[str] = "label"
+    pipeline: ClassVar[str] = "text-classification"
+    constant: ClassVar[str] = "majority class"
+    linear: ClassVar[str] = "softmax regression"
+    head: ClassVar[str] = "classifier"
+    model: ClassVar[str] = "classifier"
+    limit: ClassVar[str] = (
+        "It answers one of the labels above to every text, also to texts that are about none of them."
+    )
+    browser: ClassVar[str] = '`pipeline("text-classification", ..., { dtype: "fp32" })`'
+    surest: ClassVar[bool] = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "labels": list(self.labels)}
+
+    def config(self) -> dict[str, Any]:
+        return {"id2label": id2label(self.labels)}
+
+    def decode(self, logits: Floats) -> list[LabelPrediction]:
+        best = logits.argmax(axis=1)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        confidence = odds.max(axis=1) / odds.sum(axis=1)
+        return [LabelPrediction(self.labels[b], float(c)) for b, c in zip(best, confidence, strict=True)]
+
+    def outputs_of(self, known: Answer | None) -> tuple[int, ...] | None:
+        if not isinstance(known, Labels) or not set(self.labels) <= set(known.labels):
+            return None
+        return tuple(known.labels.index(label) for label in self.labels)
+
+    def mismatch(self, who: str, known: Answer | None) -> str:
+        named = known.labels if isinstance(known, Labels) else ()
+        missing = [label for label in self.labels if label not in named]
+        if not missing:
+            return f"The labels of {who} must be the data's and no others, but it has {len(named)}."
+        return (
+            f"The labels of {who} must be the data's, by name in `id2label`, but {len(missing)} of "
+            f"{len(self.labels)} are not there, such as `{missing[0]}`: {nearest(missing[0], named)}"
+        )
+
+    @property
+    def described(self) -> str:
+        return "## Labels\n\n" + ", ".join(f"`{label}`" for label in self.labels)
+
+    def holds(self, targets: Array) -> bool:
+        return targets.ndim == 1 and bool(np.issubdtype(targets.dtype, np.integer))
+
+    def constant_logits(self, targets: Array) -> Floats:
+        counts: Floats = np.bincount(targets, minlength=self.outputs).astype(np.float32)
+        return counts
+
+    def agrees(self, expected: Floats, got: Floats) -> Flags:
+        chosen = expected[np.arange(len(expected)), got.argmax(axis=1)]
+        found: Flags = chosen >= expected.max(axis=1) - TIE * expected.std()
+        return found
+
+    def readable_rows(self, rows: Sequence[Json], column: str, origin: str) -> Sequence[Json]:
+        for at, row in enumerate(rows, start=1):
+            if str(row[column]) not in self.labels:
+                raise DataError(
+                    f"every label must be one of the artifact's, but row {at} of `{origin}` has "
+                    f"`{row[column]}`: {nearest(str(row[column]), self.labels)}"
+                )
+        # A task numbers the labels of its training rows: here, one row for each label that the artifact knows.
+        return [{**rows[0], column: label} for label in self.labels]
+
+    def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
+        found = counted(self.labels, targets, baseline, artifact)
+        lines = [(row, self.labels[targets[row]], self.labels[found.answers[row]]) for row in found.lost[:EXAMPLES]]
+        examples = tuple(
+            (joined(texts[row]), label, answer, f"{found.confidence[row]:.0%}") for row, label, answer in lines
+        )
+        tables = (
+            Table("Texts that it lost, the surest first", ("text", "label", "answer", "sure"), examples, 1),
+            Table("Most confused", ("label", "answered with", "artifact", "baseline"), found.confused, 2),
+            Table("Labels that lost most", ("label", "texts", "artifact right", "baseline right"), found.weakest, 3),
+        )
+        signed = f"{100 * found.difference:+.1f}".replace("-", "\u2212")
+        summary = (
+            f"Artifact and baseline give the same answer to {found.agreement:.1%} of {len(targets)} validation texts. "
+            f"The artifact loses {len(found.lost)} that the baseline reads right, and gains {found.gained}: "
+            f"{signed} ± {100 * found.interval:.1f} points (95 % interval, paired)."
+        )
+        return Mistakes(summary, found.interval, True, tuple(each for each in tables if each.rows), found.chart)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Artifact and baseline on the same texts, counted."""
+
+    answers: Whole
+    """(n,) the artifact's."""
+    confidence: Floats
+    lost: Whole
+    """Rows that the baseline reads right and the artifact does not, the surest first."""
+    gained: int
+    """The other way round."""
+    agreement: float
+    difference: float
+    """Share of texts that the artifact reads right, less the baseline's."""
+    interval: float
+    """Half the width of the difference's 95 % interval: the two are paired, so only texts that differ count."""
+    confused: tuple[tuple[str, str, str, str], ...]
+    """How often texts of one label are answered with another: label, answer, by the artifact, by the baseline."""
+    weakest: tuple[tuple[str, str, str, str], ...]
+    """Labels that lost the largest share of their texts, the worst first: label, texts, and how many are read right."""
+    chart: Chart
+
+
+def counted(labels: Sequence[str], targets: Whole, baseline: Floats, artifact: Floats) -> Counted:
+    """Both sets of logits (n, labels) against the targets (n,)."""
+    before, after = baseline.argmax(axis=1), artifact.argmax(axis=1)
+    sure_before, sure_after = _confidence(baseline), _confidence(artifact)
+    right_before, right_after = before == targets, after == targets
+    lost, gained = right_before & ~right_after, right_after & ~right_before
+    whole = len(targets)
+    difference = float(gained.sum() - lost.sum()) / whole
+    spread = float(gained.sum() + lost.sum()) / whole - difference**2
+    # The surest mistakes first: those are the ones that a threshold on the confidence would not catch.
+    worst = sorted(np.flatnonzero(lost), key=lambda row: -sure_after[row])
+    return Counted(
+        answers=after,
+        confidence=sure_after,
+        lost=np.array(worst, np.int64),
+        gained=int(gained.sum()),
+        agreement=float((before == after).mean()),
+        difference=difference,
+        interval=1.96 * float(np.sqrt(max(0.0, spread) / whole)),
+        confused=_confused(labels, targets, before, after),
+        weakest=_weakest(labels, targets, right_before, right_after),
+        chart=_calibration_chart(calibration(sure_before, right_before), calibration(sure_after, right_after)),
+    )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers of about the same confidence: how sure on average, how often right, how many."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Confidence against accuracy. `error` is the expected calibration error: their mean distance."""
+
+    bins: tuple[Bin, ...]
+    error: float
+
+
+def calibration(confidence: Floats, right: Flags) -> Calibration:
+    """Answers in bins of equal width of confidence; empty bins are left out."""
+    at = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = tuple(
+        Bin(float(confidence[at == number].mean()), float(right[at == number].mean()), int((at == number).sum()))
+        for number in range(BINS)
+        if (at == number).any()
+    )
+    whole = sum(each.count for each in bins)
+    return Calibration(bins, sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / max(1, whole))
+
+
+def _calibration_chart(baseline: Calibration, artifact: Calibration) -> Chart:
+    """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
+
+    def curve(name: str, found: Calibration) -> Curve:
+        return Curve(
+            name,
+            tuple(100 * each.confidence for each in found.bins),
+            tuple(100 * each.accuracy for each in found.bins),
+            tuple(str(each.count) for each in found.bins),
+        )
+
+    return Chart(
+        name="calibration",
+        title="Calibration",
+        note=f"Confidence is off by {100 * artifact.error:.1f} points on average, the baseline's by "
+        f"{100 * baseline.error:.1f} (expected calibration error).",
+        x_title="confidence, %",
+        y_title="right, %",
+        ideal="calibrated",
+        diagonal=(0, 100),
+        joined=True,
+        hover="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} texts",
+        baseline=curve("baseline", baseline),
+        artifact=curve("artifact", artifact),
+    )
+
+
+def _confused(
+    labels: Sequence[str], targets: Whole, before: Whole, after: Whole
+) -> tuple[tuple[str, str, str, str], ...]:
+    counts = [
+        Counter((int(label), int(answer)) for label, answer in zip(targets, answers, strict=True) if label != answer)
+        for answers in (after, before)
+    ]
+    most = sorted(counts[0].items(), key=lambda each: (-each[1], each[0]))[:PAIRS]
+    return tuple(
+        (labels[label], labels[answer], str(count), str(counts[1][label, answer])) for (label, answer), count in most
+    )
+
+
+def _weakest(
+    labels: Sequence[str], targets: Whole, before: Flags, after: Flags
+) -> tuple[tuple[str, str, str, str], ...]:
+    counts = (np.bincount(targets[kept], minlength=len(labels)) for kept in (targets >= 0, after, before))
+    found = [
+        ((int(artifact) - int(baseline)) / int(texts), label, int(texts), int(artifact), int(baseline))
+        for label, texts, artifact, baseline in zip(labels, *counts, strict=True)
+        if artifact < baseline
+    ]
+    return tuple((label, *map(str, numbers)) for _, label, *numbers in sorted(found)[:PAIRS])
+
+
+def _confidence(logits: Floats) -> Floats:
+    """The softmax of each row's largest logit."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    confidence: Floats = 1.0 / np.exp(shifted).sum(axis=1)
+    return confidence

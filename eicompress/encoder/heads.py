@@ -1,0 +1,19 @@
+"""Heads: what stands between an encoder's last states and its logits."""
+
+from eicompress.answers import Answer
+from eicompress.encoder.model import Encoder
+
+
+def answer_as(encoder: Encoder, known: Answer | None, wanted: Answer) -> bool:
+    """Let a head that answers `known` answer `wanted`: outputs in its order, numbers in its units.
+
+    False, and nothing is changed, where it answers something else.
+    """
+    outputs = wanted.outputs_of(known)
+    if known is None or outputs is None or len(outputs) != known.outputs:
+        return False
+    encoder.keep_outputs(outputs)
+    rescaling = wanted.rescaling(known)
+    if rescaling:
+        encoder.scale_outputs(*rescaling)
+    return True

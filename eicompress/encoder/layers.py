@@ -1,0 +1,59 @@
+"""From shapes to layers, and back."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention
+from eicompress.encoder.config import EncoderConfig, LayerConfig
+from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
+
+
+def new_layers(config: EncoderConfig) -> list[Layer]:
+    """Layers of these shapes with new weights; a part that is an earlier layer's is the same module."""
+    made: list[Layer] = []
+    for shape in config.layers:
+        attention, ffn, norms = (
+            None if number is None else made[number] for number in (shape.attention_of, shape.ffn_of, shape.norms_of)
+        )
+        layer = Layer(
+            attention.attention if attention else SelfAttention(config.hidden, shape),
+            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation),
+            norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+            norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+        )
+        made.append(layer)
+    return made
+
+
+def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
+    """The shapes of the layers, and which of their parts are an earlier layer's."""
+    attentions, ffns, norms = ([getattr(layer, name) for layer in layers] for name in ("attention", "ffn", "ffn_norm"))
+    return tuple(
+        LayerConfig(
+            heads=layer.attention.heads,
+            head_size=layer.attention.head_size,
+            ffn=layer.ffn.input.outputs,
+            attention_of=_earlier(attentions, number),
+            ffn_of=_earlier(ffns, number),
+            norms_of=_earlier(norms, number),
+            ranks=_ranks(layer),
+            kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
+        )
+        for number, layer in enumerate(layers)
+    )
+
+
+def _ranks(layer: Layer) -> tuple[int, int, int, int]:
+    qkv, output, first, second = (each.rank if isinstance(each, LowRank) else 0 for each in _matrices(layer))
+    return qkv, output, first, second
+
+
+def _matrices(layer: Layer) -> tuple[AnyLinear, AnyLinear, AnyLinear, AnyLinear]:
+    return layer.attention.qkv, layer.attention.output, layer.ffn.input, layer.ffn.output
+
+
+def _earlier(modules: Sequence[nn.Module], number: int) -> int | None:
+    """The place where the module at `number` stands first, or None if that is its place."""
+    first = next(place for place, each in enumerate(modules) if each is modules[number])
+    return None if first == number else first

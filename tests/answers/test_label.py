@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from eicompress.answers import LabelPrediction, Labels, Number, from_json, of_config
+from eicompress.answers.label import calibration, counted
+from eicompress.errors import DataError
+
+LABELS = ("music", "weather")
+TEXTS = ("play a song", "will it rain", "stop it", "sun today")
+TARGETS = np.array([0, 1, 0, 1])
+BASELINE = np.array([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0], [2.0, 0.0]])
+ARTIFACT = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0], [0.0, 1.0]])
+
+
+def test_the_best_label_has_the_softmax_for_confidence() -> None:
+    (found,) = Labels(LABELS).decode(np.array([[0.0, np.log(3.0)]]))
+    assert isinstance(found, LabelPrediction) and found.label == "weather"
+    assert found.confidence == pytest.approx(0.75) and found.columns == ("weather", "0.750")
+
+
+def test_it_is_the_same_after_it_was_written() -> None:
+    answer = Labels(LABELS)
+    assert from_json(answer.to_json()) == answer == of_config(answer.config())
+    assert of_config({"id2label": {"0": "a", "2": "c"}}) is None and of_config({}) is None
+
+
+def test_outputs_are_found_by_their_names() -> None:
+    assert Labels(LABELS).outputs_of(Labels(("rain", "weather", "music"))) == (2, 1)
+    assert Labels(LABELS).outputs_of(Labels(("music", "rain"))) is None and Labels(LABELS).outputs_of(Number()) is None
+    told = Labels(LABELS).mismatch("the teacher `t`", Labels(("music", "wether")))
+    assert "1 of 2 are not there, such as `weather`" in told and "wether" in told
+
+
+def test_the_majority_class_is_right_as_often_as_it_occurs() -> None:
+    assert Labels(LABELS).constant_logits(np.array([1, 1, 0])).argmax() == 1
+
+
+def test_targets_are_numbers_of_labels() -> None:
+    assert Labels(LABELS).holds(TARGETS)
+    assert not Labels(LABELS).holds(np.array([0.5, 0.7])) and not Labels(LABELS).holds(np.array([[0, 1], [1, 0]]))
+
+
+def test_a_near_tie_agrees_and_another_label_does_not() -> None:
+    expected = np.array([[1.0, 1.01], [1.0, -1.0]])
+    assert Labels(LABELS).agrees(expected, np.array([[1.0, 0.9], [0.0, 1.0]])).tolist() == [True, False]
+
+
+def test_rows_under_an_artifacts_labels_define_its_task() -> None:
+    rows = [{"q": "x", "y": "weather"}]
+    assert [each["y"] for each in Labels(LABELS).readable_rows(rows, "y", "file")] == list(LABELS)
+    with pytest.raises(DataError, match="row 1 of `file` has `sport`"):
+        Labels(LABELS).readable_rows([{"y": "sport"}], "y", "file")
+
+
+def test_what_is_lost_and_gained_is_counted_by_text() -> None:
+    found = counted(LABELS, TARGETS, BASELINE, ARTIFACT)
+    assert (len(found.lost), found.gained, found.agreement, found.difference) == (1, 1, 0.5, 0.0)
+    # Two of four texts differ: variance 0.5 / 4.
+    assert found.interval == pytest.approx(1.96 * np.sqrt(0.5 / 4))
+
+
+def test_examples_are_those_that_only_the_baseline_reads_right() -> None:
+    found = Labels(LABELS).mistakes(TEXTS, TARGETS, BASELINE, ARTIFACT)
+    assert found.tables[0].rows == (("stop it", "music", "weather", f"{np.e / (np.e + 1):.0%}"),)
+    assert "gives the same" not in found.summary and "same answer to 50.0% of 4 validation texts" in found.summary
+    assert "loses 1 that the baseline reads right, and gains 1: +0.0 ±" in found.summary
+
+
+def test_confused_labels_are_counted_for_both() -> None:
+    assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).confused == (("music", "weather", "1", "0"),)
+
+
+def test_labels_that_lost_texts_are_told_with_their_counts() -> None:
+    assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).weakest == (("music", "2", "1", "2"),)
+    assert counted(LABELS, TARGETS, ARTIFACT, BASELINE).weakest == (("weather", "2", "1", "2"),)
+    assert counted(LABELS, TARGETS, BASELINE, BASELINE).weakest == ()
+
+
+def test_calibration_is_the_mean_distance_of_confidence_and_accuracy() -> None:
+    found = calibration(np.array([0.92, 0.98, 0.52, 0.58]), np.array([True, True, True, False]))
+    assert [(each.count, each.accuracy) for each in found.bins] == [(2, 0.5), (2, 1.0)]
+    assert found.error == pytest.approx(0.5 * 0.05 + 0.5 * 0.05)
