@@ -13,7 +13,7 @@ from typing import Annotated, TypedDict
 from eicompress import parsing
 from eicompress.declaration import Setting
 
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")

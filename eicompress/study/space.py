@@ -23,7 +23,9 @@ what is searched, within the knob's own domain:
 A slot with `optional = true` may be left out, and one with `unless = "thin_student"` is left out where that optional
 slot is in use. One with `if_installed = true`, and the recipes that use it, are there only where an installed plug-in
 brings the strategy. A knob that is not named stays at its default. What stands after the last step that trains, such as
-`quantization` after `distillation`, is tried in several ways on each training.
+`quantization` after `distillation`, is tried in several ways on each training. Where a slot's training is shared by the
+whole study, nothing up to it is searched, the rungs are those of what is trained after it, and where nothing is, every
+candidate is a draw of its own.
 """
 
 import itertools
@@ -36,13 +38,15 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial
 
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.recipe import Recipe, check_value
 
+POPULATION = 20
+"""Trained candidates of a generation of NSGA-II."""
 APART = 1.5
 """How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""
 
@@ -173,6 +177,11 @@ class SearchSpace:
         return recipe_parameters({"steps": kept}, self.slots)
 
     @property
+    def shares(self) -> bool:
+        """Whether its candidates share a training."""
+        return any(slot.strategy.shares_training for slot in self.slots)
+
+    @property
     def tail(self) -> dict[str, BaseDistribution]:
         """The parameters of what stands after the last step that trains: they can change without another training."""
         trains = [place for place, slot in enumerate(self.slots) if slot.strategy.trains]
@@ -206,13 +215,16 @@ class SearchSpace:
 
 
 def sampler(kind: str, seed: int, *, beside: bool = False) -> BaseSampler:
-    """TPE for a space with categories and optional slots, or random draws, to compare it with.
+    """TPE for a space with categories and optional slots; NSGA-II where candidates are cheap and many; or random draws,
+    to compare them with.
 
     `beside` keeps TPE away from trials that still run. Where two metrics are traded it takes its knobs one by one
     unless told otherwise.
     """
     if kind == "random":
         return RandomSampler(seed=seed)
+    if kind == "nsga2":
+        return NSGAIISampler(population_size=POPULATION, seed=seed)
     with warnings.catch_warnings():
         # `group` is marked experimental, and the exact version of Optuna is recorded with each trial.
         warnings.simplefilter("ignore", ExperimentalWarning)
