@@ -15,11 +15,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy, Training
+from eicompress import Batch, Candidate, Context, Encoder, ModelStrategy, Origin, Strategy, Training, hookimpl
 from eicompress.encoder.blocks import FeedForward
-from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import Batch
-from eicompress.hookspecs import hookimpl
 from eicompress.training.trainer import Checkpoints
 
 LOG = "SHARED_WEIGHTS_LOG"
@@ -43,7 +40,7 @@ class Elastic(ModelStrategy):
     shares_training: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = encoder_of(subject)
+        model = subject.encoder
         targets = torch.as_tensor(context.train.targets)
 
         def loss(batch: Batch) -> torch.Tensor:
@@ -68,17 +65,12 @@ class Take(ModelStrategy):
     name: ClassVar[str] = "take"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model = encoder_of(subject)
+        model = subject.encoder
         for layer, neurons in enumerate((self.first, self.second, self.third)):
             model.keep_neurons(layer, torch.arange(neurons))
         model.keep_layers(list(range(self.layers)))
         origin = Origin(subject.origin.layers[: self.layers], subject.origin.hidden)
         return replace(subject, origin=origin)
-
-
-def encoder_of(subject: Candidate) -> Encoder:
-    assert isinstance(subject.model, Encoder)
-    return subject.model
 
 
 def noted(step: int, steps: int) -> None:

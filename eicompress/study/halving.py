@@ -90,10 +90,7 @@ def described(rungs: Sequence[float], steps: int | None) -> str:
 
 def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:
     """What a trial's trainings came to."""
-    return tuple(
-        Rung(each.fidelity, each.value("quality") or 0.0, round(each.own_seconds, 3))
-        for each in trainings
-    )
+    return tuple(Rung(each.fidelity, each.value("quality") or 0.0, round(each.own_seconds, 3)) for each in trainings)
 
 
 def cost_s(record: Record) -> float:

@@ -4,6 +4,7 @@
     Trial._trial_id                      the storage's name for a trial
     Trial(study, trial_id), Trial.study  a trial that was begun by another process, and the study it belongs to
     system_attrs["fixed_params"]         where `Study.enqueue_trial` keeps the parameters that are to be drawn
+    system_attrs                         where NSGA-II keeps the generation of a trial
     BaseStorage                          whose methods Optuna documents for those who write a storage
 
 Optuna's own ways to the same lead through copies of all trials, or do not lead to a trial of another process.
@@ -70,6 +71,8 @@ def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
         storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
     for name, value in drawn.user_attrs.items():
         storage.set_trial_user_attr(row, name, value)
+    for name, value in drawn.system_attrs.items():
+        storage.set_trial_system_attr(row, name, value)
     storage.set_trial_state_values(row, TrialState.RUNNING)
 
 

@@ -215,8 +215,8 @@ class SearchSpace:
 
 
 def sampler(kind: str, seed: int, *, beside: bool = False) -> BaseSampler:
-    """TPE for a space with categories and optional slots; NSGA-II where candidates are cheap and many; or random draws,
-    to compare them with.
+    """TPE for a space with categories and optional slots; NSGA-II (doi 10.1109/4235.996017) where candidates are cheap
+    and many; or random draws, to compare them with.
 
     `beside` keeps TPE away from trials that still run. Where two metrics are traded it takes its knobs one by one
     unless told otherwise.

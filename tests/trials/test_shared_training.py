@@ -21,6 +21,7 @@ from eicompress.contracts import Candidate, Context, Training
 from eicompress.errors import Inapplicable
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
+from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
 from eicompress.study.result import Result
 from eicompress.training.trainer import Trainer
@@ -70,18 +71,8 @@ def steps_taken(log: Path) -> list[int]:
 
 @pytest.fixture
 def workshop(model_folder: Path, data_folder: Path, tmp_path: Path) -> Workshop:
-    return open_workshop(
-        model=str(model_folder),
-        data=str(data_folder),
-        task="",
-        columns={},
-        seed=0,
-        threads=1,
-        seq_len=None,
-        folder=tmp_path / "study",
-        registry=discover(PLUGIN),
-        progress=lambda _: None,
-    )
+    spec = read({"model": str(model_folder), "data": str(data_folder)})
+    return open_workshop(spec, discover(PLUGIN), folder=tmp_path / "study", progress=ignored)
 
 
 def ignored(progress: Progress) -> None:
