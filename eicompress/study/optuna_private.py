@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 FIXED = "fixed_params"
 
@@ -57,6 +57,13 @@ def set_attribute(study: optuna.Study, number: int, name: str, value: object) ->
 def add(study: optuna.Study, trial: FrozenTrial) -> Trial:
     """Store a trial as it is, with a new number."""
     return Trial(study, storage_of(study).create_new_trial(study._study_id, template_trial=trial))
+
+
+def enqueue_again(study: optuna.Study, lost: FrozenTrial, attributes: Mapping[str, Any]) -> None:
+    """Put a trial into the queue again, with its parameters and with what the sampler noted of it."""
+    parameters = {**parameters_to_draw(lost), **lost.params}
+    noted = {**lost.system_attrs, FIXED: parameters}
+    study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=noted, user_attrs=dict(attributes)))
 
 
 def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:

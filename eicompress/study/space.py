@@ -30,23 +30,18 @@ candidate is a draw of its own.
 
 import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial
 
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
 from eicompress.recipe import Recipe, check_value
 
-POPULATION = 20
-"""Trained candidates of a generation of NSGA-II."""
 APART = 1.5
 """How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""
 
@@ -212,23 +207,6 @@ class SearchSpace:
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
         return [_described(slot) for slot in self.slots]
-
-
-def sampler(kind: str, seed: int, *, beside: bool = False) -> BaseSampler:
-    """TPE for a space with categories and optional slots; NSGA-II (doi 10.1109/4235.996017) where candidates are cheap
-    and many; or random draws, to compare them with.
-
-    `beside` keeps TPE away from trials that still run. Where two metrics are traded it takes its knobs one by one
-    unless told otherwise.
-    """
-    if kind == "random":
-        return RandomSampler(seed=seed)
-    if kind == "nsga2":
-        return NSGAIISampler(population_size=POPULATION, seed=seed)
-    with warnings.catch_warnings():
-        # `group` is marked experimental, and the exact version of Optuna is recorded with each trial.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(multivariate=True, group=True, constant_liar=beside, seed=seed)
 
 
 def _unfilled(slot: Slot) -> Slot:

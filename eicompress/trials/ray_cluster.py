@@ -24,7 +24,15 @@ from eicompress.errors import StudyError
 from eicompress.trials.processes import Limits, Setup, Tell, next_job
 from eicompress.trials.ray_actor import Actor
 from eicompress.trials.ray_connection import answers, connect, first_line
-from eicompress.trials.shipping import Files, arrived, files_digest, files_of_entry, packed_setup, trained_in, write_files
+from eicompress.trials.shipping import (
+    Files,
+    arrived,
+    files_digest,
+    files_of_entry,
+    packed_setup,
+    trained_in,
+    write_files,
+)
 from eicompress.values import SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
@@ -202,7 +210,9 @@ class Cluster:
             if seat.idle and seat.node not in alive:
                 # No job of its own is lost with a node, so that none may be held against a job.
                 self._seats[place] = self._seat()
-            elif seat.idle and (job := next_job(self._waiting, [seat.job for seat in self._busy if seat.job], self._trained)):
+            elif seat.idle and (
+                job := next_job(self._waiting, [seat.job for seat in self._busy if seat.job], self._trained)
+            ):
                 self._waiting.remove(job)
                 seat.begin(job, self._trained.get(job.shared, []))
 

@@ -15,7 +15,7 @@ from eicompress.study.events import Doing, Event, Noticed, Promoting, TrialEnded
 from eicompress.study.importance import importance
 from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
-from eicompress.study.space import POPULATION
+from eicompress.study.samplers import POPULATION
 from eicompress.study.store import read_ledger
 from eicompress.values import Artifact, Measurement, Record, digest_of
 

@@ -11,7 +11,8 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
 from eicompress.errors import SpecError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.study.space import SearchSpace, sampler
+from eicompress.study.samplers import sampler
+from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import known_spaces, read_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
