@@ -26,6 +26,8 @@ from eicompress.errors import StudyError
 from eicompress.values import digest_of
 
 CHECKSUMS = "checksums.json"
+TRAINED = "candidate"
+"""The kind of the entries that hold candidates after a training."""
 SWEPT_SHARE = 0.01
 """The store is compared with its limit whenever this share of the limit was added."""
 STALE_SECONDS = 7 * 86_400.0

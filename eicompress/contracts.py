@@ -168,7 +168,7 @@ class Candidate:
 class Training:
     """One training: what is read, what is minimised, and how long.
 
-    `epochs` is the full length: `fit` multiplies it by the trial's fidelity.
+    `epochs` is the full length: `fit` multiplies it by the trial's fidelity, unless the training is shared.
     """
 
     texts: Sequence[Text]
@@ -259,6 +259,10 @@ class Strategy(ABC):
     """Where the method was published, or an empty string."""
     trains: ClassVar[bool] = False
     """True if `apply` calls `fit`: the candidate after it is worth keeping in the cache."""
+    shares_training: ClassVar[bool] = False
+    """True if one training serves every candidate of a study, as that of a super-network does, which later steps take
+    parts of. `fit` then runs at full length whatever the trial's fidelity, in this step and in those before it, and the
+    candidate after it is kept without the fidelity in its key. It must be an `Encoder`, and `trains` must be true."""
     example: ClassVar[Mapping[str, Any]] = {}
     """Knobs with which `eicompress.testing` tries it on a tiny model, where the defaults do not suit that."""
     missed: ClassVar[Mapping[str, str]] = {}

@@ -35,6 +35,18 @@ class Recipe:
     def digest(self) -> str:
         return digest_of(self.to_json())
 
+    @property
+    def shared(self) -> "Recipe":
+        """The steps up to the last one whose training is shared; no steps where none is."""
+        places = [place for place, step in enumerate(self.steps, start=1) if step.shares_training]
+        return Recipe(self.steps[: max(places, default=0)])
+
+    @property
+    def only_shared(self) -> bool:
+        """Whether nothing is trained but what is shared: the candidate is then the same at every fidelity."""
+        shared = len(self.shared.steps)
+        return shared > 0 and not any(step.trains for step in self.steps[shared:])
+
     def to_json(self) -> list[dict[str, Any]]:
         return [{"strategy": step.name, **asdict(step)} for step in self.steps]  # type: ignore[call-overload]
 

@@ -13,7 +13,7 @@ from typing import Annotated, TypedDict
 from eicompress import parsing
 from eicompress.declaration import Setting
 
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
@@ -76,7 +76,7 @@ class MethodSettings(TypedDict, total=False):
         ),
     ]
     sampler: Annotated[
-        str, Setting("How recipes are drawn.", "tpe|random", partial(parsing.choice, known=SAMPLERS), "tpe")
+        str, Setting("How recipes are drawn.", "tpe|nsga2|random", partial(parsing.choice, known=SAMPLERS), "tpe")
     ]
     space: Annotated[str, Setting("Search space: a name, or a file.toml.", "SPACE", otherwise="edge, or start")]
     storage: Annotated[str, Setting("Database, as postgresql://user@host/name.", "URL", otherwise="a file")]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Text: TypeAlias = str | tuple[str, str]
 """One input of a model: a text, or a pair of texts."""
@@ -15,6 +15,10 @@ Json: TypeAlias = Mapping[str, Any]
 MEGABYTE = 1_000_000
 SIMPLE = "simple"
 """The fact by which a record says that it is that of a simple baseline: its `name`, and a `note` of what it is."""
+
+SHARED: Final = "shared training"
+"""The phase in which a training that serves other candidates too is made or waited for, and the fact by which a record
+says which one its candidate was made of: its `key` in the cache."""
 
 
 def readable(text: str) -> str:
@@ -77,7 +81,7 @@ class Measurement:
     conditions: Json = field(default_factory=dict)
 
 
-Phase: TypeAlias = Literal["preview", "teacher", "training", "export", "measuring"]
+Phase: TypeAlias = Literal["preview", "teacher", "shared training", "training", "export", "measuring"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,11 @@ class Record:
         """The measured value of a metric, or None where it was not taken."""
         return next((each.value for each in self.measurements if each.name == name), None)
 
+    @property
+    def own_seconds(self) -> float:
+        """Seconds that this candidate took, without a training that it shares with others."""
+        return sum(seconds for phase, seconds in self.seconds_by_phase.items() if phase != SHARED)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -154,6 +163,8 @@ class Job:
     recipe: tuple[Json, ...]
     fidelity: float
     seed: int
+    shared: str = ""
+    """Names the training that other jobs need too: one of them makes it while the others wait. Empty for none."""
 
     @classmethod
     def from_json(cls, value: Json) -> "Job":

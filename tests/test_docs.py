@@ -20,7 +20,8 @@ from eicompress.settings import AblateSettings, SearchSettings
 from eicompress.study.space_file import known_spaces
 from eicompress.testing.template import FILES, template_folder
 
-DOCS = Path(__file__).parents[1] / "docs"
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
 TUTORIAL = (DOCS / "write-a-plugin.md").read_text()
 BLOCKS = re.findall(r"^```(?:python|toml)\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL)
 HOOKS = [
@@ -29,12 +30,14 @@ HOOKS = [
 
 
 def test_the_tutorial_has_code() -> None:
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 11
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
-def test_the_tutorials_code_is_cut_from_the_template(block: str) -> None:
-    assert any(block in (template_folder(kind) / name).read_text() for kind in FILES for name in FILES[kind])
+def test_the_tutorials_code_is_cut_from_the_templates_and_the_tests(block: str) -> None:
+    sources = [template_folder(kind) / name for kind in FILES for name in FILES[kind]]
+    sources += [TESTS / "shared_weights.py", TESTS / "trials" / "test_shared_training.py"]
+    assert any(block in each.read_text() for each in sources)
 
 
 @pytest.fixture(scope="module")

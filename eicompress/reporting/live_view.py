@@ -35,11 +35,13 @@ from eicompress.study.plan import place_of
 from eicompress.study.ranking import Counts
 from eicompress.study.result import by_quality, warning
 from eicompress.study.space import SearchSpace
-from eicompress.values import Progress, Record, counted
+from eicompress.values import SHARED, Progress, Record, counted
 
 if TYPE_CHECKING:
     from eicompress.trials.taught import Attempt
 
+SAMPLED = {"tpe": "", "nsga2": ", by evolution (NSGA-II)", "random": ", by random draws"}
+"""What is said of each sampler beside the objective."""
 PLAIN_SECONDS = 60.0
 """How often plain lines tell how far a training is."""
 
@@ -151,7 +153,7 @@ class Screen:
 
     def _do(self, what: str, progress: Progress) -> None:
         self._doing = f"{what}: {doing(progress)}"
-        if self._live or progress.phase not in ("teacher", "training"):
+        if self._live or progress.phase not in ("teacher", SHARED, "training"):
             return
         phase, at = self._said.get(what, ("", 0.0))
         if progress.phase != phase or self.clock() - at >= PLAIN_SECONDS:
@@ -214,7 +216,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
         "model": spec.model,
         "data": spec.data,
         "budget": ", ".join(_budgets(spec)) or "none",
-        "objective": settings["objective"] + ("" if settings["sampler"] == "tpe" else ", by random draws"),
+        "objective": settings["objective"] + SAMPLED[settings["sampler"]],
         "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),
@@ -294,6 +296,7 @@ def _foreseen(found: Forecast) -> dict[str, str]:
         "previews": f"{found.preview_s:.1f} s a draw",
         "a training": training,
         "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
+        "shared training": f"{duration(found.shared_s)} once, for all candidates" if found.shared_s else "",
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
     }
 

@@ -18,7 +18,8 @@ from eicompress.study.database import lasting
 from eicompress.study.ledger import RECORD, Ledger
 from eicompress.study.objective import Objective
 from eicompress.study.optuna_private import begin, frozen, parameters_to_draw, stored, trial_of
-from eicompress.study.space import SearchSpace, sampler
+from eicompress.study.samplers import sampler
+from eicompress.study.space import SearchSpace
 from eicompress.values import Record, seed_of
 
 VARIANTS = 8

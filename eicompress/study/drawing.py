@@ -24,7 +24,8 @@ def enqueue_variants(trials: OpenTrials) -> None:
         return
     for number in sorted(search.records.keys() - trials.varied):
         record = search.records[number]
-        if record.outcome == "complete" and has_own_training(record):
+        cheap = search.registry.recipe(record.recipe).only_shared
+        if record.outcome == "complete" and has_own_training(record) and not cheap:
             trials.draws.enqueue_variants(search.space, number)
         trials.varied.add(number)
 
@@ -55,6 +56,7 @@ def draw(trials: OpenTrials) -> None:
         return
     # One that shares another's training has the last one alone.
     lengths = search.space.rungs if drawn.variant_of is None else (search.space.fidelity,)
+    lengths = (1.0,) if recipe.only_shared else lengths
     _hand_over(trials, OpenTrial(drawn, recipe, replace(preview, key=key), lengths))
 
 

@@ -76,6 +76,8 @@ class Forecast:
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
+    shared_s: float = 0.0
+    """The training that all candidates share, which is made once; 0 where there is none, or it was made before."""
     baselines: Mapping[str, Record] = field(default_factory=dict)
     """What the baseline reaches, and simple baselines, by their names."""
 
@@ -89,14 +91,15 @@ class Forecast:
         if self.training_s is None:
             return None
         kept = kept_for_promotion(timeout_s, self.training_s, self.promotion)
-        return max(0, int((timeout_s - kept - self.teacher_s) / self._trial_s(self.training_s, rungs)))
+        once = self.teacher_s + self.shared_s
+        return max(0, int((timeout_s - kept - once) / self._trial_s(self.training_s, rungs)))
 
     def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
         """Estimated seconds to train this number of candidates and to promote the best."""
         if self.training_s is None:
             return None
         searching = trials * self._trial_s(self.training_s, rungs)
-        return self.teacher_s + searching + self.promotion.trainings * self.training_s
+        return self.teacher_s + self.shared_s + searching + self.promotion.trainings * self.training_s
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
         """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
@@ -150,6 +153,7 @@ def forecast(
         preview_s=timed.seconds / draws,
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
+        shared_s=max((each.shared for each in rehearsals), default=0.0),
         promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
         rungs=space.rungs,
         records=len(known) if enough else 0,
@@ -186,14 +190,18 @@ def in_rungs(
 
 
 def typical_steps(workshop: StepCounter, space: SearchSpace, seed: int) -> int | None:
-    """Steps of the full training of the first given recipe that applies, or else of a random one; None without."""
+    """Steps of the full training of the first given recipe that applies and has one of its own, or else of a random
+    one; None without."""
     given = (space.suggest(FixedTrial(dict(parameters))) for parameters in space.known)
     for recipe in itertools.chain(given, random_recipes(space, seed, FEW)):
         try:
-            return workshop.count_steps(recipe)
+            steps = workshop.count_steps(recipe)
         except Exception as error:
             if is_disk_error(error):
                 raise
+        else:
+            if steps:
+                return steps
     return None
 
 

@@ -90,12 +90,9 @@ def described(rungs: Sequence[float], steps: int | None) -> str:
 
 def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:
     """What a trial's trainings came to."""
-    return tuple(
-        Rung(each.fidelity, each.value("quality") or 0.0, round(sum(each.seconds_by_phase.values()), 3))
-        for each in trainings
-    )
+    return tuple(Rung(each.fidelity, each.value("quality") or 0.0, round(each.own_seconds, 3)) for each in trainings)
 
 
 def cost_s(record: Record) -> float:
     """Seconds that a trial took, all of its rungs counted."""
-    return sum(each.seconds for each in record.rungs) if record.rungs else sum(record.seconds_by_phase.values())
+    return sum(each.seconds for each in record.rungs) if record.rungs else record.own_seconds

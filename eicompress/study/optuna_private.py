@@ -4,6 +4,7 @@
     Trial._trial_id                      the storage's name for a trial
     Trial(study, trial_id), Trial.study  a trial that was begun by another process, and the study it belongs to
     system_attrs["fixed_params"]         where `Study.enqueue_trial` keeps the parameters that are to be drawn
+    system_attrs                         where NSGA-II keeps the generation of a trial
     BaseStorage                          whose methods Optuna documents for those who write a storage
 
 Optuna's own ways to the same lead through copies of all trials, or do not lead to a trial of another process.
@@ -14,7 +15,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 FIXED = "fixed_params"
 
@@ -58,6 +59,13 @@ def add(study: optuna.Study, trial: FrozenTrial) -> Trial:
     return Trial(study, storage_of(study).create_new_trial(study._study_id, template_trial=trial))
 
 
+def enqueue_again(study: optuna.Study, lost: FrozenTrial, attributes: Mapping[str, Any]) -> None:
+    """Put a trial into the queue again, with its parameters and with what the sampler noted of it."""
+    parameters = {**parameters_to_draw(lost), **lost.params}
+    noted = {**lost.system_attrs, FIXED: parameters}
+    study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=noted, user_attrs=dict(attributes)))
+
+
 def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
     """Store that a trial has begun with the parameters and attributes of `drawn`: a new one, or one of the queue."""
     storage = storage_of(study)
@@ -70,6 +78,8 @@ def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
         storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
     for name, value in drawn.user_attrs.items():
         storage.set_trial_user_attr(row, name, value)
+    for name, value in drawn.system_attrs.items():
+        storage.set_trial_system_attr(row, name, value)
     storage.set_trial_state_values(row, TrialState.RUNNING)
 
 

@@ -27,7 +27,7 @@ def promote(search: Search, *, finished_before: bool) -> None:
         return
     compared = _compared(search, _promotion_rung(search, finished_before=finished_before))
     best = survivors(compared, search.records, search.goal.objective)
-    seeds = range(search.goal.seed, search.goal.seed + search.goal.most_seeds)
+    seeds = range(search.goal.seed, search.goal.seed + search.most_seeds)
     for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
         if (number, seed) in done:
             continue

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from eicompress.study.ask_and_tell import RESTARTS, tell
 from eicompress.study.ledger import RECORD, Ledger
 from eicompress.study.objective import Objective
-from eicompress.study.optuna_private import parameters_to_draw, trial_of
+from eicompress.study.optuna_private import enqueue_again, trial_of
 from eicompress.study.record_files import read_record
 from eicompress.values import Record
 
@@ -41,7 +41,7 @@ def recover(ledger: Ledger, objective: Objective) -> Recovered:
         elif stale.number not in put_back:
             attrs = {"restarts": restarts, "restart_of": stale.number}
             attrs |= {name: stale.user_attrs[name] for name in CARRIED if name in stale.user_attrs}
-            ledger.study.enqueue_trial({**parameters_to_draw(stale), **stale.params}, user_attrs=attrs)
+            enqueue_again(ledger.study, stale, attrs)
             again += 1
         ledger.study.tell(trial, state=TrialState.FAIL)
     return Recovered(told, again, given_up)

@@ -76,13 +76,6 @@ class Goal:
         return math.inf if self.timeout_s is None else self.timeout_s
 
     @property
-    def most_seeds(self) -> int:
-        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it."""
-        if self.promotion_seeds is not None:
-            return self.promotion_seeds
-        return 1 if self.timeout_s is None else SEEDS
-
-    @property
     def end(self) -> dict[str, float | None]:
         """When the search ends, as plain data."""
         return {"trials": self.trials, "timeout_s": self.timeout_s, "stop_at": self.stop_at}
@@ -135,6 +128,14 @@ class Search:
         return [record for record in self.records.values() if has_own_training(record)]
 
     @property
+    def most_seeds(self) -> int:
+        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it. A
+        training that candidates share would be made again for each seed, which nobody gets unasked."""
+        if self.goal.promotion_seeds is not None:
+            return self.goal.promotion_seeds
+        return 1 if self.goal.timeout_s is None or self.space.shares else SEEDS
+
+    @property
     def time_left(self) -> TimeLeft:
         """What is left, beside what is kept for rebuilding the best once there is one."""
         limit_s, best = self.goal.limit_s, self.best
@@ -156,7 +157,10 @@ class Search:
         return Record(tuple(recipe.to_json()), draw, outcome, reason, key, self.space.fidelity, self.goal.seed)
 
     def job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
-        return Job(number, recipe, fidelity, self.goal.seed if seed is None else seed)
+        seed = self.goal.seed if seed is None else seed
+        shared = self.registry.recipe(recipe).shared
+        name = self.workshop.key(shared, fidelity=1.0, seed=seed) if shared.steps else ""
+        return Job(number, recipe, fidelity, seed, name)
 
     def build(self, job: Job) -> Record:
         """What a worker makes of the job, tried again where it is lost. Raises `StudyError`."""

@@ -23,20 +23,19 @@ what is searched, within the knob's own domain:
 A slot with `optional = true` may be left out, and one with `unless = "thin_student"` is left out where that optional
 slot is in use. One with `if_installed = true`, and the recipes that use it, are there only where an installed plug-in
 brings the strategy. A knob that is not named stays at its default. What stands after the last step that trains, such as
-`quantization` after `distillation`, is tried in several ways on each training.
+`quantization` after `distillation`, is tried in several ways on each training. Where a slot's training is shared by the
+whole study, nothing up to it is searched, the rungs are those of what is trained after it, and where nothing is, every
+candidate is a draw of its own.
 """
 
 import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial
 
 from eicompress.contracts import Strategy, knobs
@@ -173,6 +172,11 @@ class SearchSpace:
         return recipe_parameters({"steps": kept}, self.slots)
 
     @property
+    def shares(self) -> bool:
+        """Whether its candidates share a training."""
+        return any(slot.strategy.shares_training for slot in self.slots)
+
+    @property
     def tail(self) -> dict[str, BaseDistribution]:
         """The parameters of what stands after the last step that trains: they can change without another training."""
         trains = [place for place, slot in enumerate(self.slots) if slot.strategy.trains]
@@ -203,20 +207,6 @@ class SearchSpace:
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
         return [_described(slot) for slot in self.slots]
-
-
-def sampler(kind: str, seed: int, *, beside: bool = False) -> BaseSampler:
-    """TPE for a space with categories and optional slots, or random draws, to compare it with.
-
-    `beside` keeps TPE away from trials that still run. Where two metrics are traded it takes its knobs one by one
-    unless told otherwise.
-    """
-    if kind == "random":
-        return RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        # `group` is marked experimental, and the exact version of Optuna is recorded with each trial.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(multivariate=True, group=True, constant_liar=beside, seed=seed)
 
 
 def _unfilled(slot: Slot) -> Slot:

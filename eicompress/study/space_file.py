@@ -37,9 +37,12 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     missing = {each["strategy"] for each in written if _is_missing(each, registry)}
     slots = tuple(_slots(written, path, registry))
     _check_fill(slots, path)
+    _check_shared(slots, path)
     rungs = _rungs(tables.get("fidelity", 1.0), path)
     least = _rung_steps(tables["rung_steps"], len(rungs), path) if "rung_steps" in tables else ()
     made_of = [tables, sorted(missing)] if missing else tables
+    if _all_is_shared(slots):
+        rungs, least = (1.0,), ()
     space = SearchSpace(path.stem, digest_of(made_of), rungs, slots, rung_steps=least)
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
@@ -206,6 +209,30 @@ def _check_fill(slots: tuple[Slot, ...], path: Path) -> None:
         raise SpecError(f"one knob of `{path}` can be filled, but got {names}: give the others a range")
     if filled and sum(slot.strategy.name == filled[0].strategy for slot in slots) > 1:
         raise SpecError(f"`{filled[0].strategy}` in `{path}` must have one slot to be filled, but has several")
+
+
+def _check_shared(slots: tuple[Slot, ...], path: Path) -> None:
+    """Raise `SpecError` where more than one value stands before a shared training, which would be made for each."""
+    last = max((place for place, slot in enumerate(slots) if slot.strategy.shares_training), default=-1)
+    for place, slot in enumerate(slots[: last + 1]):
+        drawn = [*slot.searched, *([slot.fill.knob] if slot.fill else [])]
+        if not drawn and (place == last or not slot.optional):
+            continue
+        what = f"`{slot.name}.{drawn[0]}`" if drawn else f"whether `{slot.name}` is used"
+        raise SpecError(
+            f"the training of `{slots[last].name}` in `{path}` serves every candidate, so each knob up to it must have "
+            f"one value, but {what} is searched: give it a value, or search it after `{slots[last].name}`"
+        )
+
+
+def _all_is_shared(slots: tuple[Slot, ...]) -> bool:
+    """Whether every recipe shares a training and trains nothing after it: rungs then mean nothing."""
+    used = [
+        place
+        for place, slot in enumerate(slots)
+        if slot.strategy.shares_training and not slot.optional and not slot.unless
+    ]
+    return bool(used) and not any(slot.strategy.trains for slot in slots[used[-1] + 1 :])
 
 
 def _strategies_of(table: Mapping[str, Any]) -> set[str]:

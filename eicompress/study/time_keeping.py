@@ -49,7 +49,7 @@ class TimeLeft:
 def full_seconds(record: Record) -> float:
     """Of one training of the record's recipe at full length, with what is measured of it."""
     training = record.seconds_by_phase.get("training", 0.0)
-    return sum(record.seconds_by_phase.values()) - training + training / record.fidelity
+    return record.own_seconds - training + training / record.fidelity
 
 
 def training_seconds(record: Record, fidelity: float, trained: Sequence[Record]) -> float:

@@ -124,7 +124,7 @@ def _stopped(trials: OpenTrials, trial: OpenTrial) -> str:
 def _record(search: Search, trial: OpenTrial, stopped: str = "") -> Record:
     """The record of a trial whose trainings are over, or were `stopped` for that reason."""
     objective = search.goal.objective
-    record = trained(trial.trainings, variant_of=trial.draw.variant_of, in_rungs=len(search.space.rungs) > 1)
+    record = trained(trial.trainings, variant_of=trial.draw.variant_of, in_rungs=len(trial.lengths) > 1)
     found = judged(record, objective, trial.recipe, trial.draw.index)
     early = stopped and not beyond_mending(record, objective)
     return replace(found, outcome="stopped early", reason=stopped) if early else found

@@ -24,7 +24,7 @@ from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
-from eicompress.values import Progress, Text, seed_of
+from eicompress.values import Phase, Progress, Text, seed_of
 
 BUCKET_BATCHES = 64
 """Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
@@ -74,6 +74,8 @@ class Trainer:
     device: str
     progress: Callable[[Progress], None]
     checkpoints: Checkpoints | None = None
+    phase: Phase = "training"
+    """What its progress is reported as."""
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
         """Raises `Diverged`."""
@@ -91,7 +93,7 @@ class Trainer:
                 now, last = time.monotonic(), run.step == run.steps
                 if last or now - told > 0.5:
                     told = now
-                    self.progress(Progress("training", run.step, run.steps, _finite(loss.item(), run.step)))
+                    self.progress(Progress(self.phase, run.step, run.steps, _finite(loss.item(), run.step)))
                 if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
                     _finite(loss.item(), run.step)
                     self.checkpoints.cache.store("training", key, run.save)

@@ -41,7 +41,7 @@ from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Clock, record_of, written
 from eicompress.trials.simple import measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
-from eicompress.values import Artifact, Json, Progress, Record, digest_of
+from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
 BUILDS = "builds"
 """The folder for what a search keeps for itself, by key; what is handed out lies apart from it."""
@@ -117,19 +117,22 @@ class Workshop(Materials):
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
         context = self.training_context(recipe, fidelity=fidelity, seed=seed, progress=progress)
+        begin, done = self._shared(recipe, seed, progress, clock)
         with clock.phase("training"):
-            made = self._made(recipe, context, fidelity)
+            made = self._made(recipe, context, fidelity, begin, done)
         progress(Progress("export"))
         with clock.phase("export"):
             artifact = written(self, recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
         record = measuring.scored(self, recipe, made, artifact, clock, folder=self.folder, threads=self.threads)
-        return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True)
+        shared: dict[str, Json] = {SHARED: {"key": self.key(recipe.shared, fidelity=1.0, seed=seed)}} if done else {}
+        facts = {**record.facts, **shared}
+        return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
 
     def prepare(self, recipe: Recipe, folder: Path, *, progress: Callable[[Progress], None]) -> None:
         """Train a candidate at full length and write it to a new folder, as a starting point for other studies."""
         context = self.training_context(recipe, fidelity=1.0, seed=self.seed, progress=progress)
-        made = self._made(recipe, context, 1.0)
+        made = self._made(recipe, context, 1.0, self.start)
         if not isinstance(made.model, Encoder):
             raise Inapplicable(
                 f"a starting point must be an encoder, but the recipe made a {type(made.model).__name__}"
@@ -159,11 +162,26 @@ class Workshop(Materials):
         facts: dict[str, Json] = {"baseline": {"quality_test": self._baseline_on_test()}, "steps": {"mb": sizes}}
         return replace(promoted, facts={**promoted.facts, **facts})
 
-    def _made(self, recipe: Recipe, context: Context, fidelity: float) -> Candidate:
-        def key(prefix: Recipe) -> object:
-            return self.made_from(prefix, fidelity, context.seed)
+    def _shared(
+        self, recipe: Recipe, seed: int, progress: Callable[[Progress], None], clock: Clock
+    ) -> tuple[Candidate, int]:
+        """What the recipe's own training begins with, and how many steps made it: those up to the last one whose
+        training is shared, at full length. All of them are, since a shared training knows no fidelity."""
+        shared = recipe.shared
+        if not shared.steps:
+            return self.start, 0
+        progress(Progress(SHARED))
+        context = self.training_context(shared, fidelity=1.0, seed=seed, progress=progress, phase=SHARED)
+        with clock.phase(SHARED):
+            return self._made(shared, context, 1.0, self.start), len(shared.steps)
 
-        return candidates.build(recipe, context, self.cache, key, self.start)
+    def _made(self, recipe: Recipe, context: Context, fidelity: float, begin: Candidate, done: int = 0) -> Candidate:
+        """What the recipe makes, of what its first `done` steps made of the starting point."""
+
+        def key(prefix: Recipe) -> str:
+            return self.key(prefix, fidelity=fidelity, seed=context.seed)
+
+        return candidates.build(recipe, context, self.cache, key, begin, done)
 
     def _measure_preview(self, recipe: Recipe, size_only: bool) -> Record:
         clock, context = Clock(), self.context(fit_nothing)

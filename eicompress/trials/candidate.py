@@ -15,27 +15,34 @@ import torch
 from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer
 
-from eicompress.cache import Cache
+from eicompress.cache import TRAINED, Cache
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
-from eicompress.errors import EicompressError, ModelError
+from eicompress.errors import EicompressError, Inapplicable, ModelError
 from eicompress.recipe import Recipe
 
 
 def build(
-    recipe: Recipe, context: Context, cache: Cache, key: Callable[[Recipe], object], start: Candidate | None = None
+    recipe: Recipe,
+    context: Context,
+    cache: Cache,
+    key: Callable[[Recipe], object],
+    start: Candidate | None = None,
+    done: int = 0,
 ) -> Candidate:
     """The candidate that the recipe's model steps make of the starting point, which is the baseline if none is given.
 
-    `key` names what else than the recipe a candidate depends on. Outside a preview, the longest prefix that was
-    trained before is taken from the cache, and each new one is stored.
+    The first `done` steps made the starting point. `key` names what else than the recipe a candidate depends on.
+    Outside a preview, the longest prefix that was trained before is taken from the cache, and each new one is stored.
     """
     steps = [step for step in recipe.steps if isinstance(step, ModelStrategy)]
-    done, candidate = (0, None) if context.preview else _known_prefix(steps, cache, key)
+    candidate = None
+    if not context.preview:
+        done, candidate = _known_prefix(steps, done, cache, key)
     if candidate is None:
         begin = start or context.baseline
         candidate = replace(begin, model=copy.deepcopy(begin.model))
@@ -45,6 +52,11 @@ def build(
         else:
             with blamed(step):
                 candidate = step.apply(candidate, context)
+        if step.shares_training and not isinstance(candidate.model, Encoder):
+            raise Inapplicable(
+                f"`{step.name}` must make an encoder, since its training is shared and nothing else can be kept, "
+                f"but it made a {type(candidate.model).__name__}"
+            )
     candidate.model.eval()
     if isinstance(candidate.model, Encoder) and candidate.model.quantized:
         candidate.model.round_floats()
@@ -74,26 +86,26 @@ def _bringer(step: Strategy) -> str:
 
 
 def _known_prefix(
-    steps: list[ModelStrategy], cache: Cache, key: Callable[[Recipe], object]
+    steps: list[ModelStrategy], done: int, cache: Cache, key: Callable[[Recipe], object]
 ) -> tuple[int, Candidate | None]:
-    for count in range(len(steps), 0, -1):
+    for count in range(len(steps), done, -1):
         if steps[count - 1].trains:
-            entry = cache.find("candidate", key(Recipe(tuple(steps[:count]))))
+            entry = cache.find(TRAINED, key(Recipe(tuple(steps[:count]))))
             if entry:
                 return count, load(entry)
-    return 0, None
+    return done, None
 
 
 def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, cache: Cache, key: object) -> Candidate:
     """What a step that trains makes of the candidate, or what another process made of it meanwhile."""
-    with cache.alone("candidate", key):
-        entry = cache.find("candidate", key)
+    with cache.alone(TRAINED, key):
+        entry = cache.find(TRAINED, key)
         if entry:
             return load(entry)
         with blamed(step):
             trained = step.apply(candidate, context)
         if isinstance(trained.model, Encoder):
-            cache.store("candidate", key, lambda folder: save(trained, folder))
+            cache.store(TRAINED, key, lambda folder: save(trained, folder))
         return trained
 
 

@@ -13,7 +13,7 @@ from eicompress.recipe import Recipe
 from eicompress.training.teacher import Ensemble, StoredTeacher, ignore
 from eicompress.training.trainer import Checkpoints, Trainer, fit_nothing
 from eicompress.trials.code import MAKING, code_version, own_code
-from eicompress.values import Progress, digest_of
+from eicompress.values import Phase, Progress, digest_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Materials:
         return digest_of(self.made_from(recipe, fidelity, seed))
 
     def made_from(self, recipe: Recipe, fidelity: float, seed: int) -> list[object]:
-        """What a recipe's candidate depends on, as plain data."""
+        """What a recipe's candidate depends on, as plain data: on no fidelity where all of its training is shared."""
+        fidelity = 1.0 if recipe.only_shared else fidelity
         packages = {type(step).__module__.partition(".")[0] for step in recipe.steps} - {"eicompress"}
         code = [code_version(package) for package in sorted(packages)]
         computing = [self.compute_device, multiplies_bfloat16(self.compute_device)]
@@ -85,11 +86,17 @@ class Materials:
         )
 
     def training_context(
-        self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]
+        self,
+        recipe: Recipe,
+        *,
+        fidelity: float,
+        seed: int,
+        progress: Callable[[Progress], None],
+        phase: Phase = "training",
     ) -> Context:
         """The context of a recipe's training, which goes on from its checkpoint where it was interrupted."""
         checkpoints = Checkpoints(self.cache, self.key(recipe, fidelity=fidelity, seed=seed))
-        trainer = Trainer(seed, fidelity, self.compute_device, progress, checkpoints)
+        trainer = Trainer(seed, fidelity, self.compute_device, progress, checkpoints, phase)
         return self.context(trainer, seed=seed, progress=progress)
 
     def rehearsal_context(self) -> Context:

@@ -6,7 +6,8 @@ the reason of a crash in native code.
 
 A worker that exceeds a limit is killed, and what it built is a failed trial. One that was killed from outside, by
 somebody or by the kernel for want of memory, has lost its job, which may be tried again. Either way the next job gets
-a new process. When the coordinator ends, however it ends, its workers end.
+a new process. A training that several jobs share is made by one of them while the others wait to be begun, and counts
+against nobody's time. When the coordinator ends, however it ends, its workers end.
 """
 
 import json
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ import psutil
 
 from eicompress.errors import StudyError
 from eicompress.settings import SearchSettings
-from eicompress.values import Done, Fate, Job, Json, Progress
+from eicompress.values import SHARED, Done, Fate, Job, Json, Progress
 
 POLL_SECONDS = 0.2
 """How often limits are looked at."""
@@ -83,6 +84,10 @@ class Processes:
     threads: int = 0
     """Of each process; 0 for its share of the cores."""
     _processes: "list[_Process]" = field(default_factory=list)
+    _waiting: list[Job] = field(default_factory=list)
+    """Jobs whose shared training another makes."""
+    _made: set[str] = field(default_factory=set)
+    """The shared trainings that are there."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,17 +101,28 @@ class Processes:
 
     @property
     def free(self) -> bool:
-        return len(self._busy) < self.count
+        return len(self._busy) + len(self._waiting) < self.count
 
     def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin the jobs that need not wait."""
+        while job := next_job(self._waiting, [each.job for each in self._busy if each.job], self._made):
+            self._waiting.remove(job)
+            self._idle().begin(job)
+
+    def _idle(self) -> "_Process":
         idle = next((each for each in self._processes if each.job is None), None)
         if idle is None:
             idle = _Process(self.setup, self.threads or max(1, _cores() // self.count))
             self._processes.append(idle)
-        idle.begin(job)
+        return idle
 
     def wait(self, progress: Tell) -> Done:
         """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+        self._begin()
         while True:
             select.select(self._busy, [], [], POLL_SECONDS)
             for each in self._busy:
@@ -114,6 +130,8 @@ class Processes:
                 if done is not None:
                     if not each.alive:
                         self._processes.remove(each)
+                    if done.fate == "built":
+                        self._made.add(done.job.shared)
                     return done
 
     @contextmanager
@@ -131,6 +149,12 @@ class Processes:
     @property
     def _busy(self) -> "list[_Process]":
         return [each for each in self._processes if each.job is not None]
+
+
+def next_job(waiting: Sequence[Job], begun: Iterable[Job], made: Collection[str]) -> Job | None:
+    """The first of the jobs that can begin: whose shared training, if it has one, is made, or is made by nobody now."""
+    under_way = {job.shared for job in begun if job.shared} - {*made}
+    return next((job for job in waiting if job.shared not in under_way), None)
 
 
 class _Process:
@@ -210,6 +234,8 @@ class _Process:
         if "refused" in message:
             raise StudyError(message["refused"])
         if "doing" in message:
+            if message["doing"]["phase"] == SHARED:
+                self._since = time.monotonic()
             progress(self.job.number, Progress(**message["doing"]))
             return None
         self.job = None

@@ -19,8 +19,8 @@ from typing import Any
 from eicompress.cache import Cache, default_folder
 from eicompress.errors import EicompressError, StudyError
 from eicompress.trials.processes import Limits, Processes, Setup
-from eicompress.trials.shipping import files_digest, files_in, unpacked, write_files
-from eicompress.values import Job, Json, Progress
+from eicompress.trials.shipping import Files, files_digest, files_in, keep_trained, trained_in, unpacked, write_files
+from eicompress.values import SHARED, Job, Json, Progress, Record
 
 
 class Actor:
@@ -32,15 +32,18 @@ class Actor:
         self._doing: Progress | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="eicompress-")).resolve()
         self._workers: Processes | None = None
+        self._kept: set[str] = set()
+        """Shared trainings that were received."""
 
     def open(self, opening: str, sent: list[Any]) -> Json:
         """Get ready; where it is that it runs. `sent` holds a reference to all that was sent."""
         self._opening, self._sent = json.loads(opening), sent
         return _or_refused(self._open)
 
-    def build(self, job: str) -> Json:
-        """What became of a job, as text, and the bytes of the files that it wrote."""
-        return _or_refused(lambda: self._build(Job.from_json(json.loads(job))))
+    def build(self, job: str, trained: list[Any]) -> Json:
+        """What became of a job, as text, and the bytes of the files that it wrote. `trained` holds a reference to what
+        came of the training that it shares, if that is there; if not, what came of it here is handed back too."""
+        return _or_refused(lambda: self._build(Job.from_json(json.loads(job)), trained))
 
     def doing(self) -> Json | None:
         """What is done now."""
@@ -70,10 +73,11 @@ class Actor:
         self._workers = Processes(setup, limits, threads=opening["threads"])
         return {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
 
-    def _build(self, job: Job) -> Json:
+    def _build(self, job: Job, trained: list[Any]) -> Json:
         assert self._workers is not None
         self._doing = None
         self._received()
+        self._receive_trained(job, trained)
         with self._starting:
             self._workers.submit(job)
         done = self._workers.wait(self._hear)
@@ -83,7 +87,16 @@ class Actor:
         if done.record is not None:
             named = {name: str(Path(path).relative_to(self._folder)) for name, path in done.record.files.items()}
             done = replace(done, record=replace(done.record, files=named))
-        return {"done": json.dumps(done.to_json()), "files": files}
+        made = {} if trained or done.record is None else _trained(done.record)
+        return {"done": json.dumps(done.to_json()), "files": files, "trained": made}
+
+    def _receive_trained(self, job: Job, trained: list[Any]) -> None:
+        """Keep what came of a shared training elsewhere, once."""
+        import ray
+
+        if trained and job.shared not in self._kept:
+            keep_trained(Cache(default_folder()), ray.get(trained[0]))
+            self._kept.add(job.shared)
 
     def _hear(self, number: int, progress: Progress) -> None:
         self._doing = progress
@@ -101,6 +114,12 @@ class Actor:
             write_files(files, folder)
 
         return Cache(default_folder()).kept("sent", digest, write)
+
+
+def _trained(record: Record) -> Files:
+    """What this node keeps of the shared training that a candidate was made of, if it was made of one."""
+    shared = record.facts.get(SHARED)
+    return trained_in(Cache(default_folder()), shared["key"]) if shared else {}
 
 
 def _or_refused(call: Callable[[], Json]) -> Json:

@@ -3,6 +3,10 @@
 Ray carries and restarts nothing by itself: it finds a place for an actor, and says when one is lost. Job, limits and
 reasons are those of one machine. A job whose actor or node is lost may be tried again, and gets whichever actor is
 free.
+
+A training that jobs share is made on one node, which hands back what it kept of it. The coordinator keeps that in its
+own cache and sends it to the others, each of which keeps it where its worker looks. Nodes of another kind, such as
+those with a GPU among those without, make their own.
 """
 
 import json
@@ -15,12 +19,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from eicompress.cache import Cache, default_folder
 from eicompress.errors import StudyError
-from eicompress.trials.processes import Limits, Setup, Tell
+from eicompress.trials.processes import Limits, Setup, Tell, next_job
 from eicompress.trials.ray_actor import Actor
 from eicompress.trials.ray_connection import answers, connect, first_line
-from eicompress.trials.shipping import arrived, files_digest, packed_setup
-from eicompress.values import Done, Job, Json, Progress, counted
+from eicompress.trials.shipping import (
+    Files,
+    arrived,
+    files_digest,
+    files_of_entry,
+    packed_setup,
+    trained_in,
+    write_files,
+)
+from eicompress.values import SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
@@ -77,6 +90,8 @@ class Cluster:
     """What an actor is told when it opens, as JSON."""
     _sent: list[Any] = field(default_factory=list)
     """A reference to all that is sent; in a list, it is fetched by who needs it alone."""
+    _trained: dict[str, list[Any]] = field(default_factory=dict)
+    """Of each shared training that is there, a reference to its files."""
 
     def __enter__(self) -> Self:
         check_installed()
@@ -112,6 +127,11 @@ class Cluster:
         return len(self._waiting) + len(self._busy) < self.count
 
     def submit(self, job: Job) -> None:
+        if job.shared and job.shared not in self._trained:
+            cache = Cache(default_folder())
+            files = files_of_entry(cache, SHARED, job.shared) or trained_in(cache, job.shared)
+            if files:
+                self._trained[job.shared] = [self._ray.put(files)]
         self._waiting.append(job)
         self._hand_out()
 
@@ -190,8 +210,11 @@ class Cluster:
             if seat.idle and seat.node not in alive:
                 # No job of its own is lost with a node, so that none may be held against a job.
                 self._seats[place] = self._seat()
-            elif seat.idle and self._waiting:
-                seat.begin(self._waiting.pop(0))
+            elif seat.idle and (
+                job := next_job(self._waiting, [seat.job for seat in self._busy if seat.job], self._trained)
+            ):
+                self._waiting.remove(job)
+                seat.begin(job, self._trained.get(job.shared, []))
 
     def _hear(self) -> Done | None:
         """What became of a job, if one ends soon."""
@@ -214,9 +237,16 @@ class Cluster:
             seat.node, seat.host, self._false_starts = answer["node"], answer["host"], 0
             return None
         seat.job, done = None, Done.from_json(json.loads(answer["done"]))
+        if answer["trained"]:
+            self._keep_trained(done.job.shared, answer["trained"])
         if done.record is None:
             return done
         return replace(done, record=arrived(done.record, answer["files"], Path(self.setup.folder)))
+
+    def _keep_trained(self, name: str, files: Files) -> None:
+        """Keep what came of a shared training here, for all nodes and for a search that goes on later."""
+        Cache(default_folder()).kept(SHARED, name, lambda folder: write_files(files, folder))
+        self._trained[name] = [self._ray.put(files)]
 
     def _lost(self, seat: "_Seat", error: Exception) -> Done | None:
         """Give up a worker, and start another in its place."""
@@ -259,5 +289,5 @@ class _Seat:
     def idle(self) -> bool:
         return self.answer is None
 
-    def begin(self, job: Job) -> None:
-        self.job, self.doing, self.answer = job, {}, self.actor.build.remote(json.dumps(asdict(job)))
+    def begin(self, job: Job, trained: list[Any]) -> None:
+        self.job, self.doing, self.answer = job, {}, self.actor.build.remote(json.dumps(asdict(job)), trained)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from eicompress.cache import write_whole
+from eicompress.cache import CHECKSUMS, TRAINED, Cache, write_whole
 from eicompress.declaration import declared
 from eicompress.errors import StudyError
 from eicompress.settings import SearchSettings
@@ -77,6 +77,29 @@ def arrived(record: Record, files: Files, folder: Path) -> Record:
             else:
                 write_whole(folder / name, files[name])
     return replace(record, files={name: str((folder / path).resolve()) for name, path in record.files.items()})
+
+
+def trained_in(cache: Cache, key: str) -> Files:
+    """The files of a candidate that a cache keeps after a training, below the key that it is kept under; none where it
+    is not there."""
+    return {f"{key}/{name}": data for name, data in files_of_entry(cache, TRAINED, key).items()}
+
+
+def files_of_entry(cache: Cache, kind: str, key: str) -> Files:
+    """The files of what a cache keeps; none where it is not there."""
+    entry = cache.find(kind, key)
+    files = files_in(entry) if entry else {}
+    return {name: data for name, data in files.items() if name != CHECKSUMS}
+
+
+def keep_trained(cache: Cache, files: Files) -> None:
+    """Keep a candidate that came from another machine's cache where that one kept it."""
+    (key,) = {name.partition("/")[0] for name in files}
+    cache.kept(TRAINED, key, lambda folder: write_files(_under(files, key), folder))
+
+
+def _under(files: Files, key: str) -> Files:
+    return {name.removeprefix(f"{key}/"): data for name, data in files.items()}
 
 
 def _below(path: Path) -> list[Path]:

@@ -3,7 +3,7 @@ of them, counted.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -24,10 +24,12 @@ STEPS, WARM_UP = 12, 2
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Estimated seconds: of a training at full length, and of the teacher's answers, which are computed once."""
+    """Estimated seconds: of a training at full length, and of what is made once: the teacher's answers, and a training
+    that all candidates share."""
 
     training: float
     teacher: float
+    shared: float = 0.0
 
 
 def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsal:
@@ -39,20 +41,27 @@ def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsa
     fit = _FewSteps(context.fit)
     teacher = _FewAnswers(context.teacher)
     context = replace(context, fit=fit, teacher=teacher)
-    for step in recipe.steps:
-        if isinstance(step, ModelStrategy):
-            candidate = step.apply(candidate, context)
-    return Rehearsal(sum(fit.seconds), sum(teacher.seconds))
+    shared = _applied(recipe, candidate, context, lambda: sum(fit.seconds))
+    return Rehearsal(sum(fit.seconds) - shared, sum(teacher.seconds), shared)
 
 
 def count_steps(recipe: Recipe, candidate: Candidate, context: Context) -> int:
-    """Steps of all trainings of a recipe at full length, none of them taken. As `rehearse` otherwise."""
+    """Steps of all trainings of a recipe at full length, but for those that are shared; none of them is taken. As
+    `rehearse` otherwise."""
     fit = _NoSteps()
     context = replace(context, fit=fit, teacher=_FewAnswers(context.teacher))
+    shared = _applied(recipe, candidate, context, lambda: sum(fit.steps))
+    return round(sum(fit.steps) - shared)
+
+
+def _applied(recipe: Recipe, candidate: Candidate, context: Context, so_far: Callable[[], float]) -> float:
+    """Apply the model steps; what `so_far` came to after the last one whose training is shared, 0 without one."""
+    shared = 0.0
     for step in recipe.steps:
         if isinstance(step, ModelStrategy):
             candidate = step.apply(candidate, context)
-    return round(sum(fit.steps))
+            shared = so_far() if step.shares_training else shared
+    return shared
 
 
 def _steps(training: Training) -> float:

@@ -41,8 +41,9 @@ from eicompress.study.coordinator import run_search
 from eicompress.study.events import Event, SearchEnded, TrialEnded
 from eicompress.study.fit_to_budget import filled
 from eicompress.study.objective import Objective
+from eicompress.study.samplers import sampler
 from eicompress.study.search import Goal, Search
-from eicompress.study.space import SearchSpace, sampler
+from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
 from eicompress.trials.builder import Workshop, open_workshop

@@ -15,6 +15,7 @@ from eicompress.study.events import Doing, Event, Noticed, Promoting, TrialEnded
 from eicompress.study.importance import importance
 from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
+from eicompress.study.samplers import POPULATION
 from eicompress.study.store import read_ledger
 from eicompress.values import Artifact, Measurement, Record, digest_of
 
@@ -187,6 +188,32 @@ def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     assert len(trained) == len(set(trained)), "a trial with a record was trained again"
     assert result.best is not None
     assert result.best[1].fidelity == 1.0
+
+
+@pytest.mark.parametrize("calls", [3, 22, 41])
+def test_evolution_that_was_killed_draws_what_it_would_have_drawn(tmp_path: Path, calls: int) -> None:
+    def fails(at: str, recipe: Recipe, number: int) -> None:
+        if (at, number) == ("build", calls):
+            raise Killed()
+
+    for name in ("whole", "again"):
+        (tmp_path / name).mkdir()
+    # More than two generations.
+    asked: dict[str, Any] = {"sampler": "nsga2", "trials": 2 * POPULATION + 5, "objective": "quality"}
+    expected = bed(tmp_path / "whole", **asked).run(Bench(tmp_path / "made"))
+    made = bed(tmp_path / "again", **asked)
+    with pytest.raises(Killed):
+        made.run(Bench(tmp_path / "made", fails))
+    result = made.run(Bench(tmp_path / "made"))
+    drawn = [{each.draw: each.recipe for each in found.records.values()} for found in (result, expected)]
+    assert drawn[0] == drawn[1]
+
+
+def test_evolution_finds_better_ones_than_it_began_with(tmp_path: Path) -> None:
+    result = bed(tmp_path, sampler="nsga2", trials=4 * POPULATION).run(Bench(tmp_path / "made"))
+    complete = [record.value("quality") or 0.0 for record in result.records.values() if record.outcome == "complete"]
+    first, last = complete[:POPULATION], complete[-POPULATION:]
+    assert sum(last) > sum(first) and max(last) > max(first)
 
 
 def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Strategy
 from eicompress.errors import SpecError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
-from eicompress.study.space import SearchSpace, sampler
+from eicompress.study.samplers import sampler
+from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import known_spaces, read_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -269,3 +270,71 @@ def test_every_space_that_is_shipped_reads_and_draws(name: str) -> None:
     space = read_space(name, discover())
     assert space.known
     assert draw(space, 3)
+
+
+@dataclass(frozen=True)
+class Elastic(Noop):
+    name: ClassVar[str] = "elastic"
+    trains: ClassVar[bool] = True
+    shares_training: ClassVar[bool] = True
+    rate: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.1
+
+
+@dataclass(frozen=True)
+class Tuned(Noop):
+    name: ClassVar[str] = "tuned"
+    trains: ClassVar[bool] = True
+
+
+SHARED_CLASSES = {**CLASSES, "elastic": Elastic, "tuned": Tuned}
+SHARED = """
+    fidelity = [0.1, 0.5]
+    [[slot]]
+    strategy = "words"
+    tokens = 500
+    [[slot]]
+    strategy = "elastic"
+    [[slot]]
+    strategy = "thin"
+    layers = { low = 1, high = 4 }
+"""
+
+
+def sharing_space(tmp_path: Path, code: str) -> SearchSpace:
+    path = tmp_path / "mine.toml"
+    path.write_text(textwrap.dedent(code))
+    return read_space(str(path), Registry(strategies=SHARED_CLASSES, tasks={}, metrics={}, sources={}))
+
+
+def test_where_all_training_is_shared_a_candidate_has_one_rung(tmp_path: Path) -> None:
+    space = sharing_space(tmp_path, SHARED)
+    assert space.shares and space.rungs == (1.0,)
+    assert all(recipe.only_shared and len(recipe.shared.steps) == 2 for recipe in draw(space, 3))
+    assert not space_of(tmp_path, GOOD).shares
+
+
+def test_rungs_are_those_of_what_is_trained_after_a_shared_training(tmp_path: Path) -> None:
+    after = '[[slot]]\nstrategy = "tuned"\n'
+    for code in (
+        SHARED + after,
+        SHARED + after + "optional = true",
+        SHARED.replace('"elastic"', '"elastic"\noptional = true'),
+    ):
+        assert sharing_space(tmp_path, code).rungs == (0.1, 0.5)
+    (recipe,) = draw(sharing_space(tmp_path, SHARED + after), 1)
+    assert not recipe.only_shared and len(recipe.shared.steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ("tokens = 500", "tokens = { low = 200, high = 900 }", r"but `words\.tokens` is searched: give it a value"),
+        ("tokens = 500", "tokens = { fill = true }", r"but `words\.tokens` is searched: give it a value, or search it"),
+        ("tokens = 500", "optional = true", "but whether `words` is used is searched"),
+        ('"elastic"', '"elastic"\n    rate = { low = 0.1, high = 0.2 }', r"but `elastic\.rate` is searched"),
+    ],
+)
+def test_nothing_is_searched_before_a_shared_training(tmp_path: Path, good: str, bad: str, said: str) -> None:
+    assert good in SHARED
+    with pytest.raises(SpecError, match=f"training of `elastic` in .* serves every candidate, .*{said}"):
+        sharing_space(tmp_path, SHARED.replace(good, bad))

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shared_weights
 from test_worker import BAD, STEPS, ignore, job
 
 import eicompress
 from eicompress import cli
 from eicompress.errors import SpecError, StudyError
 from eicompress.plugins import discover
+from eicompress.recipe import Recipe
 from eicompress.spec import Spec, read
 from eicompress.study.plan import place_of
 from eicompress.study.result import Result
@@ -30,7 +32,7 @@ from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import Cluster, Place
 from eicompress.trials.shipping import SENT, files_digest, packed_setup, unpacked, write_files
 from eicompress.trials.worker import InProcess, made_of
-from eicompress.values import Progress
+from eicompress.values import Job, Progress
 
 NAMED = {"model": "m", "data": "d"}
 
@@ -356,3 +358,44 @@ def test_a_search_on_ray_whose_worker_is_killed_ends_where_one_on_this_machine_e
     assert best is not None and same is not None
     assert best[1].recipe == same[1].recipe
     assert best[1].value("quality") == same[1].value("quality")
+
+
+@pytest.mark.slow
+def test_a_training_that_jobs_share_is_made_on_one_node_and_sent_to_the_other(
+    tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv(shared_weights.LOG, str(tmp_path / "log"))
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    plugin = str(Path(shared_weights.__file__))
+    spec = read({"model": str(model_folder), "data": str(data_folder), "plugin": plugin})
+    (tmp_path / "study").mkdir()
+    workshop = open_workshop(spec, discover(plugin), folder=tmp_path / "here", progress=lambda _: None)
+    shared = workshop.key(Recipe((shared_weights.Elastic(),)), fidelity=1.0, seed=0)
+
+    def taken(number: int) -> Job:
+        recipe = Recipe((shared_weights.Elastic(), shared_weights.Take(first=number)))
+        return Job(number, tuple(recipe.to_json()), 1.0, 0, shared)
+
+    made = Nodes(tmp_path)
+    try:
+        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(workshop))) as workers:
+            for number in (1, 2):
+                workers.submit(taken(number))
+            done = [workers.wait(ignore) for _ in range(2)]
+            # Both nodes are at work, each with what one of them made.
+            for number in (3, 4):
+                workers.submit(taken(number))
+            done += [workers.wait(ignore) for _ in range(2)]
+        # A search that goes on, on nodes that have nothing, gets it from here.
+        shutil.rmtree(tmp_path / "other-cache")
+        shutil.rmtree(tmp_path / "cache" / "candidate")
+        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(workshop))) as workers:
+            workers.submit(taken(5))
+            done.append(workers.wait(ignore))
+    finally:
+        made.made.shutdown()
+    assert [each.fate for each in done] == ["built"] * 5
+    steps = [int(line.split()[1]) for line in (tmp_path / "log").read_text().splitlines()]
+    assert steps == list(range(30))
