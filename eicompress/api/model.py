@@ -54,7 +54,7 @@ def compress(
     workshop = workshop_of(spec, registry, on_progress)
     record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
     placed = _placed(workshop.timed(record), Path(output))
-    write_card(Artifact(Path(output)), placed, None, spec.to_toml())
+    write_card(Artifact(Path(output)), placed, None, spec.to_toml(), registry.quantities)
     return placed
 
 

@@ -6,7 +6,6 @@ from eicompress.metrics.latency import LatencyMetric
 from eicompress.metrics.memory import MemoryMetric
 from eicompress.metrics.quality import QualityMetric
 from eicompress.metrics.size import DownloadMetric, SizeMetric
-from eicompress.metrics.this_machine import ThisMachine
 
 
 @hookimpl
@@ -16,4 +15,7 @@ def register_metrics() -> list[type[Metric]]:
 
 @hookimpl
 def register_devices() -> list[type[Device]]:
+    # Its runtime is not needed for the names of metrics.
+    from eicompress.metrics.this_machine import ThisMachine
+
     return [ThisMachine]

@@ -5,26 +5,30 @@ folder counts against the budget. `eicompress export --to hf` puts it into what 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
+from eicompress.metrics.latency import LATENCY, LATENCY_P95
+from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.tables import MACHINE
-from eicompress.values import SIMPLE, Artifact, Json, Measurement, Record
+from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
 HUB_TASKS = {"classification": "text-classification", "pair_classification": "text-classification"}
 """What the hub calls our tasks."""
 BUILT_IN = "builtin:"
 LICENCE = "# license: choose one. The teacher's licence and the data's both have a say.\n"
 SHOWN = {
-    "size_mb": "size of the folder, tokenizer included",
-    "download_mb": "the same, zipped",
-    "latency_ms": "latency of one text, median",
-    "latency_p95_ms": "latency of one text, 95th percentile",
+    SIZE: "size of the folder, tokenizer included",
+    DOWNLOAD: "the same, zipped",
+    LATENCY: "latency of one text, median",
+    LATENCY_P95: "latency of one text, 95th percentile",
 }
 USE = """```python
 import eicompress
@@ -37,10 +41,13 @@ Without eicompress: `onnxruntime`, `tokenizers` and `numpy` are enough, and in a
 `pipeline("text-classification", ..., {{ dtype: "fp32" }})`."""
 
 
-def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> str:
+def card(
+    artifact: Artifact, record: Record, baseline: Record | None, asked: Json, metrics: Mapping[str, Quantity]
+) -> str:
     """The card in Markdown.
 
     `asked` are the words of the search or of `compress`: model, data, task and columns; empty where not known.
+    `metrics` tell what is measured, by name.
     """
     name = artifact.folder.name
     if SIMPLE in record.facts:  # no model was compressed for it
@@ -50,16 +57,18 @@ def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Jso
     pairs = bool(asked.get("text_pair")) or asked.get("task") == "pair_classification"
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked)}\n---", f"# {name}", _summary(record, baseline, asked)]
     parts += ["## Use", USE.format(folder=name, example='("a text", "another")' if pairs else '"a text"')]
-    parts += ["## Measured", _measured(record, baseline)]
+    parts += ["## Measured", _measured(record, baseline, metrics)]
     parts += ["## Labels", ", ".join(f"`{label}`" for label in labels)]
     parts += ["## How it was made", _making(record, asked)]
     parts += ["## Limits", _limits(record)]
     return "\n\n".join(parts) + "\n"
 
 
-def write_card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> None:
+def write_card(
+    artifact: Artifact, record: Record, baseline: Record | None, asked: Json, metrics: Mapping[str, Quantity]
+) -> None:
     """Write the card beside the artifact."""
-    artifact.card.write_text(card(artifact, record, baseline, asked), encoding="utf-8")
+    artifact.card.write_text(card(artifact, record, baseline, asked, metrics), encoding="utf-8")
 
 
 def card_of(artifact: Artifact) -> str:
@@ -71,11 +80,11 @@ def card_of(artifact: Artifact) -> str:
         recipe=tuple(known.get("recipe", ())),
         draw=-1,
         outcome="complete",
-        measurements=(Measurement("size_mb", artifact.size_mb, "MB"),),
+        measurements=(SizeMetric.measurement(artifact.size_mb),),
         facts=known.get("facts", {}),
         versions=known.get("versions", {}),
     )
-    return card(artifact, record, None, {"task": known.get("task", "")})
+    return card(artifact, record, None, {"task": known.get("task", "")}, {})
 
 
 def _metadata(name: str, record: Record, asked: Json) -> str:
@@ -87,7 +96,7 @@ def _metadata(name: str, record: Record, asked: Json) -> str:
             dataset_type=data if _on_the_hub(data) else "private",
             dataset_name=_name(data) or "not known",
             dataset_split=str(each.conditions.get("split", "validation")),
-            metric_type=str(each.conditions.get("metric", "quality")),
+            metric_type=str(each.conditions.get("metric", QUALITY)),
             metric_value=round(each.value, 4),
         )
         for each in _qualities(record)
@@ -107,33 +116,34 @@ def _metadata(name: str, record: Record, asked: Json) -> str:
 
 
 def _summary(record: Record, baseline: Record | None, asked: Json) -> str:
-    size, latency = record.value("size_mb"), record.value("latency_ms")
+    size, latency = record.value(SIZE), record.value(LATENCY)
     parts = ["A text classifier for small devices"]
     parts.append(f", {size:.2f} MB in all" if size is not None else "")
     parts.append(f", {latency:.2f} ms for a text" if latency is not None else "")
     if asked.get("model"):
         parts.append(f", compressed out of `{_name(str(asked['model']))}`")
-    whole = baseline.value("size_mb") if baseline else None
+    whole = baseline.value(SIZE) if baseline else None
     parts.append(f" ({whole:.1f} MB as ONNX)" if whole is not None else "")
     return "".join(parts) + "."
 
 
-def _measured(record: Record, baseline: Record | None) -> str:
-    rows = [(each, SHOWN[each.name]) for each in record.measurements if each.name in SHOWN]
-    rows += [(each, f"{each.conditions.get('metric', 'quality')}, {_split(each)} split") for each in _qualities(record)]
+def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity]) -> str:
+    said = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
+    rows = [(each, said[each.name]) for each in record.measurements if each.name in said]
+    rows += [(each, f"{each.conditions.get('metric', QUALITY)}, {_split(each)} split") for each in _qualities(record)]
     if not rows:
         return "Nothing was measured."
     lines = ["| | this artifact | uncompressed | conditions |", "|---|---|---|---|"]
-    for each, said in rows:
+    for each, what in rows:
         before = baseline.value(each.name) if baseline else None
-        if each.name == "quality_test":
-            before = record.facts.get("baseline", {}).get("quality_test")
+        if each.name == QUALITY_TEST:
+            before = record.facts.get("baseline", {}).get(QUALITY_TEST)
         conditions = ", ".join(
             f"{name.replace('_', ' ')} {value}"
             for name, value in each.conditions.items()
             if name not in (*MACHINE, "metric", "split")
         )
-        lines.append(f"| {said} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
+        lines.append(f"| {what} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
     devices = {taken_on(each.conditions) for each in record.measurements if "device" in each.conditions}
     return "\n".join([*lines, *(f"\nLatencies were taken on {each}." for each in sorted(devices))])
 
@@ -164,7 +174,7 @@ def _limits(record: Record) -> str:
 
 
 def _qualities(record: Record) -> list[Measurement]:
-    return [each for each in record.measurements if each.name == "quality" or each.name.startswith("quality_")]
+    return [each for each in record.measurements if each.name == QUALITY or each.name.startswith(f"{QUALITY}_")]
 
 
 def _split(each: Measurement) -> str:
@@ -174,7 +184,7 @@ def _split(each: Measurement) -> str:
 def _valued(value: float | None, each: Measurement) -> str:
     if value is None:
         return ""
-    return f"{value:.2%}" if each.name.startswith("quality") else f"{value:.3g} {each.unit}"
+    return f"{value:.2%}" if each.name.startswith(QUALITY) else f"{value:.3g} {each.unit}"
 
 
 def _language(model: str, data: str) -> Any:

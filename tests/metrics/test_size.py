@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from eicompress.contracts import Metric, Subject
 from eicompress.export.folder import write
 from eicompress.metrics.size import DownloadMetric, SizeMetric
 from eicompress.values import Artifact
@@ -13,15 +14,21 @@ def artifact(tmp_path: Path) -> Artifact:
     return write(tiny_candidate(), ("music", "weather"), tmp_path / "a", pairs=False, manifest={})
 
 
+def measured(metric: type[Metric], artifact: Artifact) -> float:
+    (found,) = metric().measure(Subject(artifact, tiny_task(), tiny_examples()))
+    assert (found.name, found.unit) == (metric.name, "MB")
+    return found.value
+
+
 def test_size_counts_every_file_of_the_folder_and_none_beside_it(artifact: Artifact) -> None:
     expected = sum(path.stat().st_size for path in artifact.folder.rglob("*") if path.is_file())
-    assert SizeMetric().measure(artifact, tiny_task(), tiny_examples()) == expected / 1_000_000
+    assert measured(SizeMetric, artifact) == expected / 1_000_000
     (artifact.folder / "stray").write_bytes(b"x" * 1000)
-    assert SizeMetric().measure(artifact, tiny_task(), tiny_examples()) == (expected + 1000) / 1_000_000
+    assert measured(SizeMetric, artifact) == (expected + 1000) / 1_000_000
 
 
 def test_a_download_is_smaller_and_does_not_depend_on_the_hour(artifact: Artifact) -> None:
-    first = DownloadMetric().measure(artifact, tiny_task(), tiny_examples())
+    first = measured(DownloadMetric, artifact)
     artifact.onnx.touch()
     assert 0 < first < artifact.size_mb
-    assert DownloadMetric().measure(artifact, tiny_task(), tiny_examples()) == first
+    assert measured(DownloadMetric, artifact) == first
