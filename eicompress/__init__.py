@@ -50,7 +50,6 @@ if TYPE_CHECKING:
         Device,
         Examples,
         GraphStrategy,
-        Metric,
         ModelStrategy,
         Origin,
         Strategy,
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from eicompress.encoder.model import Encoder
     from eicompress.encoder.tokens import Batch
     from eicompress.hookspecs import hookimpl
+    from eicompress.measures import Conditions, Metric, Subject
     from eicompress.study.result import Result
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "Batch",
     "BudgetError",
     "Candidate",
+    "Conditions",
     "Context",
     "DataError",
     "Device",
@@ -93,6 +94,7 @@ __all__ = [
     "SpecError",
     "Strategy",
     "StudyError",
+    "Subject",
     "Target",
     "Task",
     "Teacher",
@@ -143,7 +145,6 @@ _ROOMS = {
         "Device",
         "Examples",
         "GraphStrategy",
-        "Metric",
         "ModelStrategy",
         "Origin",
         "Strategy",
@@ -157,6 +158,7 @@ _ROOMS = {
     "eicompress.encoder.model": ("Encoder",),
     "eicompress.encoder.tokens": ("Batch",),
     "eicompress.hookspecs": ("hookimpl",),
+    "eicompress.measures": ("Conditions", "Metric", "Subject"),
     "eicompress.study.result": ("Result",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

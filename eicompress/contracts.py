@@ -1,4 +1,4 @@
-"""What a plug-in is (Strategy, Task, Metric, Target, Device) and what it is handed (Candidate, Context, Subject).
+"""What a plug-in is (Strategy, Task, Target, Device) and what it is handed (Candidate, Context). Metrics: `measures`.
 
 A strategy is a frozen dataclass of its knobs with one verb, `apply`. A knob is a field annotated with one of
 Optuna's distributions, which is its valid domain, and with a default:
@@ -13,9 +13,7 @@ Constructors check nothing; `Recipe` checks every knob when it is made.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -32,7 +30,7 @@ from typing import (
 import numpy.typing as npt
 
 from eicompress.errors import Inapplicable
-from eicompress.values import Artifact, Direction, Json, Measurement, Quantity, Text
+from eicompress.values import Artifact, Json, Text
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
     from eicompress.encoder.model import Encoder
     from eicompress.encoder.tokens import Batch
-    from eicompress.runtime import Model
 
 INTERFACE = 1
 """The version of what stands here and in `hookspecs`: a change that breaks plug-ins raises it. A plug-in's module may
@@ -255,88 +252,6 @@ class GraphStrategy(Strategy):
     @abstractmethod
     def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":
         """Raises `Inapplicable` where the strategy cannot act."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Under what a metric is measured; a measurement names those that its number depends on."""
-
-    threads: int = 1
-    seq_len: int | None = None
-    """Tokens of the text that is run; None for as many as are usual."""
-    seconds: float = 2.0
-    """About how long what is timed is run over and over: shorter in previews, of which there are many."""
-    reference: Artifact | None = None
-    """What is timed in turns with the artifact, since only their ratio can be compared between machines."""
-    device: "Device | None" = None
-    """Where the artifact is timed; None for this machine."""
-    quiet: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Entered by metrics that are `alone` while they run the artifact, so that nothing else of ours runs."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An artifact, and the examples that it is measured on. What several metrics need of it is computed once."""
-
-    artifact: Artifact
-    task: Task
-    examples: Examples
-    split: str = "validation"
-    """Which examples these are."""
-    conditions: Conditions = field(default_factory=Conditions)
-
-    @cached_property
-    def model(self) -> "Model":
-        """The artifact, loaded. Raises `ModelError`."""
-        from eicompress import runtime
-
-        return runtime.load(self.artifact.folder, threads=self.conditions.threads)
-
-    @cached_property
-    def logits(self) -> Array:
-        """(n, outputs) of the examples, at batch 1."""
-        return self.model.logits(self.examples.texts)
-
-    @cached_property
-    def length(self) -> int:
-        """Tokens of the text that is run: as asked for, or as many as 95 % of the examples do not exceed."""
-        from eicompress.runtime import usual_length
-
-        length = self.conditions.seq_len or usual_length(self.model.tokenizer, self.examples.texts)
-        return min(length, self.model.positions or length)
-
-
-class Metric(ABC):
-    """A named number measured on an artifact. A limit and an objective may name it."""
-
-    name: ClassVar[str]
-    unit: ClassVar[str]
-    direction: ClassVar[Direction]
-    label: ClassVar[str] = ""
-    """What people call it, without the unit; its name where it is empty."""
-    preview: ClassVar[bool] = False
-    """True if training changes it little: previews measure it, and what misses a limit is never trained."""
-    promoted: ClassVar[bool] = False
-    """True if it is measured of what is handed out alone, unless a limit or the objective names it."""
-    alone: ClassVar[bool] = False
-    """True if nothing else may run meanwhile. The coordinator then measures it, in previews and of what is handed out;
-    a trained candidate keeps its preview's number. It takes `preview` too."""
-
-    @abstractmethod
-    def measure(self, subject: Subject) -> Iterable[Measurement]:
-        """The metric's own number, under its name, and others that come with it.
-
-        Raises `MeasureError` where it cannot be taken: the trial tells why, and the search goes on.
-        """
-
-    @classmethod
-    def measurement(cls, value: float, **conditions: Any) -> Measurement:
-        """The metric's own number, with the conditions that it depends on."""
-        return Measurement(cls.name, value, cls.unit, conditions)
-
-    @classmethod
-    def quantity(cls) -> Quantity:
-        return Quantity(cls.name, cls.unit, cls.direction, cls.label or cls.name, cls.preview)
 
 
 class Target(ABC):

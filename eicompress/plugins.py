@@ -19,15 +19,16 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, v
 from inspect import isclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import pluggy
 
 from eicompress import hookspecs
-from eicompress.contracts import INTERFACE, Device, Metric, Strategy, Target, Task, knobs
+from eicompress.contracts import INTERFACE, Device, Strategy, Target, Task
 from eicompress.errors import PluginError, SpecError, nearest
-from eicompress.recipe import Recipe, check_value
-from eicompress.values import Direction, Json, Quantity, Record
+from eicompress.measures import Metric, check_metric
+from eicompress.recipe import Recipe, check_defaults
+from eicompress.values import Json, Record
 
 ONLY = "EICOMPRESS_ONLY_PLUGINS"
 BUILT_IN = ("eicompress.strategies", "eicompress.tasks", "eicompress.metrics", "eicompress.export")
@@ -98,11 +99,6 @@ class Registry:
         """The metric of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
         self._check("metric", name, self.metrics)
         return self.metrics[name]
-
-    @property
-    def quantities(self) -> dict[str, Quantity]:
-        """What each metric's number is, by name."""
-        return {name: metric.quantity() for name, metric in self.metrics.items()}
 
     def target(self, name: str) -> type[Target]:
         """The target of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
@@ -329,30 +325,12 @@ def _check_class(kind: Kind, each: object) -> None:
     if missing:
         raise PluginError(f"the {kind} `{each.__qualname__}` must define " + ", ".join(f"`{name}`" for name in missing))
     if issubclass(each, Metric):
-        _check_metric(each)
+        check_metric(each)
     if issubclass(each, Strategy):
-        for knob in knobs(each).values():
-            try:
-                check_value(f"{each.name}.{knob.name}", knob.default, knob.domain)
-            except SpecError as error:
-                raise PluginError(f"a knob's default must be in its domain: {error}") from error
-
-
-def _check_metric(metric: type[Metric]) -> None:
-    if not isinstance(getattr(metric, "unit", None), str):
-        raise PluginError(f"the metric `{metric.name}` must have a class attribute `unit`: a string, empty for none")
-    if getattr(metric, "direction", None) not in get_args(Direction):
-        raise PluginError(
-            f"the metric `{metric.name}` must have a `direction`: one of {', '.join(get_args(Direction))}"
-        )
-    if metric.alone and not metric.preview:
-        raise PluginError(
-            f"the metric `{metric.name}` must be measured in previews if nothing else may run meanwhile: set `preview`"
-        )
-    if set("=:,") & set(metric.name):
-        raise PluginError(
-            f"the metric's name `{metric.name}` must have none of `=`, `:` and `,`: a limit is NAME=VALUE"
-        )
+        try:
+            check_defaults(each)
+        except SpecError as error:
+            raise PluginError(f"a knob's default must be in its domain: {error}") from error
 
 
 def _source(point: EntryPoint) -> Source:

@@ -14,7 +14,7 @@ from eicompress.values import Artifact
 METRICS = '''
 import numpy as np
 
-from eicompress.contracts import Metric
+from eicompress.measures import Metric
 from eicompress.errors import MeasureError
 from eicompress.hookspecs import hookimpl
 

@@ -60,7 +60,7 @@ def measure(
     `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
-    from eicompress.contracts import Conditions, Subject
+    from eicompress.measures import Conditions, Subject
     from eicompress.metrics.latency import CAREFUL_SECONDS, LatencyMetric, measure_latency
     from eicompress.metrics.measure import measure
     from eicompress.metrics.size import DownloadMetric, SizeMetric, download_mb

@@ -1,7 +1,8 @@
 """Built-in metrics, what is measured on an artifact, and devices, where its latency is taken."""
 
-from eicompress.contracts import Device, Metric
+from eicompress.contracts import Device
 from eicompress.hookspecs import hookimpl
+from eicompress.measures import Metric
 from eicompress.metrics.latency import LatencyMetric
 from eicompress.metrics.memory import MemoryMetric
 from eicompress.metrics.quality import QualityMetric

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from eicompress.contracts import Device, Metric, Subject, Times
+from eicompress.contracts import Device, Times
 from eicompress.errors import EicompressError, MeasureError
+from eicompress.measures import Metric, Subject
 from eicompress.values import Artifact, Direction, Json, Measurement
 
 LATENCY, LATENCY_P95 = "latency_ms", "latency_p95_ms"

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from eicompress.cache import is_disk_error
-from eicompress.contracts import Metric, Subject
 from eicompress.errors import MeasureError
+from eicompress.measures import Metric, Subject
 from eicompress.values import Measurement
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import ClassVar
 
-from eicompress.contracts import Metric, Subject
 from eicompress.errors import MeasureError
+from eicompress.measures import Metric, Subject
 from eicompress.values import MEGABYTE, Artifact, Direction, Measurement, Text
 
 MEMORY = "memory_mb"

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from eicompress.contracts import Array, Examples, Metric, Subject, Task
+from eicompress.contracts import Array, Examples, Task
+from eicompress.measures import Metric, Subject
 from eicompress.values import Direction, Measurement
 
 QUALITY = "quality"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from eicompress.contracts import Metric, Subject
 from eicompress.export.zip import zipped
+from eicompress.measures import Metric, Subject
 from eicompress.values import MEGABYTE, Artifact, Direction, Measurement
 
 SIZE, DOWNLOAD = "size_mb", "download_mb"

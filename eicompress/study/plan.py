@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from eicompress.errors import SpecError, StudyError
+from eicompress.measures import quantities
 from eicompress.metrics.size import DOWNLOAD, SIZE
 from eicompress.parsing import study_name
 from eicompress.plugins import Registry, discover
@@ -39,7 +40,7 @@ class Plan:
     @property
     def objective(self) -> Objective:
         """What the search is for."""
-        return objective_of(self.spec, self.registry.quantities)
+        return objective_of(self.spec, quantities(self.registry.metrics))
 
 
 def planned(written: Mapping[str, object]) -> Plan:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from eicompress.contracts import Conditions, Metric, Subject
+from eicompress.measures import Conditions, Metric, Subject
 from eicompress.testing.claims import Claim, contents, hold, random_state_kept, with_missed
 from eicompress.testing.tiny import tiny_artifact, tiny_candidate, tiny_examples, tiny_task
 from eicompress.values import Artifact, Direction, Measurement

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from eicompress.cache import Cache, default_folder, write_folder
-from eicompress.contracts import Candidate, Conditions, Context, Device
+from eicompress.contracts import Candidate, Context, Device
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.encoder.device import own_device
 from eicompress.encoder.model import Encoder
 from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import folder as artifacts
+from eicompress.measures import Conditions
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine

@@ -24,7 +24,7 @@ MAKING = (
     "values",
 )
 """The parts of eicompress that decide what an artifact is."""
-MEASURING = ("metrics",)
+MEASURING = ("measures", "metrics")
 """Those that decide, beside them, what is measured on it."""
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from eicompress.contracts import Candidate, Conditions, Context, GraphStrategy, Metric, Subject
+from eicompress.contracts import Candidate, Context, GraphStrategy
 from eicompress.encoder.device import computes_with
 from eicompress.errors import MeasureError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
+from eicompress.measures import Conditions, Metric, Subject
 from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, LatencyMetric
 from eicompress.metrics.measure import Taken, measure
 from eicompress.metrics.profile import milliseconds_by_operator

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import onnxruntime
 
-from eicompress.contracts import Metric, Subject
 from eicompress.errors import MeasureError
 from eicompress.hookspecs import hookimpl
+from eicompress.measures import Metric, Subject
 from eicompress.values import Direction, Measurement
 
 EICOMPRESS_INTERFACE = 1

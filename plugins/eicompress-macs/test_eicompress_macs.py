@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 import eicompress
 from eicompress import cli
-from eicompress.contracts import Conditions, Subject
 from eicompress.errors import MeasureError
+from eicompress.measures import Conditions, Subject
 from eicompress.plugins import discover
 from eicompress.strategies.quantization import Quantization
 from eicompress.testing import (

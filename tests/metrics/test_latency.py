@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from eicompress.contracts import Conditions, Device, Subject, Times
+from eicompress.contracts import Device, Times
 from eicompress.encoder.config import LayerConfig
 from eicompress.errors import MeasureError
 from eicompress.export.folder import write
+from eicompress.measures import Conditions, Subject
 from eicompress.metrics.latency import Latency, LatencyMetric, alone, lock_of, measure_latency
 from eicompress.metrics.this_machine import ThisMachine
 from eicompress.runtime import usual_length

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eicompress.contracts import Subject
 from eicompress.export.folder import write
+from eicompress.measures import Subject
 from eicompress.metrics.quality import QualityMetric
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from eicompress.contracts import Metric, Subject
 from eicompress.export.folder import write
+from eicompress.measures import Metric, Subject
 from eicompress.metrics.size import DownloadMetric, SizeMetric
 from eicompress.values import Artifact
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
