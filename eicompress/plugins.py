@@ -293,8 +293,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
     if unmarked:
         raise PluginError(f"the hook `{unmarked[0]}` must be marked with `@hookimpl` of `eicompress.hookspecs`")
     if not implemented:
-        hooks = ", ".join(sorted(known))
-        raise PluginError(f"a plug-in must implement a hook, but this one implements none of {hooks}")
+        raise PluginError(f"a plug-in must implement a hook, but implements none of {', '.join(sorted(known))}")
 
 
 def _implementations(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[Callable[..., Any]]:
