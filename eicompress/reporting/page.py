@@ -107,7 +107,8 @@ def _candidates(numbers: Numbers) -> str:
         '<p class="soft">Each mark is one candidate; point at it for its recipe. Grey ones are over budget.</p>'
     )
     for axis in axes(numbers.result.objective):
-        found += [f"<h3>{escape(called(axis).capitalize())}</h3>", drawn(quality_against(numbers, axis))]
+        name = called(axis)
+        found += [f"<h3>{escape(name[:1].upper() + name[1:])}</h3>", drawn(quality_against(numbers, axis))]
     return "\n".join(found)
 
 
