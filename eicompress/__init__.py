@@ -51,7 +51,6 @@ if TYPE_CHECKING:
         Device,
         Examples,
         GraphStrategy,
-        Metric,
         ModelStrategy,
         Origin,
         Strategy,
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
     from eicompress.encoder.model import Encoder
     from eicompress.encoder.tokens import Batch
     from eicompress.hookspecs import hookimpl
+    from eicompress.measures import Conditions, Metric, Subject
     from eicompress.study.result import Result
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "Batch",
     "BudgetError",
     "Candidate",
+    "Conditions",
     "Context",
     "DataError",
     "Device",
@@ -97,6 +98,7 @@ __all__ = [
     "SpecError",
     "Strategy",
     "StudyError",
+    "Subject",
     "Target",
     "Task",
     "Teacher",
@@ -148,7 +150,6 @@ _ROOMS = {
         "Device",
         "Examples",
         "GraphStrategy",
-        "Metric",
         "ModelStrategy",
         "Origin",
         "Strategy",
@@ -162,6 +163,7 @@ _ROOMS = {
     "eicompress.encoder.model": ("Encoder",),
     "eicompress.encoder.tokens": ("Batch",),
     "eicompress.hookspecs": ("hookimpl",),
+    "eicompress.measures": ("Conditions", "Metric", "Subject"),
     "eicompress.study.result": ("Result",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

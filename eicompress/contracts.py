@@ -1,4 +1,4 @@
-"""What a plug-in is (Strategy, Task, Metric, Target, Device) and what it is handed (Candidate, Context).
+"""What a plug-in is (Strategy, Task, Target, Device) and what it is handed (Candidate, Context). Metrics: `measures`.
 
 A strategy is a frozen dataclass of its knobs with one verb, `apply`. A knob is a field annotated with one of
 Optuna's distributions, which is its valid domain, and with a default:
@@ -20,7 +20,6 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
-    Literal,
     Protocol,
     TypeAlias,
     get_args,
@@ -283,18 +282,6 @@ class GraphStrategy(Strategy):
     @abstractmethod
     def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":
         """Raises `Inapplicable` where the strategy cannot act."""
-
-
-class Metric(ABC):
-    """A named number measured on an artifact."""
-
-    name: ClassVar[str]
-    unit: ClassVar[str]
-    direction: ClassVar[Literal["minimize", "maximize"]]
-
-    @abstractmethod
-    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        """Raises `MeasureError` where it cannot be taken."""
 
 
 class Target(ABC):

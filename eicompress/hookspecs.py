@@ -2,7 +2,8 @@
 
 import pluggy
 
-from eicompress.contracts import Device, Metric, Strategy, Target, Task
+from eicompress.contracts import Device, Strategy, Target, Task
+from eicompress.measures import Metric
 from eicompress.values import Record
 
 PROJECT = "eicompress"

@@ -17,10 +17,6 @@ LATENCIES = {"us": 0.001, "ms": 1.0, "s": 1_000.0}
 """Milliseconds of each unit of latency."""
 TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds of each unit of time."""
-OBJECTIVES = ("quality", "reward", "pareto")
-DEFAULT_FRONT = ("quality", "latency_ms")
-UNITS = {"quality": "", "size_mb": "MB", "download_mb": "MB", "latency_ms": "ms", "memory_mb": "MB"}
-"""Metrics that a search may trade, with their units."""
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
 _ADDRESS = re.compile(r"[\w.-]+:[0-9]{1,5}")
@@ -66,20 +62,39 @@ def time(value: object, flag: str) -> str:
     return f"{_plain(seconds(value, flag))}s"
 
 
-def objective(value: object, flag: str) -> str:
-    """`quality`, `reward`, or `pareto:` with two metrics, quality first."""
-    name, _, written = str(value).partition(":")
-    choice(name, flag, OBJECTIVES)
+def objective(value: object, flag: str, usual: tuple[str, str]) -> str:
+    """A metric, `reward`, or `pareto:` with two metrics, of which the first of the `usual` ones comes first.
+
+    Which metrics there are, plug-ins know.
+    """
+    name, colon, written = (part.strip() for part in str(value).partition(":"))
     if name != "pareto":
-        return choice(value, flag, OBJECTIVES)
-    metrics = [each.strip() for each in written.split(",")] if written else list(DEFAULT_FRONT)
-    for metric in metrics:
-        choice(metric, flag, tuple(UNITS))
-    if len(set(metrics)) != 2 or len(metrics) != 2:
+        if colon or not name:
+            raise SpecError(f"`{flag}` must be a metric, `reward` or `pareto:A,B`, but got `{value}`")
+        return name
+    metrics = [each.strip() for each in written.split(",")] if colon else list(usual)
+    if len(set(metrics)) != 2 or len(metrics) != 2 or not all(metrics):
         raise SpecError(
-            f"`{flag}` must name two metrics to trade, but got `{value}`: write for example pareto:quality,size_mb"
+            f"`{flag}` must name two metrics to trade, but got `{value}`: write for example pareto:{','.join(usual)}"
         )
-    return "pareto:" + ",".join(sorted(metrics, key=lambda metric: metric != "quality"))
+    return "pareto:" + ",".join(sorted(metrics, key=lambda metric: metric != usual[0]))
+
+
+def limits(value: object, flag: str) -> tuple[str, ...]:
+    """Bounds of metrics as `NAME=VALUE`, each in the metric's own unit."""
+    found = {}
+    for each in texts(value, flag):
+        name, _, bound = (part.strip() for part in each.partition("="))
+        number = _number(bound)
+        if not (name and math.isfinite(number)):
+            raise SpecError(
+                f"`{flag}` must be a metric and a number in the metric's own unit, but got `{each}`: write for example "
+                "energy_mj=3"
+            )
+        if name in found:
+            raise SpecError(f"`{flag}` must name each metric once, but names `{name}` twice: leave one out")
+        found[name] = f"{name}={number:.12g}"
+    return tuple(found.values())
 
 
 def study_name(value: object, flag: str = "--study") -> str:

@@ -24,9 +24,10 @@ from typing import Any, Literal, TypeAlias
 import pluggy
 
 from eicompress import hookspecs
-from eicompress.contracts import INTERFACE, Device, Metric, Strategy, Target, Task, knobs
+from eicompress.contracts import INTERFACE, Device, Strategy, Target, Task
 from eicompress.errors import PluginError, SpecError, nearest
-from eicompress.recipe import Recipe, check_value
+from eicompress.measures import Metric, check_metric
+from eicompress.recipe import Recipe, check_defaults
 from eicompress.values import Json, Record
 
 ONLY = "EICOMPRESS_ONLY_PLUGINS"
@@ -93,6 +94,11 @@ class Registry:
         """The task of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
         self._check("task", name, self.tasks)
         return self.tasks[name]
+
+    def metric(self, name: str) -> type[Metric]:
+        """The metric of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
+        self._check("metric", name, self.metrics)
+        return self.metrics[name]
 
     def target(self, name: str) -> type[Target]:
         """The target of this name. Raises `PluginError` for a clash and `SpecError` for an unknown name."""
@@ -287,8 +293,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
     if unmarked:
         raise PluginError(f"the hook `{unmarked[0]}` must be marked with `@hookimpl` of `eicompress.hookspecs`")
     if not implemented:
-        hooks = ", ".join(sorted(known))
-        raise PluginError(f"a plug-in must implement a hook, but this one implements none of {hooks}")
+        raise PluginError(f"a plug-in must implement a hook, but implements none of {', '.join(sorted(known))}")
 
 
 def _implementations(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[Callable[..., Any]]:
@@ -318,12 +323,13 @@ def _check_class(kind: Kind, each: object) -> None:
     missing = sorted(getattr(each, "__abstractmethods__", ()))
     if missing:
         raise PluginError(f"the {kind} `{each.__qualname__}` must define " + ", ".join(f"`{name}`" for name in missing))
+    if issubclass(each, Metric):
+        check_metric(each)
     if issubclass(each, Strategy):
-        for knob in knobs(each).values():
-            try:
-                check_value(f"{each.name}.{knob.name}", knob.default, knob.domain)
-            except SpecError as error:
-                raise PluginError(f"a knob's default must be in its domain: {error}") from error
+        try:
+            check_defaults(each)
+        except SpecError as error:
+            raise PluginError(f"a knob's default must be in its domain: {error}") from error
 
 
 def _source(point: EntryPoint) -> Source:

@@ -86,6 +86,12 @@ def check_value(name: str, value: object, domain: BaseDistribution) -> None:
         raise SpecError(f"`{name}` must be in [{domain.low}, {domain.high}], but got {value!r}")
 
 
+def check_defaults(strategy: type[Strategy]) -> None:
+    """Raise `SpecError` if a knob's default lies outside its domain."""
+    for knob in knobs(strategy).values():
+        check_value(f"{strategy.name}.{knob.name}", knob.default, knob.domain)
+
+
 def recipe_toml(steps: Iterable[Json]) -> str:
     """A recipe's steps as a file for `compress --recipe`."""
     # Written step by step, since short tables would become inline ones.

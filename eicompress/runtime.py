@@ -18,6 +18,9 @@ from eicompress.answers import Answer, Prediction, of_config
 from eicompress.errors import ModelError
 from eicompress.values import Artifact, Json, Text, readable
 
+SHORTEST = 16
+"""Tokens that a text is taken to have at least, where an artifact is run at the usual length."""
+
 
 @dataclass(frozen=True)
 class Length:
@@ -98,6 +101,12 @@ class Model:
             if typed:
                 feed["token_type_ids"] = encoding.type_ids
             yield {name: np.array([values], np.int64) for name, values in feed.items()}
+
+
+def usual_length(tokenizer: Tokenizer, texts: Sequence[Text]) -> int:
+    """Tokens that 95 % of the texts do not exceed under this tokenizer, and 16 at least."""
+    lengths = [len(each.ids) for each in tokenizer.encode_batch_fast(list(texts))]
+    return max(SHORTEST, int(np.ceil(np.percentile(lengths, 95))))
 
 
 def load(folder: str | Path, *, threads: int = 1) -> Model:

@@ -12,6 +12,9 @@ from typing import Annotated, TypedDict
 
 from eicompress import parsing
 from eicompress.declaration import Setting
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY
+from eicompress.metrics.size import SIZE
 
 SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
@@ -37,6 +40,10 @@ class GoalSettings(TypedDict, total=False):
     latency: Annotated[str, Setting("Latency (p50, batch 1) of one text: 2ms, 500us.", "TIME", parsing.latency)]
     memory: Annotated[str, Setting("Memory that the artifact adds to a process: 80MB.", "SIZE", parsing.memory)]
     min_quality: Annotated[float, Setting("The least quality on validation: 0.9.", "SHARE", parsing.share)]
+    limit: Annotated[
+        Sequence[str],
+        Setting("A limit of any metric, in its unit; may be repeated.", "NAME=VALUE", parsing.limits, repeated=True),
+    ]
     timeout: Annotated[
         str,
         Setting(
@@ -69,10 +76,10 @@ class MethodSettings(TypedDict, total=False):
     objective: Annotated[
         str,
         Setting(
-            "What is maximised, or two metrics to trade: pareto:quality,size_mb.",
-            "quality|reward|pareto:A,B",
-            parsing.objective,
-            "quality",
+            f"A metric to optimise, or two to trade: pareto:{QUALITY},{SIZE}.",
+            "NAME|reward|pareto:A,B",
+            partial(parsing.objective, usual=(QUALITY, LATENCY)),
+            QUALITY,
         ),
     ]
     sampler: Annotated[

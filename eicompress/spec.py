@@ -9,12 +9,18 @@ from typing import Any
 
 from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.memory import MEMORY
+from eicompress.metrics.quality import QUALITY
+from eicompress.metrics.size import SIZE
 from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole, without_password
 from eicompress.settings import SearchSettings
 
 DEFAULT_TIMEOUT = "2h"
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """What only a Ray cluster is asked for."""
+SHORT_FORMS = {"budget": SIZE, "latency": LATENCY, "memory": MEMORY, "min_quality": QUALITY}
+"""Settings that are limits of a metric, with a unit of the user's choice."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +74,28 @@ class Spec:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is traded, or quality alone."""
+        """What is optimised, or traded."""
         kind, _, traded = self.settings["objective"].partition(":")
-        return tuple(traded.split(",")) if kind == "pareto" else ("quality",)
+        return tuple(traded.split(",")) if kind == "pareto" else (QUALITY,) if kind == "reward" else (kind,)
 
     @property
-    def measures_memory(self) -> bool:
-        """Whether a budget or the objective speaks of memory."""
-        return "memory" in self.settings or "memory_mb" in self.metrics
+    def wanted(self) -> tuple[str, ...]:
+        """Every metric that a limit or the objective names."""
+        return tuple(dict.fromkeys((*self.budgets, *self.metrics)))
 
     @property
     def budgets(self) -> dict[str, float]:
-        """Upper bounds, by metric."""
+        """Limits by metric: upper bounds of what is minimised, lower ones of what is maximised."""
         size, latency, memory = (self.settings.get(name) for name in ("budget", "latency", "memory"))
-        bounds = {
-            "size_mb": None if size is None else size_mb(size),
-            "latency_ms": None if latency is None else latency_ms(latency),
-            "memory_mb": None if memory is None else size_mb(memory),
+        short = {
+            SIZE: None if size is None else size_mb(size),
+            LATENCY: None if latency is None else latency_ms(latency),
+            MEMORY: None if memory is None else size_mb(memory),
+            QUALITY: self.settings.get("min_quality"),
         }
-        return {name: bound for name, bound in bounds.items() if bound is not None}
+        named = (each.partition("=") for each in self.settings.get("limit", ()))
+        known = {name: bound for name, bound in short.items() if bound is not None}
+        return known | {name: float(bound) for name, _, bound in named}
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
@@ -111,6 +120,10 @@ def read(written: Mapping[str, object]) -> Spec:
         for name in RAY_SETTINGS:
             if name in given:
                 raise SpecError(f"`{flag(name)}` must come with `--engine ray`, but got none: add it")
+    limited = [each.partition("=")[0] for each in settings.get("limit", ())]
+    for short, name in SHORT_FORMS.items():
+        if short in settings and name in limited:
+            raise SpecError(f"`{flag(short)}` must be the only limit of `{name}`, but `--limit` has one too")
     settings.setdefault("study", study_name(_name_of(settings["data"])))
     settings.setdefault("space", "start" if settings.get("start") else "edge")
     return Spec(settings)
@@ -120,10 +133,13 @@ def read_search(written: Mapping[str, object]) -> Spec:
     """The spec of a search: it has a budget and an end. Raises `SpecError`."""
     endless = written.get("trials") is None and written.get("timeout") is None
     spec = read({**written, "timeout": DEFAULT_TIMEOUT} if endless else written)
-    if spec.settings["objective"] == "reward" and "latency_ms" not in spec.budgets:
+    if spec.settings["objective"] == "reward" and LATENCY not in spec.budgets:
         raise SpecError("`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`")
-    if not spec.budgets and len(spec.metrics) == 1:
-        raise SpecError("a search must have a budget, but got none: add `--budget 2MB`, `--latency 2ms` or both")
+    if not {*spec.budgets} - {*spec.metrics} and len(spec.metrics) == 1:
+        raise SpecError(
+            f"a search must have a budget (a limit on something else than {spec.metrics[0]}), but got none: add "
+            "`--budget 2MB`, `--latency 2ms` or both"
+        )
     return spec
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -81,6 +81,36 @@ class Measurement:
     conditions: Json = field(default_factory=dict)
 
 
+Direction: TypeAlias = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a metric's number is, as a study keeps it: whoever reads the study later needs no plug-in for it."""
+
+    name: str
+    unit: str
+    direction: Direction
+    label: str
+    """What people call it."""
+    preview: bool
+    """Whether previews measure it, so that no training changes it much."""
+
+    @property
+    def title(self) -> str:
+        """The head of a column: `size MB`."""
+        return f"{self.label} {self.unit}".strip()
+
+    @property
+    def axis(self) -> str:
+        """The title of an axis: `size, MB`."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    def text(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value:.4g} {self.unit}".strip()
+
+
 Phase: TypeAlias = Literal["preview", "teacher", "shared training", "training", "export", "measuring"]
 
 
@@ -130,6 +160,8 @@ class Record:
     recorded_s: float | None = None
     """Seconds of the study's time after which it was recorded."""
     measurements: tuple[Measurement, ...] = ()
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    """The metrics that could not be measured, by name, and why not."""
     bytes_by_group: Mapping[str, int] = field(default_factory=dict)
     seconds_by_phase: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, Json] = field(default_factory=dict)
@@ -144,6 +176,14 @@ class Record:
     def own_seconds(self) -> float:
         """Seconds that this candidate took, without a training that it shares with others."""
         return sum(seconds for phase, seconds in self.seconds_by_phase.items() if phase != SHARED)
+
+    def with_measured(self, found: Iterable[Measurement], unmeasured: Mapping[str, str]) -> "Record":
+        """The record with these measurements, instead of those that it has of the same metrics."""
+        found = tuple(found)
+        names = {each.name for each in found} | {*unmeasured}
+        kept = tuple(each for each in self.measurements if each.name not in names)
+        missing = {name: why for name, why in self.unmeasured.items() if name not in names}
+        return replace(self, measurements=(*kept, *found), unmeasured={**missing, **unmeasured})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -17,7 +17,7 @@ from eicompress.recipe import Recipe
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Event, SearchEnded, TrialEnded
 from eicompress.study.ledger import Ledger
-from eicompress.study.objective import Objective
+from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.space import SearchSpace
@@ -137,7 +137,7 @@ class Bench:
 
     def timed(self, record: Record) -> Record:
         (_, layers, _) = knobs_of(REGISTRY.recipe(record.recipe))
-        return replace(record, measurements=(*record.measurements, *measured(None, 0.5 * layers, None)))
+        return record.with_measured(measured(None, 0.5 * layers, None), {})
 
     def promote_extras(self, record: Record) -> Record:
         self._enter("extras", Recipe(()))
@@ -228,7 +228,8 @@ def bed(tmp_path: Path, code: str = SPACE, **goal: Any) -> Bed:
     path.write_text(code)
     budgets = goal.pop("budgets", {"size_mb": 2.0, "latency_ms": 2.0})
     name, metrics = goal.pop("objective", "quality"), goal.pop("metrics", ("quality",))
-    objective = Objective(name, budgets, goal.pop("min_quality", None), metrics)
+    known = built_in() | {each.name: each for each in goal.pop("foreign", ())}
+    objective = Objective(name, budgets, metrics, known)
     return Bed(tmp_path, read_space(str(path), REGISTRY), Goal(objective, **goal))
 
 

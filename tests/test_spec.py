@@ -50,12 +50,16 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"budget": None}, "must have a budget"),
         ({"model": None}, "`--model` must name a model"),
         ({"data": ""}, "`--data` must name a data"),
-        ({"objective": "qualty"}, "did you mean `quality`"),
         ({"objective": "reward"}, "must have a latency to aim at"),
         ({"objective": "pareto:quality"}, "must name two metrics to trade"),
         ({"objective": "pareto:quality,quality"}, "must name two metrics to trade"),
-        ({"objective": "pareto:quality,size"}, "did you mean `size_mb`"),
-        ({"objective": "reward:size_mb"}, "must be one of quality, reward, pareto"),
+        ({"objective": "reward:size_mb"}, "must be a metric, `reward` or `pareto:A,B`"),
+        ({"limit": ["macs_m"]}, "`--limit` must be a metric and a number"),
+        ({"limit": ["macs_m=5M"]}, "`--limit` must be a metric and a number"),
+        ({"limit": ["macs_m=nan"]}, "`--limit` must be a metric and a number"),
+        ({"limit": ["macs_m=5", "macs_m=6"]}, "names `macs_m` twice"),
+        ({"limit": ["size_mb=5"]}, "`--budget` must be the only limit of `size_mb`"),
+        ({"budget": None, "objective": "macs_m", "limit": ["macs_m=5"]}, "a limit on something else than macs_m"),
         ({"memory": "80"}, "`--memory` must be a number above zero with a unit"),
         ({"min_quality": "95%"}, "`--min-quality` must be a quality above 0 and at most 1"),
         ({"stop_at": 1.5}, "`--stop-at` must be a quality"),
@@ -126,6 +130,14 @@ def test_a_trade_of_two_metrics_needs_no_budget_and_reads_back() -> None:
     assert asked.budgets == {"memory_mb": 80.0}
     assert spec.read_search(asked.to_toml()) == asked
     assert spec.read_search({**ASKED, "objective": "pareto"}).metrics == ("quality", "latency_ms")
+
+
+def test_limits_of_any_metric_stand_beside_the_short_forms_and_read_back() -> None:
+    asked = spec.read_search({**ASKED, "limit": ["macs_m=5", "drift=-0.5"], "min_quality": 0.9, "objective": "macs_m"})
+    assert asked.budgets == {"size_mb": 1.91, "quality": 0.9, "macs_m": 5.0, "drift": -0.5}
+    assert asked.metrics == ("macs_m",)
+    assert asked.to_toml()["limit"] == ["macs_m=5", "drift=-0.5"]
+    assert spec.read_search(asked.to_toml()) == asked
 
 
 def test_the_number_of_trials_is_no_part_of_what_a_study_is_known_by() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from eicompress.api.opening import registry_of
 from eicompress.declaration import checked
-from eicompress.errors import SpecError
+from eicompress.errors import MeasureError, SpecError
 from eicompress.settings import MeasureSettings, PluginSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
@@ -53,27 +53,38 @@ def pack(
 def measure(
     artifact: str | Path, *, data: str | None = None, **settings: Unpack[MeasureSettings]
 ) -> "tuple[Measurement, ...]":
-    """Size and latency of an artifact, and its quality on data: on the test split, or on all rows of one file.
+    """Size and latency of an artifact, and on data its quality and all other metrics: on the test split, or on all rows
+    of one file.
 
     Latency is taken on `device`, at `seq_len` tokens, or at 16, 64 and 128. Raises `SpecError`, `PluginError`,
     `ModelError`, `DataError` and `MeasureError`.
     """
-    from eicompress.metrics.bench import Bench, download, quality, size
-    from eicompress.metrics.latency import CAREFUL_SECONDS
+    from eicompress import runtime
+    from eicompress.measures import Conditions, Subject
+    from eicompress.metrics.latency import CAREFUL_SECONDS, LatencyMetric, measure_latency
+    from eicompress.metrics.measure import measure
+    from eicompress.metrics.size import DownloadMetric, SizeMetric, download_mb
     from eicompress.plugins import discover
     from eicompress.trials.evaluation import rows_for
 
     asked = checked(MeasureSettings, settings)
     folder, registry = Artifact(Path(artifact)), discover(asked.get("plugin"), asked.get("only_plugins"))
-    bench = Bench((), asked["threads"], device=registry.device(asked["device"])())
-    model = bench.load(folder)
-    found = [*size(folder), *download(folder)]
+    device, threads = registry.device(asked["device"])(), asked["threads"]
+    model = runtime.load(artifact, threads=threads)
+    found = [SizeMetric.measurement(folder.size_mb), DownloadMetric.measurement(download_mb(folder))]
     for length in (asked["seq_len"],) if "seq_len" in asked else LENGTHS:
-        found += bench.latency(folder, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
+        latency = measure_latency(device, folder, None, length, threads=threads, seconds=CAREFUL_SECONDS)
+        found += latency.measurements()
     if data is not None:
         spec = read({"model": str(artifact), "data": data, **asked})
         split, task, examples = rows_for(model, spec, registry)
-        found += quality(model, task, {split: examples})[0]
+        known = {LatencyMetric.name, *(each.name for each in found)}
+        others = [metric for name, metric in registry.metrics.items() if name not in known]
+        conditions = Conditions(threads, asked.get("seq_len"), device=device)
+        taken = measure(others, Subject(folder, task, examples, split, conditions))
+        for name, why in taken.unmeasured.items():
+            raise MeasureError(f"`{name}` must be measured, or left out with `--only-plugins`, but could not be: {why}")
+        found += taken.measurements
     return tuple(found)
 
 
@@ -89,8 +100,8 @@ def compare(
     Latency is taken on `device`, at `seq_len` tokens, or at the first one's 95th percentile. `output` is a page to
     write. Raises `SpecError`, `PluginError`, `ModelError`, `DataError` and `MeasureError`.
     """
-    from eicompress.metrics.bench import Bench
-    from eicompress.metrics.latency import CAREFUL_SECONDS, usual_length
+    from eicompress import runtime
+    from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency
     from eicompress.metrics.quality import answers
     from eicompress.metrics.significance import score_difference
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
@@ -101,13 +112,13 @@ def compare(
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
     spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
-    bench = Bench((), settings["threads"], device=registry.device(settings["device"])())
+    device, threads = registry.device(settings["device"])(), settings["threads"]
     length = settings.get("seq_len")
     for each, name in zip(artifacts, _told_apart(artifacts), strict=True):
-        model = bench.load(Artifact(Path(each)))
+        model = runtime.load(each, threads=spec.settings["threads"])
         split, task, examples = rows_for(model, spec, registry)
-        length = length or usual_length(model.tokenizer, examples.texts)
-        latency = bench.latency(Artifact(Path(each)), seconds=CAREFUL_SECONDS, seq_len=length)
+        length = length or runtime.usual_length(model.tokenizer, examples.texts)
+        latency = measure_latency(device, Artifact(Path(each)), None, length, threads=threads, seconds=CAREFUL_SECONDS)
         logits.append(answers(model, task, examples))
         measured = Measured(
             name,
@@ -124,7 +135,7 @@ def compare(
         for each in logits[1:]
     ]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
-    comparison = Comparison(data, split, task.quality, length or 0, bench.device.name, first, compared)
+    comparison = Comparison(data, split, task.quality, length or 0, device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

@@ -45,6 +45,7 @@ def compress(
     `ModelError`, `Inapplicable` and `ExportError`.
     """
     from eicompress.export.folder import check_free
+    from eicompress.measures import quantities
     from eicompress.reporting.model_card import write_card
 
     check_free(Path(output))
@@ -54,7 +55,7 @@ def compress(
     workshop = workshop_of(spec, registry, on_progress)
     record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
     placed = _placed(workshop.timed(record), Path(output))
-    write_card(Artifact(Path(output)), placed, None, spec.to_toml())
+    write_card(Artifact(Path(output)), placed, None, spec.to_toml(), quantities(registry.metrics))
     return placed
 
 

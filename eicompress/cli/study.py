@@ -33,7 +33,7 @@ def search(as_json: bool, **written: Any) -> None:
     console = console_of(as_json)
     plan = planned(written)
     spec = plan.spec
-    live_view.show_plan(console, spec, plan.space)
+    live_view.show_plan(console, spec, plan.space, plan.objective)
     with live_view.Screen(console, f"study {spec.study}", spec.settings.get("trials"), spec.timeout_s) as live:
         result = api.run(plan, live.show, live.preparing)
     if as_json:
@@ -62,7 +62,7 @@ def plan(as_json: bool, **written: Any) -> None:
 
     console = console_of(as_json)
     asked = planned(written)
-    live_view.show_plan(console, asked.spec, asked.space)
+    live_view.show_plan(console, asked.spec, asked.space, asked.objective)
     with live_view.Screen(console, f"plan {asked.spec.study}") as live:
         found = api.foreseen(asked, live.preparing, live.show)
     if as_json:

@@ -6,28 +6,26 @@ A candidate is timed in turns with the baseline's float file, since only their r
 import math
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from filelock import FileLock
-from tokenizers import Tokenizer
 
-from eicompress import runtime
-from eicompress.contracts import Device, Examples, Metric, Task, Times
+from eicompress.contracts import Device, Times
 from eicompress.errors import EicompressError, MeasureError
-from eicompress.metrics.this_machine import ThisMachine
-from eicompress.values import Artifact, Json, Measurement, Text
+from eicompress.measures import Metric, Subject
+from eicompress.values import Artifact, Direction, Json, Measurement
+
+LATENCY, LATENCY_P95 = "latency_ms", "latency_p95_ms"
 
 QUICK_SECONDS = 0.3
 """For previews, of which there are many."""
 CAREFUL_SECONDS = 2.0
 """For what is kept."""
-SHORTEST = 16
-"""The least sequence length that latency is measured at, unless another is asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ class Latency:
         """`latency_ms`, which budgets speak of, `latency_p95_ms`, and `latency_ratio` where there is a reference."""
         p50, p95 = ({**self.conditions, "percentile": each} for each in (50, 95))
         found = [
-            Measurement("latency_ms", self.p50_ms, "ms", p50),
-            Measurement("latency_p95_ms", self.p95_ms, "ms", p95),
+            Measurement(LATENCY, self.p50_ms, "ms", p50),
+            Measurement(LATENCY_P95, self.p95_ms, "ms", p95),
         ]
         if self.ratio is not None:
             found.append(Measurement("latency_ratio", self.ratio, "", p50))
@@ -57,21 +55,29 @@ class Latency:
 
 
 class LatencyMetric(Metric):
-    """p50 on one thread of this machine, at the 95th percentile of the texts' tokens."""
+    """p50 on one thread of a device, at the 95th percentile of the texts' tokens."""
 
-    name: ClassVar[str] = "latency_ms"
+    name: ClassVar[str] = LATENCY
     unit: ClassVar[str] = "ms"
-    direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
+    direction: ClassVar[Direction] = "minimize"
+    label: ClassVar[str] = "latency"
+    preview: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
-    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        length = usual_length(runtime.tokenizer(artifact), examples.texts)
-        return measure_latency(ThisMachine(), artifact, None, length, threads=1, seconds=CAREFUL_SECONDS).p50_ms
+    def measure(self, subject: Subject) -> Iterable[Measurement]:
+        # Not before: whoever reads a study needs the names of metrics, and no runtime.
+        from eicompress.metrics.this_machine import ThisMachine
 
-
-def usual_length(tokenizer: Tokenizer, texts: Sequence[Text]) -> int:
-    """Tokens that 95 % of the texts do not exceed under this tokenizer, and 16 at least."""
-    lengths = [len(each.ids) for each in tokenizer.encode_batch_fast(list(texts))]
-    return max(SHORTEST, int(np.ceil(np.percentile(lengths, 95))))
+        given = subject.conditions
+        return measure_latency(
+            given.device or ThisMachine(),
+            subject.artifact,
+            given.reference,
+            subject.length,
+            threads=given.threads,
+            seconds=given.seconds,
+            quiet=given.quiet,
+        ).measurements()
 
 
 def measure_latency(
@@ -89,6 +95,8 @@ def measure_latency(
     `length` is the number of tokens, or as many as both have positions for. The device's lock is held meanwhile, and
     `quiet` is entered where it is a local one. Raises `MeasureError`, and `ModelError` where a config cannot be read.
     """
+    from eicompress import runtime
+
     for each in (artifact, reference):
         length = min(length, runtime.positions(each) or length) if each is not None else length
     with FileLock(lock_of(device)), quiet() if device.local else nullcontext():

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from eicompress.contracts import Examples, Metric, Task
 from eicompress.errors import MeasureError
-from eicompress.values import MEGABYTE, Artifact, Text
+from eicompress.measures import Metric, Subject
+from eicompress.values import MEGABYTE, Artifact, Direction, Measurement, Text
+
+MEMORY = "memory_mb"
 
 TEXTS = 100
 """Texts that are read."""
@@ -34,12 +36,18 @@ except OSError:
 class MemoryMetric(Metric):
     """Peak memory of a process that loads the artifact and reads 100 texts, above that of onnxruntime itself, in MB."""
 
-    name: ClassVar[str] = "memory_mb"
+    name: ClassVar[str] = MEMORY
     unit: ClassVar[str] = "MB"
-    direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
+    direction: ClassVar[Direction] = "minimize"
+    label: ClassVar[str] = "memory"
+    preview: ClassVar[bool] = True
+    promoted: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
-    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        return measure_memory(artifact, examples.texts)
+    def measure(self, subject: Subject) -> Iterable[Measurement]:
+        texts, threads = subject.examples.texts[:TEXTS], subject.conditions.threads
+        value = measure_memory(subject.artifact, texts, threads=threads)
+        return (self.measurement(value, texts=len(texts), threads=threads),)
 
 
 def measure_memory(artifact: Artifact, texts: Sequence[Text], *, threads: int = 1) -> float:

@@ -1,30 +1,55 @@
 """How good the answers of an artifact are: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
 
-from eicompress import runtime
 from eicompress.answers.kind import Floats
-from eicompress.contracts import Examples, Metric, Task
-from eicompress.values import Artifact
+from eicompress.contracts import Array, Examples, Task
+from eicompress.measures import Metric, Subject
+from eicompress.values import Direction, Measurement
+
+if TYPE_CHECKING:
+    from eicompress.runtime import Model
+
+QUALITY = "quality"
+QUALITY_TEST = f"{QUALITY}_test"
+"""The same on the test split, which is read once, of what is handed out."""
 
 
 class QualityMetric(Metric):
-    """The task's own score, 0 to 1."""
+    """The task's own score, 0 to 1, on the validation split; on another split the name ends with the split's."""
 
-    name: ClassVar[str] = "quality"
+    name: ClassVar[str] = QUALITY
     unit: ClassVar[str] = ""
-    direction: ClassVar[Literal["minimize", "maximize"]] = "maximize"
+    direction: ClassVar[Direction] = "maximize"
+    label: ClassVar[str] = "quality"
 
-    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        return score(runtime.load(artifact.folder), task, examples)[0]
-
-
-def score(model: runtime.Model, task: Task, examples: Examples) -> tuple[float, Floats]:
-    """The task's score, and the logits (n, outputs) that it was computed from, as a model is trained with them."""
-    logits = answers(model, task, examples)
-    return task.score(logits, examples.targets), logits
+    def measure(self, subject: Subject) -> Iterable[Measurement]:
+        return (
+            quality_of(subject.logits, subject.task, subject.examples, subject.split, batch=1),
+            *_beside(subject),
+        )
 
 
-def answers(model: runtime.Model, task: Task, examples: Examples) -> Floats:
-    """An artifact's logits (n, outputs) in the task's own units."""
+def quality_of(logits: Array, task: Task, examples: Examples, split: str, **how: int) -> Measurement:
+    """The task's score of logits (n, outputs), which may come from elsewhere than an ONNX file."""
+    conditions = {"metric": task.quality, "split": split, "examples": len(examples), **how}
+    value = task.score(logits, examples.targets)
+    return Measurement(_on(split, QUALITY), value, QualityMetric.unit, conditions)
+
+
+def _beside(subject: Subject) -> Iterable[Measurement]:
+    """What the task says beside its quality, by its own names."""
+    for name, value in subject.task.beside(subject.logits, subject.examples.targets).items():
+        conditions = {"metric": name, "split": subject.split, "examples": len(subject.examples), "batch": 1}
+        yield Measurement(_on(subject.split, name), value, "", conditions)
+
+
+def _on(split: str, name: str) -> str:
+    """What a measurement is called on a split."""
+    return name if split == "validation" else f"{name}_{split}"
+
+
+def answers(model: "Model", task: Task, examples: Examples) -> Floats:
+    """An artifact's logits (n, outputs) in the task's own units, at batch 1."""
     return task.answer.standard(model.logits(examples.texts))

@@ -1,32 +1,39 @@
 """How many bytes an artifact has, on disk and when it is sent."""
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from typing import ClassVar
 
-from eicompress.contracts import Examples, Metric, Task
 from eicompress.export.zip import zipped
-from eicompress.values import MEGABYTE, Artifact
+from eicompress.measures import Metric, Subject
+from eicompress.values import MEGABYTE, Artifact, Direction, Measurement
+
+SIZE, DOWNLOAD = "size_mb", "download_mb"
 
 
 class SizeMetric(Metric):
     """The bytes of every file in the folder, in MB of 10^6: what a budget speaks of."""
 
-    name: ClassVar[str] = "size_mb"
+    name: ClassVar[str] = SIZE
     unit: ClassVar[str] = "MB"
-    direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
+    direction: ClassVar[Direction] = "minimize"
+    label: ClassVar[str] = "size"
+    preview: ClassVar[bool] = True
 
-    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        return artifact.size_mb
+    def measure(self, subject: Subject) -> Iterable[Measurement]:
+        return (self.measurement(subject.artifact.size_mb),)
 
 
 class DownloadMetric(Metric):
     """The bytes of the folder once zipped, in MB of 10^6: what is sent to a device, never what it keeps."""
 
-    name: ClassVar[str] = "download_mb"
+    name: ClassVar[str] = DOWNLOAD
     unit: ClassVar[str] = "MB"
-    direction: ClassVar[Literal["minimize", "maximize"]] = "minimize"
+    direction: ClassVar[Direction] = "minimize"
+    label: ClassVar[str] = "download"
+    preview: ClassVar[bool] = True
 
-    def measure(self, artifact: Artifact, task: Task, examples: Examples) -> float:
-        return download_mb(artifact)
+    def measure(self, subject: Subject) -> Iterable[Measurement]:
+        return (self.measurement(download_mb(subject.artifact)),)
 
 
 def download_mb(artifact: Artifact) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eicompress.metrics.size import SIZE
 from eicompress.values import Artifact, Record
 
 SAME_SIZE = 0.001
@@ -62,7 +63,7 @@ def falls(baseline: Record | None, best: Record) -> tuple[Fall, ...]:
     Sizes are of previews of the recipe's beginnings, recorded when the artifact was rebuilt; empty without them.
     """
     sizes = best.facts.get("steps", {}).get("mb", [])
-    size = baseline.value("size_mb") if baseline else None
+    size = baseline.value(SIZE) if baseline else None
     found = []
     for step, after in zip(best.recipe, sizes, strict=False):
         if size is not None and after is not None:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from eicompress.declaration import flag
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import NEAR
-from eicompress.values import Json, Measurement, Record, counted
+from eicompress.values import Json, Measurement, Quantity, Record, counted
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ def wanted(asked: Json) -> str:
     """What the study was asked for, in a line."""
     names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
     limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
+    limits += [str(each) for each in asked.get("limit", ())]
     within = f", within {' and '.join(limits)}" if limits else ""
     return f"{' on '.join(names)}{within}"
 
@@ -33,16 +37,16 @@ def sentence(numbers: Numbers) -> str:
     if numbers.best is None:
         return _nothing(numbers)
     record, baseline = numbers.best[1], numbers.result.baseline
-    quality, test = record.value("quality"), record.value("quality_test")
+    quality, test = record.value(QUALITY), record.value(QUALITY_TEST)
     name = f"The simple baseline {numbers.best[0]}" if numbers.result.verdict else "The best artifact"
-    parts = [f"{name} is {_form(record.value('size_mb'), '{:.2f} MB')}"]
-    parts.append(_times(baseline, record, "size_mb", "smaller"))
-    latency = record.value("latency_ms")
+    parts = [f"{name} is {_form(record.value(SIZE), '{:.2f} MB')}"]
+    parts.append(_times(baseline, record, SIZE, "smaller"))
+    latency = record.value(LATENCY)
     if latency is not None:
-        parts.append(f", answers in {latency:.2f} ms{_times(baseline, record, 'latency_ms', 'faster')}")
+        parts.append(f", answers in {latency:.2f} ms{_times(baseline, record, LATENCY, 'faster')}")
     if quality is not None:
         parts.append(f", and reaches {quality:.1%} {numbers.metric} on validation")
-        whole = baseline.value("quality") if baseline else None
+        whole = baseline.value(QUALITY) if baseline else None
         if whole:
             parts.append(f", {quality / whole:.1%} of the baseline's {whole:.1%}")
     if test is not None:
@@ -51,30 +55,26 @@ def sentence(numbers: Numbers) -> str:
 
 
 def answer(numbers: Numbers) -> tuple[Tile, ...]:
-    """Size, latency, and quality on validation and test; empty without a best."""
+    """Size, latency, quality on validation and test, and what else the search goes by; empty without a best."""
     if numbers.best is None:
         return ()
     record, baseline = numbers.best[1], numbers.result.baseline
     budgets = numbers.result.objective.budgets
     value = record.value
     return (
-        _tile("size", value("size_mb"), "{:.2f} MB", _value(baseline, "size_mb"), budgets.get("size_mb")),
-        _tile("latency", value("latency_ms"), "{:.2f} ms", _value(baseline, "latency_ms"), budgets.get("latency_ms")),
+        _tile("size", value(SIZE), "{:.2f} MB", _value(baseline, SIZE), budgets.get(SIZE)),
+        _tile("latency", value(LATENCY), "{:.2f} ms", _value(baseline, LATENCY), budgets.get(LATENCY)),
         _share_tile(
-            f"{numbers.metric}, validation",
-            value("quality"),
-            _value(baseline, "quality"),
-            _beside(record, "validation"),
+            f"{numbers.metric}, validation", value(QUALITY), _value(baseline, QUALITY), _beside(record, "validation")
         ),
-        _share_tile(
-            f"{numbers.metric}, test", value("quality_test"), baseline_on_test(record), _beside(record, "test")
-        ),
+        _share_tile(f"{numbers.metric}, test", value(QUALITY_TEST), baseline_on_test(record), _beside(record, "test")),
+        *(_tile_of(each, numbers) for each in numbers.result.objective.extra),
     )
 
 
 def baseline_on_test(record: Record) -> float | None:
     """The baseline's quality on test, where the rebuild's record has it."""
-    found: float | None = record.facts.get("baseline", {}).get("quality_test")
+    found: float | None = record.facts.get("baseline", {}).get(QUALITY_TEST)
     return found
 
 
@@ -91,7 +91,7 @@ def cost(numbers: Numbers) -> str:
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
     parts.append(numbers.result.cut_texts.replace("`", ""))
-    latency = _measured(record, "latency_ms") if record else None
+    latency = _measured(record, LATENCY) if record else None
     if latency and "sequence_length" in latency.conditions:
         known = latency.conditions
         parts.append(
@@ -114,7 +114,7 @@ def spoken(seconds: float) -> str:
 
 def _quality_paid(numbers: Numbers, record: Record) -> str:
     baseline = numbers.result.baseline
-    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
+    quality, whole = record.value(QUALITY), baseline.value(QUALITY) if baseline else None
     if quality is None or whole is None:
         return ""
     interval = f" ± {100 * numbers.mistakes.interval:.1f}" if numbers.mistakes else ""
@@ -128,7 +128,7 @@ def simple(numbers: Numbers) -> str:
     if numbers.result.verdict:
         return numbers.result.verdict
     others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
-    quality = numbers.best[1].value("quality") if numbers.best else None
+    quality = numbers.best[1].value(QUALITY) if numbers.best else None
     if not others or quality is None:
         return ""
     other = max(others, key=lambda each: each.quality)
@@ -148,8 +148,8 @@ def command(asked: Json) -> str:
 def more(numbers: Numbers) -> str:
     """What one more megabyte would buy, as far as this study can tell."""
     found, baseline = numbers.more_bytes, numbers.result.baseline
-    whole = baseline.value("quality") if baseline else None
-    best = numbers.best[1].value("quality") if numbers.best else None
+    whole = baseline.value(QUALITY) if baseline else None
+    best = numbers.best[1].value(QUALITY) if numbers.best else None
     if found is None or whole is None or best is None:
         return ""
     gap = _points(whole, best)
@@ -192,12 +192,20 @@ def _tile(name: str, value: float | None, form: str, baseline: float | None, bud
     return Tile(name, _form(value, form), tuple(line for line in lines if line))
 
 
+def _tile_of(metric: Quantity, numbers: Numbers) -> Tile:
+    """That of a metric that this search goes by, and another may not."""
+    assert numbers.best is not None
+    objective, value = numbers.result.objective, numbers.best[1].value(metric.name)
+    whole = _value(numbers.result.baseline, metric.name)
+    lines = [f"{objective.bound(metric.name)} {metric.unit}".strip()] if metric.name in objective.budgets else []
+    lines += [f"baseline {metric.text(whole)}"] if whole is not None else []
+    return Tile(metric.label, "-" if value is None else metric.text(value), tuple(lines))
+
+
 def _beside(record: Record, split: str) -> tuple[str, ...]:
     """What the task names beside its quality, on a split."""
     found = [each for each in record.measurements if each.conditions.get("split") == split]
-    return tuple(
-        f"{each.conditions['metric']} {each.value:.1%}" for each in found if not each.name.startswith("quality")
-    )
+    return tuple(f"{each.conditions['metric']} {each.value:.1%}" for each in found if not each.name.startswith(QUALITY))
 
 
 def _share_tile(name: str, value: float | None, baseline: float | None, beside: tuple[str, ...]) -> Tile:

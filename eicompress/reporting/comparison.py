@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference, mcnemar, paired_difference
+from eicompress.metrics.size import SIZE
 from eicompress.reporting.figure_parts import BLUE, GREY, ORANGE, layout, rows
 from eicompress.reporting.page import document, drawn, table
 
@@ -59,9 +62,9 @@ class Comparison:
         def numbers(each: Measured) -> dict[str, Any]:
             return {
                 "artifact": each.name,
-                "size_mb": each.size_mb,
-                "latency_ms": each.latency_ms,
-                "quality": each.quality,
+                SIZE: each.size_mb,
+                LATENCY: each.latency_ms,
+                QUALITY: each.quality,
                 **each.beside,
             }
 

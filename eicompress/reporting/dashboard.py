@@ -23,14 +23,19 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from eicompress.errors import SpecError
 from eicompress.export.zip import zipped
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.size import SIZE
 from eicompress.recipe import recipe_toml
 from eicompress.reporting import figures
 from eicompress.reporting.answer import cost, more, sentence, simple, spoken
 from eicompress.reporting.data import Numbers, in_words
+from eicompress.study.objective import REWARD, SHOWN, Objective
 from eicompress.study.optuna_private import add
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import REPORT, Result
@@ -46,7 +51,6 @@ CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
-SHOWN = {"size_mb": "size, MB", "latency_ms": "latency, ms", "quality": "quality", "quality_test": "quality on test"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Copy(InMemoryStorage):
             return super().get_best_trial(study_id)
         complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
         within = [each for each in complete if all(value <= 0 for value in each.system_attrs[CONSTRAINTS])]
-        return max(within, key=lambda each: each.value or 0.0) if within else super().get_best_trial(study_id)
+        best = max if self.get_study_directions(study_id) == [StudyDirection.MAXIMIZE] else min
+        return best(within, key=lambda each: each.value or 0.0) if within else super().get_best_trial(study_id)
 
 
 def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf]:
@@ -152,14 +157,17 @@ def _outcome(record: Record) -> str:
 
 
 def _measured(record: Record, numbers: Numbers) -> str:
-    size, latency, quality = (record.value(name) for name in ("size_mb", "latency_ms", "quality"))
+    size, latency, quality = (record.value(name) for name in (SIZE, LATENCY, QUALITY))
     parts = [f"{size:.3f} MB"] if size is not None else []
     parts += [f"{latency:.2f} ms for a text"] if latency is not None else []
     if quality is not None:
         share = numbers.result.share(record)
         parts.append(f"{quality:.1%} {numbers.metric}" + (f" ({share:.1%} of the baseline's)" if share else ""))
-    test = record.value("quality_test")
+    test = record.value(QUALITY_TEST)
     parts += [f"{test:.1%} on test"] if test is not None else []
+    for each in numbers.result.objective.extra:
+        value = record.value(each.name)
+        parts += [f"{each.label} {each.text(value)}"] if value is not None else []
     return ", ".join(parts) + "."
 
 
@@ -174,10 +182,13 @@ def _told(numbers: Numbers) -> str:
 def _names(numbers: Numbers) -> list[str]:
     """What each of the objective's numbers is."""
     name = f"{numbers.metric} on validation"
-    if numbers.result.objective.name == "reward":
+    if numbers.result.objective.name == REWARD:
         return [f"reward of {name}"]
-    metrics = numbers.result.objective.metrics
-    return [f"{name}, share that is right" if metric == "quality" else SHOWN.get(metric, metric) for metric in metrics]
+    objective = numbers.result.objective
+    return [
+        f"{name}, share that is right" if metric == QUALITY else objective.known[metric].axis
+        for metric in objective.metrics
+    ]
 
 
 def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: Mapping[str, File]) -> FrozenTrial:
@@ -199,16 +210,18 @@ def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: M
         values=values if state == TrialState.COMPLETE else None,
         params=trial.params,
         distributions=trial.distributions,
-        user_attrs=_attributes(record) if record else {},
+        user_attrs=_attributes(record, objective) if record else {},
         system_attrs=attrs,
     )
     made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
     return made
 
 
-def _attributes(record: Record) -> dict[str, Any]:
+def _attributes(record: Record, objective: Objective) -> dict[str, Any]:
     found: dict[str, Any] = {"outcome": "repeat" if record.repeat_of is not None else record.outcome}
-    return found | {said: value for name, said in SHOWN.items() if (value := record.value(name)) is not None}
+    shown = {name: objective.known[name].axis for name in SHOWN} | {QUALITY_TEST: f"{QUALITY} on test"}
+    shown |= {each.name: each.axis for each in objective.extra}
+    return found | {said: value for name, said in shown.items() if (value := record.value(name)) is not None}
 
 
 def _files(result: Result, record: Record | None, rebuild: Record | None) -> Iterator[File]:

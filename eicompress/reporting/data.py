@@ -4,9 +4,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal, TypeAlias
 
 from eicompress.answers import Mistakes
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY
+from eicompress.metrics.size import SIZE
 from eicompress.reporting.anatomy import (
     Fall,
     Operator,
@@ -20,11 +22,10 @@ from eicompress.reporting.anatomy import (
 )
 from eicompress.reporting.mistakes import mistakes
 from eicompress.study.halving import cost_s
+from eicompress.study.objective import Objective
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
-from eicompress.values import SIMPLE, Json, Record
-
-Axis: TypeAlias = Literal["size_mb", "latency_ms"]
+from eicompress.values import SIMPLE, Json, Quantity, Record
 
 ARTIFACT, BASELINE = "this artifact", "baseline"
 PREVIEW, STOPPED = "over budget in the preview", "stopped early"
@@ -37,8 +38,8 @@ class Point:
     """One measured candidate. Without a quality it was previewed and never trained."""
 
     trial: int
-    size_mb: float | None
-    latency_ms: float | None
+    measured: Mapping[str, float]
+    """The value of each of the report's axes, by metric."""
     quality: float | None
     fits: bool
     stopped: bool
@@ -46,8 +47,8 @@ class Point:
     fidelity: float
     words: str
 
-    def on(self, axis: Axis) -> float | None:
-        return self.size_mb if axis == "size_mb" else self.latency_ms
+    def on(self, axis: Quantity) -> float | None:
+        return self.measured.get(axis.name)
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,9 @@ def metric_name(result: Result) -> str:
     """What the task calls its quality, such as `accuracy`."""
     for record in (result.baseline, *result.records.values()):
         for each in record.measurements if record else ():
-            if each.name == "quality" and "metric" in each.conditions:
+            if each.name == QUALITY and "metric" in each.conditions:
                 return str(each.conditions["metric"])
-    return "quality"
+    return QUALITY
 
 
 def points(result: Result) -> tuple[Point, ...]:
@@ -175,9 +176,10 @@ def points(result: Result) -> tuple[Point, ...]:
     return tuple(
         Point(
             trial=number,
-            size_mb=record.value("size_mb"),
-            latency_ms=record.value("latency_ms"),
-            quality=record.value("quality"),
+            measured={
+                axis.name: value for axis in axes(result.objective) if (value := record.value(axis.name)) is not None
+            },
+            quality=record.value(QUALITY),
             fits=record.outcome == "complete" and result.objective.fits(record),
             stopped=record.outcome == STOPPED,
             rebuilt=again,
@@ -189,10 +191,16 @@ def points(result: Result) -> tuple[Point, ...]:
     )
 
 
-def front(candidates: Sequence[Point], axis: Axis) -> tuple[Point, ...]:
-    """The candidates within budget that no other one beats in both quality and the axis, smallest first."""
+def axes(objective: Objective) -> tuple[Quantity, ...]:
+    """What quality is drawn against: bytes, milliseconds, and what else the search goes by."""
+    return (objective.known[SIZE], objective.known[LATENCY], *objective.extra)
+
+
+def front(candidates: Sequence[Point], axis: Quantity) -> tuple[Point, ...]:
+    """The candidates within budget that no other one beats in both quality and the axis, its best end first."""
+    sign = 1 if axis.direction == "minimize" else -1
     fitting = [
-        (value, -each.quality, each)
+        (sign * value, -each.quality, each)
         for each in candidates
         if each.fits and each.quality is not None and (value := each.on(axis)) is not None
     ]
@@ -216,17 +224,17 @@ def in_words(recipe: Sequence[Json], width: int = 44) -> str:
 def yardsticks(result: Result) -> tuple[Yardstick, ...]:
     """Simple baselines, the worst first, the best artifact and the baseline, all on the validation split."""
     found = [
-        Yardstick(name, quality, record.value("size_mb"), str(record.facts.get(SIMPLE, {}).get("note", "")))
+        Yardstick(name, quality, record.value(SIZE), str(record.facts.get(SIMPLE, {}).get("note", "")))
         for name, record in result.simple.items()
-        if (quality := record.value("quality")) is not None
+        if (quality := record.value(QUALITY)) is not None
     ]
     found.sort(key=lambda each: each.quality)
     best = None if result.verdict else result.best  # a simple baseline that is the best is there already
     rest = ((ARTIFACT, best[1] if best else None), (BASELINE, result.baseline))
     for name, record in rest:
-        quality = record.value("quality") if record else None
+        quality = record.value(QUALITY) if record else None
         if record and quality is not None:
-            found.append(Yardstick(name, quality, record.value("size_mb")))
+            found.append(Yardstick(name, quality, record.value(SIZE)))
     return tuple(found)
 
 
@@ -235,7 +243,7 @@ def steps(result: Result) -> tuple[Step, ...]:
     fitting = dict(ranked(result.records, result.objective))
     found, best = [], None
     for number in sorted(result.records):
-        quality = fitting[number].value("quality") if number in fitting else None
+        quality = fitting[number].value(QUALITY) if number in fitting else None
         best = quality if best is None else max(best, quality if quality is not None else best)
         found.append(Step(number, quality, best))
     return tuple(found)
@@ -245,7 +253,7 @@ def rebuilds(result: Result) -> tuple[Rebuild, ...]:
     found = []
     for number, full in result.rebuilt.items():
         short = result.records.get(number)
-        before, after = short.value("quality") if short else None, full.value("quality")
+        before, after = short.value(QUALITY) if short else None, full.value(QUALITY)
         if short is not None and before is not None and after is not None:
             found.append(Rebuild(number, before, after, short.fidelity, full.fidelity))
     return tuple(found)
@@ -273,17 +281,17 @@ def effort(result: Result) -> Effort:
 
 def more_bytes(result: Result) -> MoreBytes | None:
     """How much the last bytes under the budget bought, among the trials, which were all trained equally long."""
-    budget = result.objective.budgets.get("size_mb")
+    budget = result.objective.budgets.get(SIZE)
     fitting = [record for _, record in ranked(result.records, result.objective)]
     if budget is None or not fitting:
         return None
     bound = LAST_BYTES * budget
-    small = [each for each in fitting if (each.value("size_mb") or 0.0) <= bound]
+    small = [each for each in fitting if (each.value(SIZE) or 0.0) <= bound]
     return MoreBytes(budget, _best_quality(fitting), bound, _best_quality(small) if small else None)
 
 
 def _best_quality(records: Sequence[Record]) -> float:
-    return max(each.value("quality") or 0.0 for each in records)
+    return max(each.value(QUALITY) or 0.0 for each in records)
 
 
 def _plain(name: str) -> str:

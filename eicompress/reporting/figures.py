@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 
 from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
-from eicompress.reporting.data import Numbers
-from eicompress.reporting.search_figures import best_over_time, importance, quality_against, rebuilds
+from eicompress.reporting.data import Numbers, axes
+from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.study.agreement import ENOUGH_PAIRS
 
 
@@ -12,8 +12,8 @@ def drawn(numbers: Numbers) -> dict[str, go.Figure]:
     """Every figure that the numbers allow, by a name for a file."""
     found = {}
     if numbers.points:
-        found["quality-against-bytes"] = quality_against(numbers, "size_mb")
-        found["quality-against-milliseconds"] = quality_against(numbers, "latency_ms")
+        for axis in axes(numbers.result.objective):
+            found[f"quality-against-{called(axis)}"] = quality_against(numbers, axis)
     for name, draw, there in (
         ("where-the-bytes-go", bytes_of_best, any(each.after for each in numbers.shares)),
         ("what-each-step-took", waterfall, bool(numbers.falls)),

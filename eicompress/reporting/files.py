@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 from eicompress.errors import StudyError
+from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.reporting.page import page
 from eicompress.spec import Spec
@@ -16,7 +17,8 @@ from eicompress.values import Artifact
 
 def numbers_of(ledger: Ledger, spec: Spec) -> Numbers:
     """The numbers that a report of a study says and draws."""
-    return numbers(result_of(ledger, objective_of(spec)), importance(ledger.study), spec.to_toml())
+    result = result_of(ledger, objective_of(spec, ledger.metrics()))
+    return numbers(result, importance(ledger.study), spec.to_toml())
 
 
 def write_report(ledger: Ledger, spec: Spec, output: Path | None = None) -> Path:
@@ -49,9 +51,9 @@ def _write_cards(ledger: Ledger, spec: Spec) -> None:
     # It runs artifacts, which a report alone does not.
     from eicompress.reporting.model_card import write_card
 
-    simple = [each for each in ledger.simple().values() if each.value("quality_test") is not None]
+    simple = [each for each in ledger.simple().values() if each.value(QUALITY_TEST) is not None]
     rebuilds = itertools.chain.from_iterable(ledger.rebuilds().values())
     for record in (*simple, *rebuilds, *ledger.kept().values()):
         artifact = Artifact(Path(record.files.get("artifact", "")))
         if (artifact.folder / "config.json").is_file():
-            write_card(artifact, record, ledger.baseline(), spec.to_toml())
+            write_card(artifact, record, ledger.baseline(), spec.to_toml(), ledger.metrics())

@@ -12,7 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from eicompress.encoder.device import computes_with, own_device
-from eicompress.parsing import UNITS, without_password
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.memory import MEMORY
+from eicompress.metrics.quality import QUALITY
+from eicompress.metrics.size import SIZE
+from eicompress.parsing import without_password
 from eicompress.reporting.record_text import duration, standing, summary
 from eicompress.spec import Spec
 from eicompress.study.events import (
@@ -31,11 +35,12 @@ from eicompress.study.events import (
 )
 from eicompress.study.forecast import Forecast
 from eicompress.study.halving import described
+from eicompress.study.objective import REWARD, Objective
 from eicompress.study.plan import place_of
 from eicompress.study.ranking import Counts
 from eicompress.study.result import by_quality, warning
 from eicompress.study.space import SearchSpace
-from eicompress.values import SHARED, Progress, Record, counted
+from eicompress.values import SHARED, Progress, Quantity, Record, counted
 
 if TYPE_CHECKING:
     from eicompress.trials.taught import Attempt
@@ -59,6 +64,8 @@ class Screen:
     _counts: Counts = field(default_factory=Counts)
     _baseline: Record | None = None
     _best: Record | None = None
+    _extra: tuple[Quantity, ...] = ()
+    """What the search goes by beside size, latency and quality."""
     _simple: str = ""
     """What the best of the simple baselines reaches."""
     _doing: str = "preparing"
@@ -114,13 +121,13 @@ class Screen:
             case Promoted(number=number, record=record, rebuilt=rebuilt):
                 length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
                 what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
-                self._line(f"{what}: {summary(record, self._baseline)}")
+                self._line(f"{what}: {summary(record, self._baseline, self._extra)}")
             case Noticed(text=text):
                 self._line(f"note: {text}")
 
     def _compare(self, event: Compared) -> None:
-        self._baseline = event.baseline
-        self._line(f"baseline: {summary(event.baseline, None)}")
+        self._baseline, self._extra = event.baseline, event.objective.extra
+        self._line(f"baseline: {summary(event.baseline, None, self._extra)}")
         for name, record in by_quality(event.simple):
             self._simple = f"{name}: {standing(record, event.baseline, event.objective)}"
             self._line(self._simple)
@@ -129,7 +136,7 @@ class Screen:
 
     def _plan(self, event: Planned) -> None:
         if self._baseline is None:
-            self._line(f"baseline: {summary(event.baseline, None)}")
+            self._line(f"baseline: {summary(event.baseline, None, self._extra)}")
         self._baseline, self._counts, self._best = event.baseline, event.counts, event.best
         self._at(event.seconds)
         if event.counts.reached or event.recovered.told:
@@ -143,7 +150,7 @@ class Screen:
         self._at(event.seconds)
         record = event.record
         if record.trained and record.outcome != "failed":
-            outcome = summary(record, self._baseline) + (f", {record.reason}" if record.reason else "")
+            outcome = summary(record, self._baseline, self._extra) + (f", {record.reason}" if record.reason else "")
         else:
             last = (record.reason.strip().splitlines() or [""])[-1]
             outcome = f"{record.outcome}: {last}"
@@ -175,7 +182,7 @@ class Screen:
         rows.add_row("trained", f"{counts.trained}{self._to_come()}")
         rows.add_row("not trained", others)
         rows.add_row("now", self._doing)
-        rows.add_row("best", summary(self._best, self._baseline) if self._best else "none yet")
+        rows.add_row("best", summary(self._best, self._baseline, self._extra) if self._best else "none yet")
         if self._simple:
             rows.add_row("simple", self._simple)
         rows.add_row("time", self._time())
@@ -208,14 +215,14 @@ def doing(progress: Progress) -> str:
     return f"{progress.phase}{steps}{loss}"
 
 
-def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
+def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objective) -> None:
     """What is going to happen."""
     settings = spec.settings
     first, *others = space.describe()
     rows = {
         "model": spec.model,
         "data": spec.data,
-        "budget": ", ".join(_budgets(spec)) or "none",
+        "budget": ", ".join(_budgets(spec, objective)) or "none",
         "objective": settings["objective"] + SAMPLED[settings["sampler"]],
         "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
@@ -233,18 +240,16 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace) -> None:
     console.print(table)
 
 
-def _budgets(spec: Spec) -> list[str]:
+def _budgets(spec: Spec, objective: Objective) -> list[str]:
     """What the artifact must keep to."""
-    settings, budgets = spec.settings, spec.budgets
-    found = [f"{budgets['size_mb']:g} MB"] if "size_mb" in budgets else []
-    if "latency_ms" in budgets:
-        wanted = "aiming at" if settings["objective"] == "reward" else "at most"
-        found.append(f"{wanted} {budgets['latency_ms']:g} ms (p50, batch 1, {settings['threads']} thread)")
-    if "memory_mb" in budgets:
-        found.append(f"{budgets['memory_mb']:g} MB of memory")
-    if "min_quality" in settings:
-        found.append(f"quality of {settings['min_quality']:g} at least")
-    return found
+    said = {
+        SIZE: "{:g} MB",
+        LATENCY: f"{'aiming at' if objective.name == REWARD else 'at most'} {{:g}} ms (p50, batch 1, "
+        f"{spec.settings['threads']} thread)",
+        MEMORY: "{:g} MB of memory",
+        QUALITY: "quality of {:g} at least",
+    }
+    return [said[name].format(bound) if name in said else objective.limit(name) for name, bound in spec.budgets.items()]
 
 
 def _ends(spec: Spec) -> list[str]:
@@ -283,7 +288,7 @@ def in_short(found: Forecast) -> list[str]:
 
 def _foreseen(found: Forecast) -> dict[str, str]:
     fits = f"{found.fitting} of {found.draws} random recipes ({found.share:.0%})"
-    least = [f"{name.rpartition('_')[0]} {value:.3g} {UNITS[name]}" for name, value in found.least.items()]
+    least = [f"{each.label} {found.least[each.name]:.3g} {each.unit}".strip() for each in found.metrics]
     training = "not known: no random recipe is within budget"
     if found.training_s is not None:
         how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"

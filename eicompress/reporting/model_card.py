@@ -5,6 +5,7 @@ folder counts against the budget. `eicompress export --to hf` puts it into what 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
 from eicompress.answers import Answer, of_config
+from eicompress.metrics.latency import LATENCY, LATENCY_P95
+from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.tables import MACHINE
-from eicompress.values import SIMPLE, Artifact, Json, Measurement, Record
+from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
 BUILT_IN = "builtin:"
 LICENCE = "# license: choose one. The teacher's licence and the data's both have a say.\n"
 SHOWN = {
-    "size_mb": "size of the folder, tokenizer included",
-    "download_mb": "the same, zipped",
-    "latency_ms": "latency of one text, median",
-    "latency_p95_ms": "latency of one text, 95th percentile",
+    SIZE: "size of the folder, tokenizer included",
+    DOWNLOAD: "the same, zipped",
+    LATENCY: "latency of one text, median",
+    LATENCY_P95: "latency of one text, 95th percentile",
 }
 USE = """```python
 import eicompress
@@ -36,10 +40,13 @@ Without eicompress: `onnxruntime`, `tokenizers` and `numpy` are enough, and in a
 {browser}."""
 
 
-def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> str:
+def card(
+    artifact: Artifact, record: Record, baseline: Record | None, asked: Json, metrics: Mapping[str, Quantity]
+) -> str:
     """The card in Markdown.
 
     `asked` are the words of the search or of `compress`: model, data, task and columns; empty where not known.
+    `metrics` tell what is measured, by name.
     """
     name = artifact.folder.name
     if SIMPLE in record.facts:  # no model was compressed for it
@@ -51,16 +58,18 @@ def card(artifact: Artifact, record: Record, baseline: Record | None, asked: Jso
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
     parts += [_summary(record, baseline, asked, answer)]
     parts += ["## Use", USE.format(folder=name, example=example, browser=answer.browser)]
-    parts += ["## Measured", _measured(record, baseline)]
+    parts += ["## Measured", _measured(record, baseline, metrics)]
     parts += [answer.described]
     parts += ["## How it was made", _making(record, asked, answer)]
     parts += ["## Limits", _limits(record, answer)]
     return "\n\n".join(parts) + "\n"
 
 
-def write_card(artifact: Artifact, record: Record, baseline: Record | None, asked: Json) -> None:
+def write_card(
+    artifact: Artifact, record: Record, baseline: Record | None, asked: Json, metrics: Mapping[str, Quantity]
+) -> None:
     """Write the card beside the artifact."""
-    artifact.card.write_text(card(artifact, record, baseline, asked), encoding="utf-8")
+    artifact.card.write_text(card(artifact, record, baseline, asked, metrics), encoding="utf-8")
 
 
 def card_of(artifact: Artifact) -> str:
@@ -72,11 +81,11 @@ def card_of(artifact: Artifact) -> str:
         recipe=tuple(known.get("recipe", ())),
         draw=-1,
         outcome="complete",
-        measurements=(Measurement("size_mb", artifact.size_mb, "MB"),),
+        measurements=(SizeMetric.measurement(artifact.size_mb),),
         facts=known.get("facts", {}),
         versions=known.get("versions", {}),
     )
-    return card(artifact, record, None, {"task": known.get("task", "")})
+    return card(artifact, record, None, {"task": known.get("task", "")}, {})
 
 
 def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
@@ -107,33 +116,34 @@ def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
 
 
 def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answer) -> str:
-    size, latency = record.value("size_mb"), record.value("latency_ms")
+    size, latency = record.value(SIZE), record.value(LATENCY)
     parts = [f"A text {answer.model} for small devices"]
     parts.append(f", {size:.2f} MB in all" if size is not None else "")
     parts.append(f", {latency:.2f} ms for a text" if latency is not None else "")
     if asked.get("model"):
         parts.append(f", compressed out of `{_name(str(asked['model']))}`")
-    whole = baseline.value("size_mb") if baseline else None
+    whole = baseline.value(SIZE) if baseline else None
     parts.append(f" ({whole:.1f} MB as ONNX)" if whole is not None else "")
     return "".join(parts) + "."
 
 
-def _measured(record: Record, baseline: Record | None) -> str:
-    rows = [(each, SHOWN[each.name]) for each in record.measurements if each.name in SHOWN]
+def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity]) -> str:
+    said = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
+    rows = [(each, said[each.name]) for each in record.measurements if each.name in said]
     rows += [(each, f"{_metric(each)}, {_split(each)} split") for each in _qualities(record)]
     if not rows:
         return "Nothing was measured."
     lines = ["| | this artifact | uncompressed | conditions |", "|---|---|---|---|"]
-    for each, said in rows:
+    for each, what in rows:
         before = baseline.value(each.name) if baseline else None
-        if each.name == "quality_test":
-            before = record.facts.get("baseline", {}).get("quality_test")
+        if each.name == QUALITY_TEST:
+            before = record.facts.get("baseline", {}).get(QUALITY_TEST)
         conditions = ", ".join(
             f"{name.replace('_', ' ')} {value}"
             for name, value in each.conditions.items()
             if name not in (*MACHINE, "metric", "split")
         )
-        lines.append(f"| {said} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
+        lines.append(f"| {what} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
     devices = {taken_on(each.conditions) for each in record.measurements if "device" in each.conditions}
     return "\n".join([*lines, *(f"\nLatencies were taken on {each}." for each in sorted(devices))])
 

@@ -1,5 +1,6 @@
 """What to do next, as far as a study's own numbers tell."""
 
+from eicompress.metrics.size import SIZE
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 
@@ -28,9 +29,9 @@ def advice(result: Result) -> list[str]:
         )
     elif len(trained) > 4 and trained.index(found[0][0]) >= LATE * len(trained):
         lines.append(f"the best came late, so there is probably more: eicompress search --study {name} --timeout 4h")
-    budget, best = result.objective.hard.get("size_mb"), None if result.verdict else result.best
-    size = best[1].value("size_mb") if best else None
-    if budget is not None and size is not None and size < ROOM * budget and "size_mb" not in result.objective.metrics:
+    budget, best = result.objective.hard.get(SIZE), None if result.verdict else result.best
+    size = best[1].value(SIZE) if best else None
+    if budget is not None and size is not None and size < ROOM * budget and SIZE not in result.objective.metrics:
         lines.append(
             f"the best takes {size:.3g} of {budget:g} MB: what was larger was not better, or too slow; a search space "
             "with larger ranges may use the rest"

@@ -6,11 +6,12 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from eicompress.metrics.quality import QUALITY
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
 from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
-from eicompress.reporting.data import STOPPED, Numbers
-from eicompress.reporting.search_figures import best_over_time, importance, quality_against, rebuilds
+from eicompress.reporting.data import STOPPED, Numbers, axes
+from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
 from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.study.halving import described
@@ -102,12 +103,14 @@ def _yardsticks(numbers: Numbers) -> str:
 def _candidates(numbers: Numbers) -> str:
     if not numbers.points:
         return ""
-    found = ["<h2>Quality against bytes, and against milliseconds</h2>"]
+    others = "".join(f", against {escape(each.label)}" for each in numbers.result.objective.extra)
+    found = [f"<h2>Quality against bytes, and against milliseconds{others}</h2>"]
     found.append(
         '<p class="soft">Each mark is one candidate; point at it for its recipe. Grey ones are over budget.</p>'
     )
-    found += ["<h3>Bytes</h3>", drawn(quality_against(numbers, "size_mb"))]
-    found += ["<h3>Milliseconds</h3>", drawn(quality_against(numbers, "latency_ms"))]
+    for axis in axes(numbers.result.objective):
+        name = called(axis)
+        found += [f"<h3>{escape(name[:1].upper() + name[1:])}</h3>", drawn(quality_against(numbers, axis))]
     return "\n".join(found)
 
 
@@ -195,7 +198,7 @@ def _spreads(numbers: Numbers) -> str:
     """What several seeds of a rebuild came to."""
     lines = []
     for each in numbers.rebuilds:
-        found = numbers.result.spread(each.trial, "quality")
+        found = numbers.result.spread(each.trial, QUALITY)
         if found:
             share = f"{found.mean:.2%} ± {100 * found.deviation:.2f} points on validation"
             lines.append(f"Trial {each.trial} with {found.seeds} seeds: {share}; the best of them is kept.")

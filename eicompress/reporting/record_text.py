@@ -1,27 +1,34 @@
 """A record in a line: its numbers as people read them."""
 
+from collections.abc import Sequence
+
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY
+from eicompress.metrics.size import SIZE
 from eicompress.study.objective import Objective
 from eicompress.study.result import is_within
-from eicompress.values import Record
+from eicompress.values import Quantity, Record
 
 
-def summary(record: Record, baseline: Record | None) -> str:
-    """Size, latency and quality in one line, with the share of the baseline's quality."""
-    parts = [metric_text(record, "size_mb", "{:.3f} MB"), metric_text(record, "latency_ms", "{:.2f} ms")]
-    parts.append("quality " + metric_text(record, "quality", "{:.4f}"))
+def summary(record: Record, baseline: Record | None, extra: Sequence[Quantity] = ()) -> str:
+    """Size, latency and quality in one line, with the share of the baseline's quality; `extra` metrics stand behind."""
+    parts = [metric_text(record, SIZE, "{:.3f} MB"), metric_text(record, LATENCY, "{:.2f} ms")]
+    parts.append("quality " + metric_text(record, QUALITY, "{:.4f}"))
     of = share(record, baseline)
-    return " · ".join(parts) + (f" ({of} of the baseline)" if of else "")
+    parts[-1] += f" ({of} of the baseline)" if of else ""
+    parts += [f"{each.label} {each.text(value)}" for each in extra if (value := record.value(each.name)) is not None]
+    return " · ".join(parts)
 
 
 def standing(record: Record, baseline: Record, objective: Objective) -> str:
     """What a simple baseline reaches in one line, and whether it is within the budgets."""
     if record.outcome != "complete":
         return record.reason
-    if record.value("latency_ms") is None:
-        size = "" if record.value("size_mb") is None else f"{metric_text(record, 'size_mb', '{:.3f} MB')} · "
-        return f"{size}quality {metric_text(record, 'quality', '{:.4f}')} (no artifact)"
+    if record.value(LATENCY) is None:
+        size = "" if record.value(SIZE) is None else f"{metric_text(record, SIZE, '{:.3f} MB')} · "
+        return f"{size}quality {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
     within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
-    return f"{summary(record, baseline)} · {within}"
+    return f"{summary(record, baseline, objective.extra)} · {within}"
 
 
 def metric_text(record: Record, name: str, form: str) -> str:
@@ -34,7 +41,7 @@ def metric_text(record: Record, name: str, form: str) -> str:
 
 def share(record: Record, baseline: Record | None) -> str:
     """The quality as a percentage of the baseline's, or an empty string."""
-    quality, whole = record.value("quality"), baseline.value("quality") if baseline else None
+    quality, whole = record.value(QUALITY), baseline.value(QUALITY) if baseline else None
     return f"{quality / whole:.1%}" if quality is not None and whole else ""
 
 

@@ -6,10 +6,12 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.data import ARTIFACT, BASELINE, Axis, Numbers, Point, front
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.size import SIZE
+from eicompress.reporting.data import ARTIFACT, BASELINE, Numbers, Point, axes, front
 from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent
+from eicompress.values import Quantity
 
-TITLES: dict[Axis, str] = {"size_mb": "size of the artifact, MB", "latency_ms": "latency, ms (median, one text)"}
 SPREAD_FOR_LOG = 5.0
 """An axis whose values spread over more than this ratio is logarithmic."""
 ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 100)
@@ -19,20 +21,25 @@ FLOOR = 1.2
 """Candidates without a quality are drawn this much below the worst."""
 
 
-def quality_against(numbers: Numbers, axis: Axis) -> go.Figure:
-    """Every candidate: quality against bytes or milliseconds, the front, and the budget."""
+def called(axis: Quantity) -> str:
+    """What people say for it: bytes and milliseconds, and of another metric its label."""
+    return {SIZE: "bytes", LATENCY: "milliseconds"}.get(axis.name, axis.label)
+
+
+def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
+    """Every candidate: quality against bytes, milliseconds or another metric, the front, and the limit."""
     drawn = [each for each in numbers.points if each.on(axis) is not None and each.quality is not None]
     kept = [each for each in drawn if each.fits and not each.rebuilt]
     over = [each for each in drawn if not each.fits and not each.stopped]
     stopped = [each for each in drawn if each.stopped]
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
     best = front(drawn, axis)
-    figure = layout(TITLES[axis], f"{numbers.metric} on validation, %")
+    figure = layout(axis.axis, f"{numbers.metric} on validation, %")
     if over:
-        figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers.metric))
+        figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers))
     if stopped:
-        figure.add_trace(_markers(stopped, axis, "stopped early", GREY, "circle-open", numbers.metric))
-    figure.add_trace(_markers(kept, axis, "trial", BLUE, "circle", numbers.metric))
+        figure.add_trace(_markers(stopped, axis, "stopped early", GREY, "circle-open", numbers))
+    figure.add_trace(_markers(kept, axis, "trial", BLUE, "circle", numbers))
     figure.add_trace(
         go.Scatter(
             x=[each.on(axis) for each in best],
@@ -44,10 +51,10 @@ def quality_against(numbers: Numbers, axis: Axis) -> go.Figure:
         )
     )
     if rebuilt:
-        figure.add_trace(_markers(rebuilt, axis, "rebuilt at full length", ORANGE, "star", numbers.metric, size=14))
+        figure.add_trace(_markers(rebuilt, axis, "rebuilt at full length", ORANGE, "star", numbers, size=14))
     chosen = [each for each in drawn if numbers.best and _is_best(each, numbers)]
     if chosen:
-        figure.add_trace(_markers(chosen, axis, "the best", GREEN, "circle-open", numbers.metric, size=18))
+        figure.add_trace(_markers(chosen, axis, "the best", GREEN, "circle-open", numbers, size=18))
     _untrained(figure, numbers, axis)
     _levels(figure, numbers)
     _scaled(figure, numbers, axis)
@@ -109,7 +116,7 @@ def importance(numbers: Numbers) -> go.Figure:
 
 
 def _markers(
-    points: Sequence[Point], axis: Axis, name: str, colour: str, symbol: str, metric: str, size: int = 9
+    points: Sequence[Point], axis: Quantity, name: str, colour: str, symbol: str, numbers: Numbers, size: int = 9
 ) -> go.Scatter:
     return go.Scatter(
         x=[each.on(axis) for each in points],
@@ -117,7 +124,7 @@ def _markers(
         mode="markers",
         name=name,
         marker={"color": colour, "symbol": symbol, "size": size},
-        customdata=[_told(each, metric) for each in points],
+        customdata=[_told(each, numbers) for each in points],
         hovertemplate="%{customdata}<extra></extra>",
     )
 
@@ -127,18 +134,24 @@ def _is_best(point: Point, numbers: Numbers) -> bool:
     return point.trial == numbers.best[0] and point.rebuilt == (point.trial in numbers.result.promoted)
 
 
-def _told(point: Point, metric: str) -> str:
+def _told(point: Point, numbers: Numbers) -> str:
     """What hovering over a candidate says."""
     kind = "handed out: trial" if point.rebuilt else "trial"
-    parts = [f"{point.size_mb:.3f} MB" if point.size_mb is not None else ""]
-    parts.append(f"{point.latency_ms:.2f} ms" if point.latency_ms is not None else "")
-    parts.append(f"{escape(metric)} {point.quality:.2%}" if point.quality is not None else "not trained")
+    known = [(axis, value) for axis in axes(numbers.result.objective) if (value := point.on(axis)) is not None]
+    # MB and ms say themselves what they are of.
+    names = {axis.name: "" if axis.name in (SIZE, LATENCY) else f"{axis.label} " for axis, _ in known}
+    parts = [escape(f"{names[axis.name]}{axis.text(value)}") for axis, value in known]
+    parts.append(f"{escape(numbers.metric)} {point.quality:.2%}" if point.quality is not None else "not trained")
     length = f"{point.fidelity:.0%} of the full training" if point.quality is not None else ""
     lines = [f"<b>{kind} {point.trial}</b>", " · ".join(part for part in parts if part), length]
     return "<br>".join([line for line in lines if line] + [escape(line) for line in point.words.splitlines()])
 
 
-def _untrained(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
+def _limit(axis: Quantity) -> str:
+    return "budget" if axis.direction == "minimize" else "at least"
+
+
+def _untrained(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
     """Previews that were over budget, as ticks below the lowest quality."""
     shown = [each for each in numbers.points if each.quality is None and each.on(axis) is not None]
     wrong = [_wrong(each.quality) for each in numbers.points if each.quality is not None]
@@ -152,7 +165,7 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
             mode="markers",
             name="over budget, not trained",
             marker={"color": GREY, "symbol": "line-ns-open", "size": 10},
-            customdata=[_told(each, numbers.metric) for each in shown],
+            customdata=[_told(each, numbers) for each in shown],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
@@ -184,13 +197,13 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
     _quality_axis(figure)
 
 
-def _scaled(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
-    """The budget's line, and a logarithmic axis where values lie far apart."""
+def _scaled(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
+    """The limit's line, and a logarithmic axis where values lie far apart."""
     values = [value for each in numbers.points if (value := each.on(axis))]
-    budget = numbers.result.objective.budgets.get(axis)
+    budget = numbers.result.objective.budgets.get(axis.name)
     if budget is not None:
         values.append(budget)
-    logarithmic = bool(values) and max(values) / min(values) > SPREAD_FOR_LOG
+    logarithmic = bool(values) and min(values) > 0 and max(values) / min(values) > SPREAD_FOR_LOG
     if logarithmic:
         figure.update_xaxes(type="log", tickvals=TICKS, ticktext=[f"{each:g}" for each in TICKS])
     if budget is not None:
@@ -199,7 +212,7 @@ def _scaled(figure: go.Figure, numbers: Numbers, axis: Axis) -> None:
         # On a logarithmic axis, lines are placed by the value and texts by its logarithm.
         at = math.log10(budget) if logarithmic else budget
         figure.add_annotation(
-            x=at, y=0, yref="paper", yanchor="bottom", text="budget", xanchor="right", showarrow=False
+            x=at, y=0, yref="paper", yanchor="bottom", text=_limit(axis), xanchor="right", showarrow=False
         )
 
 

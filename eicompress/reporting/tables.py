@@ -10,6 +10,9 @@ from rich.table import Table
 
 from eicompress.contracts import Strategy, knobs
 from eicompress.errors import SpecError, nearest
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.size import SIZE
 from eicompress.plugins import Registry
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
@@ -20,7 +23,7 @@ from eicompress.reporting.record_text import duration, metric_text, share, summa
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.ranking import ranked
 from eicompress.study.result import NEAR, Result, by_quality
-from eicompress.values import MEGABYTE, Measurement, Record
+from eicompress.values import MEGABYTE, Measurement, Quantity, Record
 
 if TYPE_CHECKING:
     from eicompress.trials.teach import Lesson
@@ -45,7 +48,7 @@ def show_result(console: Console, result: Result) -> None:
         traded = " and ".join(result.objective.metrics)
         text = f"on the front of {traded}: {len(result.front)}; below, the best by {result.objective.metrics[0]}"
         console.print(text, highlight=False, soft_wrap=True)
-    show_artifact(console, record)
+    show_artifact(console, record, result.objective.extra)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
     commands = [f"eicompress show {name}{place}"]
@@ -82,7 +85,7 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
 def lesson_json(lesson: "Lesson") -> dict[str, Any]:
     return {
         "folder": str(lesson.folder),
-        "quality": lesson.quality,
+        QUALITY: lesson.quality,
         "of_members": lesson.of_members,
         "simple": dict(lesson.simple),
         "chosen": vars(lesson.taught.chosen),
@@ -91,14 +94,14 @@ def lesson_json(lesson: "Lesson") -> dict[str, Any]:
     }
 
 
-def show_artifact(console: Console, record: Record) -> None:
+def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = ()) -> None:
     """Where an artifact lies, which bytes of it go where, and how to try it."""
     heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
     parts = ", ".join(f"{name} {size / MEGABYTE:.3f}" for name, size in heaviest)
     artifact = record.files.get("artifact", "")
-    latency = next((each.conditions for each in record.measurements if each.name == "latency_ms"), {})
+    latency = next((each.conditions for each in record.measurements if each.name == LATENCY), {})
     rows = {
-        "measured": summary(record, None),
+        "measured": summary(record, None, extra),
         "timed on": taken_on(latency),
         "megabytes": parts,
         "artifact": artifact,
@@ -173,17 +176,17 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 def _best_table(result: Result) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    memory = "memory_mb" in (*result.objective.budgets, *result.objective.metrics)
-    for name in ("trial", "training", "size MB", "latency ms", "quality", "of baseline", "test", "memory MB"):
-        if memory or name != "memory MB":
-            table.add_column(name, justify="left" if name == "training" else "right")
+    objective = result.objective
+    shown = [objective.known[name].title for name in (SIZE, LATENCY, QUALITY)]
+    for name in ("trial", "training", *shown, "of baseline", "test", *(each.title for each in objective.extra)):
+        table.add_column(name, justify="left" if name == "training" else "right")
     if result.baseline:
-        table.add_row("baseline", "", *_cells(result.baseline, None, memory))
+        table.add_row("baseline", "", *_cells(result.baseline, None, objective.extra))
     for name, record in by_quality(result.simple):
-        table.add_row(name, "", *_cells(record, result.baseline, memory))
+        table.add_row(name, "", *_cells(record, result.baseline, objective.extra))
     for index, record in result.front or _best(result):
         length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
-        table.add_row(str(index), length, *_cells(record, result.baseline, memory))
+        table.add_row(str(index), length, *_cells(record, result.baseline, objective.extra))
     return table
 
 
@@ -196,7 +199,7 @@ def _show_trust(console: Console, result: Result) -> None:
         lines.append(f"{NEAR:.0%} of the baseline's quality within the budgets {reached}")
     lines += [result.cut_texts] if result.cut_texts else []
     for number in result.rebuilds:
-        found = {"validation": result.spread(number, "quality"), "test": result.spread(number, "quality_test")}
+        found = {"validation": result.spread(number, QUALITY), "test": result.spread(number, QUALITY_TEST)}
         parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]
         if parts:
             lines.append(f"trial {number} with {len(result.rebuilds[number])} seeds: {', '.join(parts)}")
@@ -212,15 +215,15 @@ def _best(result: Result) -> list[tuple[int, Record]]:
     return (first + ranked(others, result.objective))[:SHOWN]
 
 
-def _cells(record: Record, baseline: Record | None, memory: bool) -> list[str]:
+def _cells(record: Record, baseline: Record | None, extra: Sequence[Quantity]) -> list[str]:
     cells = [
-        metric_text(record, "size_mb", "{:.3f}"),
-        metric_text(record, "latency_ms", "{:.2f}"),
-        metric_text(record, "quality", "{:.4f}"),
+        metric_text(record, SIZE, "{:.3f}"),
+        metric_text(record, LATENCY, "{:.2f}"),
+        metric_text(record, QUALITY, "{:.4f}"),
         share(record, baseline),
-        metric_text(record, "quality_test", "{:.4f}").removeprefix("-"),
+        metric_text(record, QUALITY_TEST, "{:.4f}").removeprefix("-"),
     ]
-    return [*cells, metric_text(record, "memory_mb", "{:.1f}")] if memory else cells
+    return [*cells, *(metric_text(record, each.name, "{:.4g}") for each in extra)]
 
 
 def show_trial(console: Console, index: int, record: Record) -> None:

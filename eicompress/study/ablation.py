@@ -13,7 +13,9 @@ import numpy as np
 from eicompress.cache import write_whole
 from eicompress.contracts import Array, Examples, Strategy, Task, knobs
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
+from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference, paired_difference
+from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
 from eicompress.values import Json, Progress, Record, counted
 
@@ -64,7 +66,7 @@ class Row:
         gain = {**vars(self.gain), "verdict": self.gain.verdict} if self.gain else None
         found: dict[str, Any] = {"name": self.name, "recipe": self.recipe, "gain": gain, "reason": self.reason}
         if self.qualities:
-            found |= {"qualities": self.qualities, "quality": self.quality, "size_mb": self.size_mb}
+            found |= {"qualities": self.qualities, QUALITY: self.quality, SIZE: self.size_mb}
         return found
 
 
@@ -80,7 +82,7 @@ class Ablation:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "quality": self.quality,
+            QUALITY: self.quality,
             "split": "validation",
             "fidelity": self.fidelity,
             "seeds": self.seeds,
@@ -100,7 +102,7 @@ class Built:
 
     def line(self) -> str:
         """What a user wants to hear of it."""
-        quality = self.record.value("quality") if self.record else None
+        quality = self.record.value(QUALITY) if self.record else None
         reached = "could not be built" if quality is None else f"{quality:.2%}"
         return f"{self.number} of {self.count}: {self.name}, seed {self.seed}: {reached}"
 
@@ -214,8 +216,8 @@ def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array]
     return Row(
         variant.name,
         tuple(variant.recipe.to_json()),
-        tuple(record.value("quality") or 0.0 for record in records),
-        max(record.value("size_mb") or 0.0 for record in records),
+        tuple(record.value(QUALITY) or 0.0 for record in records),
+        max(record.value(SIZE) or 0.0 for record in records),
         paired_difference(*right) if right else None,
     )
 

@@ -5,6 +5,8 @@ call goes on: a recipe that has a record is never built again.
 """
 
 from eicompress.errors import BudgetError, EicompressError, StudyError
+from eicompress.metrics.quality import QUALITY_TEST
+from eicompress.metrics.size import SIZE
 from eicompress.study.drawing import draw, enqueue_variants
 from eicompress.study.events import Planned, SearchEnded
 from eicompress.study.forecast import check_reachable
@@ -44,6 +46,7 @@ def begin(search: Search) -> None:
     """Record the baselines, and finish what an earlier coordinator of the study left."""
     ledger, baseline = search.ledger, search.workshop.baseline()
     ledger.set_baseline(baseline)
+    ledger.set_metrics(search.goal.objective.known.values())
     _set_simple(search)
     recovered = recover(ledger, search.goal.objective)
     ledger.enqueue_known(search.space)
@@ -94,8 +97,8 @@ def _ended(trials: OpenTrials) -> str:
 def _set_simple(search: Search) -> None:
     """Record the simple baselines, but for one that was handed out before."""
     known = search.ledger.simple()
-    for name, record in search.workshop.simple(search.goal.objective.hard.get("size_mb")).items():
-        if name not in known or known[name].value("quality_test") is None:
+    for name, record in search.workshop.simple(search.goal.objective.hard.get(SIZE)).items():
+        if name not in known or known[name].value(QUALITY_TEST) is None:
             search.ledger.set_simple(name, record)
 
 

@@ -62,17 +62,17 @@ def draw(trials: OpenTrials) -> None:
 
 def _hand_over(trials: OpenTrials, trial: OpenTrial) -> None:
     """Give the trial to a worker, unless its preview or another trial answers for it."""
-    search, key = trials.search, trial.preview.key
+    search, key, objective = trials.search, trial.preview.key, trials.search.goal.objective
     known = next((number for number, record in search.records.items() if record.key == key), None)
     same = next((each for each in trials.training if each.preview.key == key), None)
     if known is not None:
         tell_repeat(trials, trial.draw, known)
     elif same is not None:
         same.followers.append(trial.draw)
-    elif not search.goal.objective.broken(trial.preview):
+    elif not (objective.broken(trial.preview) or objective.unmeasured(trial.preview)):
         train(trials, trial)
     else:
-        tell(trials, trial.draw, judged(trial.preview, search.goal.objective, trial.recipe, trial.draw.index))
+        tell(trials, trial.draw, judged(trial.preview, objective, trial.recipe, trial.draw.index))
 
 
 def _previewed(search: Search, drawn: Draw, recipe: Recipe) -> tuple[Recipe, Record]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
 from eicompress.study.space import Fill, SearchSpace
 from eicompress.values import Record
@@ -21,12 +22,12 @@ class Previewer(Protocol):
 
 def filled(workshop: Previewer, space: SearchSpace, recipe: Recipe, budgets: Mapping[str, float]) -> Recipe:
     """The recipe with as much of the filled knob as the size budget has room for. Raises `Inapplicable`."""
-    fill, budget = space.fill, budgets.get("size_mb")
+    fill, budget = space.fill, budgets.get(SIZE)
     if fill is None or all(step.name != fill.strategy for step in recipe.steps):
         return recipe
 
     def size(value: int) -> float:
-        return workshop.preview(space.filled(recipe, value), size_only=True).value("size_mb") or 0.0
+        return workshop.preview(space.filled(recipe, value), size_only=True).value(SIZE) or 0.0
 
     return space.filled(recipe, fill.high if budget is None else largest(size, fill, budget))
 

@@ -12,7 +12,8 @@ from optuna.trial import FixedTrial
 
 from eicompress.cache import is_disk_error
 from eicompress.errors import BudgetError
-from eicompress.parsing import UNITS
+from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
 from eicompress.study.fit_to_budget import Previewer, filled
 from eicompress.study.halving import one_in
@@ -23,7 +24,7 @@ from eicompress.study.ranking import has_own_training, heaviest_parts
 from eicompress.study.space import SearchSpace
 from eicompress.study.time_keeping import full_seconds
 from eicompress.trials.training_time import Rehearsal
-from eicompress.values import Record, seed_of
+from eicompress.values import Quantity, Record, seed_of
 
 DRAWS = 16
 """Random recipes that are previewed."""
@@ -33,11 +34,9 @@ FEW = 4
 """Random recipes of which one that applies is typical, where none was given."""
 ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
-MARGIN = 1.25
+MARGIN = 0.25
 """The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
-size counts as out of reach only if it is missed by more than this."""
-LIMITED = ("size_mb", "latency_ms", "memory_mb")
-"""What a budget may speak of."""
+size counts as out of reach only if it is missed by more than this share."""
 
 
 class StepCounter(Protocol):
@@ -61,7 +60,9 @@ class Forecast:
     fitting: int
     """How many of so many random draws are within budget."""
     least: Mapping[str, float]
-    """The least value of each metric in any preview."""
+    """The least value of each metric in any preview; the largest of what is maximised."""
+    metrics: tuple[Quantity, ...]
+    """What these metrics are."""
     preview_s: float
     """All previews of a draw: several where a knob is filled."""
     training_s: float | None
@@ -145,11 +146,13 @@ def forecast(
     enough = len(known) >= ENOUGH_RECORDS
     rehearsals = [] if enough else [workshop.rehearse(recipe) for recipe in fitting[:REHEARSED]]
     seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
+    least = _reachable(previews, objective)
     return Forecast(
         knobs=len(space.knobs),
         draws=draws,
         fitting=len(fitting),
-        least={name: min(found) for name in LIMITED if (found := _values(previews, name))},
+        least=least,
+        metrics=tuple(objective.known[name] for name in least),
         preview_s=timed.seconds / draws,
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
@@ -168,10 +171,9 @@ def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objectiv
         if is_disk_error(error):
             raise
         return None  # what a strategy cannot do ends its trials, and no search
-    for name, bound in objective.hard.items():
-        value = smallest.value(name)
-        if value is not None and value > bound * (1.0 if name == "size_mb" else MARGIN):
-            raise _out_of_reach(name, bound, value, smallest)
+    for name, by in objective.broken_for_good(smallest).items():
+        if name == SIZE or by > MARGIN:
+            raise _out_of_reach(name, objective, smallest)
     return smallest
 
 
@@ -226,15 +228,26 @@ class _Timed:
         return record
 
 
-def _values(previews: list[Record], name: str) -> list[float]:
-    return [value for each in previews if (value := each.value(name)) is not None]
+def _reachable(previews: list[Record], objective: Objective) -> dict[str, float]:
+    """The best value in any preview of size, latency and what else the search goes by."""
+    found = {}
+    for name in (SIZE, LATENCY, *(each.name for each in objective.extra)):
+        values = [value for each in previews if (value := each.value(name)) is not None]
+        if values:
+            found[name] = min(values) if objective.known[name].direction == "minimize" else max(values)
+    return found
 
 
-def _out_of_reach(name: str, bound: float, value: float, smallest: Record) -> BudgetError:
-    unit = UNITS.get(name, "")
+def _out_of_reach(name: str, objective: Objective, smallest: Record) -> BudgetError:
+    metric, bound, value = objective.known[name], objective.budgets[name], smallest.value(name) or 0.0
     heaviest = heaviest_parts(smallest, 3)
+    reached = f"{value:.3g} {metric.unit}" + (f" ({heaviest})" if heaviest else "")
+    if metric.direction == "maximize":
+        return BudgetError(
+            f"the smallest candidate of this search space must reach {bound:g} {metric.unit} of {name}, but has "
+            f"{reached}: ask for less, or give a search space that begins higher."
+        )
     return BudgetError(
-        f"no candidate of this search space can meet the budget of {bound:g} {unit}: the smallest reachable is "
-        f"{value:.3g} {unit}" + (f" ({heaviest})" if heaviest else "") + f". Ask for at least {value * 1.05:.2g} "
-        f"{unit}, or give a search space that goes lower."
+        f"no candidate of this search space can meet the budget of {bound:g} {metric.unit}: the smallest reachable is "
+        f"{reached}. Ask for at least {value * 1.05:.2g} {metric.unit}, or give a search space that goes lower."
     )

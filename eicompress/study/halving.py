@@ -7,11 +7,12 @@ learning rate, where their order says least.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from eicompress.metrics.quality import QUALITY
 from eicompress.study.objective import Objective, dominated_by
 from eicompress.values import Measurement, Record, Rung
 
@@ -70,16 +71,13 @@ def gains_at_rungs(record: Record, objective: Objective) -> tuple[Gains, ...]:
     """What a trial that has ended gained after each of its trainings; nothing if it is compared with nobody."""
     if record.repeat_of is not None or beyond_mending(record, objective):
         return ()
-    others = tuple(each for each in record.measurements if each.name != "quality")
-    return tuple(
-        objective.gains(replace(record, measurements=(*others, Measurement("quality", rung.quality, ""))))
-        for rung in record.rungs
-    )
+    at_rungs = (record.with_measured([Measurement(QUALITY, rung.quality, "")], {}) for rung in record.rungs)
+    return tuple(objective.gains(each) for each in at_rungs)
 
 
 def beyond_mending(record: Record, objective: Objective) -> bool:
     """Whether a budget is broken that no longer training mends."""
-    return bool({*objective.broken(record)} - {"quality"})
+    return bool(objective.broken_for_good(record))
 
 
 def described(rungs: Sequence[float], steps: int | None) -> str:
@@ -90,7 +88,7 @@ def described(rungs: Sequence[float], steps: int | None) -> str:
 
 def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:
     """What a trial's trainings came to."""
-    return tuple(Rung(each.fidelity, each.value("quality") or 0.0, round(each.own_seconds, 3)) for each in trainings)
+    return tuple(Rung(each.fidelity, each.value(QUALITY) or 0.0, round(each.own_seconds, 3)) for each in trainings)
 
 
 def cost_s(record: Record) -> float:

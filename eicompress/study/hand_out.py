@@ -5,8 +5,9 @@ from pathlib import Path
 
 from eicompress.errors import EicompressError
 from eicompress.export.folder import copy
+from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.study.events import Promoted
-from eicompress.study.outcomes import judged, untimed
+from eicompress.study.outcomes import judged
 from eicompress.study.ranking import best_of
 from eicompress.study.result import result_of
 from eicompress.study.search import Search
@@ -15,7 +16,7 @@ from eicompress.values import Artifact, Record
 
 def hand_out_as_it_is(search: Search, number: int, record: Record) -> None:
     """Hand out what the search has made of a trial. Raises `EicompressError`."""
-    made = _timed(search, record, untimed(_with_artifact(search, number, record)))
+    made = _timed(search, record, _with_artifact(search, number, record))
     _rename_rebuild(search, number)
     kept = _placed(search, made, _name(number))
     search.ledger.keep(number, kept)
@@ -43,7 +44,7 @@ def hand_out_simple(search: Search) -> None:
     if not result.verdict or result.best is None:
         return
     name, record = str(result.best[0]), result.best[1]
-    if record.value("quality_test") is None:
+    if record.value(QUALITY_TEST) is None:
         try:
             search.ledger.set_simple(name, _placed(search, record, name))
         except EicompressError as error:

@@ -1,16 +1,17 @@
 """What a study remembers, in Optuna's database: the records of its trials, and what it knows of itself."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import optuna
 
 from eicompress.study.database import FILE, lasting
+from eicompress.study.objective import built_in
 from eicompress.study.optuna_private import count_trials, set_attribute
 from eicompress.study.record_files import read_record, stored_record
 from eicompress.study.space import SearchSpace
-from eicompress.values import Json, Record, digest_of
+from eicompress.values import Json, Quantity, Record, digest_of
 
 RECORD = "record"
 """The user attribute of a trial that holds its record."""
@@ -99,6 +100,14 @@ class Ledger:
     def rungs(self) -> Json:
         """The lengths of the study's trainings, `shares` of the full one and its `steps`; empty before they are set."""
         return self._get("rungs")
+
+    def metrics(self) -> dict[str, Quantity]:
+        """The metrics that its trials are measured by; the built-in ones before they are set."""
+        found: Sequence[Json] = self.study.user_attrs.get("metrics", ())
+        return {each["name"]: Quantity(**each) for each in found} or built_in()
+
+    def set_metrics(self, metrics: Iterable[Quantity]) -> None:
+        self._set("metrics", [asdict(each) for each in metrics])
 
     def set_rungs(self, shares: Sequence[float], steps: int | None) -> None:
         self._set("rungs", {"shares": list(shares), "steps": steps})

@@ -12,10 +12,11 @@ from eicompress.values import Outcome, Record
 def judged(record: Record, objective: Objective, recipe: Recipe, draw: int) -> Record:
     """What was measured of a recipe, compared with the budgets."""
     over = objective.broken(record)
-    missed = {name: "below the least" if name == "quality" else "over budget" for name in over}
-    reason = ", ".join(f"{name} {by:.1%} {missed[name]}" for name, by in over.items())
-    outcome: Outcome = "over budget" if over else "complete"
-    return replace(record, recipe=tuple(recipe.to_json()), draw=draw, outcome=outcome, reason=reason)
+    outcome: Outcome = "over budget" if over else "inapplicable" if objective.unmeasured(record) else "complete"
+    reasons = [objective.missed(name, by) for name, by in over.items()]
+    reasons += [f"`{name}` could not be measured: {why}" for name, why in record.unmeasured.items()]
+    steps = tuple(recipe.to_json())
+    return replace(record, recipe=steps, draw=draw, outcome=outcome, reason=", ".join(reasons))
 
 
 def repeated(known: Record, number: int, draw: int) -> Record:
@@ -26,16 +27,9 @@ def repeated(known: Record, number: int, draw: int) -> Record:
 
 def completed(record: Record, preview: Record) -> Record:
     """The record with what only its preview measured: a latency is taken once, and reused."""
-    names = {each.name for each in record.measurements}
-    missing = tuple(each for each in preview.measurements if each.name not in names)
-    return replace(record, measurements=(*record.measurements, *missing))
-
-
-def untimed(record: Record) -> Record:
-    """The record without what is measured again of everything that is handed out."""
-    names = ("size_mb", "download_mb", "quality")
-    kept = (each for each in record.measurements if each.name in names or each.conditions.get("split") == "validation")
-    return replace(record, measurements=tuple(kept))
+    names = {*record.unmeasured, *(each.name for each in record.measurements)}
+    missing = [each for each in preview.measurements if each.name not in names]
+    return record.with_measured(missing, {name: why for name, why in preview.unmeasured.items() if name not in names})
 
 
 def trained(trainings: Sequence[Record], *, variant_of: int | None, in_rungs: bool) -> Record:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from eicompress.errors import StudyError
+from eicompress.errors import SpecError, StudyError
+from eicompress.measures import quantities
+from eicompress.metrics.size import DOWNLOAD, SIZE
 from eicompress.parsing import study_name
 from eicompress.plugins import Registry, discover
 from eicompress.spec import Spec, read, read_search, read_study
@@ -18,6 +20,7 @@ from eicompress.study.space_file import read_space
 from eicompress.study.store import read_ledger
 from eicompress.study.warm_start import Named, as_parameters, best_recipes, recipe_files
 from eicompress.trials.ray_cluster import Place, check_installed
+from eicompress.values import Quantity
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Plan:
     @property
     def objective(self) -> Objective:
         """What the search is for."""
-        return objective_of(self.spec)
+        return objective_of(self.spec, quantities(self.registry.metrics))
 
 
 def planned(written: Mapping[str, object]) -> Plan:
@@ -54,8 +57,9 @@ def planned(written: Mapping[str, object]) -> Plan:
     if spec.settings["task"]:
         registry.task(spec.settings["task"])
     registry.device(spec.settings["device"])
+    _check_metrics(spec, registry)
     space = read_space(spec.settings["space"], registry)
-    traded = {"size_mb", "download_mb"} & set(spec.metrics)
+    traded = {SIZE, DOWNLOAD} & set(spec.metrics)
     plan = Plan(spec, registry, space.unfilled() if traded else space)
     check(spec.folder, spec.to_toml(), plan.digests)
     return _with_known_recipes(plan)
@@ -73,19 +77,31 @@ def known_spec(study: str, studies: str | Path) -> Spec:
 
 def found_so_far(spec: Spec) -> Result:
     """What a study has found so far. Raises `StudyError`."""
-    return result_of(read_ledger(spec.folder), objective_of(spec))
+    ledger = read_ledger(spec.folder)
+    return result_of(ledger, objective_of(spec, ledger.metrics()))
 
 
-def objective_of(spec: Spec) -> Objective:
-    """What a spec's search is for."""
+def objective_of(spec: Spec, metrics: Mapping[str, Quantity]) -> Objective:
+    """What a spec's search is for, of these metrics."""
     kind = spec.settings["objective"].partition(":")[0]
-    return Objective(kind, spec.budgets, spec.settings.get("min_quality"), spec.metrics)
+    return Objective(kind, spec.budgets, spec.metrics, metrics)
 
 
 def place_of(spec: Spec) -> Place:
     """What a Ray cluster keeps for each worker of a search, and where it is."""
     settings = spec.settings
     return Place(settings.get("ray_address", ""), settings["worker_cpus"], settings["worker_gpus"])
+
+
+def _check_metrics(spec: Spec, registry: Registry) -> None:
+    """Raise `SpecError` unless all that limits and the objective name is a registered metric."""
+    asked = {"`--limit` must name a metric": spec.budgets, "`--objective` must be a metric, or `reward`": spec.metrics}
+    for must, names in asked.items():
+        for name in names:
+            try:
+                registry.metric(name)
+            except SpecError as error:
+                raise SpecError(f"{must}, but {error}") from error
 
 
 def _with_known_recipes(plan: Plan) -> Plan:

@@ -55,7 +55,7 @@ def best_of(made: Sequence[Record], objective: Objective) -> Record:
     """Of what was made of one recipe the best on validation within budget, or the first where none is."""
     best = made[0]
     for each in made[1:]:
-        if fits(each, objective) and (not fits(best, objective) or _quality(each) > _quality(best)):
+        if fits(each, objective) and (not fits(best, objective) or objective.worth(each) > objective.worth(best)):
             best = each
     return best
 
@@ -102,7 +102,3 @@ def _group(record: Record) -> str:
     if record.variant_of is not None and record.trained:
         return "variants"
     return "trained" if record.trained else "over_budget"
-
-
-def _quality(record: Record) -> float:
-    return record.value("quality") or 0.0

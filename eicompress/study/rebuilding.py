@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from eicompress.errors import EicompressError
+from eicompress.metrics.quality import QUALITY
 from eicompress.study.events import Comparing, Promoting
 from eicompress.study.hand_out import hand_out_as_it_is, hand_out_rebuild
 from eicompress.study.outcomes import completed, judged
@@ -94,9 +95,9 @@ def _given(search: Search) -> set[int]:
 
 
 def _comparison(length: float, compared: Mapping[int, Record], given: set[int]) -> str:
-    order = sorted(compared.items(), key=lambda each: -(each[1].value("quality") or 0.0))
+    order = sorted(compared.items(), key=lambda each: -(each[1].value(QUALITY) or 0.0))
     parts = [
-        f"trial {number}{' (given)' if number in given else ''} {record.value('quality') or 0.0:.4f}"
+        f"trial {number}{' (given)' if number in given else ''} {record.value(QUALITY) or 0.0:.4f}"
         for number, record in order
     ]
     return f"compared after {length:.0%} of the full training: {', '.join(parts)}"

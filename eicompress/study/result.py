@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.size import SIZE
 from eicompress.study.agreement import Agreement, agreement, agreements
 from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
@@ -38,13 +40,13 @@ class Kept:
     """The best that rebuilding the trial came to; None where it was not rebuilt, and all other rebuilds are behind."""
 
     def __str__(self) -> str:
-        quality = f"{self.record.value('quality') or 0.0:.4f}"
+        quality = f"{self.record.value(QUALITY) or 0.0:.4f}"
         kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
         if self.rebuild is None:
             return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
         if self.rebuild.outcome == "over budget":
             return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} is over budget."
-        after = f"{self.rebuild.value('quality') or 0.0:.4f}"
+        after = f"{self.rebuild.value(QUALITY) or 0.0:.4f}"
         return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} came to {after}."
 
 
@@ -121,7 +123,7 @@ class Result:
         found = agreements(records, rungs) if len(rungs) > 1 else []
         longer = self.compared or self.rebuilt
         trials = [(self.records[number], each) for number, each in longer.items() if number in self.records]
-        pairs = [(before.value("quality") or 0.0, after.value("quality") or 0.0) for before, after in trials]
+        pairs = [(before.value(QUALITY) or 0.0, after.value(QUALITY) or 0.0) for before, after in trials]
         if trials and trials[0][0].fidelity < trials[0][1].fidelity:
             found.append(agreement(trials[0][0].fidelity, trials[0][1].fidelity, pairs))
         return found
@@ -144,7 +146,7 @@ class Result:
         return max(fitting, key=lambda each: self._worth(each[1]), default=None)
 
     def _worth(self, record: Record) -> tuple[float, float]:
-        return self.objective.gains(record)[0], -(record.value("size_mb") or 0.0)
+        return self.objective.gains(record)[0], -(record.value(SIZE) or 0.0)
 
     @property
     def verdict(self) -> str:
@@ -180,7 +182,7 @@ class Result:
 
     def share(self, record: Record) -> float | None:
         """The record's quality as a share of the baseline's."""
-        quality, whole = record.value("quality"), self.baseline and self.baseline.value("quality")
+        quality, whole = record.value(QUALITY), self.baseline and self.baseline.value(QUALITY)
         return quality / whole if quality is not None and whole else None
 
     @property
@@ -208,7 +210,6 @@ class Result:
             "objective": self.objective.name,
             "metrics": list(self.objective.metrics),
             "budgets": dict(self.objective.budgets),
-            "min_quality": self.objective.min_quality,
             "seconds": self.seconds,
             "seconds_to_near": self.seconds_to_near,
             "ended": self.ended,
@@ -235,7 +236,7 @@ class Result:
 
     def _spreads(self, number: int) -> dict[str, Json]:
         """Of quality on validation and on test, where there are several seeds."""
-        found = {metric: self.spread(number, metric) for metric in ("quality", "quality_test")}
+        found = {metric: self.spread(number, metric) for metric in (QUALITY, QUALITY_TEST)}
         return {metric: vars(spread) for metric, spread in found.items() if spread}
 
 
@@ -266,15 +267,15 @@ def is_within(simple: Record, objective: Objective) -> bool:
 
 def by_quality(simple: Mapping[str, Record]) -> list[tuple[str, Record]]:
     """Simple baselines, the worst first."""
-    return sorted(simple.items(), key=lambda each: each[1].value("quality") or 0.0)
+    return sorted(simple.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
 
 
 def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
     """What to tell of a baseline that a simple one beats, before anything is trained; otherwise empty."""
     # Of equal ones that which can be shipped.
-    order = sorted(by_quality(simple), key=lambda each: (each[1].value("quality") or 0.0, "artifact" in each[1].files))
+    order = sorted(by_quality(simple), key=lambda each: (each[1].value(QUALITY) or 0.0, "artifact" in each[1].files))
     name, best = order[-1] if order else ("", None)
-    quality, other = baseline.value("quality"), best.value("quality") if best else None
+    quality, other = baseline.value(QUALITY), best.value(QUALITY) if best else None
     if quality is None or other is None or other <= quality:
         return ""
     return (
@@ -285,7 +286,7 @@ def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
 
 
 def _reached(record: Record) -> str:
-    return f"{record.value('quality'):.4f} in {record.value('size_mb'):.3f} MB"
+    return f"{record.value(QUALITY):.4f} in {record.value(SIZE):.3f} MB"
 
 
 def _entry(number: int | str, record: Record) -> Json:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eicompress.cache import write_folder
 from eicompress.errors import BudgetError
+from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
 from eicompress.study.coordinator import run_search
@@ -87,7 +88,7 @@ def foreseen(
 def _compared(workshop: Workshop, plan: Plan) -> Compared:
     """What the baseline and the simple baselines reach."""
     objective = plan.objective
-    return Compared(workshop.baseline(), workshop.simple(objective.hard.get("size_mb")), objective)
+    return Compared(workshop.baseline(), workshop.simple(objective.hard.get(SIZE)), objective)
 
 
 def _goal(plan: Plan) -> Goal:

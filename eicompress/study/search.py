@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from eicompress.errors import StudyError
+from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.study.ask_and_tell import RESTARTS
@@ -120,7 +121,7 @@ class Search:
     def good_enough(self) -> list[tuple[int, Record]]:
         """The candidates within budget that reach the quality at which the search ends."""
         least = self.goal.stop_at
-        return [] if least is None else [each for each in self.ranked if (each[1].value("quality") or 0.0) >= least]
+        return [] if least is None else [each for each in self.ranked if (each[1].value(QUALITY) or 0.0) >= least]
 
     @property
     def trained(self) -> list[Record]:

@@ -29,7 +29,7 @@ from eicompress.study.asked import FILE as ASKED
 from eicompress.study.asked import claim
 from eicompress.study.database import FILE, connect, leave, why
 from eicompress.study.ledger import Ledger
-from eicompress.study.objective import Direction
+from eicompress.values import Direction
 
 FORMAT = 2
 """The number of the form in which records are stored. A study in another form is refused, since it would be counted

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from eicompress import runtime
 from eicompress.cache import Cache, default_folder, write_folder
 from eicompress.contracts import Candidate, Context, Device
 from eicompress.data.corpus import UnlabelledText, withheld
@@ -16,7 +15,9 @@ from eicompress.encoder.device import own_device
 from eicompress.encoder.model import Encoder
 from eicompress.errors import EicompressError, Inapplicable
 from eicompress.export import folder as artifacts
-from eicompress.metrics import bench
+from eicompress.measures import Conditions
+from eicompress.metrics.quality import QUALITY_TEST
+from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine
 from eicompress.parsing import seconds
 from eicompress.plugins import Registry
@@ -26,6 +27,7 @@ from eicompress.training.trainer import fit_nothing
 from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
 from eicompress.trials.baselines import STATIC, TFIDF
+from eicompress.trials.code import code_version
 from eicompress.trials.inputs import (
     how_taught,
     model_folder,
@@ -38,7 +40,7 @@ from eicompress.trials.inputs import (
 )
 from eicompress.trials.kept import Measured, kept_examples
 from eicompress.trials.materials import Materials
-from eicompress.trials.measuring import Clock, record_of, written
+from eicompress.trials.measuring import Bench, Clock, record_of, written
 from eicompress.trials.simple import measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
@@ -58,11 +60,11 @@ class Workshop(Materials):
     device: Device = field(default_factory=ThisMachine)
     """Where latency is taken."""
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
-    """What is entered while a latency is taken, so that nothing else of ours runs."""
+    """What is entered while a metric is measured that must be alone, so that nothing else of ours runs."""
     head: Path | None = None
     """The folder of the baseline, where its head was trained first."""
-    memory: bool = False
-    """Whether memory is measured in previews, since a budget speaks of it; otherwise of what is promoted alone."""
+    wanted: tuple[str, ...] = ()
+    """The metrics that a limit or the objective names."""
     notes: tuple[str, ...] = ()
     """What was done to data and model before any recipe, for the user to read."""
 
@@ -82,23 +84,20 @@ class Workshop(Materials):
         if not self.task.answer.holds(self.examples["train"].targets):
             return {}
 
-        def tfidf() -> Record:
-            return measure_tfidf(self, size_mb, self._bench, folder=self.folder, memory=self.memory)
-
         constant = self.task.answer.constant
         key, remembered = ["simple", self.inputs, self.seed], self._measured.remembered
         return {
             constant: remembered([*key, constant], lambda: measure_constant(self)),
             STATIC: remembered([*key, STATIC], lambda: measure_static(self)),
-            TFIDF: remembered([*key, TFIDF, size_mb, self.memory], tfidf),
+            TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
         }
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
-        """What the recipe would make, measured without training: size, zipped size and latency, or `size_mb` alone.
+        """What the recipe would make, measured without training: every metric that previews know, or the size alone.
 
         Raises `Inapplicable`.
         """
-        key = ["preview", self.made_from(recipe, 0.0, self.seed), size_only, self.memory]
+        key = ["preview", self.made_from(recipe, 0.0, self.seed), size_only]
         return self._measured.remembered(key, lambda: self._measure_preview(recipe, size_only))
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
@@ -110,7 +109,7 @@ class Workshop(Materials):
         return count_steps(recipe, self.begin(), self.rehearsal_context())
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
-        """Train, export, check and score, on any machine: no latency is taken.
+        """Train, export, check and score, on any machine: nothing is measured that must be alone.
 
         The artifact's folder is `record.files["artifact"]`.
         """
@@ -124,7 +123,7 @@ class Workshop(Materials):
         with clock.phase("export"):
             artifact = written(self, recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
-        record = measuring.scored(self, recipe, made, artifact, clock, folder=self.folder, threads=self.threads)
+        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock)
         shared: dict[str, Json] = {SHARED: {"key": self.key(recipe.shared, fidelity=1.0, seed=seed)}} if done else {}
         facts = {**record.facts, **shared}
         return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
@@ -150,16 +149,16 @@ class Workshop(Materials):
         return self._measured.remembered(["scored", self.key(recipe, fidelity=fidelity, seed=seed)], build)
 
     def timed(self, record: Record) -> Record:
-        """The record with the latency of its artifact, taken here and with care."""
-        return measuring.timed(record, self._bench, memory=self.memory)
+        """The record with what must be alone to be measured, such as the latency, taken here and with care."""
+        return measuring.timed(record, self, self._bench)
 
     def promote_extras(self, record: Record) -> Record:
         """The record with what is measured of a promoted artifact alone: the test split, more lengths, and `steps`, the
         bytes after each step so far."""
-        promoted = measuring.promoted(self, record, self._bench, folder=self.folder, memory=self.memory)
+        promoted = measuring.promoted(record, self, self._bench)
         steps = self.registry.recipe(record.recipe).steps
         sizes = [self._previewed_mb(Recipe(steps[: count + 1])) for count in range(len(steps))]
-        facts: dict[str, Json] = {"baseline": {"quality_test": self._baseline_on_test()}, "steps": {"mb": sizes}}
+        facts: dict[str, Json] = {"baseline": {QUALITY_TEST: self._baseline_on_test()}, "steps": {"mb": sizes}}
         return replace(promoted, facts={**promoted.facts, **facts})
 
     def _shared(
@@ -188,42 +187,42 @@ class Workshop(Materials):
         with clock.phase("preview"):
             made = candidates.build(recipe, context, self.cache, str, self.start)
             artifact = written(self, recipe, made, context, self.folder / "previews" / recipe.digest)
-        measurements = bench.size(artifact)
-        if not size_only:
-            measurements += bench.download(artifact)
-            with clock.phase("measuring"):
-                measurements += measuring.glanced_at(artifact, self._bench, memory=self.memory)
-        record = replace(
-            record_of(self, recipe, made, clock),
-            measurements=measurements,
-            bytes_by_group=artifacts.bytes_by_group(artifact),
-        )
+        with clock.phase("measuring"):
+            if size_only:
+                taken = measuring.weighed(self, artifact, self._bench_alone)
+            else:
+                taken = measuring.previewed(self, artifact, self._bench)
+        record = record_of(self, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
+        record = replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
         artifacts.remove(artifact)
         return record
 
     def _previewed_mb(self, recipe: Recipe) -> float | None:
         try:
-            return self.preview(recipe, size_only=True).value("size_mb")
+            return self.preview(recipe, size_only=True).value(SIZE)
         except EicompressError:
             # The beginning of a recipe need not be one that stands alone.
             return None
 
     @property
     def _measured(self) -> Measured:
-        return Measured(self.cache, self.threads, self.seq_len, self.device)
+        metrics = {each.name: each.__module__.partition(".")[0] for each in self._bench_alone.usual}
+        code = {name: "" if package == "eicompress" else code_version(package) for name, package in metrics.items()}
+        return Measured(self.cache, self.threads, self.seq_len, self.device, code)
 
     @cached_property
-    def _bench(self) -> bench.Bench:
+    def _bench(self) -> Bench:
         reference = Artifact(Path(self._measured_baseline().files["artifact"]))
-        return replace(self._bench_alone, reference=reference)
+        return replace(self._bench_alone, conditions=replace(self._bench_alone.conditions, reference=reference))
 
     @property
-    def _bench_alone(self) -> bench.Bench:
-        usual = self.examples["validation"].texts
-        return bench.Bench(usual, self.threads, self.seq_len, quiet=self.quiet, device=self.device)
+    def _bench_alone(self) -> Bench:
+        """Without a reference, which is the baseline."""
+        conditions = Conditions(self.threads, self.seq_len, quiet=self.quiet, device=self.device)
+        return Bench(tuple(self.registry.metrics.values()), frozenset(self.wanted), conditions, self.folder)
 
     def _measured_baseline(self) -> Record:
-        key = ["baseline", self.made_from(Recipe(()), 1.0, 0), self.memory]
+        key = ["baseline", self.made_from(Recipe(()), 1.0, 0)]
         return self._measured.remembered(key, self._measure_baseline)
 
     def _measure_baseline(self) -> Record:
@@ -234,19 +233,18 @@ class Workshop(Materials):
 
         with clock.phase("export"):
             artifact = Artifact(self.cache.store("baseline", self.made_from(recipe, 1.0, 0), write) / "artifact")
-        record = measuring.scored(self, recipe, self.source, artifact, clock, folder=self.folder, threads=self.threads)
-        return measuring.timed(record, self._bench_alone, memory=self.memory)
+        record = measuring.scored(self, recipe, self.source, artifact, self._bench_alone, clock)
+        return measuring.timed(record, self, self._bench_alone)
 
     def _baseline_on_test(self) -> float | None:
         """The baseline's quality on the test split, read once for all studies of the same model and data."""
 
         def measure() -> Record:
-            model = runtime.load(self._measured_baseline().files["artifact"], threads=self.threads)
-            qualities, _ = bench.quality(model, self.task, {"test": self.examples["test"]})
-            return replace(record_of(self, Recipe(()), self.source, Clock()), measurements=qualities)
+            artifact = Artifact(Path(self._measured_baseline().files["artifact"]))
+            return measuring.quality_on_test(self, artifact, self._bench_alone)
 
         key = ["baseline on test", self.made_from(Recipe(()), 1.0, 0)]
-        return self._measured.remembered(key, measure).value("quality_test")
+        return self._measured.remembered(key, measure).value(QUALITY_TEST)
 
 
 def open_workshop(
@@ -310,6 +308,6 @@ def open_workshop(
         seq_len=settings.get("seq_len"),
         device=registry.device(settings["device"])(),
         head=trained,
-        memory=spec.measures_memory,
+        wanted=spec.wanted,
         notes=notes,
     )

@@ -25,7 +25,7 @@ MAKING = (
     "values",
 )
 """The parts of eicompress that decide what an artifact is."""
-MEASURING = ("metrics",)
+MEASURING = ("measures", "metrics")
 """Those that decide, beside them, what is measured on it."""
 
 

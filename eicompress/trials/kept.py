@@ -29,11 +29,16 @@ class Measured:
     threads: int
     seq_len: int | None
     device: Device
+    metrics: Mapping[str, str]
+    """Which metrics are measured, and the code of foreign ones."""
 
     def remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""
         packages = list(versions(PACKAGES).values())
-        key = [key, [own_code(MEASURING), machine(), self.threads, self.seq_len, packages, self._timed_on]]
+        key = [
+            key,
+            [own_code(MEASURING), machine(), self.threads, self.seq_len, packages, self._timed_on, dict(self.metrics)],
+        ]
         entry = self.cache.find("record", key)
         if entry:
             record = Record.from_json(json.loads((entry / "record.json").read_text()))

@@ -1,30 +1,71 @@
 """From a built candidate to the numbers in its record."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from eicompress import runtime
-from eicompress.contracts import Candidate, Context, Examples, GraphStrategy
+from eicompress.contracts import Candidate, Context, GraphStrategy
 from eicompress.encoder.device import computes_with
+from eicompress.errors import MeasureError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
-from eicompress.metrics import bench
-from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, usual_length
+from eicompress.measures import Conditions, Metric, Subject
+from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, LatencyMetric
+from eicompress.metrics.measure import Taken, measure
 from eicompress.metrics.profile import milliseconds_by_operator
+from eicompress.metrics.quality import QUALITY, QualityMetric
+from eicompress.metrics.size import SizeMetric
 from eicompress.metrics.this_machine import machine
 from eicompress.recipe import Recipe
+from eicompress.runtime import usual_length
 from eicompress.trials.candidate import blamed
 from eicompress.trials.kept import PACKAGES, kept_logits
 from eicompress.trials.materials import Materials
-from eicompress.values import Artifact, Json, Measurement, Record
+from eicompress.values import Artifact, Json, Record
 
 PROMOTED_LENGTHS = (16, 64, 128)
 """Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Which metrics are measured when, built-in and foreign ones alike, and under which conditions."""
+
+    metrics: tuple[type[Metric], ...]
+    wanted: frozenset[str]
+    """Those that a limit or the objective names."""
+    conditions: Conditions
+    folder: Path
+    """Logits are kept under it."""
+
+    @property
+    def previewed(self) -> tuple[type[Metric], ...]:
+        """Before anything is trained."""
+        return tuple(each for each in self.usual if each.preview)
+
+    @property
+    def trained(self) -> tuple[type[Metric], ...]:
+        """Of everything that was trained, on any machine, whatever else runs there."""
+        return tuple(each for each in self.usual if not each.alone)
+
+    @property
+    def alone(self) -> tuple[type[Metric], ...]:
+        """Of what is handed out, while nothing else runs."""
+        return tuple(each for each in self.usual if each.alone)
+
+    @property
+    def promoted(self) -> tuple[type[Metric], ...]:
+        """Of what is handed out alone."""
+        return tuple(each for each in self.metrics if each not in self.usual)
+
+    @property
+    def usual(self) -> tuple[type[Metric], ...]:
+        """All but those that are measured of what is handed out alone."""
+        return tuple(each for each in self.metrics if not each.promoted or each.name in self.wanted)
 
 
 class Clock:
@@ -71,81 +112,92 @@ def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Cloc
 
 
 def scored(
-    materials: Materials,
-    recipe: Recipe,
-    made: Candidate,
-    artifact: Artifact,
-    clock: Clock,
-    *,
-    folder: Path,
-    threads: int,
+    materials: Materials, recipe: Recipe, made: Candidate, artifact: Artifact, on: Bench, clock: Clock
 ) -> Record:
-    """What is measured of everything that was trained, the baseline included, but for its latency.
-
-    The logits are kept under `folder`.
-    """
+    """What is measured of everything that was trained, the baseline included. Raises `MeasureError` without quality."""
     facts: dict[str, Json] = dict(made.facts)
-    model = runtime.load(artifact.folder, threads=threads)
-    validation = materials.examples["validation"]
+    subject = _subject(materials, artifact, on.conditions)
     with clock.phase("measuring"):
-        qualities, logits = bench.quality(model, materials.task, {"validation": validation})
+        taken = measure(on.trained, subject)
+    if QUALITY in taken.unmeasured:
+        raise MeasureError(f"the quality of a candidate must be known, but is not: {taken.unmeasured[QUALITY]}")
     if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
         with clock.phase("parity"):
-            parity = check_parity(made, validation.texts, logits["validation"], materials.task.answer)
+            parity = check_parity(made, subject.examples.texts, subject.logits, materials.task.answer)
         facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
-    return replace(
-        record_of(materials, recipe, made, clock),
-        measurements=(*weighed(artifact), *qualities),
-        bytes_by_group=artifacts.bytes_by_group(artifact),
-        facts=facts,
-        files={"artifact": str(artifact.folder), **kept_logits(folder, logits)},
-    )
+    record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
+    return replace(_found(record, subject, on), facts=facts)
 
 
-def weighed(artifact: Artifact) -> tuple[Measurement, ...]:
-    """Bytes on disk, and zipped."""
-    return (*bench.size(artifact), *bench.download(artifact))
+def previewed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
+    """What is measured before anything is trained."""
+    conditions = replace(on.conditions, seconds=QUICK_SECONDS)
+    return measure(on.previewed, _subject(materials, artifact, conditions))
 
 
-def glanced_at(artifact: Artifact, on: bench.Bench, *, memory: bool) -> tuple[Measurement, ...]:
-    """What of a preview is measured beside its bytes: latency for a moment, and memory where it matters."""
-    measured = on.latency(artifact, seconds=QUICK_SECONDS).measurements()
-    return (*measured, *(on.memory(artifact) if memory else ()))
+def weighed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
+    """The size alone."""
+    return measure([SizeMetric], _subject(materials, artifact, on.conditions))
 
 
-def timed(record: Record, on: bench.Bench, *, memory: bool) -> Record:
-    """The record with the latency of its artifact, taken with care, and memory where it matters."""
-    artifact = Artifact(Path(record.files["artifact"]))
-    measured = on.latency(artifact, seconds=CAREFUL_SECONDS).measurements()
-    measured += on.memory(artifact) if memory else ()
-    return replace(record, measurements=(*record.measurements, *measured))
+def timed(record: Record, materials: Materials, on: Bench) -> Record:
+    """The record with what is measured of its artifact with care, while nothing else runs."""
+    conditions = replace(on.conditions, seconds=CAREFUL_SECONDS)
+    return _measured(record, on.alone, _subject(materials, Artifact(Path(record.files["artifact"])), conditions))
 
 
-def promoted(materials: Materials, record: Record, on: bench.Bench, *, folder: Path, memory: bool) -> Record:
+def measured_as_is(record: Record, materials: Materials, artifact: Artifact, on: Bench) -> Record:
+    """The record of an artifact that no recipe made, measured as a candidate's is."""
+    subject = _subject(materials, artifact, on.conditions)
+    return timed(_found(_measured(record, on.trained, subject), subject, on), materials, on)
+
+
+def promoted(record: Record, materials: Materials, on: Bench) -> Record:
     """The record with what is measured of a promoted artifact alone: the test split, more lengths, where bytes and
-    milliseconds go, and memory unless it is known (`memory`)."""
-    artifact = Artifact(Path(record.files["artifact"]))
-    model = on.load(artifact)
-    qualities, logits = bench.quality(model, materials.task, {"test": materials.examples["test"]})
-    latencies = tuple(
-        replace(each, name=f"{each.name}_at_{length}")
-        for length in sorted({min(length, model.positions or length) for length in PROMOTED_LENGTHS})
-        for each in on.latency(artifact, seconds=CAREFUL_SECONDS, seq_len=length).measurements()
-    )
-    measurements = (*record.measurements, *qualities, *latencies, *(() if memory else on.memory(artifact)))
-    facts = {**record.facts, **_anatomy(artifact, model, materials.examples["validation"])}
-    return replace(
-        record, measurements=measurements, facts=facts, files={**record.files, **kept_logits(folder, logits)}
-    )
+    milliseconds go, and what else is measured of nothing but these."""
+    conditions = replace(on.conditions, seconds=CAREFUL_SECONDS)
+    subject = _subject(materials, Artifact(Path(record.files["artifact"])), conditions)
+    test = replace(subject, examples=materials.examples["test"], split="test")
+    found = [*QualityMetric().measure(test)]
+    positions = subject.model.positions
+    for length in sorted({min(length, positions or length) for length in PROMOTED_LENGTHS}):
+        taken = LatencyMetric().measure(replace(subject, conditions=replace(conditions, seq_len=length)))
+        found += [replace(each, name=f"{each.name}_at_{length}") for each in taken]
+    record = _measured(record.with_measured(found, {}), on.promoted, subject)
+    files = {**record.files, **kept_logits(on.folder, {"test": test.logits})}
+    return replace(record, facts={**record.facts, **_anatomy(subject)}, files=files)
 
 
-def _anatomy(artifact: Artifact, model: runtime.Model, validation: Examples) -> dict[str, Json]:
+def quality_on_test(materials: Materials, artifact: Artifact, on: Bench) -> Record:
+    """The baseline's record with its quality on the test split alone."""
+    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.examples["test"], split="test")
+    record = record_of(materials, Recipe(()), materials.source, Clock())
+    return record.with_measured(QualityMetric().measure(subject), {})
+
+
+def _subject(materials: Materials, artifact: Artifact, conditions: Conditions) -> Subject:
+    return Subject(artifact, materials.task, materials.examples["validation"], conditions=conditions)
+
+
+def _measured(record: Record, metrics: Sequence[type[Metric]], subject: Subject) -> Record:
+    taken = measure(metrics, subject)
+    return record.with_measured(taken.measurements, taken.unmeasured)
+
+
+def _found(record: Record, subject: Subject, on: Bench) -> Record:
+    """The record with where the artifact and its logits lie, and what its parts weigh."""
+    artifact = subject.artifact
+    files = {"artifact": str(artifact.folder), **kept_logits(on.folder, {subject.split: subject.logits})}
+    return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact), files=files)
+
+
+def _anatomy(subject: Subject) -> dict[str, Json]:
     """Where bytes and milliseconds go: `tensors`, `operators`; and `cut`, how many of the validation texts are longer
     than the model reads, and after how many tokens they are cut."""
-    length = usual_length(model.tokenizer, validation.texts)
-    read = model.lengths(validation.texts)
+    model, texts = subject.model, subject.examples.texts
+    length, read = usual_length(model.tokenizer, texts), model.lengths(texts)
     return {
-        "tensors": {"largest": artifacts.bytes_by_tensor(artifact)},
-        "operators": {"ms": milliseconds_by_operator(artifact, length), "sequence_length": length},
+        "tensors": {"largest": artifacts.bytes_by_tensor(subject.artifact)},
+        "operators": {"ms": milliseconds_by_operator(subject.artifact, length), "sequence_length": length},
         "cut": {"texts": sum(each.cut for each in read), "of": len(read), "tokens": model.limit},
     }

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from eicompress.export import folder as artifacts
-from eicompress.metrics import bench
+from eicompress.metrics.quality import quality_of
+from eicompress.metrics.size import SizeMetric
 from eicompress.recipe import Recipe
 from eicompress.trials.baselines import STATIC, TFIDF, Static, bounded, static_regression
-from eicompress.trials.kept import kept_logits
 from eicompress.trials.materials import Materials
-from eicompress.trials.measuring import Clock, record_of, timed, weighed
+from eicompress.trials.measuring import Bench, Clock, measured_as_is, record_of
 from eicompress.trials.tfidf import fit_tfidf
 from eicompress.values import SIMPLE, Artifact, Measurement, Record
 
@@ -21,7 +21,7 @@ def measure_constant(materials: Materials) -> Record:
     """One answer for every text."""
     validation, answer = materials.examples["validation"], materials.task.answer
     logits = np.tile(answer.constant_logits(materials.examples["train"].targets), (len(validation), 1))
-    quality = bench.quality_of(logits, materials.task, validation)
+    quality = quality_of(logits, materials.task, validation, "validation")
     return _simple(materials, answer.constant, "one answer for every text", Clock(), quality)
 
 
@@ -33,15 +33,13 @@ def measure_static(materials: Materials) -> Record:
             static = Static(materials.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))
         train = bounded(materials.examples["train"], materials.seed)
         found = static_regression(materials.task, train, validation.texts, static, materials.seed)
-    size = Measurement("size_mb", found.size_mb, "MB", {"estimated": "one byte a weight"})
-    quality = bench.quality_of(found.logits, materials.task, validation)
+    size = SizeMetric.measurement(found.size_mb, estimated="one byte a weight")
+    quality = quality_of(found.logits, materials.task, validation, "validation")
     return _simple(materials, STATIC, found.note, clock, size, quality)
 
 
-def measure_tfidf(
-    materials: Materials, size_mb: float | None, on: bench.Bench, *, folder: Path, memory: bool
-) -> Record:
-    """An artifact of tf-idf and a linear model of at most `size_mb` megabytes; logits are kept under `folder`."""
+def measure_tfidf(materials: Materials, size_mb: float | None, on: Bench) -> Record:
+    """An artifact of tf-idf and a linear model of at most `size_mb` megabytes."""
     clock = Clock()
     with clock.phase("training"):
         train = bounded(materials.examples["train"], materials.seed)
@@ -56,16 +54,7 @@ def measure_tfidf(
         artifacts.write_files(found.files, into / "artifact", manifest)
 
     entry = materials.cache.store(TFIDF, [materials.inputs, materials.seed, size_mb], write)
-    artifact = Artifact(entry / "artifact")
-    validation = {"validation": materials.examples["validation"]}
-    qualities, logits = bench.quality(on.load(artifact), materials.task, validation)
-    record = replace(
-        record,
-        measurements=(*weighed(artifact), *qualities),
-        bytes_by_group=artifacts.bytes_by_group(artifact),
-        files={"artifact": str(artifact.folder), **kept_logits(folder, logits)},
-    )
-    return timed(record, on, memory=memory)
+    return measured_as_is(record, materials, Artifact(entry / "artifact"), on)
 
 
 def _simple(materials: Materials, name: str, note: str, clock: Clock, *measurements: Measurement) -> Record:

@@ -8,6 +8,7 @@ import numpy as np
 
 from eicompress.cache import Cache, default_folder, write_folder
 from eicompress.encoder.device import own_device
+from eicompress.metrics.quality import QUALITY
 from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.spec import Spec
@@ -71,6 +72,6 @@ def train_teacher(
         taught,
         read.task.score(logits.mean(axis=0), validation.targets),
         tuple(read.task.score(each, validation.targets) for each in logits),
-        {name: record.value("quality") or 0.0 for name, record in measured.simple(None).items()},
+        {name: record.value(QUALITY) or 0.0 for name, record in measured.simple(None).items()},
         read.notes,
     )

@@ -15,8 +15,10 @@ from eicompress.contracts import Device, Times
 from eicompress.encoder.config import LayerConfig
 from eicompress.errors import MeasureError
 from eicompress.export.folder import write
-from eicompress.metrics.latency import Latency, LatencyMetric, lock_of, measure_latency, usual_length
+from eicompress.measures import Conditions, Subject
+from eicompress.metrics.latency import Latency, LatencyMetric, lock_of, measure_latency
 from eicompress.metrics.this_machine import ThisMachine
+from eicompress.runtime import usual_length
 from eicompress.values import Artifact, Text
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task, tiny_tokenizer
 
@@ -87,7 +89,10 @@ def test_the_usual_length_covers_95_percent_of_the_texts_and_is_16_at_least(text
 
 def test_the_metric_is_the_median_at_the_usual_length(tmp_path: Path) -> None:
     artifact = write(tiny_candidate(), Labels(("a", "b")), tmp_path / "a", pairs=False, manifest={})
-    assert 0 < LatencyMetric().measure(artifact, tiny_task(), tiny_examples()) < 1000
+    subject = Subject(artifact, tiny_task(), tiny_examples(), conditions=Conditions(seconds=0.05))
+    p50, *_ = LatencyMetric().measure(subject)
+    assert p50.name == "latency_ms" and p50.conditions["sequence_length"] == subject.length == 16
+    assert 0 < p50.value < 1000
 
 
 def hold(lock: Path, held: Event, seconds: float) -> None:

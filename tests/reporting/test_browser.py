@@ -13,6 +13,7 @@ from eicompress.reporting import png
 from eicompress.reporting.page import page
 from eicompress.reporting.png import write_pictures
 from eicompress.reporting.search_figures import quality_against
+from eicompress.study.objective import built_in
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
@@ -36,7 +37,7 @@ def test_a_study_of_200_trials_is_drawn_without_complaint(tmp_path: Path, width:
 
 
 def test_a_figure_is_written_as_a_picture(tmp_path: Path) -> None:
-    (path,) = write_pictures({"bytes": quality_against(said(TAKEN_APART), "size_mb")}, tmp_path / "new")
+    (path,) = write_pictures({"bytes": quality_against(said(TAKEN_APART), built_in()["size_mb"])}, tmp_path / "new")
     header = path.read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
     assert struct.unpack(">I", header[16:20])[0] == 2 * png.WIDTH

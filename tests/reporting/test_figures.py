@@ -7,6 +7,9 @@ from test_report_data import found, said, simple, trial
 from eicompress.reporting import artifact_figures, figures, search_figures
 from eicompress.reporting.anatomy import OPERATORS
 from eicompress.reporting.figure_parts import GREY
+from eicompress.study.objective import built_in
+
+SIZE, LATENCY = (built_in()[name] for name in ("size_mb", "latency_ms"))
 
 
 def traces(figure: object) -> dict[str, object]:
@@ -23,7 +26,7 @@ STUDY = found(
 
 
 def test_every_candidate_is_drawn_once_by_what_became_of_it() -> None:
-    drawn = traces(search_figures.quality_against(said(STUDY), "size_mb"))
+    drawn = traces(search_figures.quality_against(said(STUDY), SIZE))
     assert {name: list(each.x) for name, each in drawn.items()} == {  # type: ignore[attr-defined]
         "trained, over budget": [2.5],
         "trial": [1.0, 1.9],
@@ -36,7 +39,7 @@ def test_every_candidate_is_drawn_once_by_what_became_of_it() -> None:
 
 
 def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> None:
-    figure = search_figures.quality_against(said(STUDY), "size_mb")
+    figure = search_figures.quality_against(said(STUDY), SIZE)
     assert list(traces(figure)["trial"].y) == pytest.approx([20.0, 10.0])  # type: ignore[attr-defined]
     axis = figure.layout.yaxis
     assert (axis.type, axis.autorange) == ("log", "reversed")
@@ -45,14 +48,14 @@ def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> No
 
 def test_hovering_tells_the_recipe_in_words_and_escapes_it() -> None:
     record = trial(1.0, 0.5, 0.8, recipe=({"strategy": "<script>", "layers": 2},))
-    told = traces(search_figures.quality_against(said(found(record)), "size_mb"))["trial"].customdata[0]  # type: ignore[attr-defined]
-    assert "<b>trial 0</b><br>1.000 MB · 0.50 ms · quality 80.00%<br>25% of the full training" in told
+    told = traces(search_figures.quality_against(said(found(record)), SIZE))["trial"].customdata[0]  # type: ignore[attr-defined]
+    assert "<b>trial 0</b><br>1 MB · 0.5 ms · quality 80.00%<br>25% of the full training" in told
     assert "&lt;script&gt;: layers 2" in told
 
 
 @pytest.mark.parametrize(("largest", "place"), [(3.0, 2.0), (50.0, math.log10(2.0))])
 def test_the_budget_is_marked_on_linear_and_logarithmic_axes(largest: float, place: float) -> None:
-    figure = search_figures.quality_against(said(found(trial(1.0, 0.5, 0.8), trial(largest, 1.0, None))), "size_mb")
+    figure = search_figures.quality_against(said(found(trial(1.0, 0.5, 0.8), trial(largest, 1.0, None))), SIZE)
     assert (figure.layout.xaxis.type == "log") == (largest == 50.0)
     (line,) = [each for each in figure.layout.shapes if each.x0 == each.x1]
     (text,) = [each for each in figure.layout.annotations if each.text == "budget"]
@@ -80,7 +83,7 @@ def test_the_most_important_knobs_come_first() -> None:
 
 def test_no_figure_has_a_background_of_its_own() -> None:
     for figure in (
-        search_figures.quality_against(said(STUDY), "latency_ms"),
+        search_figures.quality_against(said(STUDY), LATENCY),
         search_figures.best_over_time(said(STUDY)),
     ):
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"

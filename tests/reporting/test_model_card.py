@@ -6,8 +6,10 @@ import pytest
 from huggingface_hub import metadata_load
 
 from eicompress.reporting.model_card import card, card_of, write_card
+from eicompress.study.objective import built_in
 from eicompress.values import Artifact, Measurement, Record
 
+METRICS = built_in()
 PHONE = {"device": "phone", "machine": "Cortex-A55", "threads": 1, "batch": 1, "sequence_length": 19}
 RECORD = Record(
     recipe=({"strategy": "quantization", "layer_bits": 4},),
@@ -37,7 +39,9 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 def test_the_hub_reads_the_metadata(artifact: Artifact) -> None:
-    write_card(artifact, RECORD, BASELINE, {"model": "someone/minilm", "data": "someone/intents", "task": ""})
+    write_card(
+        artifact, RECORD, BASELINE, {"model": "someone/minilm", "data": "someone/intents", "task": ""}, built_in()
+    )
     found = metadata_load(artifact.card)
     assert found is not None
     assert (found["pipeline_tag"], found["base_model"], found["datasets"]) == (
@@ -54,7 +58,7 @@ def test_the_hub_reads_the_metadata(artifact: Artifact) -> None:
 
 
 def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
-    text = card(artifact, RECORD, BASELINE, {"model": "m", "data": "d"})
+    text = card(artifact, RECORD, BASELINE, {"model": "m", "data": "d"}, METRICS)
     assert "| size of the folder, tokenizer included | 1.84 MB | 91.6 MB |" in text
     assert "| latency of one text, median | 0.46 ms |  | threads 1, batch 1, sequence length 19 |" in text
     assert "| accuracy, test split | 95.02% | 96.20% | examples 4500 |" in text
@@ -64,7 +68,9 @@ def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
 
 
 def test_teachers_are_named_beside_what_was_compressed(artifact: Artifact) -> None:
-    text = card(artifact, RECORD, BASELINE, {"model": "small", "data": "d", "teacher": ["large", "/home/me/other"]})
+    text = card(
+        artifact, RECORD, BASELINE, {"model": "small", "data": "d", "teacher": ["large", "/home/me/other"]}, built_in()
+    )
     assert "- Compressed out of: `small`\n- Teacher: `large`, `other`\n- Data: `d`" in text
 
 
@@ -72,7 +78,7 @@ def test_paths_of_this_machine_stay_here(artifact: Artifact, tmp_path: Path) -> 
     model = tmp_path / "teacher"
     model.mkdir()
     (model / "README.md").write_text("---\nlanguage: de\n---\n")
-    write_card(artifact, RECORD, None, {"model": str(model), "data": str(tmp_path / "texts")})
+    write_card(artifact, RECORD, None, {"model": str(model), "data": str(tmp_path / "texts")}, METRICS)
     text = artifact.card.read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "`teacher`" in text and "`texts`" in text
     found = metadata_load(artifact.card)
@@ -83,5 +89,5 @@ def test_without_a_card_the_manifest_tells_what_it_knows(artifact: Artifact) -> 
     artifact.manifest.write_text(json.dumps({"recipe": [{"strategy": "svd"}], "versions": {"onnx": "1.0"}}))
     text = card_of(artifact)
     assert 'strategy = "svd"' in text and "of the full training" not in text
-    write_card(artifact, replace(RECORD, recipe=()), None, {})
+    write_card(artifact, replace(RECORD, recipe=()), None, {}, METRICS)
     assert card_of(artifact) == artifact.card.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from fake_workshop import measured
 from eicompress.reporting import data
 from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, cost, more, sentence
-from eicompress.study.objective import Objective
+from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Record
 
@@ -54,8 +54,8 @@ def test_the_front_is_what_nothing_within_budget_beats() -> None:
     )
     points = data.points(result)
     assert len(points) == 5
-    assert [each.trial for each in data.front(points, "size_mb")] == [0, 2]
-    assert [each.trial for each in data.front(points, "latency_ms")] == [1, 0, 2]
+    assert [each.trial for each in data.front(points, built_in()["size_mb"])] == [0, 2]
+    assert [each.trial for each in data.front(points, built_in()["latency_ms"])] == [1, 0, 2]
 
 
 def test_repeats_are_not_drawn_twice() -> None:

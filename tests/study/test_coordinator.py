@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
 from eicompress.study.samplers import POPULATION
 from eicompress.study.store import read_ledger
-from eicompress.values import Artifact, Measurement, Record, digest_of
+from eicompress.values import Artifact, Measurement, Quantity, Record, digest_of
 
 
 class Killed(BaseException):
@@ -357,7 +357,7 @@ def test_a_search_stops_at_the_quality_that_was_asked_for_and_rebuilds_nothing(t
 
 
 def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
-    made = bed(tmp_path, trials=10, min_quality=0.7)
+    made = bed(tmp_path, trials=10, budgets={"size_mb": 2.0, "latency_ms": 2.0, "quality": 0.7})
     result = made.run(Bench(tmp_path / "made"))
     below = [each for each in result.records.values() if each.trained and (each.value("quality") or 0.0) < 0.7]
     assert below
@@ -365,6 +365,48 @@ def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
     assert "below the least" in below[0].reason
     for trial in read_ledger(tmp_path / "study").study.get_trials():
         assert set(trial.constraints) == {"size_mb", "latency_ms", "quality"}
+
+
+@dataclass
+class Metered(Bench):
+    """A workshop that has a foreign metric too: 1 mJ a layer, which four layers break the meter of."""
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+        record, (_, layers, _) = super().preview(recipe, size_only=size_only), knobs_of(recipe)
+        if layers == 4:
+            return record.with_measured((), {"energy_mj": "the meter is off"})
+        return record.with_measured([Measurement("energy_mj", float(layers), "mJ")], {})
+
+
+ENERGY = Quantity("energy_mj", "mJ", "minimize", "energy", preview=True)
+
+
+def test_a_limit_of_a_foreign_metric_is_kept_as_any_other(tmp_path: Path) -> None:
+    made = bed(tmp_path, FIVE_DRAWS, foreign=[ENERGY], budgets={"energy_mj": 2.0, "size_mb": 9.0}, trials=5)
+    result = made.run(Metered(tmp_path / "made"))
+    own = [each for each in result.records.values() if each.repeat_of is None]
+    outcomes = {each.recipe[0]["layers"]: (each.outcome, each.trained, each.reason) for each in own}
+    assert outcomes[1] == outcomes[2] == ("complete", True, "")
+    assert outcomes[3] == ("over budget", False, "energy_mj 50.0% over budget")
+    assert outcomes[4] == ("inapplicable", False, "`energy_mj` could not be measured: the meter is off")
+    assert read_ledger(tmp_path / "study").metrics()["energy_mj"] == ENERGY
+    assert result.best is not None and result.best[1].value("energy_mj") == 2.0
+
+
+def test_a_foreign_metric_is_what_is_optimised(tmp_path: Path) -> None:
+    goal = {"objective": "energy_mj", "metrics": ("energy_mj",), "budgets": {"quality": 0.55}}
+    result = bed(tmp_path, FIVE_DRAWS, foreign=[ENERGY], trials=5, **goal).run(Metered(tmp_path / "made"))
+    assert result.best is not None and result.best[1].value("energy_mj") == 1.0
+    study = read_ledger(tmp_path / "study").study
+    assert [each.name for each in study.directions] == ["MINIMIZE"]
+
+
+def test_a_metric_that_fails_and_that_nothing_goes_by_spoils_no_trial(tmp_path: Path) -> None:
+    made = bed(tmp_path, FIVE_DRAWS, foreign=[ENERGY], budgets={"size_mb": 9.0}, trials=5)
+    records = made.run(Metered(tmp_path / "made")).records.values()
+    failed = [each for each in records if each.unmeasured and each.repeat_of is None]
+    assert [(each.outcome, each.trained) for each in failed] == [("complete", True)]
+    assert failed[0].reason == "`energy_mj` could not be measured: the meter is off"
 
 
 RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.08, 0.25]")
