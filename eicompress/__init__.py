@@ -48,19 +48,17 @@ if TYPE_CHECKING:
     from eicompress.contracts import (
         Candidate,
         Context,
-        Device,
         Examples,
         GraphStrategy,
         ModelStrategy,
         Origin,
         Strategy,
-        Target,
         Task,
         Teacher,
         TeacherOutputs,
-        Times,
         Training,
     )
+    from eicompress.deployment import Device, Target, Times
     from eicompress.encoder.model import Encoder
     from eicompress.encoder.tokens import Batch
     from eicompress.hookspecs import hookimpl
@@ -147,19 +145,17 @@ _ROOMS = {
     "eicompress.contracts": (
         "Candidate",
         "Context",
-        "Device",
         "Examples",
         "GraphStrategy",
         "ModelStrategy",
         "Origin",
         "Strategy",
-        "Target",
         "Task",
         "Teacher",
         "TeacherOutputs",
-        "Times",
         "Training",
     ),
+    "eicompress.deployment": ("Device", "Target", "Times"),
     "eicompress.encoder.model": ("Encoder",),
     "eicompress.encoder.tokens": ("Batch",),
     "eicompress.hookspecs": ("hookimpl",),

@@ -1,4 +1,4 @@
-"""What a plug-in is (Strategy, Task, Target, Device) and what it is handed (Candidate, Context). Metrics: `measures`.
+"""What a strategy and a task are, and what they are handed (Candidate, Context).
 
 A strategy is a frozen dataclass of its knobs with one verb, `apply`. A knob is a field annotated with one of
 Optuna's distributions, which is its valid domain, and with a default:
@@ -14,7 +14,6 @@ Constructors check nothing; `Recipe` checks every knob when it is made.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -31,7 +30,7 @@ import numpy.typing as npt
 
 from eicompress.answers import Answer
 from eicompress.errors import Inapplicable
-from eicompress.values import Artifact, Json, Text
+from eicompress.values import Json, Text
 
 if TYPE_CHECKING:
     import onnx
@@ -282,61 +281,6 @@ class GraphStrategy(Strategy):
     @abstractmethod
     def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":
         """Raises `Inapplicable` where the strategy cannot act."""
-
-
-class Target(ABC):
-    """A place that artifacts are written for, such as a zip or the model hub, in the form that this place needs."""
-
-    name: ClassVar[str]
-    suffix: ClassVar[str]
-    """What the output's name has after the artifact's, unless the user names it: `.zip`."""
-
-    @abstractmethod
-    def write(self, artifact: Artifact, card: str, output: Path) -> None:
-        """Write `output`, a file or a folder that is not there yet, and nothing else.
-
-        It is written in a temporary folder, and moved to its place when it is whole. `card` is the model card, in
-        Markdown. The same artifact and card give the same bytes. Raises `ExportError`.
-        """
-
-    def size_bytes(self, output: Path) -> int:
-        """Bytes that the output takes at its place: those on disk, unless the place counts otherwise."""
-        files = (output, *output.rglob("*"))
-        return sum(path.stat().st_size for path in files if path.is_file())
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds of each run of one text at batch 1, warmed up."""
-
-    artifact_ms: Sequence[float]
-    reference_ms: Sequence[float] = ()
-    """None where there is no reference, or the device has no room for it."""
-
-
-class Device(ABC):
-    """A machine that runs artifacts and says how long it took. One at a time uses it."""
-
-    name: ClassVar[str]
-    local: ClassVar[bool] = False
-    """True for this machine: what a search does meanwhile then stands still, and no other local device is in use."""
-
-    @abstractmethod
-    def describe(self) -> Mapping[str, str]:
-        """What its times depend on, such as `machine` and `runtime`, in few words and at no cost.
-
-        Stands in the conditions of each measurement. Times are not reused under another description.
-        """
-
-    @abstractmethod
-    def time(
-        self, artifact: Artifact, reference: Artifact | None, length: int, *, threads: int, seconds: float
-    ) -> Times:
-        """Run a text of `length` tokens, any ones, over and over for about so many seconds on so many threads.
-
-        Both artifacts can read such a length. They take turns, since only the ratio of their times can be compared
-        between machines. Raises `MeasureError`; whatever else is raised counts as one.
-        """
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import pluggy
 
-from eicompress.contracts import Device, Strategy, Target, Task
+from eicompress.contracts import Strategy, Task
+from eicompress.deployment import Device, Target
 from eicompress.measures import Metric
 from eicompress.values import Record
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from eicompress.contracts import Array, Device, Examples, Task
+from eicompress.contracts import Array, Examples, Task
+from eicompress.deployment import Device
 from eicompress.errors import PluginError
 from eicompress.values import Artifact, Direction, Measurement, Quantity
 

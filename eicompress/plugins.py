@@ -24,7 +24,8 @@ from typing import Any, Literal, TypeAlias
 import pluggy
 
 from eicompress import hookspecs
-from eicompress.contracts import INTERFACE, Device, Strategy, Target, Task
+from eicompress.contracts import INTERFACE, Strategy, Task
+from eicompress.deployment import Device, Target
 from eicompress.errors import PluginError, SpecError, nearest
 from eicompress.measures import Metric, check_metric
 from eicompress.recipe import Recipe, check_defaults
@@ -297,8 +298,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
 
 
 def _implementations(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[Callable[..., Any]]:
-    caller = getattr(manager.hook, hook)
-    return [each.function for each in caller.get_hookimpls() if each.plugin_name == plugin]
+    return [each.function for each in getattr(manager.hook, hook).get_hookimpls() if each.plugin_name == plugin]
 
 
 def _provided(manager: pluggy.PluginManager, plugin: str, kind: Kind) -> list[type]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eicompress import runtime
+from eicompress.answers import Labels
 from eicompress.contracts import Examples
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
@@ -50,7 +51,7 @@ def make(folder: Path, *, pairs: bool = False) -> Artifact:
     candidate = tiny_candidate()
     assert isinstance(candidate.model, Encoder)
     candidate.model.set_quantization(QuantSpec(4), QuantSpec(4))
-    return write(candidate, LABELS, folder, pairs=pairs, manifest={})
+    return write(candidate, Labels(LABELS), folder, pairs=pairs, manifest={})
 
 
 def test_the_script_in_the_docs_needs_only_onnxruntime_tokenizers_and_numpy(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from eicompress.contracts import Target
+from eicompress.deployment import Target
 from eicompress.values import Artifact
 
 README = "README.md"

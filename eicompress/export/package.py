@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from eicompress.contracts import Target
+from eicompress.deployment import Target
 from eicompress.errors import EicompressError, ExportError
 from eicompress.values import MEGABYTE, Artifact
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from eicompress.cache import sha256_of
-from eicompress.contracts import Target
+from eicompress.deployment import Target
 from eicompress.errors import ExportError
 from eicompress.values import Artifact
 

@@ -1,6 +1,6 @@
 """Built-in metrics, what is measured on an artifact, and devices, where its latency is taken."""
 
-from eicompress.contracts import Device
+from eicompress.deployment import Device
 from eicompress.hookspecs import hookimpl
 from eicompress.measures import Metric
 from eicompress.metrics.latency import LatencyMetric

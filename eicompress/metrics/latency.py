@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from filelock import FileLock
 
-from eicompress.contracts import Device, Times
+from eicompress.deployment import Device, Times
 from eicompress.errors import EicompressError, MeasureError
 from eicompress.measures import Metric, Subject
 from eicompress.values import Artifact, Direction, Json, Measurement

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from eicompress import runtime
-from eicompress.contracts import Device, Times
+from eicompress.deployment import Device, Times
 from eicompress.values import Artifact
 
 _WARM_UP = 3

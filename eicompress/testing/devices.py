@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eicompress.contracts import Device
+from eicompress.deployment import Device
 from eicompress.metrics.latency import measure_latency
 from eicompress.testing.claims import Claim, contents, hold, random_state_kept, with_missed
 from eicompress.testing.tiny import tiny_artifact, tiny_candidate

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eicompress.contracts import Target
+from eicompress.deployment import Target
 from eicompress.testing.claims import Claim, contents, hold, network_refused, with_missed, written_only_in
 from eicompress.testing.tiny import tiny_artifact
 from eicompress.values import Artifact

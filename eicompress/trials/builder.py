@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from eicompress.cache import Cache, default_folder, write_folder
-from eicompress.contracts import Candidate, Context, Device
+from eicompress.contracts import Candidate, Context
 from eicompress.data.corpus import UnlabelledText, withheld
+from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
 from eicompress.encoder.model import Encoder
 from eicompress.errors import EicompressError, Inapplicable

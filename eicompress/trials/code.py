@@ -25,7 +25,7 @@ MAKING = (
     "values",
 )
 """The parts of eicompress that decide what an artifact is."""
-MEASURING = ("measures", "metrics")
+MEASURING = ("deployment", "measures", "metrics")
 """Those that decide, beside them, what is measured on it."""
 
 

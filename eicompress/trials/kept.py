@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from eicompress.cache import Cache, write_whole
-from eicompress.contracts import Array, Device, Examples, Task
+from eicompress.contracts import Array, Examples, Task
+from eicompress.deployment import Device
 from eicompress.export.folder import versions
 from eicompress.metrics.latency import describe
 from eicompress.metrics.this_machine import machine

@@ -7,7 +7,7 @@ import pytest
 import eicompress
 from eicompress import cli
 from eicompress.answers import Labels
-from eicompress.contracts import Target
+from eicompress.deployment import Target
 from eicompress.errors import ExportError, ModelError, SpecError
 from eicompress.export import folder as artifacts
 from eicompress.export.package import write_package
@@ -15,7 +15,7 @@ from eicompress.values import Artifact
 from tests.conftest import tiny_candidate
 
 LINES = """
-from eicompress.contracts import Target
+from eicompress.deployment import Target
 from eicompress.hookspecs import hookimpl
 
 class Lines(Target):

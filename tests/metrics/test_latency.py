@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from eicompress.answers import Labels
-from eicompress.contracts import Device, Times
+from eicompress.deployment import Device, Times
 from eicompress.encoder.config import LayerConfig
 from eicompress.errors import MeasureError
 from eicompress.export.folder import write

@@ -190,23 +190,19 @@ def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     assert result.best[1].fidelity == 1.0
 
 
-@pytest.mark.parametrize("calls", [3, 22, 41])
-def test_evolution_that_was_killed_draws_what_it_would_have_drawn(tmp_path: Path, calls: int) -> None:
+@pytest.mark.parametrize("calls", [3, 22])
+def test_evolution_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path: Path, calls: int) -> None:
     def fails(at: str, recipe: Recipe, number: int) -> None:
         if (at, number) == ("build", calls):
             raise Killed()
 
-    for name in ("whole", "again"):
-        (tmp_path / name).mkdir()
-    # More than two generations.
-    asked: dict[str, Any] = {"sampler": "nsga2", "trials": 2 * POPULATION + 5, "objective": "quality"}
-    expected = bed(tmp_path / "whole", **asked).run(Bench(tmp_path / "made"))
-    made = bed(tmp_path / "again", **asked)
+    made = bed(tmp_path, sampler="nsga2", trials=POPULATION + 5)
+    first, second = Bench(tmp_path / "made", fails), Bench(tmp_path / "made")
     with pytest.raises(Killed):
-        made.run(Bench(tmp_path / "made", fails))
-    result = made.run(Bench(tmp_path / "made"))
-    drawn = [{each.draw: each.recipe for each in found.records.values()} for found in (result, expected)]
-    assert drawn[0] == drawn[1]
+        made.run(first)
+    result = made.run(second)
+    trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
+    assert len(trained) == len(set(trained)) == result.counts.trained == POPULATION + 5
 
 
 def test_evolution_finds_better_ones_than_it_began_with(tmp_path: Path) -> None:
