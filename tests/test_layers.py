@@ -34,7 +34,7 @@ def test_the_page_of_rooms_names_all_that_is_at_the_top() -> None:
 MOST_LINES = {"class": 200, "module": 350}
 MOST_PARAMETERS = 8
 """Of a function; the constructors that dataclasses write do not count."""
-TOO_HEAVY = {"class Encoder in encoder/model.py", "module encoder/model.py"}
+TOO_HEAVY = {"class Encoder in encoder/model.py"}
 """What is known to be beyond that, and still to be split."""
 
 
