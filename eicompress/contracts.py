@@ -13,20 +13,9 @@ Constructors check nothing; `Recipe` checks every knob when it is made.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    TypeAlias,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy.typing as npt
 
@@ -37,7 +26,6 @@ from eicompress.values import Artifact, Json, Text
 if TYPE_CHECKING:
     import onnx
     import torch
-    from optuna.distributions import BaseDistribution
     from tokenizers import Tokenizer
 
     from eicompress.encoder.model import Encoder
@@ -350,23 +338,3 @@ class Device(ABC):
         Both artifacts can read such a length. They take turns, since only the ratio of their times can be compared
         between machines. Raises `MeasureError`; whatever else is raised counts as one.
         """
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A searchable field of a strategy."""
-
-    name: str
-    domain: "BaseDistribution"
-    default: Any
-
-
-def knobs(strategy: type[Strategy]) -> dict[str, Knob]:
-    """The knobs of a strategy class, by name, in the order of its fields."""
-    hints = get_type_hints(strategy, include_extras=True)
-    found = {}
-    for each in fields(strategy):  # type: ignore[arg-type]
-        hint = hints[each.name]
-        if get_origin(hint) is Annotated:
-            found[each.name] = Knob(each.name, get_args(hint)[1], each.default)
-    return found

@@ -24,9 +24,9 @@ from typing import Any, Literal, TypeAlias
 import pluggy
 
 from eicompress import hookspecs
-from eicompress.contracts import INTERFACE, Device, Metric, Strategy, Target, Task, knobs
+from eicompress.contracts import INTERFACE, Device, Metric, Strategy, Target, Task
 from eicompress.errors import PluginError, SpecError, nearest
-from eicompress.recipe import Recipe, check_value
+from eicompress.recipe import Recipe, check_value, knobs
 from eicompress.values import Json, Record
 
 ONLY = "EICOMPRESS_ONLY_PLUGINS"

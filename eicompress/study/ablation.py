@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from eicompress.cache import write_whole
-from eicompress.contracts import Array, Examples, Strategy, Task, knobs
+from eicompress.contracts import Array, Examples, Strategy, Task
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
 from eicompress.metrics.significance import Difference, paired_difference
-from eicompress.recipe import Recipe
+from eicompress.recipe import Recipe, knobs
 from eicompress.values import Json, Progress, Record, counted
 
 
