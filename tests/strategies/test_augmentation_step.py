@@ -7,6 +7,7 @@ from eicompress.contracts import Candidate, Training
 from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.thin_student import ThinStudent
+from eicompress.tasks.classification import PairClassification
 from eicompress.training.teacher import answers_of
 from eicompress.trials import candidate as candidates
 from tests.conftest import ContextMaker, tiny_candidate, tiny_examples
@@ -53,7 +54,9 @@ def test_text_of_the_users_own_comes_in_as_far_as_it_goes(make_context: ContextM
 def test_pairs_take_no_single_sentences(make_context: ContextMaker) -> None:
     context = make_context()
     pairs = replace(context.train, texts=tuple((str(text), "rain") for text in context.train.texts))
-    made = Augmentation(copies=1, unlabelled=2).apply(tiny_candidate(), replace(context, train=pairs))
+    made = Augmentation(copies=1, unlabelled=2).apply(
+        tiny_candidate(), replace(context, task=PairClassification(("a", "b")), train=pairs)
+    )
     assert made.texts and all(isinstance(text, tuple) for text in made.texts)
     assert made.facts["augmentation"]["unlabelled"] == 0
 
