@@ -13,9 +13,9 @@ import click
 from click.testing import CliRunner
 
 from eicompress import cli, errors
-from eicompress.contracts import knobs
 from eicompress.declaration import Setting, declared, flag
 from eicompress.plugins import discover
+from eicompress.recipe import knobs
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.settings import (
     AblationSettings,

@@ -13,18 +13,8 @@ Constructors check nothing; `Recipe` checks every knob when it is made.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Protocol,
-    TypeAlias,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy.typing as npt
 
@@ -35,7 +25,6 @@ from eicompress.values import Json, Text
 if TYPE_CHECKING:
     import onnx
     import torch
-    from optuna.distributions import BaseDistribution
     from tokenizers import Tokenizer
 
     from eicompress.encoder.model import Encoder
@@ -281,23 +270,3 @@ class GraphStrategy(Strategy):
     @abstractmethod
     def apply(self, subject: "onnx.ModelProto", context: Context) -> "onnx.ModelProto":
         """Raises `Inapplicable` where the strategy cannot act."""
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A searchable field of a strategy."""
-
-    name: str
-    domain: "BaseDistribution"
-    default: Any
-
-
-def knobs(strategy: type[Strategy]) -> dict[str, Knob]:
-    """The knobs of a strategy class, by name, in the order of its fields."""
-    hints = get_type_hints(strategy, include_extras=True)
-    found = {}
-    for each in fields(strategy):  # type: ignore[arg-type]
-        hint = hints[each.name]
-        if get_origin(hint) is Annotated:
-            found[each.name] = Knob(each.name, get_args(hint)[1], each.default)
-    return found

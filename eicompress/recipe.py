@@ -1,15 +1,35 @@
 """A recipe: strategies in order, as a value that is checked when it is made."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tomli_w
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import GraphStrategy, Strategy, knobs
+from eicompress.contracts import GraphStrategy, Strategy
 from eicompress.errors import SpecError, nearest
 from eicompress.values import Json, digest_of
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A searchable field of a strategy."""
+
+    name: str
+    domain: BaseDistribution
+    default: Any
+
+
+def knobs(strategy: type[Strategy]) -> dict[str, Knob]:
+    """The knobs of a strategy class, by name, in the order of its fields."""
+    hints = get_type_hints(strategy, include_extras=True)
+    found = {}
+    for each in fields(strategy):  # type: ignore[arg-type]
+        hint = hints[each.name]
+        if get_origin(hint) is Annotated:
+            found[each.name] = Knob(each.name, get_args(hint)[1], each.default)
+    return found
 
 
 @dataclass(frozen=True)

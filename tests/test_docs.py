@@ -12,10 +12,10 @@ import click
 import pytest
 
 from eicompress import cli, errors, hookspecs
-from eicompress.contracts import knobs
 from eicompress.declaration import declared, flag
 from eicompress.encoder.model import Encoder
 from eicompress.plugins import discover
+from eicompress.recipe import knobs
 from eicompress.settings import AblateSettings, SearchSettings
 from eicompress.study.space_file import known_spaces
 from eicompress.testing.template import FILES, template_folder

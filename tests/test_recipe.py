@@ -3,9 +3,8 @@ from dataclasses import fields
 
 import pytest
 
-from eicompress.contracts import knobs
 from eicompress.errors import SpecError
-from eicompress.recipe import Recipe, recipe_toml
+from eicompress.recipe import Recipe, knobs, recipe_toml
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eicompress.contracts import Strategy, knobs
+from eicompress.contracts import Strategy
 from eicompress.errors import SpecError, nearest
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.plugins import Registry
-from eicompress.recipe import recipe_toml
+from eicompress.recipe import knobs, recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings

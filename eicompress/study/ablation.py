@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from eicompress.cache import write_whole
-from eicompress.contracts import Array, Examples, Strategy, Task, knobs
+from eicompress.contracts import Array, Examples, Strategy, Task
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference, paired_difference
 from eicompress.metrics.size import SIZE
-from eicompress.recipe import Recipe
+from eicompress.recipe import Recipe, knobs
 from eicompress.values import Json, Progress, Record, counted
 
 

@@ -38,9 +38,9 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
-from eicompress.contracts import Strategy, knobs
+from eicompress.contracts import Strategy
 from eicompress.errors import SpecError, nearest
-from eicompress.recipe import Recipe, check_value
+from eicompress.recipe import Recipe, check_value, knobs
 
 APART = 1.5
 """How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import Knob, Strategy, knobs
+from eicompress.contracts import Strategy
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
-from eicompress.recipe import check_value
+from eicompress.recipe import Knob, check_value, knobs
 from eicompress.spec import read_toml
 from eicompress.study.space import Fill, SearchSpace, Slot, in_domain, recipe_parameters
 from eicompress.values import digest_of

@@ -84,7 +84,9 @@ class Regression(Task):
 
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
         """Spearman's correlation, of ranks, from -1 to 1."""
-        return {"spearman": correlation(_ranks(logits[:, 0]), _ranks(targets))}
+        from scipy.stats import rankdata  # late, since it takes a while and processes that predict need none
+
+        return {"spearman": correlation(rankdata(logits[:, 0]), rankdata(targets))}
 
 
 def are_numbers(labels: Iterable[object]) -> bool:
@@ -117,10 +119,3 @@ def _as_number(value: object) -> float | None:
 def _text(row: Json, first: str, second: str | None) -> Text:
     text = readable(str(row[first]))
     return text if second is None else (text, readable(str(row[second])))
-
-
-def _ranks(values: Array) -> Array:
-    """(n,) ranks from 0, equal values sharing the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Array = (np.cumsum(count) - (count + 1) / 2)[place]
-    return ranks

@@ -13,20 +13,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from eicompress import runtime, strategies
-from eicompress.contracts import (
-    Candidate,
-    Context,
-    GraphStrategy,
-    Knob,
-    ModelStrategy,
-    Strategy,
-    Training,
-    knobs,
-)
+from eicompress.contracts import Candidate, Context, GraphStrategy, ModelStrategy, Strategy, Training
 from eicompress.errors import Inapplicable, SpecError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import TOLERANCE, check_parity
-from eicompress.recipe import Recipe, check_value
+from eicompress.recipe import Knob, Recipe, check_value, knobs
 from eicompress.testing.building import Built, Foreign, apply_graph_steps, build, logits_of, tiny_texts
 from eicompress.testing.claims import (
     Claim,

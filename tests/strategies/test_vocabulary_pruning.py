@@ -8,11 +8,11 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from eicompress.cache import Cache
-from eicompress.contracts import Array, Candidate, Context, Examples, Origin, TeacherOutputs, Training, knobs
+from eicompress.contracts import Array, Candidate, Context, Examples, Origin, TeacherOutputs, Training
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
-from eicompress.recipe import Recipe
+from eicompress.recipe import Recipe, knobs
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.values import Text
