@@ -204,7 +204,9 @@ def _tile_of(metric: Quantity, numbers: Numbers) -> Tile:
 
 def _beside(record: Record, split: str) -> tuple[str, ...]:
     """What the task names beside its quality, on a split."""
-    found = [each for each in record.measurements if each.conditions.get("split") == split]
+    found = [
+        each for each in record.measurements if each.conditions.get("split") == split and "metric" in each.conditions
+    ]
     return tuple(f"{each.conditions['metric']} {each.value:.1%}" for each in found if not each.name.startswith(QUALITY))
 
 

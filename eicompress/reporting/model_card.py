@@ -174,7 +174,7 @@ def _limits(record: Record, answer: Answer) -> str:
 
 
 def _qualities(record: Record) -> list[Measurement]:
-    return [each for each in record.measurements if "split" in each.conditions]
+    return [each for each in record.measurements if "metric" in each.conditions]
 
 
 def _metric(each: Measurement) -> str:
@@ -189,7 +189,7 @@ def _split(each: Measurement) -> str:
 def _valued(value: float | None, each: Measurement) -> str:
     if value is None:
         return ""
-    return f"{value:.2%}" if "split" in each.conditions else f"{value:.3g} {each.unit}"
+    return f"{value:.2%}" if "metric" in each.conditions else f"{value:.3g} {each.unit}"
 
 
 def _language(model: str, data: str) -> Any:

@@ -14,9 +14,10 @@ from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
 from eicompress.encoder.model import Encoder
-from eicompress.errors import EicompressError, Inapplicable
+from eicompress.errors import EicompressError, Inapplicable, MeasureError
 from eicompress.export import folder as artifacts
 from eicompress.measures import Conditions
+from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine
@@ -235,7 +236,11 @@ class Workshop(Materials):
         with clock.phase("export"):
             artifact = Artifact(self.cache.store("baseline", self.made_from(recipe, 1.0, 0), write) / "artifact")
         record = measuring.scored(self, recipe, self.source, artifact, self._bench_alone, clock)
-        return measuring.timed(record, self, self._bench_alone)
+        record = measuring.timed(record, self, self._bench_alone)
+        if LATENCY in record.unmeasured:
+            # A device that is not there times no candidate either.
+            raise MeasureError(record.unmeasured[LATENCY])
+        return record
 
     def _baseline_on_test(self) -> float | None:
         """The baseline's quality on the test split, read once for all studies of the same model and data."""

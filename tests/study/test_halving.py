@@ -106,7 +106,7 @@ def test_who_is_behind_does_not_go_on_unless_it_was_given() -> None:
     assert goes_on(arrival(0.6, 0.2, given=True))
 
 
-TWO_MB = Objective("quality", {"size_mb": 2.0}, min_quality=0.9)
+TWO_MB = Objective("quality", {"size_mb": 2.0, "quality": 0.9})
 
 
 def sized(size: float, *qualities: float) -> Record:
