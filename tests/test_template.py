@@ -29,7 +29,8 @@ REGISTRY = discover(only="")
 def enter_as_installed(package: Path, site: Path) -> None:
     """What an editable installation leaves of a package: its metadata, and its folder on the path."""
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    info = site / f"{project['name']}-{project['version']}.dist-info"
+    # Before the version, a dash ends the name of a distribution.
+    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     lines = [f"{name} = {value}" for name, value in project["entry-points"]["eicompress"].items()]
