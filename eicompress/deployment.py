@@ -44,7 +44,7 @@ class Device(ABC):
 
     name: ClassVar[str]
     local: ClassVar[bool] = False
-    """True for this machine: what a search does meanwhile then stands still, and no other local device is in use."""
+    """True for a device on this machine: while it is in use, a search pauses its workers and times on no other one."""
 
     @abstractmethod
     def describe(self) -> Mapping[str, str]:
@@ -57,7 +57,7 @@ class Device(ABC):
     def time(
         self, artifact: Artifact, reference: Artifact | None, length: int, *, threads: int, seconds: float
     ) -> Times:
-        """Run a text of `length` tokens, any ones, over and over for about so many seconds on so many threads.
+        """Run a text of `length` arbitrary tokens again and again, for about `seconds` seconds on `threads` threads.
 
         Both artifacts can read such a length. They take turns, since only the ratio of their times can be compared
         between machines. Raises `MeasureError`; whatever else is raised counts as one.

@@ -1,4 +1,5 @@
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,20 @@ def test_rooms_import_only_from_the_floors_below(capsys: pytest.CaptureFixture[s
     pyproject = Path(__file__).parents[1] / "pyproject.toml"
     failed = lint_imports(config_filename=str(pyproject), no_cache=True, no_logo=True)
     assert not failed, capsys.readouterr().out
+
+
+STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*/*.py"))
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=[f"{study.parent.name}/{study.name}" for study in STUDIES])
+def test_a_study_imports_what_there_is(study: Path) -> None:
+    """They take too long to be run here, and would otherwise be left behind by a move."""
+    for each in ast.walk(ast.parse(study.read_text(encoding="utf-8"))):
+        if isinstance(each, ast.ImportFrom) and each.module and each.module.split(".")[0] == "eicompress":
+            module = importlib.import_module(each.module)
+            below = {path.stem for path in Path(str(module.__file__)).parent.iterdir()}
+            missing = [name.name for name in each.names if not hasattr(module, name.name) and name.name not in below]
+            assert not missing, f"{each.module} has no {', '.join(missing)}"
 
 
 def test_the_page_of_where_a_change_goes_names_files_that_are_there() -> None:

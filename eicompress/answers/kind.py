@@ -42,7 +42,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Curve:
-    """One model's points in a chart; `notes` is what is told of each beside its place."""
+    """One model's points in a chart; `notes` has one for each point, shown when a reader points at it."""
 
     name: str
     x: tuple[float, ...]

@@ -134,8 +134,8 @@ class Number(Answer):
         summary = (
             f"Over {len(wanted)} validation texts the artifact is off by {off_after.mean():.3g} on average, the "
             f"baseline by {off_before.mean():.3g}; the numbers of the data deviate by {wanted.std():.3g}. Pearson's "
-            f"correlation is {correlations[0]:.1%} for the artifact's {correlations[1]:.1%} for the baseline: {signed} "
-            f"± {100 * interval:.1f} points (95 % interval, paired)."
+            f"correlation is {correlations[0]:.1%} for the artifact and {correlations[1]:.1%} for the baseline: "
+            f"{signed} ± {100 * interval:.1f} points (95 % interval, paired)."
         )
         worst = np.argsort(-off_after, kind="stable")[:EXAMPLES]
         # As many digits as tell answers apart that are a hundredth of the deviation away.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eicompress.values import Measurement
 
 LENGTHS = (16, 64, 128)
-"""Tokens at which `measure` takes a latency unless it is told."""
+"""Tokens at which `measure` takes a latency where no `seq_len` is given."""
 
 
 def load(artifact: str | Path, *, threads: int = 1) -> "Model":

@@ -90,7 +90,7 @@ def measure_latency(
     seconds: float,
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Latency:
-    """Time an artifact in turns with a reference for about so many seconds, while nobody else times on that device.
+    """Time an artifact in turns with a reference for about `seconds` seconds, while nobody else times on that device.
 
     `length` is the number of tokens, or as many as both have positions for. The device's lock is held meanwhile, and
     `quiet` is entered where it is a local one. Raises `MeasureError`, and `ModelError` where a config cannot be read.

@@ -19,7 +19,7 @@ class Taken:
 
 
 def measure(metrics: Iterable[type[Metric]], subject: Subject) -> Taken:
-    """Take each metric. One that fails, in whatever way, is told apart and spoils no other."""
+    """Measure each metric. One that fails, for whatever reason, is in `unmeasured`; the others are not affected."""
     found: list[Measurement] = []
     unmeasured = {}
     for metric in metrics:

@@ -12,7 +12,7 @@ from eicompress.values import Artifact, Record
 SAME_SIZE = 0.001
 """A step that changes less than this share of the bytes changes none."""
 OPERATORS = 8
-"""Kinds of operators that are told apart."""
+"""Kinds of operators that are listed separately."""
 
 
 @dataclass(frozen=True)

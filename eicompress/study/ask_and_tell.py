@@ -108,7 +108,7 @@ class Draws:
         self.ledger.set_trial(draw.number, "interrupted", True)
 
     def passes(self, draw: Draw, rungs: int) -> None:
-        """Remember that the trial goes on after so many trainings, whatever it is compared with later."""
+        """Remember that the trial goes on after this number of trainings, whatever it is compared with later."""
         self.ledger.set_trial(draw.number, "passed", rungs)
         self.ledger.set_trial(draw.number, "interrupted", False)
 

@@ -30,7 +30,7 @@ class Arrival:
     others: Sequence[Gains]
     """Those of all others that came to this rung, whatever became of them since."""
     one_of: int
-    """Of so many one goes on."""
+    """How many there are for each one that goes on."""
     given: bool = False
     """Whether its recipe was given, and not drawn: it is trained to the end however it begins."""
 

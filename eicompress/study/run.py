@@ -134,7 +134,7 @@ def _foresee(plan: Plan, workshop: Workshop, on_event: Callable[[Event], None]) 
 
 @contextmanager
 def _staffed(workshop: Workshop, plan: Plan) -> Iterator[tuple[Workshop, Workers]]:
-    """The workers of a plan, and the workshop that takes a latency while they stand still."""
+    """The workers of a plan, and the workshop that pauses them while it takes a latency."""
     spec, settings = plan.spec, plan.spec.settings
     if not settings["workers"]:
         yield workshop, InProcess(workshop, plan.registry)

@@ -81,7 +81,7 @@ class Workshop(Materials):
         """What simple baselines reach on the validation split, by their names; none where targets have a form of their
         own.
 
-        That of tf-idf is an artifact of no more than so many megabytes, and measured like a candidate's.
+        That of tf-idf is an artifact of at most `size_mb` megabytes, measured like a candidate's.
         """
         if not self.task.answer.holds(self.examples["train"].targets):
             return {}

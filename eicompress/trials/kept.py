@@ -24,7 +24,7 @@ PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers"
 
 @dataclass(frozen=True)
 class Measured:
-    """The records that were measured on this machine, and timed on a device with so many threads at such a length."""
+    """Records of measurements on this machine, timed on one device with `threads` threads and at `seq_len` tokens."""
 
     cache: Cache
     threads: int

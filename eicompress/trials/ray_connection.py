@@ -20,7 +20,7 @@ STORE_BYTES = 200_000_000
 def connect(address: str, cpus: int, sent_bytes: int) -> tuple[Any, bool]:
     """Ray, connected to the cluster at an address, and whether the connection is the caller's to end.
 
-    Without an address, a Ray with so many CPUs is started here. Raises `StudyError`.
+    Without an address, a Ray with this number of CPUs is started here. Raises `StudyError`.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Without a GPU of its own a worker sees none: what Ray does today, and warns that it will not always.

@@ -18,7 +18,7 @@ LONGEST = 8.0
 """The longest training, as a multiple of the first ones."""
 
 Train = Callable[[float, float], Attempt | None]
-"""Trains at a learning rate for so many epochs; None where that diverges."""
+"""Trains at a learning rate for a number of epochs; None where that diverges."""
 
 
 def best_of(attempts: Iterable[Attempt]) -> Attempt:

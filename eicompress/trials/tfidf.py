@@ -63,7 +63,7 @@ class TfIdf:
 
 
 def fit_tfidf(task: Task, train: Examples, seed: int, size_mb: float | None) -> TfIdf | None:
-    """The best linear model of no more than so many megabytes; None where no feature has room, or none is there.
+    """The best linear model of at most `size_mb` megabytes; None where no feature has room, or none is there.
 
     Regularisation and bits are chosen on held-out training rows, drawn with the seed.
     """

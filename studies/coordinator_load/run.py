@@ -106,7 +106,10 @@ class Workshop:
     def baseline(self) -> Record:
         return Record((), -1, "complete", measurements=measured(90.0, 0.96))
 
-    def preview(self, recipe: Recipe, *, latency: bool = True) -> Record:
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        return {}
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         return Record((), -1, "complete", measurements=measured(1.5, None))
 
     def timed(self, record: Record) -> Record:

@@ -34,7 +34,8 @@ from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.emit import emit
-from eicompress.metrics.latency import default_lock, machine
+from eicompress.metrics.latency import lock_of
+from eicompress.metrics.this_machine import ThisMachine, machine
 from eicompress.runtime import session
 
 VOCABULARY = 5000
@@ -153,7 +154,7 @@ def minima(files: Files, feeds: dict[str, np.ndarray], rounds: int) -> dict[str,
     """The smallest milliseconds of each file, run in turns."""
     sessions = {name: session(path) for name, path in files.items()}
     best = dict.fromkeys(sessions, float("inf"))
-    with FileLock(default_lock()):
+    with FileLock(lock_of(ThisMachine())):
         for _ in range(rounds):
             for name, each in sessions.items():
                 for _ in range(RUNS_A_ROUND):

@@ -19,7 +19,7 @@ import numpy as np
 
 from eicompress.contracts import Strategy
 from eicompress.errors import EicompressError
-from eicompress.metrics.latency import machine
+from eicompress.metrics.this_machine import machine
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read

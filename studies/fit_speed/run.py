@@ -27,7 +27,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from eicompress.contracts import Candidate, Examples, TeacherOutputs, Training
 from eicompress.encoder.convert import load
 from eicompress.encoder.tokens import Batch
-from eicompress.metrics.latency import machine
+from eicompress.metrics.this_machine import machine
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.tasks.classification import Classification

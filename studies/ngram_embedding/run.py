@@ -30,8 +30,8 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import BudgetError, EicompressError
 from eicompress.export.emit import emit
-from eicompress.metrics.latency import machine
 from eicompress.metrics.significance import paired_difference
+from eicompress.metrics.this_machine import machine
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
