@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 from conftest import tiny_candidate
-from fake_workshop import Bench, bed, measured
+from fake_builder import Bench, bed, measured
 from rich.console import Console
 
 from eicompress import cli
@@ -113,7 +113,7 @@ def test_plugins_are_listed_and_shown(capsys: Any) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> str:
-    """A finished study of a workshop that builds nothing, in `tmp_path/study`."""
+    """A finished study of a builder that builds nothing, in `tmp_path/study`."""
     made = bed(tmp_path, trials=4)
     made.run(Bench(tmp_path / "made"))
     toml = tmp_path / "study" / "study.toml"

@@ -19,7 +19,7 @@ from eicompress.plugins import discover
 from eicompress.spec import read
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import ignore
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Artifact
 
 SPACE = """
@@ -117,9 +117,9 @@ def test_grades_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert re.search(r"pipeline_tag: text-classification", card) and "always be 1" in card
 
 
-def opened(model: Path, data: Path, **more: object) -> Workshop:
+def opened(model: Path, data: Path, **more: object) -> Builder:
     spec = read({"model": str(model), "data": str(data), **more})
-    return open_workshop(spec, discover(), folder=Path("work"), progress=ignore)
+    return open_builder(spec, discover(), folder=Path("work"), progress=ignore)
 
 
 def by_transformers(folder: Path, texts: list[str]) -> np.ndarray:
@@ -131,10 +131,10 @@ def by_transformers(folder: Path, texts: list[str]) -> np.ndarray:
 
 def test_a_model_with_one_output_is_the_baseline_and_answers_in_its_own_units(tmp_path: Path) -> None:
     folder = write_regressor(tmp_path / "model")
-    workshop = opened(folder, write_grades(tmp_path / "grades"))
-    assert workshop.head is None, "it needs no training first"
-    texts = [str(text) for text in workshop.examples["validation"].texts]
-    model = runtime.load(workshop.baseline().files["artifact"])
+    builder = opened(folder, write_grades(tmp_path / "grades"))
+    assert builder.head is None, "it needs no training first"
+    texts = [str(text) for text in builder.examples["validation"].texts]
+    model = runtime.load(builder.baseline().files["artifact"])
     assert model.logits(texts)[:, 0] == pytest.approx(by_transformers(folder, texts), abs=1e-2)
 
 
@@ -148,9 +148,9 @@ def test_any_model_with_one_output_teaches_in_the_tasks_units(tmp_path: Path) ->
 
 
 def test_pairs_of_texts_have_numbers_too_and_the_file_says_that_it_reads_them(tmp_path: Path) -> None:
-    workshop = opened(write_regressor(tmp_path / "model"), write_grades(tmp_path / "grades", pairs=True))
-    assert workshop.task.pairs and workshop.task.name == "regression"
-    model = runtime.load(workshop.baseline().files["artifact"])
+    builder = opened(write_regressor(tmp_path / "model"), write_grades(tmp_path / "grades", pairs=True))
+    assert builder.task.pairs and builder.task.name == "regression"
+    model = runtime.load(builder.baseline().files["artifact"])
     (found,) = model.predict([("will it rain", "what is it")])
     assert model.pairs and isinstance(found, NumberPrediction)
 

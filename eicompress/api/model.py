@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import check_new, known, nothing, recipe_of, registry_of, workshop_of
+from eicompress.api.opening import builder_of, check_new, known, nothing, recipe_of, registry_of
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
 from eicompress.parsing import whole
@@ -52,9 +52,9 @@ def compress(
     spec = read({"model": model, "data": data, **checked(CompressSettings, settings)})
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
-    workshop = workshop_of(spec, registry, on_progress)
-    record = workshop.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
-    placed = _placed(workshop.timed(record), Path(output))
+    builder = builder_of(spec, registry, on_progress)
+    record = builder.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
+    placed = _placed(builder.timed(record), Path(output))
     write_card(Artifact(Path(output)), placed, None, spec.to_toml(), quantities(registry.metrics))
     return placed
 
@@ -75,8 +75,8 @@ def prepare(
     spec = read({"model": model, "data": data, **checked(PrepareSettings, settings)})
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
-    workshop = workshop_of(spec, registry, on_progress)
-    workshop.prepare(steps, Path(output), progress=on_progress or nothing)
+    builder = builder_of(spec, registry, on_progress)
+    builder.prepare(steps, Path(output), progress=on_progress or nothing)
     return Path(output)
 
 
@@ -133,10 +133,10 @@ def replay(
     result = found_so_far(spec)
     before = result.promoted.get(trial) or _trained(result, trial)
     registry = registry_of(spec)
-    workshop = workshop_of(spec, registry, on_progress)
+    builder = builder_of(spec, registry, on_progress)
     recipe, progress = registry.recipe(before.recipe), on_progress or nothing
-    record = workshop.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
-    record = _placed(workshop.timed(record), Path(output))
+    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
+    record = _placed(builder.timed(record), Path(output))
     return Replay(record, differences(before, record))
 
 
@@ -176,7 +176,7 @@ def ablate(
         steps, file = recipe_of(recipe, registry), Path(output or "ablation")
     made = variants(steps, asked.get("knob", ()))
     found = ablate(
-        workshop_of(spec, registry, on_progress),
+        builder_of(spec, registry, on_progress),
         steps,
         made,
         fidelity=1.0 if fidelity is None else fidelity,

@@ -1,4 +1,4 @@
-"""What several functions begin with: the spec of a study, its plug-ins, a recipe, a workshop."""
+"""What several functions begin with: the spec of a study, its plug-ins, a recipe, a builder."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from eicompress.values import Progress
 if TYPE_CHECKING:
     from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
-    from eicompress.trials.builder import Workshop
+    from eicompress.trials.builder import Builder
 
 
 def known(study: str, given: Mapping[str, object]) -> Spec:
@@ -42,11 +42,11 @@ def check_new(output: str | Path) -> None:
         raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
 
 
-def workshop_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Workshop":
-    """The workshop for what is built outside a study."""
-    from eicompress.trials.builder import open_workshop
+def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Builder":
+    """The builder for what is built outside a study."""
+    from eicompress.trials.builder import open_builder
 
-    return open_workshop(spec, registry, folder=scratch(), progress=on_progress or nothing)
+    return open_builder(spec, registry, folder=scratch(), progress=on_progress or nothing)
 
 
 def scratch() -> Path:

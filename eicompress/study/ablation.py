@@ -20,7 +20,7 @@ from eicompress.recipe import Recipe, knobs
 from eicompress.values import Json, Progress, Record, counted
 
 
-class Workshop(Protocol):
+class Builder(Protocol):
     """What builds and scores, for one baseline and data set."""
 
     @property
@@ -121,7 +121,7 @@ def variants(recipe: Recipe, chosen: Iterable[str] = ()) -> list[Variant]:
 
 
 def ablate(
-    workshop: Workshop,
+    builder: Builder,
     recipe: Recipe,
     made: Sequence[Variant],
     *,
@@ -142,7 +142,7 @@ def ablate(
     for number, (seed, variant) in enumerate(((s, v) for s in seeds for v in (whole, *made)), start=1):
         if variant.name not in reasons:
             try:
-                record = workshop.scored(variant.recipe, fidelity=fidelity, seed=seed, progress=progress)
+                record = builder.scored(variant.recipe, fidelity=fidelity, seed=seed, progress=progress)
                 records.setdefault(variant.name, []).append(record)
             except (EicompressError, ArithmeticError) as error:  # it cannot be built, or its training diverges
                 if variant is whole:
@@ -150,14 +150,14 @@ def ablate(
                 reasons[variant.name] = str(error)
         failed = variant.name in reasons
         built(Built(number, count, variant.name, seed, None if failed else records[variant.name][-1]))
-    right = {name: _right(workshop, of) for name, of in records.items() if name not in reasons}
+    right = {name: _right(builder, of) for name, of in records.items() if name not in reasons}
     rows = [
         _row(variant, records[variant.name], None if variant is whole else (right[whole.name], right[variant.name]))
         if variant.name in right
         else Row(variant.name, tuple(variant.recipe.to_json()), reason=reasons[variant.name])
         for variant in (whole, *made)
     ]
-    return Ablation(workshop.task.quality, fidelity, tuple(seeds), tuple(rows))
+    return Ablation(builder.task.quality, fidelity, tuple(seeds), tuple(rows))
 
 
 def _named(recipe: Recipe) -> dict[str, int]:
@@ -205,11 +205,11 @@ def _value(written: str, words: str) -> object:
     raise SpecError(f"`--knob {words}` must have a number, true, false or a word behind the `=`")
 
 
-def _right(workshop: Workshop, records: Sequence[Record]) -> Array:
+def _right(builder: Builder, records: Sequence[Record]) -> Array:
     """(seeds, n) the quality of each validation example."""
-    targets = workshop.examples["validation"].targets
+    targets = builder.examples["validation"].targets
     logits = [np.load(Path(record.files["validation_logits"]), allow_pickle=False) for record in records]
-    return np.stack([workshop.task.correct(each, targets) for each in logits])
+    return np.stack([builder.task.correct(each, targets) for each in logits])
 
 
 def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array] | None) -> Row:

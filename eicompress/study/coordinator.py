@@ -44,7 +44,7 @@ def run_search(search: Search) -> Result:
 
 def begin(search: Search) -> None:
     """Record the baselines, and finish what an earlier coordinator of the study left."""
-    ledger, baseline = search.ledger, search.workshop.baseline()
+    ledger, baseline = search.ledger, search.builder.baseline()
     ledger.set_baseline(baseline)
     ledger.set_metrics(search.goal.objective.known.values())
     _set_simple(search)
@@ -86,7 +86,7 @@ def _ended(trials: OpenTrials) -> str:
         return f"a candidate within budget has a quality of {goal.stop_at:g}, as asked"
     reached = count(search.records.values()).reached + len(trials.training)
     # What needs no training of its own does not count.
-    variant = bool(search.space.tail) and trials.draws.variant_waits()
+    variant = bool(search.space.after_training) and trials.draws.variant_waits()
     if goal.trials is not None and reached >= goal.trials and not variant:
         return f"{counted(reached, 'candidate')} reached training, as asked"
     if not search.time_left.allows_search(trial_seconds(search.trained)):
@@ -97,7 +97,7 @@ def _ended(trials: OpenTrials) -> str:
 def _set_simple(search: Search) -> None:
     """Record the simple baselines, but for one that was handed out before."""
     known = search.ledger.simple()
-    for name, record in search.workshop.simple(search.goal.objective.hard.get(SIZE)).items():
+    for name, record in search.builder.simple(search.goal.objective.hard.get(SIZE)).items():
         if name not in known or known[name].value(QUALITY_TEST) is None:
             search.ledger.set_simple(name, record)
 
@@ -117,7 +117,7 @@ def _out_of_reach(search: Search) -> str:
     if search.best is not None:
         return ""
     try:
-        check_reachable(search.workshop, search.space, search.goal.objective)
+        check_reachable(search.builder, search.space, search.goal.objective)
     except BudgetError as error:
         if result_of(search.ledger, search.goal.objective).best_simple is None:
             raise

@@ -20,7 +20,7 @@ from eicompress.values import Progress, Record, digest_of
 def enqueue_variants(trials: OpenTrials) -> None:
     """Queue what can be made of the trainings that ended since."""
     search = trials.search
-    if not search.space.tail:
+    if not search.space.after_training:
         return
     for number in sorted(search.records.keys() - trials.varied):
         record = search.records[number]
@@ -44,7 +44,7 @@ def draw(trials: OpenTrials) -> None:
         return
     try:
         recipe, preview = _previewed(search, drawn, recipe)
-        key = search.workshop.key(recipe, fidelity=search.space.fidelity, seed=search.goal.seed)
+        key = search.builder.key(recipe, fidelity=search.space.fidelity, seed=search.goal.seed)
     except Inapplicable as error:
         tell(trials, drawn, search.unbuilt(recipe, drawn.index, "inapplicable", str(error)))
         return
@@ -79,7 +79,7 @@ def _previewed(search: Search, drawn: Draw, recipe: Recipe) -> tuple[Recipe, Rec
     """The recipe with as much of the filled knob as the size budget has room for, and its preview."""
     search.doing(drawn.number, Progress("preview"))
     if drawn.variant_of is None:
-        recipe = filled(search.workshop, search.space, recipe, search.goal.objective.hard)
+        recipe = filled(search.builder, search.space, recipe, search.goal.objective.hard)
     else:
         recipe = search.space.filled_as(recipe, search.records[drawn.variant_of].recipe)
-    return recipe, search.workshop.preview(recipe)
+    return recipe, search.builder.preview(recipe)

@@ -20,14 +20,14 @@ class Previewer(Protocol):
         """Raises `Inapplicable`."""
 
 
-def filled(workshop: Previewer, space: SearchSpace, recipe: Recipe, budgets: Mapping[str, float]) -> Recipe:
+def filled(builder: Previewer, space: SearchSpace, recipe: Recipe, budgets: Mapping[str, float]) -> Recipe:
     """The recipe with as much of the filled knob as the size budget has room for. Raises `Inapplicable`."""
     fill, budget = space.fill, budgets.get(SIZE)
     if fill is None or all(step.name != fill.strategy for step in recipe.steps):
         return recipe
 
     def size(value: int) -> float:
-        return workshop.preview(space.filled(recipe, value), size_only=True).value(SIZE) or 0.0
+        return builder.preview(space.filled(recipe, value), size_only=True).value(SIZE) or 0.0
 
     return space.filled(recipe, fill.high if budget is None else largest(size, fill, budget))
 

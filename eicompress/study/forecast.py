@@ -115,7 +115,7 @@ class Forecast:
 
 
 def forecast(
-    workshop: Rehearser,
+    builder: Rehearser,
     space: SearchSpace,
     objective: Objective,
     seed: int,
@@ -127,8 +127,8 @@ def forecast(
 
     `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget.
     """
-    timed = _Timed(workshop)
-    corner = check_reachable(workshop, space, objective)
+    timed = _Timed(builder)
+    corner = check_reachable(builder, space, objective)
     previews = [] if corner is None else [corner]
     fitting = []
     for recipe in random_recipes(space, seed, draws):
@@ -144,7 +144,7 @@ def forecast(
             fitting.append(recipe)
     known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
     enough = len(known) >= ENOUGH_RECORDS
-    rehearsals = [] if enough else [workshop.rehearse(recipe) for recipe in fitting[:REHEARSED]]
+    rehearsals = [] if enough else [builder.rehearse(recipe) for recipe in fitting[:REHEARSED]]
     seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
     least = _reachable(previews, objective)
     return Forecast(
@@ -163,10 +163,10 @@ def forecast(
     )
 
 
-def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
+def check_reachable(builder: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
     """The preview of the space's corner, None where it cannot be built. Raises `BudgetError` if it is over budget."""
     try:
-        smallest = workshop.preview(space.smallest())
+        smallest = builder.preview(space.smallest())
     except Exception as error:
         if is_disk_error(error):
             raise
@@ -178,7 +178,7 @@ def check_reachable(workshop: Previewer, space: SearchSpace, objective: Objectiv
 
 
 def in_rungs(
-    space: SearchSpace, ledger: Ledger | None, workshop: StepCounter, seed: int
+    space: SearchSpace, ledger: Ledger | None, builder: StepCounter, seed: int
 ) -> tuple[SearchSpace, int | None]:
     """The space with the rungs that a study has or is going to have, and the steps of the full training, if counted."""
     known = ledger.rungs() if ledger else {}
@@ -187,17 +187,17 @@ def in_rungs(
     # A study that has records without them began with the shares as they were written.
     if not space.rung_steps or (ledger and ledger.records()):
         return space, None
-    steps = typical_steps(workshop, space, seed)
+    steps = typical_steps(builder, space, seed)
     return space if steps is None else space.with_least_steps(steps), steps
 
 
-def typical_steps(workshop: StepCounter, space: SearchSpace, seed: int) -> int | None:
+def typical_steps(builder: StepCounter, space: SearchSpace, seed: int) -> int | None:
     """Steps of the full training of the first given recipe that applies and has one of its own, or else of a random
     one; None without."""
     given = (space.suggest(FixedTrial(dict(parameters))) for parameters in space.known)
     for recipe in itertools.chain(given, random_recipes(space, seed, FEW)):
         try:
-            steps = workshop.count_steps(recipe)
+            steps = builder.count_steps(recipe)
         except Exception as error:
             if is_disk_error(error):
                 raise
@@ -219,11 +219,11 @@ def random_recipes(space: SearchSpace, seed: int, count: int) -> Iterator[Recipe
 class _Timed:
     """Adds up what previews took when they were taken, since a preview that is known takes no time."""
 
-    workshop: Previewer
+    builder: Previewer
     seconds: float = 0.0
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
-        record = self.workshop.preview(recipe, size_only=size_only)
+        record = self.builder.preview(recipe, size_only=size_only)
         self.seconds += sum(record.seconds_by_phase.values())
         return record
 

@@ -69,12 +69,12 @@ def _rename_rebuild(search: Search, number: int) -> None:
 def _timed(search: Search, trial: Record, made: Record) -> Record:
     """What was made of a trial's recipe, its latency taken with care, compared with the budgets."""
     recipe = search.registry.recipe(trial.recipe)
-    return judged(search.workshop.timed(made), search.goal.objective, recipe, trial.draw)
+    return judged(search.builder.timed(made), search.goal.objective, recipe, trial.draw)
 
 
 def _placed(search: Search, record: Record, name: str) -> Record:
     """The record with all that is measured of what is handed out, its artifact copied to where users look."""
-    measured = search.workshop.promote_extras(record)
+    measured = search.builder.promote_extras(record)
     artifact = copy(Artifact(Path(measured.files["artifact"])), search.ledger.folder / "artifacts" / name)
     return replace(measured, files={**measured.files, "artifact": str(artifact.folder)})
 

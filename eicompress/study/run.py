@@ -1,4 +1,4 @@
-"""A planned search, run or foreseen: the workshop, the workers, the forecast, and then the coordinator."""
+"""A planned search, run or foreseen: the builder, the workers, the forecast, and then the coordinator."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from eicompress.study.plan import Plan, place_of
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.processes import Limits, Processes, Setup
 from eicompress.trials.ray_cluster import Cluster
 from eicompress.trials.worker import InProcess, made_of
@@ -46,22 +46,22 @@ def run(
     spec, settings = plan.spec, plan.spec.settings
     kept = spec.folder / TEACHER
     head = kept if kept.is_dir() else None
-    workshop = open_workshop(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
-    for note in filter(None, (*plan.notes, *workshop.notes, workshop.unlabelled.note())):
+    builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
+    for note in filter(None, (*plan.notes, *builder.notes, builder.unlabelled.note())):
         on_event(Noticed(note))
     goal = _goal(plan)
-    digests = {**workshop.digests, **plan.digests}
+    digests = {**builder.digests, **plan.digests}
     directions = goal.objective.directions
     with (
         opened(spec.folder, spec.to_toml(), digests, directions, settings.get("storage", "")) as ledger,
-        _staffed(_with_kept_teacher(workshop, spec), plan) as (workshop, workers),
+        _staffed(_with_kept_teacher(builder, spec), plan) as (builder, workers),
     ):
-        on_event(_compared(workshop, plan))
-        plan = _with_recorded_rungs(plan, workshop, ledger, on_event)
+        on_event(_compared(builder, plan))
+        plan = _with_recorded_rungs(plan, builder, ledger, on_event)
         if not ledger.records():
-            _foresee(plan, workshop, on_event)
+            _foresee(plan, builder, on_event)
         try:
-            return run_search(Search(workshop, workers, plan.registry, ledger, plan.space, goal, on_event))
+            return run_search(Search(builder, workers, plan.registry, ledger, plan.space, goal, on_event))
         finally:
             # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
             on_event(Noticed(report(ledger, spec)))
@@ -75,20 +75,20 @@ def foreseen(
     Raises `BudgetError` where no candidate can meet the budgets.
     """
     spec = plan.spec
-    workshop = open_workshop(spec, plan.registry, folder=folder, progress=on_progress)
-    reached = _compared(workshop, plan)
+    builder = open_builder(spec, plan.registry, folder=folder, progress=on_progress)
+    reached = _compared(builder, plan)
     on_event(reached)
     ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
-    space, steps = in_rungs(plan.space, ledger, workshop, spec.seed)
+    space, steps = in_rungs(plan.space, ledger, builder, spec.seed)
     records = ledger.records().values() if ledger else ()
-    found = forecast(workshop, space, plan.objective, spec.seed, records)
+    found = forecast(builder, space, plan.objective, spec.seed, records)
     return replace(found, full_steps=steps, baselines={"baseline": reached.baseline, **reached.simple})
 
 
-def _compared(workshop: Workshop, plan: Plan) -> Compared:
+def _compared(builder: Builder, plan: Plan) -> Compared:
     """What the baseline and the simple baselines reach."""
     objective = plan.objective
-    return Compared(workshop.baseline(), workshop.simple(objective.hard.get(SIZE)), objective)
+    return Compared(builder.baseline(), builder.simple(objective.hard.get(SIZE)), objective)
 
 
 def _goal(plan: Plan) -> Goal:
@@ -104,27 +104,27 @@ def _goal(plan: Plan) -> Goal:
     )
 
 
-def _with_kept_teacher(workshop: Workshop, spec: Spec) -> Workshop:
+def _with_kept_teacher(builder: Builder, spec: Spec) -> Builder:
     """Keep the teacher that was trained for a study in its folder: trained once more, it might be another."""
-    kept, trained = spec.folder / TEACHER, workshop.head
+    kept, trained = spec.folder / TEACHER, builder.head
     if trained is None or kept.exists():
-        return workshop
+        return builder
     write_folder(kept, lambda folder: shutil.copytree(trained, folder, dirs_exist_ok=True))
-    return replace(workshop, head=kept)
+    return replace(builder, head=kept)
 
 
-def _with_recorded_rungs(plan: Plan, workshop: Workshop, ledger: Ledger, on_event: Callable[[Event], None]) -> Plan:
+def _with_recorded_rungs(plan: Plan, builder: Builder, ledger: Ledger, on_event: Callable[[Event], None]) -> Plan:
     """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
-    space, steps = in_rungs(plan.space, ledger, workshop, plan.spec.seed)
+    space, steps = in_rungs(plan.space, ledger, builder, plan.spec.seed)
     ledger.set_rungs(space.rungs, steps)
     on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
     return replace(plan, space=space)
 
 
-def _foresee(plan: Plan, workshop: Workshop, on_event: Callable[[Event], None]) -> None:
+def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) -> None:
     """Tell what the search will meet, in short."""
     try:
-        on_event(Foreseen(forecast(workshop, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
+        on_event(Foreseen(forecast(builder, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
     except BudgetError:
         pass  # which the search finds too, and leaves a report
     except Exception as error:
@@ -133,26 +133,26 @@ def _foresee(plan: Plan, workshop: Workshop, on_event: Callable[[Event], None]) 
 
 
 @contextmanager
-def _staffed(workshop: Workshop, plan: Plan) -> Iterator[tuple[Workshop, Workers]]:
-    """The workers of a plan, and the workshop that pauses them while it takes a latency."""
+def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
+    """The workers of a plan, and the builder that pauses them while it takes a latency."""
     spec, settings = plan.spec, plan.spec.settings
     if not settings["workers"]:
-        yield workshop, InProcess(workshop, plan.registry)
+        yield builder, InProcess(builder, plan.registry)
         return
-    setup = setup_of(spec, workshop)
+    setup = setup_of(spec, builder)
     limits, count = _limits(spec), settings["workers"]
     team: Processes | Cluster = Processes(setup, limits.shared(count), count)
     if settings["engine"] == "ray":
         team = Cluster(setup, limits, count, place_of(spec))
     with team as workers:
-        yield replace(workshop, quiet=workers.paused), workers
+        yield replace(builder, quiet=workers.paused), workers
 
 
-def setup_of(spec: Spec, workshop: Workshop) -> Setup:
-    """What a worker opens the same workshop with."""
+def setup_of(spec: Spec, builder: Builder) -> Setup:
+    """What a worker opens the same builder with."""
     # A worker does not open the database, whose URL may have a password.
     known = Spec({**spec.settings, "storage": ""}).settings
-    return Setup(known, str(spec.folder), str(workshop.head or ""), made_of(workshop))
+    return Setup(known, str(spec.folder), str(builder.head or ""), made_of(builder))
 
 
 def _limits(spec: Spec) -> Limits:

@@ -24,7 +24,7 @@ SEEDS = 3
 """With how many the best are rebuilt, if nobody said and time allows."""
 
 
-class Workshop(Protocol):
+class Builder(Protocol):
     """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
 
     def baseline(self) -> Record: ...
@@ -86,7 +86,7 @@ class Goal:
 class Search:
     """One search. The lock of its study is held by whoever made the ledger."""
 
-    workshop: Workshop
+    builder: Builder
     workers: Workers
     registry: Registry
     ledger: Ledger
@@ -154,13 +154,13 @@ class Search:
 
     def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
         """The record of a trial of which nothing was made."""
-        key = self.workshop.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
+        key = self.builder.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
         return Record(tuple(recipe.to_json()), draw, outcome, reason, key, self.space.fidelity, self.goal.seed)
 
     def job(self, number: int, recipe: tuple[Json, ...], fidelity: float, seed: int | None = None) -> Job:
         seed = self.goal.seed if seed is None else seed
         shared = self.registry.recipe(recipe).shared
-        name = self.workshop.key(shared, fidelity=1.0, seed=seed) if shared.steps else ""
+        name = self.builder.key(shared, fidelity=1.0, seed=seed) if shared.steps else ""
         return Job(number, recipe, fidelity, seed, name)
 
     def build(self, job: Job) -> Record:

@@ -177,7 +177,7 @@ class SearchSpace:
         return any(slot.strategy.shares_training for slot in self.slots)
 
     @property
-    def tail(self) -> dict[str, BaseDistribution]:
+    def after_training(self) -> dict[str, BaseDistribution]:
         """The parameters of what stands after the last step that trains: they can change without another training."""
         trains = [place for place, slot in enumerate(self.slots) if slot.strategy.trains]
         found: dict[str, BaseDistribution] = {}
@@ -188,11 +188,11 @@ class SearchSpace:
         return found
 
     def variants(self, parameters: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
-        """Trial parameters that differ in the tail alone: all of them, or `most` that lie as far apart as they can."""
-        tail = self.tail
-        grids = [_grid(of, most) for of in tail.values()]
-        values = [dict(zip(tail, each, strict=True)) for each in itertools.product(*grids)] if tail else []
-        own = {name: parameters[name] for name in tail if name in parameters}
+        """Trial parameters that differ after the training alone: all of them, or `most` far apart."""
+        free = self.after_training
+        grids = [_grid(of, most) for of in free.values()]
+        values = [dict(zip(free, each, strict=True)) for each in itertools.product(*grids)] if free else []
+        own = {name: parameters[name] for name in free if name in parameters}
         others = [each for each in values if {name: each[name] for name in own} != own]
         spread = range(len(others)) if len(others) <= most else np.linspace(0, len(others) - 1, most).astype(int)
         return [{**parameters, **others[at]} for at in spread]

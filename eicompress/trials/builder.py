@@ -52,7 +52,7 @@ BUILDS = "builds"
 
 
 @dataclass(frozen=True)
-class Workshop(Materials):
+class Builder(Materials):
     """Builds recipes of its materials and measures them, under one set of conditions."""
 
     folder: Path
@@ -253,9 +253,9 @@ class Workshop(Materials):
         return self._measured.remembered(key, measure).value(QUALITY_TEST)
 
 
-def open_workshop(
+def open_builder(
     spec: Spec, registry: Registry, *, folder: Path, progress: Callable[[Progress], None], head: Path | None = None
-) -> Workshop:
+) -> Builder:
     """Read data, model and teachers, and train a teacher first where the model has no head for the task.
 
     Artifacts are written under `folder`. `head` is the folder of the teacher that was trained before, where there is
@@ -294,7 +294,7 @@ def open_workshop(
     same = source_folder.resolve()
     others = [None if Path(each).resolve() == same else Path(each) for each in settings.get("teacher", ())]
     ensemble = settings["ensemble"]
-    return Workshop(
+    return Builder(
         registry=registry,
         task=read.task,
         examples=read.examples,

@@ -49,7 +49,7 @@ Tell = Callable[[int, Progress], None]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker makes its workshop of, as plain data."""
+    """What a worker makes its builder of, as plain data."""
 
     settings: SearchSettings
     """As they were checked where the search began."""
@@ -58,7 +58,7 @@ class Setup:
     head: str = ""
     """The folder of the teacher that was trained before; empty for none."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """What the coordinator's workshop was made of, which a worker's must equal."""
+    """What the coordinator's builder was made of, which a worker's must equal."""
 
 
 @dataclass(frozen=True)

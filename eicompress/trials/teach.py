@@ -13,7 +13,7 @@ from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.spec import Spec
 from eicompress.training.teacher import answers_of
-from eicompress.trials.builder import open_workshop
+from eicompress.trials.builder import open_builder
 from eicompress.trials.inputs import model_folder, opened_teacher_search, read_data, with_teacher
 from eicompress.trials.taught import Attempt, Taught, read_taught
 from eicompress.values import Progress
@@ -64,7 +64,7 @@ def train_teacher(
     taught = read_taught(with_teacher(search, "teach", members))
     write_folder(output, taught.write)
     trained = Spec({**spec.settings, "model": str(output)})
-    measured = open_workshop(trained, registry, folder=default_folder() / "single", progress=progress)
+    measured = open_builder(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
     logits = np.stack([answers_of(each, validation.texts, device)[0] for each in taught.members]).astype(np.float32)
     return Lesson(

@@ -1,6 +1,6 @@
 """Where candidates are built: in a worker process, or in this one.
 
-A worker process makes the coordinator's workshop once more, from the same inputs, and then builds one job after the
+A worker process makes the coordinator's builder once more, from the same inputs, and then builds one job after the
 other. `processes` is the coordinator's end, and tells what they say to each other.
 """
 
@@ -24,7 +24,7 @@ from eicompress.errors import EicompressError, Inapplicable, StudyError
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
 from eicompress.values import Done, Job, Json, Progress, Record
@@ -34,18 +34,18 @@ FIRST_TO_GO = 500
 PR_SET_PDEATHSIG = 1
 
 
-class Builder(Protocol):
-    """A workshop, as workers need it."""
+class CanBuild(Protocol):
+    """What builds, as workers need it."""
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Trained, exported, checked and scored; the artifact's folder is `files["artifact"]`."""
 
 
-def perform(job: Job, workshop: Builder, registry: Registry, progress: Callable[[Progress], None]) -> Done:
+def perform(job: Job, builder: CanBuild, registry: Registry, progress: Callable[[Progress], None]) -> Done:
     """Build, whatever becomes of it. Raises only what no other job would escape either."""
     try:
         recipe = registry.recipe(job.recipe)
-        record = workshop.build(recipe, fidelity=job.fidelity, seed=job.seed, progress=progress)
+        record = builder.build(recipe, fidelity=job.fidelity, seed=job.seed, progress=progress)
     except Inapplicable as error:
         return Done(job, "inapplicable", reason=str(error))
     except Exception as error:
@@ -59,7 +59,7 @@ def perform(job: Job, workshop: Builder, registry: Registry, progress: Callable[
 class InProcess:
     """Builds in this process, one job at a time and unwatched: for a debugger."""
 
-    workshop: Builder
+    builder: CanBuild
     registry: Registry
     _jobs: list[Job] = field(default_factory=list)
 
@@ -72,11 +72,11 @@ class InProcess:
 
     def wait(self, progress: Tell) -> Done:
         job = self._jobs.pop()
-        return perform(job, self.workshop, self.registry, lambda each: progress(job.number, each))
+        return perform(job, self.builder, self.registry, lambda each: progress(job.number, each))
 
 
 def serve(setup: Json) -> None:
-    """A worker process: make the workshop, then build job after job, until the coordinator closes stdin."""
+    """A worker process: make the builder, then build job after job, until the coordinator closes stdin."""
     faulthandler.enable()
     _end_with(setup["parent"])
     jobs: queue.Queue[Job] = queue.Queue()
@@ -93,23 +93,23 @@ def serve(setup: Json) -> None:
     spec, folder, head = Spec(setup["settings"]), Path(setup["folder"]), Path(setup["head"]) if setup["head"] else None
     try:
         registry = discover(spec.plugin, spec.settings.get("only_plugins"))
-        workshop = open_workshop(spec, registry, folder=folder, head=head, progress=progress)
-        _check_same(made_of(workshop), setup["digests"])
+        builder = open_builder(spec, registry, folder=folder, head=head, progress=progress)
+        _check_same(made_of(builder), setup["digests"])
         while True:
             with disk_errors(folder):
-                done = perform(jobs.get(), workshop, registry, progress)
+                done = perform(jobs.get(), builder, registry, progress)
             say({"done": done.to_json()})
     except EicompressError as error:
         say({"refused": str(error)})
 
 
-def made_of(workshop: Workshop) -> dict[str, str]:
-    """Names what everything in a workshop depends on: what it was made from, and eicompress's own code."""
-    return {**workshop.digests, "code": code_version("eicompress")}
+def made_of(builder: Builder) -> dict[str, str]:
+    """Names what everything in a builder depends on: what it was made from, and eicompress's own code."""
+    return {**builder.digests, "code": code_version("eicompress")}
 
 
 def _check_same(here: Json, there: Json) -> None:
-    """Raise `StudyError` unless a worker's workshop is made of what the coordinator's is made of."""
+    """Raise `StudyError` unless a worker's builder is made of what the coordinator's is made of."""
     meant = {"inputs": "model or data", "teachers": "a teacher", "unlabelled": "the unlabelled text"}
     meant |= {"start": "the starting point", "code": "eicompress's own code"}
     changed = [meant.get(name, name) for name, digest in there.items() if here.get(name) != digest]

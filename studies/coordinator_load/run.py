@@ -95,7 +95,7 @@ class Simulated:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Builder:
     """Measures by formula and in no time."""
 
     folder: Path
@@ -192,7 +192,7 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
 
         crew = Simulated(workers, clock, seconds_of)
         goal = Goal(objective, trials=before + trials)
-        search = Search(Workshop(Path(name)), crew, registry, ledger, space, goal, on_event, clock)
+        search = Search(Builder(Path(name)), crew, registry, ledger, space, goal, on_event, clock)
         start = time.perf_counter()
         begin(search)
         begun, processor = time.perf_counter(), time.process_time()

@@ -24,7 +24,7 @@ from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Progress, Record, digest_of
 
 SHAPE = (
@@ -129,16 +129,16 @@ class Outcome:
         return fmean(record.seconds_by_phase.get("training", 0.0) for record in self.records)
 
 
-def shortened(workshop: Workshop, rows: int) -> Workshop:
+def shortened(builder: Builder, rows: int) -> Builder:
     """The same with so many rows of the training split, drawn once: data are often sorted by label."""
-    train = workshop.examples["train"]
+    train = builder.examples["train"]
     few = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:rows]).tolist())
     return replace(
-        workshop, examples={**workshop.examples, "train": few}, digest=digest_of([workshop.digest, "rows", rows])
+        builder, examples={**builder.examples, "train": few}, digest=digest_of([builder.digest, "rows", rows])
     )
 
 
-def outcome(workshop: Workshop, recipe: Recipe, seeds: Sequence[int], said: str) -> Outcome:
+def outcome(builder: Builder, recipe: Recipe, seeds: Sequence[int], said: str) -> Outcome:
     records = []
     for seed in seeds:
         start = time.monotonic()
@@ -148,10 +148,10 @@ def outcome(workshop: Workshop, recipe: Recipe, seeds: Sequence[int], said: str)
             line = f"\r{said}, seed {seed}: {each.phase} {share} {time.monotonic() - start:.0f} s"
             print(f"{line:<100}", end="", file=sys.stderr, flush=True)
 
-        records.append(workshop.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
-    targets = workshop.examples["validation"].targets
+        records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
+    targets = builder.examples["validation"].targets
     logits = [np.load(record.files["validation_logits"], allow_pickle=False) for record in records]
-    return Outcome(tuple(records), np.stack([workshop.task.correct(each, targets) for each in logits]))
+    return Outcome(tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
 
 
 def line(way: Way, found: Mapping[str, Outcome]) -> str:
@@ -167,10 +167,10 @@ def line(way: Way, found: Mapping[str, Outcome]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(workshop: Workshop, found: Mapping[str, Outcome], given: argparse.Namespace) -> str:
-    count = len(workshop.examples["train"]), len(workshop.examples["validation"])
+def table(builder: Builder, found: Mapping[str, Outcome], given: argparse.Namespace) -> str:
+    count = len(builder.examples["train"]), len(builder.examples["validation"])
     lines = [
-        f"{workshop.task.quality} in percent on {count[1]} validation rows, {count[0]} training rows, "
+        f"{builder.task.quality} in percent on {count[1]} validation rows, {count[0]} training rows, "
         f"{given.steps} steps of 32 texts, seeds {given.seed} to {given.seed + given.seeds - 1}.",
         "",
         "| way | quality | over | gain | 95 % interval | verdict | MB | s |",
@@ -179,9 +179,9 @@ def table(workshop: Workshop, found: Mapping[str, Outcome], given: argparse.Name
     return "\n".join(lines + [line(way, found) for way in WAYS if way.name in found]) + "\n"
 
 
-def workshop_of(given: argparse.Namespace, registry: Registry) -> Workshop:
+def builder_of(given: argparse.Namespace, registry: Registry) -> Builder:
     asked = {name: getattr(given, name) for name in ("model", "data", "seed", "teacher_training", "unlabelled")}
-    made = open_workshop(read(asked), registry, folder=default_folder() / "distillation-study", progress=lambda _: None)
+    made = open_builder(read(asked), registry, folder=default_folder() / "distillation-study", progress=lambda _: None)
     return shortened(made, given.rows) if given.rows else made
 
 
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a file for the table")
     given = parser.parse_args()
     registry = discover()
-    workshop = workshop_of(given, registry)
+    builder = builder_of(given, registry)
     seeds = range(given.seed, given.seed + given.seeds)
     found: dict[str, Outcome] = {}
     for way in WAYS:
@@ -207,14 +207,14 @@ def main() -> None:
             continue
         recipe = way.recipe(registry, given.steps)
         try:
-            found[way.name] = outcome(workshop, recipe, seeds, way.name)
+            found[way.name] = outcome(builder, recipe, seeds, way.name)
         except (EicompressError, ArithmeticError) as error:
             print(f"\n{way.name}: {error}")
             continue
         print("\r" + line(way, found), flush=True)
         if given.output:
-            write_whole(given.output, table(workshop, found, given).encode())
-    print(f"\n{table(workshop, found, given)}")
+            write_whole(given.output, table(builder, found, given).encode())
+    print(f"\n{table(builder, found, given)}")
 
 
 if __name__ == "__main__":

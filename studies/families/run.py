@@ -24,7 +24,7 @@ from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Progress, Record, digest_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
@@ -75,22 +75,22 @@ def silent(_: Progress) -> None:
     return None
 
 
-def opened(given: argparse.Namespace, folder: Path) -> Workshop:
-    """The workshop with fewer rows."""
+def opened(given: argparse.Namespace, folder: Path) -> Builder:
+    """The builder with fewer rows."""
     words = {"model": given.model, "data": given.data, "seed": given.seed, "teacher_training": "finetune"}
-    workshop = open_workshop(read(words), discover(only=""), folder=folder, progress=silent)
+    builder = open_builder(read(words), discover(only=""), folder=folder, progress=silent)
     counts = {"train": given.rows, "validation": given.validation}
-    examples = dict(workshop.examples)
+    examples = dict(builder.examples)
     for split, count in counts.items():
         # Drawn, since data are often sorted by label.
         drawn = np.random.default_rng(given.seed).permutation(len(examples[split]))[:count]
         examples[split] = examples[split].take(np.sort(drawn).tolist())
-    digest = digest_of([workshop.digest, counts, given.seed])
-    return replace(workshop, examples=examples, digest=digest)
+    digest = digest_of([builder.digest, counts, given.seed])
+    return replace(builder, examples=examples, digest=digest)
 
 
-def rows(workshop: Workshop, given: argparse.Namespace) -> Iterator[Row]:
-    epochs = given.steps * BATCH / len(workshop.examples["train"])
+def rows(builder: Builder, given: argparse.Namespace) -> Iterator[Row]:
+    epochs = given.steps * BATCH / len(builder.examples["train"])
     recovery = Distillation(
         epochs=epochs, distortions=0, state_weight=1.0, learning_rate=given.learning_rate, batch_size=BATCH
     )
@@ -98,14 +98,14 @@ def rows(workshop: Workshop, given: argparse.Namespace) -> Iterator[Row]:
         for knobs in strengths:
             if name == "sparse_training":
                 knobs = {**knobs, "epochs": epochs}
-            yield row(workshop, workshop.registry.strategy(name)(**knobs), recovery, given)
+            yield row(builder, builder.registry.strategy(name)(**knobs), recovery, given)
 
 
-def row(workshop: Workshop, step: Strategy, recovery: Distillation, given: argparse.Namespace) -> Row:
+def row(builder: Builder, step: Strategy, recovery: Distillation, given: argparse.Namespace) -> Row:
     try:
-        timed = workshop.preview(Recipe((step,)))
+        timed = builder.preview(Recipe((step,)))
         before, after = (
-            workshop.scored(Recipe(steps), fidelity=given.fidelity, seed=given.seed, progress=silent)
+            builder.scored(Recipe(steps), fidelity=given.fidelity, seed=given.seed, progress=silent)
             for steps in ((step,), (step, recovery))
         )
     except EicompressError as error:
@@ -159,11 +159,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workshop = opened(given, Path(folder))
-        base = workshop.baseline()
+        builder = opened(given, Path(folder))
+        base = builder.baseline()
         lines: list[str] = []
         began = time.monotonic()
-        for each in rows(workshop, given):
+        for each in rows(builder, given):
             lines.append(line(each, base))
             print(f"{time.monotonic() - began:5.0f} s  {lines[-1]}", flush=True)
             write(lines, base, given)

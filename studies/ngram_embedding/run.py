@@ -37,7 +37,7 @@ from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.study.fit_to_budget import largest
 from eicompress.study.space import Fill
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Progress, Record
 
 NONE = BigramConfig(1, 32)
@@ -94,12 +94,12 @@ def ways(given: argparse.Namespace) -> Iterator[Way]:
         yield Way(layers, budget, tokens, shape)
 
 
-def widest(workshop: Workshop, way: Way, given: argparse.Namespace) -> int:
+def widest(builder: Builder, way: Way, given: argparse.Namespace) -> int:
     """The largest size of word vectors that the budget has room for. Raises `BudgetError`."""
 
     def megabytes(size: int) -> float:
-        recipe = way.recipe(size, given.steps, workshop.registry)
-        return workshop.preview(recipe, size_only=True).value("size_mb") or 0.0
+        recipe = way.recipe(size, given.steps, builder.registry)
+        return builder.preview(recipe, size_only=True).value("size_mb") or 0.0
 
     size = largest(megabytes, SIZES, way.budget)
     if megabytes(size) > way.budget:
@@ -109,9 +109,9 @@ def widest(workshop: Workshop, way: Way, given: argparse.Namespace) -> int:
     return size
 
 
-def outcome(workshop: Workshop, way: Way, given: argparse.Namespace) -> Outcome:
-    size = widest(workshop, way, given)
-    recipe = way.recipe(size, given.steps, workshop.registry)
+def outcome(builder: Builder, way: Way, given: argparse.Namespace) -> Outcome:
+    size = widest(builder, way, given)
+    recipe = way.recipe(size, given.steps, builder.registry)
     records = []
     for seed in range(given.seed, given.seed + given.seeds):
         start = time.monotonic()
@@ -120,10 +120,10 @@ def outcome(workshop: Workshop, way: Way, given: argparse.Namespace) -> Outcome:
             line = f"\r{way}, seed {seed}: {each.phase} {each.step}/{each.steps} {time.monotonic() - start:.0f} s"
             print(f"{line:<140}", end="", file=sys.stderr, flush=True)
 
-        records.append(workshop.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
-    targets = workshop.examples["validation"].targets
+        records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
+    targets = builder.examples["validation"].targets
     logits = [np.load(record.files["validation_logits"], allow_pickle=False) for record in records]
-    return Outcome(size, tuple(records), np.stack([workshop.task.correct(each, targets) for each in logits]))
+    return Outcome(size, tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
 
 
 def line(way: Way, found: Mapping[Way, Outcome]) -> str:
@@ -145,10 +145,10 @@ def line(way: Way, found: Mapping[Way, Outcome]) -> str:
     return "| " + " | ".join([*cells, f"{own.mean('size_mb'):.3f}"]) + " |"
 
 
-def table(workshop: Workshop, found: Mapping[Way, Outcome], given: argparse.Namespace) -> str:
-    count = len(workshop.examples["train"]), len(workshop.examples["validation"])
+def table(builder: Builder, found: Mapping[Way, Outcome], given: argparse.Namespace) -> str:
+    count = len(builder.examples["train"]), len(builder.examples["validation"])
     lines = [
-        f"{workshop.task.quality} in percent on {count[1]} validation rows, {count[0]} training rows, "
+        f"{builder.task.quality} in percent on {count[1]} validation rows, {count[0]} training rows, "
         f"{given.steps} steps of 32 texts, seeds {given.seed} to {given.seed + given.seeds - 1}.",
         "",
         "| layers | budget, MB | tokens | word width | pairs | quality | gain | 95 % interval | verdict | MB |",
@@ -215,18 +215,18 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     asked = {name: getattr(given, name) for name in ("model", "data", "seed", "teacher_training")}
-    workshop = open_workshop(
+    builder = open_builder(
         read(asked), discover(), folder=default_folder() / "ngram-embedding-study", progress=lambda _: None
     )
     found: dict[Way, Outcome] = {}
     for way in ways(given):
         try:
-            found[way] = outcome(workshop, way, given)
+            found[way] = outcome(builder, way, given)
         except (EicompressError, ArithmeticError) as error:
             print(f"\n{way}: {error}")
             continue
         print("\r" + line(way, found), flush=True)
-    told = f"{table(workshop, found, given)}\n{latencies(given.tables)}"
+    told = f"{table(builder, found, given)}\n{latencies(given.tables)}"
     if given.output:
         write_whole(given.output, told.encode())
     print(f"\n{told}")

@@ -30,7 +30,7 @@ from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.study.result import Result
-from eicompress.trials.builder import open_workshop
+from eicompress.trials.builder import open_builder
 from eicompress.trials.inputs import read_data
 from eicompress.values import Record
 
@@ -108,10 +108,10 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
     recipe = Recipe.from_json(cell["recipe"], registry.strategies)
     task_data = read_data(registry, data, "", {}, 0)
     test = task_data.examples["test"]
-    workshop = open_workshop(
+    builder = open_builder(
         read({"model": model, "data": data}), registry, folder=asked.output / "rebuilds", progress=lambda _: None
     )
-    record = workshop.timed(workshop.build(recipe, fidelity=cell["fidelity"][0], seed=seed, progress=lambda _: None))
+    record = builder.timed(builder.build(recipe, fidelity=cell["fidelity"][0], seed=seed, progress=lambda _: None))
     right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets)
     measured = {"size_mb": "size_mb", "latency_ms": "latency_ms", "validation": "quality"}
     known = {name: record.value(metric) for name, metric in measured.items()}

@@ -46,7 +46,7 @@ from eicompress.study.search import Goal, Search
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.worker import InProcess
 from eicompress.values import Progress, Record, Text, seed_of
 
@@ -60,7 +60,7 @@ PATIENCE = 5
 class Bed:
     """Everything that the arms of one seed share."""
 
-    workshop: Workshop
+    builder: Builder
     registry: Registry
     space: SearchSpace
     objective: Objective
@@ -125,47 +125,47 @@ class Meter:
 
 @dataclass(frozen=True)
 class Bench:
-    """The workshop with features switched off. Without `previews` everything is measured after training; without
+    """The builder with features switched off. Without `previews` everything is measured after training; without
     `reuse` each build begins with an empty cache."""
 
-    workshop: Workshop
+    builder: Builder
     previews: bool = True
     reuse: bool = True
 
     def baseline(self) -> Record:
-        return self.workshop.baseline()
+        return self.builder.baseline()
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         if self.previews:
-            return self.workshop.preview(recipe, size_only=size_only)
+            return self.builder.preview(recipe, size_only=size_only)
         return Record(tuple(recipe.to_json()), -1, "complete")
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
-        with self._builder() as builder:
-            record = builder.build(recipe, fidelity=fidelity, seed=seed, progress=progress)
+        with self._chosen() as chosen:
+            record = chosen.build(recipe, fidelity=fidelity, seed=seed, progress=progress)
         return record if self.previews else self.timed(record)
 
     def timed(self, record: Record) -> Record:
-        return self.workshop.timed(record)
+        return self.builder.timed(record)
 
     def promote_extras(self, record: Record) -> Record:
         raise AssertionError("nothing is promoted here, since that reads the test split")
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
-        return self.workshop.key(recipe, fidelity=fidelity, seed=seed)
+        return self.builder.key(recipe, fidelity=fidelity, seed=seed)
 
     @contextmanager
-    def _builder(self) -> Iterator[Workshop]:
+    def _chosen(self) -> Iterator[Builder]:
         if self.reuse:
-            yield self.workshop
+            yield self.builder
             return
         with TemporaryDirectory() as folder:
-            yield replace(self.workshop, cache=Cache(Path(folder)))
+            yield replace(self.builder, cache=Cache(Path(folder)))
 
 
 def plain(bed: Bed, trials: int) -> list[dict[str, Any]]:
     """Every draw trained in full: what each came to, and the CPU seconds until then."""
-    meter, bench = Meter(bed.output / f"plain-{bed.seed}.json"), Bench(bed.workshop, previews=False, reuse=False)
+    meter, bench = Meter(bed.output / f"plain-{bed.seed}.json"), Bench(bed.builder, previews=False, reuse=False)
     found: list[dict[str, Any]] = meter.kept.get("trials", [])
     study = optuna.create_study(direction="maximize", sampler=RandomSampler())
     space = bed.space.unfilled()
@@ -214,8 +214,8 @@ def ours(bed: Bed, arm: str, target: float, trials: int) -> float | None:
     else:
         space = replace(space, known=tuple(without_fill(bed.space, each) for each in bed.space.known))
     folder = bed.output / name
-    workshop = replace(bed.workshop, cache=Cache(folder / "cache"), folder=folder)
-    bench = Bench(workshop, previews=arm != "without previews", reuse=arm != "without the cache")
+    builder = replace(bed.builder, cache=Cache(folder / "cache"), folder=folder)
+    bench = Bench(builder, previews=arm != "without previews", reuse=arm != "without the cache")
 
     def on_event(event: Event) -> None:
         if isinstance(event, TrialEnded):
@@ -242,20 +242,20 @@ def without_fill(space: SearchSpace, parameters: Mapping[str, Any]) -> dict[str,
 
 
 def opened_bed(asked: argparse.Namespace, seed: int) -> Bed:
-    """The workshop, with what is counted for nobody done already."""
+    """The builder, with what is counted for nobody done already."""
     registry = discover()
     words = {name: getattr(asked, name) for name in ("model", "data", "text", "label", "teacher_training")}
     spec = read({**words, "seed": seed})
-    workshop = open_workshop(spec, registry, folder=asked.output / "shared", progress=lambda _: None)
+    builder = open_builder(spec, registry, folder=asked.output / "shared", progress=lambda _: None)
     rows = {"train": asked.rows, "validation": asked.validation_rows}
-    examples = {name: some(each, rows.get(name)) for name, each in workshop.examples.items()}
+    examples = {name: some(each, rows.get(name)) for name, each in builder.examples.items()}
     budgets = {"size_mb": size_mb(asked.budget)}
     budgets |= {"latency_ms": latency_ms(asked.latency)} if asked.latency else {}
-    workshop = replace(workshop, examples=examples, cache=Cache(asked.output / "shared" / "cache"))
-    free: Any = FreeTeacher(workshop.teacher)
-    workshop = replace(workshop, teacher=free)
+    builder = replace(builder, examples=examples, cache=Cache(asked.output / "shared" / "cache"))
+    free: Any = FreeTeacher(builder.teacher)
+    builder = replace(builder, teacher=free)
     space = read_space(asked.space, registry)
-    bed = Bed(workshop, registry, space, Objective("quality", budgets), seed, asked.full, asked.output)
+    bed = Bed(builder, registry, space, Objective("quality", budgets), seed, asked.full, asked.output)
     return replace(bed, space=replace(space, known=tuple(given(bed))))
 
 
@@ -268,12 +268,12 @@ def some(examples: Examples, rows: int | None) -> Examples:
 
 def given(bed: Bed) -> Iterator[dict[str, Any]]:
     """The space's recipes with the filled knob filled."""
-    workshop, space = bed.workshop, bed.space
-    workshop.baseline()
+    builder, space = bed.builder, bed.space
+    builder.baseline()
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     for parameters in space.known:
         study.enqueue_trial(dict(parameters))
-        recipe = filled(workshop, space, space.suggest(study.ask()), bed.objective.hard)
+        recipe = filled(builder, space, space.suggest(study.ask()), bed.objective.hard)
         if space.fill is None:
             yield dict(parameters)
             continue

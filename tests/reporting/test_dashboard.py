@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import optuna
 import pytest
 from browser import browser, needs_browser
-from fake_workshop import Bed, Bench, bed
+from fake_builder import Bed, Bench, bed
 from optuna.trial import FrozenTrial, create_trial
 
 from eicompress import api

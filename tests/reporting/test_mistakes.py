@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fake_workshop import measured
+from fake_builder import measured
 
 from eicompress.answers import Labels
 from eicompress.reporting.mistakes import mistakes

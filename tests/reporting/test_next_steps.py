@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fake_workshop import FIVE_DRAWS, Bench, bed
+from fake_builder import FIVE_DRAWS, Bench, bed
 
 from eicompress.reporting.next_steps import advice
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_workshop import Bed, Bench, bed
+from fake_builder import Bed, Bench, bed
 from plotly.offline import get_plotlyjs
 from test_mistakes import recorded
 from test_public import loaded_by

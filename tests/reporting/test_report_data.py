@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fake_workshop import measured
+from fake_builder import measured
 
 from eicompress.reporting import data
 from eicompress.reporting.anatomy import shares

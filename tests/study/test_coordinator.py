@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import FIVE_DRAWS, REGISTRY, SPACE, Bed, Bench, Several, bed, knobs_of, measured
+from fake_builder import FIVE_DRAWS, REGISTRY, SPACE, Bed, Bench, Several, bed, knobs_of, measured
 from optuna.trial import TrialState
 
 from eicompress.errors import BudgetError, Inapplicable, MeasureError, StudyError
@@ -365,7 +365,7 @@ def test_the_least_quality_is_a_budget(tmp_path: Path) -> None:
 
 @dataclass
 class Metered(Bench):
-    """A workshop that has a foreign metric too: 1 mJ a layer, which four layers break the meter of."""
+    """A builder that has a foreign metric too: 1 mJ a layer, which four layers break the meter of."""
 
     def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
         record, (_, layers, _) = super().preview(recipe, size_only=size_only), knobs_of(recipe)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import FIVE_DRAWS, REGISTRY, Bench, Words, bed, knobs_of
+from fake_builder import FIVE_DRAWS, REGISTRY, Bench, Words, bed, knobs_of
 from postgres import Server, programs, server
 from sqlalchemy import event
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ContextMaker
-from fake_workshop import SPACE, Bench, bed
+from fake_builder import SPACE, Bench, bed
 
 from eicompress.contracts import Candidate, Training
 from eicompress.errors import BudgetError, Inapplicable
@@ -85,7 +85,7 @@ STEPS = SPACE.replace("fidelity = 0.25", "fidelity = [0.03, 0.1]\nrung_steps = [
 def test_rungs_have_their_least_steps_of_a_typical_training(tmp_path: Path) -> None:
     made = bed(tmp_path, STEPS)
     space, steps = in_rungs(made.space, None, Bench(tmp_path / "made"), 0)
-    # The fake workshop's recipes have 2,000 steps.
+    # The fake builder's recipes have 2,000 steps.
     assert (space.rungs, steps) == ((0.1, 0.4), 2000)
     without = bed(tmp_path, STEPS.partition("[[recipe]]")[0]).space
     assert in_rungs(without, None, Bench(tmp_path / "made"), 0)[0].rungs == (0.1, 0.4)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workshop import Bed, Bench, Curves, bed
+from fake_builder import Bed, Bench, Curves, bed
 
 from eicompress.recipe import Recipe
 from eicompress.reporting.next_steps import advice

@@ -9,8 +9,8 @@ from eicompress.study.run import setup_of
 
 def test_a_worker_is_sent_every_setting_but_the_database() -> None:
     spec = read({"model": "m", "data": "d", "teacher": ["a"], "storage": "postgresql://me:secret@host/name"})
-    workshop: Any = SimpleNamespace(head=None, digests={})
-    sent = json.dumps(asdict(setup_of(spec, workshop)))
+    builder: Any = SimpleNamespace(head=None, digests={})
+    sent = json.dumps(asdict(setup_of(spec, builder)))
     assert "secret" not in sent
     there = Spec(json.loads(sent)["settings"])
     assert {**there.settings, "teacher": ("a",)} == {**spec.settings, "storage": ""}

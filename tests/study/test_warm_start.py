@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_workshop import REGISTRY, SPACE, Bench, bed
+from fake_builder import REGISTRY, SPACE, Bench, bed
 
 from eicompress.errors import SpecError
 from eicompress.study.space_file import read_space

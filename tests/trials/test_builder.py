@@ -31,7 +31,7 @@ from eicompress.study.record_files import RECORD_BYTES
 from eicompress.training.teacher import ignore
 from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.inputs import read_start
 from eicompress.values import Artifact, Progress, Record
 
@@ -54,14 +54,14 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
 
 
-Opener = Callable[..., Workshop]
+Opener = Callable[..., Builder]
 
 
 @pytest.fixture
 def opened(model_folder: Path, data_folder: Path, tmp_path: Path) -> Opener:
-    def make(progress: Callable[[Progress], None] = ignore, **changes: Any) -> Workshop:
+    def make(progress: Callable[[Progress], None] = ignore, **changes: Any) -> Builder:
         given = {"model": str(model_folder), "data": str(data_folder), "teacher_training": "finetune"}
-        return open_workshop(read({**given, **changes}), discover(), folder=tmp_path / "study", progress=progress)
+        return open_builder(read({**given, **changes}), discover(), folder=tmp_path / "study", progress=progress)
 
     return make
 
@@ -71,7 +71,7 @@ def artifact_of(record: Record) -> Artifact:
 
 
 def test_a_preview_trains_nothing_and_has_the_final_bytes(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    workshop = opened()
+    builder = opened()
     trainings: list[Candidate] = []
     fit = Trainer.__call__
 
@@ -80,9 +80,9 @@ def test_a_preview_trains_nothing_and_has_the_final_bytes(opened: Opener, monkey
         fit(self, candidate, training)
 
     monkeypatch.setattr(Trainer, "__call__", counted)
-    preview = workshop.preview(RECIPE)
+    preview = builder.preview(RECIPE)
     assert not trainings and not preview.trained
-    built = workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    built = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
     assert len(trainings) == 1 and built.trained
     size = artifact_of(built).size_bytes
     assert preview.value("size_mb") == size / 1e6
@@ -91,21 +91,21 @@ def test_a_preview_trains_nothing_and_has_the_final_bytes(opened: Opener, monkey
 
 def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Path, tmp_path: Path) -> None:
     folders = [str(write_tiny_teacher(tmp_path / kind, kind)) for kind in ("XLNet", "Roberta")]
-    workshops = {
+    builders = {
         "itself": opened(),
         "xlnet": opened(teacher=folders[:1]),
         "three": opened(teacher=[*folders, str(model_folder)]),
         "best of three": opened(teacher=[*folders, str(model_folder)], ensemble="best"),
     }
-    assert len({workshop.teacher.digest for workshop in workshops.values()}) == 4
-    assert len({workshop.key(RECIPE, fidelity=1.0, seed=0) for workshop in workshops.values()}) == 4
-    assert len({workshop.digest for workshop in workshops.values()}) == 1
-    texts = workshops["three"].examples["train"].texts
-    states = workshops["three"].teacher.outputs(texts).states
-    alone = [workshops[name].teacher.outputs(texts).states for name in ("xlnet", "itself")]
+    assert len({builder.teacher.digest for builder in builders.values()}) == 4
+    assert len({builder.key(RECIPE, fidelity=1.0, seed=0) for builder in builders.values()}) == 4
+    assert len({builder.digest for builder in builders.values()}) == 1
+    texts = builders["three"].examples["train"].texts
+    states = builders["three"].teacher.outputs(texts).states
+    alone = [builders[name].teacher.outputs(texts).states for name in ("xlnet", "itself")]
     assert states.shape == (len(texts), 16 + 16 + 24)
     assert np.array_equal(states[:, :16], alone[0]) and np.array_equal(states[:, 32:], alone[1])
-    built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in workshops.values()]
+    built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in builders.values()]
     logits = [np.load(each.files["validation_logits"]).tobytes() for each in built]
     assert len(set(logits)) == 4
 
@@ -183,18 +183,18 @@ def test_a_preview_leaves_no_artifact(opened: Opener, tmp_path: Path) -> None:
 
 
 def test_quality_is_that_of_the_onnx_file_on_validation(opened: Opener) -> None:
-    workshop = opened()
-    record = workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
-    examples = workshop.examples["validation"]
+    builder = opened()
+    record = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    examples = builder.examples["validation"]
     logits = runtime.load(record.files["artifact"]).logits(examples.texts)
-    assert record.value("quality") == pytest.approx(workshop.task.score(logits, examples.targets))
+    assert record.value("quality") == pytest.approx(builder.task.score(logits, examples.targets))
     assert np.array_equal(np.load(record.files["validation_logits"]), logits)
     assert record.value("quality_test") is None
 
 
 def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> None:
-    workshop = opened()
-    record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
+    builder = opened()
+    record = builder.promote_extras(builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
     assert record.value("quality_test") is not None
     taken = [each for each in record.measurements if each.name.startswith("latency_ms_at_")]
     assert taken and all(each.name.endswith(f"_{each.conditions['sequence_length']}") for each in taken)
@@ -202,11 +202,11 @@ def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> 
 
 
 def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
-    workshop = opened()
+    builder = opened()
     short = Recipe((ThinStudent(layers=1, length_coverage=0.5),))
-    record = workshop.promote_extras(workshop.build(short, fidelity=1.0, seed=0, progress=ignore))
+    record = builder.promote_extras(builder.build(short, fidelity=1.0, seed=0, progress=ignore))
     model = runtime.load(artifact_of(record).folder)
-    texts = workshop.examples["validation"].texts
+    texts = builder.examples["validation"].texts
     whole = tiny_tokenizer()
     whole.no_truncation()
     cut = sum(len(whole.encode(text).ids) > (model.limit or 0) for text in texts)
@@ -221,8 +221,8 @@ def test_unlabelled_text_holds_nothing_that_is_measured(opened: Opener, tmp_path
 
 
 def test_of_a_promoted_artifact_it_is_known_where_bytes_and_milliseconds_go(opened: Opener) -> None:
-    workshop = opened()
-    record = workshop.promote_extras(workshop.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
+    builder = opened()
+    record = builder.promote_extras(builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
     sizes = record.facts["steps"]["mb"]
     assert len(sizes) == len(RECIPE.steps) and sizes[-1] == pytest.approx(record.value("size_mb"), rel=0.02)
     tensors = record.facts["tensors"]["largest"]
@@ -248,23 +248,23 @@ def test_the_same_recipe_and_seed_give_the_same_bytes(
 
 
 def test_keys_tell_recipe_seed_and_fidelity_apart(opened: Opener) -> None:
-    workshop = opened()
+    builder = opened()
     other = Recipe(RECIPE.steps[:-1])
     keys = {
-        workshop.key(RECIPE, fidelity=1.0, seed=0),
-        workshop.key(RECIPE, fidelity=0.5, seed=0),
-        workshop.key(RECIPE, fidelity=1.0, seed=1),
-        workshop.key(other, fidelity=1.0, seed=0),
+        builder.key(RECIPE, fidelity=1.0, seed=0),
+        builder.key(RECIPE, fidelity=0.5, seed=0),
+        builder.key(RECIPE, fidelity=1.0, seed=1),
+        builder.key(other, fidelity=1.0, seed=0),
     }
-    assert len(keys) == 4 and workshop.key(RECIPE, fidelity=1.0, seed=0) in keys
+    assert len(keys) == 4 and builder.key(RECIPE, fidelity=1.0, seed=0) in keys
 
 
 def test_labels_in_another_order_than_the_models_are_put_right(opened: Opener, model_folder: Path) -> None:
     # The model says weather, music; the data says music, weather.
-    workshop = opened()
+    builder = opened()
     weights = load_file(model_folder / "model.safetensors")["classifier.weight"]
-    assert torch.equal(workshop.source.model.classifier.weight, weights[[1, 0]])
-    assert not workshop.notes
+    assert torch.equal(builder.source.model.classifier.weight, weights[[1, 0]])
+    assert not builder.notes
 
 
 def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
@@ -275,25 +275,25 @@ def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
         {name: each for name, each in weights.items() if "classifier" not in name}, model_folder / "model.safetensors"
     )
     seen: list[Progress] = []
-    workshop = opened(progress=seen.append)
-    assert "has no classifier for this task, so a teacher was trained first" in workshop.notes[-1]
+    builder = opened(progress=seen.append)
+    assert "has no classifier for this task, so a teacher was trained first" in builder.notes[-1]
     assert seen and {each.phase for each in seen} == {"teacher"}
     seen.clear()
     again = opened(progress=seen.append)
     assert not seen
-    assert torch.equal(again.source.model.classifier.weight, workshop.source.model.classifier.weight)
+    assert torch.equal(again.source.model.classifier.weight, builder.source.model.classifier.weight)
 
 
 def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
     for path in data_folder.glob("*.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("\n".join(json.dumps({**row, "text_pair": "what is it"}) for row in rows))
-    workshop = opened()
-    assert workshop.task.name == "pair_classification"
-    record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
+    builder = opened()
+    assert builder.task.name == "pair_classification"
+    record = builder.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
     model = runtime.load(record.files["artifact"])
     assert model.pairs and model.predict([("play the song", "what is it")])[0].label in ("music", "weather")
-    words = runtime.load(artifact_of(workshop.simple(None)["tf-idf"]).folder)
+    words = runtime.load(artifact_of(builder.simple(None)["tf-idf"]).folder)
     assert words.pairs and words.predict([("play the song", "what is it")])[0].label == "music"
 
 
@@ -318,19 +318,19 @@ def test_the_baseline_is_measured_once(opened: Opener) -> None:
 
 
 def test_simple_baselines_are_measured_and_tf_idf_is_an_artifact_in_the_budget(opened: Opener) -> None:
-    workshop = opened()
-    found = workshop.simple(0.0025)
+    builder = opened()
+    found = builder.simple(0.0025)
     assert list(found) == ["majority class", "static embeddings", "tf-idf"]
     assert found["majority class"].value("quality") == 0.5 and found["majority class"].value("size_mb") is None
     record = found["tf-idf"]
     assert record.value("size_mb") == artifact_of(record).size_mb <= 0.0025
     assert (record.value("latency_ms") or 0) > 0 and record.recipe == () and record.bytes_by_group["tokenizer"]
     model = runtime.load(artifact_of(record).folder)
-    validation = workshop.examples["validation"]
+    validation = builder.examples["validation"]
     assert model.checked
-    assert workshop.task.score(model.logits(validation.texts), validation.targets) == record.value("quality")
-    assert workshop.simple(0.0025) == found
-    promoted = workshop.promote_extras(record)
+    assert builder.task.score(model.logits(validation.texts), validation.targets) == record.value("quality")
+    assert builder.simple(0.0025) == found
+    promoted = builder.promote_extras(record)
     assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == "tf-idf"
 
 
@@ -340,16 +340,16 @@ def test_a_budget_without_room_for_a_word_is_told(opened: Opener) -> None:
 
 
 def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
-    workshop = opened()
-    baseline = workshop.baseline()
+    builder = opened()
+    baseline = builder.baseline()
     kept = json.loads(Path(baseline.files["validation_examples"]).read_text(encoding="utf-8"))
-    validation = workshop.examples["validation"]
+    validation = builder.examples["validation"]
     assert kept == {
         "answer": {"kind": "label", "labels": ["music", "weather"]},
         "targets": validation.targets.tolist(),
         "texts": list(validation.texts),
     }
     assert np.load(baseline.files["validation_logits"]).shape == (len(validation), 2)
-    record = workshop.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
-    found = mistakes(baseline, record, workshop.folder)
+    record = builder.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
+    found = mistakes(baseline, record, builder.folder)
     assert found is not None and f"of {len(validation)} validation texts" in found.summary

@@ -27,7 +27,7 @@ from eicompress.recipe import Recipe
 from eicompress.spec import Spec, read
 from eicompress.study.plan import place_of
 from eicompress.study.result import Result
-from eicompress.trials.builder import BUILDS, open_workshop
+from eicompress.trials.builder import BUILDS, open_builder
 from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import Cluster, Place
 from eicompress.trials.shipping import SENT, files_digest, packed_setup, unpacked, write_files
@@ -209,15 +209,15 @@ def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_fil
     nodes: Nodes, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache-here"))
-    workshop = open_workshop(Spec(setup.settings), discover(), folder=tmp_path / "here", progress=lambda _: None)
-    here = InProcess(workshop, discover())
+    builder = open_builder(Spec(setup.settings), discover(), folder=tmp_path / "here", progress=lambda _: None)
+    here = InProcess(builder, discover())
     # Long enough to be asked meanwhile what it does.
     recipe = (*STEPS[:-1], {**STEPS[-1], "epochs": 100.0, "distortions": 4})
     here.submit(replace(job(0), recipe=recipe))
     expected = here.wait(ignore).record
     assert expected is not None
     seen: list[tuple[int, Progress]] = []
-    with cluster(nodes, replace(setup, digests=made_of(workshop))) as workers:
+    with cluster(nodes, replace(setup, digests=made_of(builder))) as workers:
         for folder in (tmp_path / "model", tmp_path / "data"):
             shutil.rmtree(folder)
         for number in (1, 2):
@@ -371,8 +371,8 @@ def test_a_training_that_jobs_share_is_made_on_one_node_and_sent_to_the_other(
     plugin = str(Path(shared_weights.__file__))
     spec = read({"model": str(model_folder), "data": str(data_folder), "plugin": plugin})
     (tmp_path / "study").mkdir()
-    workshop = open_workshop(spec, discover(plugin), folder=tmp_path / "here", progress=lambda _: None)
-    shared = workshop.key(Recipe((shared_weights.Elastic(),)), fidelity=1.0, seed=0)
+    builder = open_builder(spec, discover(plugin), folder=tmp_path / "here", progress=lambda _: None)
+    shared = builder.key(Recipe((shared_weights.Elastic(),)), fidelity=1.0, seed=0)
 
     def taken(number: int) -> Job:
         recipe = Recipe((shared_weights.Elastic(), shared_weights.Take(first=number)))
@@ -380,7 +380,7 @@ def test_a_training_that_jobs_share_is_made_on_one_node_and_sent_to_the_other(
 
     made = Nodes(tmp_path)
     try:
-        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(workshop))) as workers:
+        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(builder))) as workers:
             for number in (1, 2):
                 workers.submit(taken(number))
             done = [workers.wait(ignore) for _ in range(2)]
@@ -391,7 +391,7 @@ def test_a_training_that_jobs_share_is_made_on_one_node_and_sent_to_the_other(
         # A search that goes on, on nodes that have nothing, gets it from here.
         shutil.rmtree(tmp_path / "other-cache")
         shutil.rmtree(tmp_path / "cache" / "candidate")
-        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(workshop))) as workers:
+        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(builder))) as workers:
             workers.submit(taken(5))
             done.append(workers.wait(ignore))
     finally:

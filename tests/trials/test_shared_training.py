@@ -25,7 +25,7 @@ from eicompress.spec import read
 from eicompress.strategies.distillation import Distillation
 from eicompress.study.result import Result
 from eicompress.training.trainer import Trainer
-from eicompress.trials.builder import Workshop, open_workshop
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.processes import next_job
 from eicompress.values import SHARED, Job, Progress
 
@@ -70,9 +70,9 @@ def steps_taken(log: Path) -> list[int]:
 
 
 @pytest.fixture
-def workshop(model_folder: Path, data_folder: Path, tmp_path: Path) -> Workshop:
+def builder(model_folder: Path, data_folder: Path, tmp_path: Path) -> Builder:
     spec = read({"model": str(model_folder), "data": str(data_folder)})
-    return open_workshop(spec, discover(PLUGIN), folder=tmp_path / "study", progress=ignored)
+    return open_builder(spec, discover(PLUGIN), folder=tmp_path / "study", progress=ignored)
 
 
 def ignored(progress: Progress) -> None:
@@ -97,14 +97,12 @@ def test_two_hundred_candidates_with_rungs_are_made_of_one_training(
     assert len({record.facts[SHARED]["key"] for record in trained}) == 1
 
 
-def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(
-    workshop: Workshop, tmp_path: Path
-) -> None:
+def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(builder: Builder, tmp_path: Path) -> None:
     recipe, seen = Recipe((Elastic(), Take(first=8, layers=2))), list[Progress]()
-    keys = {workshop.key(recipe, fidelity=fidelity, seed=0) for fidelity in (0.1, 0.5, 1.0)}
-    assert len(keys) == 1 and workshop.key(recipe, fidelity=1.0, seed=1) not in keys
-    first = workshop.build(recipe, fidelity=0.1, seed=0, progress=seen.append)
-    again = workshop.build(recipe, fidelity=1.0, seed=0, progress=ignored)
+    keys = {builder.key(recipe, fidelity=fidelity, seed=0) for fidelity in (0.1, 0.5, 1.0)}
+    assert len(keys) == 1 and builder.key(recipe, fidelity=1.0, seed=1) not in keys
+    first = builder.build(recipe, fidelity=0.1, seed=0, progress=seen.append)
+    again = builder.build(recipe, fidelity=1.0, seed=0, progress=ignored)
     assert steps_taken(tmp_path / "log") == list(range(STEPS))
     assert first.key == again.key and first.value("quality") == again.value("quality")
     assert seen[0] == Progress(SHARED) and seen[1].phase == SHARED and seen[1].steps == STEPS
@@ -114,15 +112,15 @@ def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(
     assert first.own_seconds == pytest.approx(sum(first.seconds_by_phase.values()) - first.seconds_by_phase[SHARED])
 
 
-def test_another_seed_asks_for_another_training(workshop: Workshop, tmp_path: Path) -> None:
+def test_another_seed_asks_for_another_training(builder: Builder, tmp_path: Path) -> None:
     recipe = Recipe((Elastic(),))
     for seed in (0, 1, 0, 1):
-        workshop.build(recipe, fidelity=0.1, seed=seed, progress=ignored)
+        builder.build(recipe, fidelity=0.1, seed=seed, progress=ignored)
     assert steps_taken(tmp_path / "log") == 2 * list(range(STEPS))
 
 
 def test_what_stands_before_a_shared_training_is_trained_at_full_length_and_what_stands_after_it_is_not(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fidelities, fit = list[float](), Trainer.__call__
 
@@ -135,7 +133,7 @@ def test_what_stands_before_a_shared_training_is_trained_at_full_length_and_what
     for fidelity in (0.1, 0.5):
         recipe = Recipe((before, Elastic(), Take(layers=2), after))
         assert not recipe.only_shared and recipe.shared.steps == (before, Elastic())
-        workshop.build(recipe, fidelity=fidelity, seed=0, progress=ignored)
+        builder.build(recipe, fidelity=fidelity, seed=0, progress=ignored)
     assert fidelities == [1.0, 1.0, 0.1, 0.5]
 
 
@@ -147,17 +145,17 @@ class Odd(Elastic):
         return replace(subject, model=torch.nn.Sequential(subject.model))
 
 
-def test_a_shared_training_that_could_not_be_kept_is_refused_before_it_is_made(workshop: Workshop) -> None:
+def test_a_shared_training_that_could_not_be_kept_is_refused_before_it_is_made(builder: Builder) -> None:
     with pytest.raises(Inapplicable, match=r"`elastic` must make an encoder, since .* but it made a Sequen"):
-        workshop.preview(Recipe((Odd(),)))
+        builder.preview(Recipe((Odd(),)))
 
 
-def test_a_forecast_counts_a_shared_training_once(workshop: Workshop) -> None:
-    alone = workshop.rehearse(Recipe((Elastic(), Take())))
+def test_a_forecast_counts_a_shared_training_once(builder: Builder) -> None:
+    alone = builder.rehearse(Recipe((Elastic(), Take())))
     assert alone.training == 0.0 < alone.shared
     both = Recipe((Elastic(), Take(), Distillation(epochs=4.0, distortions=0)))
-    assert workshop.rehearse(both).training > 0.0
-    assert workshop.count_steps(both) == 4 and workshop.count_steps(Recipe((Elastic(),))) == 0
+    assert builder.rehearse(both).training > 0.0
+    assert builder.count_steps(both) == 4 and builder.count_steps(Recipe((Elastic(),))) == 0
 
 
 def job(number: int, shared: str = "") -> Job:

@@ -16,7 +16,7 @@ from eicompress.spec import Spec, read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
-from eicompress.trials.builder import open_workshop
+from eicompress.trials.builder import open_builder
 from eicompress.trials.processes import Limits, Processes, Setup
 from eicompress.trials.worker import InProcess
 from eicompress.values import Done, Job, Progress
@@ -119,8 +119,8 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
     assert process.alive is False
     assert {number for number, _ in seen} == {7}
     assert {"training", "export", "measuring"} <= {progress.phase for _, progress in seen}
-    workshop = open_workshop(Spec(setup.settings), discover(), folder=Path(setup.folder), progress=lambda _: None)
-    here = InProcess(workshop, discover())
+    builder = open_builder(Spec(setup.settings), discover(), folder=Path(setup.folder), progress=lambda _: None)
+    here = InProcess(builder, discover())
     here.submit(job(7))
     expected = here.wait(ignore)
     assert done.record is not None and expected.record is not None

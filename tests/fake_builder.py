@@ -1,4 +1,4 @@
-"""A workshop that builds nothing, and a study around it: the one stand-in among the tests, since the coordinator is
+"""A builder that builds nothing, and a study around it: the one stand-in among the tests, since the coordinator is
 tested for what it does about thousands of seconds of training.
 """
 
@@ -71,7 +71,7 @@ layers = { low = 1, high = 5 }
 
 @dataclass
 class Bench:
-    """A workshop whose numbers are a formula of the recipe: 100 bytes a token, 0.3 MB a layer, 10 seconds a trial.
+    """A builder whose numbers are a formula of the recipe: 100 bytes a token, 0.3 MB a layer, 10 seconds a trial.
 
     `fails` may raise instead of, in turn: previews, builds and extras.
     """
@@ -235,7 +235,7 @@ def bed(tmp_path: Path, code: str = SPACE, **goal: Any) -> Bed:
 
 @dataclass
 class Curves(Bench):
-    """A workshop whose qualities are recorded learning curves: by the layers of a recipe, quality by fidelity.
+    """A builder whose qualities are recorded learning curves: by the layers of a recipe, quality by fidelity.
 
     Between two fidelities of a curve the quality goes in a straight line.
     """
