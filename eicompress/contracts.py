@@ -169,6 +169,9 @@ class Training:
     rate_steps: int = 0
     """Steps up to which `learning_rate` holds; n times as many are trained at it over the square root of n. 0 for the
     same rate at any length."""
+    sparse: bool = True
+    """Whether `loss` reads the candidate's own word embedding, so that of a large one, on a CPU, only the rows that a
+    batch reads are updated."""
     extra: "torch.nn.Module | None" = None
     """What is trained beside the candidate, such as a projector."""
     rates: "Mapping[torch.nn.Parameter, float]" = field(default_factory=dict)

@@ -248,6 +248,13 @@ class Encoder(nn.Module):
         self.projection.set_quantization(self.classifier.spec)
         self.config = replace(self.config, embedding=size, projection="words")
 
+    def keep_word_dimensions(self, dimensions: Tensor) -> None:
+        """Keep only these dimensions of a factorized word embedding, with the scales that its rows have."""
+        assert isinstance(self.words, Embedding) and self.projection is not None
+        self.words.select(columns=dimensions)
+        self.projection.select(inputs=dimensions)
+        self.config = replace(self.config, embedding=len(dimensions))
+
     def use_codebook(self, codes: Tensor, book: Tensor, scales: Tensor, books: int) -> None:
         """Replace the word embedding by codes (vocabulary, pieces) of entries of a book (books x entries, piece).
 

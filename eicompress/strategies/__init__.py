@@ -16,6 +16,7 @@ from eicompress.strategies.ngram_embedding import NgramEmbedding
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.sparse_training import SparseTraining
+from eicompress.strategies.super_network import Subnetwork, SuperNetwork
 from eicompress.strategies.svd import Svd
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
@@ -43,4 +44,6 @@ def register_strategies() -> list[type[Strategy]]:
         Augmentation,
         Distillation,
         CrossDistillation,
+        SuperNetwork,
+        Subnetwork,
     ]

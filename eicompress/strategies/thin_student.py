@@ -3,7 +3,6 @@
 Heads, feed-forward neurons and residual dimensions are kept by first-order Taylor importance in the teacher.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
@@ -11,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
+from eicompress.encoder.elastic import spread
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import measure_importance, most_important
@@ -79,7 +79,7 @@ def chosen_layers(count: int, kept: int, how: str) -> list[int]:
         return list(range(kept))
     if how == "ends" and kept > 1:
         return [*range(kept - 1), count - 1]
-    return [math.ceil((place + 1) * count / kept) - 1 for place in range(kept)]
+    return spread(count, kept)
 
 
 def _of_layer(importance: Mapping[str, Array], baseline: Candidate, source: int) -> tuple[Array, Array]:

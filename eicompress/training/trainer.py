@@ -269,7 +269,7 @@ def _finite(loss: float, step: int) -> float:
 
 def _large_table(model: nn.Module, training: Training) -> Embedding | None:
     """The word embedding, if it learns and is so large that updating all of it would take longer than the rest."""
-    words = model.words if isinstance(model, Encoder) else None
+    words = model.words if isinstance(model, Encoder) and training.sparse else None
     if isinstance(words, Embedding) and words.weight.numel() >= SPARSE_FROM and training.rates.get(words.weight, 1.0):
         return words
     return None

@@ -1,0 +1,141 @@
+"""A super-network: an encoder whose first heads, neurons and word dimensions do without the others (slimmable networks,
+arXiv 1812.08928; DynaBERT, arXiv 2004.04037).
+
+A sub-network is some of its layers, and the first parts of each. `Elastic` runs one in place, with the weights of the
+super-network; `extract` cuts one out. Both take the same slices, so their logits are the same.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
+
+MULTIPLE = 8
+"""Numbers of neurons and of word dimensions are rounded to a multiple of this, which matrix kernels like."""
+
+
+@dataclass(frozen=True)
+class SubNetwork:
+    """Which part of a super-network."""
+
+    layers: tuple[int, ...]
+    """The numbers of the layers that are used, ascending."""
+    heads: tuple[int, ...]
+    """How many heads of each of them, from the first."""
+    neurons: tuple[int, ...]
+    """How many neurons of each of them, from the first."""
+    embedding: int
+    """How many dimensions of the word vectors, from the first."""
+
+
+def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float, embedding: float) -> SubNetwork:
+    """So many layers, evenly spread up to the last one, with these shares of their heads and neurons, and this share of
+    the word vectors' dimensions. Raises `Inapplicable` where these cannot be cut."""
+    if embedding < 1 and config.projection != "words":
+        raise Inapplicable(
+            "word vectors must be factorized where sub-networks have fewer dimensions of them: put "
+            "`embedding_factorization` before `super_network`"
+        )
+    numbers = spread(len(config.layers), layers)
+    shapes = [config.layers[number] for number in numbers]
+    return SubNetwork(
+        layers=tuple(numbers),
+        heads=tuple(max(1, round(heads * each.heads)) for each in shapes),
+        neurons=tuple(_rounded(neurons * each.ffn, each.ffn) for each in shapes),
+        embedding=_rounded(embedding * config.embedding, config.embedding),
+    )
+
+
+def spread(count: int, kept: int) -> list[int]:
+    """Numbers of `kept` layers of `count`, evenly spread, the last one among them."""
+    return [-(-(place + 1) * count // kept) - 1 for place in range(kept)]
+
+
+def _rounded(width: float, most: int) -> int:
+    return min(most, max(MULTIPLE, round(width / MULTIPLE) * MULTIPLE))
+
+
+def check_elastic(model: Encoder) -> None:
+    """Raises `Inapplicable` unless every matrix of the encoder can be cut at any width."""
+    config = model.config
+    shared = any(each is not None for of in config.layers for each in (of.attention_of, of.ffn_of, of.norms_of))
+    factors = any(any(of.ranks) or any(terms for _, terms in of.kroneckers) for of in config.layers)
+    cut = any(each.kept is not None or (each.spec is not None and each.spec.block) for _, each in model.linears())
+    if not config.layers or shared or factors or cut or config.codebook or config.bigrams:
+        raise Inapplicable(
+            "a super-network must be an encoder with layers of whole matrices, each with its own weights and one scale "
+            "a row: train it before what shares, factorizes or prunes its matrices, gives it a codebook or pairs of "
+            "tokens, or quantizes in blocks"
+        )
+
+
+def extract(model: Encoder, part: SubNetwork) -> None:
+    """Leave only this part of a super-network."""
+    model.keep_layers(part.layers)
+    for place, (heads, neurons) in enumerate(zip(part.heads, part.neurons, strict=True)):
+        model.keep_heads(place, torch.arange(heads))
+        model.keep_neurons(place, torch.arange(neurons))
+    if part.embedding < model.config.embedding:
+        model.keep_word_dimensions(torch.arange(part.embedding))
+
+
+class Elastic:
+    """Runs sub-networks of an encoder in place: gradients reach the encoder's own weights."""
+
+    def __init__(self, model: Encoder) -> None:
+        """Raises `Inapplicable` for an encoder that cannot be cut at any width."""
+        check_elastic(model)
+        self.model = model
+        self._shells: dict[SubNetwork, Encoder] = {}
+
+    def logits(self, part: SubNetwork, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
+        """(B, T) int64 each -> the part's logits (B, outputs)."""
+        shell = self._shell(part).train(self.model.training)
+        found: Tensor = functional_call(shell, dict(self.weights(part)), (ids, mask, types))
+        return found
+
+    def weights(self, part: SubNetwork) -> Iterator[tuple[str, Tensor]]:
+        """The part's parameters, by the names that they have once it is cut out: slices of the encoder's own."""
+        for name, parameter in self.model.named_parameters():
+            if not name.startswith("layers."):
+                yield name, _cut_words(name, parameter, part.embedding)
+        for place, number in enumerate(part.layers):
+            layer = self.model.layer(number)
+            head_size = layer.attention.head_size
+            for name, parameter in layer.named_parameters():
+                cut = _cut_layer(name, parameter, part.heads[place] * head_size, part.neurons[place])
+                yield f"layers.{place}.{name}", cut
+
+    def _shell(self, part: SubNetwork) -> Encoder:
+        """The part as a module whose parameters take no memory."""
+        if part not in self._shells:
+            shell = copy.deepcopy(self.model)
+            extract(shell, part)
+            for module in shell.modules():
+                for name, parameter in module.named_parameters(recurse=False):
+                    setattr(module, name, nn.Parameter(parameter.to("meta"), parameter.requires_grad))
+            self._shells[part] = shell
+        return self._shells[part]
+
+
+def _cut_words(name: str, parameter: Tensor, embedding: int) -> Tensor:
+    return parameter[:, :embedding] if name in ("words.weight", "projection.weight") else parameter
+
+
+def _cut_layer(name: str, parameter: Tensor, width: int, neurons: int) -> Tensor:
+    """`width` is that of the heads together."""
+    matrix, _, kind = name.rpartition(".")
+    if matrix == "attention.qkv":
+        return parameter.reshape(3, -1, *parameter.shape[1:])[:, :width].flatten(0, 1)
+    if matrix == "ffn.input":
+        return parameter[:neurons]
+    if kind == "weight" and matrix in ("attention.output", "ffn.output"):
+        return parameter[:, : width if matrix == "attention.output" else neurons]
+    return parameter

@@ -1,0 +1,235 @@
+"""`super_network` and `subnetwork`: weights that are trained once for many sizes, and the cheap step that takes one.
+
+After DynaBERT (arXiv 2004.04037): heads and neurons are put in the order of their importance, so that the first ones
+are those that small sub-networks need most; then sub-networks of several widths and depths are trained at each step.
+Unlike there, width and depth are trained together, by the sandwich rule (BigNAS, arXiv 2003.11142), and word vectors
+have elastic dimensions too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from torch import Tensor
+
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Training
+from eicompress.encoder.elastic import Elastic, SubNetwork, check_elastic, extract, sub_network
+from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import Batch
+from eicompress.errors import Inapplicable
+from eicompress.training.augmentation import with_distortions
+from eicompress.training.importance import measure_importance
+from eicompress.training.losses import answer_loss, label_loss
+from eicompress.training.teacher import LazyAnswers
+from eicompress.training.trainer import RATE_STEPS
+from eicompress.values import seed_of
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of heads, neurons and word dimensions, as they are trained; those between them work too."""
+
+Share = Annotated[float, FloatDistribution(0.05, 1.0)]
+
+
+@dataclass(frozen=True)
+class SuperNetwork(ModelStrategy):
+    """Train the encoder so that its first heads, neurons and word dimensions, and some of its layers, do without the
+    others. At each step the largest sub-network learns from the teacher and the labels, the smallest and some random
+    ones from the largest.
+
+    What stands before it, such as `quantization`, holds for all sub-networks.
+    """
+
+    epochs: Annotated[float, FloatDistribution(0.1, 100.0)] = 6.0
+    """Passes over the texts and their distortions."""
+    distortions: Annotated[int, IntDistribution(0, 20)] = 3
+    """Distorted copies of each training text."""
+    learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
+    """The highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
+    temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
+    """Of the softmax in which logits are compared."""
+    label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
+    """Share of the label's loss for the largest sub-network; the rest is the teacher's."""
+    layers: Annotated[int, IntDistribution(1, 48)] = 1
+    """Layers of the smallest sub-network."""
+    heads: Share = 0.25
+    """Share of a layer's heads that the smallest sub-network has."""
+    neurons: Share = 0.25
+    """Share of a layer's neurons that it has."""
+    embedding: Share = 0.25
+    """Share of the word vectors' dimensions that it has; all are kept where the word embedding is not factorized."""
+    random: Annotated[int, IntDistribution(0, 8)] = 2
+    """Random sub-networks of a step, beside the largest and the smallest one."""
+    rewire: Annotated[bool, CategoricalDistribution((True, False))] = True
+    """Whether heads, neurons and word dimensions are put in the order of their importance before the training."""
+    batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
+    """Texts of a step."""
+    max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
+    """Steps, if `epochs` would take more."""
+
+    name: ClassVar[str] = "super_network"
+    paper: ClassVar[str] = "After DynaBERT, arXiv 2004.04037; the sandwich rule: BigNAS, arXiv 2003.11142"
+    trains: ClassVar[bool] = True
+    shares_training: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1, "random": 1}
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model = subject.encoder
+        check_elastic(model)
+        elastic = ["embedding"] if model.config.projection == "words" else []
+        least = {each: getattr(self, each) for each in ("layers", "heads", "neurons", *elastic)}
+        if self.layers > len(model.layers):
+            raise Inapplicable(
+                f"`{self.name}.layers` must be at most the model's {len(model.layers)} layers, but is {self.layers}"
+            )
+        made = replace(subject, facts={**subject.facts, self.name: {"layers": len(model.layers), "least": least}})
+        if context.preview:
+            return made
+        if self.rewire:
+            rewire(subject, context)
+        _Lessons(self, subject, context, least).train()
+        return made
+
+
+@dataclass(frozen=True)
+class Subnetwork(ModelStrategy):
+    """Take a part of a super-network: some layers, and the first parts of each. Nothing is trained."""
+
+    layers: Annotated[int, IntDistribution(1, 48)] = 1
+    """How many layers, evenly spread up to the last one."""
+    heads: Share = 1.0
+    """Share of each layer's heads."""
+    neurons: Share = 1.0
+    """Share of each layer's neurons."""
+    embedding: Share = 1.0
+    """Share of the word vectors' dimensions."""
+
+    name: ClassVar[str] = "subnetwork"
+    paper: ClassVar[str] = "DynaBERT, arXiv 2004.04037"
+    missed: ClassVar[Mapping[str, str]] = {}
+
+    def apply(self, subject: Candidate, context: Context) -> Candidate:
+        model, trained = subject.encoder, subject.facts.get(SuperNetwork.name)
+        if not isinstance(trained, dict):
+            raise Inapplicable(
+                f"`{self.name}` takes a part of a super-network, but none was trained: put `{SuperNetwork.name}` "
+                "before it"
+            )
+        for name, least in trained["least"].items():
+            if getattr(self, name) < least:
+                raise Inapplicable(
+                    f"`{self.name}.{name}` must be at least {least:g}, as small as the super-network was trained to "
+                    f"be, but is {getattr(self, name):g}"
+                )
+        if self.layers > trained["layers"]:
+            raise Inapplicable(
+                f"`{self.name}.layers` must be at most the super-network's {trained['layers']}, but is {self.layers}"
+            )
+        part = sub_network(model.config, self.layers, self.heads, self.neurons, self.embedding)
+        extract(model, part)
+        origin = Origin(tuple(subject.origin.layers[number] for number in part.layers), subject.origin.hidden)
+        return replace(subject, origin=origin)
+
+
+class _Lessons:
+    """What sub-networks learn at each step."""
+
+    def __init__(self, knobs: SuperNetwork, subject: Candidate, context: Context, least: Mapping[str, float]) -> None:
+        self.knobs, self.subject, self.context = knobs, subject, context
+        most = knobs.max_steps * knobs.batch_size
+        train, self.texts = with_distortions(context.train, subject.texts, knobs.distortions, most, context.seed)
+        self.targets = torch.from_numpy(train.targets)
+        self.answers = LazyAnswers(context.teacher, self.texts)
+        self.elastic, self.config = Elastic(subject.encoder), subject.encoder.config
+        self.least = {"embedding": 1.0, **least}
+        self.largest = sub_network(self.config, len(self.config.layers), 1.0, 1.0, 1.0)
+        self.smallest = sub_network(self.config, knobs.layers, *(self.least[each] for each in _WIDTHS))
+
+    def train(self) -> None:
+        knobs = self.knobs
+        epochs = min(knobs.epochs, knobs.max_steps * knobs.batch_size / len(self.texts))
+        training = Training(
+            self.texts,
+            self._loss,
+            epochs=epochs,
+            learning_rate=knobs.learning_rate,
+            rate_steps=RATE_STEPS,
+            batch_size=knobs.batch_size,
+            sparse=False,
+            prepare=self.answers.ask,
+        )
+        self.context.fit(self.subject, training)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """The mean over the sub-networks of a step."""
+        knobs, rows = self.knobs, batch.rows.cpu()
+        wanted = self.answers.logits[rows].to(batch.input_ids.device)
+        logits = self._logits(self.largest, batch)
+        loss = (1 - knobs.label_weight) * self._compared(logits, wanted)
+        if knobs.label_weight:
+            loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
+        others = [self.smallest, *self._drawn(batch.step)]
+        for part in others:
+            loss = loss + self._compared(self._logits(part, batch), logits.detach())
+        return loss / (1 + len(others))
+
+    def _logits(self, part: SubNetwork, batch: Batch) -> Tensor:
+        return self.elastic.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids)
+
+    def _compared(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        return answer_loss(self.context.task.answer, logits, wanted, self.knobs.temperature)
+
+    def _drawn(self, step: int) -> list[SubNetwork]:
+        """The random sub-networks of a step, the same whenever a training goes on from there."""
+        generator = np.random.default_rng(seed_of(self.context.seed, f"sub-networks of step {step}"))
+        found = []
+        for _ in range(self.knobs.random):
+            layers = int(generator.integers(self.knobs.layers, len(self.config.layers) + 1))
+            shares = [float(generator.choice(_between(self.least[each]))) for each in _WIDTHS]
+            found.append(sub_network(self.config, layers, *shares))
+        return found
+
+
+_WIDTHS = ("heads", "neurons", "embedding")
+
+
+def _between(least: float) -> list[float]:
+    return [least, *(each for each in SHARES if each > least)]
+
+
+def rewire(subject: Candidate, context: Context) -> None:
+    """Put heads and neurons in the order of their importance, and the dimensions of factorized word vectors in that of
+    their spread; nothing of what the encoder answers changes but by rounding."""
+    model = subject.encoder
+    importance = measure_importance(subject, context)
+    for number in range(len(model.layers)):
+        for kind, keep in (("heads", model.keep_heads), ("neurons", model.keep_neurons)):
+            order = np.argsort(-importance[f"{kind}.{number}"], kind="stable")
+            keep(number, torch.from_numpy(order.astype(np.int64)))
+    if model.config.projection == "words":
+        _order_words(model, context.seed)
+
+
+def _order_words(model: Encoder, seed: int) -> None:
+    """Turn the word vectors so that their first dimensions hold most of what they tell apart, those of each trained
+    width spread evenly, which few bits with one scale a row need."""
+    assert isinstance(model.words, Embedding) and model.projection is not None
+    table, projection, bias = (
+        each.detach() for each in (model.words.weight, model.projection.weight, model.projection.bias)
+    )
+    # In the space of the states, where a dimension counts by what the projection makes of it.
+    outer, inner = torch.linalg.qr(projection)
+    read = table @ inner.T
+    _, directions = torch.linalg.eigh(read.T @ read)
+    directions = directions.flip(1)
+    size = table.shape[1]
+    ends = sorted({round(share * size) for share in SHARES})
+    generator = torch.Generator().manual_seed(seed_of(seed, "rotation"))
+    for start, end in zip([0, *ends], ends, strict=False):
+        turn, _ = torch.linalg.qr(torch.randn(end - start, end - start, generator=generator))
+        directions[:, start:end] = directions[:, start:end] @ turn
+    model.factorize_words(read @ directions, outer @ directions)
+    model.projection.bias = torch.nn.Parameter(bias.clone())
