@@ -93,6 +93,7 @@ class Elastic:
         """Raises `Inapplicable` for an encoder that cannot be cut at any width."""
         check_elastic(model)
         self.model = model
+        self._whole = _without_weights(model)
         self._shells: dict[SubNetwork, Encoder] = {}
 
     def logits(self, part: SubNetwork, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
@@ -114,15 +115,20 @@ class Elastic:
                 yield f"layers.{place}.{name}", cut
 
     def _shell(self, part: SubNetwork) -> Encoder:
-        """The part as a module whose parameters take no memory."""
         if part not in self._shells:
-            shell = copy.deepcopy(self.model)
+            shell = copy.deepcopy(self._whole)
             extract(shell, part)
-            for module in shell.modules():
-                for name, parameter in module.named_parameters(recurse=False):
-                    setattr(module, name, nn.Parameter(parameter.to("meta"), parameter.requires_grad))
             self._shells[part] = shell
         return self._shells[part]
+
+
+def _without_weights(model: Encoder) -> Encoder:
+    """A copy whose parameters have shapes, and take no memory."""
+    shell = copy.deepcopy(model)
+    for module in shell.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(parameter.to("meta"), parameter.requires_grad))
+    return shell
 
 
 def _cut_words(name: str, parameter: Tensor, embedding: int) -> Tensor:
