@@ -85,7 +85,7 @@ class SuperNetwork(ModelStrategy):
             raise Inapplicable(
                 f"`{self.name}.layers` must be at most the model's {len(model.layers)} layers, but is {self.layers}"
             )
-        made = replace(subject, facts={**subject.facts, self.name: {"layers": len(model.layers), "least": least}})
+        made = replace(subject, facts={**subject.facts, self.name: {"least": least}})
         if context.preview:
             return made
         if self.rewire:
@@ -96,7 +96,10 @@ class SuperNetwork(ModelStrategy):
 
 @dataclass(frozen=True)
 class Subnetwork(ModelStrategy):
-    """Take a part of a super-network: some layers, and the first parts of each. Nothing is trained."""
+    """Take a part of a super-network: some layers, and the first parts of each. Nothing is trained.
+
+    Of an encoder that was not trained as a super-network, the part knows nothing of being alone: let a training follow.
+    """
 
     layers: Annotated[int, IntDistribution(1, 48)] = 1
     """How many layers, evenly spread up to the last one."""
@@ -109,29 +112,29 @@ class Subnetwork(ModelStrategy):
 
     name: ClassVar[str] = "subnetwork"
     paper: ClassVar[str] = "DynaBERT, arXiv 2004.04037"
-    missed: ClassVar[Mapping[str, str]] = {}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
-        model, trained = subject.encoder, subject.facts.get(SuperNetwork.name)
-        if not isinstance(trained, dict):
+        model = subject.encoder
+        check_elastic(model)
+        trained = subject.facts.get(SuperNetwork.name)
+        if isinstance(trained, dict):
+            self._check_trained(trained["least"])
+        if self.layers > len(model.layers):
             raise Inapplicable(
-                f"`{self.name}` takes a part of a super-network, but none was trained: put `{SuperNetwork.name}` "
-                "before it"
-            )
-        for name, least in trained["least"].items():
-            if getattr(self, name) < least:
-                raise Inapplicable(
-                    f"`{self.name}.{name}` must be at least {least:g}, as small as the super-network was trained to "
-                    f"be, but is {getattr(self, name):g}"
-                )
-        if self.layers > trained["layers"]:
-            raise Inapplicable(
-                f"`{self.name}.layers` must be at most the super-network's {trained['layers']}, but is {self.layers}"
+                f"`{self.name}.layers` must be at most the model's {len(model.layers)} layers, but is {self.layers}"
             )
         part = sub_network(model.config, self.layers, self.heads, self.neurons, self.embedding)
         extract(model, part)
         origin = Origin(tuple(subject.origin.layers[number] for number in part.layers), subject.origin.hidden)
         return replace(subject, origin=origin)
+
+    def _check_trained(self, least: Mapping[str, float]) -> None:
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise Inapplicable(
+                    f"`{self.name}.{name}` must be at least {bound:g}, as small as it was trained to be, "
+                    f"but is {getattr(self, name):g}"
+                )
 
 
 class _Lessons:
