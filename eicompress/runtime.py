@@ -1,13 +1,10 @@
 """Load an artifact and predict: onnxruntime, tokenizers and numpy, never torch."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers import Answer, Prediction, of_config
 from eicompress.errors import ModelError
+from eicompress.manifest import check_files, read_object
 from eicompress.values import Artifact, Json, Text, readable
 
 SHORTEST = 16
@@ -116,8 +114,8 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
         raise ModelError(f"The artifact `{folder}` must be a folder, but there is none of this name.")
     checked = artifact.manifest.is_file()
     if checked:
-        _check_sums(artifact)
-    config = _read_json(artifact.folder / "config.json")
+        check_files(artifact)
+    config = read_object(artifact.folder / "config.json")
     answer = of_config(config)
     if answer is None:
         raise ModelError(f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not.")
@@ -133,7 +131,7 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
 
 def positions(artifact: Artifact) -> int | None:
     """Tokens that an artifact can read, where its config says so. Raises `ModelError`."""
-    found: int | None = _read_json(artifact.folder / "config.json").get("max_position_embeddings")
+    found: int | None = read_object(artifact.folder / "config.json").get("max_position_embeddings")
     return found
 
 
@@ -160,30 +158,6 @@ def _check(texts: Sequence[Text], pairs: bool) -> None:
             raise TypeError(f"Text {row} must be a string or a pair of strings, but is {text!r}.")
         if both and not pairs:
             raise TypeError(f"Text {row} must be one string, since this model reads no pairs, but is {text!r}.")
-
-
-def _check_sums(artifact: Artifact) -> None:
-    sums: Json = _read_json(artifact.manifest).get("files", {})
-    for name, expected in sums.items():
-        path = artifact.folder / name
-        if not path.is_file():
-            raise ModelError(f"`{path}` must be there, since `{artifact.manifest.name}` names it, but is missing.")
-        got = hashlib.sha256(path.read_bytes()).hexdigest()
-        if got != expected:
-            raise ModelError(
-                f"`{path}` is damaged: its SHA-256 must be {expected}, as `{artifact.manifest.name}` says, "
-                f"but is {got}. Copy the artifact again."
-            )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"`{path}` must be a JSON file, but cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"`{path}` must be a JSON object, but is a {type(value).__name__}.")
-    return value
 
 
 def tokenizer(artifact: Artifact) -> Tokenizer:

@@ -63,6 +63,8 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
         (["compress", "--model", "m", "--data", "d"], "either `--recipe FILE` or `--trial STUDY NUMBER`"),
         (["compress", "--model", "m", "--data", "d", "--recipe", "none.toml"], "none.toml"),
         (["compress", "--trial", "s", "one"], "but got `one` for the number"),
+        (["compress", "--trial", "base", "\u00b2"], "but got `\u00b2` for the number"),
+        (["compress", "--trial", "base", "9" * 5000], "for the number: `eicompress show STUDY` lists them"),
         (["plugins", "show", "distilation"], "did you mean `distillation`"),
     ],
 )

@@ -67,6 +67,16 @@ def test_a_damaged_file_is_named(artifact: Artifact) -> None:
         runtime.load(artifact.folder)
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    ["{}", '{"files": null}', '{"files": {}}', '{"files": []}', '{"files": {"config.json": "0"}}', '{"files": 3}'],
+)
+def test_a_manifest_that_names_no_checksums_checks_nothing_and_is_refused(artifact: Artifact, manifest: str) -> None:
+    artifact.manifest.write_text(manifest)
+    with pytest.raises(ModelError, match=r"must have the SHA-256 of `\S+` under `files`, but has none"):
+        runtime.load(artifact.folder)
+
+
 def test_without_a_manifest_an_artifact_loads_and_says_it_is_unchecked(artifact: Artifact) -> None:
     assert runtime.load(artifact.folder).checked
     artifact.manifest.unlink()
