@@ -98,7 +98,7 @@ class Bench:
     def simple(self, size_mb: float | None) -> dict[str, Record]:
         return self.baselines
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         self._enter("preview", recipe)
         self.now += 1
         tokens, layers, _ = knobs_of(recipe)
