@@ -33,8 +33,8 @@ class ModelAndData(TypedDict, total=False):
     ]
 
 
-class GoalSettings(TypedDict, total=False):
-    """What a search is to find, and when it ends."""
+class LimitSettings(TypedDict, total=False):
+    """What an artifact may take, and what it must reach."""
 
     budget: Annotated[str, Setting("Size of the whole artifact: 1.91MB, 2MiB, 500KB.", "SIZE", parsing.size)]
     latency: Annotated[str, Setting("Latency (p50, batch 1) of one text: 2ms, 500us.", "TIME", parsing.latency)]
@@ -44,6 +44,11 @@ class GoalSettings(TypedDict, total=False):
         Sequence[str],
         Setting("A limit of any metric, in its unit; may be repeated.", "NAME=VALUE", parsing.limits, repeated=True),
     ]
+
+
+class GoalSettings(LimitSettings, total=False):
+    """What a search is to find, and when it ends."""
+
     timeout: Annotated[
         str,
         Setting(
@@ -241,6 +246,10 @@ class MeasureSettings(TaskSettings, LatencySettings, PluginSettings, total=False
 
 class ReplaySettings(StudiesFolder, PluginSettings, total=False):
     """Where the study is, and which plug-ins load."""
+
+
+class PickSettings(LimitSettings, StudiesFolder, PluginSettings, total=False):
+    """What a sub-network must keep to, and where its study is."""
 
 
 class AblateSettings(AblationSettings, ModelAndData, StudiesFolder, PrepareSettings, total=False):

@@ -87,17 +87,7 @@ class Spec:
 
     @property
     def budgets(self) -> dict[str, float]:
-        """Limits by metric: upper bounds of what is minimised, lower ones of what is maximised."""
-        size, latency, memory = (self.settings.get(name) for name in ("budget", "latency", "memory"))
-        short = {
-            SIZE: None if size is None else size_mb(size),
-            LATENCY: None if latency is None else latency_ms(latency),
-            MEMORY: None if memory is None else size_mb(memory),
-            QUALITY: self.settings.get("min_quality"),
-        }
-        named = (each.partition("=") for each in self.settings.get("limit", ()))
-        known = {name: bound for name, bound in short.items() if bound is not None}
-        return known | {name: float(bound) for name, _, bound in named}
+        return budgets_of(self.settings)
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
         """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
@@ -107,6 +97,20 @@ class Spec:
         if "storage" in wanted:
             wanted["storage"] = without_password(wanted["storage"])
         return {name: value for name, value in wanted.items() if value not in ("", [])}
+
+
+def budgets_of(settings: Mapping[str, Any]) -> dict[str, float]:
+    """Limits by metric: upper bounds of what is minimised, lower ones of what is maximised."""
+    size, latency, memory = (settings.get(name) for name in ("budget", "latency", "memory"))
+    short = {
+        SIZE: None if size is None else size_mb(size),
+        LATENCY: None if latency is None else latency_ms(latency),
+        MEMORY: None if memory is None else size_mb(memory),
+        QUALITY: settings.get("min_quality"),
+    }
+    named = (each.partition("=") for each in settings.get("limit", ()))
+    known = {name: bound for name, bound in short.items() if bound is not None}
+    return known | {name: float(bound) for name, _, bound in named}
 
 
 def read(written: Mapping[str, object]) -> Spec:

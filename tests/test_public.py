@@ -25,7 +25,7 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_public_functions_stay_functions_when_all_rooms_are_imported() -> None:
     for module in pkgutil.iter_modules(eicompress.__path__):
         importlib.import_module(f"eicompress.{module.name}")
-    names = ("ablate", "compare", "compress", "load", "measure", "pack", "plan", "prepare", "replay")
+    names = ("ablate", "compare", "compress", "load", "measure", "pack", "pick", "plan", "prepare", "replay")
     names += ("report", "search", "show", "teach")
     for name in names:
         assert callable(getattr(eicompress, name)), f"a room is called {name} like a public function"

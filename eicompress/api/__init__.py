@@ -4,7 +4,7 @@ Settings, which several functions take, are declared in `eicompress.settings`: w
 """
 
 from eicompress.api.artifact import compare, load, measure, pack
-from eicompress.api.model import ablate, compress, prepare, replay, teach
+from eicompress.api.model import ablate, compress, pick, prepare, replay, teach
 from eicompress.api.study import dashboard, foreseen, plan, report, run, search, show
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "load",
     "measure",
     "pack",
+    "pick",
     "plan",
     "prepare",
     "replay",

@@ -12,12 +12,13 @@ from eicompress.parsing import whole
 from eicompress.settings import (
     AblateSettings,
     CompressSettings,
+    PickSettings,
     PrepareSettings,
     ReplaySettings,
     SearchSettings,
     TeachSettings,
 )
-from eicompress.spec import read
+from eicompress.spec import budgets_of, read
 from eicompress.values import Artifact, Progress, Record
 
 if TYPE_CHECKING:
@@ -138,6 +139,36 @@ def replay(
     record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
     record = _placed(builder.timed(record), Path(output))
     return Replay(record, differences(before, record))
+
+
+def pick(
+    study: str,
+    *,
+    output: str | Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[PickSettings],
+) -> tuple[int, Record]:
+    """Build the best sub-network of a study within other limits; the number of its trial, and its record.
+
+    Only what the study has measured is chosen from, by its quality on validation, and nothing is trained. Raises as
+    `replay` does, and `BudgetError` where no sub-network is within the limits.
+    """
+    from eicompress.export.folder import check_free
+    from eicompress.study.pick import picked
+    from eicompress.study.plan import found_so_far
+
+    check_free(Path(output))
+    asked = checked(PickSettings, settings)
+    budgets = budgets_of(asked)
+    if not budgets:
+        raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
+    spec = known(study, asked)
+    registry = registry_of(spec)
+    number, before = picked(found_so_far(spec), budgets, registry)
+    builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
+    recipe = registry.recipe(before.recipe)
+    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
+    return number, _placed(builder.timed(record), Path(output))
 
 
 def ablate(

@@ -9,7 +9,7 @@ import click
 
 from eicompress.cache import is_disk_error
 from eicompress.cli.artifact import compare, export, measure, predict
-from eicompress.cli.model import ablate, compress, prepare, teach
+from eicompress.cli.model import ablate, compress, pick, prepare, teach
 from eicompress.cli.plugin import plugins
 from eicompress.cli.study import dashboard, plan, report, search, show
 from eicompress.errors import EicompressError, is_panic
@@ -48,6 +48,7 @@ for command in (
     compare,
     export,
     compress,
+    pick,
     prepare,
     ablate,
     plugins,

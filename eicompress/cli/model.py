@@ -1,4 +1,4 @@
-"""Commands that train outside a search: teach, compress, prepare and ablate."""
+"""Commands that train outside a search: teach, compress, pick, prepare and ablate."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from eicompress.settings import (
     AblationSettings,
     CompressSettings,
     ModelAndData,
+    PickSettings,
     PrepareSettings,
     StudiesFolder,
     TeachSettings,
@@ -92,6 +93,33 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
     tables.show_artifact(console, record)
     if trial is not None:
         console.print("the same bytes as the first time" if not differences else "\n".join(differences))
+
+
+@click.command()
+@click.argument("study")
+@click.option("--output", metavar="PATH", default="artifact", help="Folder of the artifact.  [artifact]")
+@options(PickSettings)
+@json_option
+def pick(study: str, output: str, as_json: bool, **written: Any) -> None:
+    """Take the best sub-network of a study within other limits.
+
+    The study trained a super-network (`--space supernet`). Nothing is trained again: of the sub-networks that it has
+    measured, the one of the highest quality on validation is exported and measured with care.
+
+    \b
+    eicompress pick my-data --budget 700KB --latency 1ms --output small
+    """
+    from eicompress import api
+    from eicompress.reporting import live_view, tables
+
+    console = console_of(as_json)
+    with live_view.Screen(console, f"pick {study}") as live:
+        number, record = api.pick(study, output=output, on_progress=live.preparing, **written)
+    if as_json:
+        print_json({"trial": number, **record.to_json()})
+        return
+    console.print(f"trial {number} of study {study}", highlight=False, markup=False)
+    tables.show_artifact(console, record)
 
 
 @click.command()

@@ -1,0 +1,42 @@
+"""Picking: the best candidate of a study within limits that its search did not know."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from eicompress.errors import BudgetError, StudyError
+from eicompress.metrics.quality import QUALITY
+from eicompress.plugins import Registry
+from eicompress.study.ranking import ranked
+from eicompress.study.result import Result
+from eicompress.values import Record
+
+
+def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> tuple[int, Record]:
+    """The trial of the highest quality within these limits, among candidates of one shared training, and its number.
+
+    Raises `StudyError` where a study has no shared training, and `BudgetError` where nothing is within the limits.
+    """
+    study = result.folder.name
+    cheap = {number: each for number, each in result.records.items() if registry.recipe(each.recipe).shared.steps}
+    if not cheap:
+        raise StudyError(
+            f"`pick` takes a part of a super-network, but no candidate of study `{study}` is one. Search again within "
+            f"the other limits, or train a super-network: `eicompress search --space supernet`"
+        )
+    objective = replace(result.objective, name=QUALITY, metrics=(QUALITY,), budgets=budgets)
+    found = ranked(cheap, objective)
+    if not found:
+        raise BudgetError(f"no sub-network of study `{study}` is within the limits. {_least(cheap, result, budgets)}")
+    return found[0]
+
+
+def _least(records: Mapping[int, Record], result: Result, budgets: Mapping[str, float]) -> str:
+    """What the candidates reach of each limit, each by itself."""
+    reached = []
+    for name, bound in budgets.items():
+        metric = result.objective.known[name]
+        values = [value for each in records.values() if (value := each.value(name)) is not None]
+        if values:
+            best = min(values) if metric.direction == "minimize" else max(values)
+            reached.append(f"{best:.3g} {metric.unit} of {name} (limit {bound:g})")
+    return f"They reach {', '.join(reached)}: ask for no less, or let the search go on" if reached else ""
