@@ -110,7 +110,7 @@ def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, c
 
 
 def save(candidate: Candidate, folder: Path) -> None:
-    """Write a candidate whose model is an encoder: weights, shapes, bits, trainings, origin, facts, tokenizer, texts."""
+    """Write a candidate that is an encoder: weights, shapes, bits, trainings, origin, facts, tokenizer, texts."""
     model = candidate.encoder
     save_model(model, str(folder / "model.safetensors"))
     described = {
