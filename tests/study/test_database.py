@@ -132,10 +132,10 @@ def test_a_database_on_a_full_disk_is_said_and_no_record_is_lost(tmp_path: Path)
 @pytest.mark.slow
 def test_a_search_in_postgresql_is_that_in_sqlite(tmp_path: Path, postgres: Server) -> None:
     recipes = []
-    for place, storage in (("one", ""), ("two", postgres.url)):
+    for place, url in (("one", ""), ("two", postgres.url)):
         (tmp_path / place).mkdir()
         made = bed(tmp_path / place, trials=12)
-        made.storage = storage
+        made.storage = url
         result = made.run(Bench(tmp_path / "made"))
         recipes.append([record.recipe for _, record in ranked(result.records, result.objective)])
     assert recipes[0] == recipes[1]
