@@ -1,6 +1,5 @@
 """Commands about an artifact: predict, measure, compare and export."""
 
-import json
 import sys
 from typing import Any
 
@@ -37,7 +36,7 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:
-            click.echo(json.dumps({"text": text, **vars(found)}, ensure_ascii=False))
+            print_json({"text": text, **vars(found)}, indent=None)
         else:
             click.echo("\t".join((*found.columns, text)))
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
-from eicompress.errors import SpecError
+from eicompress.errors import SpecError, shortened
 from eicompress.settings import (
     AblationSettings,
     CompressSettings,
@@ -14,6 +14,9 @@ from eicompress.settings import (
     StudiesFolder,
     TeachSettings,
 )
+
+MOST_DIGITS = 10
+"""Of the number of a trial."""
 
 
 @click.command()
@@ -162,6 +165,9 @@ def ablate(as_json: bool, **written: Any) -> None:
 
 
 def _number(written: str) -> int:
-    if not written.isdigit():
-        raise SpecError(f"`--trial` must be a study and the number of its trial, but got `{written}` for the number")
+    if not (written.isascii() and written.isdigit() and len(written) < MOST_DIGITS):
+        raise SpecError(
+            f"`--trial` must be a study and the number of its trial, but got {shortened(written)} for the number: "
+            "`eicompress show STUDY` lists them"
+        )
     return int(written)
