@@ -18,7 +18,7 @@ from shared_weights import LOG, PAUSE, Elastic, Take
 
 import eicompress
 from eicompress.contracts import Candidate, Context, Training
-from eicompress.errors import Inapplicable
+from eicompress.errors import BudgetError, Inapplicable, SpecError, StudyError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
@@ -110,6 +110,32 @@ def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(bu
     # What took the training is told apart from what the candidate itself took.
     assert first.seconds_by_phase[SHARED] > first.seconds_by_phase["training"]
     assert first.own_seconds == pytest.approx(sum(first.seconds_by_phase.values()) - first.seconds_by_phase[SHARED])
+
+
+def test_a_sub_network_is_picked_for_other_limits_and_nothing_is_trained(
+    model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    result = search(model_folder, data_folder, trials=20, objective="pareto:quality,size_mb")
+    sizes = sorted(record.value("size_mb") or 0.0 for record in result.records.values())
+    bound = sizes[len(sizes) // 2]
+    number, picked = eicompress.pick("s", output="small", budget=f"{bound + 1e-6:.6f}MB")
+    fitting = [each for each in result.records.values() if (each.value("size_mb") or 0.0) <= bound]
+    assert picked.value("quality") == max(each.value("quality") or 0.0 for each in fitting)
+    assert result.records[number].recipe == picked.recipe
+    assert eicompress.load("small").predict(["play the song"])[0].label in ("music", "weather")
+    assert steps_taken(tmp_path / "log") == list(range(STEPS))
+    with pytest.raises(BudgetError, match=r"no sub-network of study `s` is within the limits. They reach 0.* MB of size"):
+        eicompress.pick("s", output="none", budget="1KB")
+    with pytest.raises(SpecError, match="must have a limit, but got none: add `--budget 700KB`"):
+        eicompress.pick("s", output="none")
+    assert not Path("none").exists()
+
+
+def test_pick_says_what_to_run_where_no_super_network_was_trained(model_folder: Path, data_folder: Path) -> None:
+    Path("space.toml").write_text('[[slot]]\nstrategy = "quantization"\nlayer_bits = { choices = [4, 8] }')
+    search(model_folder, data_folder, trials=2, plugin=None)
+    with pytest.raises(StudyError, match=r"no candidate of study `s` is one.*`eicompress search --space supernet`"):
+        eicompress.pick("s", output="none", budget="1MB")
 
 
 def test_another_seed_asks_for_another_training(builder: Builder, tmp_path: Path) -> None:
