@@ -124,7 +124,9 @@ def test_a_sub_network_is_picked_for_other_limits_and_nothing_is_trained(
     assert result.records[number].recipe == picked.recipe
     assert eicompress.load("small").predict(["play the song"])[0].label in ("music", "weather")
     assert steps_taken(tmp_path / "log") == list(range(STEPS))
-    with pytest.raises(BudgetError, match=r"no sub-network of study `s` is within the limits. They reach 0.* MB of size"):
+    with pytest.raises(
+        BudgetError, match=r"no sub-network of study `s` is within the limits. They reach 0.* MB of size"
+    ):
         eicompress.pick("s", output="none", budget="1KB")
     with pytest.raises(SpecError, match="must have a limit, but got none: add `--budget 700KB`"):
         eicompress.pick("s", output="none")
