@@ -26,6 +26,19 @@ def readable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def parsed_json(text: str) -> Any:
+    """The value of a JSON text. Raises `ValueError`, also for what Python does not read: numbers of thousands of
+    digits, and brackets within brackets without end."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        raise ValueError("a number has thousands of digits") from error
+    except RecursionError as error:
+        raise ValueError("brackets lie too deep within brackets") from error
+
+
 def counted(number: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{number} {noun}" + "s" * (number != 1)

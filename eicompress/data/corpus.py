@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from eicompress.errors import DataError
-from eicompress.values import Text, counted, digest_of, readable
+from eicompress.errors import DataError, shortened
+from eicompress.values import Text, counted, digest_of, parsed_json, readable
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 COLUMN = "text"
@@ -91,7 +90,7 @@ def _texts(source: str) -> Iterator[str]:
     for file in files:
         try:
             yield from _READERS[file.suffix](file)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"there is no column `{COLUMN}`" if isinstance(error, KeyError) else str(error)
             raise DataError(
                 f"`{file}` must hold texts, but cannot be read: {reason}. Mend it or take it out."
@@ -132,19 +131,25 @@ def _from_lines(file: Path) -> Iterator[str]:
 
 def _from_jsonl(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8-sig") as lines:
-        yield from (str(json.loads(line)[COLUMN]) for line in lines if line.strip())
+        yield from (_text(parsed_json(line)[COLUMN]) for line in lines if line.strip())
 
 
 def _from_csv(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        yield from (row[COLUMN] for row in csv.DictReader(lines))
+        yield from (_text(row[COLUMN]) for row in csv.DictReader(lines, strict=True))
 
 
 def _from_parquet(file: Path) -> Iterator[str]:
     import pyarrow.parquet
 
     for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
-        yield from (str(text) for text in batch.column(COLUMN).to_pylist())
+        yield from map(_text, batch.column(COLUMN).to_pylist())
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text must be a string, but one is {shortened(str(value))}")
+    return value
 
 
 _READERS = {".txt": _from_lines, ".jsonl": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}

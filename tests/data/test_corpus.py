@@ -116,3 +116,19 @@ def test_what_is_left_out_is_not_counted_where_that_is_costly(tmp_path: Path, mo
     monkeypatch.setattr("eicompress.data.corpus.CHEAP_BYTES", 10)
     assert UnlabelledText((str(file),), withheld(SENTENCES)).note() == ""
     assert UnlabelledText(("owner/name",), withheld(SENTENCES)).note() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"text": ["a", "b"]}'),
+        ("a.jsonl", '{"text": null}'),
+        ("a.jsonl", "[" * 100_000),
+        ("a.csv", "label,text\none\n"),
+        ("a.csv", 'text\n"a'),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"{name}` must hold texts, but cannot be read"):
+        list(UnlabelledText((str(tmp_path / name),)))
