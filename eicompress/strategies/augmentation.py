@@ -105,11 +105,11 @@ def _most_disputed(
     texts: list[Text], count: int, subject: Candidate, context: Context
 ) -> tuple[list[Text], dict[str, float]]:
     """The texts on which student and teacher are farthest apart, in their old order, and what to tell of the choice."""
-    told, said = (
+    teacher_logits, student_logits = (
         torch.from_numpy(np.asarray(logits, np.float32))
         for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.compute_device)[0])
     )
-    divergence: Array = answer_losses(context.task.answer, said, told).numpy()
+    divergence: Array = answer_losses(context.task.answer, student_logits, teacher_logits).numpy()
     kept = np.sort(np.argsort(-divergence, kind="stable")[:count])
     means = {"kept": float(divergence[kept].mean()), "all": float(divergence.mean())}
     return [texts[row] for row in kept], {"texts": len(kept), "of": len(texts), **means}

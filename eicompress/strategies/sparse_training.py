@@ -69,8 +69,8 @@ class SparseTraining(ModelStrategy):
             self._train(subject, context, linears)
         count = sum(each.weight.numel() for each in linears)
         left = sum(int(each.kept.sum()) for each in linears if each.kept is not None)
-        told = {"weights": count, "sparsity": round(1 - left / count, 4), "milliseconds": "none are saved"}
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts = {"weights": count, "sparsity": round(1 - left / count, 4), "milliseconds": "none are saved"}
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
     def _train(self, subject: Candidate, context: Context, linears: Sequence[Linear]) -> None:
         model = subject.encoder

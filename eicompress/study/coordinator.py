@@ -72,7 +72,7 @@ def draw_and_train(search: Search) -> str:
             else:
                 return ended
     except KeyboardInterrupt:
-        for drawn in trials.untold.values():
+        for drawn in trials.open.values():
             trials.draws.interrupt(drawn)
         raise
 

@@ -47,11 +47,11 @@ class Pretrained:
     """Names its files, the choice of outputs and their units."""
     device: str
 
-    def answers(self, texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
+    def answers(self, texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
         """Logits (n, outputs), in the task's units, and pooled features (n, width) of texts, in half precision.
 
-        The features are what the last linear layer reads, the one that makes the logits. `told` hears how many texts
-        were read with each batch. Raises `ModelError`.
+        The features are what the last linear layer reads, the one that makes the logits. `progress` is called
+        with the number of texts in each batch. Raises `ModelError`.
         """
         encodings = [self._tokens(text) for text in texts]
         batches = _batches([len(each["input_ids"]) for each in encodings])
@@ -61,7 +61,7 @@ class Pretrained:
             found = self._read([encodings[row] for row in rows])
             states = np.empty((len(texts), found[1].shape[1]), np.float16) if states is None else states
             logits[rows], states[rows] = self.answer.standard(found[0]), found[1]
-            told(len(rows))
+            progress(len(rows))
         assert states is not None
         return logits, states
 
@@ -198,7 +198,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Progress is told in one way, and not by bars across the screen."""
+    """Hide the progress bars of `transformers`: progress is shown by the caller."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
