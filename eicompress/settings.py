@@ -91,7 +91,9 @@ class MethodSettings(TypedDict, total=False):
         str, Setting("How recipes are drawn.", "tpe|nsga2|random", partial(parsing.choice, known=SAMPLERS), "tpe")
     ]
     space: Annotated[str, Setting("Search space: a name, or a file.toml.", "SPACE", otherwise="edge, or start")]
-    storage: Annotated[str, Setting("Database, as postgresql://user@host/name.", "URL", otherwise="a file")]
+    storage: Annotated[
+        str, Setting("Database, as postgresql://user@host/name.", "URL", parsing.storage, otherwise="a file")
+    ]
 
 
 class WorkerSettings(TypedDict, total=False):

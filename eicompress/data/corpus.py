@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ COLUMN = "text"
 CHEAP_BYTES = 20_000_000
 """Of files that are read once more to say how much of them is left out."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_WORD = re.compile(r"\w+")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
@@ -47,7 +49,7 @@ class UnlabelledText:
         files = [_files(source) for source in self.sources]
         if None in files or sum(file.stat().st_size for each in files for file in each or ()) > CHEAP_BYTES:
             return ""
-        with suppress(DataError):  # which whoever reads so far will meet
+        with suppress(DataError):  # raised again when a reader gets that far
             left_out = sum(not kept for source in self.sources for _, kept in _sentences(source, self.withheld))
             if left_out:
                 return f"{counted(left_out, 'sentence')} of `--unlabelled` left out: in the validation or test data too"
@@ -69,8 +71,8 @@ def withheld(texts: Iterable[Text]) -> frozenset[str]:
 
 
 def _normal(text: str) -> str:
-    """In lower case, with one space where there is any."""
-    return " ".join(text.lower().split())
+    """Its words in lower case, one space apart, without punctuation; a text without words is as it is."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
 def _sentences(source: str, withheld: frozenset[str]) -> Iterator[tuple[str, bool]]:
@@ -98,7 +100,7 @@ def _texts(source: str) -> Iterator[str]:
 
 
 def _files(source: str) -> list[Path] | None:
-    """The files that a source is made of, in their order; None for a name on the hub. Raises `DataError`."""
+    """The files of a source, in order; None for a name on the hub. Raises `DataError`."""
     path = Path(source).expanduser()
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())

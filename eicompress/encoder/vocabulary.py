@@ -161,7 +161,7 @@ def minified_json(tokenizer: Tokenizer) -> str:
     """The smallest tokenizer.json that reads the same, in `tokenizers` and in transformers.js.
 
     White space, escapes and empty sections are left out, and so is padding: a device reads one text at a
-    time, and whoever reads several pads them himself. One reader or the other insists on all that is left.
+    time, and callers that encode several pad them themselves. One reader or the other insists on all that is left.
     """
     state = json.loads(tokenizer.to_str())
     del state["padding"]

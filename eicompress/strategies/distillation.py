@@ -1,6 +1,6 @@
 """`distillation`: the student learns what the teacher says, of the task's texts and of distortions of them.
 
-Logits and the state that the head reads are the teacher's, whoever it is, and need no common tokens. Losses between
+Logits and the state that the head reads are those of any teacher, and need no common tokens. Losses between
 layers, of embeddings, hidden states, attention maps and relations, are those of the model that the student was cut out
 of; where their tokens differ, words are compared.
 """

@@ -81,7 +81,7 @@ class GeneralDistillation(ModelStrategy):
 
 
 def read(stream: Iterable[str], tokenizer: Tokenizer, tokens: int) -> tuple[list[str], int]:
-    """The first sentences of a stream, until they have so many tokens, and how many these are.
+    """The first sentences of a stream, up to a number of tokens, and how many tokens they have.
 
     No more of the stream is read than that. Sentences of one token, beside the special ones, teach nothing.
     """

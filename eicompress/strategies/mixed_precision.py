@@ -1,7 +1,7 @@
 """`mixed_precision`: each matrix gets the bits that it needs, out of a budget for all of them.
 
-What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to so many
-bits. The table of these numbers is in the record.
+What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to each
+number of bits. The table of these numbers is in the record.
 """
 
 from collections.abc import Iterator, Mapping
