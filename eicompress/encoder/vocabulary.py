@@ -4,7 +4,7 @@ A fast tokenizer cuts a text into words (normalizer and pre-tokenizer) and a wor
 `subwords`). Only the model changes here, so all that matters of a text is which words it has, and how often. When
 tokens are gone, a word falls back on shorter ones, down to single characters or bytes, and is unknown only where one
 of these is missing. So they stay, in every form in which they reach the model: `c` at the start of a word and `##c`
-inside. As before, a word longer than a WordPiece's own limit (100 characters) is unknown whatever it is made of.
+inside. As before, a word longer than a WordPiece's own limit (100 characters) is unknown whatever its characters.
 
 No function changes a tokenizer that it is handed.
 """

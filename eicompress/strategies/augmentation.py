@@ -50,8 +50,8 @@ class Augmentation(ModelStrategy):
     unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
     """Sentences of the unlabelled text, at most; none where none was named, or where the task reads pairs of texts."""
     pool: Annotated[float, FloatDistribution(1.0, 20.0)] = 1.0
-    """So many times the texts are made, and those kept on which teacher and student disagree most. Above 1 this wants
-    a candidate that was distilled before."""
+    """How many times the texts to make, of which those are kept on which teacher and student disagree most. Above 1 it
+    needs a candidate that was distilled before."""
 
     name: ClassVar[str] = "augmentation"
     paper: ClassVar[str] = "after the augmentation of TinyBERT, arXiv 1909.10351"

@@ -39,7 +39,7 @@ def compared(arrival: Arrival, *, hurry: bool) -> Literal["all", "alone", "later
     """Who is compared now that a candidate has come to a rung: all that wait there, the candidate alone, or nobody yet.
 
     Those that wait are compared whenever one more of them can go on. What was given goes on as it comes, and so does
-    who is first at a later rung, since it beat others before; in a `hurry`, whoever comes.
+    who is first at a later rung, since it beat others before; in a `hurry`, every candidate.
     """
     if (1 + len(arrival.others)) % arrival.one_of == 0:
         return "all"

@@ -124,9 +124,9 @@ class Pretrained:
     @torch.inference_mode()
     def _read(self, encodings: list[dict[str, Any]]) -> tuple[Array, Array]:
         padded = self.tokenizer.pad(encodings, return_tensors="pt").to(self.device)
-        heard: list[Tensor] = []
+        features: list[Tensor] = []
         hooks = [
-            each.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+            each.register_forward_pre_hook(lambda _, given: features.append(given[0]))
             for each in self.model.modules()
             if isinstance(each, nn.Linear) and each.out_features == self.model.config.num_labels
         ]
@@ -137,9 +137,9 @@ class Pretrained:
         finally:
             for hook in hooks:
                 hook.remove()
-        if not heard:
+        if not features:
             raise ModelError(f"The logits of `{self.folder}` must come out of a linear layer, but do not.")
-        states = heard[-1]
+        states = features[-1]
         if states.ndim == 3:  # a decoder's head reads every token, and the last real one counts
             places = torch.arange(states.shape[1], device=states.device)
             last = (padded["attention_mask"] * places).argmax(dim=1)

@@ -220,9 +220,9 @@ class Cluster:
         """What became of a job, if one ends soon."""
         seats = {seat.answer: seat for seat in self._seats if seat.answer is not None}
         ready, _ = self._ray.wait(list(seats), timeout=POLL_SECONDS)
-        return self._heard(seats[ready[0]]) if ready else None
+        return self._answer_of(seats[ready[0]]) if ready else None
 
-    def _heard(self, seat: "_Seat") -> Done | None:
+    def _answer_of(self, seat: "_Seat") -> Done | None:
         errors = self._ray.exceptions
         try:
             answer = self._ray.get(seat.answer)
