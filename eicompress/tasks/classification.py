@@ -106,9 +106,9 @@ def _number(label: object, numbers: Mapping[str, int], split: str, row: int, tra
         alone = sum(count == 1 for count in Counter(train).values())
         if 2 * alone > len(train):
             raise DataError(
-                f"a label must be that of several rows, but {alone} of the {len(numbers)} labels of `train` have one row "
-                f"each, and `{split}` has others: name the right column with `--label`, or say `--task regression` where "
-                "labels are numbers"
+                f"a label must be that of several rows, but {alone} of the {len(numbers)} labels of `train` have one "
+                f"row each, and `{split}` has others: name the right column with `--label`, or say `--task regression` "
+                "where labels are numbers"
             )
         raise DataError(
             f"every label of `{split}` must occur in `train`, but row {row + 1} has `{label}`: "
