@@ -72,7 +72,7 @@ def test_every_setting_is_in_the_reference_once(reference: ModuleType) -> None:
     assert sorted(named) == sorted(
         (name, flag(name)) for name in {*declared(SearchSettings), *declared(AblateSettings)}
     )
-    taken = page.partition("How a latency is taken")[2].partition("\n| ")[0]
+    taken = page.partition("How latency is measured")[2].partition("\n| ")[0]
     assert re.findall(r"`eicompress (\w+)`", taken) == ["search", "plan", "measure", "compare", "compress"]
 
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ COLUMN = "text"
 CHEAP_BYTES = 20_000_000
 """Of files that are read once more to say how much of them is left out."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_WORD = re.compile(r"\w+")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
@@ -69,8 +71,8 @@ def withheld(texts: Iterable[Text]) -> frozenset[str]:
 
 
 def _normal(text: str) -> str:
-    """In lower case, with one space where there is any."""
-    return " ".join(text.lower().split())
+    """Its words in lower case, one space apart, without punctuation; a text without words is as it is."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
 def _sentences(source: str, withheld: frozenset[str]) -> Iterator[tuple[str, bool]]:

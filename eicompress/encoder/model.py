@@ -34,6 +34,8 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.trainings = 0
+        """How many it has had: each reads batches of its own."""
         self.words = _new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.projection else None
         self.positions = Embedding(config.positions, config.summed)

@@ -16,7 +16,6 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import without_password
 from eicompress.reporting.record_text import duration, standing, summary
 from eicompress.spec import Spec
 from eicompress.study.events import (
@@ -230,7 +229,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
         "timed on": spec.settings["device"],
     }
     if settings.get("storage"):
-        rows["storage"] = without_password(settings["storage"])
+        rows["storage"] = settings["storage"]
     if spec.plugin:
         rows["plug-in"] = f"{spec.plugin}, which the study remembers"
     table = _grid()

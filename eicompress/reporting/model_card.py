@@ -13,13 +13,13 @@ from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
 from eicompress.answers import Answer, of_config
 from eicompress.errors import ModelError
+from eicompress.manifest import read_object
 from eicompress.metrics.latency import LATENCY, LATENCY_P95
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.tables import MACHINE
-from eicompress.runtime import read_json
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
 BUILT_IN = "builtin:"
@@ -53,7 +53,7 @@ def card(
     if SIMPLE in record.facts:  # no model was compressed for it
         asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
         record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})
-    config = read_json(artifact.folder / "config.json")
+    config = read_object(artifact.folder / "config.json")
     answer, example = of_config(config), '("a text", "another")' if config.get("pairs") else '"a text"'
     assert answer is not None
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
@@ -77,7 +77,7 @@ def card_of(artifact: Artifact) -> str:
     """The card that lies beside an artifact, or one of what its files tell. Raises `ModelError`."""
     if artifact.card.is_file():
         return artifact.card.read_text(encoding="utf-8")
-    known = read_json(artifact.manifest) if artifact.manifest.is_file() else {}
+    known = read_object(artifact.manifest) if artifact.manifest.is_file() else {}
     try:
         record = Record(
             recipe=tuple(known.get("recipe", ())),

@@ -26,8 +26,10 @@ class Augmentation(ModelStrategy):
     """Grow copies of the task's texts, and take text of the user's own, for the candidate's later trainings.
 
     A copy has words replaced by those whose vectors the baseline holds near, or is distorted as `distillation` does.
-    It has no label: the teacher says what it is. Facts: `texts`, how many of them are `unlabelled` text, and where some
-    were chosen `of` how many, and the divergence of teacher and student, in nats, of those `kept` and of `all`.
+    TinyBERT asks a masked language model for words that fit in place, where the word is one token; here word vectors
+    are asked for all words, as it does for the others. A copy has no label: the teacher says what it is. Facts:
+    `texts`, how many of them are `unlabelled` text, and where some were chosen `of` how many, and the divergence of
+    teacher and student, in nats, of those `kept` and of `all`.
     """
 
     copies: Annotated[int, IntDistribution(0, MOST_COPIES)] = 6
@@ -52,7 +54,7 @@ class Augmentation(ModelStrategy):
     a candidate that was distilled before."""
 
     name: ClassVar[str] = "augmentation"
-    paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351"
+    paper: ClassVar[str] = "after the augmentation of TinyBERT, arXiv 1909.10351"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if context.preview:

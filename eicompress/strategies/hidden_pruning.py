@@ -74,6 +74,8 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     hooks += [(each, drifts[each].add) for each in norms]
     with told_inputs(hooks), torch.inference_mode():
         for batch, _ in measured_batches(subject, context):
+            for drift in drifts.values():
+                drift.mask = batch.attention_mask
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     with torch.no_grad():
         for reader, seen in moments.items():
@@ -95,11 +97,14 @@ class _Drift:
 
     def __init__(self, kept: Tensor) -> None:
         self._kept = kept
+        self.mask = torch.empty(0)
+        """(B, T): which tokens of the batch at hand are real."""
         self._sums = torch.zeros(2, dtype=torch.float64)
         self._count = 0
 
     def add(self, states: Tensor) -> None:
-        """states (B, T, hidden), padding included, which is as wide as the rest"""
+        """states (B, T, hidden) of the batch at hand"""
+        states = states[self.mask[:, : states.shape[1]].bool()]
         part = states[..., self._kept]
         deviation = states.std(dim=-1)
         stretch = (part.std(dim=-1) / deviation).sum().item()

@@ -9,10 +9,10 @@ from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.drawing import draw, enqueue_variants
 from eicompress.study.events import Planned, SearchEnded
-from eicompress.study.forecast import check_reachable
 from eicompress.study.hand_out import hand_out_simple
 from eicompress.study.open_trials import OpenTrials, open_trials
 from eicompress.study.ranking import count, heaviest_parts
+from eicompress.study.reach import check_reachable
 from eicompress.study.rebuilding import promote
 from eicompress.study.result import Result, result_of
 from eicompress.study.resume import recover

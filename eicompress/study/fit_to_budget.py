@@ -16,7 +16,7 @@ TOLERANCE = 0.005
 class Previewer(Protocol):
     """What measures a recipe without training it."""
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """Raises `Inapplicable`."""
 
 

@@ -8,10 +8,8 @@ from typing import Any, Protocol
 
 import optuna
 from optuna.samplers import RandomSampler
-from optuna.trial import FixedTrial
 
 from eicompress.cache import is_disk_error
-from eicompress.errors import BudgetError
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
@@ -20,7 +18,8 @@ from eicompress.study.halving import one_in
 from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
 from eicompress.study.promotion import PromotionPlan, kept_for_promotion, promotion_plan
-from eicompress.study.ranking import has_own_training, heaviest_parts
+from eicompress.study.ranking import has_own_training
+from eicompress.study.reach import check_reachable
 from eicompress.study.space import SearchSpace
 from eicompress.study.time_keeping import full_seconds
 from eicompress.trials.training_time import Rehearsal
@@ -34,9 +33,6 @@ FEW = 4
 """Random recipes of which one that applies is typical, where none was given."""
 ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
-MARGIN = 0.25
-"""The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
-size counts as out of reach only if it is missed by more than this share."""
 
 
 class StepCounter(Protocol):
@@ -163,20 +159,6 @@ def forecast(
     )
 
 
-def check_reachable(builder: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
-    """The preview of the space's corner, None where it cannot be built. Raises `BudgetError` if it is over budget."""
-    try:
-        smallest = builder.preview(space.smallest())
-    except Exception as error:
-        if is_disk_error(error):
-            raise
-        return None  # what a strategy cannot do ends its trials, and no search
-    for name, by in objective.broken_for_good(smallest).items():
-        if name == SIZE or by > MARGIN:
-            raise _out_of_reach(name, objective, smallest)
-    return smallest
-
-
 def in_rungs(
     space: SearchSpace, ledger: Ledger | None, builder: StepCounter, seed: int
 ) -> tuple[SearchSpace, int | None]:
@@ -194,7 +176,7 @@ def in_rungs(
 def typical_steps(builder: StepCounter, space: SearchSpace, seed: int) -> int | None:
     """Steps of the full training of the first given recipe that applies and has one of its own, or else of a random
     one; None without."""
-    given = (space.suggest(FixedTrial(dict(parameters))) for parameters in space.known)
+    given = map(space.recipe, space.known)
     for recipe in itertools.chain(given, random_recipes(space, seed, FEW)):
         try:
             steps = builder.count_steps(recipe)
@@ -222,8 +204,8 @@ class _Timed:
     builder: Previewer
     seconds: float = 0.0
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
-        record = self.builder.preview(recipe, size_only=size_only)
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
+        record = self.builder.preview(recipe, size_only=size_only, careful=careful)
         self.seconds += sum(record.seconds_by_phase.values())
         return record
 
@@ -236,18 +218,3 @@ def _reachable(previews: list[Record], objective: Objective) -> dict[str, float]
         if values:
             found[name] = min(values) if objective.known[name].direction == "minimize" else max(values)
     return found
-
-
-def _out_of_reach(name: str, objective: Objective, smallest: Record) -> BudgetError:
-    metric, bound, value = objective.known[name], objective.budgets[name], smallest.value(name) or 0.0
-    heaviest = heaviest_parts(smallest, 3)
-    reached = f"{value:.3g} {metric.unit}" + (f" ({heaviest})" if heaviest else "")
-    if metric.direction == "maximize":
-        return BudgetError(
-            f"the smallest candidate of this search space must reach {bound:g} {metric.unit} of {name}, but has "
-            f"{reached}: ask for less, or give a search space that begins higher."
-        )
-    return BudgetError(
-        f"no candidate of this search space can meet the budget of {bound:g} {metric.unit}: the smallest reachable is "
-        f"{reached}. Ask for at least {value * 1.05:.2g} {metric.unit}, or give a search space that goes lower."
-    )

@@ -152,7 +152,7 @@ def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
 
 def setup_of(spec: Spec, builder: Builder) -> Setup:
     """What a worker opens the same builder with."""
-    # A worker does not open the database, whose URL may have a password.
+    # A worker does not open the database.
     known = Spec({**spec.settings, "storage": ""}).settings
     return Setup(known, str(spec.folder), str(builder.head or ""), made_of(builder))
 

@@ -32,8 +32,8 @@ class Builder(Protocol):
     def simple(self, size_mb: float | None) -> dict[str, Record]:
         """What simple baselines reach, by their names; an artifact takes `size_mb` megabytes at most."""
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
-        """Measured without training. Raises `Inapplicable`."""
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
+        """Measured without training, with care if it decides about the search. Raises `Inapplicable`."""
 
     def timed(self, record: Record) -> Record:
         """The record with the latency of its artifact, whose folder is `files["artifact"]`."""

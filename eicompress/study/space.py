@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, FixedTrial
 
 from eicompress.contracts import Strategy
 from eicompress.errors import SpecError, nearest
@@ -190,19 +190,33 @@ class SearchSpace:
     def variants(self, parameters: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
         """Trial parameters that differ after the training alone: all of them, or `most` far apart."""
         free = self.after_training
-        grids = [_grid(of, most) for of in free.values()]
+        grids = [grid(of, most) for of in free.values()]
         values = [dict(zip(free, each, strict=True)) for each in itertools.product(*grids)] if free else []
         own = {name: parameters[name] for name in free if name in parameters}
         others = [each for each in values if {name: each[name] for name in own} != own]
         spread = range(len(others)) if len(others) <= most else np.linspace(0, len(others) - 1, most).astype(int)
         return [{**parameters, **others[at]} for at in spread]
 
-    def smallest(self) -> Recipe:
-        """Every searched knob at its lowest value, and every optional slot in use except those that replace others: the
-        corner where bytes are fewest."""
+    @property
+    def domains(self) -> dict[str, BaseDistribution]:
+        """What each of the trial's parameters is drawn from."""
+        found: dict[str, BaseDistribution] = {}
+        for slot in self.slots:
+            if slot.optional:
+                found[slot.switch] = CategoricalDistribution([False, True])
+            found |= {slot.parameter(knob): of for knob, of in slot.searched.items()}
+        return found
+
+    def corner(self) -> dict[str, Any]:
+        """The trial parameters at which a candidate is likely to be small: every searched knob at its lowest value, and
+        every optional slot in use except those that replace others."""
         instead = {slot.unless for slot in self.slots}
-        used = [slot for slot in self.slots if slot.name not in instead]
-        return Recipe(tuple(slot.step({knob: _least(of) for knob, of in slot.searched.items()}) for slot in used))
+        switches = {slot.switch: slot.name not in instead for slot in self.slots if slot.optional}
+        return {name: switches[name] if name in switches else _least(of) for name, of in self.domains.items()}
+
+    def recipe(self, parameters: Mapping[str, Any]) -> Recipe:
+        """The recipe that these trial parameters stand for, at the low end of what is filled."""
+        return self.suggest(FixedTrial(dict(parameters)))
 
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
@@ -302,7 +316,7 @@ def _least(distribution: BaseDistribution) -> Any:
     return min(numbers) if len(numbers) == len(distribution.choices) else distribution.choices[0]
 
 
-def _grid(distribution: BaseDistribution, most: int) -> list[Any]:
+def grid(distribution: BaseDistribution, most: int) -> list[Any]:
     """The values of a distribution, or `most` of them."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)

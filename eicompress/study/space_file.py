@@ -46,7 +46,7 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     space = SearchSpace(path.stem, digest_of(made_of), rungs, slots, rung_steps=least)
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
-        space.smallest()
+        space.recipe(space.corner())
     known = []
     for place, table in enumerate(_tables(tables, "recipe", path)):
         with _within(f"`recipe[{place}]` of `{path}`"):

@@ -205,8 +205,8 @@ def measured_batches(
 def token_importance(context: Context, by: Literal["attention", "gradient"]) -> Array:
     """(vocabulary,) of the baseline: the mean importance of a token where it stands in the measured examples.
 
-    - `attention`: the share of all attention that it receives, over layers, heads and the queries that are read
-      (EI-BERT, arXiv 2507.04636).
+    - `attention`: the share of all attention that it receives, over layers, heads and queries (after EI-BERT, arXiv
+      2507.04636, which reads all texts, not 512).
     - `gradient`: the first-order change of the loss if its word vector were zero (arXiv 1611.06440).
 
     A token that is in none of the examples gets the mean of the others.
@@ -241,7 +241,7 @@ def _attention_received(model: Encoder, batch: Batch) -> Tensor:
         return look
 
     with told_inputs([(each, told(each)) for each in model.modules() if isinstance(each, SelfAttention)]):
-        model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        model.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     return torch.stack(received).mean(dim=0)
 
 

@@ -19,7 +19,7 @@ from eicompress.values import Progress, Text, digest_of, seed_of
 SHARD = 2048
 """Texts whose outputs are computed and stored together: an interruption loses no more than these."""
 HELD_OUT = 1000
-"""Training texts on which the weights of an ensemble are measured, at most."""
+"""Validation texts on which the weights of an ensemble are measured, at most."""
 
 
 def ignore(_: Progress) -> None:
@@ -128,7 +128,7 @@ class Ensemble:
     how: str
     task: Task
     held_out: Examples
-    """Labelled texts on which no candidate is measured."""
+    """Labelled texts that the teachers were not trained on."""
 
     @property
     def digest(self) -> str:
@@ -165,11 +165,14 @@ class Ensemble:
         return np.array(odds) / whole if whole else np.full(len(odds), 1 / len(odds))
 
 
-def held_out(train: Examples, seed: int) -> Examples:
-    """A tenth of the training examples, at most `HELD_OUT`, drawn with the seed."""
-    count = max(1, min(HELD_OUT, len(train) // 10))
-    rows = np.random.default_rng(seed_of(seed, "held out")).permutation(len(train))[:count]
-    return train.take(np.sort(rows).tolist())
+def held_out(validation: Examples, seed: int) -> Examples:
+    """The validation examples, at most `HELD_OUT`, drawn with the seed.
+
+    On training examples a teacher that learned them by heart would look best. The few numbers that are chosen by them
+    are chosen on the validation split, as everything else in a search is; the test split has no part in it.
+    """
+    rows = np.random.default_rng(seed_of(seed, "held out")).permutation(len(validation))[:HELD_OUT]
+    return validation.take(np.sort(rows).tolist())
 
 
 def _surest(logits: Array) -> Array:

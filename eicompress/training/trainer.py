@@ -67,7 +67,11 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains candidates at a fidelity (the share of the full length), from a seed, on a device."""
+    """Trains candidates at a fidelity (the share of the full length), from a seed, on a device.
+
+    Each training of a candidate draws its batches and its dropout anew: from the seed and the number of trainings that
+    the candidate has had, so that several short ones read different rows.
+    """
 
     seed: int
     fidelity: float
@@ -79,12 +83,14 @@ class Trainer:
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
         """Raises `Diverged`."""
+        before = int(vars(candidate.model).get("trainings", 0))  # modules that are no encoder begin without
+        again = (before,) if before else ()
         run = _Run(candidate, training, self.fidelity, self.device)
         with torch.random.fork_rng(devices=[]), run.on_device():
-            torch.manual_seed(seed_of(self.seed, "training"))
+            torch.manual_seed(seed_of(self.seed, "training", *again))
             key = self._resume(run)
             told = kept = time.monotonic()
-            rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches")))
+            rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches", *again)))
             run.prepare(rest)
             for rows in rest:
                 if run.is_behind():
@@ -99,6 +105,7 @@ class Trainer:
                     self.checkpoints.cache.store("training", key, run.save)
                     kept = time.monotonic()
             run.take_best()
+        vars(candidate.model)["trainings"] = before + 1
         if self.checkpoints:
             self.checkpoints.cache.drop("training", key)
 

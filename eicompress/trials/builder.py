@@ -94,13 +94,14 @@ class Builder(Materials):
             TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
         }
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
-        """What the recipe would make, measured without training: every metric that previews know, or the size alone.
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
+        """What the recipe would make, measured without training: every metric that previews know, or the size alone;
+        with care, as of what is kept.
 
         Raises `Inapplicable`.
         """
-        key = ["preview", self.made_from(recipe, 0.0, self.seed), size_only]
-        return self._measured.remembered(key, lambda: self._measure_preview(recipe, size_only))
+        key = ["preview", self.made_from(recipe, 0.0, self.seed), size_only, *(["careful"] if careful else [])]
+        return self._measured.remembered(key, lambda: self._measure_preview(recipe, size_only, careful))
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         """What the recipe's training at full length would take. Raises `Inapplicable`."""
@@ -184,7 +185,7 @@ class Builder(Materials):
 
         return candidates.build(recipe, context, self.cache, key, begin, done)
 
-    def _measure_preview(self, recipe: Recipe, size_only: bool) -> Record:
+    def _measure_preview(self, recipe: Recipe, size_only: bool, careful: bool) -> Record:
         clock, context = Clock(), self.context(fit_nothing)
         with clock.phase("preview"):
             made = candidates.build(recipe, context, self.cache, str, self.start)
@@ -193,7 +194,7 @@ class Builder(Materials):
             if size_only:
                 taken = measuring.weighed(self, artifact, self._bench_alone)
             else:
-                taken = measuring.previewed(self, artifact, self._bench)
+                taken = measuring.previewed(self, artifact, self._bench, careful)
         record = record_of(self, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
         record = replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
         artifacts.remove(artifact)

@@ -128,9 +128,9 @@ def scored(
     return replace(_found(record, subject, on), facts=facts)
 
 
-def previewed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
-    """What is measured before anything is trained."""
-    conditions = replace(on.conditions, seconds=QUICK_SECONDS)
+def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
+    """What is measured before anything is trained; with care, as of what is kept."""
+    conditions = replace(on.conditions, seconds=CAREFUL_SECONDS if careful else QUICK_SECONDS)
     return measure(on.previewed, _subject(materials, artifact, conditions))
 
 

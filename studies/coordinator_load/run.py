@@ -109,7 +109,7 @@ class Builder:
     def simple(self, size_mb: float | None) -> dict[str, Record]:
         return {}
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         return Record((), -1, "complete", measurements=measured(1.5, None))
 
     def timed(self, record: Record) -> Record:

@@ -135,9 +135,9 @@ class Bench:
     def baseline(self) -> Record:
         return self.builder.baseline()
 
-    def preview(self, recipe: Recipe, *, size_only: bool = False) -> Record:
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         if self.previews:
-            return self.builder.preview(recipe, size_only=size_only)
+            return self.builder.preview(recipe, size_only=size_only, careful=careful)
         return Record(tuple(recipe.to_json()), -1, "complete")
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:

@@ -106,9 +106,9 @@ def test_a_known_recipe_is_drawn_as_it_was_written(tmp_path: Path) -> None:
     assert recipe == Recipe((Words(tokens=200), Thin(layers=2, heads=1.0)))
 
 
-def test_the_smallest_recipe_has_every_knob_at_its_least(tmp_path: Path) -> None:
-    smallest = space_of(tmp_path, GOOD).smallest()
-    assert smallest == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
+def test_the_corner_has_every_knob_at_its_least(tmp_path: Path) -> None:
+    space = space_of(tmp_path, GOOD)
+    assert space.recipe(space.corner()) == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
 
 
 INSTEAD = (
@@ -153,7 +153,7 @@ def test_a_slot_is_left_out_where_another_stands_in_its_place(tmp_path: Path) ->
         ("words", "thin"),
         ("words", "thin", "thin"),
     }
-    assert space.smallest() == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
+    assert space.recipe(space.corner()) == Recipe((Words(tokens=200), Thin(layers=1, heads=0.25), Thin(heads=0.5)))
     assert [known["use begin"] for known in space.known] == [False, True]
     assert "thin.layers" in space.known[0] and "thin.layers" not in space.known[1]
 
