@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from eicompress.declaration import flag
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
@@ -37,13 +37,14 @@ def sentence(numbers: Numbers) -> str:
     if numbers.best is None:
         return _nothing(numbers)
     record, baseline = numbers.best[1], numbers.result.baseline
-    quality, test = record.value(QUALITY), record.value(QUALITY_TEST)
+    value = record.value
+    quality, test = value(QUALITY), value(QUALITY_TEST)
     name = f"The simple baseline {numbers.best[0]}" if numbers.result.verdict else "The best artifact"
     parts = [f"{name} is {_form(record.value(SIZE), '{:.2f} MB')}"]
-    parts.append(_times(baseline, record, SIZE, "smaller"))
-    latency = record.value(LATENCY)
+    parts.append(_times(_share_of(baseline, record, SIZE), "smaller"))
+    latency = value(LATENCY)
     if latency is not None:
-        parts.append(f", answers in {latency:.2f} ms{_times(baseline, record, LATENCY, 'faster')}")
+        parts.append(f", answers in {latency:.2f} ms{_times(value(LATENCY_RATIO), 'faster')}")
     if quality is not None:
         parts.append(f", and reaches {quality:.1%} {numbers.metric} on validation")
         whole = baseline.value(QUALITY) if baseline else None
@@ -63,7 +64,7 @@ def answer(numbers: Numbers) -> tuple[Tile, ...]:
     value = record.value
     return (
         _tile("size", value(SIZE), "{:.2f} MB", _value(baseline, SIZE), budgets.get(SIZE)),
-        _tile("latency", value(LATENCY), "{:.2f} ms", _value(baseline, LATENCY), budgets.get(LATENCY)),
+        _tile("latency", value(LATENCY), "{:.2f} ms", _timed_in_turns(record), budgets.get(LATENCY)),
         _share_tile(
             f"{numbers.metric}, validation", value(QUALITY), _value(baseline, QUALITY), _beside(record, "validation")
         ),
@@ -234,11 +235,21 @@ def _value(baseline: Record | None, metric: str) -> float | None:
     return baseline.value(metric) if baseline else None
 
 
-def _times(baseline: Record | None, record: Record, metric: str, what: str) -> str:
-    before, after = baseline.value(metric) if baseline else None, record.value(metric)
-    if not before or not after or before < after:
+def _share_of(baseline: Record | None, record: Record, metric: str) -> float | None:
+    before, after = _value(baseline, metric), record.value(metric)
+    return after / before if before and after else None
+
+
+def _timed_in_turns(record: Record) -> float | None:
+    """The baseline's milliseconds beside the artifact's: from their ratio, which was measured in turns."""
+    latency, ratio = record.value(LATENCY), record.value(LATENCY_RATIO)
+    return latency / ratio if latency and ratio else None
+
+
+def _times(share: float | None, what: str) -> str:
+    if not share or share > 1:
         return ""
-    ratio = before / after
+    ratio = 1 / share
     return f" ({ratio:.0f} times {what} than the baseline)" if ratio >= 10 else f" ({ratio:.1f} times {what})"
 
 
