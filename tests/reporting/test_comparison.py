@@ -55,7 +55,7 @@ def test_artifacts_are_compared_from_the_outside(
     tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eicompress.metrics.latency.CAREFUL_SECONDS", 0.01)
-    for name, positions in (("one", 32), ("two", 9)):
+    for name, positions in (("one", 32), ("two", 32), ("short", 9)):
         candidate = tiny_candidate(positions=positions)
         artifacts.write(candidate, Labels(("music", "weather")), tmp_path / name / "best", pairs=False, manifest={})
     both = [str(tmp_path / name / "best") for name in ("one", "two")]
@@ -68,7 +68,7 @@ def test_artifacts_are_compared_from_the_outside(
     printed = json.loads(capsys.readouterr().out)
     assert printed["others"][0]["difference"]["mean"] == 0.0
     assert printed["first"]["latency_ratio"] is None and printed["others"][0]["latency_ratio"] > 0
-    assert cli.run(["compare", *both, *words, "--seq-len", "16", "--json"]) == 0
+    assert cli.run(["compare", *both, str(tmp_path / "short" / "best"), *words, "--seq-len", "16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sequence_length"] == 9
     with pytest.raises(SpecError, match="two artifacts or more"):
         eicompress.compare([both[0]], data=str(data_folder))
