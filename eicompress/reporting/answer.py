@@ -8,9 +8,9 @@ from eicompress.declaration import flag
 from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
-from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
+from eicompress.reporting.data import MoreBytes, Numbers
 from eicompress.study.ranking import heaviest_parts
-from eicompress.study.result import NEAR
+from eicompress.study.result import NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted
 
 
@@ -125,18 +125,27 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
 
 
 def simple(numbers: Numbers) -> str:
-    """How much better than the best simple baseline the artifact is, or that it is one; empty where none is known."""
-    if numbers.result.verdict:
-        return numbers.result.verdict
-    others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
+    """How much better than the best simple baseline within the budgets the artifact is, or that such a one is the
+    result; empty where none is known."""
+    result = numbers.result
+    if result.verdict:
+        return result.verdict
     quality = numbers.best[1].value(QUALITY) if numbers.best else None
-    if not others or quality is None:
+    if not result.simple or quality is None:
         return ""
-    other = max(others, key=lambda each: each.quality)
-    points = _points(quality, other.quality)
-    size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
+    if result.best_simple is None:
+        name, other = by_quality(result.simple)[-1]
+        return f"No simple baseline within the budgets is an artifact. The best of all, {_reaches(name, other)}."
+    name, other = result.best_simple
+    points = _points(quality, other.value(QUALITY) or 0.0)
     verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
-    return f"{verdict}. The best simple baseline, {other.name}, reaches {other.quality:.1%}{size}."
+    verdict = verdict if points else "A tie"
+    return f"{verdict}. The best simple baseline within the budgets, {_reaches(name, other)}."
+
+
+def _reaches(name: str, simple: Record) -> str:
+    size = simple.value(SIZE)
+    return f"{name}, reaches {simple.value(QUALITY) or 0.0:.1%}" + (f" in {size:.2f} MB" if size else "")
 
 
 def command(asked: Json) -> str:

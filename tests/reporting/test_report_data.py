@@ -2,11 +2,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_builder import measured
 
 from eicompress.reporting import data
 from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, cost, more, sentence
+from eicompress.reporting.answer import simple as beside_simple
 from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Measurement, Record
@@ -131,6 +133,27 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
     assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "91.2%", "90.0%"]
     assert "4.8 points of quality less than the baseline. The search took 1 h 0 min" in cost(told)
     assert "less than 4.8 points" in more(told)
+
+
+@pytest.mark.parametrize(
+    ("quality", "size", "expected"),
+    [
+        (
+            0.85,
+            0.5,
+            "Yes, by 5.0 points. The best simple baseline within the budgets, small, reaches 80.0% in 0.60 MB.",
+        ),
+        (0.80, 0.5, "A tie. The best simple baseline within the budgets, small, reaches 80.0% in 0.60 MB."),
+    ],
+)
+def test_the_rival_is_the_best_simple_baseline_within_the_budgets(quality: float, size: float, expected: str) -> None:
+    shipped = {"artifact": "somewhere"}
+    known = {
+        "small": replace(simple(0.8, 0.6), files=shipped),
+        "large": replace(simple(0.95, 9.0), files=shipped),
+        "majority class": simple(0.1),
+    }
+    assert beside_simple(said(found(trial(size, 0.5, quality, fidelity=1.0), simple=known))) == expected
 
 
 def test_times_faster_is_what_was_measured_in_turns() -> None:
