@@ -72,7 +72,8 @@ def measure(
     device, threads = registry.device(asked["device"])(), asked["threads"]
     model = runtime.load(artifact, threads=threads)
     found = [SizeMetric.measurement(folder.size_mb), DownloadMetric.measurement(download_mb(folder))]
-    for length in (asked["seq_len"],) if "seq_len" in asked else LENGTHS:
+    limit = runtime.positions(folder)
+    for length in (asked["seq_len"],) if "seq_len" in asked else sorted({min(each, limit or each) for each in LENGTHS}):
         latency = measure_latency(device, folder, None, length, threads=threads, seconds=CAREFUL_SECONDS)
         found += latency.measurements()
     if data is not None:
@@ -115,7 +116,7 @@ def compare(
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
     folders = [Artifact(Path(each)) for each in artifacts]
-    length = settings.get("seq_len")
+    length: int = settings.get("seq_len") or 0
     for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)
         split, task, examples = rows_for(model, spec, registry)

@@ -84,8 +84,10 @@ def cost(numbers: Numbers) -> str:
     record, spent = numbers.best[1] if numbers.best else None, numbers.effort
     parts = [_quality_paid(numbers, record)] if record else []
     spared = sum(spent.skipped.values())
+    stopped = f", {spent.stopped} trained briefly" if spent.stopped else ""
     others = f", and {spared} more needed no training" if spared else ""
-    parts.append(f"The search took {spoken(spent.seconds)}: {counted(spent.trained, 'candidate')} trained{others}.")
+    trained = f"{counted(spent.trained, 'candidate')} trained to the end"
+    parts.append(f"The search took {spoken(spent.seconds)}: {trained}{stopped}{others}.")
     near = numbers.result.seconds_to_near
     if near is not None:
         parts.append(f"{NEAR:.0%} of the baseline's quality was reached within the budgets after {spoken(near)}.")
