@@ -25,7 +25,7 @@ from eicompress.training.losses import answer_loss
 EXAMPLES = 128
 """That sensitivity is measured on."""
 UNPACKING_BYTES = 400
-"""What the nodes take, at most, that unpack a matrix of fewer than 8 bits."""
+"""Bytes of the nodes that unpack a matrix of fewer than 8 bits, at most."""
 BITS: tuple[Literal[2, 4, 8], ...] = (2, 4, 8)
 
 Matrices = Mapping[str, Linear | Embedding]
@@ -42,7 +42,7 @@ class MixedPrecision(ModelStrategy):
     """
 
     mean_bits: Annotated[float, FloatDistribution(2.0, 8.0)] = 4.0
-    """Bits a weight, at most, over all matrices and tables, with what it takes to unpack them."""
+    """Bits for each weight on average, at most, over all matrices and tables, including the nodes that unpack them."""
 
     name: ClassVar[str] = "mixed_precision"
     paper: ClassVar[str] = "HAWQ-V3, arXiv 2011.10680; loss of one matrix at a time: Q-BERT, arXiv 1909.05840"

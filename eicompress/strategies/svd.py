@@ -20,7 +20,7 @@ from eicompress.training.importance import Moments, fingerprint, measured_batche
 from eicompress.values import seed_of
 
 MULTIPLE = 8
-"""Matrix kernels like ranks that are multiples of this."""
+"""Ranks are multiples of this, which matrix kernels run faster."""
 RIDGE = 1e-4
 """Added to the second moments, as a share of their mean, so that each direction counts a little."""
 

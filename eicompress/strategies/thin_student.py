@@ -17,7 +17,7 @@ from eicompress.training.importance import measure_importance, most_important
 from eicompress.training.token_counts import with_needed_positions
 
 MULTIPLE = 8
-"""Widths are rounded to a multiple of this, which matrix kernels like."""
+"""Widths are rounded to a multiple of this, which matrix kernels run faster."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def build(
 
 @contextmanager
 def blamed(step: Strategy) -> Iterator[None]:
-    """Adds a last line to what is raised inside: which strategy of which package it came from."""
+    """Adds the strategy and its package as the last line of an error that is raised inside."""
     try:
         yield
     except EicompressError:
@@ -97,7 +97,7 @@ def _known_prefix(
 
 
 def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, cache: Cache, key: object) -> Candidate:
-    """What a step that trains makes of the candidate, or what another process made of it meanwhile."""
+    """The candidate after a step that trains, or the same from the cache if another process trained it meanwhile."""
     with cache.alone(TRAINED, key):
         entry = cache.find(TRAINED, key)
         if entry:
