@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from eicompress.trials.builder import Builder
 
 
-def known(study: str, given: Mapping[str, object]) -> Spec:
-    """What a study in the folder that is given was asked for, with the plug-ins that are. Raises `SpecError`."""
+def known(study: str, given: Mapping[str, object], *, builds: bool = False) -> Spec:
+    """What a study in the folder that is given was asked for, with the plug-ins that are.
+
+    Raises `SpecError`, and `StudyError` where the study's database, or its plug-in where something is built, is not
+    to be trusted.
+    """
     from eicompress.study.plan import known_spec
+    from eicompress.study.trust import PLUGIN, STORAGE, check_trusted
 
     plugins = {name: value for name, value in given.items() if name in declared(PluginSettings)}
-    return Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+    spec = Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+    spec = Spec({**spec.settings, "trust": bool(given.get("trust"))})
+    check_trusted(spec, given, [STORAGE, *([PLUGIN] if builds else [])])
+    return spec
 
 
 def registry_of(spec: Spec) -> "Registry":
