@@ -1,4 +1,4 @@
-"""`recover`: a short training between two rounds of pruning, which recovers some of the quality."""
+"""`recover`: a short training between or after rounds of pruning, which recovers some of the quality."""
 
 import numpy as np
 import torch

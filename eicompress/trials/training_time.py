@@ -1,5 +1,5 @@
 """The estimated time of a recipe's training: a few steps are timed, with the teacher's outputs for a few texts
-repeated; or none of them, counted.
+repeated. Or all steps are counted, and none is run.
 """
 
 import time
