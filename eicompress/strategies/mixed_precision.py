@@ -23,7 +23,7 @@ from eicompress.training.importance import fingerprint, measured_batches
 from eicompress.training.losses import answer_loss
 
 EXAMPLES = 128
-"""That sensitivity is measured on."""
+"""Training examples that sensitivity is measured on."""
 UNPACKING_BYTES = 400
 """Bytes of the nodes that unpack a matrix of fewer than 8 bits, at most."""
 BITS: tuple[Literal[2, 4, 8], ...] = (2, 4, 8)
@@ -81,7 +81,7 @@ def _bytes(module: Linear | Embedding, bits: int) -> int:
 
 
 def _costs(module: Linear | Embedding) -> dict[int, int]:
-    """Bytes with what it takes to unpack them, of those numbers of bits that are smaller than more bits."""
+    """Bytes by number of bits, unpacking nodes included, without those that are no smaller than more bits."""
     costs: dict[int, int] = {}
     for bits in reversed(BITS):
         cost = _bytes(module, bits) + (UNPACKING_BYTES if bits < 8 else 0)

@@ -40,7 +40,7 @@ class Svd(ModelStrategy):
     matrices: Annotated[Literal["all", "attention", "ffn"], CategoricalDistribution(("all", "attention", "ffn"))] = (
         "all"
     )
-    """Which: all of the layers', the attention's, or the feed-forward blocks'."""
+    """Which matrices: all of the layers, those of the attention, or those of the feed-forward blocks."""
     weighted: Annotated[bool, CategoricalDistribution((True, False))] = True
     """Whether the error is that of the product with real states, or of the matrix alone."""
 

@@ -30,7 +30,7 @@ class ThinStudent(ModelStrategy):
     layers: Annotated[int, IntDistribution(0, 24)] = 3
     """How many layers to keep."""
     from_layers: Annotated[str, CategoricalDistribution(("spread", "first", "ends"))] = "spread"
-    """Which: evenly spread up to the last one, the first ones, or the first ones and the last."""
+    """Which layers: evenly spread up to the last one, the first ones, or the first ones and the last."""
     heads: Annotated[float, FloatDistribution(0.05, 1.0)] = 1.0
     """Share of each layer's heads."""
     neurons: Annotated[float, FloatDistribution(0.02, 1.0)] = 0.25
