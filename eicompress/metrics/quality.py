@@ -1,4 +1,4 @@
-"""How good the answers of an artifact are: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
+"""The quality of an artifact: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar

@@ -53,7 +53,7 @@ REST = 10.0
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
 UNKNOWN = re.compile(r"(^|/)\.\.(/|$)|^/artifacts/(?!0/)")
-"""Paths that lead nowhere and that the dashboard stumbles over: out of a folder, and to another study's files."""
+"""Invalid paths on which the dashboard fails: out of a folder, and to another study's files."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
 
@@ -130,7 +130,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
 
 
 def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
-    """What became of a trial, as one would tell it, in Markdown."""
+    """The outcome of a trial in sentences, in Markdown."""
     lines = [_outcome(record)]
     if record.measurements:
         lines.append(_measured(record, numbers))

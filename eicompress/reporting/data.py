@@ -1,4 +1,4 @@
-"""Records to numbers: what a report says of a study, before anything is drawn. No model is loaded."""
+"""From records to the numbers of a report, before anything is drawn. No model is loaded."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Contender:
-    """What a method reaches on the validation split, and the bytes it takes."""
+    """A method's quality on the validation split, and its bytes."""
 
     name: str
     quality: float
@@ -103,7 +103,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class MoreBytes:
-    """What bytes bought: the best within the whole budget, and within the first part of it."""
+    """The gain of more bytes: the best within the whole budget, and within the first part of it."""
 
     budget_mb: float
     best: float
@@ -161,7 +161,7 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
 
 
 def metric_name(result: Result) -> str:
-    """What the task calls its quality, such as `accuracy`."""
+    """The task's name for its quality, such as `accuracy`."""
     for record in (result.baseline, *result.records.values()):
         for each in record.measurements if record else ():
             if each.name == QUALITY and "metric" in each.conditions:

@@ -1,4 +1,4 @@
-"""What people see while something runs: the plan, and live progress."""
+"""The output of a running command: the plan, and live progress."""
 
 import time
 from collections.abc import Callable
@@ -215,7 +215,7 @@ def doing(progress: Progress) -> str:
 
 
 def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objective) -> None:
-    """What is going to happen."""
+    """Print the plan of a search."""
     settings = spec.settings
     first, *others = space.describe()
     rows = {
@@ -271,7 +271,7 @@ def _trains_on(spec: Spec) -> str:
 
 
 def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
-    """What the search will meet, and what its time or its trials will buy."""
+    """Print a forecast: what is reachable, and how many candidates the time allows."""
     rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
     table = _grid()
     for name, text in rows.items():

@@ -1,4 +1,4 @@
-"""Figures of a search: its candidates, how it went, and what mattered."""
+"""Figures of a search: its candidates, its progress, and the importance of knobs."""
 
 import math
 from collections.abc import Sequence
@@ -141,7 +141,7 @@ def _is_best(point: Point, numbers: Numbers) -> bool:
 
 
 def _hover_text(point: Point, numbers: Numbers) -> str:
-    """What hovering over a candidate says."""
+    """The text that appears over a candidate."""
     kind = "handed out: trial" if point.rebuilt else "trial"
     known = [(axis, value) for axis in axes(numbers.result.objective) if (value := point.on(axis)) is not None]
     # MB and ms say themselves what they are of.

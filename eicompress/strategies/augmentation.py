@@ -1,4 +1,6 @@
-"""`augmentation`: more text for the distillation steps after it, grown from the task's and labelled by the teacher."""
+"""`augmentation`: more text for the distillation steps after it, made from the task's text and labelled by the
+teacher.
+"""
 
 import math
 from collections.abc import Sequence
@@ -44,9 +46,11 @@ class Augmentation(ModelStrategy):
     nearest: Annotated[int, IntDistribution(1, 100)] = 15
     """Number of similar words from which the replacement of a word is drawn."""
     words: Annotated[Literal["corpus", "vocabulary"], CategoricalDistribution(("corpus", "vocabulary"))] = "corpus"
-    """Whose words come in: those of the training text, or all in its letters that the baseline has one token for."""
+    """Where replacements come from: words of the training text, or all words that are one token of the baseline and
+    have no other letters.
+    """
     generations: Annotated[int, IntDistribution(1, 10)] = 1
-    """From the second on, copies are made of the copies before."""
+    """Number of generations; from the second on, copies are made of the copies before."""
     unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
     """Sentences of the unlabelled text, at most; none where none was named, or where the task reads pairs of texts."""
     pool: Annotated[float, FloatDistribution(1.0, 20.0)] = 1.0

@@ -19,9 +19,9 @@ from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
 
 ENTRIES = 256
-"""Of a book: what a byte can name."""
+"""Entries of a book: the values of a byte."""
 ROUNDS = 15
-"""Of k-means."""
+"""Iterations of k-means."""
 _AT_ONCE = 8192
 """Pieces whose distances to all entries are in memory together."""
 

@@ -31,15 +31,15 @@ class GeneralDistillation(ModelStrategy):
     """
 
     tokens: Annotated[int, IntDistribution(100, 10_000_000_000, log=True)] = 1_000_000
-    """Of the unlabelled text, as the candidate cuts it; each is read once, at full fidelity."""
+    """Tokens of the unlabelled text by the candidate's tokenizer; each is used once, at full fidelity."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
     """The highest learning rate of the training."""
     pooled_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
-    """Of the squared distance between the states that the heads read."""
+    """Weight of the squared distance between the states that the heads read."""
     hidden_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
-    """Of the squared distance between hidden states, in the dimensions that the candidate kept."""
+    """Weight of the squared distance between hidden states, in the dimensions that the candidate kept."""
     relation_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
+    """Weight of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
     relation_heads: Annotated[int, IntDistribution(1, 64)] = 12
     """Heads of these relations."""
     layer_map: Annotated[
@@ -47,7 +47,7 @@ class GeneralDistillation(ModelStrategy):
     ] = "origin"
     """Which layers are compared, as in `distillation`."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
-    """Texts of a step."""
+    """Texts in a batch."""
 
     name: ClassVar[str] = "general_distillation"
     paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351; MiniLMv2, arXiv 2012.15828"
@@ -111,7 +111,7 @@ def _blocks(stream: Iterable[str]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class _SentenceLoss:
-    """What student and baseline say of the same sentences, each with its own tokens."""
+    """The loss between student and baseline on the same sentences, each with its own tokens."""
 
     student: Encoder
     baseline: Encoder

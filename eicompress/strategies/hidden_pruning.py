@@ -29,7 +29,7 @@ from eicompress.training.importance import (
 )
 
 MULTIPLE = 8
-"""Matrix kernels like widths that are multiples of this."""
+"""Widths are multiples of this, which matrix kernels run faster."""
 RIDGE = 1e-3
 """Added to the variances of the kept dimensions, as a share of their mean."""
 
@@ -41,9 +41,9 @@ class HiddenPruning(ModelStrategy):
     share: Annotated[float, FloatDistribution(0.0, 0.9)] = 0.25
     """Share of the residual width that goes."""
     importance: Annotated[str, CategoricalDistribution(WAYS)] = "taylor"
-    """What a dimension is worth: the loss that it moves, its size in the states, or the norms' gains."""
+    """Importance of a dimension: its effect on the loss, its size in the states, or the gains of the norms."""
     reconstruct: Annotated[bool, CategoricalDistribution((True, False))] = True
-    """Whether what reads the states makes up for the dimensions that it no longer sees."""
+    """Whether the weights that read the states are corrected for the removed dimensions."""
 
     name: ClassVar[str] = "hidden_pruning"
     paper: ClassVar[str] = "Taylor importance, arXiv 1611.06440; channel pruning by least squares, arXiv 1707.06168"
@@ -93,7 +93,7 @@ def _readers(model: Encoder) -> list[AnyLinear]:
 
 
 class _Drift:
-    """What a norm's mean and deviation become when they are taken over the kept dimensions alone."""
+    """The change of a norm's mean and deviation when they are computed over the kept dimensions alone."""
 
     def __init__(self, kept: Tensor) -> None:
         self._kept = kept

@@ -35,7 +35,7 @@ class KroneckerFactorization(ModelStrategy):
     matrices: Annotated[Literal["all", "attention", "ffn"], CategoricalDistribution(("all", "attention", "ffn"))] = (
         "all"
     )
-    """Which: all of the layers', the attention's, or the feed-forward blocks'."""
+    """Which matrices: all of the layers, those of the attention, or those of the feed-forward blocks."""
 
     name: ClassVar[str] = "kronecker"
     paper: ClassVar[str] = (

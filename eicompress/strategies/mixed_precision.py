@@ -23,9 +23,9 @@ from eicompress.training.importance import fingerprint, measured_batches
 from eicompress.training.losses import answer_loss
 
 EXAMPLES = 128
-"""That sensitivity is measured on."""
+"""Training examples that sensitivity is measured on."""
 UNPACKING_BYTES = 400
-"""What the nodes take, at most, that unpack a matrix of fewer than 8 bits."""
+"""Bytes of the nodes that unpack a matrix of fewer than 8 bits, at most."""
 BITS: tuple[Literal[2, 4, 8], ...] = (2, 4, 8)
 
 Matrices = Mapping[str, Linear | Embedding]
@@ -42,7 +42,7 @@ class MixedPrecision(ModelStrategy):
     """
 
     mean_bits: Annotated[float, FloatDistribution(2.0, 8.0)] = 4.0
-    """Bits a weight, at most, over all matrices and tables, with what it takes to unpack them."""
+    """Bits for each weight on average, at most, over all matrices and tables, including the nodes that unpack them."""
 
     name: ClassVar[str] = "mixed_precision"
     paper: ClassVar[str] = "HAWQ-V3, arXiv 2011.10680; loss of one matrix at a time: Q-BERT, arXiv 1909.05840"
@@ -81,7 +81,7 @@ def _bytes(module: Linear | Embedding, bits: int) -> int:
 
 
 def _costs(module: Linear | Embedding) -> dict[int, int]:
-    """Bytes with what it takes to unpack them, of those numbers of bits that are smaller than more bits."""
+    """Bytes by number of bits, unpacking nodes included, without those that are no smaller than more bits."""
     costs: dict[int, int] = {}
     for bits in reversed(BITS):
         cost = _bytes(module, bits) + (UNPACKING_BYTES if bits < 8 else 0)

@@ -67,7 +67,7 @@ class Quantization(ModelStrategy):
         return subject
 
     def _moments(self, subject: Candidate, context: Context) -> dict[Linear, Moments]:
-        """What each linear layer is given, on training examples, before anything is rounded."""
+        """The second moments of each linear layer's inputs on training examples, before anything is rounded."""
         if self.rounding == "nearest" or context.preview:
             return {}
         model = subject.encoder

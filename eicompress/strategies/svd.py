@@ -20,7 +20,7 @@ from eicompress.training.importance import Moments, fingerprint, measured_batche
 from eicompress.values import seed_of
 
 MULTIPLE = 8
-"""Matrix kernels like ranks that are multiples of this."""
+"""Ranks are multiples of this, which matrix kernels run faster."""
 RIDGE = 1e-4
 """Added to the second moments, as a share of their mean, so that each direction counts a little."""
 
@@ -40,7 +40,7 @@ class Svd(ModelStrategy):
     matrices: Annotated[Literal["all", "attention", "ffn"], CategoricalDistribution(("all", "attention", "ffn"))] = (
         "all"
     )
-    """Which: all of the layers', the attention's, or the feed-forward blocks'."""
+    """Which matrices: all of the layers, those of the attention, or those of the feed-forward blocks."""
     weighted: Annotated[bool, CategoricalDistribution((True, False))] = True
     """Whether the error is that of the product with real states, or of the matrix alone."""
 

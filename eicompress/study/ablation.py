@@ -1,4 +1,4 @@
-"""What each step and knob of a recipe is worth: the recipe built again without it, over several seeds."""
+"""The gain of each step and knob of a recipe: the recipe is built again without it, with several seeds."""
 
 import json
 import tomllib
@@ -24,7 +24,7 @@ SAME_SIZE = 0.01
 
 
 class Builder(Protocol):
-    """What builds and scores, for one baseline and data set."""
+    """Builds and scores recipes for one baseline and data set."""
 
     @property
     def task(self) -> Task: ...
@@ -37,7 +37,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Variant:
-    """The recipe with one thing taken away, and what to call that."""
+    """The recipe with one step removed or one knob changed, and the name of that change."""
 
     name: str
     recipe: Recipe
@@ -45,7 +45,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """What a variant reached. Without values where it could not be built; `reason` then says why."""
+    """The quality of a variant. It has no values if it could not be built; `reason` then says why."""
 
     name: str
     recipe: tuple[Json, ...]

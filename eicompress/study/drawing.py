@@ -1,4 +1,4 @@
-"""Drawing a trial: asked for, previewed, and given to a worker if it is within budget and new."""
+"""Draw a trial, preview it, and give it to a worker if it is within budget and new."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from eicompress.values import Progress, Record, digest_of
 
 
 def enqueue_variants(trials: OpenTrials) -> None:
-    """Queue what can be made of the trainings that ended since."""
+    """Queue the variants of the trainings that ended since the last call."""
     search = trials.search
     if not search.space.after_training:
         return

@@ -17,7 +17,7 @@ from eicompress.study.objective import Objective, dominated_by
 from eicompress.values import Measurement, Record, Rung
 
 Gains: TypeAlias = tuple[float, ...]
-"""What a candidate is compared by: the objective's values with signs such that more is better."""
+"""The values that a candidate is compared by: those of the objective, with signs such that more is better."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def among_best(own: Sequence[float], others: Iterable[Sequence[float]], one_of: 
 
 
 def gains_at_rungs(record: Record, objective: Objective) -> tuple[Gains, ...]:
-    """What a trial that has ended gained after each of its trainings; nothing if it is compared with nobody."""
+    """The gains of a finished trial after each of its trainings; empty if it takes no part in comparisons."""
     if record.repeat_of is not None or beyond_mending(record, objective):
         return ()
     at_rungs = (record.with_measured([Measurement(QUALITY, rung.quality, "")], {}) for rung in record.rungs)
@@ -76,7 +76,7 @@ def gains_at_rungs(record: Record, objective: Objective) -> tuple[Gains, ...]:
 
 
 def beyond_mending(record: Record, objective: Objective) -> bool:
-    """Whether a budget is broken that no longer training mends."""
+    """Whether a budget is exceeded that longer training cannot meet."""
     return bool(objective.broken_for_good(record))
 
 
@@ -87,7 +87,7 @@ def described(rungs: Sequence[float], steps: int | None) -> str:
 
 
 def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:
-    """What a trial's trainings came to."""
+    """The rungs of a trial, with the result of each training."""
     return tuple(Rung(each.fidelity, each.value(QUALITY) or 0.0, round(each.own_seconds, 3)) for each in trainings)
 
 

@@ -40,7 +40,7 @@ class Plan:
 
     @property
     def objective(self) -> Objective:
-        """What the search is for."""
+        """The objective of the search."""
         return objective_of(self.spec, quantities(self.registry.metrics))
 
 
@@ -73,12 +73,12 @@ def study_folder(study: object, studies: object) -> Path:
 
 
 def known_spec(study: str, studies: str | Path) -> Spec:
-    """What a study was asked for. Raises `SpecError`."""
+    """The stored spec of a study. Raises `SpecError`."""
     return read(read_study(study_folder(study, studies)))
 
 
 def found_so_far(spec: Spec) -> Result:
-    """What a study has found so far. Raises `StudyError`."""
+    """The results of a study so far. Raises `StudyError`."""
     ledger = read_ledger(spec.folder)
     return result_of(ledger, objective_of(spec, ledger.metrics()))
 

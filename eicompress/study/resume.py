@@ -1,4 +1,4 @@
-"""Going on with a study whose coordinator ended in the middle of it."""
+"""Continue a study whose coordinator was interrupted."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from eicompress.study.record_files import read_record
 from eicompress.values import Record
 
 CARRIED = ("draw", "known", "variant_of", "passed")
-"""What a trial that is put back keeps of the one that was lost."""
+"""Attributes that a restarted trial keeps from the interrupted one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A search: what it is for, what it works with, and the records of the trials that have ended."""
+"""The state of a search: its goal, its builder and workers, and the records of finished trials."""
 
 import math
 import time
@@ -25,12 +25,12 @@ SEEDS = 3
 
 
 class Builder(Protocol):
-    """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
+    """Previews and measures in the coordinator, for one baseline, data set and conditions of measurement."""
 
     def baseline(self) -> Record: ...
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """What simple baselines reach, by their names; an artifact takes `size_mb` megabytes at most."""
+        """The records of simple baselines, by name; their artifacts have at most `size_mb` megabytes."""
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """Measured without training, with care if it decides about the search. Raises `Inapplicable`."""
@@ -59,7 +59,7 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class Goal:
-    """What a search is for, and when it ends. Trials and time count over the study's whole life."""
+    """The goal of a search, and when it ends. Trials and time count over the study's whole life."""
 
     objective: Objective
     seed: int = 0
@@ -138,7 +138,7 @@ class Search:
 
     @property
     def time_left(self) -> TimeLeft:
-        """What is left, beside what is kept for rebuilding the best once there is one."""
+        """The time left, without the time that is reserved for rebuilding the best."""
         limit_s, best = self.goal.limit_s, self.best
         if best is None:
             return TimeLeft(limit_s, self.seconds)
@@ -153,7 +153,7 @@ class Search:
         return training_seconds(record, fidelity, self.trained)
 
     def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
-        """The record of a trial of which nothing was made."""
+        """The record of a trial without an artifact."""
         key = self.builder.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
         return Record(tuple(recipe.to_json()), draw, outcome, reason, key, self.space.fidelity, self.goal.seed)
 

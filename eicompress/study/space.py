@@ -1,4 +1,4 @@
-"""What is searched: a search space read from TOML, and how recipes are drawn from it.
+"""The search space, read from TOML, and how recipes are drawn from it.
 
 A search space is an ordered list of slots. A slot is a strategy, and for each knob it names either a value or
 what is searched, within the knob's own domain:

@@ -17,7 +17,7 @@ Named = tuple[str, tuple[Json, ...]]
 
 
 def best_recipes(result: Result) -> list[Named]:
-    """The best recipes of a study, each with what it is called."""
+    """The best recipes of a study, each with its name."""
     found: dict[str, Named] = {}
     tiers = (result.promoted, result.compared, result.records)
     for number, record in (each for tier in tiers for each in ranked(tier, result.objective)):

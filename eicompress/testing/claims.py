@@ -1,4 +1,4 @@
-"""A claim: one promise of a plug-in's contract, checked by a call; and what is watched while a plug-in works."""
+"""A claim: one promise of a plug-in's contract, checked by a call; and watchers that run meanwhile."""
 
 import os
 import pickle

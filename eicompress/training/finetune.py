@@ -1,4 +1,4 @@
-"""`recover`: a short training in between, in which a candidate gets used to what was taken from it."""
+"""`recover`: a short training between or after rounds of pruning, which recovers some of the quality."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What each head, neuron, layer and residual dimension of a candidate is worth, for strategies that prune.
+"""The importance of each head, neuron, layer and residual dimension of a candidate, for strategies that prune.
 
 - `taylor`: the first-order change of the loss if the part's output were zero, or the layer's input its output
   (Molchanov et al., arXiv 1611.06440; Michel et al., arXiv 1905.10650).
@@ -146,7 +146,7 @@ def _turned(layer: _Seen) -> Tensor:
 
 
 def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
-    """What is read of a part, out of the mean square of what it says; of layers, the mean that it is."""
+    """The importance of parts from the mean square of their outputs; of layers, the mean itself."""
     kind, _, number = name.partition(".")
     if kind == "layers":
         return mean_square

@@ -45,11 +45,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class LayerStates:
-    """What the layers of an encoder say of a batch."""
+    """The states of an encoder's layers for a batch."""
 
     model: Encoder
     states: list[Tensor]
-    """(B, T, hidden) each: what the first layer reads, and what every layer says."""
+    """(B, T, hidden) each: the input of the first layer, and the output of every layer."""
     mask: Tensor
     """(B, T)"""
     own: Tensor
@@ -149,7 +149,7 @@ class Matching(nn.Module):
             yield weights.relation * losses.map_kl(student.relations(layer, heads), wanted, mask)
 
     def _mixed(self, layer: int, of_teacher: Callable[[int], Tensor]) -> Tensor:
-        """What the teacher's layers say that this one is compared with."""
+        """The teacher's states that this layer is compared with."""
         with torch.no_grad():
             every = torch.stack([of_teacher(number) for number in self.targets[layer]])
         if self.mixture is None:

@@ -1,4 +1,4 @@
-"""What a student can be compared with its teacher by: each a mean over a batch, and zero where the two agree.
+"""Losses between a student and its teacher: each is a mean over a batch, and zero if the two agree.
 
 States are (B, T, width), masks (B, T) with 1 for real tokens, attention maps and relations (B, heads, T, T) with rows
 that sum to one over the real keys. The teacher's side should carry no gradient.

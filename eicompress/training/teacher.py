@@ -1,4 +1,4 @@
-"""The teacher, or several: what fine-tuned models say of a text, computed once and kept on disk in half precision."""
+"""One or several teachers: logits and states of fine-tuned models, computed once for each text and kept on disk."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ def ignore(_: Progress) -> None:
 
 
 def text_key(text: Text) -> bytes:
-    """What a text is remembered by: 16 bytes of its content."""
+    """The key of a text in the store: 16 bytes of the digest of its content."""
     joined = text if isinstance(text, str) else "\x1f".join(text)
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -71,9 +71,9 @@ class StoredTeacher:
 
     answer: Answer
     digest: str
-    """Names its weights and tokenizer."""
+    """The digest of its weights and tokenizer."""
     code: str
-    """Names the code that reads them: other code may answer otherwise."""
+    """The digest of the code that computes its outputs."""
     aligned: bool
     """Whether its states are the baseline's own."""
     cache: Cache
@@ -81,7 +81,7 @@ class StoredTeacher:
     answers: Answers = field(default_factory=Answers)
 
     def watched(self, progress: Callable[[Progress], None]) -> "StoredTeacher":
-        """The same teacher, which tells another one how far it is."""
+        """The same teacher with another receiver of its progress."""
         return replace(self, progress=progress)
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
@@ -95,7 +95,7 @@ class StoredTeacher:
         return self.answers.gather(keys)
 
     def _recall(self) -> None:
-        """Whatever was answered before, by whichever process."""
+        """Load the outputs that any process has stored before."""
         for entry in self.cache.entries(self._kind):
             arrays = arrays_in(entry)
             self.answers.add([key.tobytes() for key in np.asarray(arrays["keys"])], arrays)
@@ -142,7 +142,7 @@ class Ensemble:
         return False
 
     def watched(self, progress: Callable[[Progress], None]) -> "Ensemble":
-        """The same teachers, which tell another one how far they are."""
+        """The same teachers with another receiver of their progress."""
         return replace(self, teachers=tuple(each.watched(progress) for each in self.teachers))
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:

@@ -1,4 +1,4 @@
-"""From a built candidate to the numbers in its record."""
+"""Exports a built candidate and measures it for its record."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ PROMOTED_LENGTHS = (16, 64, 128)
 
 @dataclass(frozen=True)
 class Bench:
-    """Which metrics are measured when, built-in and foreign ones alike, and under which conditions."""
+    """The metrics to measure, built-in and foreign ones alike, and the conditions of measurement."""
 
     metrics: tuple[type[Metric], ...]
     wanted: frozenset[str]
@@ -95,7 +95,7 @@ def written(materials: Materials, recipe: Recipe, made: Candidate, context: Cont
 
 
 def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Clock) -> Record:
-    """A record in which nothing is measured yet."""
+    """A record without measurements."""
     sources = [materials.registry.sources["strategy", step.name] for step in recipe.steps]
     return Record(
         recipe=tuple(recipe.to_json()),
@@ -135,7 +135,7 @@ def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool
 
 
 def weighed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
-    """The size alone."""
+    """The record with the size alone."""
     return measure([SizeMetric], _subject(materials, artifact, on.conditions))
 
 

@@ -32,12 +32,12 @@ from eicompress.settings import SearchSettings
 from eicompress.values import SHARED, Done, Fate, Job, Json, Progress
 
 POLL_SECONDS = 0.2
-"""How often limits are looked at."""
+"""Seconds between two checks of the limits."""
 MEMORY_SHARE = 0.8
 """Of a machine's memory, divided between its workers, unless a limit is named."""
 ENDED_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 LOG_BYTES = 4_000
-"""How much of what a crashed process wrote is kept as the reason."""
+"""Bytes of a crashed process's output that are kept as the reason."""
 
 _START = (
     "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
@@ -49,7 +49,7 @@ Tell = Callable[[int, Progress], None]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker makes its builder of, as plain data."""
+    """The inputs of a worker's builder, as plain data."""
 
     settings: SearchSettings
     """As they were checked where the search began."""
@@ -63,7 +63,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one build may take, start of its process included."""
+    """The limits of one build, the start of its process included."""
 
     seconds: float
     memory_bytes: int = 0
