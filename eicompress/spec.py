@@ -13,7 +13,7 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole, without_password
+from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
 from eicompress.settings import SearchSettings
 
 STUDY_FILE = "study.toml"
@@ -104,8 +104,6 @@ class Spec:
         known = {name for name, setting in declared(SearchSettings).items() if setting.identifies}
         wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known}
         wanted |= {name: list(value) for name, value in wanted.items() if isinstance(value, tuple)}
-        if "storage" in wanted:
-            wanted["storage"] = without_password(wanted["storage"])
         return {name: value for name, value in wanted.items() if value not in ("", [])}
 
 

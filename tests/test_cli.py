@@ -204,7 +204,7 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(cli.cli, "main", interrupted)
     assert cli.run(["show", "x"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 def compared(tfidf: Record) -> Compared:

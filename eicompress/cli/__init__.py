@@ -19,7 +19,7 @@ WRONG = 2
 
 
 class InOrder(click.Group):
-    """A group that lists its commands in the order in which one comes to need them."""
+    """A group that lists its commands in the order in which a user needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; its exit status: 0, 1 for a broken claim, 2 for what is the user's to mend, 130 for a stop."""
+    """Run a command and return its exit status: 0; 1 for a broken claim; 2 for a user's error; 130 for Ctrl-C."""
     try:
         # With `standalone_mode` off, an early end such as `--help` is a returned status.
         status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return WRONG
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what was recorded is kept, and the same command goes on", err=True)
+        click.echo("interrupted: what was recorded is kept, and the same command continues", err=True)
         return INTERRUPTED
     except BaseException as error:
         if is_panic(error):

@@ -70,14 +70,14 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 @click.option("--data", metavar="DATA", required=True, help="Data to compare on; its test split if it has one.")
 @options(TaskSettings)
 @options(LatencySettings)
-@click.option("--output", metavar="PATH", help="A page to draw it on, such as comparison.html.")
+@click.option("--output", metavar="PATH", help="HTML page to write, such as comparison.html.")
 @options(PluginSettings)
 @json_option
 def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
     """Compare artifacts with the first one, on the same data.
 
     Differences in quality have a 95 % interval, from a bootstrap over the texts,
-    and the p-value of McNemar's test: how often chance alone does as much.
+    and the p-value of McNemar's test: the probability of such a difference by chance.
 
     \b
     eicompress compare small large --data my-data

@@ -20,11 +20,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def options(group: type, **help: str) -> Callable[[Command], Command]:
-    """An option for each setting of a group; `help` is what a command says of one in other words."""
+    """An option for each setting of a group; `help` replaces the help text of a setting."""
 
     settings = declared(group)
     if not help.keys() <= settings.keys():
-        raise TypeError(f"`{group.__name__}` must have each of {', '.join(help)}, to say something else of it")
+        raise TypeError(f"`{group.__name__}` must have each of {', '.join(help)} to replace its help text")
 
     def decorate(command: Command) -> Command:
         for name, setting in reversed([*settings.items()]):
@@ -32,6 +32,8 @@ def options(group: type, **help: str) -> Callable[[Command], Command]:
                 flag(name),
                 name,
                 metavar=setting.metavar,
+                is_flag=not setting.metavar,
+                default=None,
                 multiple=setting.repeated,
                 callback=_none_if_empty if setting.repeated else None,
                 help=help.get(name, setting.explained),

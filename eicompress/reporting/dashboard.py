@@ -112,7 +112,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         # Marked experimental, and the only way to name what is maximised.
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(_names(numbers))
-    save_note(study, _told(numbers))
+    save_note(study, _study_note(numbers))
     for trial in trials:
         record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
@@ -175,7 +175,7 @@ def _measured(record: Record, numbers: Numbers) -> str:
     return ", ".join(parts) + "."
 
 
-def _told(numbers: Numbers) -> str:
+def _study_note(numbers: Numbers) -> str:
     """The study's own note."""
     asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
     parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]

@@ -18,7 +18,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import Bits, Clipping, QuantSpec, file_scales, quantized
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
-from eicompress.training.importance import Moments, measured_batches, told_inputs
+from eicompress.training.importance import Moments, measured_batches, watch_inputs
 
 DAMPING = 0.01
 """Added to the second moments of what a matrix is given, as a share of their mean."""
@@ -91,7 +91,7 @@ def _in_order(model: Encoder) -> list[list[Linear]]:
 def _given(model: Encoder, linears: Sequence[Linear], batches: Sequence[Batch]) -> dict[Linear, Moments]:
     """What these layers are given by the model as it is now, in which the parts before them are quantized."""
     seen = {linear: Moments(linear.inputs) for linear in linears}
-    with told_inputs([(linear, each.add) for linear, each in seen.items()]):
+    with watch_inputs([(linear, each.add) for linear, each in seen.items()]):
         for batch in batches:
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     return seen

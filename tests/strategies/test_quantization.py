@@ -7,7 +7,7 @@ from eicompress.encoder.quantization import Bits, QuantSpec
 from eicompress.errors import Inapplicable
 from eicompress.strategies import quantization
 from eicompress.strategies.quantization import Quantization, round_by_gptq
-from eicompress.training.importance import Moments, told_inputs
+from eicompress.training.importance import Moments, watch_inputs
 from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -121,9 +121,9 @@ def test_gptq_goes_layer_by_layer(make_context: ContextMaker, monkeypatch: pytes
         measured.append([names[linear] for linear, _ in hooks])
         done = [name for part in measured[:-1] for name in part]
         assert all((linear.spec is not None) == (name in done) for linear, name in names.items())
-        return told_inputs(hooks)  # type: ignore[arg-type]
+        return watch_inputs(hooks)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(quantization, "told_inputs", noted)
+    monkeypatch.setattr(quantization, "watch_inputs", noted)
     Quantization(8, 2, rounding="gptq").apply(candidate, make_context())
     assert [name for part in measured for name in part] == list(names.values())
     assert [len(part) for part in measured] == [4, 4, 4, 1, 1]
