@@ -78,7 +78,7 @@ class QuantSpec:
         LSQ takes a scale to be about the mean magnitude of its weights over √highest: at this share of the rate, both
         change by the same share of themselves.
         """
-        return self.highest**-0.5
+        return 1 / math.sqrt(self.highest)
 
     @property
     def coarse(self) -> bool:
