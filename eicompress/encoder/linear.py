@@ -49,17 +49,11 @@ class Linear(nn.Module):
     def outputs(self) -> int:
         return self.weight.shape[0]
 
-    def set_quantization(
-        self, spec: QuantSpec | None, clipping: Clipping = "mse", counts: Tensor | None = None
-    ) -> None:
-        """Store the weight as `spec` says, with scales (outputs, blocks) that are learned from here on.
-
-        `counts` (inputs,) is what an error of a weight counts by its input, where not all count the same.
-        """
+    def set_quantization(self, spec: QuantSpec | None, clipping: Clipping = "mse") -> None:
+        """Store the weight as `spec` says, with scales (outputs, blocks) that are learned from here on."""
         self.spec, self.scales = spec, None
         if spec is not None:
-            each = None if counts is None else in_blocks(counts.expand_as(self.weight), spec.block)
-            scales = row_scales(in_blocks(self.weight, spec.block), spec, clipping, each)
+            scales = row_scales(in_blocks(self.weight, spec.block), spec, clipping)
             self.scales = nn.Parameter(scales.reshape(self.outputs, -1))
 
     def stored(self) -> tuple[Tensor, Tensor]:

@@ -101,18 +101,17 @@ def half(values: Tensor) -> Tensor:
     return values.half().float()
 
 
-def row_scales(weight: Tensor, spec: QuantSpec, clipping: Clipping = "mse", counts: Tensor | None = None) -> Tensor:
+def row_scales(weight: Tensor, spec: QuantSpec, clipping: Clipping = "mse") -> Tensor:
     """(rows, 1) scales, representable in half precision, for weights (rows, columns).
 
     They put each row's largest magnitude on the grid's end ("minmax"), or the magnitude that 99 % of the row do not
-    exceed ("percentile"), or are those of the least squared error among clippings ("mse"), in which each weight's error
-    is multiplied by what it `counts`, of the weights' shape.
+    exceed ("percentile"), or are those of the least squared error among clippings ("mse").
     """
     magnitudes = weight.detach().abs()
     if clipping == "percentile":
         return _scales_to(magnitudes.quantile(PERCENTILE, dim=1, keepdim=True), spec)
     largest = _scales_to(magnitudes.amax(dim=1, keepdim=True), spec)
-    return largest if clipping == "minmax" else _best_scales(weight.detach(), spec, largest, counts)
+    return largest if clipping == "minmax" else _best_scales(weight.detach(), spec, largest)
 
 
 def _scales_to(ends: Tensor, spec: QuantSpec) -> Tensor:
@@ -121,22 +120,21 @@ def _scales_to(ends: Tensor, spec: QuantSpec) -> Tensor:
     return half((ends / (spec.highest + 0.5 * spec.step)).clamp_min(SMALLEST_SCALE))
 
 
-def _best_scales(weight: Tensor, spec: QuantSpec, largest: Tensor, counts: Tensor | None) -> Tensor:
-    best = _errors(weight, spec, largest, counts)
+def _best_scales(weight: Tensor, spec: QuantSpec, largest: Tensor) -> Tensor:
+    best = _errors(weight, spec, largest)
     scales = largest.clone()
     for share in torch.linspace(0.2 if spec.coarse else 0.4, 1.0, 25)[:-1].tolist():
         trial = half(largest * share).clamp_min(SMALLEST_SCALE)
-        error = _errors(weight, spec, trial, counts)
+        error = _errors(weight, spec, trial)
         better = error < best
         best = torch.where(better, error, best)
         scales = torch.where(better, trial, scales)
     return scales
 
 
-def _errors(weight: Tensor, spec: QuantSpec, scales: Tensor, counts: Tensor | None) -> Tensor:
+def _errors(weight: Tensor, spec: QuantSpec, scales: Tensor) -> Tensor:
     """(rows, 1): the squared error of each row."""
-    squares = (quantized(weight, scales, spec) * scales - weight).square()
-    return (squares if counts is None else squares * counts).sum(dim=1, keepdim=True)
+    return (quantized(weight, scales, spec) * scales - weight).square().sum(dim=1, keepdim=True)
 
 
 def quantized(weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:

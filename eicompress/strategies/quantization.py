@@ -69,7 +69,7 @@ class Quantization(ModelStrategy):
         batches = [batch for batch, _ in measured_batches(subject, context)]
         for part in _in_order(model):
             for linear, moments in _given(model, part, batches).items():
-                linear.set_quantization(specs[linear], clipping, moments.products.diagonal().to(linear.weight))
+                linear.set_quantization(specs[linear], clipping)
                 round_by_gptq(linear, moments.products)
         return subject
 
