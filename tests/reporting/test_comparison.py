@@ -65,7 +65,7 @@ def test_artifacts_are_compared_from_the_outside(
     told = capsys.readouterr().out
     assert "one/best" in told and "no difference" in told and "tokens on this_machine" in told.replace("\n", " ")
     assert "Is one better?" in (tmp_path / "c.html").read_text(encoding="utf-8")
-    assert cli.run(["compare", *both, *words, "--json"]) == 0
+    assert cli.run(["compare", *both, *words[:2], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["others"][0]["difference"]["mean"] == 0.0
     with pytest.raises(SpecError, match="two artifacts or more"):
         eicompress.compare([both[0]], data=str(data_folder))
