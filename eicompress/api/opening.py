@@ -1,4 +1,4 @@
-"""What several functions begin with: the spec of a study, its plug-ins, a recipe, a builder."""
+"""Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -67,7 +67,7 @@ def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress
 
 
 def scratch() -> Path:
-    """Where artifacts are made that the user wants elsewhere."""
+    """A temporary folder for artifacts that are then copied to where the user wants them."""
     from eicompress.cache import default_folder
 
     return default_folder() / "single"

@@ -1,4 +1,4 @@
-"""`hidden_pruning`: fewer residual dimensions, with the weights that read them told what is missing.
+"""`hidden_pruning`: fewer residual dimensions, and weights corrected for the removed ones.
 
 A rotation onto principal components, as in SliceGPT (arXiv 2401.15024), cannot be folded into this encoder: it
 normalizes after each residual sum, so gains stand on the residual states themselves, and no rotation commutes with
@@ -25,7 +25,7 @@ from eicompress.training.importance import (
     measure_importance,
     measured_batches,
     most_important,
-    told_inputs,
+    watch_inputs,
 )
 
 MULTIPLE = 8
@@ -60,8 +60,8 @@ class HiddenPruning(ModelStrategy):
             _make_up(subject, context, kept)
         model.keep_hidden(kept)
         origin = Origin(subject.origin.layers, tuple(subject.origin.hidden[each] for each in kept.tolist()))
-        told = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
-        return replace(subject, origin=origin, facts={**subject.facts, self.name: told})
+        facts = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
+        return replace(subject, origin=origin, facts={**subject.facts, self.name: facts})
 
 
 def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
@@ -72,7 +72,7 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     drifts = {norm: _Drift(kept) for norm in norms}
     hooks: list[tuple[nn.Module, Callable[..., None]]] = [(each, moments[each].add) for each in readers]
     hooks += [(each, drifts[each].add) for each in norms]
-    with told_inputs(hooks), torch.inference_mode():
+    with watch_inputs(hooks), torch.inference_mode():
         for batch, _ in measured_batches(subject, context):
             for drift in drifts.values():
                 drift.mask = batch.attention_mask

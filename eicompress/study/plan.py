@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Names what the search is made from besides model and data, so that a study can be told from another."""
+        """Digests of the search's inputs besides model and data, by which a study is identified."""
         return {"space": self.space.digest, **_plugin_digest(self.spec)}
 
     @property

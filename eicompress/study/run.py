@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eicompress.cache import write_folder
-from eicompress.errors import BudgetError
+from eicompress.errors import BudgetError, PluginError
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
@@ -29,7 +29,7 @@ from eicompress.values import MEGABYTE, Progress
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
 LONGEST_TRIAL = 7_200.0
-"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
+"""Default time limit of a trial in seconds, if `timeout` is not given."""
 SHORTEST_LIMIT = 600.0
 """Seconds, however short the time for everything is."""
 FEW_DRAWS = 4
@@ -127,6 +127,8 @@ def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) ->
         on_event(Foreseen(forecast(builder, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
     except BudgetError:
         pass  # which the search finds too, and leaves a report
+    except PluginError:
+        pass  # which the trials that use it tell
     except Exception as error:
         # A strategy that crashes is an outcome of the trials that use it.
         on_event(Noticed(f"nothing could be foreseen: {error}"))

@@ -23,7 +23,7 @@ HELD_OUT = 1000
 
 
 def ignore(_: Progress) -> None:
-    """A progress that nobody watches."""
+    """Ignore progress."""
 
 
 def text_key(text: Text) -> bytes:
@@ -34,7 +34,7 @@ def text_key(text: Text) -> bytes:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a teacher said so far: shards of arrays, and where each text's answer lies, as (shard, row)."""
+    """A teacher's stored outputs: shards of arrays, and where each text's answer lies, as (shard, row)."""
 
     shards: list[Mapping[str, Array]] = field(default_factory=list, repr=False)
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict, repr=False)
@@ -57,9 +57,12 @@ class Answers:
 
 
 class Answer(Protocol):
-    """Logits (n, outputs) and states (n, width) of texts in half precision; `told` hears how many were read since."""
+    """Logits (n, outputs) and states (n, width) of texts in half precision.
 
-    def __call__(self, texts: Sequence[Text], told: Callable[[int], None], /) -> tuple[Array, Array]: ...
+    `progress` is called with the number of texts read since its last call.
+    """
+
+    def __call__(self, texts: Sequence[Text], progress: Callable[[int], None], /) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,13 @@ class StoredTeacher:
             self.answers.add([key.tobytes() for key in np.asarray(arrays["keys"])], arrays)
 
     def _learn(self, shard: Mapping[bytes, Text], done: int, whole: int) -> None:
-        def told(count: int) -> None:
+        def advance(count: int) -> None:
             nonlocal done
             done += count
             self.progress(Progress("teacher", done, whole))
 
         def compute() -> dict[str, Array]:
-            logits, states = self.answer(list(shard.values()), told)
+            logits, states = self.answer(list(shard.values()), advance)
             keys = np.frombuffer(b"".join(shard), np.uint8).reshape(len(shard), -1)
             return {"keys": keys, "logits": logits, "states": states}
 
@@ -143,14 +146,14 @@ class Ensemble:
         return replace(self, teachers=tuple(each.watched(progress) for each in self.teachers))
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
-        told = [each.outputs(texts) for each in self.teachers]
-        logits = np.stack([each.logits for each in told]).astype(np.float32)
+        outputs = [each.outputs(texts) for each in self.teachers]
+        logits = np.stack([each.logits for each in outputs]).astype(np.float32)
         if self.how == "best":
             chosen = logits[_surest(logits), np.arange(len(texts))]
         else:
-            weights = self.weights if self.how == "weighted" else np.full(len(told), 1 / len(told))
+            weights = self.weights if self.how == "weighted" else np.full(len(outputs), 1 / len(outputs))
             chosen = np.tensordot(weights, logits, axes=1)
-        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in told], axis=1))
+        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in outputs], axis=1))
 
     @cached_property
     def weights(self) -> Array:
@@ -190,15 +193,15 @@ def encoder_teacher(
 ) -> StoredTeacher:
     """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
-    def answer(texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
-        return answers_of(candidate, texts, device, told)
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        return answers_of(candidate, texts, device, progress)
 
     return StoredTeacher(answer, digest, code, aligned, cache)
 
 
 @torch.inference_mode()
 def answers_of(
-    candidate: Candidate, texts: Sequence[Text], device: str, told: Callable[[int], None] = lambda _: None
+    candidate: Candidate, texts: Sequence[Text], device: str, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Array, Array]:
     """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
     model = candidate.encoder
@@ -212,7 +215,7 @@ def answers_of(
                 output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             logits[rows] = output.logits.float().cpu().numpy()
             states[rows] = output.pooled.float().cpu().numpy()
-            told(len(rows))
+            progress(len(rows))
     return logits, states
 
 

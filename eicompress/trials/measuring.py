@@ -22,7 +22,7 @@ from eicompress.metrics.size import SizeMetric
 from eicompress.metrics.this_machine import machine
 from eicompress.recipe import Recipe
 from eicompress.runtime import usual_length
-from eicompress.trials.candidate import blamed
+from eicompress.trials.candidate import applied
 from eicompress.trials.kept import PACKAGES, kept_logits
 from eicompress.trials.materials import Materials
 from eicompress.values import Artifact, Json, Record
@@ -44,27 +44,27 @@ class Bench:
 
     @property
     def previewed(self) -> tuple[type[Metric], ...]:
-        """Before anything is trained."""
+        """Metrics that previews measure."""
         return tuple(each for each in self.usual if each.preview)
 
     @property
     def trained(self) -> tuple[type[Metric], ...]:
-        """Of everything that was trained, on any machine, whatever else runs there."""
+        """Metrics of every trained candidate, measured on any machine, even a busy one."""
         return tuple(each for each in self.usual if not each.alone)
 
     @property
     def alone(self) -> tuple[type[Metric], ...]:
-        """Of what is handed out, while nothing else runs."""
+        """Metrics of a result that must be measured while nothing else runs."""
         return tuple(each for each in self.usual if each.alone)
 
     @property
     def promoted(self) -> tuple[type[Metric], ...]:
-        """Of what is handed out alone."""
+        """Metrics that are measured on results only."""
         return tuple(each for each in self.metrics if each not in self.usual)
 
     @property
     def usual(self) -> tuple[type[Metric], ...]:
-        """All but those that are measured of what is handed out alone."""
+        """All metrics except those that are measured on results only."""
         return tuple(each for each in self.metrics if not each.promoted or each.name in self.wanted)
 
 
@@ -89,8 +89,7 @@ def written(materials: Materials, recipe: Recipe, made: Candidate, context: Cont
     graph = artifacts.graph_of(made, pairs=task.pairs)
     for step in recipe.steps:
         if isinstance(step, GraphStrategy):
-            with blamed(step):
-                graph = step.apply(graph, context)
+            graph = applied(step, graph, context)
     manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": task.name}
     return artifacts.write(made, task.answer, folder, pairs=task.pairs, manifest=manifest, graph=graph)
 
