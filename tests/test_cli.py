@@ -288,6 +288,31 @@ def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> N
     assert (ended.returncode, ended.stderr) == (2, said)
 
 
+@pytest.mark.parametrize("command", ["report", "compress", "compare", "ablate"])
+def test_nothing_is_overwritten_and_nothing_written_inside_an_artifact(
+    command: str, study: str, tmp_path: Path, capsys: Any
+) -> None:
+    made = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={})
+    (tmp_path / "mine.json").write_text("keep me")
+    given = {
+        "report": ["report", study, "--studies", str(tmp_path)],
+        "compress": ["compress", "--trial", study, "0", "--studies", str(tmp_path)],
+        "compare": ["compare", str(made.folder), str(made.folder), "--data", "d"],
+        "ablate": ["ablate", study, "0", "--studies", str(tmp_path)],
+    }[command]
+    before = {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()}
+    outputs = {
+        "exists: choose another, or remove it": [tmp_path / "mine.json", made.folder / "config.json"],
+        "must not be inside an artifact": [made.folder / "page.html", made.folder / "onnx" / "new" / "page.html"],
+    }
+    for said, paths in outputs.items():
+        for path in paths:
+            assert cli.run([*given, "--output", str(path)]) == 2
+            assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "mine.json").read_text() == "keep me"
+
+
 def test_a_terminal_with_few_letters_shows_the_rest(tmp_path: Path) -> None:
     folder = str(
         write(tiny_candidate(), Labels(("musik \u97f3", "weather")), tmp_path / "a", pairs=False, manifest={}).folder

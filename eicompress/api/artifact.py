@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import registry_of
+from eicompress.api.opening import check_new, registry_of
 from eicompress.declaration import checked
 from eicompress.errors import MeasureError, SpecError
 from eicompress.settings import MeasureSettings, PluginSettings
@@ -110,6 +110,8 @@ def compare(
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
 
+    if output is not None:
+        check_new(output)
     if len(artifacts) < 2:
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
     spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
