@@ -60,6 +60,10 @@ class Model:
         """
         return list(self.answer.decode(self.logits(texts)))
 
+    def choices(self, texts: Sequence[Text], count: int) -> list[Sequence[Prediction]]:
+        """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""
+        return list(self.answer.choices(self.logits(texts), count))
+
     def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts.
 

@@ -16,7 +16,7 @@ from fake_builder import Bench, bed, measured
 from rich.console import Console
 
 from eicompress import cli
-from eicompress.answers import Labels
+from eicompress.answers import Labels, Number
 from eicompress.export.folder import write
 from eicompress.reporting.live_view import Screen
 from eicompress.reporting.record_text import duration
@@ -259,6 +259,30 @@ def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     assert cli.run(["predict", str(tmp_path / "artifact"), "play", " "]) == 2
     assert "a TEXT must not be empty, but text 2 is" in capsys.readouterr().err
+
+
+def test_predict_gives_the_likeliest_labels_with_their_probabilities(tmp_path: Path, capsys: Any) -> None:
+    write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
+    asked = ["predict", str(tmp_path / "artifact"), "play the song", "--top", "5"]
+    assert cli.run([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    shares = [each["confidence"] for each in found["top"]]
+    assert {each["label"] for each in found["top"]} == {"music", "weather"}
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1.0)
+    assert (found["label"], found["confidence"]) == tuple(found["top"][0].values())
+    assert cli.run(asked) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == [
+        each["label"] for each in found["top"]
+    ]
+
+
+def test_no_other_numbers_are_asked_of_a_regressor(tmp_path: Path, capsys: Any) -> None:
+    candidate = tiny_candidate(outputs=1)
+    write(candidate, Number(3.0, 2.0), tmp_path / "artifact", pairs=False, manifest={})
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play", "--top", "2"]) == 2
+    assert "this one answers a number" in capsys.readouterr().err
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play", "--json"]) == 0
+    assert "number" in json.loads(capsys.readouterr().out)
 
 
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:

@@ -128,6 +128,10 @@ class Answer(ABC):
     def decode(self, logits: Floats) -> Sequence[Prediction]:
         """(n, outputs) -> n answers for people."""
 
+    def choices(self, logits: Floats, count: int) -> Sequence[Sequence[Prediction]]:
+        """(n, outputs) -> for each of n texts its likeliest answers, at most `count`, the likeliest first."""
+        return [(each,) for each in self.decode(logits)]
+
     def standard(self, logits: Floats) -> Floats:
         """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""
         return logits

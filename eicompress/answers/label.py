@@ -79,6 +79,15 @@ class Labels(Answer):
         confidence = odds.max(axis=1) / odds.sum(axis=1)
         return [LabelPrediction(self.labels[b], float(c)) for b, c in zip(best, confidence, strict=True)]
 
+    def choices(self, logits: Floats, count: int) -> list[tuple[LabelPrediction, ...]]:
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares = odds / odds.sum(axis=1, keepdims=True)
+        order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+        return [
+            tuple(LabelPrediction(self.labels[each], float(row[each])) for each in places)
+            for places, row in zip(order, shares, strict=True)
+        ]
+
     def outputs_of(self, known: Answer | None) -> tuple[int, ...] | None:
         if not isinstance(known, Labels) or not set(self.labels) <= set(known.labels):
             return None

@@ -31,6 +31,15 @@ class EncoderOutput:
 
 
 class Encoder(nn.Module):
+    """A BERT-like encoder with its head: token ids (B, T) in, logits (B, outputs) out.
+
+    A strategy reads its shapes in `config`, its parts by `layer(number)` (`attention`, `ffn`), `embedding_tables` and
+    `linears`, and its states by `outputs` and `states`. It changes weights in place, and shapes by the operations:
+    `keep_layers`, `use_layers`, `keep_heads`, `keep_neurons`, `factorize`, `use_kronecker`, `keep_hidden`,
+    `keep_tokens`, `keep_positions`, `factorize_words`, `use_codebook`, `add_bigrams`, `keep_outputs`, `scale_outputs`,
+    `take_head`, `pool_by_mean`, `drop_pooler`, `set_quantization`, `round_floats`.
+    """
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
