@@ -8,6 +8,7 @@ computes it and the others wait. When the store outgrows its limit, the entries 
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -32,6 +33,9 @@ SWEPT_SHARE = 0.01
 """The store is compared with its limit whenever this share of the limit was added."""
 STALE_SECONDS = 7 * 86_400.0
 """Age at which a draft is the rest of a process that was killed."""
+FULL_BYTES = 100_000
+"""With less room than this, a disk is full."""
+LOG = logging.getLogger("eicompress")
 _DISK = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -117,15 +121,16 @@ class Cache:
 
     def _verified(self, entry: Path) -> Path | None:
         try:
-            checksums = json.loads((entry / CHECKSUMS).read_text())
+            checksums = json.loads((entry / CHECKSUMS).read_text(encoding="utf-8"))
             if all(sha256_of(entry / name) == checksum for name, checksum in checksums.items()):
                 os.utime(entry)
                 return entry
         except (FileNotFoundError, NotADirectoryError):
             if not entry.exists():
                 return None
-        except (json.JSONDecodeError, AttributeError):
+        except (ValueError, AttributeError, IsADirectoryError, RecursionError):
             pass
+        LOG.warning("the cache's entry `%s` is damaged: it is dropped, and made again where it is needed", entry)
         shutil.rmtree(entry, ignore_errors=True)
         return None
 
@@ -134,16 +139,32 @@ class Cache:
         entry = self._entry(kind, key)
 
         def write_checked(draft: Path) -> None:
-            write(draft)
+            with self._own_disk_errors():
+                write(draft)
             checksums = {str(path.relative_to(draft)): sha256_of(path) for path in _files(draft)}
             (draft / CHECKSUMS).write_text(json.dumps(checksums))
 
-        write_folder(entry, write_checked)
+        with self._own_disk_errors():
+            write_folder(entry, write_checked)
         self._added.append(_folder_bytes(entry))
         if len(self._added) == 1 or sum(self._added) > SWEPT_SHARE * self.limit_bytes:
             self._added[:] = [0]
             self._sweep(keep=entry)
         return entry
+
+    @contextmanager
+    def _own_disk_errors(self) -> Iterator[None]:
+        """Let what a full or read-only disk does here name the cache: many a library's error names no file."""
+        try:
+            yield
+        except Exception as error:
+            if is_disk_error(error) and isinstance(error, OSError):
+                if error.filename is None:
+                    error.filename = str(self.folder)
+                raise
+            if self.folder.is_dir() and shutil.disk_usage(self.folder).free < FULL_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder)) from error
+            raise
 
     def drop(self, kind: str, key: object) -> None:
         """Forget an entry, if there is one."""
@@ -203,7 +224,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if not is_disk_error(error):
             raise
+        place = Path(error.filename or folder)
+        ours = place.absolute().is_relative_to(default_folder().absolute())
         raise StudyError(
-            f"`{error.filename or folder}` must be a place to write to, but: {error.strerror}. What is "
-            "recorded is kept: mend it, and give the same command again"
+            f"`{place}` must be a place to write to, but: {error.strerror}. What is recorded is kept: mend it"
+            f"{', or name another place for the cache with EICOMPRESS_CACHE' if ours else ''}, and give the same "
+            "command again"
         ) from error

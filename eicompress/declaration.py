@@ -16,6 +16,7 @@ class Setting:
 
     help: str
     metavar: str
+    """What the help calls its value; empty for a switch, which has none."""
     read: Callable[[object, str], object] = text
     """From what was written, and the flag, to the normal form. Raises `SpecError`."""
     default: str | int | None = None

@@ -60,6 +60,11 @@ class StudyError(EicompressError):
     """A study cannot go on."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust, such as `tokenizers`, gave up: what it raises is no `Exception`."""
+    return type(error).__module__ == "pyo3_runtime"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest known one, or some of them."""
     names = sorted(known)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from eicompress.errors import SpecError, nearest
 from eicompress.values import MEGABYTE
@@ -20,6 +21,9 @@ TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)")
 _ADDRESS = re.compile(r"[\w.-]+:[0-9]{1,5}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+_.-]*")
+_SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
+"""In the name of a URL's parameter."""
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -108,6 +112,13 @@ def study_name(value: object, flag: str = "--study") -> str:
     return name
 
 
+def switch(value: object, flag: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise SpecError(f"`{flag}` must be true or false, but got {value!r}")
+    return value
+
+
 def choice(value: object, flag: str, known: tuple[str, ...]) -> str:
     """One of the words that are known."""
     if value not in known:
@@ -183,9 +194,28 @@ def path(value: object, flag: str) -> str:
     return text(str(value) if isinstance(value, Path) else value, flag)
 
 
-def without_password(url: str) -> str:
-    """The URL as it may be shown and kept: its driver looks for the password elsewhere too, as in `PGPASSWORD`."""
-    return re.sub(r"(//[^:/@]*):[^@/]*@", r"\1@", url)
+def storage(value: object, flag: str) -> str:
+    """The URL of a database, without a password: it is shown, and written to `study.toml`.
+
+    What comes before the last `@` counts as user and password, so that no password is missed that was not escaped.
+    What is refused is not quoted.
+    """
+    url = text(value, flag)
+    scheme, separator, rest = url.partition("://")
+    if url and not (separator and _SCHEME.fullmatch(scheme)):
+        raise SpecError(
+            f"`{flag}` must be the URL of a database, but got a text without `://`: write for example "
+            "postgresql://user@host/database"
+        )
+    user, at, _ = rest.rpartition("@")
+    query = parse_qsl(rest.partition("?")[2], keep_blank_values=True)
+    if (at and ":" in user) or any(_SECRET.search(name) for name, _ in query):
+        raise SpecError(
+            f"`{flag}` must have no password, since it is shown and kept, but has one (or a `:` before its last `@`, "
+            "which is written %40): leave it out, and give it in `PGPASSWORD`, in ~/.pgpass or in another file that "
+            "the database's driver reads"
+        )
+    return url
 
 
 def _quantity(value: object, flag: str, units: Mapping[str, float], example: str) -> float:

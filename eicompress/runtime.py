@@ -1,13 +1,10 @@
 """Load an artifact and predict: onnxruntime, tokenizers and numpy, never torch."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +12,12 @@ import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers import Answer, Prediction, of_config
-from eicompress.errors import ModelError
+from eicompress.errors import ModelError, is_panic, shortened
+from eicompress.manifest import check_files, read_object
 from eicompress.values import Artifact, Json, Text, readable
 
+LOCATION = b"location"
+"""The key under which an ONNX file names another one; where its bytes have no such word, it names none."""
 SHORTEST = 16
 """Tokens that a text is taken to have at least, where an artifact is run at the usual length."""
 
@@ -90,7 +90,12 @@ class Model:
 
     def _encoded(self, tokenizer: Tokenizer, text: Text) -> Encoding:
         first, second = (text, None) if isinstance(text, str) else text
-        return tokenizer.encode(readable(first), None if second is None else readable(second))
+        try:
+            return tokenizer.encode(readable(first), None if second is None else readable(second))
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            raise ModelError(f"The tokenizer must read {shortened(first)}, but cannot: {error}.") from error
 
     def feeds(self, texts: Sequence[Text]) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
         """What the session is given for each text, at batch 1."""
@@ -116,8 +121,8 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
         raise ModelError(f"The artifact `{folder}` must be a folder, but there is none of this name.")
     checked = artifact.manifest.is_file()
     if checked:
-        _check_sums(artifact)
-    config = _read_json(artifact.folder / "config.json")
+        check_files(artifact)
+    config = read_object(artifact.folder / "config.json")
     answer = of_config(config)
     if answer is None:
         raise ModelError(f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not.")
@@ -133,12 +138,66 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
 
 def positions(artifact: Artifact) -> int | None:
     """Tokens that an artifact can read, where its config says so. Raises `ModelError`."""
-    found: int | None = _read_json(artifact.folder / "config.json").get("max_position_embeddings")
+    found: int | None = read_object(artifact.folder / "config.json").get("max_position_embeddings")
     return found
+
+
+def check_contained(model: Path | bytes) -> None:
+    """Raise `ModelError` where an ONNX file takes weights from outside its folder, which onnxruntime may not refuse.
+
+    The bytes of a graph have no folder, so that it must hold all its weights itself.
+    """
+    data = model if isinstance(model, bytes) else _bytes_of(model)
+    if LOCATION not in data:
+        return
+    for place in _places(data, model):
+        folder = None if isinstance(model, bytes) else model.parent
+        if folder is None or not _is_below(place, folder):
+            raise ModelError(
+                f"{_name(model)} must have its weights in itself, or in files of its own folder, but takes them from "
+                f"{shortened(place)}: write it again as one file."
+            )
+
+
+def _name(model: Path | bytes) -> str:
+    return "The ONNX graph" if isinstance(model, bytes) else f"`{model}`"
+
+
+def _bytes_of(model: Path) -> bytes:
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise ModelError(f"`{model}` must be a readable file, but: {error.strerror}.") from error
+
+
+def _places(data: bytes, model: Path | bytes) -> Iterator[str]:
+    """Where an ONNX file says that weights lie outside of it."""
+    import onnx
+    from google.protobuf.message import DecodeError, Message
+
+    def external(message: Message) -> Iterator[str]:
+        if isinstance(message, onnx.TensorProto):
+            yield from (each.value for each in message.external_data if each.key == LOCATION.decode())
+            return
+        for described, value in message.ListFields():
+            if described.type == described.TYPE_MESSAGE:
+                for each in [value] if isinstance(value, Message) else value:
+                    yield from external(each)
+
+    try:
+        yield from external(onnx.load_model_from_string(data))
+    except DecodeError as error:
+        raise ModelError(f"{_name(model)} must be an ONNX file, but is not: {error}.") from error
+
+
+def _is_below(place: str, folder: Path) -> bool:
+    """Whether a path leads to somewhere in the folder, links followed."""
+    return "\0" not in place and (folder / place).resolve().is_relative_to(folder.resolve())
 
 
 def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """An ONNX file, or the bytes of one, on the CPU with this many threads. Raises `ModelError`."""
+    check_contained(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -147,8 +206,7 @@ def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSe
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each status
-        name = "The ONNX graph" if isinstance(model, bytes) else f"`{model}`"
-        raise ModelError(f"{name} must be readable by onnxruntime, but is not: {error}") from error
+        raise ModelError(f"{_name(model)} must be readable by onnxruntime, but is not: {error}") from error
 
 
 def _check(texts: Sequence[Text], pairs: bool) -> None:
@@ -162,34 +220,12 @@ def _check(texts: Sequence[Text], pairs: bool) -> None:
             raise TypeError(f"Text {row} must be one string, since this model reads no pairs, but is {text!r}.")
 
 
-def _check_sums(artifact: Artifact) -> None:
-    sums: Json = _read_json(artifact.manifest).get("files", {})
-    for name, expected in sums.items():
-        path = artifact.folder / name
-        if not path.is_file():
-            raise ModelError(f"`{path}` must be there, since `{artifact.manifest.name}` names it, but is missing.")
-        got = hashlib.sha256(path.read_bytes()).hexdigest()
-        if got != expected:
-            raise ModelError(
-                f"`{path}` is damaged: its SHA-256 must be {expected}, as `{artifact.manifest.name}` says, "
-                f"but is {got}. Copy the artifact again."
-            )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"`{path}` must be a JSON file, but cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"`{path}` must be a JSON object, but is a {type(value).__name__}.")
-    return value
-
-
 def tokenizer(artifact: Artifact) -> Tokenizer:
     """The tokenizer of an artifact. Raises `ModelError`."""
     path = artifact.folder / "tokenizer.json"
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
+    except BaseException as error:  # the library raises nothing narrower
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         raise ModelError(f"`{path}` must be a tokenizer, but cannot be read: {error}") from error

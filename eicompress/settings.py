@@ -1,8 +1,9 @@
 """Every setting, declared once: its name, type, reader, default and help.
 
 The command line, the arguments of the Python functions, `study.toml`, `Spec` and the reference page are made from it. A
-setting is an entry of one of these groups; what takes the group takes the setting. Its type is what Python callers
-write. Its reader checks that, and returns it in its normal form, which is of the same type: `2MiB` as `2.097152MB`.
+setting is an entry of one of these groups; every command and function that takes the group takes the setting. Its type
+is that of the Python argument. Its reader checks a value and returns its normal form, of the same type: `2MiB` as
+`2.097152MB`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ COUNT, NUMBER = partial(parsing.whole, least=1), partial(parsing.whole, least=0)
 
 
 class ModelAndData(TypedDict, total=False):
-    """What is compressed, and for which data."""
+    """The model to compress, and its data."""
 
     model: Annotated[str, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", is_path=True)]
     data: Annotated[
@@ -34,20 +35,24 @@ class ModelAndData(TypedDict, total=False):
 
 
 class GoalSettings(TypedDict, total=False):
-    """What a search is to find, and when it ends."""
+    """The goal of a search, and when it ends."""
 
     budget: Annotated[str, Setting("Size of the whole artifact: 1.91MB, 2MiB, 500KB.", "SIZE", parsing.size)]
     latency: Annotated[str, Setting("Latency (p50, batch 1) of one text: 2ms, 500us.", "TIME", parsing.latency)]
     memory: Annotated[str, Setting("Memory that the artifact adds to a process: 80MB.", "SIZE", parsing.memory)]
-    min_quality: Annotated[float, Setting("The least quality on validation: 0.9.", "SHARE", parsing.share)]
+    min_quality: Annotated[float, Setting("Lowest quality allowed on validation: 0.9.", "SHARE", parsing.share)]
     limit: Annotated[
         Sequence[str],
-        Setting("A limit of any metric, in its unit; may be repeated.", "NAME=VALUE", parsing.limits, repeated=True),
+        Setting("Limit on any metric, in its unit; may be repeated.", "NAME=VALUE", parsing.limits, repeated=True),
     ]
     timeout: Annotated[
         str,
         Setting(
-            "Time for everything: 2h, 30m.", "TIME", parsing.time, otherwise="2h without --trials", identifies=False
+            "Time for the whole search: 2h, 30m.",
+            "TIME",
+            parsing.time,
+            otherwise="2h without --trials",
+            identifies=False,
         ),
     ]
     trials: Annotated[int, Setting("Candidates to train.", "N", COUNT, identifies=False)]
@@ -63,15 +68,18 @@ class GoalSettings(TypedDict, total=False):
 
 
 class StudiesFolder(TypedDict, total=False):
-    """Where studies lie."""
+    """The folder of all studies."""
 
     studies: Annotated[
         str | Path, Setting("Folder of all studies.", "FOLDER", parsing.path, "studies", identifies=False)
     ]
+    trust: Annotated[
+        bool, Setting("Use plug-in and database of a study from elsewhere.", "", parsing.switch, identifies=False)
+    ]
 
 
 class MethodSettings(TypedDict, total=False):
-    """How a search goes about it."""
+    """How a search draws and judges candidates."""
 
     objective: Annotated[
         str,
@@ -86,17 +94,21 @@ class MethodSettings(TypedDict, total=False):
         str, Setting("How recipes are drawn.", "tpe|nsga2|random", partial(parsing.choice, known=SAMPLERS), "tpe")
     ]
     space: Annotated[str, Setting("Search space: a name, or a file.toml.", "SPACE", otherwise="edge, or start")]
-    storage: Annotated[str, Setting("Database, as postgresql://user@host/name.", "URL", otherwise="a file")]
+    storage: Annotated[
+        str, Setting("Database, as postgresql://user@host/name.", "URL", parsing.storage, otherwise="a file")
+    ]
 
 
 class WorkerSettings(TypedDict, total=False):
-    """Where candidates are trained, and what each may take."""
+    """Where candidates are trained, with limits of time and memory."""
 
-    workers: Annotated[int, Setting("Processes that train; 0 for none but this one.", "N", NUMBER, 1, identifies=False)]
+    workers: Annotated[
+        int, Setting("Processes that train; 0 trains in this process.", "N", NUMBER, 1, identifies=False)
+    ]
     engine: Annotated[
         str,
         Setting(
-            "Where they run: here, or on a Ray cluster.",
+            "Where workers run: here, or on a Ray cluster.",
             "local|ray",
             partial(parsing.choice, known=ENGINES),
             "local",
@@ -106,7 +118,7 @@ class WorkerSettings(TypedDict, total=False):
     ray_address: Annotated[
         str,
         Setting(
-            "Of the cluster: auto, or host:6379.",
+            "Address of the cluster: auto, or host:6379.",
             "ADDRESS",
             parsing.ray_address,
             otherwise="starts one",
@@ -115,18 +127,26 @@ class WorkerSettings(TypedDict, total=False):
     ]
     worker_cpus: Annotated[int, Setting("CPUs that Ray keeps for a worker.", "N", COUNT, 1, identifies=False)]
     worker_gpus: Annotated[
-        float, Setting("GPUs that Ray keeps for it, or a share of one.", "N", parsing.gpus, 0, identifies=False)
+        float, Setting("GPUs that Ray keeps for a worker; may be a fraction.", "N", parsing.gpus, 0, identifies=False)
     ]
     trial_timeout: Annotated[
         str,
         Setting(
-            "Time for a candidate: 20m.", "TIME", parsing.time, otherwise="half of --timeout, or 2h", identifies=False
+            "Time limit of a candidate: 20m.",
+            "TIME",
+            parsing.time,
+            otherwise="half of --timeout, or 2h",
+            identifies=False,
         ),
     ]
     trial_memory: Annotated[
         str,
         Setting(
-            "Memory for a candidate: 4GB.", "SIZE", parsing.size, otherwise="80 % of all, divided", identifies=False
+            "Memory limit of a candidate: 4GB.",
+            "SIZE",
+            parsing.size,
+            otherwise="80 % of all, divided",
+            identifies=False,
         ),
     ]
 
@@ -134,14 +154,14 @@ class WorkerSettings(TypedDict, total=False):
 class TaskSettings(TypedDict, total=False):
     """How the data are read."""
 
-    task: Annotated[str, Setting("Task; by default what columns and labels suggest.", "NAME", default="")]
+    task: Annotated[str, Setting("Task; by default chosen from columns and labels.", "NAME", default="")]
     text: Annotated[str, Setting("Column of the text.", "COLUMN", default="text")]
     text_pair: Annotated[str, Setting("Column of the second text of a pair.", "COLUMN", default="")]
     label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]
 
 
 class LatencySettings(TypedDict, total=False):
-    """How a latency is taken."""
+    """How latency is measured."""
 
     threads: Annotated[int, Setting("Threads that latency is measured with.", "N", COUNT, 1)]
     seq_len: Annotated[
@@ -151,25 +171,25 @@ class LatencySettings(TypedDict, total=False):
 
 
 class Seed(TypedDict, total=False):
-    """What is drawn."""
+    """The seed."""
 
-    seed: Annotated[int, Setting("Seed of everything that is drawn.", "N", NUMBER, 0)]
+    seed: Annotated[int, Setting("Seed of all random numbers.", "N", NUMBER, 0)]
 
 
 class TeacherSettings(TypedDict, total=False):
-    """Whom students learn from, from what text, and where they start."""
+    """Teachers of the students, their text, and their starting point."""
 
     teacher_training: Annotated[
         str,
         Setting(
-            "How a model without a head for the task gets one.",
+            "How a head is trained if the model has none.",
             "teach|probe|finetune",
             partial(parsing.choice, known=TEACHER_TRAININGS),
             "teach",
         ),
     ]
     teacher_timeout: Annotated[
-        str, Setting("Time for that, apart from --timeout.", "TIME", parsing.time, "30m", identifies=False)
+        str, Setting("Time for a teacher's training, besides --timeout.", "TIME", parsing.time, "30m", identifies=False)
     ]
     teacher: Annotated[
         Sequence[str],
@@ -199,7 +219,7 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     start: Annotated[
-        str, Setting("What `prepare` wrote, or builtin:minilm-1.", "FOLDER", otherwise="the model", is_path=True)
+        str, Setting("Folder from `prepare`, or builtin:minilm-1.", "FOLDER", otherwise="the model", is_path=True)
     ]
 
 
@@ -213,7 +233,7 @@ class PluginSettings(TypedDict, total=False):
 
 
 class AblationSettings(TypedDict, total=False):
-    """What an ablation tries."""
+    """The variants of an ablation."""
 
     knob: Annotated[
         Sequence[str],
@@ -224,30 +244,30 @@ class AblationSettings(TypedDict, total=False):
 
 
 class PrepareSettings(TaskSettings, Seed, TeacherSettings, PluginSettings, total=False):
-    """How a starting point is trained."""
+    """Settings of `prepare`."""
 
 
 class CompressSettings(TaskSettings, Seed, TeacherSettings, LatencySettings, PluginSettings, total=False):
-    """How one recipe is built and measured."""
+    """Settings of `compress`."""
 
 
 class TeachSettings(TaskSettings, Seed, PluginSettings, total=False):
-    """How a teacher is trained."""
+    """Settings of `teach`."""
 
 
 class MeasureSettings(TaskSettings, LatencySettings, PluginSettings, total=False):
-    """How an artifact is measured."""
+    """Settings of `measure` and `compare`."""
 
 
 class ReplaySettings(StudiesFolder, PluginSettings, total=False):
-    """Where the study is, and which plug-ins load."""
+    """Settings of `replay`."""
 
 
 class AblateSettings(AblationSettings, ModelAndData, StudiesFolder, PrepareSettings, total=False):
-    """What an ablation is made of."""
+    """Settings of `ablate`."""
 
 
 class SearchSettings(
     ModelAndData, GoalSettings, StudiesFolder, MethodSettings, WorkerSettings, CompressSettings, total=False
 ):
-    """What a search is asked for, and a study is made of."""
+    """Settings of `search` and `plan`, which a study remembers."""

@@ -13,9 +13,11 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole, without_password
+from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
 from eicompress.settings import SearchSettings
 
+STUDY_FILE = "study.toml"
+"""The file in a study's folder that says what was asked for."""
 DEFAULT_TIMEOUT = "2h"
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """What only a Ray cluster is asked for."""
@@ -102,8 +104,6 @@ class Spec:
         known = {name for name, setting in declared(SearchSettings).items() if setting.identifies}
         wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known}
         wanted |= {name: list(value) for name, value in wanted.items() if isinstance(value, tuple)}
-        if "storage" in wanted:
-            wanted["storage"] = without_password(wanted["storage"])
         return {name: value for name, value in wanted.items() if value not in ("", [])}
 
 
@@ -145,12 +145,30 @@ def read_search(written: Mapping[str, object]) -> Spec:
 
 def read_study(folder: Path) -> dict[str, object]:
     """What a study was asked for, as `study.toml` in its folder says. Raises `SpecError`."""
-    path = folder / "study.toml"
-    if not path.is_file():
-        raise SpecError(f"there is no study in `{folder}` (no `study.toml`): check its name, or start it")
-    asked = read_toml(path).get("asked", {})
-    assert isinstance(asked, dict)
-    return {**asked, "study": folder.name, "studies": str(folder.parent)}
+    if not (folder / STUDY_FILE).is_file():
+        raise SpecError(f"there is no study in `{folder}` (no `{STUDY_FILE}`): check its name, or start it")
+    return {**read_study_file(folder)["asked"], "study": folder.name, "studies": str(folder.parent)}
+
+
+def read_study_file(folder: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a study's `study.toml`: `asked`, `digests` and `study`, empty where they are not there.
+
+    Raises `SpecError`, also for a setting that no study is known by: where a search runs is not the file's to say.
+    """
+    path = folder / STUDY_FILE
+    found = read_toml(path)
+    tables = {name: found.get(name, {}) for name in ("asked", "digests", "study")}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise SpecError(f"`{path}` must have `[{name}]` as a table, but got {table!r}: put a copy of the file back")
+    settings = declared(SearchSettings)
+    for name in tables["asked"]:
+        if name not in settings or not settings[name].identifies:
+            raise SpecError(
+                f"`{path}` must have only settings that a study is known by under `[asked]`, but has `{name}`: remove "
+                "it from there, and give it on the command line"
+            )
+    return tables
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 tested for what it does about thousands of seconds of training.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import numpy as np
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
+from eicompress.manifest import READ
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.study.coordinator import run_search
@@ -122,7 +124,7 @@ class Bench:
         artifact = Artifact(self.folder / f"{recipe.digest} {fidelity:g}")
         artifact.onnx.parent.mkdir(parents=True, exist_ok=True)
         artifact.onnx.write_text(artifact.folder.name)
-        artifact.manifest.write_text("{}")
+        artifact.manifest.write_text(json.dumps({"files": dict.fromkeys(READ, "")}))
         return replace(
             preview,
             recipe=tuple(recipe.to_json()),

@@ -1,13 +1,16 @@
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from eicompress.cache import Cache
+from eicompress.cache import Cache, disk_errors
+from eicompress.errors import StudyError
 
 
 def arrays(cache: Cache, key: object, value: float, calls: list[object]) -> float:
@@ -40,6 +43,40 @@ def test_an_entry_without_its_checksums_is_computed_again(tmp_path: Path) -> Non
     (file,) = tmp_path.glob("kind/*/checksums.json")
     file.unlink()
     assert arrays(cache, "x", 2.0, calls) == 2.0
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe", b"[]", b"3", b'{"a.npy": 3}', b'{"..": "x"}', b'{"a\\u0000": ""}', b"[" * 100_000]
+)
+def test_damaged_checksums_are_said_and_the_entry_is_computed_again(
+    tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, calls = Cache(tmp_path), []
+    arrays(cache, "x", 1.0, calls)
+    (file,) = tmp_path.glob("kind/*/checksums.json")
+    file.write_bytes(text)
+    assert arrays(cache, "x", 2.0, calls) == 2.0
+    assert caplog.messages == [
+        f"the cache's entry `{file.parent}` is damaged: it is dropped, and made again where it is needed"
+    ]
+    assert arrays(cache, "x", 3.0, calls) == 2.0
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), OSError("9 requested and 3 written")]
+)
+def test_a_full_disk_of_the_cache_is_not_taken_for_the_study_s(
+    tmp_path: Path, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+
+    def write(folder: Path) -> None:
+        raise error
+
+    said = f"`{tmp_path / 'cache'}` must be a place to write to, but: No space left on device.* with EICOMPRESS_CACHE"
+    with pytest.raises(StudyError, match=said), disk_errors(tmp_path / "studies" / "mine"):
+        Cache(tmp_path / "cache").store("kind", "x", write)
 
 
 WAITS = """

@@ -1,6 +1,9 @@
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +66,8 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
         (["compress", "--model", "m", "--data", "d"], "either `--recipe FILE` or `--trial STUDY NUMBER`"),
         (["compress", "--model", "m", "--data", "d", "--recipe", "none.toml"], "none.toml"),
         (["compress", "--trial", "s", "one"], "but got `one` for the number"),
+        (["compress", "--trial", "base", "\u00b2"], "but got `\u00b2` for the number"),
+        (["compress", "--trial", "base", "9" * 5000], "for the number: `eicompress show STUDY` lists them"),
         (["plugins", "show", "distilation"], "did you mean `distillation`"),
     ],
 )
@@ -199,7 +204,7 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(cli.cli, "main", interrupted)
     assert cli.run(["show", "x"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 def compared(tfidf: Record) -> Compared:
@@ -256,3 +261,46 @@ def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) 
     shown = capsys.readouterr()
     assert shown.err == "note: text 2 is cut: 20 of its 32 tokens were read\n"
     assert len(shown.out.splitlines()) == 2
+
+
+START = "import sys; from eicompress.cli import main; sys.argv[0] = 'eicompress'; main()"
+
+
+def started(arguments: list[str], stdout: Any, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:
+    """The command as a process of its own, in an environment of another encoding."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", START, *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("arguments", [["plugins", "list"], ["plugins", "list", "--json"], ["--help"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = started(arguments, full)
+    said = b"error: the output must be a place to write to, but: No space left on device: choose another\n"
+    assert (ended.returncode, ended.stderr) == (2, said)
+
+
+def test_a_terminal_with_few_letters_shows_the_rest(tmp_path: Path) -> None:
+    folder = str(
+        write(tiny_candidate(), Labels(("musik \u97f3", "weather")), tmp_path / "a", pairs=False, manifest={}).folder
+    )
+    plain = started(["predict", folder, "play \u97f3\U0001f600"], subprocess.PIPE, "latin-1")
+    assert (plain.returncode, plain.stderr) == (0, b"")
+    assert plain.stdout.endswith(b"\tplay ??\n")
+    found = started(["predict", folder, "play \u97f3\U0001f600", "--json"], subprocess.PIPE, "latin-1")
+    assert json.loads(found.stdout)["text"] == "play \u97f3\U0001f600"
+
+
+def test_what_a_plug_in_prints_is_no_part_of_the_json(tmp_path: Path, capsys: Any) -> None:
+    plugin = tmp_path / "loud.py"
+    plugin.write_text(
+        "from eicompress import hookimpl\nprint('I am loaded')\n@hookimpl\ndef register_strategies():\n    return []\n"
+    )
+    assert cli.run(["plugins", "list", "--plugin", str(plugin), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["provided"]
+    assert shown.err == "I am loaded\n"
+    assert cli.run(["plugins", "list", "--plugin", str(plugin)]) == 0
+    assert "I am loaded" in capsys.readouterr().out

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from eicompress import runtime
+from eicompress import cli, runtime
 from eicompress.answers import Labels
+from eicompress.encoder.tokens import tokenize
 from eicompress.errors import ModelError
 from eicompress.export.folder import write
 from eicompress.values import Artifact
@@ -67,6 +70,16 @@ def test_a_damaged_file_is_named(artifact: Artifact) -> None:
         runtime.load(artifact.folder)
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    ["{}", '{"files": null}', '{"files": {}}', '{"files": []}', '{"files": {"config.json": "0"}}', '{"files": 3}'],
+)
+def test_a_manifest_that_names_no_checksums_checks_nothing_and_is_refused(artifact: Artifact, manifest: str) -> None:
+    artifact.manifest.write_text(manifest)
+    with pytest.raises(ModelError, match=r"must have the SHA-256 of `\S+` under `files`, but has none"):
+        runtime.load(artifact.folder)
+
+
 def test_without_a_manifest_an_artifact_loads_and_says_it_is_unchecked(artifact: Artifact) -> None:
     assert runtime.load(artifact.folder).checked
     artifact.manifest.unlink()
@@ -106,3 +119,67 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_lone_surrogate_is_read_as_an_unknown_character(artifact: Artifact) -> None:
     assert runtime.load(artifact.folder).logits(["play \ud800 music"]).shape == (1, 2)
+
+
+def hostile(tokenizer: Path) -> None:
+    """Let a tokenizer split by a pattern that takes exponential time."""
+    described = json.loads(tokenizer.read_text())
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    tokenizer.write_text(json.dumps({**described, "pre_tokenizer": pattern}))
+
+
+def test_a_tokenizer_that_gives_up_is_one_message(artifact: Artifact, capfd: pytest.CaptureFixture[str]) -> None:
+    artifact.manifest.unlink()
+    hostile(artifact.folder / "tokenizer.json")
+    text = "a" * 40 + "b"
+    with pytest.raises(ModelError, match="The tokenizer must read `aaa"):
+        runtime.load(artifact.folder).predict([text])
+    tokenizer = runtime.tokenizer(artifact)
+    with pytest.raises(ModelError, match="tokenizer must read every text, but cannot"):
+        tokenize(tokenizer, [text])
+    assert cli.run(["predict", str(artifact.folder), text]) == 2
+
+
+def with_external(path: Path, place: str, *, nested: bool = False) -> None:
+    """Let a tensor of an ONNX file lie elsewhere: an initializer, or a constant in a subgraph of a node."""
+    model = onnx.load(path)
+    tensor = onnx.TensorProto(name="elsewhere", data_type=onnx.TensorProto.FLOAT, dims=[2])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
+    if nested:
+        constant = onnx.helper.make_node("Constant", [], ["y"], value=tensor)
+        inner = onnx.helper.make_graph([constant], "inner", [], [])
+        model.graph.node.append(onnx.helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
+    else:
+        model.graph.initializer.append(tensor)
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../config.json", "link", "a/../../config.json", "x\0y"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_weights_from_outside_the_folder_are_refused_before_a_session_is_made(
+    artifact: Artifact, place: str, nested: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
+    artifact.manifest.unlink()
+    (artifact.onnx.parent / "link").symlink_to("/etc/passwd")
+    with_external(artifact.onnx, place, nested=nested)
+    with pytest.raises(ModelError, match="or in files of its own folder, but takes them from"):
+        runtime.load(artifact.folder)
+    with pytest.raises(ModelError, match="The ONNX graph must have its weights in itself"):
+        runtime.session(artifact.onnx.read_bytes())
+
+
+def test_weights_in_a_file_of_the_folder_are_read(artifact: Artifact) -> None:
+    logits = runtime.load(artifact.folder).logits(["play a song"])
+    artifact.manifest.unlink()
+    model = onnx.load(artifact.onnx)
+    onnx.save(model, artifact.onnx, save_as_external_data=True, location="model.onnx_data", size_threshold=64)
+    assert b"location" in artifact.onnx.read_bytes()
+    np.testing.assert_array_equal(runtime.load(artifact.folder).logits(["play a song"]), logits)
+
+
+def test_checksums_come_before_anything_else_is_read(artifact: Artifact) -> None:
+    with_external(artifact.onnx, "/etc/passwd")
+    with pytest.raises(ModelError, match="is damaged: its SHA-256 must be"):
+        runtime.load(artifact.folder)

@@ -87,6 +87,7 @@ def test_a_written_package_installs_and_is_searched_with_built_ins(tmp_path: Pat
         ("distillation", "`distillation` is known already"),
         ("zip", "`zip` is known already"),
         ("json", "`json` is known already"),
+        ("class", "must not be a word of Python itself, but got `class`"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(name: str, said: str, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def compare(
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
     length = settings.get("seq_len")
-    for each, name in zip(artifacts, _told_apart(artifacts), strict=True):
+    for each, name in zip(artifacts, _distinct_names(artifacts), strict=True):
         model = runtime.load(each, threads=spec.settings["threads"])
         split, task, examples = rows_for(model, spec, registry)
         length = length or runtime.usual_length(model.tokenizer, examples.texts)
@@ -141,8 +141,8 @@ def compare(
     return comparison
 
 
-def _told_apart(artifacts: Sequence[str | Path]) -> list[str]:
-    """As many last parts of each path as it takes to tell them apart."""
+def _distinct_names(artifacts: Sequence[str | Path]) -> list[str]:
+    """The shortest distinct ends of the paths."""
     parts = [Path(os.path.abspath(each)).parts for each in artifacts]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-count:]) for each in parts]

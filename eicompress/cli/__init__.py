@@ -1,22 +1,25 @@
 """The command line: parse, call, print. One file a group of commands."""
 
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import click
 
+from eicompress.cache import is_disk_error
 from eicompress.cli.artifact import compare, export, measure, predict
 from eicompress.cli.model import ablate, compress, prepare, teach
 from eicompress.cli.plugin import plugins
 from eicompress.cli.study import dashboard, plan, report, search, show
-from eicompress.errors import EicompressError
+from eicompress.errors import EicompressError, is_panic
 
 INTERRUPTED = 130
 WRONG = 2
 
 
 class InOrder(click.Group):
-    """A group that lists its commands in the order in which one comes to need them."""
+    """A group that lists its commands in the order in which a user needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -53,14 +56,25 @@ for command in (
 
 
 def main() -> None:
-    sys.exit(run(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that has no letter for something still shows the rest.
+            stream.reconfigure(errors="replace")
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Said already; Python would flush once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; its exit status: 0, 1 for a broken claim, 2 for what is the user's to mend, 130 for a stop."""
+    """Run a command and return its exit status: 0; 1 for a broken claim; 2 for a user's error; 130 for Ctrl-C."""
     try:
         # With `standalone_mode` off, an early end such as `--help` is a returned status.
         status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
+        sys.stdout.flush()
     except EicompressError as error:
         click.echo(f"error: {error}", err=True)
         return WRONG
@@ -68,6 +82,18 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return WRONG
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what was recorded is kept, and the same command goes on", err=True)
+        click.echo("interrupted: what was recorded is kept, and the same command continues", err=True)
         return INTERRUPTED
+    except BaseException as error:
+        if is_panic(error):
+            click.echo(
+                f"error: a file of the model must be readable by a library in Rust, but it gave up: {error}", err=True
+            )
+        elif is_disk_error(error):
+            assert isinstance(error, OSError)
+            place = f"`{error.filename}`" if error.filename else "the output"
+            click.echo(f"error: {place} must be a place to write to, but: {error.strerror}: choose another", err=True)
+        else:
+            raise
+        return WRONG
     return status if isinstance(status, int) else 0

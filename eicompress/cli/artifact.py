@@ -1,6 +1,5 @@
 """Commands about an artifact: predict, measure, compare and export."""
 
-import json
 import sys
 from typing import Any
 
@@ -37,7 +36,7 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:
-            click.echo(json.dumps({"text": text, **vars(found)}, ensure_ascii=False))
+            print_json({"text": text, **vars(found)}, indent=None)
         else:
             click.echo("\t".join((*found.columns, text)))
 
@@ -71,14 +70,14 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 @click.option("--data", metavar="DATA", required=True, help="Data to compare on; its test split if it has one.")
 @options(TaskSettings)
 @options(LatencySettings)
-@click.option("--output", metavar="PATH", help="A page to draw it on, such as comparison.html.")
+@click.option("--output", metavar="PATH", help="HTML page to write, such as comparison.html.")
 @options(PluginSettings)
 @json_option
 def compare(artifacts: tuple[str, ...], as_json: bool, **written: Any) -> None:
     """Compare artifacts with the first one, on the same data.
 
     Differences in quality have a 95 % interval, from a bootstrap over the texts,
-    and the p-value of McNemar's test: how often chance alone does as much.
+    and the p-value of McNemar's test: the probability of such a difference by chance.
 
     \b
     eicompress compare small large --data my-data

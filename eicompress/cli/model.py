@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
-from eicompress.errors import SpecError
+from eicompress.declaration import declared
+from eicompress.errors import SpecError, shortened
 from eicompress.settings import (
     AblationSettings,
     CompressSettings,
@@ -14,6 +15,9 @@ from eicompress.settings import (
     StudiesFolder,
     TeachSettings,
 )
+
+MOST_DIGITS = 10
+"""Of the number of a trial."""
 
 
 @click.command()
@@ -26,10 +30,10 @@ from eicompress.settings import (
 def teach(as_json: bool, **written: Any) -> None:
     """Train the best teacher for the data.
 
-    What comes out of a search is hardly better than its teacher. A linear classifier on the model's states comes
-    first, then all weights are trained, at several rates and lengths. What is best on held-out training rows is trained
-    again on all of them. Ctrl-C loses nothing that was tried: the same command goes on. Every command takes the folder
-    as --model or --teacher.
+    The result of a search is rarely better than its teacher. First a linear classifier on the model's states is
+    trained, then all weights, at several rates and lengths. The best on held-out training rows is trained again on all
+    rows. Ctrl-C loses no finished attempt: the same command continues. Every command accepts the folder as --model or
+    --teacher.
 
     \b
     eicompress teach --model builtin:minilm --data my-data --output my-teacher
@@ -67,7 +71,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
 
     if (recipe is None) == (trial is None):
         raise SpecError("`compress` must be given either `--recipe FILE` or `--trial STUDY NUMBER`")
-    console, studies = console_of(as_json), written.pop("studies")
+    console, where = console_of(as_json), {name: written.pop(name) for name in declared(StudiesFolder)}
     differences: tuple[str, ...] = ()
     with live_view.Screen(console, "compress") as live:
         if trial is not None:
@@ -75,7 +79,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
                 trial[0],
                 _number(trial[1]),
                 output=output,
-                studies=studies,
+                **where,
                 plugin=written["plugin"],
                 only_plugins=written["only_plugins"],
                 on_progress=live.preparing,
@@ -99,8 +103,8 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
 def prepare(**written: Any) -> None:
     """Train a student that studies can start from.
 
-    Studies of the same model, or of one of the same shape that was fine-tuned on another task, start their recipes
-    from it, with their own model's head.
+    Studies with --start begin their recipes with this student and the head of their own model. That model may be
+    another one of the same shape, fine-tuned on another task.
 
     \b
     eicompress prepare --model my-model --data my-data --recipe general.toml \\
@@ -114,7 +118,7 @@ def prepare(**written: Any) -> None:
     console = console_of(False)
     with live_view.Screen(console, "prepare") as live:
         path = api.prepare(**written, on_progress=live.preparing)
-    console.print(f"a starting point lies in {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"the starting point is in {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @click.command()
@@ -132,12 +136,12 @@ def prepare(**written: Any) -> None:
 @options(PrepareSettings)
 @json_option
 def ablate(as_json: bool, **written: Any) -> None:
-    """Tell what each step of a recipe is worth.
+    """Measure what each step of a recipe gains.
 
-    The recipe is built again without each of its steps, with several seeds, and with each --knob at its default or
-    at another value. The table says what is lost, with an interval, on the validation split. Ctrl-C loses nothing:
-    the same command goes on. A trial is trained as long as in its study, a recipe at full length, unless --fidelity
-    says otherwise.
+    The recipe is built again without each of its steps, and with each --knob at its default or
+    at another value, with several seeds. The table has the difference in quality on the validation split, with an
+    interval. Ctrl-C loses nothing: the same command continues. By default a trial is trained as long as in its study,
+    and a recipe at full length; --fidelity sets another length.
 
     \b
     eicompress ablate my-data 7
@@ -162,6 +166,9 @@ def ablate(as_json: bool, **written: Any) -> None:
 
 
 def _number(written: str) -> int:
-    if not written.isdigit():
-        raise SpecError(f"`--trial` must be a study and the number of its trial, but got `{written}` for the number")
+    if not (written.isascii() and written.isdigit() and len(written) < MOST_DIGITS):
+        raise SpecError(
+            f"`--trial` must be a study and the number of its trial, but got {shortened(written)} for the number: "
+            "`eicompress show STUDY` lists them"
+        )
     return int(written)

@@ -25,7 +25,7 @@ def plugins() -> None:
 @options(PluginSettings)
 @json_option
 def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) -> None:
-    """List what plug-ins provide, and broken plug-ins.
+    """List plug-ins with what they provide, and broken ones.
 
     \b
     eicompress plugins list
@@ -44,7 +44,7 @@ def list_plugins(plugin: str | None, only_plugins: str | None, as_json: bool) ->
 @click.argument("name")
 @options(PluginSettings)
 def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None:
-    """Show what a plug-in provides, with a strategy's knobs.
+    """Show what a plug-in provides, with the knobs of a strategy.
 
     \b
     eicompress plugins show distillation
@@ -63,9 +63,9 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
 def check_plugin(
     name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
 ) -> int:
-    """Check that what a plug-in provides keeps its contract.
+    """Check what a plug-in provides against its contract.
 
-    Claim by claim, on a tiny model; the exit status is 1 if one is broken.
+    Each claim is checked on a tiny model; the exit status is 1 if one is broken.
 
     \b
     eicompress plugins check distillation
@@ -87,8 +87,8 @@ def check_plugin(
 def new_plugin(name: str, kind: str, into: str) -> None:
     """Write a plug-in package to start from.
 
-    It has one strategy, its test and its README, and works as it is; or a target
-    that artifacts are written for, or a device that they are timed on.
+    It has one strategy, target or device, with its test and its README, and works
+    without changes.
 
     \b
     eicompress plugins new weak-neurons

@@ -16,9 +16,9 @@ from eicompress.settings import SearchSettings, StudiesFolder
 def search(as_json: bool, **written: Any) -> None:
     """Search for the best artifact within budget.
 
-    Every candidate is previewed first; what is over budget is never trained. The last part of the time goes into
-    rebuilding the best at full length. Ctrl-C loses nothing: the same command goes on, and with more --trials or a
-    longer --timeout a finished study goes on too.
+    Every candidate is previewed first; one over budget is never trained. In the last part of the time the best
+    candidate is rebuilt with the full training. Ctrl-C loses nothing: the same command continues, and with more
+    --trials or a longer --timeout a finished study continues too.
 
     \b
     eicompress search --model my-model --data my-data --budget 1.91MB
@@ -46,11 +46,11 @@ def search(as_json: bool, **written: Any) -> None:
 @options(SearchSettings)
 @json_option
 def plan(as_json: bool, **written: Any) -> None:
-    """Tell what a search can reach, before it runs.
+    """Forecast what a search can reach, before it runs.
 
-    How many random recipes are within budget, how small an artifact can get, how long a training takes here, and what
-    --timeout or --trials will buy. What the model and simple baselines reach stands first. Nothing else is trained but
-    a teacher, where the model has no head for the task.
+    It prints the quality of the model and of simple baselines, how many random recipes are within budget, how small an
+    artifact can get, how long a training takes here, and how many candidates fit into --timeout or --trials. It trains
+    only the simple baselines, and a teacher if the model has no head for the task.
 
     \b
     eicompress plan --model my-model --data my-data --budget 1.91MB
@@ -77,7 +77,7 @@ def plan(as_json: bool, **written: Any) -> None:
 @options(StudiesFolder)
 @json_option
 def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
-    """Show what a study has found, also while it runs.
+    """Show the results of a study, also while it runs.
 
     \b
     eicompress show my-data
@@ -110,7 +110,7 @@ def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
 @click.option("--png", metavar="FOLDER", help="Write each figure as PNG too; needs Chromium.")
 @options(StudiesFolder)
 def report(study: str, output: str | None, png: str | None, **where: Any) -> None:
-    """Write a study as one HTML file, also while it runs.
+    """Write the report of a study as HTML, also while it runs.
 
     It needs no network and loads no model. A search writes it when it ends.
 
@@ -128,10 +128,10 @@ def report(study: str, output: str | None, png: str | None, **where: Any) -> Non
 @click.option("--port", metavar="N", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
 @options(StudiesFolder)
 def dashboard(study: str, port: int, **where: Any) -> None:
-    """Look at a study in Optuna's dashboard, also while it runs.
+    """Show a study in Optuna's dashboard, also while it runs.
 
-    It serves a copy on 127.0.0.1 and follows the search: nothing that is done
-    there changes the study. Each trial has a note, its recipe, and its artifact
+    It serves a copy on 127.0.0.1 and follows the search: changes made there do
+    not change the study. Each trial has a note, its recipe, and its artifact
     to download. Needs pip install 'eicompress[dashboard]'.
 
     \b

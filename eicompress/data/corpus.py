@@ -2,16 +2,16 @@
 
 import csv
 import hashlib
-import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from eicompress.errors import DataError
-from eicompress.values import Text, counted, digest_of, readable
+from eicompress.errors import DataError, shortened
+from eicompress.values import Text, counted, digest_of, parsed_json, readable
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 COLUMN = "text"
@@ -19,6 +19,7 @@ COLUMN = "text"
 CHEAP_BYTES = 20_000_000
 """Of files that are read once more to say how much of them is left out."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_WORD = re.compile(r"\w+")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
@@ -48,7 +49,7 @@ class UnlabelledText:
         files = [_files(source) for source in self.sources]
         if None in files or sum(file.stat().st_size for each in files for file in each or ()) > CHEAP_BYTES:
             return ""
-        with suppress(DataError):  # which whoever reads so far will meet
+        with suppress(DataError):  # raised again when a reader gets that far
             left_out = sum(not kept for source in self.sources for _, kept in _sentences(source, self.withheld))
             if left_out:
                 return f"{counted(left_out, 'sentence')} of `--unlabelled` left out: in the validation or test data too"
@@ -70,8 +71,8 @@ def withheld(texts: Iterable[Text]) -> frozenset[str]:
 
 
 def _normal(text: str) -> str:
-    """In lower case, with one space where there is any."""
-    return " ".join(text.lower().split())
+    """Its words in lower case, one space apart, without punctuation; a text without words is as it is."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
 def _sentences(source: str, withheld: frozenset[str]) -> Iterator[tuple[str, bool]]:
@@ -91,7 +92,7 @@ def _texts(source: str) -> Iterator[str]:
     for file in files:
         try:
             yield from _READERS[file.suffix](file)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"there is no column `{COLUMN}`" if isinstance(error, KeyError) else str(error)
             raise DataError(
                 f"`{file}` must hold texts, but cannot be read: {reason}. Mend it or take it out."
@@ -99,7 +100,7 @@ def _texts(source: str) -> Iterator[str]:
 
 
 def _files(source: str) -> list[Path] | None:
-    """The files that a source is made of, in their order; None for a name on the hub. Raises `DataError`."""
+    """The files of a source, in order; None for a name on the hub. Raises `DataError`."""
     path = Path(source).expanduser()
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())
@@ -132,19 +133,25 @@ def _from_lines(file: Path) -> Iterator[str]:
 
 def _from_jsonl(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8-sig") as lines:
-        yield from (str(json.loads(line)[COLUMN]) for line in lines if line.strip())
+        yield from (_text(parsed_json(line)[COLUMN]) for line in lines if line.strip())
 
 
 def _from_csv(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        yield from (row[COLUMN] for row in csv.DictReader(lines))
+        yield from (_text(row[COLUMN]) for row in csv.DictReader(lines, strict=True))
 
 
 def _from_parquet(file: Path) -> Iterator[str]:
     import pyarrow.parquet
 
     for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
-        yield from (str(text) for text in batch.column(COLUMN).to_pylist())
+        yield from map(_text, batch.column(COLUMN).to_pylist())
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text must be a string, but one is {shortened(str(value))}")
+    return value
 
 
 _READERS = {".txt": _from_lines, ".jsonl": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}

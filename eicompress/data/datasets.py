@@ -1,10 +1,11 @@
 """Read a data set: rows from a file, a folder, the hub or `builtin:docstrings`, in three splits, checked.
 
-Rows are handed out with all their columns; a task picks its own. JSONL and CSV need no library.
+Rows have all their columns; a task picks its own. JSONL and CSV need no library.
 """
 
 import hashlib
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -96,9 +97,7 @@ def dataset_from_tables(
     `refusal` says what a label must be and is not; empty for one that will do.
     """
     for table in tables.values():
-        _check(table, columns)
-        if "label" in columns:
-            check_labels(table, columns["label"], refusal)
+        check_rows(table, columns, refusal)
     rows, notes = _cut_missing(tables, columns.get("label"), seed)
     rows["train"], recurring = _without_recurring(rows, columns)
     if recurring:
@@ -121,13 +120,45 @@ def dataset_from_tables(
     )
 
 
-def check_labels(table: Table, column: str, refusal: Callable[[object], str]) -> None:
-    """Raise `DataError` for the first row whose label is refused, with what `refusal` says of it."""
+def check_rows(table: Table, columns: Mapping[str, str], refusal: Callable[[object], str]) -> None:
+    """Raise `DataError` unless every row has a text in every input column, and a label that is not refused.
+
+    `refusal` says what a label must be and is not.
+    """
+    _check_columns(table, columns)
     for number, row in enumerate(table.rows, start=1):
-        refused = refusal(row[column])
-        if refused:
-            where, got = f"`{table.origin}`, row {number}, column `{column}`", shortened(str(row[column]))
-            raise DataError(f"{where}, {refused}, but got {got}. Mend the row or take it out.")
+        for role, column in columns.items():
+            value, where = row.get(column), f"`{table.origin}`, row {number}, column `{column}`"
+            if _is_empty(value):
+                raise DataError(f"{where}, must not be empty. Fill the cell or take the row out.")
+            must = refusal(value) if role == "label" else "" if isinstance(value, str) else "must be text"
+            if must:
+                got = shortened(value if isinstance(value, str) else json.dumps(value, default=str))
+                raise DataError(f"{where}, {must}, but got {got}. Mend the row or take it out.")
+
+
+def _check_columns(table: Table, columns: Mapping[str, str]) -> None:
+    if not table.rows:
+        raise DataError(f"`{table.origin}` must have rows, but it is empty.")
+    roles: dict[str, str] = {}
+    for role, column in columns.items():
+        flag = f"--{role.replace('_', '-')}"
+        if column not in table.rows[0]:
+            raise DataError(
+                f"`{table.origin}` must have the column `{column}`, but has {listed(table.rows[0])}. "
+                f"Name the right one with {flag}."
+            )
+        if column in roles:
+            raise DataError(
+                f"`{flag}` must name a column of its own, but `{column}` is read as {roles[column]} already."
+            )
+        roles[column] = role
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a cell holds nothing; what is not a number, as other libraries write it, is nothing too."""
+    nothing = value is None or value == [] or (isinstance(value, float) and math.isnan(value))
+    return nothing or (isinstance(value, str) and not value.strip())
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
@@ -208,30 +239,6 @@ def _named(row: Json, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {**row, **missing, **{column: classes[column][number] for column, number in numbers.items()}}
 
 
-def _check(table: Table, columns: Mapping[str, str]) -> None:
-    """Every row must have a value in every column in use, and its inputs must be text."""
-    if not table.rows:
-        raise DataError(f"`{table.origin}` must have rows, but it is empty.")
-    for role, column in columns.items():
-        if column not in table.rows[0]:
-            raise DataError(
-                f"`{table.origin}` must have the column `{column}`, but has {listed(table.rows[0])}. "
-                f"Name the right one with --{role.replace('_', '-')}."
-            )
-        for number, row in enumerate(table.rows, start=1):
-            value = row.get(column)
-            where = f"`{table.origin}`, row {number}, column `{column}`"
-            if value is None or value == [] or (isinstance(value, str) and not value.strip()):
-                raise DataError(f"{where}, must not be empty. Fill the cell or take the row out.")
-            if role != "label" and not _is_text(value):
-                raise DataError(f"{where}, must be text, but got {shortened(json.dumps(value, default=str))}.")
-
-
-def _is_text(value: object) -> bool:
-    """A string, or a list of words."""
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value))
-
-
 def _cut_missing(tables: Mapping[str, Table], label: str | None, seed: int) -> tuple[dict[str, list[Json]], list[str]]:
     """The rows of all three splits, a tenth of train for each that is missing, and what to say of it."""
     rows = {split: list(table.rows) for split, table in tables.items()}
@@ -281,8 +288,7 @@ def _without_recurring(rows: Mapping[str, list[Json]], columns: Mapping[str, str
 
 def _folded(row: Json, inputs: Sequence[str]) -> tuple[str, ...]:
     """The inputs of a row without what makes no difference to a reader: case and spacing."""
-    values = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for column in inputs]
-    return tuple(" ".join(value.casefold().split()) for value in values)
+    return tuple(" ".join(row[column].casefold().split()) for column in inputs)
 
 
 def _digest(rows: Mapping[str, list[Json]], columns: Mapping[str, str]) -> str:

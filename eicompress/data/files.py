@@ -1,12 +1,13 @@
 """Rows of a JSONL, CSV or Parquet file, with errors that name the file and the line."""
 
 import csv
-import json
 from collections import Counter
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from eicompress.errors import DataError, listed, shortened
+from eicompress.values import parsed_json
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
@@ -36,11 +37,16 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                row = parsed_json(line)
+            except ValueError as error:
+                why = (
+                    f"column {error.colno} does not parse ({error.msg})"
+                    if isinstance(error, JSONDecodeError)
+                    else error
+                )
                 raise DataError(
-                    f"`{path.name}`, line {number}, must be one JSON object, but column {error.colno} "
-                    f"does not parse ({error.msg}): {shortened(line)}. Mend the line."
+                    f"`{path.name}`, line {number}, must be one JSON object, but {why}: {shortened(line)}. "
+                    "Mend the line."
                 ) from error
             if not isinstance(row, dict):
                 raise DataError(

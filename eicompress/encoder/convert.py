@@ -5,6 +5,7 @@ Only `config.json`, `model.safetensors` and `tokenizer.json` are read; `transfor
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,8 @@ from eicompress.answers import Answer, of_config
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.families import FAMILIES, REFUSED, Family, State
 from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError
-from eicompress.values import Json
+from eicompress.errors import ModelError, shortened
+from eicompress.values import Json, parsed_json
 
 _READ = ("config.json", "model.safetensors", "tokenizer.json")
 _MUSTS: Mapping[str, str | bool] = {
@@ -31,6 +32,7 @@ _MUSTS: Mapping[str, str | bool] = {
     "add_cross_attention": False,
 }
 """What an encoder has no parts for, by names of the config."""
+_LAYER = re.compile(r"(?:encoder|transformer)\.layer\.(\d+)\.")
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 
@@ -56,18 +58,24 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
     _check_files(folder)
     raw = _read_json(folder / "config.json")
     family = _family(folder, raw)
+    weights = _weights(folder / "model.safetensors", family.prefix)
     try:
-        config, state = family.convert(raw, _weights(folder / "model.safetensors", family.prefix))
+        config, state = family.convert(raw, weights)
     except KeyError as error:
         raise ModelError(f"`{folder}` must be a whole model, but its config or weights lack {error}.") from error
-    answer = _answer(raw, config.outputs) if "classifier.weight" in state else None
+    except (IndexError, RuntimeError) as error:  # what torch raises where shapes do not fit
+        raise ModelError(
+            f"The weights of `{folder}` must have a `{raw['model_type']}`'s shapes, but: {error}."
+        ) from error
+    _check_layers(folder, weights, len(config.layers))
+    answer = _answer(folder, raw, config.outputs) if "classifier.weight" in state else None
     if outputs is None and answer is None:
         raise ModelError(
             f"`{folder}` must have a classifier of its own, but has none; say how many classes it is to have."
         )
     if outputs is not None and (answer is None or outputs != config.outputs):
         config, answer = _with_new_classifier(config, state, outputs), None
-    return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config.positions), answer, digest(folder))
+    return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config), answer, digest(folder))
 
 
 def digest(folder: Path) -> str:
@@ -101,7 +109,7 @@ def _check_files(folder: Path) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parsed_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"`{path}` must be JSON, but is not: {error}.") from error
     if not isinstance(value, dict):
@@ -117,12 +125,14 @@ def _family(folder: Path, raw: Json) -> Family:
     if kind not in FAMILIES:
         known = ", ".join(f"`{each}`" for each in FAMILIES)
         raise ModelError(
-            f"The architecture of `{folder}` must be one that can be converted ({known}), but is `{kind}`."
+            f"The architecture of `{folder}` must be one that can be converted ({known}), but is {shortened(kind)}."
         )
     for name, wanted in _MUSTS.items():
         if raw.get(name) not in (wanted, None):
             must = json.dumps(wanted) if isinstance(wanted, bool) else wanted
-            raise ModelError(f"`{name}` in `{folder / 'config.json'}` must be `{must}`, but is `{raw[name]}`.")
+            raise ModelError(
+                f"`{name}` in `{folder / 'config.json'}` must be `{must}`, but is {shortened(str(raw[name]))}."
+            )
     return FAMILIES[kind]
 
 
@@ -132,6 +142,12 @@ def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"`{path}` must be a whole safetensors file, but cannot be read: {error}.") from error
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise ModelError(
+                f"The weights in `{path}` must be finite, but `{name}` has NaN or infinity. Its training diverged, or "
+                "the file is damaged: train it again, or copy it again."
+            )
     names = {name: name.removeprefix(prefix) for name in weights}
     # Checkpoints made from TensorFlow's name the parameters of their norms as the paper does.
     names = {old: new.replace("LayerNorm.gamma", "LayerNorm.weight") for old, new in names.items()}
@@ -139,10 +155,24 @@ def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
     return {names[name]: weight.to(torch.float32, copy=True) for name, weight in weights.items()}
 
 
-def _answer(raw: Json, outputs: int) -> Answer | None:
-    named = raw.get("id2label") or {}
-    names = {str(number): named.get(str(number), f"LABEL_{number}") for number in range(outputs)}
-    return of_config({"id2label": names})
+def _check_layers(folder: Path, weights: Mapping[str, Tensor], layers: int) -> None:
+    numbers = [int(found[1]) for found in map(_LAYER.match, weights) if found]
+    if max(numbers, default=-1) >= layers:
+        raise ModelError(
+            f"`{folder / 'config.json'}` must have all layers of the weights, which are {max(numbers) + 1}, but has "
+            f"{layers}. Take the config that belongs to the weights."
+        )
+
+
+def _answer(folder: Path, raw: Json, outputs: int) -> Answer | None:
+    """What the classifier answers; outputs that the config does not name are called as `transformers` calls them."""
+    named = raw.get("id2label") or {str(number): f"LABEL_{number}" for number in range(outputs)}
+    if not isinstance(named, dict) or {*named} != {*map(str, range(outputs))}:
+        raise ModelError(
+            f"`id2label` in `{folder / 'config.json'}` must name all outputs, 0 to {outputs - 1}, but is "
+            f"{shortened(json.dumps(named))}. Name them, or leave it out."
+        )
+    return of_config({"id2label": named})
 
 
 def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> EncoderConfig:
@@ -154,7 +184,7 @@ def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> E
 
 
 def _encoder(config: EncoderConfig, state: State, folder: Path) -> Encoder:
-    with torch.random.fork_rng(devices=[]):  # whoever seeded the generator finds it as it was
+    with torch.device("meta"):  # no memory is taken, and no random number, for weights that are replaced
         encoder = Encoder(config)
     try:
         encoder.load_state_dict(state, assign=True)
@@ -163,7 +193,7 @@ def _encoder(config: EncoderConfig, state: State, folder: Path) -> Encoder:
     return encoder.eval()
 
 
-def _tokenizer(folder: Path, positions: int) -> Tokenizer:
+def _tokenizer(folder: Path, config: EncoderConfig) -> Tokenizer:
     path = folder / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -171,5 +201,19 @@ def _tokenizer(folder: Path, positions: int) -> Tokenizer:
         raise ModelError(f"`{path}` must be a tokenizer that `tokenizers` reads, but is not: {error}.") from error
     truncation = tokenizer.truncation or {}
     tokenizer.no_padding()
-    tokenizer.enable_truncation(min(positions, truncation.get("max_length", positions)))
+    tokenizer.no_truncation()
+    around = [tokenizer.encode(*nothing).ids for nothing in (("",), ("", ""))]
+    last = max([*tokenizer.get_vocab().values(), *around[0], *around[1]], default=0)
+    if last >= config.vocabulary:
+        raise ModelError(
+            f"The ids of `{path}` must be below {config.vocabulary}, as many as the model has word vectors, but one is "
+            f"{last}. Take the tokenizer that the model was trained with, or resize its word vectors."
+        )
+    longest = min(config.positions, truncation.get("max_length", config.positions))
+    if longest <= len(around[1]):
+        raise ModelError(
+            f"`{folder}` must read more tokens than the {len(around[1])} that `{path.name}` puts around texts, but "
+            f"reads {longest}. Take the tokenizer that the model was trained with."
+        )
+    tokenizer.enable_truncation(longest)
     return tokenizer

@@ -8,6 +8,7 @@ returns the encoder's shapes and state. What a family has that an encoder has no
 - DistilBERT, ELECTRA, RoBERTa and MPNet bring the dense layer of their heads with them; it becomes the pooler.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -16,8 +17,11 @@ import torch
 from torch import Tensor
 
 from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
-from eicompress.errors import ModelError
+from eicompress.errors import ModelError, listed, shortened
 from eicompress.values import Json
+
+MOST_LAYERS = 1_000
+"""More is an error in a config, and where layers share their weights, no weights stand against it."""
 
 State: TypeAlias = dict[str, Tensor]
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -50,11 +54,12 @@ def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 def distilbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """DistilBERT (arXiv 1910.01108)."""
     state = _embeddings(weights, first_position=0)
-    for number in range(raw["n_layers"]):
+    count = _layers(raw, "n_layers")
+    for number in range(count):
         state |= _layer(weights, f"transformer.layer.{number}.", f"layers.{number}.", _DISTILBERT_LAYER)
     state |= _renamed(weights, {"pre_classifier": "pooler", "classifier": "classifier"})
-    layer = LayerConfig(raw["n_heads"], raw["dim"] // raw["n_heads"], raw["hidden_dim"])
-    config = _config(state, raw, (layer,) * raw["n_layers"], activation=raw["activation"], pooler_activation="relu")
+    layer = _layer_config(raw, "n_heads", "dim", "hidden_dim")
+    config = _config(state, raw, (layer,) * count, activation=raw["activation"], pooler_activation="relu")
     return config, state
 
 
@@ -65,12 +70,13 @@ def albert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
         weights,
         {"encoder.embedding_hidden_mapping_in": "projection", "pooler": "pooler", "classifier": "classifier"},
     )
-    inner = raw.get("inner_group_num") or 1
-    groups = raw.get("num_hidden_groups") or 1
+    defaults = {"inner_group_num": 1, "num_hidden_groups": 1}
+    known = defaults | {name: value for name, value in raw.items() if value is not None}
+    count, groups, inner = (_layers(known, each) for each in ("num_hidden_layers", *reversed(defaults)))
     first_use: dict[tuple[int, int], int] = {}
     layers: list[LayerConfig] = []
-    for number in range(raw["num_hidden_layers"]):
-        group = number * groups // raw["num_hidden_layers"]
+    for number in range(count):
+        group = number * groups // count
         for each in range(inner):
             place = len(layers)
             first = first_use.setdefault((group, each), place)
@@ -143,17 +149,21 @@ def _bert_like(
 ) -> tuple[EncoderConfig, State]:
     """BERT and what differs from it in embedding and head alone."""
     state = _embeddings(weights, first_position) | _renamed(weights, {"embeddings_project": "projection"}) | head
-    for number in range(raw["num_hidden_layers"]):
+    count = _layers(raw, "num_hidden_layers")
+    for number in range(count):
         state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", _BERT_LAYER)
-    layers = (_layer_config(raw),) * raw["num_hidden_layers"]
+    layers = (_layer_config(raw),) * count
     return _config(state, raw, layers, pooler_activation=pooler_activation), state
 
 
 def _config(state: State, raw: Json, layers: tuple[LayerConfig, ...], **known: Any) -> EncoderConfig:
     """Shapes, of the weights and of the config."""
+    vocabulary = _whole(raw, "vocab_size")
+    if _padding_id(raw) >= vocabulary:
+        raise ModelError(f"`pad_token_id` of a model must be below its `vocab_size`, {vocabulary}, but is not.")
     embedding = state["words.weight"].shape[1]
     values: dict[str, Any] = {
-        "vocabulary": raw["vocab_size"],
+        "vocabulary": vocabulary,
         "embedding": embedding,
         "hidden": len(state["projection.weight"]) if "projection.weight" in state else embedding,
         "layers": layers,
@@ -163,23 +173,53 @@ def _config(state: State, raw: Json, layers: tuple[LayerConfig, ...], **known: A
         "token_types": len(state["token_types.weight"]) if "token_types.weight" in state else 0,
         "pooler": "pooler.weight" in state,
         "activation": raw.get("hidden_act"),
-        "norm_eps": raw.get("layer_norm_eps", 1e-12),
+        "norm_eps": _epsilon(raw),
         "padding_id": _padding_id(raw),
     }
     values |= known
-    if values["activation"] not in _ACTIVATIONS:
-        allowed = ", ".join(f"`{each}`" for each in _ACTIVATIONS)
-        raise ModelError(f"The activation of a model must be one of {allowed}, but is `{values['activation']}`.")
+    if str(values["activation"]) not in _ACTIVATIONS:
+        allowed, came = listed(_ACTIVATIONS), shortened(str(values["activation"]))
+        raise ModelError(f"The activation of a model must be one of {allowed}, but is {came}.")
     return EncoderConfig(**{**values, "activation": _ACTIVATIONS[values["activation"]]})
 
 
-def _layer_config(raw: Json) -> LayerConfig:
-    heads = raw["num_attention_heads"]
-    return LayerConfig(heads, raw["hidden_size"] // heads, raw["intermediate_size"])
+def _layer_config(
+    raw: Json, heads: str = "num_attention_heads", hidden: str = "hidden_size", ffn: str = "intermediate_size"
+) -> LayerConfig:
+    """The shapes of a layer, by the names that the config has for them."""
+    count = _whole(raw, heads)
+    if _whole(raw, hidden) % count:
+        raise ModelError(f"`{hidden}` of a model must be a multiple of `{heads}`, {count}, but is {raw[hidden]}.")
+    return LayerConfig(count, raw[hidden] // count, _whole(raw, ffn))
 
 
 def _padding_id(raw: Json) -> int:
-    return raw.get("pad_token_id") or 0
+    return 0 if raw.get("pad_token_id") is None else _whole(raw, "pad_token_id", least=0)
+
+
+def _layers(raw: Json, name: str) -> int:
+    """A number of layers, or of groups of them."""
+    count = _whole(raw, name)
+    if count > MOST_LAYERS:
+        raise ModelError(f"`{name}` of a model must be at most {MOST_LAYERS}, but is larger.")
+    return count
+
+
+def _whole(raw: Json, name: str, least: int = 1) -> int:
+    value = raw[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ModelError(
+            f"`{name}` of a model must be a whole number of at least {least}, but is {shortened(json.dumps(value))}: "
+            "take the `config.json` that belongs to the weights."
+        )
+    return value
+
+
+def _epsilon(raw: Json) -> float:
+    value = raw.get("layer_norm_eps", 1e-12)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ModelError(f"`layer_norm_eps` of a model must be between 0 and 1, but is {shortened(json.dumps(value))}.")
+    return value
 
 
 def _embeddings(weights: Weights, first_position: int) -> State:

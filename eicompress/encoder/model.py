@@ -34,6 +34,8 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.trainings = 0
+        """How many it has had: each reads batches of its own."""
         self.words = _new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.projection else None
         self.positions = Embedding(config.positions, config.summed)
@@ -66,10 +68,10 @@ class Encoder(nn.Module):
 
         Of the first `layers` alone, if that is given.
         """
-        told = [self.embed(input_ids, attention_mask, token_type_ids)]
+        states = [self.embed(input_ids, attention_mask, token_type_ids)]
         for layer in self.layers[:layers]:
-            told.append(layer(told[-1], attention_mask, input_ids.shape[1]))
-        return told
+            states.append(layer(states[-1], attention_mask, input_ids.shape[1]))
+        return states
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden)."""

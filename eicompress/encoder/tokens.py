@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from eicompress.errors import ModelError, is_panic
 from eicompress.values import Text
 
 BATCH = 64
@@ -56,8 +57,13 @@ class Tokens:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> Tokens:
-    """Every text, truncated as the tokenizer says."""
-    encodings = tokenizer.encode_batch_fast(list(texts))
+    """Every text, truncated as the tokenizer says. Raises `ModelError` for a tokenizer that cannot read one."""
+    try:
+        encodings = tokenizer.encode_batch_fast(list(texts))
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise ModelError(f"the model's tokenizer must read every text, but cannot: {error}") from error
     lengths = [len(each.ids) for each in encodings]
     total = sum(lengths)
     ids = np.fromiter(chain.from_iterable(each.ids for each in encodings), np.int64, total)

@@ -195,7 +195,7 @@ def _has_types(candidate: Candidate) -> bool:
 
 
 def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:
-    """What the readers of tokenizer.json must be told besides.
+    """What readers of tokenizer.json need besides this file.
 
     The class decides whether transformers.js tells the second text of a pair from the first. `transformers` lowers
     the case for BERT's, whatever tokenizer.json says.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eicompress.deployment import Target
 from eicompress.errors import EicompressError, ExportError
+from eicompress.manifest import checksums
 from eicompress.values import MEGABYTE, Artifact
 
 
@@ -28,6 +29,7 @@ def write_package(target: Target, artifact: Artifact, card: str, output: Path) -
 
     Raises `ExportError` where something is there already, inside an artifact, and for whatever the target raises.
     """
+    _check_own_files(artifact)
     output = Path(os.path.abspath(output))
     if output.is_relative_to(os.path.abspath(artifact.folder)):
         raise ExportError(f"`{output}` must not be inside the artifact, whose bytes count: choose another `--output`")
@@ -44,6 +46,19 @@ def write_package(target: Target, artifact: Artifact, card: str, output: Path) -
     except OSError as error:
         raise ExportError(f"`{output}` must be a place to write to, but: {error.strerror or error}") from error
     return Package(target.name, output, size_bytes)
+
+
+def _check_own_files(artifact: Artifact) -> None:
+    """Raise `ExportError` where the folder holds a file that its manifest, if there is one, does not name."""
+    if not artifact.manifest.is_file():
+        return
+    paths = (path for path in sorted(artifact.folder.rglob("*")) if not path.is_dir())
+    names = {path.relative_to(artifact.folder).as_posix(): path for path in paths}
+    for name in sorted(names.keys() - checksums(artifact).keys()):
+        raise ExportError(
+            f"an artifact must hold only the files that its manifest names, but `{names[name]}` is another: move it "
+            "elsewhere"
+        )
 
 
 def _written(target: Target, artifact: Artifact, card: str, made: Path) -> int:

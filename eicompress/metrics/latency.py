@@ -65,7 +65,7 @@ class LatencyMetric(Metric):
     alone: ClassVar[bool] = True
 
     def measure(self, subject: Subject) -> Iterable[Measurement]:
-        # Not before: whoever reads a study needs the names of metrics, and no runtime.
+        # Imported late: reading a study needs the names of metrics, and no runtime.
         from eicompress.metrics.this_machine import ThisMachine
 
         given = subject.conditions

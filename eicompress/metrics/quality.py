@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 QUALITY = "quality"
 QUALITY_TEST = f"{QUALITY}_test"
-"""The same on the test split, which is read once, of what is handed out."""
+"""The quality on the test split, which is read once, for the result of a search."""
 
 
 class QualityMetric(Metric):

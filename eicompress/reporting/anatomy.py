@@ -1,11 +1,10 @@
 """What the record of an artifact says of its insides: bytes by part, step and tensor, milliseconds by operator."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from eicompress import manifest
 from eicompress.metrics.size import SIZE
 from eicompress.values import Artifact, Record
 
@@ -91,11 +90,6 @@ def operators(best: Record) -> tuple[Operator, ...]:
 
 
 def checksums(record: Record) -> dict[str, str]:
-    """SHA-256 of each file of an artifact, out of its manifest."""
-    if "artifact" not in record.files:
-        return {}
-    try:
-        manifest: dict[str, Any] = json.loads(Artifact(Path(record.files["artifact"])).manifest.read_text())
-    except OSError:
-        return {}
-    return dict(manifest.get("files", {}))
+    """SHA-256 of each file of an artifact, out of its manifest; none where it has none. Raises `ModelError`."""
+    artifact = Artifact(Path(record.files.get("artifact", "")))
+    return manifest.checksums(artifact) if "artifact" in record.files and artifact.manifest.is_file() else {}

@@ -127,7 +127,7 @@ def simple(numbers: Numbers) -> str:
     """How much better than the best simple baseline the artifact is, or that it is one; empty where none is known."""
     if numbers.result.verdict:
         return numbers.result.verdict
-    others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
+    others = [each for each in numbers.contenders if each.name not in (ARTIFACT, BASELINE)]
     quality = numbers.best[1].value(QUALITY) if numbers.best else None
     if not others or quality is None:
         return ""

@@ -8,6 +8,7 @@ terms, and read again after it has changed.
 import io
 import json
 import math
+import re
 import threading
 import time
 import warnings
@@ -26,7 +27,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from eicompress.errors import SpecError
+from eicompress.errors import EicompressError, SpecError
 from eicompress.export.zip import zipped
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
@@ -45,10 +46,13 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"
+LAST_PORT = 65_535
 REST = 10.0
 """Seconds between two readings of the database at least."""
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
+UNKNOWN = re.compile(r"(^|/)\.\.(/|$)|^/artifacts/(?!0/)")
+"""Paths that lead nowhere and that the dashboard stumbles over: out of a folder, and to another study's files."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
 
@@ -108,7 +112,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         # Marked experimental, and the only way to name what is maximised.
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(_names(numbers))
-    save_note(study, _told(numbers))
+    save_note(study, _study_note(numbers))
     for trial in trials:
         record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
@@ -171,7 +175,7 @@ def _measured(record: Record, numbers: Numbers) -> str:
     return ", ".join(parts) + "."
 
 
-def _told(numbers: Numbers) -> str:
+def _study_note(numbers: Numbers) -> str:
     """The study's own note."""
     asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
     parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]
@@ -268,7 +272,15 @@ class Mirror:
             # A page elsewhere whose name was made to mean this machine.
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"Open it as 127.0.0.1."]
-        return self._current()(environ, start_response)
+        if UNKNOWN.search(environ.get("PATH_INFO", "")):
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"There is no such page."]
+        try:
+            application = self._current()
+        except EicompressError as error:
+            start_response("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"error: {error}".encode()]
+        return application(environ, start_response)
 
     def _current(self) -> "WSGIApplication":
         """The dashboard of the newest copy. While one thread reads, the others go on with the one before."""
@@ -302,6 +314,8 @@ def serving(mirror: Mirror, port: int) -> WSGIServer:
         import optuna_dashboard  # noqa: F401
     except ImportError as error:
         raise SpecError("the dashboard is an extra: pip install 'eicompress[dashboard]'") from error
+    if not 0 <= port <= LAST_PORT:
+        raise SpecError(f"`--port` must be a number from 0 to {LAST_PORT}, but got {port}: give 0 for a free one")
     try:
         return make_server(HOST, port, mirror, _Server, _Quiet)
     except OSError as error:

@@ -22,7 +22,7 @@ def numbers_of(ledger: Ledger, spec: Spec) -> Numbers:
 
 
 def write_report(ledger: Ledger, spec: Spec, output: Path | None = None) -> Path:
-    """Write the report of a study, into its folder unless told otherwise; its path. Raises `StudyError`."""
+    """Write the report of a study, by default into its folder, and return its path. Raises `StudyError`."""
     path = output or ledger.folder / REPORT
     write_page(path, page(numbers_of(ledger, spec)))
     return path

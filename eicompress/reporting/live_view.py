@@ -16,7 +16,6 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import without_password
 from eicompress.reporting.record_text import duration, standing, summary
 from eicompress.spec import Spec
 from eicompress.study.events import (
@@ -72,7 +71,7 @@ class Screen:
     _seconds: float = 0.0
     _seconds_at: float = 0.0
     _said: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """The phase that a plain line told of each trial, and when."""
+    """The last phase that a plain line reported of each trial, and when."""
 
     def __enter__(self) -> Self:
         self._seconds_at = self.clock()
@@ -110,13 +109,13 @@ class Screen:
             case Doing(number=number, progress=progress):
                 self._do(f"trial {number}", progress)
             case TrialEnded():
-                self._told(event)
+                self._show_end(event)
             case SearchEnded(reason=reason, finished_before=finished):
                 self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
             case Comparing(number=number, fidelity=fidelity):
                 self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
             case Promoting(number=number, fidelity=fidelity):
-                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
+                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, since time is short"
                 self._line(f"rebuilding trial {number} at {length}")
             case Promoted(number=number, record=record, rebuilt=rebuilt):
                 length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
@@ -139,13 +138,13 @@ class Screen:
             self._line(f"baseline: {summary(event.baseline, None, self._extra)}")
         self._baseline, self._counts, self._best = event.baseline, event.counts, event.best
         self._at(event.seconds)
-        if event.counts.reached or event.recovered.told:
+        if event.counts.reached or event.recovered.recorded:
             trained = counted(event.counts.trained, "candidate")
             self._line(f"going on with {trained} trained, {duration(event.seconds)} of the time used")
         if event.recovered.again:
             self._line(f"starting {counted(event.recovered.again, 'interrupted trial')} again")
 
-    def _told(self, event: TrialEnded) -> None:
+    def _show_end(self, event: TrialEnded) -> None:
         self._counts, self._best = event.counts, event.best
         self._at(event.seconds)
         record = event.record
@@ -230,7 +229,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
         "timed on": spec.settings["device"],
     }
     if settings.get("storage"):
-        rows["storage"] = without_password(settings["storage"])
+        rows["storage"] = settings["storage"]
     if spec.plugin:
         rows["plug-in"] = f"{spec.plugin}, which the study remembers"
     table = _grid()

@@ -26,7 +26,10 @@ def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise SpecError("`--png` needs Chromium or Chrome on the path to draw with: install one, or leave it out")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"`--png` must be a folder to write to, but got `{folder}`: {error.strerror}") from error
     return [_written(browser, figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 

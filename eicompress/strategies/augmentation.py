@@ -26,8 +26,10 @@ class Augmentation(ModelStrategy):
     """Grow copies of the task's texts, and take text of the user's own, for the candidate's later trainings.
 
     A copy has words replaced by those whose vectors the baseline holds near, or is distorted as `distillation` does.
-    It has no label: the teacher says what it is. Facts: `texts`, how many of them are `unlabelled` text, and where some
-    were chosen `of` how many, and the divergence of teacher and student, in nats, of those `kept` and of `all`.
+    TinyBERT asks a masked language model for words that fit in place, where the word is one token; here word vectors
+    are asked for all words, as it does for the others. A copy has no label: the teacher says what it is. Facts:
+    `texts`, how many of them are `unlabelled` text, and where some were chosen `of` how many, and the divergence of
+    teacher and student, in nats, of those `kept` and of `all`.
     """
 
     copies: Annotated[int, IntDistribution(0, MOST_COPIES)] = 6
@@ -40,7 +42,7 @@ class Augmentation(ModelStrategy):
     replaced: Annotated[float, FloatDistribution(0.05, 1.0)] = 0.4
     """Share of the words that are replaced in such a copy."""
     nearest: Annotated[int, IntDistribution(1, 100)] = 15
-    """A word is replaced by one of so many."""
+    """Number of similar words from which the replacement of a word is drawn."""
     words: Annotated[Literal["corpus", "vocabulary"], CategoricalDistribution(("corpus", "vocabulary"))] = "corpus"
     """Whose words come in: those of the training text, or all in its letters that the baseline has one token for."""
     generations: Annotated[int, IntDistribution(1, 10)] = 1
@@ -48,11 +50,11 @@ class Augmentation(ModelStrategy):
     unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
     """Sentences of the unlabelled text, at most; none where none was named, or where the task reads pairs of texts."""
     pool: Annotated[float, FloatDistribution(1.0, 20.0)] = 1.0
-    """So many times the texts are made, and those kept on which teacher and student disagree most. Above 1 this wants
-    a candidate that was distilled before."""
+    """How many times the texts to make, of which those are kept on which teacher and student disagree most. Above 1 it
+    needs a candidate that was distilled before."""
 
     name: ClassVar[str] = "augmentation"
-    paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351"
+    paper: ClassVar[str] = "after the augmentation of TinyBERT, arXiv 1909.10351"
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if context.preview:
@@ -105,11 +107,11 @@ def _most_disputed(
     texts: list[Text], count: int, subject: Candidate, context: Context
 ) -> tuple[list[Text], dict[str, float]]:
     """The texts on which student and teacher are farthest apart, in their old order, and what to tell of the choice."""
-    told, said = (
+    teacher_logits, student_logits = (
         torch.from_numpy(np.asarray(logits, np.float32))
         for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.compute_device)[0])
     )
-    divergence: Array = answer_losses(context.task.answer, said, told).numpy()
+    divergence: Array = answer_losses(context.task.answer, student_logits, teacher_logits).numpy()
     kept = np.sort(np.argsort(-divergence, kind="stable")[:count])
     means = {"kept": float(divergence[kept].mean()), "all": float(divergence.mean())}
     return [texts[row] for row in kept], {"texts": len(kept), "of": len(texts), **means}

@@ -183,14 +183,14 @@ class _Both:
     def loss(self, batch: Batch) -> Tensor:
         learns = self._who_learns(batch)
         with torch.set_grad_enabled("teacher" in learns):
-            told = self.teacher(batch)
+            teacher = self.teacher(batch)
         with torch.set_grad_enabled("student" in learns):
-            said = self._said(batch)
+            student = self._said(batch)
         parts = []
         if "student" in learns:
-            parts.append(self._student_loss(said, told.detached(), batch.rows))
+            parts.append(self._student_loss(student, teacher.detached(), batch.rows))
         if "teacher" in learns:
-            parts.append(self._teacher_loss(told, said.detached(), batch.rows))
+            parts.append(self._teacher_loss(teacher, student.detached(), batch.rows))
         return torch.stack(parts).sum()
 
     def _who_learns(self, batch: Batch) -> tuple[str, ...]:
@@ -206,25 +206,25 @@ class _Both:
         features = self.student.features(pooled)
         return _Side(self.student.classify(features), features @ self.projector.T)
 
-    def _student_loss(self, said: _Side, told: _Side, rows: Tensor) -> Tensor:
+    def _student_loss(self, student: _Side, teacher: _Side, rows: Tensor) -> Tensor:
         knobs = self.knobs
         return (
             (1 - knobs.label_weight)
-            * answer_loss(self.context.task.answer, said.logits, told.logits, knobs.temperature)
-            + knobs.label_weight * label_loss(self.context.task.loss, said.logits, rows, self.labels)
-            + knobs.feature_weight * F.mse_loss(said.features, told.features)
+            * answer_loss(self.context.task.answer, student.logits, teacher.logits, knobs.temperature)
+            + knobs.label_weight * label_loss(self.context.task.loss, student.logits, rows, self.labels)
+            + knobs.feature_weight * F.mse_loss(student.features, teacher.features)
         )
 
-    def _teacher_loss(self, told: _Side, said: _Side, rows: Tensor) -> Tensor:
+    def _teacher_loss(self, teacher: _Side, student: _Side, rows: Tensor) -> Tensor:
         """Over the texts that the teacher may learn from."""
         knobs = self.knobs
         may = self.teacher.learns_from[rows.cpu()].to(rows.device)
         labels = self.labels[rows[may].cpu()].to(rows.device)
         return (
-            self.context.task.loss(told.logits[may], labels)
+            self.context.task.loss(teacher.logits[may], labels)
             + knobs.teacher_kl
-            * answer_loss(self.context.task.answer, told.logits[may], said.logits[may], knobs.temperature)
-            + knobs.teacher_feature * F.mse_loss(told.features[may], said.features[may])
+            * answer_loss(self.context.task.answer, teacher.logits[may], student.logits[may], knobs.temperature)
+            + knobs.teacher_feature * F.mse_loss(teacher.features[may], student.features[may])
         )
 
 

@@ -1,6 +1,6 @@
 """`distillation`: the student learns what the teacher says, of the task's texts and of distortions of them.
 
-Logits and the state that the head reads are the teacher's, whoever it is, and need no common tokens. Losses between
+Logits and the state that the head reads are those of any teacher, and need no common tokens. Losses between
 layers, of embeddings, hidden states, attention maps and relations, are those of the model that the student was cut out
 of; where their tokens differ, words are compared.
 """
@@ -20,7 +20,7 @@ from eicompress.encoder.device import moved
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
-from eicompress.training.layer_loss import Matching, Said, Weights
+from eicompress.training.layer_loss import LayerStates, Matching, Weights
 from eicompress.training.losses import answer_loss, label_loss, logit_mse
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.token_alignment import Alignment, align
@@ -122,7 +122,7 @@ class Distillation(ModelStrategy):
 
 
 class _Lesson:
-    """What a student is told about its texts, and what is trained beside it."""
+    """The losses of a student on its texts, and the modules that are trained beside it."""
 
     def __init__(
         self, knobs: Distillation, subject: Candidate, context: Context, texts: Sequence[Text], targets: np.ndarray
@@ -227,8 +227,8 @@ class _Lesson:
         theirs = self.tokens.batch(rows, self.baseline.config.padding_id, device)
         deepest = 1 + max(number for layer in layers for number in self.matching.targets[layer])
         with torch.no_grad():
-            told = self.baseline.states(theirs.input_ids, theirs.attention_mask, theirs.token_type_ids, deepest)
-        student = Said(self.model, states, batch.attention_mask, slots.first, slots)
-        teacher = Said(self.baseline, told, theirs.attention_mask, slots.second, slots)
+            taught = self.baseline.states(theirs.input_ids, theirs.attention_mask, theirs.token_type_ids, deepest)
+        student = LayerStates(self.model, states, batch.attention_mask, slots.first, slots)
+        teacher = LayerStates(self.baseline, taught, theirs.attention_mask, slots.second, slots)
         loss: Tensor = self.matching(student, teacher, layers)
         return loss

@@ -15,7 +15,7 @@ from eicompress.encoder.device import moved
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
-from eicompress.training.layer_loss import Matching, Said, Weights
+from eicompress.training.layer_loss import LayerStates, Matching, Weights
 from eicompress.training.token_alignment import Alignment, align
 
 READ_AT_ONCE = 1024
@@ -81,7 +81,7 @@ class GeneralDistillation(ModelStrategy):
 
 
 def read(stream: Iterable[str], tokenizer: Tokenizer, tokens: int) -> tuple[list[str], int]:
-    """The first sentences of a stream, until they have so many tokens, and how many these are.
+    """The first sentences of a stream, up to a number of tokens, and how many tokens they have.
 
     No more of the stream is read than that. Sentences of one token, beside the special ones, teach nothing.
     """
@@ -133,14 +133,14 @@ class _SentenceLoss:
         own = self.student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         other = self.tokens.batch(rows, self.baseline.config.padding_id, device)
         with torch.no_grad():
-            told = self.baseline.states(other.input_ids, other.attention_mask, other.token_type_ids)
+            theirs = self.baseline.states(other.input_ids, other.attention_mask, other.token_type_ids)
         loss = own[0].new_zeros(())
         if self.pooled_weight:
-            said = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
-            wanted = self.baseline.pool(told[-1], other.input_ids, other.attention_mask).float()
-            loss = loss + self.pooled_weight * F.mse_loss(said, wanted[:, self.matching.kept])
+            pooled = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
+            wanted = self.baseline.pool(theirs[-1], other.input_ids, other.attention_mask).float()
+            loss = loss + self.pooled_weight * F.mse_loss(pooled, wanted[:, self.matching.kept])
         if self.matching.layers and self.matching.weights != Weights():
-            student = Said(self.student, own, batch.attention_mask, slots.first, slots)
-            teacher = Said(self.baseline, told, other.attention_mask, slots.second, slots)
+            student = LayerStates(self.student, own, batch.attention_mask, slots.first, slots)
+            teacher = LayerStates(self.baseline, theirs, other.attention_mask, slots.second, slots)
             loss = loss + self.matching(student, teacher, self.matching.layers)
         return loss

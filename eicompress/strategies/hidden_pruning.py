@@ -1,4 +1,4 @@
-"""`hidden_pruning`: fewer residual dimensions, with the weights that read them told what is missing.
+"""`hidden_pruning`: fewer residual dimensions, and weights corrected for the removed ones.
 
 A rotation onto principal components, as in SliceGPT (arXiv 2401.15024), cannot be folded into this encoder: it
 normalizes after each residual sum, so gains stand on the residual states themselves, and no rotation commutes with
@@ -25,7 +25,7 @@ from eicompress.training.importance import (
     measure_importance,
     measured_batches,
     most_important,
-    told_inputs,
+    watch_inputs,
 )
 
 MULTIPLE = 8
@@ -60,8 +60,8 @@ class HiddenPruning(ModelStrategy):
             _make_up(subject, context, kept)
         model.keep_hidden(kept)
         origin = Origin(subject.origin.layers, tuple(subject.origin.hidden[each] for each in kept.tolist()))
-        told = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
-        return replace(subject, origin=origin, facts={**subject.facts, self.name: told})
+        facts = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
+        return replace(subject, origin=origin, facts={**subject.facts, self.name: facts})
 
 
 def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
@@ -72,8 +72,10 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     drifts = {norm: _Drift(kept) for norm in norms}
     hooks: list[tuple[nn.Module, Callable[..., None]]] = [(each, moments[each].add) for each in readers]
     hooks += [(each, drifts[each].add) for each in norms]
-    with told_inputs(hooks), torch.inference_mode():
+    with watch_inputs(hooks), torch.inference_mode():
         for batch, _ in measured_batches(subject, context):
+            for drift in drifts.values():
+                drift.mask = batch.attention_mask
             model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     with torch.no_grad():
         for reader, seen in moments.items():
@@ -95,11 +97,14 @@ class _Drift:
 
     def __init__(self, kept: Tensor) -> None:
         self._kept = kept
+        self.mask = torch.empty(0)
+        """(B, T): which tokens of the batch at hand are real."""
         self._sums = torch.zeros(2, dtype=torch.float64)
         self._count = 0
 
     def add(self, states: Tensor) -> None:
-        """states (B, T, hidden), padding included, which is as wide as the rest"""
+        """states (B, T, hidden) of the batch at hand"""
+        states = states[self.mask[:, : states.shape[1]].bool()]
         part = states[..., self._kept]
         deviation = states.std(dim=-1)
         stretch = (part.std(dim=-1) / deviation).sum().item()

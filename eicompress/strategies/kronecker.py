@@ -61,8 +61,8 @@ class KroneckerFactorization(ModelStrategy):
             large, small, share = nearest_products(whole.weight.detach(), self.size, self.terms, blind=context.preview)
             model.use_kronecker(block, name, large, small)
             kept.append(round(share, 4))
-        told = {"matrices": len(chosen)} if context.preview else {"matrices": len(chosen), "energy_kept": kept}
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts = {"matrices": len(chosen)} if context.preview else {"matrices": len(chosen), "energy_kept": kept}
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
     def _fits(self, whole: Linear) -> bool:
         sizes = (whole.outputs % self.size, whole.inputs % self.size)

@@ -1,7 +1,7 @@
 """`mixed_precision`: each matrix gets the bits that it needs, out of a budget for all of them.
 
-What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to so many
-bits. The table of these numbers is in the record.
+What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to each
+number of bits. The table of these numbers is in the record.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,18 +56,18 @@ class MixedPrecision(ModelStrategy):
         matrices = {name: each for name, each in model.named_modules() if isinstance(each, Linear)}
         matrices |= {name: each for name, each in model.named_modules() if each in tuple(model.embedding_tables())}
         budget = self.mean_bits / 8 * sum(each.weight.numel() for each in matrices.values())
-        told: dict[str, object] = {}
+        facts: dict[str, object] = {}
         if context.preview:
             plan = _no_less(matrices, budget)
         else:
             losses = _sensitivities(subject, context, matrices)
             plan = assigned(matrices, losses, budget)
-            told["matrices"] = _table(matrices, plan, losses)
+            facts["matrices"] = _table(matrices, plan, losses)
         for name, module in matrices.items():
             module.set_quantization(_spec(module, plan[name]))
         weights = sum(_bytes(matrices[name], bits) for name, bits in plan.items())
-        told["mean_bits"] = round(8 * weights / sum(each.weight.numel() for each in matrices.values()), 3)
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts["mean_bits"] = round(8 * weights / sum(each.weight.numel() for each in matrices.values()), 3)
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
 
 def _spec(module: Linear | Embedding, bits: int) -> QuantSpec:

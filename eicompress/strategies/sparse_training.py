@@ -21,7 +21,7 @@ from eicompress.training.finetune import recover
 from eicompress.training.importance import measured_batches
 
 FISHER_BLOCK = 16
-"""Neighbouring weights of a row whose interplay counts. Memory is so many numbers a weight."""
+"""Size of a block of neighbouring weights in the Fisher matrix; it also is the memory for each weight, in numbers."""
 DAMPING = 1e-3
 """Added to a Fisher matrix, as a share of its mean diagonal."""
 _GRADIENT_BATCH = 8
@@ -43,7 +43,8 @@ class SparseTraining(ModelStrategy):
     """How often weights go; one round is one-shot."""
     score: Score = "obs"
     """What a weight is worth: the loss that it moves by a second-order estimate, after which its neighbours make up for
-    what went; its magnitude; or how far training moved it away from zero."""
+    what went; its magnitude; or how far all training so far moved it away from zero. Movement pruning chooses anew at
+    every step, and its weights may come back; here they go round by round, for good."""
     budget: Annotated[Literal["global", "uniform"], CategoricalDistribution(("global", "uniform"))] = "global"
     """Whether all matrices compete for the weights that stay, or each loses the same share."""
     epochs: Annotated[float, FloatDistribution(0.1, 100.0)] = 4.0
@@ -53,7 +54,8 @@ class SparseTraining(ModelStrategy):
 
     name: ClassVar[str] = "sparse_training"
     paper: ClassVar[str] = (
-        "oBERTa, arXiv 2303.17612; oBERT, arXiv 2203.07259; movement, arXiv 2005.07683; cubic, arXiv 1710.01878"
+        "oBERTa, arXiv 2303.17612; oBERT, arXiv 2203.07259; after movement pruning, arXiv 2005.07683; cubic, arXiv "
+        "1710.01878"
     )
     trains: ClassVar[bool] = True
     example: ClassVar[Mapping[str, Any]] = {"epochs": 0.3, "rounds": 2}
@@ -69,16 +71,17 @@ class SparseTraining(ModelStrategy):
             self._train(subject, context, linears)
         count = sum(each.weight.numel() for each in linears)
         left = sum(int(each.kept.sum()) for each in linears if each.kept is not None)
-        told = {"weights": count, "sparsity": round(1 - left / count, 4), "milliseconds": "none are saved"}
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts = {"weights": count, "sparsity": round(1 - left / count, 4), "milliseconds": "none are saved"}
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
     def _train(self, subject: Candidate, context: Context, linears: Sequence[Linear]) -> None:
         model = subject.encoder
         tables = (model.words, model.positions, model.token_types, model.bigrams) if self.freeze_embeddings else ()
         frozen = tuple(parameter for table in tables if table is not None for parameter in table.parameters())
         epochs = self.epochs / (self.rounds + 1)
+        movement = {linear: torch.zeros_like(linear.weight.detach()) for linear in linears}
         for sparsity in cubic(self.start * self.sparsity, self.sparsity, self.rounds):
-            with moved(linears) as movement:
+            with moved(movement):
                 recover(subject, context, epochs, frozen)
             if self.score == "obs":
                 fishers = fisher_blocks(subject, context, linears)
@@ -120,19 +123,18 @@ def _magnitudes(linears: Sequence[Linear]) -> Scores:
 
 
 @contextmanager
-def moved(linears: Sequence[Linear]) -> Iterator[dict[Linear, Tensor]]:
-    """How far training pushes each weight away from zero: the sum over its steps of minus weight times gradient."""
-    sums = {linear: torch.zeros_like(linear.weight.detach()) for linear in linears}
+def moved(sums: Scores) -> Iterator[None]:
+    """Adds how far training pushes each weight away from zero: minus weight times gradient, at each of its steps."""
 
     def adding(linear: Linear) -> Any:
         def add(gradient: Tensor) -> None:
-            sums[linear] -= (gradient * linear.weight.detach()).to(sums[linear])
+            sums[linear].sub_((gradient * linear.weight.detach()).to(sums[linear]))
 
         return add
 
-    handles = [linear.weight.register_hook(adding(linear)) for linear in linears]  # type: ignore[no-untyped-call]
+    handles = [linear.weight.register_hook(adding(linear)) for linear in sums]  # type: ignore[no-untyped-call]
     try:
-        yield sums
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -39,7 +39,8 @@ class VocabularyPruning(ModelStrategy):
         Literal["frequency", "attention", "gradient"], CategoricalDistribution(("frequency", "attention", "gradient"))
     ] = "frequency"
     """What an occurrence counts: one, the attention that the baseline's tokens of its kind receive, or the loss that
-    their word vectors move; the latter two measured on the training text."""
+    their word vectors move. The latter two are measured on 512 training texts and multiplied by how often a token is in
+    all of them, where EI-BERT adds the attention up over all texts."""
     weigh_pieces: Annotated[bool, CategoricalDistribution((True, False))] = True
     """Whether a token is worth more the more pieces it would fall into, which keeps texts short; otherwise the most
     important tokens stay as they are (EI-BERT), which keeps more words whole."""
@@ -52,7 +53,7 @@ class VocabularyPruning(ModelStrategy):
     """Which text is read: the training text, the unlabelled text that was named, or both."""
 
     name: ClassVar[str] = "vocabulary_pruning"
-    paper: ClassVar[str] = "Load what you need, arXiv 2010.05609; EI-BERT, arXiv 2507.04636"
+    paper: ClassVar[str] = "Load what you need, arXiv 2010.05609; scores by attention after EI-BERT, arXiv 2507.04636"
     example: ClassVar[Mapping[str, Any]] = {"num_tokens": 100}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:

@@ -101,7 +101,7 @@ class Built:
     record: Record | None
 
     def line(self) -> str:
-        """What a user wants to hear of it."""
+        """One line for the user."""
         quality = self.record.value(QUALITY) if self.record else None
         reached = "could not be built" if quality is None else f"{quality:.2%}"
         return f"{self.number} of {self.count}: {self.name}, seed {self.seed}: {reached}"

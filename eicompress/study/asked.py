@@ -9,10 +9,8 @@ import tomli_w
 
 from eicompress.cache import write_whole
 from eicompress.errors import StudyError
-from eicompress.spec import read_toml
+from eicompress.spec import STUDY_FILE, read_study_file
 from eicompress.values import Json
-
-FILE = "study.toml"
 
 
 def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
@@ -21,11 +19,9 @@ def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) ->
     Raises `StudyError` with the difference. Without a digest of the inputs their names are not compared: another
     path may lead to the same bytes.
     """
-    path = folder / FILE
-    if path.is_file():
-        was = read_toml(path)
-        known = {name: was.get("digests", {}).get(name, "") for name in was.get("digests", {})}
-        _refuse(folder, _differences(was.get("asked", {}), asked, known, {**known, **digests}))
+    if (folder / STUDY_FILE).is_file():
+        was = read_study_file(folder)
+        _refuse(folder, _differences(was["asked"], asked, was["digests"], {**was["digests"], **digests}))
 
 
 def claim(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> str:
@@ -33,15 +29,15 @@ def claim(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) ->
 
     Raises `StudyError` with the difference.
     """
-    path = folder / FILE
+    path = folder / STUDY_FILE
     if not path.is_file():
         identity = uuid4().hex
         tables = {"asked": asked, "digests": digests, "study": {"identity": identity}}
         write_whole(path, _toml(tables).encode())
         return identity
-    was = read_toml(path)
-    _refuse(folder, _differences(was.get("asked", {}), asked, was.get("digests", {}), digests))
-    return str(was.get("study", {}).get("identity", ""))
+    was = read_study_file(folder)
+    _refuse(folder, _differences(was["asked"], asked, was["digests"], digests))
+    return str(was["study"].get("identity", ""))
 
 
 def _refuse(folder: Path, changed: list[str]) -> None:

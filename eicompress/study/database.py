@@ -12,7 +12,6 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, Ope
 from sqlalchemy.pool import NullPool
 
 from eicompress.errors import StudyError
-from eicompress.parsing import without_password
 
 FILE = "study.db"
 PATIENCE_SECONDS = 600.0
@@ -37,17 +36,15 @@ def connect(folder: Path, url: str, *, once: bool = False) -> RDBStorage:
         return RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True, **pool})
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise StudyError(
-            f"`--storage` must be the URL of a database, but got `{without_password(url)}`: write for example "
+            f"`--storage` must be the URL of a database, but got `{url}`: write for example "
             "postgresql://user@host/database"
         ) from error
     except ImportError as error:
         missing = next((driver for driver in EXTRAS if driver in str(error)), "")
         remedy = f"pip install 'eicompress[{EXTRAS[missing]}]'" if missing else "install its driver"
-        raise StudyError(
-            f"`--storage {without_password(url)}` needs a driver that is not installed: {remedy}"
-        ) from error
+        raise StudyError(f"`--storage {url}` needs a driver that is not installed: {remedy}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise StudyError(f"`--storage {without_password(url)}` must answer, but: {why(error)}") from error
+        raise StudyError(f"`--storage {url}` must answer, but: {why(error)}") from error
 
 
 def leave(storage: RDBStorage) -> None:

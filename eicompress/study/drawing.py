@@ -37,10 +37,10 @@ def draw(trials: OpenTrials) -> None:
     if repeats >= REPEATS and (parameters := trials.never_drawn):
         trials.draws.enqueue(parameters)
     sampler = search.goal.sampler if repeats < AT_RANDOM else "random"
-    drawn = trials.draws.ask(sampler, search.goal.seed, beside=bool(trials.untold))
+    drawn = trials.draws.ask(sampler, search.goal.seed, beside=bool(trials.open))
     recipe = search.space.suggest(drawn.trial)
     trials.draws.note(drawn, recipe)
-    trials.untold[drawn.number] = drawn
+    trials.open[drawn.number] = drawn
     search.on_event(Drawn(drawn.number, recipe))
     before = trials.first_drawn.get(digest_of(recipe.to_json()))
     if before is not None and drawn.variant_of is None:

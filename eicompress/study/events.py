@@ -1,4 +1,4 @@
-"""What a search tells while it runs: one value for each thing that happens, through one callback."""
+"""The events of a search: one value for each thing that happens, passed to one callback."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

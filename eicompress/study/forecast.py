@@ -1,4 +1,4 @@
-"""What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
+"""A forecast of a search before anything is trained: what fits, what is reachable, how long a training takes."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Forecast:
     knobs: int
     draws: int
     fitting: int
-    """How many of so many random draws are within budget."""
+    """Random draws within budget, and the number of random draws."""
     least: Mapping[str, float]
     """The least value of each metric in any preview; the largest of what is maximised."""
     metrics: tuple[Quantity, ...]

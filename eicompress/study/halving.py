@@ -39,7 +39,7 @@ def compared(arrival: Arrival, *, hurry: bool) -> Literal["all", "alone", "later
     """Who is compared now that a candidate has come to a rung: all that wait there, the candidate alone, or nobody yet.
 
     Those that wait are compared whenever one more of them can go on. What was given goes on as it comes, and so does
-    who is first at a later rung, since it beat others before; in a `hurry`, whoever comes.
+    who is first at a later rung, since it beat others before; in a `hurry`, every candidate.
     """
     if (1 + len(arrival.others)) % arrival.one_of == 0:
         return "all"
@@ -53,13 +53,13 @@ def goes_on(arrival: Arrival) -> bool:
 
 
 def one_in(rungs: Sequence[float], place: int) -> int:
-    """Of so many candidates at a rung one goes on: as many as the next training is longer, so that each rung costs the
-    same (successive halving, arXiv 1502.07943)."""
+    """The number n of candidates at a rung of which one goes on: the ratio of the two lengths, so that each rung costs
+    the same (successive halving, arXiv 1502.07943)."""
     return max(2, round(rungs[place + 1] / rungs[place]))
 
 
 def among_best(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int) -> bool:
-    """Whether a candidate is among the best at its rung, where one of so many goes on.
+    """Whether a candidate is among the best at its rung, where one of `one_of` goes on.
 
     Each is given by its gains. Where two are traded, it goes by how many others dominate a candidate.
     """

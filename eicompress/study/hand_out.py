@@ -73,7 +73,7 @@ def _timed(search: Search, trial: Record, made: Record) -> Record:
 
 
 def _placed(search: Search, record: Record, name: str) -> Record:
-    """The record with all that is measured of what is handed out, its artifact copied to where users look."""
+    """The record with all measurements of a result, and its artifact copied to the folder for users."""
     measured = search.builder.promote_extras(record)
     artifact = copy(Artifact(Path(measured.files["artifact"])), search.ledger.folder / "artifacts" / name)
     return replace(measured, files={**measured.files, "artifact": str(artifact.folder)})

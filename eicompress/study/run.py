@@ -29,7 +29,7 @@ from eicompress.values import MEGABYTE, Progress
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
 LONGEST_TRIAL = 7_200.0
-"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
+"""Default time limit of a trial in seconds, if `timeout` is not given."""
 SHORTEST_LIMIT = 600.0
 """Seconds, however short the time for everything is."""
 FEW_DRAWS = 4
@@ -150,7 +150,7 @@ def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
 
 def setup_of(spec: Spec, builder: Builder) -> Setup:
     """What a worker opens the same builder with."""
-    # A worker does not open the database, whose URL may have a password.
+    # A worker does not open the database.
     known = Spec({**spec.settings, "storage": ""}).settings
     return Setup(known, str(spec.folder), str(builder.head or ""), made_of(builder))
 

@@ -21,7 +21,7 @@ from eicompress.study.time_keeping import TimeLeft, training_seconds
 from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 
 SEEDS = 3
-"""With how many the best are rebuilt, if nobody said and time allows."""
+"""Default number of seeds for rebuilding the best, if time allows."""
 
 
 class Builder(Protocol):
@@ -54,7 +54,7 @@ class Workers(Protocol):
     def submit(self, job: Job) -> None: ...
 
     def wait(self, progress: Callable[[int, Progress], None]) -> Done:
-        """What became of the job that ends next; `progress` is told what those of a trial's number do meanwhile."""
+        """The result of the job that ends next; `progress` is called with a trial's number and its progress."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Goal:
 
 @dataclass
 class Search:
-    """One search. The lock of its study is held by whoever made the ledger."""
+    """One search. The lock of its study is held by the code that opened the ledger."""
 
     builder: Builder
     workers: Workers
@@ -130,8 +130,8 @@ class Search:
 
     @property
     def most_seeds(self) -> int:
-        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it. A
-        training that candidates share would be made again for each seed, which nobody gets unasked."""
+        """Number of seeds of a rebuild: as given; by default, as many as the limited time allows. One by default if
+        candidates share a training, since it would run again for each seed."""
         if self.goal.promotion_seeds is not None:
             return self.goal.promotion_seeds
         return 1 if self.goal.timeout_s is None or self.space.shares else SEEDS

@@ -24,9 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from eicompress.cache import disk_errors
 from eicompress.errors import StudyError
-from eicompress.spec import read_toml
-from eicompress.study.asked import FILE as ASKED
-from eicompress.study.asked import claim
+from eicompress.spec import STUDY_FILE, read_study_file
+from eicompress.study.asked import check, claim
 from eicompress.study.database import FILE, connect, leave, why
 from eicompress.study.ledger import Ledger
 from eicompress.values import Direction
@@ -51,9 +50,11 @@ def opened(
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
-            identity = claim(folder, asked, digests)
+            check(folder, asked, digests)
             connected = connect(folder, storage)
             try:
+                # A database that does not answer is not remembered: its name may be mistyped.
+                identity = claim(folder, asked, digests)
                 ledger = _ledger(folder, connected, directions)
                 ledger.study.set_user_attr("format", FORMAT)
                 if storage:
@@ -65,8 +66,8 @@ def opened(
 
 def read_ledger(folder: Path) -> Ledger:
     """The ledger of a study to look at; no lock is taken. Raises `StudyError`."""
-    path = folder / ASKED
-    storage = str(read_toml(path)["asked"].get("storage", "")) if path.is_file() else ""
+    known = (folder / STUDY_FILE).is_file()
+    storage = str(read_study_file(folder)["asked"].get("storage", "")) if known else ""
     if not storage and not (folder / FILE).is_file():
         raise StudyError(f"there is no study in `{folder}` (no `{FILE}`): check its name")
     with storage_errors(folder):
@@ -103,6 +104,11 @@ def _ledger(folder: Path, storage: BaseStorage, directions: Sequence[Direction] 
         )
     else:
         known = optuna.get_all_study_names(storage)
+        if not known:
+            raise StudyError(
+                f"the database of the study in `{folder}` must hold the study, but is empty: put a copy of it back, or "
+                "give the search's command again"
+            )
         if folder.name not in known:
             raise StudyError(
                 f"a study's folder must keep its name, but the database in `{folder}` holds {' and '.join(known)}"

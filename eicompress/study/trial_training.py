@@ -81,7 +81,7 @@ def needless(search: Search, trial: OpenTrial) -> str:
 
 
 def _arrive(trials: OpenTrials, trial: OpenTrial) -> None:
-    """Compare whoever is to be compared now that a trial has come to a rung."""
+    """Compare the trials that must be compared after a trial has reached a rung."""
     who = compared(_arrival(trials, trial), hurry=trials.search.time_left.in_a_hurry)
     if who == "all":
         compare(trials, trials.at_rung(trial.rung))

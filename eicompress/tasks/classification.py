@@ -1,5 +1,7 @@
 """Classification of single texts and of pairs of texts: one label of several."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -28,6 +30,8 @@ class Classification(Task):
     def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> tuple[Self, dict[str, Examples]]:
         named = {role: columns.get(role, role) for role in cls.columns}
         label_column = named["label"]
+        for name, rows in splits.items():
+            _check_distinct(rows, label_column, name)
         labels = tuple(sorted({str(row[label_column]) for row in splits["train"]}))
         if len(labels) < 2:
             raise DataError(
@@ -35,10 +39,13 @@ class Classification(Task):
                 f"`{labels[0]}`: check the column, or give data with several labels"
             )
         numbers = {label: number for number, label in enumerate(labels)}
+        train = [str(row[label_column]) for row in splits["train"]]
         examples = {
             name: Examples(
                 tuple(cls._text(row, named) for row in rows),
-                np.array([_number(row[label_column], numbers, name, at) for at, row in enumerate(rows)], np.int64),
+                np.array(
+                    [_number(row[label_column], numbers, name, at, train) for at, row in enumerate(rows)], np.int64
+                ),
             )
             for name, rows in splits.items()
         }
@@ -46,7 +53,12 @@ class Classification(Task):
 
     @classmethod
     def _text(cls, row: Json, columns: Mapping[str, str]) -> Text:
-        return readable(str(row[columns["text"]]))
+        return readable(row[columns["text"]])
+
+    @classmethod
+    def refusal(cls, label: object) -> str:
+        finite = not isinstance(label, float) or math.isfinite(label)
+        return "" if isinstance(label, str | int | float) and finite else "must be a text or a number"
 
     @property
     def answer(self) -> Labels:
@@ -70,11 +82,34 @@ class PairClassification(Classification):
 
     @classmethod
     def _text(cls, row: Json, columns: Mapping[str, str]) -> Text:
-        return readable(str(row[columns["text"]])), readable(str(row[columns["text_pair"]]))
+        return readable(row[columns["text"]]), readable(row[columns["text_pair"]])
 
 
-def _number(label: object, numbers: Mapping[str, int], split: str, row: int) -> int:
+def _check_distinct(rows: Sequence[Json], column: str, split: str) -> None:
+    """Raise `DataError` where two labels look the same and are not: `1` and `"1"`, or `"music"` and `"music "`."""
+    seen: dict[str, tuple[int, object]] = {}
+    for at, row in enumerate(rows, start=1):
+        label = row[column]
+        # True and 1 are equal, and so are 1 and 1.0, which other tools write in its stead.
+        like = " ".join(str(int(label) if isinstance(label, bool) else label).split()).removesuffix(".0")
+        first, known = seen.setdefault(like, (at, label))
+        if type(known) is not type(label) or known != label:
+            raise DataError(
+                f"labels of `{split}` must differ in more than type or spacing, but row {first} has {known!r} "
+                f"and row {at} has {label!r}: write both in one way"
+            )
+
+
+def _number(label: object, numbers: Mapping[str, int], split: str, row: int, train: Sequence[str]) -> int:
+    """The number of a label; `train` has those of all training rows."""
     if str(label) not in numbers:
+        alone = sum(count == 1 for count in Counter(train).values())
+        if 2 * alone > len(train):
+            raise DataError(
+                f"a label must be that of several rows, but {alone} of the {len(numbers)} labels of `train` have one "
+                f"row each, and `{split}` has others: name the right column with `--label`, or say `--task regression` "
+                "where labels are numbers"
+            )
         raise DataError(
             f"every label of `{split}` must occur in `train`, but row {row + 1} has `{label}`: "
             "add training rows with it, or leave the row out"

@@ -111,11 +111,11 @@ def _as_number(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
 def _text(row: Json, first: str, second: str | None) -> Text:
-    text = readable(str(row[first]))
-    return text if second is None else (text, readable(str(row[second])))
+    text = readable(row[first])
+    return text if second is None else (text, readable(row[second]))

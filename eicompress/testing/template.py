@@ -1,6 +1,7 @@
 """The plug-in packages to copy, in `plugins/template`, written out under a name of one's own."""
 
 import importlib.util
+import keyword
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ def write_package(name: str, into: Path, registry: Registry, kind: str = "strate
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name):
         raise SpecError(f"a plug-in's name must be lower-case words, as in `weak-neurons`, but got `{name}`")
+    if keyword.iskeyword(module):
+        raise SpecError(f"a plug-in's name must not be a word of Python itself, but got `{name}`: choose another")
     known = {known for _, known in registry.sources}
     if module in known or importlib.util.find_spec(module) is not None:
         raise SpecError(f"a plug-in's name must be a new one, but `{module}` is known already: choose another")

@@ -19,11 +19,11 @@ from eicompress.values import Progress, Text, digest_of, seed_of
 SHARD = 2048
 """Texts whose outputs are computed and stored together: an interruption loses no more than these."""
 HELD_OUT = 1000
-"""Training texts on which the weights of an ensemble are measured, at most."""
+"""Validation texts on which the weights of an ensemble are measured, at most."""
 
 
 def ignore(_: Progress) -> None:
-    """A progress that nobody watches."""
+    """Ignore progress."""
 
 
 def text_key(text: Text) -> bytes:
@@ -34,7 +34,7 @@ def text_key(text: Text) -> bytes:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a teacher said so far: shards of arrays, and where each text's answer lies, as (shard, row)."""
+    """A teacher's stored outputs: shards of arrays, and where each text's answer lies, as (shard, row)."""
 
     shards: list[Mapping[str, Array]] = field(default_factory=list, repr=False)
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict, repr=False)
@@ -57,9 +57,12 @@ class Answers:
 
 
 class Answer(Protocol):
-    """Logits (n, outputs) and states (n, width) of texts in half precision; `told` hears how many were read since."""
+    """Logits (n, outputs) and states (n, width) of texts in half precision.
 
-    def __call__(self, texts: Sequence[Text], told: Callable[[int], None], /) -> tuple[Array, Array]: ...
+    `progress` is called with the number of texts read since its last call.
+    """
+
+    def __call__(self, texts: Sequence[Text], progress: Callable[[int], None], /) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,13 @@ class StoredTeacher:
             self.answers.add([key.tobytes() for key in np.asarray(arrays["keys"])], arrays)
 
     def _learn(self, shard: Mapping[bytes, Text], done: int, whole: int) -> None:
-        def told(count: int) -> None:
+        def advance(count: int) -> None:
             nonlocal done
             done += count
             self.progress(Progress("teacher", done, whole))
 
         def compute() -> dict[str, Array]:
-            logits, states = self.answer(list(shard.values()), told)
+            logits, states = self.answer(list(shard.values()), advance)
             keys = np.frombuffer(b"".join(shard), np.uint8).reshape(len(shard), -1)
             return {"keys": keys, "logits": logits, "states": states}
 
@@ -128,7 +131,7 @@ class Ensemble:
     how: str
     task: Task
     held_out: Examples
-    """Labelled texts on which no candidate is measured."""
+    """Labelled texts that the teachers were not trained on."""
 
     @property
     def digest(self) -> str:
@@ -143,14 +146,14 @@ class Ensemble:
         return replace(self, teachers=tuple(each.watched(progress) for each in self.teachers))
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
-        told = [each.outputs(texts) for each in self.teachers]
-        logits = np.stack([each.logits for each in told]).astype(np.float32)
+        outputs = [each.outputs(texts) for each in self.teachers]
+        logits = np.stack([each.logits for each in outputs]).astype(np.float32)
         if self.how == "best":
             chosen = logits[_surest(logits), np.arange(len(texts))]
         else:
-            weights = self.weights if self.how == "weighted" else np.full(len(told), 1 / len(told))
+            weights = self.weights if self.how == "weighted" else np.full(len(outputs), 1 / len(outputs))
             chosen = np.tensordot(weights, logits, axes=1)
-        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in told], axis=1))
+        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in outputs], axis=1))
 
     @cached_property
     def weights(self) -> Array:
@@ -165,11 +168,14 @@ class Ensemble:
         return np.array(odds) / whole if whole else np.full(len(odds), 1 / len(odds))
 
 
-def held_out(train: Examples, seed: int) -> Examples:
-    """A tenth of the training examples, at most `HELD_OUT`, drawn with the seed."""
-    count = max(1, min(HELD_OUT, len(train) // 10))
-    rows = np.random.default_rng(seed_of(seed, "held out")).permutation(len(train))[:count]
-    return train.take(np.sort(rows).tolist())
+def held_out(validation: Examples, seed: int) -> Examples:
+    """The validation examples, at most `HELD_OUT`, drawn with the seed.
+
+    On training examples a teacher that learned them by heart would look best. The few numbers that are chosen by them
+    are chosen on the validation split, as everything else in a search is; the test split has no part in it.
+    """
+    rows = np.random.default_rng(seed_of(seed, "held out")).permutation(len(validation))[:HELD_OUT]
+    return validation.take(np.sort(rows).tolist())
 
 
 def _surest(logits: Array) -> Array:
@@ -187,15 +193,15 @@ def encoder_teacher(
 ) -> StoredTeacher:
     """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
-    def answer(texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
-        return answers_of(candidate, texts, device, told)
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        return answers_of(candidate, texts, device, progress)
 
     return StoredTeacher(answer, digest, code, aligned, cache)
 
 
 @torch.inference_mode()
 def answers_of(
-    candidate: Candidate, texts: Sequence[Text], device: str, told: Callable[[int], None] = lambda _: None
+    candidate: Candidate, texts: Sequence[Text], device: str, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Array, Array]:
     """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
     model = candidate.encoder
@@ -209,7 +215,7 @@ def answers_of(
                 output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             logits[rows] = output.logits.float().cpu().numpy()
             states[rows] = output.pooled.float().cpu().numpy()
-            told(len(rows))
+            progress(len(rows))
     return logits, states
 
 

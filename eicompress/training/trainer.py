@@ -27,7 +27,7 @@ from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
 from eicompress.values import Phase, Progress, Text, seed_of
 
 BUCKET_BATCHES = 64
-"""Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
+"""Batches are cut from shuffled blocks of this many batches, sorted by length, so that little is padding."""
 CHECKS = 20
 """How often in a training the loss on held-out texts is looked at."""
 SPARSE_FROM = 1_000_000
@@ -67,7 +67,11 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains candidates at a fidelity (the share of the full length), from a seed, on a device."""
+    """Trains candidates at a fidelity (the share of the full length), from a seed, on a device.
+
+    Each training of a candidate draws its batches and its dropout anew: from the seed and the number of trainings that
+    the candidate has had, so that several short ones read different rows.
+    """
 
     seed: int
     fidelity: float
@@ -79,26 +83,29 @@ class Trainer:
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
         """Raises `Diverged`."""
+        before = int(vars(candidate.model).get("trainings", 0))  # modules that are no encoder begin without
+        again = (before,) if before else ()
         run = _Run(candidate, training, self.fidelity, self.device)
         with torch.random.fork_rng(devices=[]), run.on_device():
-            torch.manual_seed(seed_of(self.seed, "training"))
+            torch.manual_seed(seed_of(self.seed, "training", *again))
             key = self._resume(run)
-            told = kept = time.monotonic()
-            rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches")))
+            reported = kept = time.monotonic()
+            rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches", *again)))
             run.prepare(rest)
             for rows in rest:
                 if run.is_behind():
                     break
                 loss = run.descend(rows)
                 now, last = time.monotonic(), run.step == run.steps
-                if last or now - told > 0.5:
-                    told = now
+                if last or now - reported > 0.5:
+                    reported = now
                     self.progress(Progress(self.phase, run.step, run.steps, _finite(loss.item(), run.step)))
                 if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
                     _finite(loss.item(), run.step)
                     self.checkpoints.cache.store("training", key, run.save)
                     kept = time.monotonic()
             run.take_best()
+        vars(candidate.model)["trainings"] = before + 1
         if self.checkpoints:
             self.checkpoints.cache.drop("training", key)
 
@@ -278,7 +285,7 @@ def _large_table(model: nn.Module, training: Training) -> Embedding | None:
 def _optimizers(modules: nn.Module, training: Training, table: Embedding | None) -> list[torch.optim.Optimizer]:
     """Matrices decay, all else does not; each parameter learns at its own share of the learning rate.
 
-    Of the table, the moments of rows that are not read stand still, and nothing decays.
+    Of the table, the moments of rows that a batch does not use stay as they are, without weight decay.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in modules.named_parameters():

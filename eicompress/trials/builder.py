@@ -48,7 +48,7 @@ from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
 BUILDS = "builds"
-"""The folder for what a search keeps for itself, by key; what is handed out lies apart from it."""
+"""The folder of a search's own artifacts, by key; results lie elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -110,11 +110,12 @@ def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, c
 
 
 def save(candidate: Candidate, folder: Path) -> None:
-    """Write a candidate whose model is an encoder: weights, shapes, bits, origin, facts, tokenizer, texts."""
+    """Write a candidate that is an encoder: weights, shapes, bits, trainings, origin, facts, tokenizer, texts."""
     model = candidate.encoder
     save_model(model, str(folder / "model.safetensors"))
     described = {
         "config": model.config.to_json(),
+        "trainings": model.trainings,
         "specs": {name: asdict(module.spec) for name, module in _storable(model).items() if module.spec},
         "sparse": [name for name, module in model.linears() if module.kept is not None],
         "origin": asdict(candidate.origin),
@@ -136,6 +137,7 @@ def load(folder: Path) -> Candidate:
         if name in described["sparse"]:
             linear.keep_weights(torch.ones(linear.outputs, linear.inputs, dtype=torch.bool))
     load_model(model, str(folder / "model.safetensors"))
+    model.trainings = described["trainings"]
     origin = Origin(*(tuple(described["origin"][name]) for name in ("layers", "hidden")))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""Data on which an artifact is measured after it was made: rows under its own answer."""
+"""Data for measuring a finished artifact: rows under the artifact's own answer."""
 
 from eicompress.contracts import Examples, Task
-from eicompress.data.datasets import check_labels, read_tables
-from eicompress.errors import DataError, nearest
+from eicompress.data.datasets import check_rows, read_tables
+from eicompress.errors import DataError
 from eicompress.plugins import Registry
 from eicompress.runtime import Model
 from eicompress.spec import Spec
@@ -17,15 +17,9 @@ def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, E
     columns = task.columns_in({}, {**({"text_pair": "text_pair"} if model.pairs else {}), **spec.columns})
     tables = read_tables(spec.data)
     split = next(name for name in ("test", "validation", "train") if name in tables)
-    rows, origin = tables[split].rows, tables[split].origin
-    for at, row in enumerate(rows, start=1):
-        for name in columns.values():
-            if row.get(name) is None:
-                raise DataError(
-                    f"every row of `{origin}` must have `{name}`, but row {at} has not: {nearest(name, row)}"
-                )
-    check_labels(tables[split], columns["label"], task.refusal)
-    known = model.answer.readable_rows(rows, columns["label"], origin)
+    rows = tables[split].rows
+    check_rows(tables[split], columns, task.refusal)
+    known = model.answer.readable_rows(rows, columns["label"], tables[split].origin)
     made, examples = task.read({"train": known, "measured": rows}, columns)
     if made.answer.names != model.answer.names:
         raise DataError(f"the artifact must number its labels as `{task.name}` does, but does not")

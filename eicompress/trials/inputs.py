@@ -227,7 +227,7 @@ def who_teaches(
     found = [each for folder in teachers for each in (others(folder) if folder else own)] or own
     if len(found) == 1:
         return found[0]
-    return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["train"], seed))
+    return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["validation"], seed))
 
 
 def _task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], tuple[str, ...]]:

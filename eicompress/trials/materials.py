@@ -1,4 +1,4 @@
-"""What recipes are built from: baseline, data, teachers and starting point; and the keys of what is made of them."""
+"""The inputs of all recipes: baseline, data, teachers and starting point; and the cache keys of the results."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class Materials:
     digest: str
     """Names the baseline's weights and tokenizer, and the data."""
     teacher: StoredTeacher | Ensemble
-    """Whom students learn from."""
+    """The students' teacher."""
     unlabelled: UnlabelledText
     start: Candidate
     """What every recipe starts from: the baseline, or what another study prepared of it."""

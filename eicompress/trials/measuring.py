@@ -44,27 +44,27 @@ class Bench:
 
     @property
     def previewed(self) -> tuple[type[Metric], ...]:
-        """Before anything is trained."""
+        """Metrics that previews measure."""
         return tuple(each for each in self.usual if each.preview)
 
     @property
     def trained(self) -> tuple[type[Metric], ...]:
-        """Of everything that was trained, on any machine, whatever else runs there."""
+        """Metrics of every trained candidate, measured on any machine, even a busy one."""
         return tuple(each for each in self.usual if not each.alone)
 
     @property
     def alone(self) -> tuple[type[Metric], ...]:
-        """Of what is handed out, while nothing else runs."""
+        """Metrics of a result that must be measured while nothing else runs."""
         return tuple(each for each in self.usual if each.alone)
 
     @property
     def promoted(self) -> tuple[type[Metric], ...]:
-        """Of what is handed out alone."""
+        """Metrics that are measured on results only."""
         return tuple(each for each in self.metrics if each not in self.usual)
 
     @property
     def usual(self) -> tuple[type[Metric], ...]:
-        """All but those that are measured of what is handed out alone."""
+        """All metrics except those that are measured on results only."""
         return tuple(each for each in self.metrics if not each.promoted or each.name in self.wanted)
 
 

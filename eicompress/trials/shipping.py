@@ -4,12 +4,12 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eicompress.cache import CHECKSUMS, TRAINED, Cache, write_whole
 from eicompress.declaration import declared
-from eicompress.errors import StudyError
+from eicompress.errors import StudyError, shortened
 from eicompress.settings import SearchSettings
 from eicompress.trials.processes import Setup
 from eicompress.values import Artifact, Json, Record, digest_of
@@ -23,7 +23,7 @@ Files = Mapping[str, bytes]
 
 
 def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What a worker's builder is made of, as plain data, and the files that it names, as they are found there.
+    """The inputs of a worker's builder as plain data, and the files that they name, as they are found there.
 
     Raises `StudyError` where that is too much to send.
     """
@@ -69,6 +69,8 @@ def arrived(record: Record, files: Files, folder: Path) -> Record:
     """The record of a build elsewhere, its files written where a build here would have left them."""
     from eicompress.export.folder import copy
 
+    for name in record.files.values():
+        check_below(name)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as draft:
         write_files(files, Path(draft))
         for name in record.files.values():
@@ -119,9 +121,23 @@ def files_in(folder: Path, before: str = "") -> dict[str, bytes]:
 
 
 def write_files(files: Files, folder: Path) -> None:
+    """Write what came from another machine. Raises `StudyError`, before anything is written, for a path that leads out
+    of the folder."""
+    for name in files:
+        check_below(name)
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
+
+
+def check_below(name: str) -> None:
+    """Raise `StudyError` unless a path from another machine is one in a folder, and leads nowhere else."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise StudyError(
+            f"another machine must name its files by paths in a folder, but sent {shortened(name)}: use only a Ray "
+            "cluster that you trust, with the same eicompress on each node"
+        )
 
 
 def files_digest(files: Files) -> str:

@@ -120,7 +120,7 @@ class _FewAnswers:
         # By no seed: what was answered before is then met as often as it will be in the training.
         few = np.random.default_rng().permutation(len(texts))[:ASKED]
         start = time.perf_counter()
-        told = self.teacher.outputs([texts[row] for row in few])
+        outputs = self.teacher.outputs([texts[row] for row in few])
         self.seconds.append((time.perf_counter() - start) / len(few) * len(set(texts)))
         rows = np.resize(np.arange(len(few)), len(texts))
-        return replace(told, **{each.name: getattr(told, each.name)[rows] for each in fields(told)})
+        return replace(outputs, **{each.name: getattr(outputs, each.name)[rows] for each in fields(outputs)})

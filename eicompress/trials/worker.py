@@ -109,7 +109,7 @@ def made_of(builder: Builder) -> dict[str, str]:
 
 
 def _check_same(here: Json, there: Json) -> None:
-    """Raise `StudyError` unless a worker's builder is made of what the coordinator's is made of."""
+    """Raise `StudyError` unless a worker's builder has the same inputs as the coordinator's."""
     meant = {"inputs": "model or data", "teachers": "a teacher", "unlabelled": "the unlabelled text"}
     meant |= {"start": "the starting point", "code": "eicompress's own code"}
     changed = [meant.get(name, name) for name, digest in there.items() if here.get(name) != digest]

@@ -98,6 +98,12 @@ def test_what_quality_is_measured_on_is_left_out(tmp_path: Path) -> None:
     assert text.note() == "5 sentences of `--unlabelled` left out: in the validation or test data too"
 
 
+@pytest.mark.parametrize("text", ["Will it  STOP", "“Will it stop?!”", "will it,stop..."])
+def test_punctuation_and_case_tell_no_texts_apart(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path / "text.txt", [text, "Will it, then?", "?!"])
+    assert list(UnlabelledText((str(file),), withheld(MEASURED))) == ["Will it, then?", "?!"]
+
+
 def test_a_text_that_is_one_of_the_measured_ones_is_left_out_whole(tmp_path: Path) -> None:
     file = write(tmp_path / "text.jsonl", ["WILL it stop?  Nobody knows.", "Will it stop then? Nobody knows."])
     text = UnlabelledText((str(file),), withheld(MEASURED[1:2]))
@@ -116,3 +122,19 @@ def test_what_is_left_out_is_not_counted_where_that_is_costly(tmp_path: Path, mo
     monkeypatch.setattr("eicompress.data.corpus.CHEAP_BYTES", 10)
     assert UnlabelledText((str(file),), withheld(SENTENCES)).note() == ""
     assert UnlabelledText(("owner/name",), withheld(SENTENCES)).note() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"text": ["a", "b"]}'),
+        ("a.jsonl", '{"text": null}'),
+        ("a.jsonl", "[" * 100_000),
+        ("a.csv", "label,text\none\n"),
+        ("a.csv", 'text\n"a'),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"{name}` must hold texts, but cannot be read"):
+        list(UnlabelledText((str(tmp_path / name),)))

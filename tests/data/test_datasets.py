@@ -139,9 +139,12 @@ def test_a_pair_recurs_only_if_both_texts_do(tmp_path: Path) -> None:
     assert list(read_dataset(source, PAIRS).train) == [train[0], train[2]]
 
 
-def test_inputs_may_be_lists_of_words(tmp_path: Path) -> None:
-    given = [{"text": ["play", f"song {n}"], "label": ["O", "B"]} for n in range(20)]
-    assert len(read_dataset(str(write(tmp_path / "words.jsonl", given)), COLUMNS).train) == 16
+def test_a_column_is_read_in_one_role(tmp_path: Path) -> None:
+    source = str(write(tmp_path / "a.jsonl", rows(20)))
+    with pytest.raises(
+        DataError, match="`--text-pair` must name a column of its own, but `text` is read as text already"
+    ):
+        read_dataset(source, {"text": "text", "text_pair": "text", "label": "label"})
 
 
 def test_all_training_rows_recurring_is_an_error(tmp_path: Path) -> None:
@@ -172,6 +175,13 @@ def test_the_digest_follows_content_and_columns_not_the_place(tmp_path: Path) ->
         ),
         ('{"text": "a", "label": "b"}\n{"text": "a"}\n', r"row 2, column `label`, must not be empty"),
         ('{"text": 5, "label": "b"}\n', r"row 1, column `text`, must be text, but got `5`"),
+        ('{"text": ["a", "b"], "label": "b"}\n', r"row 1, column `text`, must be text, but got `\[\"a\", \"b\"\]`"),
+        ('{"text": "a", "label": NaN}\n', r"row 1, column `label`, must not be empty"),
+        (
+            '{"text": "a", "label": ' + "9" * 5_000 + "}\n",
+            r"line 1, must be one JSON object, but a number has thousands",
+        ),
+        ("[" * 100_000 + "]" * 100_000, r"line 1, must be one JSON object, but brackets lie too deep"),
         (
             '{"utterance": "a", "label": "b"}\n',
             r"must have the column `text`, but has `utterance`, `label`.*--text",

@@ -215,3 +215,75 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 def test_a_model_without_classifier_asks_for_the_number_of_classes(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="say how many classes"):
         load(save(tmp_path, head=False))
+
+
+@pytest.mark.parametrize("value", [None, [1], "2", 0, -3, 1.5, True])
+@pytest.mark.parametrize(
+    "name", ["vocab_size", "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size"]
+)
+def test_a_number_of_the_config_that_is_none_is_named(tmp_path: Path, name: str, value: object) -> None:
+    break_config(save(tmp_path), **{name: value})
+    with pytest.raises(ModelError, match=f"`{name}` of a model must be a whole number of at least 1, but is"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer_norm_eps": "1e-12"}, "`layer_norm_eps` of a model must be between 0 and 1"),
+        ({"hidden_act": ["gelu"]}, "The activation of a model must be one of"),
+        ({"pad_token_id": -1}, "`pad_token_id` of a model must be a whole number of at least 0"),
+        ({"pad_token_id": 11}, "`pad_token_id` of a model must be below its `vocab_size`, 11"),
+        ({"num_attention_heads": 5}, "`hidden_size` of a model must be a multiple of `num_attention_heads`, 5"),
+        ({"num_hidden_layers": 1}, "must have all layers of the weights, which are 2, but has 1"),
+        ({"num_hidden_layers": 10**12}, "`num_hidden_layers` of a model must be at most 1000"),
+        ({"intermediate_size": 10**12}, "must fit its `config.json`"),
+        ({"id2label": {"0": "a"}}, "`id2label` in .* must name all outputs, 0 to 3"),
+        ({"id2label": ["a", "b", "c", "d"]}, "`id2label` in .* must name all outputs, 0 to 3"),
+    ],
+)
+def test_a_config_that_is_not_that_of_the_weights_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    break_config(save(tmp_path), **changes)
+    with pytest.raises(ModelError, match=message):
+        load(tmp_path)
+
+
+def test_outputs_without_names_are_called_as_transformers_calls_them(tmp_path: Path) -> None:
+    break_config(save(tmp_path), id2label={})
+    assert load(tmp_path).answer == Labels(("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"))
+
+
+def change_weights(folder: Path, **changes: torch.Tensor) -> None:
+    weights = load_file(folder / "model.safetensors") | {name.replace("__", "."): new for name, new in changes.items()}
+    save_file(weights, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    change_weights(save(tmp_path), classifier__bias=torch.tensor([0.0, value, 0.0, 0.0]))
+    with pytest.raises(ModelError, match=r"must be finite, but `classifier\.bias` has NaN or infinity"):
+        load(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    change_weights(save(tmp_path), bert__embeddings__word_embeddings__weight=torch.zeros(5))
+    with pytest.raises(ModelError, match="must have a `bert`'s shapes, but"):
+        load(tmp_path)
+
+
+def test_tokens_without_a_word_vector_are_refused(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(save(tmp_path) / "tokenizer.json"))
+    tokenizer.add_tokens(["another"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelError, match="must be below 11, as many as the model has word vectors, but one is 11"):
+        load(tmp_path)
+
+
+def test_a_tokenizer_that_leaves_no_room_for_a_text_is_refused(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(save(tmp_path) / "tokenizer.json"))
+    tokenizer.enable_truncation(3)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelError, match=r"must read more tokens than the 3 that `tokenizer\.json` puts around texts"):
+        load(tmp_path)

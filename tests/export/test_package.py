@@ -76,6 +76,14 @@ def test_nothing_is_written_inside_an_artifact(artifact: Artifact) -> None:
     assert contents(artifact.folder) == before
 
 
+@pytest.mark.parametrize("name", ["other.bin", "onnx/model.onnx.bak"])
+def test_a_foreign_file_is_not_handed_on(artifact: Artifact, name: str) -> None:
+    (artifact.folder / name).write_bytes(bytes(5_000_000))
+    with pytest.raises(ExportError, match=f"only the files that its manifest names, but `.*{name}` is another: move"):
+        eicompress.pack(artifact.folder)
+    assert not artifact.folder.with_name("mine.zip").exists()
+
+
 def test_a_damaged_artifact_is_not_handed_on(artifact: Artifact) -> None:
     with artifact.onnx.open("ab") as file:
         file.write(b"more")

@@ -52,3 +52,10 @@ def test_without_a_browser_it_is_said_what_is_missing(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SpecError, match="Chromium"):
         write_pictures({}, tmp_path)
+
+
+def test_a_folder_for_pictures_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "chromium")
+    (tmp_path / "file").touch()
+    with pytest.raises(SpecError, match=r"`--png` must be a folder to write to, but got `.*file`: File exists"):
+        write_pictures({}, tmp_path / "file")

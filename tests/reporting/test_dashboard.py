@@ -15,7 +15,7 @@ from fake_builder import Bed, Bench, bed
 from optuna.trial import FrozenTrial, create_trial
 
 from eicompress import api
-from eicompress.errors import SpecError
+from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.reporting import dashboard
 from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, serving
@@ -90,22 +90,45 @@ def test_what_is_over_budget_is_never_the_best() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "host", "status"), [("DELETE", "127.0.0.1", 405), ("PUT", "localhost", 405), ("GET", "a.example", 403)]
+    ("method", "host", "path", "status"),
+    [
+        ("DELETE", "127.0.0.1", "/", 405),
+        ("PUT", "localhost", "/", 405),
+        ("GET", "a.example", "/", 403),
+        ("GET", "localhost", "/static/../../x", 404),
+        ("GET", "localhost", "/..", 404),
+        ("GET", "localhost", "/artifacts/9/0/0-0", 404),
+    ],
 )
-def test_the_copy_is_only_looked_at_and_only_from_here(method: str, host: str, status: int) -> None:
+def test_the_copy_is_only_looked_at_and_only_from_here(method: str, host: str, path: str, status: int) -> None:
     def never() -> tuple[Numbers, list[FrozenTrial]]:
         raise AssertionError("nothing is read for a request that is refused")
 
     answered: list[str] = []
-    environ = {"REQUEST_METHOD": method, "HTTP_HOST": f"{host}:8080"}
+    environ = {"REQUEST_METHOD": method, "HTTP_HOST": f"{host}:8080", "PATH_INFO": path}
     Mirror(never, lambda: 0)(environ, lambda line, headers: answered.append(line))  # type: ignore[arg-type, return-value]
     assert answered[0].startswith(str(status))
+
+
+def test_a_study_that_cannot_be_read_is_said_on_the_page() -> None:
+    def damaged() -> tuple[Numbers, list[FrozenTrial]]:
+        raise StudyError("`study.db` is damaged")
+
+    environ, answered = {"REQUEST_METHOD": "GET", "HTTP_HOST": "localhost", "PATH_INFO": "/"}, []
+    body = Mirror(damaged, lambda: 0)(environ, lambda line, headers: answered.append(line))  # type: ignore[arg-type, return-value]
+    assert (answered, [*body]) == (["500 Internal Server Error"], [b"error: `study.db` is damaged"])
 
 
 def test_a_port_in_use_is_the_users_to_mend() -> None:
     with socket.socket() as taken, pytest.raises(SpecError, match="choose another"):
         taken.bind(("127.0.0.1", 0))
         serving(Mirror(lambda: pytest.fail("not read"), lambda: 0), taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 10**30])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(SpecError, match=f"must be a number from 0 to 65535, but got {port}"):
+        serving(Mirror(lambda: pytest.fail("not read"), lambda: 0), port)
 
 
 def test_the_command_serves_a_study(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def simple(quality: float, size: float | None = None, note: str = "") -> Record:
 
 def test_simple_baselines_come_first_and_the_baseline_last() -> None:
     known = {"tf-idf": simple(0.7, 0.5, "words"), "majority class": simple(0.1)}
-    found_ones = data.yardsticks(found(trial(1.0, 1.0, 0.8), simple=known))
+    found_ones = data.contenders(found(trial(1.0, 1.0, 0.8), simple=known))
     assert [each.name for each in found_ones] == ["majority class", "tf-idf", "this artifact", "baseline"]
     assert (found_ones[1].size_mb, found_ones[1].note) == (0.5, "words")
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +9,10 @@ from eicompress.encoder.linear import Linear
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.emit import emit
 from eicompress.runtime import session
+from eicompress.strategies import hidden_pruning
 from eicompress.strategies.hidden_pruning import HiddenPruning, read_kept_alone
 from eicompress.strategies.layer_sharing import LayerSharing
-from eicompress.training.importance import WAYS, Moments
+from eicompress.training.importance import WAYS, Moments, measured_batches
 from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -48,6 +52,16 @@ def test_making_up_for_what_is_missing_stays_nearer_to_the_whole_model(make_cont
         pruned = HiddenPruning(share=0.33, reconstruct=reconstruct).apply(tiny_candidate(), context)
         away[reconstruct] = float(np.square(answers_of(pruned, context.train.texts, "cpu")[0] - whole).mean())
     assert away[True] < 0.5 * away[False]
+
+
+def test_padding_changes_nothing(make_context: ContextMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = make_context()
+    context = replace(context, train=context.train.take([3, 0, 7]))  # of different lengths
+    padded = HiddenPruning(share=0.33).apply(tiny_candidate(), context)
+    monkeypatch.setattr(hidden_pruning, "measured_batches", partial(measured_batches, size=1))
+    alone = HiddenPruning(share=0.33).apply(tiny_candidate(), context)
+    for one, other in zip(padded.model.parameters(), alone.model.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize("importance", WAYS)

@@ -1,15 +1,18 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from eicompress.contracts import Candidate
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.runtime import session
+from eicompress.strategies import sparse_training
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.quantization import Quantization
@@ -71,11 +74,32 @@ def test_surgery_finds_what_a_quadratic_loss_says_and_makes_up_for_what_went() -
 def test_movement_is_how_far_training_pushes_from_zero() -> None:
     linear = Linear(2, 1)
     linear.weight.data = torch.tensor([[2.0, -1.0]])
-    with moved([linear]) as sums:
-        (linear.weight * torch.tensor([[3.0, 5.0]])).sum().backward()
-    assert sums[linear].tolist() == [[-6.0, 5.0]]
-    linear.weight.sum().backward()
-    assert sums[linear].tolist() == [[-6.0, 5.0]]
+    sums = {linear: torch.zeros(1, 2)}
+    for times in (1, 2):  # trainings add up
+        with moved(sums):
+            (linear.weight * torch.tensor([[3.0, 5.0]])).sum().backward()
+        assert sums[linear].tolist() == [[-6.0 * times, 5.0 * times]]
+        linear.weight.sum().backward()
+        assert sums[linear].tolist() == [[-6.0 * times, 5.0 * times]]
+
+
+def test_movement_counts_all_trainings_before_a_round(
+    make_context: ContextMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, seen = make_context(), []
+
+    def noted(scores: Mapping[Linear, torch.Tensor], *given: object) -> None:
+        seen.append(torch.cat([each.abs().flatten() for each in scores.values()]).clone())
+        prune(scores, *given)  # type: ignore[arg-type]
+
+    def pushed(subject: Candidate, *_: object) -> None:
+        for _, linear in subject.encoder.linears():
+            linear.weight.sum().backward()
+
+    monkeypatch.setattr(sparse_training, "prune", noted)
+    monkeypatch.setattr(sparse_training, "recover", pushed)
+    SparseTraining(0.5, start=0.0, rounds=2, epochs=0.3, score="movement").apply(tiny_candidate(), context)
+    assert torch.allclose(seen[1], 2 * seen[0])  # no weight went in the first round
 
 
 @pytest.mark.parametrize("score", ["obs", "magnitude", "movement"])

@@ -1,3 +1,4 @@
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from fake_builder import FIVE_DRAWS, REGISTRY, Bench, Words, bed, knobs_of
 from postgres import Server, programs, server
 from sqlalchemy import event
 
+from eicompress import cli
 from eicompress.errors import StudyError
+from eicompress.parsing import storage
 from eicompress.recipe import Recipe
-from eicompress.spec import without_password
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Event, TrialEnded
 from eicompress.study.ranking import ranked
@@ -26,8 +28,48 @@ def postgres() -> Iterator[Server]:
         yield made
 
 
-def test_a_password_is_not_kept() -> None:
-    assert without_password("postgresql://me:secret@host/name") == "postgresql://me@host/name"
+SECRETS = [
+    "postgresql://me:secret@host/name",
+    "postgresql://me:sec/ret@host/name",
+    "postgresql://me:sec@ret@host/name",
+    "postgresql://me:?sec#ret/@host/name",
+    "postgresql://:secret@host/name",
+    "postgresql+psycopg://me:secret@/name?host=/run",
+    "postgresql://me@host/name?password=secret",
+    "postgresql://me@host/name?sslpassword=secret",
+    "mysql+pymysql://me@host/name?PassWd=secret",
+    "postgresql://me@host/name?application_name=a&passwd=secret",
+    "host=h password=secret",
+    "postgresql:me:secret@host",
+]
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_a_password_is_refused_and_neither_shown_nor_written(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["search", "--model", "m", "--data", "d", "--budget", "2MB", "--storage", url]
+    assert cli.run(asked) == 2
+    shown = capsys.readouterr()
+    assert re.search("`--storage` must (have no password|be the URL of a database)", shown.err)
+    assert not {"secret", "sec/ret", "sec@ret", "ret"} & {*re.split(r"\W", shown.err + shown.out)}
+    assert "secret" not in shown.err + shown.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres@/postgres?host=/tmp/x",
+        "postgresql://host:5432/name",
+        "postgresql://me@host:5432/name?passfile=/home/me/.pgpass&sslmode=require",
+        "mysql+pymysql://me@host/name?read_default_file=/home/me/.my.cnf",
+        "sqlite:////tmp/x.db",
+    ],
+)
+def test_a_database_without_a_password_is_taken_as_it_is(url: str) -> None:
+    assert storage(url, "--storage") == url
 
 
 @pytest.mark.parametrize(
@@ -35,7 +77,7 @@ def test_a_password_is_not_kept() -> None:
     [
         ("nonsense", r"must be the URL of a database, but got `nonsense`"),
         (
-            "postgresql://nobody:secret@/none?host=/nowhere",
+            "postgresql://nobody@/none?host=/nowhere",
             r"`--storage postgresql://nobody@/none\S+ must answer, but: ",
         ),
         ("mysql+nodriver://host/name", r"must be the URL of a database"),
@@ -90,10 +132,10 @@ def test_a_database_on_a_full_disk_is_said_and_no_record_is_lost(tmp_path: Path)
 @pytest.mark.slow
 def test_a_search_in_postgresql_is_that_in_sqlite(tmp_path: Path, postgres: Server) -> None:
     recipes = []
-    for place, storage in (("one", ""), ("two", postgres.url)):
+    for place, url in (("one", ""), ("two", postgres.url)):
         (tmp_path / place).mkdir()
         made = bed(tmp_path / place, trials=12)
-        made.storage = storage
+        made.storage = url
         result = made.run(Bench(tmp_path / "made"))
         recipes.append([record.recipe for _, record in ranked(result.records, result.objective)])
     assert recipes[0] == recipes[1]

@@ -1,15 +1,16 @@
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
-from eicompress.errors import StudyError
+from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.study.ask_and_tell import RESTARTS, Draw, Draws
 from eicompress.study.ledger import Ledger
@@ -114,6 +115,76 @@ def test_a_long_record_whose_file_is_gone_is_said(tmp_path: Path) -> None:
         read_ledger(tmp_path / "s").records()
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"x": 1},
+        [],
+        None,
+        {**record().to_json(), "files": None},
+        {**record().to_json(), "outcome": "won"},
+        {**record().to_json(), "measurements": [{"name": "quality", "value": "high", "unit": ""}]},
+        {**record().to_json(), "recipe": [3]},
+    ],
+)
+def test_a_record_that_is_none_is_said(tmp_path: Path, value: object) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        told(ledger, record())
+    with closing(sqlite3.connect(tmp_path / "s" / "study.db")) as database, database:
+        database.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'record'", [json.dumps(value)])
+    with pytest.raises(StudyError, match=r"must be as eicompress wrote it, but is `.*put a copy of it back"):
+        read_ledger(tmp_path / "s").records()
+
+
+def test_a_long_record_whose_file_is_damaged_is_said(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        told(ledger, long_record())
+    (file,) = (tmp_path / "s" / "records").iterdir()
+    for text, said in ((b"\xff", "must be a record in JSON"), (b'{"x": 1}', "must be as eicompress wrote it")):
+        file.write_bytes(text)
+        with pytest.raises(StudyError, match=said):
+            read_ledger(tmp_path / "s").records()
+
+
+def test_an_empty_database_is_said(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s"):
+        pass
+    for end in ("", "-wal", "-shm"):
+        (tmp_path / "s" / f"study.db{end}").unlink(missing_ok=True)
+    (tmp_path / "s" / "study.db").touch()
+    with pytest.raises(StudyError, match="must hold the study, but is empty"):
+        read_ledger(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("asked = 3", r"must have `\[asked\]` as a table, but got 3"),
+        ("digests = []", r"must have `\[digests\]` as a table"),
+        ('[asked]\nengine = "ray"', "only settings that a study is known by under `.asked.`, but has `engine`"),
+        ('[asked]\nbudgets = "2MB"', "but has `budgets`"),
+    ],
+)
+def test_a_study_file_that_is_none_is_said(tmp_path: Path, text: str, said: str) -> None:
+    with ledger_in(tmp_path / "s"):
+        pass
+    (tmp_path / "s" / "study.toml").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        read_ledger(tmp_path / "s")
+    with pytest.raises(SpecError, match=said), ledger_in(tmp_path / "s"):
+        pass
+
+
+def test_a_database_that_was_not_reached_is_not_remembered(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StudyError, match="must answer"),
+        opened(tmp_path / "s", {**ASKED, "storage": "x"}, DIGESTS, storage="sqlite:////nowhere/mistyped.db"),
+    ):
+        pass
+    with ledger_in(tmp_path / "s"):
+        pass
+
+
 def test_a_study_whose_records_have_another_form_is_refused(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         ledger.set_baseline(record())
@@ -130,7 +201,7 @@ def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
         ledger.write(drawn(Draws.of(ledger)).number, record())
     with ledger_in(tmp_path / "s") as ledger:
         recovered = recover(ledger, OBJECTIVE)
-        assert (recovered.told, recovered.again) == (1, 0)
+        assert (recovered.recorded, recovered.again) == (1, 0)
         assert states(ledger) == [TrialState.COMPLETE]
 
 

@@ -32,7 +32,7 @@ def test_one_label_alone_cannot_be_learned() -> None:
 
 def test_a_label_that_train_lacks_is_named_with_its_row() -> None:
     with pytest.raises(DataError, match=r"every label of `validation` must occur in `train`, but row 2 has `c`"):
-        Classification.read({"train": ROWS, "validation": [*ROWS[:1], {"text": "x", "label": "c"}]}, {})
+        Classification.read({"train": ROWS * 2, "validation": [*ROWS[:1], {"text": "x", "label": "c"}]}, {})
 
 
 def test_quality_is_the_share_of_right_answers() -> None:
@@ -45,3 +45,28 @@ def test_quality_is_the_share_of_right_answers() -> None:
 def test_a_lone_surrogate_in_the_data_is_replaced() -> None:
     _, examples = Classification.read({"train": [{"text": "a\ud800b", "label": "a"}, *ROWS]}, {})
     assert examples["train"].texts[0] == "a\ufffdb"
+
+
+@pytest.mark.parametrize("label", [["music"], {"a": 1}, None, float("inf")])
+def test_a_label_is_a_text_or_a_number(label: object) -> None:
+    assert Classification.refusal(label) == "must be a text or a number"
+    assert not any(map(Classification.refusal, ("music", 1, 1.5, True)))
+
+
+@pytest.mark.parametrize("pair", [(1, "1"), (1, True), (1, 1.0), ("music", "music "), ("a b", "a  b")])
+def test_labels_that_look_the_same_are_refused(pair: tuple[object, object]) -> None:
+    rows = [{"text": "x", "label": label} for label in (*pair, "other")]
+    with pytest.raises(DataError, match="labels of `train` must differ in more than type or spacing, but row 1"):
+        Classification.read({"train": rows}, {})
+
+
+def test_numbers_in_one_file_and_texts_in_another_are_the_same_labels() -> None:
+    train = [{"text": "x", "label": label} for label in (1, 2)]
+    _, examples = Classification.read({"train": train, "test": [{"text": "y", "label": "2"}]}, {})
+    assert examples["test"].targets.tolist() == [1]
+
+
+def test_labels_of_one_row_each_are_named_and_no_split_is_blamed() -> None:
+    train = [{"text": f"{n}", "label": f"{n}"} for n in range(48)]
+    with pytest.raises(DataError, match=r"48 of the 48 labels of `train` have one row each.*--label"):
+        Classification.read({"train": train, "validation": [{"text": "x", "label": "50"}]}, {})

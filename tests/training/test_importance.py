@@ -110,7 +110,7 @@ def test_attention_received_is_a_share_of_all_attention(make_context: ContextMak
     mask = torch.ones_like(ids)
     received, states = [], model.embed(ids, mask, ids * 0)
     for number, shape in enumerate(model.config.layers):
-        layer, queries = model.layer(number), 1 if number == 2 else ids.shape[1]
+        layer, queries = model.layer(number), ids.shape[1]
         q, k, _ = layer.attention.qkv(states, mask).chunk(3, dim=-1)
         heads = [each.reshape(-1, shape.heads, shape.head_size) for each in (q[0], k[0])]
         scores = torch.einsum("qhd,khd->hqk", heads[0][:queries], heads[1]) / shape.head_size**0.5

@@ -6,7 +6,7 @@ import pytest
 
 from eicompress.cache import Cache
 from eicompress.contracts import Examples
-from eicompress.training.teacher import Ensemble, StoredTeacher, answers_of, encoder_teacher, held_out
+from eicompress.training.teacher import HELD_OUT, Ensemble, StoredTeacher, answers_of, encoder_teacher, held_out
 from eicompress.values import Progress, Text
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
@@ -108,9 +108,8 @@ def test_how_teachers_speak_as_one_is_part_of_their_name(tmp_path: Path) -> None
     assert len(digests | {ensemble(tmp_path, "mean", ("knows",)).digest}) == 4
 
 
-def test_weights_are_measured_on_a_tenth_of_the_training_examples() -> None:
-    train = tiny_examples(20)
-    share = held_out(train, seed=0)
-    assert len(share) == len(train) // 10
-    assert set(share.texts) <= set(train.texts)
-    assert held_out(train, seed=1).texts != share.texts
+def test_weights_are_measured_on_so_many_examples_at_most() -> None:
+    few, many = tiny_examples(2), tiny_examples(200)
+    assert held_out(few, seed=0).texts == few.texts
+    assert len(held_out(many, seed=0)) == HELD_OUT < len(many)
+    assert held_out(many, seed=1).texts != held_out(many, seed=0).texts

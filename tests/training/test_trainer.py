@@ -8,10 +8,10 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.quantization import QuantSpec
-from eicompress.encoder.tokens import Batch
+from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.training import trainer as training_room
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer, batches, fit_nothing
-from eicompress.values import Progress
+from eicompress.values import Progress, seed_of
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
 
@@ -71,6 +71,28 @@ def test_a_training_is_prepared_for_the_rows_that_it_reads_and_no_others() -> No
     Trainer(0, 0.2, "cpu", lambda _: None)(candidate, replace(training, loss=loss, prepare=prepare))
     assert prepared == [sorted(read)]
     assert 5 < len(read) < 25
+
+
+def test_each_training_of_a_candidate_reads_batches_of_its_own_and_the_first_those_of_the_seed() -> None:
+    def read_by(candidate: Candidate, trainings: int) -> list[list[int]]:
+        read: list[list[int]] = []
+        for _ in range(trainings):
+            read.append([])
+            training = label_training(candidate, epochs=0.3, batch_size=4)
+
+            def loss(batch: Batch, training: Training = training) -> torch.Tensor:
+                read[-1].extend(batch.rows.tolist())
+                return training.loss(batch)
+
+            told([])(candidate, replace(training, loss=loss))
+        return read
+
+    one, two, three = read_by(tiny_candidate(), 3)
+    assert set(one) != set(two) != set(three) != set(one)
+    lengths = tokenize(tiny_candidate().tokenizer, tiny_examples().texts).lengths
+    first = batches(lengths, 4, np.random.default_rng(seed_of(0, "batches")))
+    assert one == np.concatenate(first)[: len(one)].tolist()
+    assert read_by(tiny_candidate(), 3) == [one, two, three]
 
 
 def test_a_diverged_training_says_so() -> None:

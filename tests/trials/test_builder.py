@@ -28,7 +28,7 @@ from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.record_files import RECORD_BYTES
-from eicompress.training.teacher import ignore
+from eicompress.training.teacher import Ensemble, ignore
 from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
 from eicompress.trials.builder import Builder, open_builder
@@ -108,6 +108,15 @@ def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Pat
     built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in builders.values()]
     logits = [np.load(each.files["validation_logits"]).tobytes() for each in built]
     assert len(set(logits)) == 4
+
+
+def test_teachers_are_weighed_on_texts_that_they_were_not_trained_on(
+    opened: Opener, model_folder: Path, tmp_path: Path
+) -> None:
+    other = str(write_tiny_teacher(tmp_path / "XLNet", "XLNet"))
+    builder = opened(teacher=[other, str(model_folder)], ensemble="weighted")
+    assert isinstance(builder.teacher, Ensemble)
+    assert builder.teacher.held_out.texts == builder.examples["validation"].texts
 
 
 def test_a_model_that_is_its_own_teacher_by_name_is_the_same_teacher(opened: Opener, model_folder: Path) -> None:

@@ -30,9 +30,9 @@ from eicompress.study.result import Result
 from eicompress.trials.builder import BUILDS, open_builder
 from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import Cluster, Place
-from eicompress.trials.shipping import SENT, files_digest, packed_setup, unpacked, write_files
+from eicompress.trials.shipping import SENT, arrived, files_digest, packed_setup, unpacked, write_files
 from eicompress.trials.worker import InProcess, made_of
-from eicompress.values import Job, Progress
+from eicompress.values import Job, Progress, Record
 
 NAMED = {"model": "m", "data": "d"}
 
@@ -115,6 +115,19 @@ def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path
         == files_digest(dict(reversed(files.items())))
         != files_digest({**files, "1/texts.txt": b"another"})
     )
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside", "", "a\0"])
+def test_a_worker_names_no_path_outside_its_folder(name: str, tmp_path: Path) -> None:
+    made = Record(recipe=(), draw=0, outcome="complete", files={"logits": "logits.npy"})
+    files, folder = {"logits.npy": b"1"}, tmp_path / "study"
+    folder.mkdir()
+    assert arrived(made, files, folder).files == {"logits": str(folder / "logits.npy")}
+    said = "must name its files by paths in a folder, but sent"
+    for sent, record in (({**files, name: b"2"}, made), (files, replace(made, files={"logits": name}))):
+        with pytest.raises(StudyError, match=said):
+            arrived(record, sent, folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["study", "logits.npy"]
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
