@@ -139,11 +139,7 @@ class Draws:
 def tell(trial: Trial, record: Record, objective: Objective) -> None:
     """Tell a study the result of a trial. Constraints first, all at once.
 
-<<<<<<< HEAD
-    Told FAIL, a trial teaches the sampler nothing: that is for crashes, and for repeats, whose first trial was told.
-=======
-    The state FAIL is for crashes alone: the sampler learns nothing from such a trial.
->>>>>>> origin/main
+    The state FAIL is for crashes and repeats alone: the sampler learns nothing from such a trial.
     """
     study = trial.study
     if record.outcome == "failed" or record.repeat_of is not None:
