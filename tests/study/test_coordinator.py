@@ -20,7 +20,7 @@ from eicompress.study.record_files import RECORD_BYTES
 from eicompress.study.samplers import POPULATION
 from eicompress.study.store import read_ledger
 from eicompress.study.streaks import REPEATS
-from eicompress.values import Artifact, Measurement, Quantity, Record, digest_of
+from eicompress.values import Artifact, Measurement, Progress, Quantity, Record, digest_of
 
 
 class Killed(BaseException):
@@ -129,6 +129,20 @@ def test_draws_that_repeat_give_way_to_recipes_that_were_never_drawn(
     made = bed(tmp_path, FIVE_DRAWS, budgets={"size_mb": 9.0}, timeout_s=1e9)
     assert made.run(Bench(tmp_path / "made")).counts.trained == 5
     assert "every recipe of it was drawn" in made.ended()
+
+
+def test_the_time_that_a_study_took_is_known_while_a_trial_runs(tmp_path: Path) -> None:
+    known: list[float] = []
+
+    class Slow(Bench):
+        def build(self, recipe: Recipe, *, progress: Any, **more: Any) -> Record:
+            self.now += 100
+            progress(Progress("training", 1, 2, 0.7))
+            known.append(read_ledger(tmp_path / "study").seconds())
+            return super().build(recipe, progress=progress, **more)
+
+    bed(tmp_path, trials=1).run(Slow(tmp_path / "made"))
+    assert known[0] >= 100
 
 
 def test_a_repeat_teaches_the_sampler_nothing(tmp_path: Path) -> None:
