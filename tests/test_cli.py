@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -205,6 +206,18 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(cli.cli, "main", interrupted)
     assert cli.run(["show", "x"]) == 130
     assert "the same command continues" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_command_is_named_and_ends_it_as_ctrl_c_does(number: signal.Signals) -> None:
+    code = (
+        "import os; from eicompress import cli; "
+        f"cli.cli.add_command(cli.click.Command('wait', callback=lambda: os.kill(os.getpid(), {int(number)}))); "
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "wait"], capture_output=True, text=True)
+    assert done.returncode == 128 + number
+    assert done.stderr.strip() == (f"ended by {number.name}: what was recorded is kept, and the same command continues")
 
 
 def compared(tfidf: Record) -> Compared:
