@@ -72,7 +72,8 @@ def measure(
     device, threads = registry.device(asked["device"])(), asked["threads"]
     model = runtime.load(artifact, threads=threads)
     found = [SizeMetric.measurement(folder.size_mb), DownloadMetric.measurement(download_mb(folder))]
-    for length in (asked["seq_len"],) if "seq_len" in asked else LENGTHS:
+    limit = runtime.positions(folder)
+    for length in (asked["seq_len"],) if "seq_len" in asked else sorted({min(each, limit or each) for each in LENGTHS}):
         latency = measure_latency(device, folder, None, length, threads=threads, seconds=CAREFUL_SECONDS)
         found += latency.measurements()
     if data is not None:
@@ -116,7 +117,7 @@ def compare(
     device, threads = registry.device(settings["device"])(), settings["threads"]
     folders = [Artifact(Path(each)) for each in artifacts]
     reference, length = None, 0
-    for each, name in zip(folders, _told_apart(artifacts), strict=True):
+    for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)
         split, task, examples = rows_for(model, spec, registry)
         if reference is None:
@@ -147,8 +148,8 @@ def compare(
     return comparison
 
 
-def _told_apart(artifacts: Sequence[str | Path]) -> list[str]:
-    """As many last parts of each path as it takes to tell them apart."""
+def _distinct_names(artifacts: Sequence[str | Path]) -> list[str]:
+    """The shortest distinct ends of the paths."""
     parts = [Path(os.path.abspath(each)).parts for each in artifacts]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-count:]) for each in parts]

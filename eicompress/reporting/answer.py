@@ -1,4 +1,4 @@
-"""The first screen in words and big numbers: what came out, what it cost, what more would buy."""
+"""The first screen in words and large numbers: the result, its cost, and the gain of more bytes."""
 
 import shlex
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Tile:
 
 
 def wanted(asked: Json) -> str:
-    """What the study was asked for, in a line."""
+    """The settings of the study, in a line."""
     names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
     limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
     limits += [str(each) for each in asked.get("limit", ())]
@@ -34,7 +34,7 @@ def wanted(asked: Json) -> str:
 
 
 def sentence(numbers: Numbers) -> str:
-    """What the study found, in one sentence."""
+    """The result of the study, in one sentence."""
     if numbers.best is None:
         return _nothing(numbers)
     record, baseline = numbers.best[1], numbers.result.baseline
@@ -90,12 +90,14 @@ def baseline_on_test(record: Record) -> float | None:
 
 
 def cost(numbers: Numbers) -> str:
-    """What was paid: quality against the baseline, and the search's time; and how the latency was taken."""
+    """The cost: quality against the baseline, the time of the search; and how the latency was measured."""
     record, spent = numbers.best[1] if numbers.best else None, numbers.effort
     parts = [_quality_paid(numbers, record)] if record else []
     spared = sum(spent.skipped.values())
+    stopped = f", {spent.stopped} trained briefly" if spent.stopped else ""
     others = f", and {spared} more needed no training" if spared else ""
-    parts.append(f"The search took {spoken(spent.seconds)}: {counted(spent.trained, 'candidate')} trained{others}.")
+    trained = f"{counted(spent.trained, 'candidate')} trained to the end"
+    parts.append(f"The search took {spoken(spent.seconds)}: {trained}{stopped}{others}.")
     near = numbers.result.seconds_to_near
     if near is not None:
         parts.append(f"{NEAR:.0%} of the baseline's quality was reached within the budgets after {spoken(near)}.")
@@ -166,7 +168,7 @@ def command(asked: Json) -> str:
 
 
 def more(numbers: Numbers) -> str:
-    """What one more megabyte would buy, as far as this study can tell."""
+    """The gain in quality of one more megabyte, estimated from this study."""
     found, baseline = numbers.more_bytes, numbers.result.baseline
     whole = baseline.value(QUALITY) if baseline else None
     best = numbers.best[1].value(QUALITY) if numbers.best else None

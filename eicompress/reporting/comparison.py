@@ -158,10 +158,10 @@ def lines(found: Comparison) -> list[list[str]]:
 def beside(found: Comparison) -> str:
     """What the task names beside its quality, in a sentence; empty where there is nothing."""
     names = found.first.beside
-    told = [
+    sentences = [
         f"{name}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". " for name in names
     ]
-    return "".join(each[:1].upper() + each[1:] for each in told)
+    return "".join(each[:1].upper() + each[1:] for each in sentences)
 
 
 HEADS = ("artifact", "MB", "ms", "quality", "points", "95 % interval", "")
@@ -171,13 +171,13 @@ def comparison_page(found: Comparison) -> str:
     """The comparison as one HTML file."""
     tested = any(each.p_value is not None for each in found.others)
     how = "a paired bootstrap, and McNemar's exact test" if tested else "a paired bootstrap"
-    told = (
+    note = (
         f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
         f"text of {found.sequence_length} tokens on {found.device}, and in brackets its share of the first one's, "
         f"both taken in turns. {beside(found)}Differences are to "
         f"{found.first.name}, on the same texts: {how}."
     )
-    body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(told)}</p>']
+    body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(note)}</p>']
     body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]
     body += ["<h2>What the bytes bring</h2>", drawn(qualities(found))]
     return document("Comparison", "\n".join(body))

@@ -8,8 +8,9 @@ from fake_builder import measured
 from eicompress.answers.kind import Chart, Curve, Mistakes
 from eicompress.reporting import data
 from eicompress.reporting.anatomy import shares
-from eicompress.reporting.answer import answer, cost, more, sentence
+from eicompress.reporting.answer import answer, command, cost, more, sentence
 from eicompress.reporting.answer import simple as beside_simple
+from eicompress.reporting.files import length_of
 from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Measurement, Record
@@ -118,7 +119,7 @@ def simple(quality: float, size: float | None = None, note: str = "") -> Record:
 
 def test_simple_baselines_come_first_and_the_baseline_last() -> None:
     known = {"tf-idf": simple(0.7, 0.5, "words"), "majority class": simple(0.1)}
-    found_ones = data.yardsticks(found(trial(1.0, 1.0, 0.8), simple=known))
+    found_ones = data.contenders(found(trial(1.0, 1.0, 0.8), simple=known))
     assert [each.name for each in found_ones] == ["majority class", "tf-idf", "this artifact", "baseline"]
     assert (found_ones[1].size_mb, found_ones[1].note) == (0.5, "words")
 
@@ -211,3 +212,14 @@ def test_what_the_best_artifact_cuts_is_told_if_it_cuts_anything() -> None:
     whole = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": {**cut, "texts": 0}})
     assert found(trial(1.8, 0.5, 0.88), promoted={0: whole}).cut_texts == ""
     assert found(trial(1.8, 0.5, 0.88)).cut_texts == ""
+
+
+def test_the_cost_counts_what_was_trained_briefly_too() -> None:
+    result = found(trial(1.0, 0.5, 0.8), *[trial(1.0, 0.5, 0.5, outcome="stopped early")] * 8)
+    assert "1 candidate trained to the end, 8 trained briefly" in cost(said(result))
+
+
+def test_the_command_says_how_long_the_search_was_given() -> None:
+    asked = {"data": "mine"} | length_of({"reason": "time is up", "trials": None, "timeout_s": 180.0, "stop_at": None})
+    assert command(asked) == "eicompress search --data mine \\\n  --timeout 180s"
+    assert length_of({}) == {}
