@@ -15,6 +15,8 @@ from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
 from eicompress.values import Json, Record
 
+CHOSEN = "was chosen by validation, where its quality is therefore optimistic"
+"""What is to be said beside the quality on validation of what a search hands out."""
 REPORT = "report.html"
 """The file in a study's folder that shows all this to people."""
 NEAR = 0.98
