@@ -35,7 +35,6 @@ STALE_SECONDS = 7 * 86_400.0
 """Age in seconds after which a draft counts as left behind by a killed process."""
 FULL_BYTES = 100_000
 """With less room than this, a disk is full."""
-LOG = logging.getLogger("eicompress")
 _DISK = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -130,7 +129,9 @@ class Cache:
                 return None
         except (ValueError, AttributeError, IsADirectoryError, RecursionError):
             pass
-        LOG.warning("the cache's entry `%s` is damaged: it is dropped, and made again where it is needed", entry)
+        # Asked for here: configurations of logging that libraries make disable the loggers that are there by then.
+        log = logging.getLogger("eicompress")
+        log.warning("the cache's entry `%s` is damaged: it is dropped, and made again where it is needed", entry)
         shutil.rmtree(entry, ignore_errors=True)
         return None
 

@@ -175,7 +175,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises `SpecError` with the line where it does not parse."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise SpecError(f"`{path}` must be TOML, but brackets lie too deep within brackets in it") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise SpecError(f"`{path}` must be TOML in UTF-8, but {error}") from error
     except OSError as error:
         raise SpecError(f"`{path}` must be a readable file, but {error.strerror}") from error

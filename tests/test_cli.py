@@ -255,6 +255,12 @@ def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_pat
     assert "artifact  somewhere" in told and "--trial" not in told
 
 
+def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:
+    write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play", " "]) == 2
+    assert "a TEXT must not be empty, but text 2 is" in capsys.readouterr().err
+
+
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0

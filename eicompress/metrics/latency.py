@@ -21,6 +21,8 @@ from eicompress.measures import Metric, Subject
 from eicompress.values import Artifact, Direction, Json, Measurement
 
 LATENCY, LATENCY_P95 = "latency_ms", "latency_p95_ms"
+LATENCY_RATIO = "latency_ratio"
+"""Share of the reference's time, both measured in turns: what "times faster" is said from."""
 
 QUICK_SECONDS = 0.3
 """For previews, of which there are many."""
@@ -50,7 +52,7 @@ class Latency:
             Measurement(LATENCY_P95, self.p95_ms, "ms", p95),
         ]
         if self.ratio is not None:
-            found.append(Measurement("latency_ratio", self.ratio, "", p50))
+            found.append(Measurement(LATENCY_RATIO, self.ratio, "", p50))
         return tuple(found)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference, mcnemar, paired_difference
 from eicompress.metrics.size import SIZE
@@ -29,6 +29,8 @@ class Measured:
     """(n,) quality of each example."""
     beside: Mapping[str, float] = field(default_factory=dict)
     """Other qualities that the task names."""
+    latency_ratio: float | None = None
+    """Share of the first one's time, both measured in turns; None for the first one."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Comparison:
                 "artifact": each.name,
                 SIZE: each.size_mb,
                 LATENCY: each.latency_ms,
+                LATENCY_RATIO: each.latency_ratio,
                 QUALITY: each.quality,
                 **each.beside,
             }
@@ -170,7 +173,8 @@ def comparison_page(found: Comparison) -> str:
     how = "a paired bootstrap, and McNemar's exact test" if tested else "a paired bootstrap"
     note = (
         f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
-        f"text of {found.sequence_length} tokens on {found.device}. {beside(found)}Differences are to "
+        f"text of {found.sequence_length} tokens on {found.device}, and in brackets its share of the first one's, "
+        f"both taken in turns. {beside(found)}Differences are to "
         f"{found.first.name}, on the same texts: {how}."
     )
     body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(note)}</p>']
@@ -180,4 +184,5 @@ def comparison_page(found: Comparison) -> str:
 
 
 def _numbers(each: Measured) -> Sequence[str]:
-    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}", f"{each.quality:.2%}"
+    ratio = "" if each.latency_ratio is None else f" ({each.latency_ratio:.0%})"
+    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}{ratio}", f"{each.quality:.2%}"

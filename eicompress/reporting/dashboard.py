@@ -36,11 +36,12 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting import figures
 from eicompress.reporting.answer import cost, more, sentence, simple, spoken
 from eicompress.reporting.data import Numbers, in_words
+from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
 from eicompress.study.objective import REWARD, SHOWN, Objective
 from eicompress.study.optuna_private import add
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import REPORT, Result
-from eicompress.values import Artifact, Record
+from eicompress.values import Artifact, Record, counted
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -179,6 +180,11 @@ def _study_note(numbers: Numbers) -> str:
     """The study's own note."""
     asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
     parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]
+    if numbers.effort.trained < TRIALS_FOR_IMPORTANCE:
+        parts.append(
+            f"**Hyperparameter importance.** {counted(numbers.effort.trained, 'trained trial')} are too few to rank "
+            f"knobs: what is drawn below {TRIALS_FOR_IMPORTANCE} is chance."
+        )
     parts.append(f"*A copy of the study to look at: changing it is not possible here. Read again every {REST:.0f} s.*")
     return "\n\n".join(part for part in parts if part)
 

@@ -16,6 +16,8 @@ SPREAD_FOR_LOG = 5.0
 """An axis whose values spread over more than this ratio is logarithmic."""
 ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 100)
 """Where the axis of the quality is labelled, in percent that are wrong."""
+LABELS = 12
+"""Labels of that axis at most, so that none is written over another."""
 KNOBS = 12
 FLOOR = 1.2
 """Candidates without a quality are drawn this much below the worst."""
@@ -33,6 +35,7 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
     over = [each for each in drawn if not each.fits and not each.stopped]
     stopped = [each for each in drawn if each.stopped]
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
+    whole, shorter = ([each for each in rebuilt if (each.fidelity >= 1.0) == full] for full in (True, False))
     best = front(drawn, axis)
     figure = layout(axis.axis, f"{numbers.metric} on validation, %")
     if over:
@@ -50,8 +53,11 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    if rebuilt:
-        figure.add_trace(_markers(rebuilt, axis, "rebuilt at full length", ORANGE, "star", numbers, size=14))
+    if whole:
+        figure.add_trace(_markers(whole, axis, "rebuilt at full length", ORANGE, "star", numbers, size=14))
+    if shorter:
+        name = "handed out, trained for less than full length"
+        figure.add_trace(_markers(shorter, axis, name, ORANGE, "star-open", numbers, size=14))
     chosen = [each for each in drawn if numbers.best and _is_best(each, numbers)]
     if chosen:
         figure.add_trace(_markers(chosen, axis, "the best", GREEN, "circle-open", numbers, size=18))
@@ -223,5 +229,18 @@ def _wrong(quality: float | None) -> float:
 
 def _quality_axis(figure: go.Figure) -> go.Figure:
     """Logarithmic in what is wrong, labelled with what is right, the best on top."""
-    labels = [f"{100 - each:g}" for each in ERRORS]
-    return figure.update_yaxes(type="log", autorange="reversed", tickvals=ERRORS, ticktext=labels)
+    drawn = [float(y) for trace in figure.data for y in trace.y]
+    ticks = quality_ticks(min(drawn), max(drawn)) if drawn else ERRORS
+    labels = [f"{100 - each:g}" for each in ticks]
+    return figure.update_yaxes(type="log", autorange="reversed", tickvals=ticks, ticktext=labels)
+
+
+def quality_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Where an axis of percent that are wrong is labelled between two values, far enough apart to be read."""
+    gap = math.log10(high / low) / LABELS
+    found: list[float] = []
+    for each in ERRORS:
+        if low / 1.1 <= each <= high * 1.1 and (not found or math.log10(each / found[-1]) > gap):
+            found.append(each)
+    # Between two labels of the list lies a narrow range: it gets labels of its own.
+    return tuple(found) if len(found) > 1 else tuple(dict.fromkeys((float(f"{low:.2g}"), float(f"{high:.2g}"))))

@@ -1,6 +1,5 @@
 """Draw a trial, preview it, and give it to a worker if it is within budget and new."""
 
-import traceback
 from dataclasses import replace
 
 from eicompress.cache import is_disk_error
@@ -14,6 +13,7 @@ from eicompress.study.outcomes import judged
 from eicompress.study.ranking import has_own_training
 from eicompress.study.search import Search
 from eicompress.study.trial_training import train
+from eicompress.trials.candidate import reason_of
 from eicompress.values import Progress, Record, digest_of
 
 
@@ -51,8 +51,7 @@ def draw(trials: OpenTrials) -> None:
     except Exception as error:
         if is_disk_error(error) or isinstance(error, StudyError):
             raise
-        reason = "".join(traceback.format_exception(error))
-        tell(trials, drawn, search.unbuilt(recipe, drawn.index, "failed", reason))
+        tell(trials, drawn, search.unbuilt(recipe, drawn.index, "failed", reason_of(error)))
         return
     # One that shares another's training has the last one alone.
     lengths = search.space.rungs if drawn.variant_of is None else (search.space.fidelity,)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eicompress.cache import write_folder
-from eicompress.errors import BudgetError
+from eicompress.errors import BudgetError, PluginError
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
@@ -127,6 +127,8 @@ def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) ->
         on_event(Foreseen(forecast(builder, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
     except BudgetError:
         pass  # which the search finds too, and leaves a report
+    except PluginError:
+        pass  # which the trials that use it tell
     except Exception as error:
         # A strategy that crashes is an outcome of the trials that use it.
         on_event(Noticed(f"nothing could be foreseen: {error}"))

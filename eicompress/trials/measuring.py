@@ -22,7 +22,7 @@ from eicompress.metrics.size import SizeMetric
 from eicompress.metrics.this_machine import machine
 from eicompress.recipe import Recipe
 from eicompress.runtime import usual_length
-from eicompress.trials.candidate import blamed
+from eicompress.trials.candidate import applied
 from eicompress.trials.kept import PACKAGES, kept_logits
 from eicompress.trials.materials import Materials
 from eicompress.values import Artifact, Json, Record
@@ -89,8 +89,7 @@ def written(materials: Materials, recipe: Recipe, made: Candidate, context: Cont
     graph = artifacts.graph_of(made, pairs=task.pairs)
     for step in recipe.steps:
         if isinstance(step, GraphStrategy):
-            with blamed(step):
-                graph = step.apply(graph, context)
+            graph = applied(step, graph, context)
     manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": task.name}
     return artifacts.write(made, task.answer, folder, pairs=task.pairs, manifest=manifest, graph=graph)
 

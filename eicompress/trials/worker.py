@@ -13,7 +13,6 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
 from eicompress.trials.builder import Builder, open_builder
+from eicompress.trials.candidate import reason_of
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
 from eicompress.values import Done, Job, Json, Progress, Record
@@ -51,7 +51,7 @@ def perform(job: Job, builder: CanBuild, registry: Registry, progress: Callable[
     except Exception as error:
         if is_disk_error(error) or isinstance(error, StudyError):
             raise
-        return Done(job, "failed", reason="".join(traceback.format_exception(error)))
+        return Done(job, "failed", reason=reason_of(error))
     return Done(job, "built", record)
 
 
