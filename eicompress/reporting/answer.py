@@ -185,7 +185,7 @@ def more(numbers: Numbers) -> str:
 
 def _last_bytes(found: MoreBytes) -> str:
     if found.smaller is None:
-        return f"No trial under {found.smaller_mb:.2f} MB was trained, so it is not known what the last bytes bought."
+        return f"No trial under {found.smaller_mb:.2f} MB was trained, so the gain of the last bytes is unknown."
     gained = _points(found.best, found.smaller)
     bought = f"bought {gained:.1f} points" if gained > 0.05 else "bought nothing"
     return (

@@ -149,13 +149,13 @@ def _outcome(record: Record) -> str:
     if record.repeat_of is not None:
         return f"**A repeat** of trial {record.repeat_of}, whose record is reused."
     if record.outcome == "failed":
-        return "**It crashed**, and the search went on."
+        return "**It crashed**, and the search continued."
     if record.outcome == "inapplicable":
         return f"**Not possible on this model**: {record.reason}"
     took = sum(record.seconds_by_phase.values())
     trained = f"Trained at {record.fidelity:.0%} of the full length in {spoken(took)}."
     if record.outcome == "over budget":
-        return f"**Over budget**: {record.reason}. {trained if record.trained else 'Seen in its preview: not trained.'}"
+        return f"**Over budget**: {record.reason}. {trained if record.trained else 'Over budget in its preview.'}"
     if record.outcome == "stopped early":
         return f"**Stopped early**: {record.reason}."
     return f"**Within budget.** {trained}"

@@ -24,7 +24,7 @@ from eicompress.study.result import CHOSEN
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
 BUILT_IN = "builtin:"
-LICENCE = "# license: choose one. The teacher's licence and the data's both have a say.\n"
+LICENCE = "# license: choose one. It must comply with the licences of the teacher and of the data.\n"
 SHOWN = {
     SIZE: "size of the folder, tokenizer included",
     DOWNLOAD: "the same, zipped",

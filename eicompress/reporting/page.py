@@ -120,8 +120,8 @@ def _bytes(numbers: Numbers) -> str:
     found = ["<h2>Where the bytes go</h2>"]
     if numbers.falls:
         note = (
-            "What each step of the recipe left, and how many times less that is; seen in previews of the recipe's "
-            "beginnings. Steps that only train take no bytes away."
+            "Size after each step of the recipe, and the factor by which it fell; measured in previews of the recipe's "
+            "first steps. Steps that only train do not change the size."
         )
         found += [f'<p class="soft">{note}</p>', drawn(waterfall(numbers))]
     found.append("<h3>In the artifact</h3>")
@@ -139,8 +139,8 @@ def _milliseconds(numbers: Numbers) -> str:
     if not numbers.operators:
         return ""
     note = (
-        "onnxruntime's profile of one text on one thread of the machine that searched. Writing it takes time of its "
-        "own, so the sum is more than the latency there."
+        "onnxruntime's profile of one text on one thread of the machine of the search. Profiling takes time itself, "
+        "so the sum is more than the latency there."
     )
     return f'<h2>Where the milliseconds go</h2><p class="soft">{note}</p>{drawn(operators(numbers))}'
 
