@@ -55,7 +55,7 @@ class Pretrained:
         """
         encodings = [self._tokens(text) for text in texts]
         last = max((number for each in encodings for number in each["input_ids"]), default=0)
-        words = len(self.model.get_input_embeddings().weight)
+        words: int = self.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
         if last >= words:
             raise ModelError(
                 f"The ids of the tokenizer of `{self.folder}` must be below {words}, as many as the model has word "
