@@ -113,6 +113,13 @@ def study_name(value: object, flag: str = "--study") -> str:
     return name
 
 
+def switch(value: object, flag: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise SpecError(f"`{flag}` must be true or false, but got {value!r}")
+    return value
+
+
 def choice(value: object, flag: str, known: tuple[str, ...]) -> str:
     """One of the words that are known."""
     if value not in known:

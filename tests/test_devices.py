@@ -62,11 +62,18 @@ def test_an_artifact_is_measured_on_the_device(artifact: str, tmp_path: Path, ca
     words = ["--device", "phone", "--plugin", phone(tmp_path)]
     assert cli.run(["measure", artifact, *words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["measurements"]
-    (latency, *others) = [each for each in found if each["name"] == "latency_ms"]
-    assert len(others) == 2 and latency["value"] == 5.0
+    latency, *_ = [each for each in found if each["name"] == "latency_ms"]
+    assert latency["value"] == 5.0
     assert latency["conditions"]["device"] == "phone" and latency["conditions"]["machine"] == "Cortex-A55"
     assert cli.run(["measure", artifact, *words]) == 0
     assert "on phone, Cortex-A55" in capsys.readouterr().out
+
+
+def test_a_length_is_measured_once_where_the_artifact_reads_fewer_tokens(artifact: str, tmp_path: Path) -> None:
+    limit = json.loads((Path(artifact) / "config.json").read_text())["max_position_embeddings"]
+    taken = eicompress.measure(artifact, device="phone", plugin=phone(tmp_path))
+    lengths = [each.conditions["sequence_length"] for each in taken if each.name == "latency_ms"]
+    assert limit < 128 and lengths == sorted({min(each, limit) for each in (16, 64, 128)})
 
 
 def test_artifacts_are_compared_on_the_device(artifact: str, tmp_path: Path, data_folder: Path) -> None:

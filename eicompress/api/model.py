@@ -129,7 +129,7 @@ def replay(
     from eicompress.trials.replay import Replay, differences
 
     check_free(Path(output))
-    spec = known(study, checked(ReplaySettings, settings))
+    spec = known(study, checked(ReplaySettings, settings), builds=True)
     result = found_so_far(spec)
     before = result.promoted.get(trial) or _trained(result, trial)
     registry = registry_of(spec)
@@ -164,7 +164,7 @@ def ablate(
     if (recipe is None) == (study is None or trial is None):
         raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
     if study is not None and trial is not None:
-        spec = known(study, asked)
+        spec = known(study, asked, builds=True)
         before = _trained(found_so_far(spec), trial)
         registry = registry_of(spec)
         steps, fidelity = registry.recipe(before.recipe), fidelity or before.fidelity

@@ -1,4 +1,4 @@
-"""What several functions begin with: the spec of a study, its plug-ins, a recipe, a builder."""
+"""Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from eicompress.trials.builder import Builder
 
 
-def known(study: str, given: Mapping[str, object]) -> Spec:
-    """What a study in the folder that is given was asked for, with the plug-ins that are. Raises `SpecError`."""
+def known(study: str, given: Mapping[str, object], *, builds: bool = False) -> Spec:
+    """What a study in the folder that is given was asked for, with the plug-ins that are.
+
+    Raises `SpecError`, and `StudyError` where the study's database, or its plug-in where something is built, is not
+    to be trusted.
+    """
     from eicompress.study.plan import known_spec
+    from eicompress.study.trust import PLUGIN, STORAGE, check_trusted
 
     plugins = {name: value for name, value in given.items() if name in declared(PluginSettings)}
-    return Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+    spec = Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+    spec = Spec({**spec.settings, "trust": bool(given.get("trust"))})
+    check_trusted(spec, given, [STORAGE, *([PLUGIN] if builds else [])])
+    return spec
 
 
 def registry_of(spec: Spec) -> "Registry":
@@ -50,7 +58,7 @@ def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress
 
 
 def scratch() -> Path:
-    """Where artifacts are made that the user wants elsewhere."""
+    """A temporary folder for artifacts that are then copied to where the user wants them."""
     from eicompress.cache import default_folder
 
     return default_folder() / "single"

@@ -31,7 +31,7 @@ _MUSTS: Mapping[str, str | bool] = {
     "is_encoder_decoder": False,
     "add_cross_attention": False,
 }
-"""What an encoder has no parts for, by names of the config."""
+"""Settings of a config that the encoder cannot represent."""
 _LAYER = re.compile(r"(?:encoder|transformer)\.layer\.(\d+)\.")
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 

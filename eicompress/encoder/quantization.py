@@ -1,4 +1,4 @@
-"""How weights are stored in few bits.
+"""Quantized weights: how they are rounded and stored in few bits.
 
 Quantization is simulated in the forward pass with the numbers that the exported operator will use: weights on
 the grid of their stored integers, activations (in `eval` mode) on the 8-bit grid that onnxruntime's

@@ -140,16 +140,26 @@ def bytes_by_group(artifact: Artifact) -> dict[str, int]:
 
 
 def bytes_by_tensor(artifact: Artifact, most: int = 40) -> list[tuple[str, str, int]]:
-    """Group, name and bytes of the weights, the heaviest first; what comes after the `most` is summed up by group."""
-    found = []
-    for constant in onnx.load(artifact.onnx).graph.initializer:
+    """Group, name for people and bytes of the weights, the heaviest first; after the `most`, sums by group."""
+    graph, found = onnx.load(artifact.onnx).graph, []
+    readers = {name: node.op_type for node in reversed(graph.node) for name in node.input}
+    for constant in graph.initializer:
         size = len(constant.raw_data) or constant.ByteSize()
-        found.append((group_of(constant.name) or _guess(constant.name), constant.name, size))
+        group = group_of(constant.name)
+        # The emitter's names are short, since every byte is shipped: they say nothing to people.
+        name = _described(constant, readers.get(constant.name, "")) if group else constant.name
+        found.append((group or _guess(constant.name), name, size))
     found.sort(key=lambda each: (-each[2], each[1]))
     rest: dict[str, list[int]] = {}
-    for group, _, size in found[most:]:
-        rest.setdefault(group, []).append(size)
-    return found[:most] + [(group, f"{len(sizes)} smaller ones", sum(sizes)) for group, sizes in rest.items()]
+    for part, _, size in found[most:]:
+        rest.setdefault(part, []).append(size)
+    return found[:most] + [(part, f"{len(sizes)} smaller ones", sum(sizes)) for part, sizes in rest.items()]
+
+
+def _described(constant: onnx.TensorProto, reader: str) -> str:
+    """A constant by the operator that reads it, its shape and its type: `Gather 8000 x 64 uint8`."""
+    kind = onnx.TensorProto.DataType.Name(constant.data_type).lower()
+    return " ".join(part for part in (reader, " x ".join(map(str, constant.dims)), kind) if part)
 
 
 def _guess(name: str) -> str:
@@ -195,7 +205,7 @@ def _has_types(candidate: Candidate) -> bool:
 
 
 def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:
-    """What the readers of tokenizer.json must be told besides.
+    """What readers of tokenizer.json need besides this file.
 
     The class decides whether transformers.js tells the second text of a pair from the first. `transformers` lowers
     the case for BERT's, whatever tokenizer.json says.

@@ -57,7 +57,7 @@ def treemap(numbers: Numbers) -> go.Figure:
     figure = layout("", "")
     figure.add_trace(
         go.Treemap(
-            ids=["all", *groups, *(f"{each.group}/{each.name}" for each in inner)],
+            ids=["all", *groups, *(f"{each.group}/{place}" for place, each in enumerate(inner))],
             labels=[ARTIFACT, *groups, *(escape(each.name) for each in inner)],
             parents=["", *["all"] * len(groups), *(each.group for each in inner)],
             values=[sum(groups.values()), *groups.values(), *(each.size for each in inner)],

@@ -36,11 +36,12 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting import figures
 from eicompress.reporting.answer import cost, more, sentence, simple, spoken
 from eicompress.reporting.data import Numbers, in_words
+from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
 from eicompress.study.objective import REWARD, SHOWN, Objective
 from eicompress.study.optuna_private import add
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import REPORT, Result
-from eicompress.values import Artifact, Record
+from eicompress.values import Artifact, Record, counted
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -52,7 +53,7 @@ REST = 10.0
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
 UNKNOWN = re.compile(r"(^|/)\.\.(/|$)|^/artifacts/(?!0/)")
-"""Paths that lead nowhere and that the dashboard stumbles over: out of a folder, and to another study's files."""
+"""Invalid paths on which the dashboard fails: out of a folder, and to another study's files."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
 
@@ -112,7 +113,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         # Marked experimental, and the only way to name what is maximised.
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(_names(numbers))
-    save_note(study, _told(numbers))
+    save_note(study, _study_note(numbers))
     for trial in trials:
         record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
@@ -129,7 +130,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
 
 
 def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
-    """What became of a trial, as one would tell it, in Markdown."""
+    """The outcome of a trial in sentences, in Markdown."""
     lines = [_outcome(record)]
     if record.measurements:
         lines.append(_measured(record, numbers))
@@ -175,10 +176,15 @@ def _measured(record: Record, numbers: Numbers) -> str:
     return ", ".join(parts) + "."
 
 
-def _told(numbers: Numbers) -> str:
+def _study_note(numbers: Numbers) -> str:
     """The study's own note."""
     asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
     parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]
+    if numbers.effort.trained < TRIALS_FOR_IMPORTANCE:
+        parts.append(
+            f"**Hyperparameter importance.** {counted(numbers.effort.trained, 'trained trial')} are too few to rank "
+            f"knobs: what is drawn below {TRIALS_FOR_IMPORTANCE} is chance."
+        )
     parts.append(f"*A copy of the study to look at: changing it is not possible here. Read again every {REST:.0f} s.*")
     return "\n\n".join(part for part in parts if part)
 

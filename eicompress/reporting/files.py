@@ -12,17 +12,25 @@ from eicompress.study.importance import importance
 from eicompress.study.ledger import Ledger
 from eicompress.study.plan import objective_of
 from eicompress.study.result import REPORT, result_of
-from eicompress.values import Artifact
+from eicompress.values import Artifact, Json
 
 
 def numbers_of(ledger: Ledger, spec: Spec) -> Numbers:
     """The numbers that a report of a study says and draws."""
     result = result_of(ledger, objective_of(spec, ledger.metrics()))
-    return numbers(result, importance(ledger.study), spec.to_toml())
+    return numbers(result, importance(ledger.study), {**spec.to_toml(), **length_of(ledger.ended())})
+
+
+def length_of(ended: Json) -> Json:
+    """The settings that end a search, in the words of its flags, as the search that ended was given them."""
+    found: dict[str, object] = {name: ended[name] for name in ("trials", "stop_at") if ended.get(name) is not None}
+    if ended.get("timeout_s") is not None:
+        found["timeout"] = f"{ended['timeout_s']:g}s"
+    return found
 
 
 def write_report(ledger: Ledger, spec: Spec, output: Path | None = None) -> Path:
-    """Write the report of a study, into its folder unless told otherwise; its path. Raises `StudyError`."""
+    """Write the report of a study, by default into its folder, and return its path. Raises `StudyError`."""
     path = output or ledger.folder / REPORT
     write_page(path, page(numbers_of(ledger, spec)))
     return path

@@ -135,8 +135,8 @@ def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answe
 
 
 def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity]) -> str:
-    said = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
-    rows = [(each, said[each.name]) for each in record.measurements if each.name in said]
+    kind = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
+    rows = [(each, kind[each.name]) for each in record.measurements if each.name in kind]
     rows += [(each, f"{_metric(each)}, {_split(each)} split") for each in _qualities(record)]
     if not rows:
         return "Nothing was measured."
@@ -158,9 +158,9 @@ def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Qua
 def _making(record: Record, asked: Json, answer: Answer) -> str:
     model, data, task = (str(asked.get(name, "")) for name in ("model", "data", "task"))
     teachers = [str(each) for each in asked.get("teacher", [])] or [model]
-    told = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
+    sources = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
     lines = [
-        f"- {said}: " + ", ".join(f"`{_name(each)}`" for each in names) for said, names in told.items() if all(names)
+        f"- {kind}: " + ", ".join(f"`{_name(each)}`" for each in names) for kind, names in sources.items() if all(names)
     ]
     if SIMPLE in record.facts:
         lines.append(f"- {record.facts[SIMPLE]['name']} with {answer.linear}: {record.facts[SIMPLE]['note']}")

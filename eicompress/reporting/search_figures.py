@@ -1,4 +1,4 @@
-"""Figures of a search: its candidates, how it went, and what mattered."""
+"""Figures of a search: its candidates, its progress, and the importance of knobs."""
 
 import math
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ SPREAD_FOR_LOG = 5.0
 """An axis whose values spread over more than this ratio is logarithmic."""
 ERRORS = (0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 100)
 """Where the axis of the quality is labelled, in percent that are wrong."""
+LABELS = 12
+"""Labels of that axis at most, so that none is written over another."""
 KNOBS = 12
 FLOOR = 1.2
 """Candidates without a quality are drawn this much below the worst."""
@@ -33,6 +35,7 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
     over = [each for each in drawn if not each.fits and not each.stopped]
     stopped = [each for each in drawn if each.stopped]
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
+    whole, shorter = ([each for each in rebuilt if (each.fidelity >= 1.0) == full] for full in (True, False))
     best = front(drawn, axis)
     figure = layout(axis.axis, f"{numbers.metric} on validation, %")
     if over:
@@ -50,8 +53,11 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    if rebuilt:
-        figure.add_trace(_markers(rebuilt, axis, "rebuilt at full length", ORANGE, "star", numbers, size=14))
+    if whole:
+        figure.add_trace(_markers(whole, axis, "rebuilt at full length", ORANGE, "star", numbers, size=14))
+    if shorter:
+        name = "handed out, trained for less than full length"
+        figure.add_trace(_markers(shorter, axis, name, ORANGE, "star-open", numbers, size=14))
     chosen = [each for each in drawn if numbers.best and _is_best(each, numbers)]
     if chosen:
         figure.add_trace(_markers(chosen, axis, "the best", GREEN, "circle-open", numbers, size=18))
@@ -109,7 +115,7 @@ def rebuilds(numbers: Numbers) -> go.Figure:
 
 
 def importance(numbers: Numbers) -> go.Figure:
-    """Which knobs told good trials from the others."""
+    """How much each knob matters for the objective."""
     shown = dict(list(numbers.importance.items())[:KNOBS])
     names = (escape(name.replace("_", " ").replace(".", ": ")) for name in shown)
     return labelled_bars("share, %", names, (100 * value for value in shown.values()), [*map(percent, shown.values())])
@@ -124,7 +130,7 @@ def _markers(
         mode="markers",
         name=name,
         marker={"color": colour, "symbol": symbol, "size": size},
-        customdata=[_told(each, numbers) for each in points],
+        customdata=[_hover_text(each, numbers) for each in points],
         hovertemplate="%{customdata}<extra></extra>",
     )
 
@@ -134,8 +140,8 @@ def _is_best(point: Point, numbers: Numbers) -> bool:
     return point.trial == numbers.best[0] and point.rebuilt == (point.trial in numbers.result.promoted)
 
 
-def _told(point: Point, numbers: Numbers) -> str:
-    """What hovering over a candidate says."""
+def _hover_text(point: Point, numbers: Numbers) -> str:
+    """The text that appears over a candidate."""
     kind = "handed out: trial" if point.rebuilt else "trial"
     known = [(axis, value) for axis in axes(numbers.result.objective) if (value := point.on(axis)) is not None]
     # MB and ms say themselves what they are of.
@@ -165,7 +171,7 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
             mode="markers",
             name="over budget, not trained",
             marker={"color": GREY, "symbol": "line-ns-open", "size": 10},
-            customdata=[_told(each, numbers) for each in shown],
+            customdata=[_hover_text(each, numbers) for each in shown],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
@@ -173,8 +179,8 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
 
 def _levels(figure: go.Figure, numbers: Numbers) -> None:
     """The baseline, and the best of the simple baselines, as levels to compare with."""
-    simple = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
-    levels = [each for each in numbers.yardsticks if each.name == BASELINE]
+    simple = [each for each in numbers.contenders if each.name not in (ARTIFACT, BASELINE)]
+    levels = [each for each in numbers.contenders if each.name == BASELINE]
     levels += [max(simple, key=lambda each: each.quality)] if simple else []
     for each in levels:
         wrong = _wrong(each.quality)
@@ -223,5 +229,18 @@ def _wrong(quality: float | None) -> float:
 
 def _quality_axis(figure: go.Figure) -> go.Figure:
     """Logarithmic in what is wrong, labelled with what is right, the best on top."""
-    labels = [f"{100 - each:g}" for each in ERRORS]
-    return figure.update_yaxes(type="log", autorange="reversed", tickvals=ERRORS, ticktext=labels)
+    drawn = [float(y) for trace in figure.data for y in trace.y]
+    ticks = quality_ticks(min(drawn), max(drawn)) if drawn else ERRORS
+    labels = [f"{100 - each:g}" for each in ticks]
+    return figure.update_yaxes(type="log", autorange="reversed", tickvals=ticks, ticktext=labels)
+
+
+def quality_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Where an axis of percent that are wrong is labelled between two values, far enough apart to be read."""
+    gap = math.log10(high / low) / LABELS
+    found: list[float] = []
+    for each in ERRORS:
+        if low / 1.1 <= each <= high * 1.1 and (not found or math.log10(each / found[-1]) > gap):
+            found.append(each)
+    # Between two labels of the list lies a narrow range: it gets labels of its own.
+    return tuple(found) if len(found) > 1 else tuple(dict.fromkeys((float(f"{low:.2g}"), float(f"{high:.2g}"))))

@@ -15,7 +15,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.quantization import Bits, Clipping, QuantSpec, file_scales, quantized
 from eicompress.errors import Inapplicable
-from eicompress.training.importance import Moments, measured_batches, told_inputs
+from eicompress.training.importance import Moments, measured_batches, watch_inputs
 
 DAMPING = 0.01
 """Added to the second moments of what a matrix is given, as a share of their mean."""
@@ -67,12 +67,12 @@ class Quantization(ModelStrategy):
         return subject
 
     def _moments(self, subject: Candidate, context: Context) -> dict[Linear, Moments]:
-        """What each linear layer is given, on training examples, before anything is rounded."""
+        """The second moments of each linear layer's inputs on training examples, before anything is rounded."""
         if self.rounding == "nearest" or context.preview:
             return {}
         model = subject.encoder
         seen = {linear: Moments(linear.inputs) for _, linear in model.linears()}
-        with told_inputs([(linear, each.add) for linear, each in seen.items()]), torch.inference_mode():
+        with watch_inputs([(linear, each.add) for linear, each in seen.items()]), torch.inference_mode():
             for batch, _ in measured_batches(subject, context):
                 model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         return seen

@@ -1,4 +1,4 @@
-"""What each step and knob of a recipe is worth: the recipe built again without it, over several seeds."""
+"""The gain of each step and knob of a recipe: the recipe is built again without it, with several seeds."""
 
 import json
 import tomllib
@@ -19,9 +19,12 @@ from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe, knobs
 from eicompress.values import Json, Progress, Record, counted
 
+SAME_SIZE = 0.01
+"""Artifacts whose sizes differ by at most this share are equally large."""
+
 
 class Builder(Protocol):
-    """What builds and scores, for one baseline and data set."""
+    """Builds and scores recipes for one baseline and data set."""
 
     @property
     def task(self) -> Task: ...
@@ -34,7 +37,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Variant:
-    """The recipe with one thing taken away, and what to call that."""
+    """The recipe with one step removed or one knob changed, and the name of that change."""
 
     name: str
     recipe: Recipe
@@ -42,7 +45,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """What a variant reached. Without values where it could not be built; `reason` then says why."""
+    """The quality of a variant. It has no values if it could not be built; `reason` then says why."""
 
     name: str
     recipe: tuple[Json, ...]
@@ -52,6 +55,8 @@ class Row:
     """Of the largest artifact."""
     gain: Difference | None = None
     """How much better the whole recipe is than this variant, example by example; None for the recipe itself."""
+    smaller_mb: float = 0.0
+    """How much smaller the whole recipe's artifact is than this variant's; negative where it is larger."""
     reason: str = ""
 
     @property
@@ -60,13 +65,19 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        return self.reason or (self.gain.verdict if self.gain else "")
+        """What the step or knob does to quality, and to size where that changes by more than `SAME_SIZE`."""
+        if self.reason or self.gain is None:
+            return self.reason
+        share = self.smaller_mb / self.size_mb if self.size_mb else 0.0
+        size = f", {abs(share):.0%} {'smaller' if share > 0 else 'larger'}" if abs(share) > SAME_SIZE else ""
+        return f"{self.gain.verdict}{size}"
 
     def to_json(self) -> dict[str, Any]:
-        gain = {**vars(self.gain), "verdict": self.gain.verdict} if self.gain else None
+        gain = {**vars(self.gain), "verdict": self.verdict} if self.gain else None
         found: dict[str, Any] = {"name": self.name, "recipe": self.recipe, "gain": gain, "reason": self.reason}
         if self.qualities:
             found |= {"qualities": self.qualities, QUALITY: self.quality, SIZE: self.size_mb}
+            found["smaller_mb"] = self.smaller_mb
         return found
 
 
@@ -101,7 +112,7 @@ class Built:
     record: Record | None
 
     def line(self) -> str:
-        """What a user wants to hear of it."""
+        """One line for the user."""
         quality = self.record.value(QUALITY) if self.record else None
         reached = "could not be built" if quality is None else f"{quality:.2%}"
         return f"{self.number} of {self.count}: {self.name}, seed {self.seed}: {reached}"
@@ -157,7 +168,9 @@ def ablate(
         else Row(variant.name, tuple(variant.recipe.to_json()), reason=reasons[variant.name])
         for variant in (whole, *made)
     ]
-    return Ablation(builder.task.quality, fidelity, tuple(seeds), tuple(rows))
+    whole_mb = rows[0].size_mb
+    compared = (replace(row, smaller_mb=row.size_mb - whole_mb) if row.qualities else row for row in rows)
+    return Ablation(builder.task.quality, fidelity, tuple(seeds), tuple(compared))
 
 
 def _named(recipe: Recipe) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Drawing a trial: asked for, previewed, and given to a worker if it is within budget and new."""
+"""Draw a trial, preview it, and give it to a worker if it is within budget and new."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from eicompress.values import Progress, Record, digest_of
 
 
 def enqueue_variants(trials: OpenTrials) -> None:
-    """Queue what can be made of the trainings that ended since."""
+    """Queue the variants of the trainings that ended since the last call."""
     search = trials.search
     if not search.space.after_training:
         return
@@ -33,10 +33,10 @@ def enqueue_variants(trials: OpenTrials) -> None:
 def draw(trials: OpenTrials) -> None:
     """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
     search = trials.search
-    drawn = trials.draws.ask(search.goal.sampler, search.goal.seed, beside=bool(trials.untold))
+    drawn = trials.draws.ask(search.goal.sampler, search.goal.seed, beside=bool(trials.open))
     recipe = search.space.suggest(drawn.trial)
     trials.draws.note(drawn, recipe)
-    trials.untold[drawn.number] = drawn
+    trials.open[drawn.number] = drawn
     search.on_event(Drawn(drawn.number, recipe))
     before = trials.first_drawn.get(digest_of(recipe.to_json()))
     if before is not None and drawn.variant_of is None:

@@ -1,4 +1,4 @@
-"""A planned search, run or foreseen: the builder, the workers, the forecast, and then the coordinator."""
+"""Runs or forecasts a planned search: opens the builder and the workers, then starts the coordinator."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,9 +29,9 @@ from eicompress.values import MEGABYTE, Progress
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
 LONGEST_TRIAL = 7_200.0
-"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
+"""Default time limit of a trial in seconds, if `timeout` is not given."""
 SHORTEST_LIMIT = 600.0
-"""Seconds, however short the time for everything is."""
+"""Least time limit of a trial in seconds."""
 FEW_DRAWS = 4
 """Random recipes that a search previews before it begins; `plan` takes more."""
 
@@ -86,7 +86,7 @@ def foreseen(
 
 
 def _compared(builder: Builder, plan: Plan) -> Compared:
-    """What the baseline and the simple baselines reach."""
+    """The qualities of the baseline and of the simple baselines."""
     objective = plan.objective
     return Compared(builder.baseline(), builder.simple(objective.hard.get(SIZE)), objective)
 

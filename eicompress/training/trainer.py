@@ -27,7 +27,7 @@ from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
 from eicompress.values import Phase, Progress, Text, seed_of
 
 BUCKET_BATCHES = 64
-"""Batches are cut from shuffled blocks of so many batches, sorted by length, so that little is padding."""
+"""Batches are cut from shuffled blocks of this many batches, sorted by length, so that little is padding."""
 CHECKS = 20
 """How often in a training the loss on held-out texts is looked at."""
 SPARSE_FROM = 1_000_000
@@ -89,7 +89,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]), run.on_device():
             torch.manual_seed(seed_of(self.seed, "training", *again))
             key = self._resume(run)
-            told = kept = time.monotonic()
+            reported = kept = time.monotonic()
             rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches", *again)))
             run.prepare(rest)
             for rows in rest:
@@ -97,8 +97,8 @@ class Trainer:
                     break
                 loss = run.descend(rows)
                 now, last = time.monotonic(), run.step == run.steps
-                if last or now - told > 0.5:
-                    told = now
+                if last or now - reported > 0.5:
+                    reported = now
                     self.progress(Progress(self.phase, run.step, run.steps, _finite(loss.item(), run.step)))
                 if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
                     _finite(loss.item(), run.step)
@@ -285,7 +285,7 @@ def _large_table(model: nn.Module, training: Training) -> Embedding | None:
 def _optimizers(modules: nn.Module, training: Training, table: Embedding | None) -> list[torch.optim.Optimizer]:
     """Matrices decay, all else does not; each parameter learns at its own share of the learning rate.
 
-    Of the table, the moments of rows that are not read stand still, and nothing decays.
+    Of the table, the moments of rows that a batch does not use stay as they are, without weight decay.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in modules.named_parameters():

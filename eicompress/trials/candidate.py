@@ -118,7 +118,7 @@ def _known_prefix(
 
 
 def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, cache: Cache, key: object) -> Candidate:
-    """What a step that trains makes of the candidate, or what another process made of it meanwhile."""
+    """The candidate after a step that trains, or the same from the cache if another process trained it meanwhile."""
     with cache.alone(TRAINED, key):
         entry = cache.find(TRAINED, key)
         if entry:

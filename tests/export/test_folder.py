@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import ExportError
-from eicompress.export.folder import bytes_by_group, copy, graph_of, remove, write
+from eicompress.export.folder import bytes_by_group, bytes_by_tensor, copy, graph_of, remove, write
 from eicompress.export.parity import check_parity
 from eicompress.values import Artifact, Text
 from tests.conftest import MUSIC, WEATHER, tiny_candidate, tiny_tokenizer
@@ -144,6 +145,12 @@ def test_the_bytes_of_all_groups_sum_up_to_the_size(tmp_path: Path, make: type) 
     assert set(groups) == {"embedding", "layers", "head", "tokenizer", "config", "graph"}
     assert groups["embedding"] > 0
     assert groups["head"] > 0
+
+
+def test_a_tensor_is_named_by_what_reads_it_its_shape_and_its_type(tmp_path: Path) -> None:
+    names = [name for _, name, _ in bytes_by_tensor(write_to(tmp_path / "a", tiny_candidate()))]
+    assert any(re.fullmatch(r"Gather \d+ x \d+ float(16)?", name) for name in names), names
+    assert not [name for name in names if re.fullmatch(r"[ELH]\d+", name)]
 
 
 def test_the_tokenizer_is_cut_at_the_positions(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import pytest
 from browser import browser, needs_browser
 from fake_builder import Bed, Bench, bed
 from optuna.trial import FrozenTrial, create_trial
+from test_report_data import found, said, trial
 
 from eicompress import api
 from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.reporting import dashboard
-from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, serving
+from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, _told, serving
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.study.result import result_of
 from eicompress.study.store import read_ledger
@@ -184,3 +185,8 @@ def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pyt
         opened.set()
         search.join()
     assert made.told()[-1].counts.trained == 30
+
+
+def test_the_note_says_that_few_trials_rank_no_knobs() -> None:
+    few, enough = (_told(said(found(*[trial(1.0, 0.5, 0.8)] * count))) for count in (5, 10))
+    assert "5 trained trials are too few to rank knobs" in few and "rank knobs" not in enough

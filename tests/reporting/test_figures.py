@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -128,7 +129,10 @@ def test_a_treemap_has_every_byte_once() -> None:
     (map_,) = artifact_figures.treemap(said(TAKEN_APART)).data
     sizes = dict(zip(map_.ids, map_.values, strict=True))
     assert sizes["all"] == 1_900_000 == sizes["embedding"] + sizes["layers"] + sizes["tokenizer"]
-    assert sizes["layers/0.query"] + sizes["layers/rest"] == sizes["layers"]
+    inner = {parent: 0 for parent in map_.parents} | {"layers": 0}
+    for parent, size in zip(map_.parents, map_.values, strict=True):
+        inner[parent] += size
+    assert inner["layers"] == sizes["layers"] and len({*map_.ids}) == len(map_.ids)
 
 
 def test_the_slowest_operators_come_first_and_the_rest_together() -> None:
@@ -143,3 +147,18 @@ def test_only_what_was_recorded_is_drawn() -> None:
     plain = figures.drawn(said(STUDY))
     assert "every-byte" not in plain and "quality-against-bytes" in plain
     assert figures.drawn(said(found())) == {}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 100.0), (2.0, 60.0), (4.0, 11.0), (1.0, 1.0), (32.0, 33.0)])
+def test_labels_of_the_quality_axis_are_far_enough_apart_to_be_read(low: float, high: float) -> None:
+    ticks = search_figures.quality_ticks(low, high)
+    assert ticks and len(ticks) <= search_figures.LABELS + 1
+    for one, other in itertools.pairwise(ticks):
+        assert math.log10(other / one) > math.log10(high / low) / search_figures.LABELS
+
+
+def test_what_was_handed_out_after_a_short_training_is_not_called_full_length() -> None:
+    study = found(trial(1.9, 0.9, 0.9), promoted={0: trial(1.9, 0.9, 0.92, fidelity=0.2)})
+    drawn = traces(search_figures.quality_against(said(study), SIZE))
+    assert "rebuilt at full length" not in drawn
+    assert list(drawn["handed out, trained for less than full length"].x) == [1.9]  # type: ignore[attr-defined]

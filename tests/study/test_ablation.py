@@ -109,9 +109,9 @@ def test_a_step_that_helps_is_told_from_one_that_does_not(tmp_path: Path) -> Non
     )
     whole, student, quantization, distillation = found.rows
     assert whole.quality == pytest.approx(0.9, abs=0.02) and len(whole.qualities) == 3 and whole.gain is None
-    assert distillation.gain is not None and distillation.verdict == "gain"
+    assert distillation.gain is not None and distillation.gain.verdict == "gain"
     assert distillation.gain.low < 0.1 < distillation.gain.high and distillation.gain.low > 0.08
-    assert quantization.verdict == "no gain" and quantization.size_mb == 0.5
+    assert quantization.gain is not None and quantization.gain.verdict == "no gain" and quantization.size_mb == 0.5
     assert student.verdict == "nothing to distil into" and not student.qualities
     assert [each.number for each in heard] == list(range(1, 13)) and heard[0].count == 12
     assert heard[1].line() == "2 of 12: without thin_student, seed 0: could not be built"
@@ -136,7 +136,7 @@ def test_the_table_says_in_points_what_the_recipe_has_over_each_row(tmp_path: Pa
     lines = markdown(found).splitlines()
     assert lines[0].startswith("accuracy on the validation split, trained at 50% of the full length, mean over 1 seed")
     cells = [cell.strip() for cell in lines[-1].strip("|").split("|")]
-    assert cells[0] == "without distillation" and cells[4] == "gain"
+    assert cells[0] == "without distillation" and cells[4] == "gain, 50% larger"
     assert 8 < float(cells[2]) < 12
 
 
