@@ -99,7 +99,7 @@ def _setting_row(name: str, kind: object, setting: Setting) -> str:
     cells = (
         f"`{name}`",
         f"`{kinds}`",
-        f"`{flag(name)} {setting.metavar}`",
+        f"`{flag(name)} {setting.metavar}".rstrip() + "`",
         default,
         setting.help,
         "yes" if setting.identifies and name in declared(SearchSettings) else "no",

@@ -4,7 +4,7 @@
     name, record = result.best
     eicompress.load(record.files["artifact"]).predict(["book me a flight"])
 
-What a plug-in is made of is here too, as in `from eicompress import Candidate, Context, ModelStrategy, hookimpl`.
+It also has everything that a plug-in needs: `from eicompress import Candidate, Context, ModelStrategy, hookimpl`.
 
 Nothing heavy is imported before it is used: `import eicompress` loads none of torch, transformers, onnxruntime and
 optuna, and `load` and what it returns never load torch.

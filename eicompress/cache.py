@@ -30,12 +30,11 @@ CHECKSUMS = "checksums.json"
 TRAINED = "candidate"
 """The kind of the entries that hold candidates after a training."""
 SWEPT_SHARE = 0.01
-"""The store is compared with its limit whenever this share of the limit was added."""
+"""Share of the size limit after whose addition the store is compared with the limit again."""
 STALE_SECONDS = 7 * 86_400.0
-"""Age at which a draft is the rest of a process that was killed."""
+"""Age in seconds after which a draft counts as left behind by a killed process."""
 FULL_BYTES = 100_000
 """With less room than this, a disk is full."""
-LOG = logging.getLogger("eicompress")
 _DISK = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -130,7 +129,9 @@ class Cache:
                 return None
         except (ValueError, AttributeError, IsADirectoryError, RecursionError):
             pass
-        LOG.warning("the cache's entry `%s` is damaged: it is dropped, and made again where it is needed", entry)
+        # Asked for here: configurations of logging that libraries make disable the loggers that are there by then.
+        log = logging.getLogger("eicompress")
+        log.warning("the cache's entry `%s` is damaged: it is dropped, and made again where it is needed", entry)
         shutil.rmtree(entry, ignore_errors=True)
         return None
 
@@ -212,13 +213,13 @@ def _files(folder: Path) -> list[Path]:
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """True for what a full or read-only disk does to us, which no other trial would escape either."""
+    """True for errors of a full or read-only disk, which every other trial would meet too."""
     return isinstance(error, OSError) and error.errno in _DISK
 
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk does to us into a `StudyError`."""
+    """Turn errors of a full or read-only disk into a `StudyError`."""
     try:
         yield
     except OSError as error:

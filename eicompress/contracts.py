@@ -1,4 +1,4 @@
-"""What a strategy and a task are, and what they are handed (Candidate, Context).
+"""The contracts of strategies and tasks, with their arguments (Candidate, Context).
 
 A strategy is a frozen dataclass of its knobs with one verb, `apply`. A knob is a field annotated with one of
 Optuna's distributions, which is its valid domain, and with a default:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from eicompress.encoder.tokens import Batch
 
 INTERFACE = 1
-"""The version of what stands here and in `hookspecs`: a change that breaks plug-ins raises it. A plug-in's module may
-say which one it was made for, `EICOMPRESS_INTERFACE = 1`."""
+"""The version of the interface in this file and `hookspecs`: a change that breaks plug-ins raises it. A plug-in's
+module may state the version that it uses, `EICOMPRESS_INTERFACE = 1`."""
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -61,11 +61,11 @@ class Task(ABC):
     quality: ClassVar[str]
     """Name of the quality metric; higher is better."""
     averaged: ClassVar[bool] = True
-    """Whether the quality is the mean of `correct`: its intervals then need the examples' alone."""
+    """Whether the quality is the mean of `correct`; its intervals are then computed from these values."""
     columns: ClassVar[tuple[str, ...]]
     """Columns that a data set must have, by role: `text`, `text_pair`, `label`."""
     may_have: ClassVar[tuple[str, ...]] = ()
-    """Roles of columns that are read where they are there."""
+    """Roles of optional columns, which are read if the data have them."""
 
     @classmethod
     @abstractmethod
@@ -83,13 +83,13 @@ class Task(ABC):
 
     @classmethod
     def refusal(cls, label: object) -> str:
-        """What a row's `label` must be and is not, such as "must be a finite number"; empty where it will do."""
+        """The rule that a row's `label` breaks, such as "must be a finite number"; empty if the label is valid."""
         return ""
 
     @property
     @abstractmethod
     def answer(self) -> Answer:
-        """What models of this task answer: a kind of `eicompress.answers`."""
+        """The kind of answer of this task's models, from `eicompress.answers`."""
 
     @property
     def pairs(self) -> bool:
@@ -134,9 +134,9 @@ class Candidate:
     tokenizer: "Tokenizer"
     origin: Origin
     facts: Mapping[str, Json] = field(default_factory=dict)
-    """What each strategy has to tell of itself, by strategy name; plain JSON values, kept in the record."""
+    """Results of each strategy, by strategy name; plain JSON values, kept in the record."""
     texts: tuple[Text, ...] = ()
-    """Text beside the training rows, without labels, for later steps to learn the teacher's answers from."""
+    """Unlabelled texts besides the training rows, on which later steps learn from the teacher."""
 
     @property
     def encoder(self) -> "Encoder":
@@ -153,7 +153,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Training:
-    """One training: what is read, what is minimised, and how long.
+    """One training: its texts, its loss and its length.
 
     `epochs` is the full length: `fit` multiplies it by the trial's fidelity, unless the training is shared.
     """
@@ -167,19 +167,21 @@ class Training:
     """Share of the steps in which the learning rate rises linearly; it then falls linearly to zero."""
     weight_decay: float = 0.01
     rate_steps: int = 0
-    """Steps up to which `learning_rate` holds; n times as many are trained at it over the square root of n. 0 for the
-    same rate at any length."""
+    """Steps up to which `learning_rate` is used as given; for n times as many steps it is divided by the square root of
+    n. 0 for the same rate at any length."""
     extra: "torch.nn.Module | None" = None
-    """What is trained beside the candidate, such as a projector."""
+    """A module that is trained beside the candidate and thrown away, such as a projector."""
     rates: "Mapping[torch.nn.Parameter, float]" = field(default_factory=dict)
-    """Share of the learning rate for parameters that do not learn at all of it; at 0 they stay as they are."""
+    """Factors of the learning rate for some parameters, 0 to 1; at 0 they do not change."""
     held_out: Sequence[int] = ()
-    """Rows of `texts` that are not learned from. The weights with the lowest loss on them are taken in the end."""
+    """Rows of `texts` that are not trained on. The result has the weights with the lowest loss on them."""
     patience: int = 3
-    """The training stops when the loss on the held-out rows has not fallen for so many looks of 20 in all."""
+    """The loss on the held-out rows is computed 20 times; after this number without a new minimum the training
+    stops.
+    """
     prepare: "Callable[[Array], None] | None" = None
-    """Called once, before the first step, with the rows of `texts` that are going to be read, in rising order: what is
-    dear to know of a text, such as a teacher's answer, need not be known of the others."""
+    """Called once, before the first step, with the rows of `texts` that the training will use, in rising order, so that
+    expensive values, such as a teacher's outputs, are computed for these rows only."""
 
 
 class Fit(Protocol):
@@ -190,7 +192,7 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """What a teacher says of n texts. The arrays may be memory-mapped half precision."""
+    """A teacher's outputs for n texts. The arrays may be memory-mapped and in half precision."""
 
     logits: Array
     """(n, outputs)"""
@@ -206,7 +208,7 @@ class Teacher(Protocol):
 
     @property
     def aligned(self) -> bool:
-        """Whether the states are the baseline's own, so that `Origin.hidden` says which of them a student has."""
+        """Whether the states are the baseline's own, so that `Origin.hidden` maps a student's dimensions to them."""
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs: ...
 
@@ -219,7 +221,7 @@ class Remember(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a strategy may use; read-only."""
+    """What a strategy may use while it is applied; read-only."""
 
     task: Task
     train: Examples
@@ -232,10 +234,10 @@ class Context:
     compute_device: str
     """Where torch computes: `cpu` or `cuda`."""
     unlabelled: Iterable[str]
-    """Sentences of the user's own text, read anew each time; none where none was named."""
+    """Sentences of the `--unlabelled` text, read anew each time; empty if there is none."""
     preview: bool
-    """True when only size and latency are asked for: `fit` does nothing, and costly choices of weights that
-    change no shape may be skipped."""
+    """True when only size and latency are measured: `fit` does nothing, and a strategy may skip costly choices of
+    weights that change no shape."""
 
 
 class Strategy(ABC):
@@ -257,7 +259,7 @@ class Strategy(ABC):
 
 
 class ModelStrategy(Strategy):
-    """Acts on the candidate, before export. May edit the candidate that it is handed in place."""
+    """Acts on the candidate, before export. It may edit its argument in place."""
 
     @abstractmethod
     def apply(self, subject: Candidate, context: Context) -> Candidate:

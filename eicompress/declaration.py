@@ -1,4 +1,4 @@
-"""How a setting is declared, and what was written checked against the declaration."""
+"""The declaration of a setting, and the check of given values against it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,20 +12,21 @@ Group = TypeVar("Group")
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting besides its name and its type."""
+    """The declaration of a setting, besides its name and its type."""
 
     help: str
     metavar: str
+    """What the help calls its value; empty for a switch, which has none."""
     read: Callable[[object, str], object] = text
-    """From what was written, and the flag, to the normal form. Raises `SpecError`."""
+    """Takes the given value and the flag, and returns the normal form. Raises `SpecError`."""
     default: str | int | None = None
     """As it is written; None where a setting that is not given is left out."""
     otherwise: str = ""
-    """What the help says of the default, where that is no plain value."""
+    """The default as the help describes it, if it is no plain value."""
     repeated: bool = False
     """Whether its flag may be given several times."""
     identifies: bool = True
-    """Whether a study is known by it, and keeps it in `study.toml`; otherwise it may change when a study goes on."""
+    """Whether it identifies a study, which keeps it in `study.toml`; otherwise it may change when a study continues."""
     is_path: bool = False
     """Whether it may name files that a worker on another machine must be sent."""
 

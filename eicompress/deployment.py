@@ -1,4 +1,4 @@
-"""What a plug-in is that knows a place: a target that artifacts are written for, a device that they run on."""
+"""The contracts of targets, which artifacts are written for, and of devices, which run them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from eicompress.values import Artifact
 
 
 class Target(ABC):
-    """A place that artifacts are written for, such as a zip or the model hub, in the form that this place needs."""
+    """A form that artifacts are written in, such as a zip or a folder for the model hub."""
 
     name: ClassVar[str]
     suffix: ClassVar[str]
-    """What the output's name has after the artifact's, unless the user names it: `.zip`."""
+    """The default end of the output's name, after the artifact's: `.zip`."""
 
     @abstractmethod
     def write(self, artifact: Artifact, card: str, output: Path) -> None:
@@ -25,7 +25,7 @@ class Target(ABC):
         """
 
     def size_bytes(self, output: Path) -> int:
-        """Bytes that the output takes at its place: those on disk, unless the place counts otherwise."""
+        """Size of the output in bytes; by default its size on disk."""
         files = (output, *output.rglob("*"))
         return sum(path.stat().st_size for path in files if path.is_file())
 
@@ -36,11 +36,11 @@ class Times:
 
     artifact_ms: Sequence[float]
     reference_ms: Sequence[float] = ()
-    """None where there is no reference, or the device has no room for it."""
+    """None if there is no reference, or it does not fit on the device."""
 
 
 class Device(ABC):
-    """A machine that runs artifacts and says how long it took. One at a time uses it."""
+    """A machine that runs artifacts and returns milliseconds. One process at a time uses it."""
 
     name: ClassVar[str]
     local: ClassVar[bool] = False
@@ -48,7 +48,7 @@ class Device(ABC):
 
     @abstractmethod
     def describe(self) -> Mapping[str, str]:
-        """What its times depend on, such as `machine` and `runtime`, in few words and at no cost.
+        """What its times depend on, such as `machine` and `runtime`; short and fast to compute.
 
         Stands in the conditions of each measurement. Times are not reused under another description.
         """

@@ -21,11 +21,11 @@ MOST_NAMES = 20
 
 
 class EicompressError(Exception):
-    """Base of every error that is the user's to mend."""
+    """Base of every error that the user can correct."""
 
 
 class SpecError(EicompressError):
-    """What the user wrote is wrong."""
+    """A setting, file or recipe of the user is wrong."""
 
 
 class DataError(EicompressError):
@@ -53,11 +53,11 @@ class ExportError(EicompressError):
 
 
 class MeasureError(EicompressError):
-    """A metric could not be taken."""
+    """A metric could not be measured."""
 
 
 class StudyError(EicompressError):
-    """A study cannot go on."""
+    """A study cannot continue."""
 
 
 def is_panic(error: BaseException) -> bool:
@@ -81,6 +81,6 @@ def listed(names: Iterable[str]) -> str:
 
 
 def shortened(text: str) -> str:
-    """What came, in backticks, cut to one line's room."""
+    """A value in backticks, shortened to fit into one line."""
     text = text.strip()
     return f"`{text[:57]}...`" if len(text) > 60 else f"`{text}`"

@@ -39,4 +39,4 @@ def register_devices() -> list[type[Device]]:  # type: ignore[empty-body]
 
 @hookspec
 def trial_recorded(record: Record) -> None:
-    """Look at a trial's record, after it was written."""
+    """Called with each trial's record, after it was written."""

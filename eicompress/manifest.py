@@ -1,12 +1,11 @@
 """The checksums that lie beside an artifact, and its files compared with them."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from eicompress.errors import ModelError
-from eicompress.values import Artifact
+from eicompress.values import Artifact, parsed_json
 
 READ = ("config.json", "tokenizer.json", "onnx/model.onnx")
 """The files of an artifact that it takes to predict."""
@@ -43,8 +42,8 @@ def check_files(artifact: Artifact) -> None:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file of an artifact. Raises `ModelError`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = parsed_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ModelError(f"`{path}` must be a JSON file, but cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise ModelError(f"`{path}` must be a JSON object, but is a {type(value).__name__}.")

@@ -1,4 +1,4 @@
-"""What a metric is, and what it is handed: an artifact, examples, and the conditions it is measured under."""
+"""The contract of a metric, with its arguments: an artifact, examples, and the conditions of the measurement."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a metric is measured; a measurement names those that its number depends on."""
+    """The conditions of a measurement; each `Measurement` lists those that its number depends on."""
 
     threads: int = 1
     seq_len: int | None = None
-    """Tokens of the text that is run; None for as many as are usual."""
+    """Tokens of the text that is run; None for the 95th percentile of the examples."""
     seconds: float = 2.0
-    """About how long what is timed is run over and over: shorter in previews, of which there are many."""
+    """Approximate seconds of a timing; shorter in previews, of which there are many."""
     reference: Artifact | None = None
-    """What is timed in turns with the artifact, since only their ratio can be compared between machines."""
+    """The artifact that is timed in turns with this one, since only the ratio can be compared between machines."""
     device: Device | None = None
     """Where the artifact is timed; None for this machine."""
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Entered by metrics that are `alone` while they run the artifact, so that nothing else of ours runs."""
+    """A context that metrics with `alone` enter while they run the artifact: it pauses the workers."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An artifact, and the examples that it is measured on. What several metrics need of it is computed once."""
+    """An artifact, and the examples that it is measured on. Values that several metrics need are computed once."""
 
     artifact: Artifact
     task: Task
@@ -72,20 +72,20 @@ class Metric(ABC):
     unit: ClassVar[str]
     direction: ClassVar[Direction]
     label: ClassVar[str] = ""
-    """What people call it, without the unit; its name where it is empty."""
+    """Its name in tables and figures, without the unit; `name` if empty."""
     preview: ClassVar[bool] = False
-    """True if training changes it little: previews measure it, and what misses a limit is never trained."""
+    """True if training changes it little: previews measure it, and a candidate over a limit is never trained."""
     promoted: ClassVar[bool] = False
-    """True if it is measured of what is handed out alone, unless a limit or the objective names it."""
+    """True if it is measured on the result of a search only, unless a limit or the objective names it."""
     alone: ClassVar[bool] = False
-    """True if nothing else may run meanwhile. The coordinator then measures it, in previews and of what is handed out;
-    a trained candidate keeps its preview's number. It takes `preview` too."""
+    """True if nothing else may run during the measurement. The coordinator then measures it, in previews and on the
+    result; a trained candidate keeps the number of its preview. It requires `preview`."""
 
     @abstractmethod
     def measure(self, subject: Subject) -> Iterable[Measurement]:
-        """The metric's own number, under its name, and others that come with it.
+        """The metric's own number, under its name, and related measurements.
 
-        Raises `MeasureError` where it cannot be taken: the trial tells why, and the search goes on.
+        Raises `MeasureError` if it cannot be measured: the reason is in the record, and the search continues.
         """
 
     @classmethod
@@ -104,7 +104,7 @@ def quantities(metrics: Mapping[str, type[Metric]]) -> dict[str, Quantity]:
 
 
 def check_metric(metric: type[Metric]) -> None:
-    """Raise `PluginError` unless a metric says what it is."""
+    """Raise `PluginError` unless the metric has a name, a unit and a direction."""
     if not isinstance(getattr(metric, "unit", None), str):
         raise PluginError(f"the metric `{metric.name}` must have a class attribute `unit`: a string, empty for none")
     if getattr(metric, "direction", None) not in get_args(Direction):

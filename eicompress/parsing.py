@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from eicompress.errors import SpecError, nearest
+from eicompress.errors import SpecError, nearest, shortened
 from eicompress.values import MEGABYTE
 
 SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "GB": 10**9, "KiB": 1_024, "MiB": 1_048_576, "GiB": 2**30}
@@ -74,12 +74,13 @@ def objective(value: object, flag: str, usual: tuple[str, str]) -> str:
     name, colon, written = (part.strip() for part in str(value).partition(":"))
     if name != "pareto":
         if colon or not name:
-            raise SpecError(f"`{flag}` must be a metric, `reward` or `pareto:A,B`, but got `{value}`")
+            raise SpecError(f"`{flag}` must be a metric, `reward` or `pareto:A,B`, but got {shortened(str(value))}")
         return name
     metrics = [each.strip() for each in written.split(",")] if colon else list(usual)
     if len(set(metrics)) != 2 or len(metrics) != 2 or not all(metrics):
         raise SpecError(
-            f"`{flag}` must name two metrics to trade, but got `{value}`: write for example pareto:{','.join(usual)}"
+            f"`{flag}` must name two metrics to trade, but got {shortened(str(value))}: "
+            f"write for example pareto:{','.join(usual)}"
         )
     return "pareto:" + ",".join(sorted(metrics, key=lambda metric: metric != usual[0]))
 
@@ -107,15 +108,23 @@ def study_name(value: object, flag: str = "--study") -> str:
     if not _STUDY_NAME.fullmatch(name):
         raise SpecError(
             f"`{flag}` must be a name of letters, digits, `.`, `_` and `-`, without a path, "
-            f"but got `{name}`: choose a name, and give the folder with `--studies`"
+            f"but got {shortened(name)}: choose a name, and give the folder with `--studies`"
         )
     return name
+
+
+def switch(value: object, flag: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise SpecError(f"`{flag}` must be true or false, but got {value!r}")
+    return value
 
 
 def choice(value: object, flag: str, known: tuple[str, ...]) -> str:
     """One of the words that are known."""
     if value not in known:
-        raise SpecError(f"`{flag}` must be one of {', '.join(known)}, but got {value!r}: {nearest(str(value), known)}")
+        came = shortened(str(value))
+        raise SpecError(f"`{flag}` must be one of {', '.join(known)}, but got {came}: {nearest(str(value), known)}")
     return str(value)
 
 
@@ -123,7 +132,8 @@ def share(value: object, flag: str) -> float:
     """A number above 0 and at most 1, as a quality is."""
     number = _number(value)
     if not 0 < number <= 1:
-        raise SpecError(f"`{flag}` must be a quality above 0 and at most 1, but got `{value}`: write for example 0.95")
+        came = shortened(str(value))
+        raise SpecError(f"`{flag}` must be a quality above 0 and at most 1, but got {came}: write for example 0.95")
     return number
 
 
@@ -132,7 +142,7 @@ def length(value: object, flag: str) -> float:
     number = _number(value)
     if not 0 < number <= 1:
         raise SpecError(
-            f"`{flag}` must be a share of the full training above 0 and at most 1, but got `{value}`: "
+            f"`{flag}` must be a share of the full training above 0 and at most 1, but got {shortened(str(value))}: "
             "write for example 0.25"
         )
     return number
@@ -142,7 +152,7 @@ def gpus(value: object, flag: str) -> float:
     """How many GPUs: a whole number, or a share of one."""
     number = _number(value)
     if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
-        raise SpecError(f"`{flag}` must be a whole number or a share of one GPU, but got `{value}`")
+        raise SpecError(f"`{flag}` must be a whole number or a share of one GPU, but got {shortened(str(value))}")
     return number
 
 
@@ -153,7 +163,7 @@ def whole(value: object, flag: str, least: int) -> int:
     except ValueError:
         number = least - 1
     if isinstance(value, bool) or number < least:
-        raise SpecError(f"`{flag}` must be a whole number of at least {least}, but got `{value}`")
+        raise SpecError(f"`{flag}` must be a whole number of at least {least}, but got {shortened(str(value))}")
     return number
 
 
@@ -162,7 +172,7 @@ def ray_address(value: object, flag: str) -> str:
     if value and value != "auto" and not _ADDRESS.fullmatch(str(value)):
         raise SpecError(
             f"`{flag}` must be `auto`, or the host and port of a cluster that this machine is a node of, "
-            f"but got `{value}`: write for example 10.0.0.1:6379"
+            f"but got {shortened(str(value))}: write for example 10.0.0.1:6379"
         )
     return str(value)
 
@@ -170,7 +180,7 @@ def ray_address(value: object, flag: str) -> str:
 def text(value: object, flag: str) -> str:
     """Any text."""
     if not isinstance(value, str):
-        raise SpecError(f"`{flag}` must be a text, but got {value!r}")
+        raise SpecError(f"`{flag}` must be a text, but got {shortened(str(value))}")
     return value
 
 
@@ -178,7 +188,7 @@ def texts(value: object, flag: str) -> tuple[str, ...]:
     """One text, or a list of them."""
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, list | tuple) or not all(isinstance(each, str) and each for each in found):
-        raise SpecError(f"`{flag}` must be a text or a list of texts, but got {value!r}")
+        raise SpecError(f"`{flag}` must be a text or a list of texts, but got {shortened(str(value))}")
     return tuple(found)
 
 
@@ -216,12 +226,12 @@ def _quantity(value: object, flag: str, units: Mapping[str, float], example: str
     by_lower = {unit.lower(): factor for unit, factor in units.items()}
     if not match or match[2].lower() not in by_lower:
         raise SpecError(
-            f"`{flag}` must be a number above zero with a unit ({', '.join(units)}), but got `{value}`: "
+            f"`{flag}` must be a number above zero with a unit ({', '.join(units)}), but got {shortened(str(value))}: "
             f"write for example {example}"
         )
     number = float(match[1]) * by_lower[match[2].lower()]
     if not (0 < number < math.inf):
-        raise SpecError(f"`{flag}` must be above zero, but got `{value}`: write for example {example}")
+        raise SpecError(f"`{flag}` must be above zero, but got {shortened(str(value))}: write for example {example}")
     return number
 
 

@@ -1,6 +1,6 @@
 """Find plug-ins, keep the broken ones apart, and return what they provide as a `Registry`.
 
-The built-ins register through the same hooks as a stranger's package, whose entry point is
+The built-ins register through the same hooks as any other package, whose entry point is
 
     [project.entry-points.eicompress]
     my_plugin = "my_package.my_module"

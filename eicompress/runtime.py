@@ -1,7 +1,7 @@
 """Load an artifact and predict: onnxruntime, tokenizers and numpy, never torch."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers import Answer, Prediction, of_config
-from eicompress.errors import ModelError, is_panic, shortened
+from eicompress.errors import DataError, ModelError, is_panic, shortened
 from eicompress.manifest import check_files, read_object
 from eicompress.values import Artifact, Json, Text, readable
 
@@ -56,15 +56,32 @@ class Model:
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """The answer to each text, or pair of texts: a `LabelPrediction` or a `NumberPrediction`.
 
-        Raises `TypeError` for anything else.
+        Raises as `logits` does.
         """
         return list(self.answer.decode(self.logits(texts)))
 
     def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
-        """(n, outputs), one row for each text or pair of texts. Raises `TypeError` for anything else."""
+        """(n, outputs), one row for each text or pair of texts.
+
+        Raises `TypeError` for anything else, `DataError` for a text without a token, and `ModelError` where the graph
+        does not run.
+        """
         _check(texts, self.pairs)
-        rows = [self.session.run(["logits"], feeds)[0][0] for feeds in self.feeds(texts)]
+        rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
         return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
+
+    def _row(self, text: Text, feed: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+        """(outputs,) of one text."""
+        if not feed["input_ids"].size:
+            raise DataError(f"a text must have a token that the model reads, but {shortened(str(text))} has none")
+        try:
+            found: npt.NDArray[np.float32] = self.session.run(["logits"], dict(feed))[0]
+        except Exception as error:  # onnxruntime raises a class of its own for each status
+            raise ModelError(_not_run(str(error))) from error
+        if found.shape != (1, self.answer.outputs) or not np.isfinite(found).all():
+            raise ModelError(_not_run(f"its logits have the shape {found.shape}, or are not finite"))
+        row: npt.NDArray[np.float32] = found[0]
+        return row
 
     def lengths(self, texts: Sequence[Text]) -> list[Length]:
         """How long each text is, and how much of it is read: what is longer than the model's positions is cut."""
@@ -92,8 +109,8 @@ class Model:
         first, second = (text, None) if isinstance(text, str) else text
         try:
             return tokenizer.encode(readable(first), None if second is None else readable(second))
-        except BaseException as error:
-            if not is_panic(error):
+        except BaseException as error:  # the library raises nothing narrower
+            if not (isinstance(error, Exception) or is_panic(error)):
                 raise
             raise ModelError(f"The tokenizer must read {shortened(first)}, but cannot: {error}.") from error
 
@@ -126,20 +143,52 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
     answer = of_config(config)
     if answer is None:
         raise ModelError(f"`{artifact.folder / 'config.json'}` must name the labels in `id2label`, but does not.")
+    opened = session(artifact.onnx, threads=threads)
+    _check_graph(artifact, opened, answer)
     return Model(
-        session=session(artifact.onnx, threads=threads),
+        session=opened,
         tokenizer=tokenizer(artifact),
         answer=answer,
         pairs=bool(config.get("pairs", False)),
-        positions=config.get("max_position_embeddings"),
+        positions=_positions(artifact, config),
         checked=checked,
     )
 
 
 def positions(artifact: Artifact) -> int | None:
     """Tokens that an artifact can read, where its config says so. Raises `ModelError`."""
-    found: int | None = read_object(artifact.folder / "config.json").get("max_position_embeddings")
-    return found
+    return _positions(artifact, read_object(artifact.folder / "config.json"))
+
+
+def _positions(artifact: Artifact, config: Json) -> int | None:
+    found = config.get("max_position_embeddings")
+    if found is None or (isinstance(found, int) and not isinstance(found, bool) and found > 0):
+        return found
+    raise ModelError(
+        f"`max_position_embeddings` in `{artifact.folder / 'config.json'}` must be a whole number above 0, but is "
+        f"{shortened(str(found))}: copy the artifact again."
+    )
+
+
+def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answer: Answer) -> None:
+    """Raise `ModelError` unless a graph reads what `Model.feeds` gives, and answers each output that is named."""
+    reads = {each.name: each.type for each in opened.get_inputs()}
+    answers = {each.name: (each.type, each.shape) for each in opened.get_outputs()}
+    must = {name: "tensor(int64)" for name in ("input_ids", "attention_mask")}
+    if {name: kind for name, kind in reads.items() if name != "token_type_ids"} != must:
+        came = ", ".join(f"{name} {kind}" for name, kind in reads.items()) or "nothing"
+        raise ModelError(f"`{artifact.onnx}` must read `input_ids` and `attention_mask` as int64, but reads {came}.")
+    kind, shape = answers.get("logits", ("none", []))
+    width = shape[-1] if len(shape) == 2 else None
+    if kind != "tensor(float)" or width is None or (isinstance(width, int) and width != answer.outputs):
+        raise ModelError(
+            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a text, as many as `id2label` names, "
+            f"but has {kind} {shape}."
+        )
+
+
+def _not_run(why: str) -> str:
+    return f"the artifact's graph must answer every text, but does not: {why.splitlines()[0][:300]}"
 
 
 def check_contained(model: Path | bytes) -> None:

@@ -73,6 +73,9 @@ class StudiesFolder(TypedDict, total=False):
     studies: Annotated[
         str | Path, Setting("Folder of all studies.", "FOLDER", parsing.path, "studies", identifies=False)
     ]
+    trust: Annotated[
+        bool, Setting("Use plug-in and database of a study from elsewhere.", "", parsing.switch, identifies=False)
+    ]
 
 
 class MethodSettings(TypedDict, total=False):

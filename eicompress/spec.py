@@ -1,4 +1,4 @@
-"""The only door for what the user wrote, on the command line, in Python or in a `study.toml`."""
+"""The settings that a user gave, on the command line, in Python or in a `study.toml`, read and checked."""
 
 import re
 import tomllib
@@ -17,17 +17,17 @@ from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
 from eicompress.settings import SearchSettings
 
 STUDY_FILE = "study.toml"
-"""The file in a study's folder that says what was asked for."""
+"""The file in a study's folder with the settings of the search."""
 DEFAULT_TIMEOUT = "2h"
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
-"""What only a Ray cluster is asked for."""
+"""Settings for a Ray cluster only."""
 SHORT_FORMS = {"budget": SIZE, "latency": LATENCY, "memory": MEMORY, "min_quality": QUALITY}
 """Settings that are limits of a metric, with a unit of the user's choice."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What was asked for. Made by `read`, which checks it."""
+    """The settings of one command, made and checked by `read`."""
 
     settings: SearchSettings
     """In their normal form, with the defaults of those that were not given."""
@@ -63,7 +63,7 @@ class Spec:
 
     @property
     def timeout_s(self) -> float | None:
-        """For everything but the training of a teacher."""
+        """Seconds for everything except the training of a teacher."""
         timeout = self.settings.get("timeout")
         return None if timeout is None else seconds(timeout)
 
@@ -76,7 +76,7 @@ class Spec:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is optimised, or traded."""
+        """The metrics of the objective: one, or two that are traded."""
         kind, _, traded = self.settings["objective"].partition(":")
         return tuple(traded.split(",")) if kind == "pareto" else (QUALITY,) if kind == "reward" else (kind,)
 
@@ -100,7 +100,7 @@ class Spec:
         return known | {name: float(bound) for name, _, bound in named}
 
     def to_toml(self) -> dict[str, str | int | float | list[str]]:
-        """What a study is known by, in the words of the flags; trials, time, workers and place may change."""
+        """The settings that identify a study, named as the flags are; trials, time, workers and place may change."""
         known = {name for name, setting in declared(SearchSettings).items() if setting.identifies}
         wanted: dict[str, Any] = {name: value for name, value in self.settings.items() if name in known}
         wanted |= {name: list(value) for name, value in wanted.items() if isinstance(value, tuple)}
@@ -144,7 +144,7 @@ def read_search(written: Mapping[str, object]) -> Spec:
 
 
 def read_study(folder: Path) -> dict[str, object]:
-    """What a study was asked for, as `study.toml` in its folder says. Raises `SpecError`."""
+    """The spec in the `study.toml` of a study's folder. Raises `SpecError`."""
     if not (folder / STUDY_FILE).is_file():
         raise SpecError(f"there is no study in `{folder}` (no `{STUDY_FILE}`): check its name, or start it")
     return {**read_study_file(folder)["asked"], "study": folder.name, "studies": str(folder.parent)}
@@ -175,7 +175,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises `SpecError` with the line where it does not parse."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise SpecError(f"`{path}` must be TOML, but brackets lie too deep within brackets in it") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise SpecError(f"`{path}` must be TOML in UTF-8, but {error}") from error
     except OSError as error:
         raise SpecError(f"`{path}` must be a readable file, but {error.strerror}") from error

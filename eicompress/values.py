@@ -99,13 +99,13 @@ Direction: TypeAlias = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a metric's number is, as a study keeps it: whoever reads the study later needs no plug-in for it."""
+    """The description of a metric's number, stored in the study, so that reading it later needs no plug-in."""
 
     name: str
     unit: str
     direction: Direction
     label: str
-    """What people call it."""
+    """Its name in tables and figures."""
     preview: bool
     """Whether previews measure it, so that no training changes it much."""
 
@@ -129,7 +129,7 @@ Phase: TypeAlias = Literal["preview", "teacher", "shared training", "training", 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is being done now: step `step` of `steps`, with the loss while training."""
+    """The current phase, at step `step` of `steps`, with the loss while training."""
 
     phase: Phase
     step: int = 0
@@ -151,9 +151,10 @@ class Rung:
 
 @dataclass(frozen=True)
 class Record:
-    """All that is remembered of one trial, or of one rebuild of a recipe.
+    """Everything that is stored of one trial, or of one rebuild of a recipe.
 
-    What a search decides by has a field. `facts` is what strategies and measurements tell beside that, for people.
+    Values that a search decides by have fields of their own. `facts` has further results of strategies and
+    measurements.
     """
 
     recipe: tuple[Json, ...]
@@ -229,7 +230,7 @@ Fate: TypeAlias = Literal["built", "inapplicable", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job: its record where it was built, and otherwise the reason why not.
+    """The result of a job: its record if it was built, otherwise the reason why not.
 
     A job is lost whose process was ended from outside: it may be tried again.
     """

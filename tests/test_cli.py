@@ -255,6 +255,12 @@ def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_pat
     assert "artifact  somewhere" in told and "--trial" not in told
 
 
+def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:
+    write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play", " "]) == 2
+    assert "a TEXT must not be empty, but text 2 is" in capsys.readouterr().err
+
+
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0
@@ -280,6 +286,31 @@ def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> N
         ended = started(arguments, full)
     said = b"error: the output must be a place to write to, but: No space left on device: choose another\n"
     assert (ended.returncode, ended.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("command", ["report", "compress", "compare", "ablate"])
+def test_nothing_is_overwritten_and_nothing_written_inside_an_artifact(
+    command: str, study: str, tmp_path: Path, capsys: Any
+) -> None:
+    made = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={})
+    (tmp_path / "mine.json").write_text("keep me")
+    given = {
+        "report": ["report", study, "--studies", str(tmp_path)],
+        "compress": ["compress", "--trial", study, "0", "--studies", str(tmp_path)],
+        "compare": ["compare", str(made.folder), str(made.folder), "--data", "d"],
+        "ablate": ["ablate", study, "0", "--studies", str(tmp_path)],
+    }[command]
+    before = {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()}
+    outputs = {
+        "exists: choose another, or remove it": [tmp_path / "mine.json", made.folder / "config.json"],
+        "must not be inside an artifact": [made.folder / "page.html", made.folder / "onnx" / "new" / "page.html"],
+    }
+    for said, paths in outputs.items():
+        for path in paths:
+            assert cli.run([*given, "--output", str(path)]) == 2
+            assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "mine.json").read_text() == "keep me"
 
 
 def test_a_terminal_with_few_letters_shows_the_rest(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """A study remembers the plug-in file that it was started with."""
 
+import hashlib
+import re
 import textwrap
 from pathlib import Path
 
 import pytest
+import tomli_w
 from test_plugins import STRATEGY
 
 import eicompress
 from eicompress import cli
+from eicompress.spec import read_search
 
 SPACE = """
 [[slot]]
@@ -68,3 +72,48 @@ def test_a_study_without_a_file_is_not_continued_with_one(asked: list[str], caps
     assert cli.run([*asked, "--trials", "1"]) == 0
     assert cli.run([*asked, "--trials", "2", "--plugin", "trial.py"]) == 2
     assert "`plugin` was not given, and is `trial.py`" in capsys.readouterr().err
+
+
+def test_the_code_of_a_study_from_elsewhere_runs_only_with_a_flag(
+    asked: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    Path("trial.py").write_text(
+        Path("trial.py").read_text() + f"\nimport pathlib\npathlib.Path({str(ran)!r}).touch()\n"
+    )
+    toml = Path("studies/mine/study.toml")
+    digest = hashlib.sha256(Path("trial.py").read_bytes()).hexdigest()[:16]
+    toml.write_text(re.sub('plugin = "[0-9a-f]{16}"', f'plugin = "{digest}"', toml.read_text()))
+    goes_on = ["search", "--study", "mine", "--trials", "1", "--workers", "0"]
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "another machine"))
+    again = ["compress", "--trial", "mine", "0", "--output", "again"]
+    for command in (goes_on, asked, again, ["ablate", "mine", "0"], ["plan", "--study", "mine"]):
+        assert cli.run(command) == 2
+        assert "runs the code of `trial.py`: look at it, and give `--trust` or `--plugin`" in capsys.readouterr().err
+    assert cli.run(["show", "mine"]) == 0
+    assert not ran.exists()
+    assert cli.run([*goes_on, "--trust"]) == 0
+    assert ran.exists()
+    # Trusted once, it is known.
+    assert cli.run(goes_on) == 0
+
+
+def test_the_database_of_a_study_from_elsewhere_is_reached_only_with_a_flag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    database, folder = tmp_path / "elsewhere.db", tmp_path / "studies" / "mine"
+    folder.mkdir(parents=True)
+    asked = read_search(
+        {"study": "mine", "model": "m", "data": "d", "budget": "2MB", "storage": f"sqlite:///{database}"}
+    ).to_toml()
+    (folder / "study.toml").write_text(tomli_w.dumps({"asked": asked}))
+    goal = ["--model", "m", "--data", "d", "--budget", "2MB"]
+    commands = [["show"], ["report"], ["dashboard"], ["search", "--study"], ["search", *goal, "--from"]]
+    for command in commands:
+        assert cli.run([*command, "mine"]) == 2
+        assert "connects to `sqlite:///" in capsys.readouterr().err
+        assert not database.exists()
+    assert cli.run(["show", "mine", "--trust"]) == 2
+    assert database.exists() and "must hold the study, but is empty" in capsys.readouterr().err

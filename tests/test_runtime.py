@@ -8,7 +8,7 @@ import pytest
 from eicompress import cli, runtime
 from eicompress.answers import Labels
 from eicompress.encoder.tokens import tokenize
-from eicompress.errors import ModelError
+from eicompress.errors import DataError, ModelError
 from eicompress.export.folder import write
 from eicompress.values import Artifact
 from tests.conftest import MUSIC, WEATHER, tiny_candidate
@@ -183,3 +183,66 @@ def test_checksums_come_before_anything_else_is_read(artifact: Artifact) -> None
     with_external(artifact.onnx, "/etc/passwd")
     with pytest.raises(ModelError, match="is damaged: its SHA-256 must be"):
         runtime.load(artifact.folder)
+
+
+def test_a_text_without_a_token_is_refused(artifact: Artifact) -> None:
+    described = json.loads((artifact.folder / "tokenizer.json").read_text())
+    del described["post_processor"]
+    (artifact.folder / "tokenizer.json").write_text(json.dumps({**described, "post_processor": None}))
+    artifact.manifest.unlink()
+    model = runtime.load(artifact.folder)
+    assert model.predict(["play"])
+    with pytest.raises(DataError, match="a text must have a token that the model reads, but `` has none"):
+        model.predict(["play", " "])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "must answer `logits` with 3 floats a text"),
+        ({"max_position_embeddings": -5}, "`max_position_embeddings` .* must be a whole number above 0, but is `-5`"),
+        ({"max_position_embeddings": "20"}, "`max_position_embeddings` .* must be a whole number above 0"),
+        ({"id2label": [1]}, "must name the labels in `id2label`"),
+    ],
+)
+def test_a_config_that_is_not_that_of_the_graph_is_refused(
+    artifact: Artifact, changes: dict[str, object], message: str
+) -> None:
+    path = artifact.folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    artifact.manifest.unlink()
+    with pytest.raises(ModelError, match=message):
+        runtime.load(artifact.folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"id2label": ' + "9" * 5_000 + "}"])
+def test_json_that_python_does_not_read_is_refused(artifact: Artifact, text: str) -> None:
+    (artifact.folder / "config.json").write_text(text)
+    artifact.manifest.unlink()
+    with pytest.raises(ModelError, match="must be a JSON file, but cannot be read"):
+        runtime.load(artifact.folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "message"), [("logits", "must answer `logits`"), ("input_ids", "must read `input_ids`")]
+)
+def test_a_graph_without_logits_or_tokens_is_refused(artifact: Artifact, old: str, message: str) -> None:
+    graph = onnx.load(artifact.onnx)
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.name = "other" if value.name == old else value.name
+    for node in graph.graph.node:
+        node.input[:] = ["other" if each == old else each for each in node.input]
+        node.output[:] = ["other" if each == old else each for each in node.output]
+    onnx.save(graph, artifact.onnx)
+    artifact.manifest.unlink()
+    with pytest.raises(ModelError, match=message):
+        runtime.load(artifact.folder)
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_said(artifact: Artifact) -> None:
+    described = json.loads((artifact.folder / "tokenizer.json").read_text())
+    described["model"]["unk_token"] = "[another]"
+    (artifact.folder / "tokenizer.json").write_text(json.dumps(described))
+    artifact.manifest.unlink()
+    with pytest.raises(ModelError, match="The tokenizer must read `#`, but cannot"):
+        runtime.load(artifact.folder).predict(["#"])

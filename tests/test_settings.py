@@ -34,6 +34,7 @@ WRITTEN: dict[str, object] = {
     "promotion_seeds": "2",
     "study": "mine",
     "studies": Path("some") / "where",
+    "trust": True,
     "objective": "pareto: size_mb, quality",
     "sampler": "random",
     "space": "mine.toml",

@@ -149,3 +149,16 @@ def test_a_study_with_a_starting_point_has_a_space_of_its_own() -> None:
     assert spec.read(given).settings["space"] == "edge"
     assert spec.read({**given, "start": "starts/general"}).settings["space"] == "start"
     assert spec.read({**given, "start": "starts/general", "space": "mine.toml"}).settings["space"] == "mine.toml"
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5_000, "a = " + "[" * 5_000 + "]" * 5_000, "a = ", "a = '\xff'"])
+def test_toml_that_python_does_not_read_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SpecError, match=r"a\.toml` must be TOML"):
+        spec.read_toml(tmp_path / "a.toml")
+
+
+def test_a_long_value_is_shortened_in_its_message() -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.read({**ASKED, "budget": "9" * 5_000})
+    assert len(str(caught.value)) < 300

@@ -1,6 +1,6 @@
 """Kinds of answers, one file each: what a model's logits mean, without torch.
 
-Who asks: `runtime` decodes, `export` writes and proves, `training` takes the loss of a kind, reports count mistakes.
+Used by `runtime` to decode, by `export` to write and check, by `training` for losses, and by reports to count mistakes.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def from_json(value: Json) -> Answer:
 
 
 def of_config(config: Json) -> Answer | None:
-    """What a model answers by its `config.json`, in its own units; None where no outputs are named.
+    """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
     As in `transformers`, one output alone is a number.
     """

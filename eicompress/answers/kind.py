@@ -1,4 +1,4 @@
-"""What every kind of answer knows of itself: to read a model's logits, to write them into a file, to count mistakes.
+"""The contract of a kind of answer: decoding of logits, their form in a file, and the counting of mistakes.
 
 Logits here are those that a model is trained with. An artifact's are in the user's units: `standard` brings them back.
 """
@@ -22,7 +22,7 @@ decide between them, as it often does after a short training."""
 
 
 class Prediction(ABC):
-    """What a model answers to one text, for people."""
+    """A model's answer to one text, for people."""
 
     @property
     @abstractmethod
@@ -67,7 +67,7 @@ class Chart:
     joined: bool
     """Whether a curve's points are joined by lines."""
     hover: str
-    """What pointing at a point tells, a format of plotly: `%{x}`, `%{y}`, and `%{customdata}` for its note."""
+    """The text that appears over a point, a format of plotly: `%{x}`, `%{y}`, and `%{customdata}` for its note."""
     baseline: Curve
     artifact: Curve
 
@@ -97,25 +97,25 @@ class Mistakes:
 
 
 class Answer(ABC):
-    """What a task's models answer: a frozen value of one kind, with what it takes to decode it."""
+    """The answer of a task's models: a frozen value of one kind, with everything to decode it."""
 
     kind: ClassVar[str]
     pipeline: ClassVar[str]
-    """What `transformers` and the hub call a model that answers so."""
+    """The name of this task on the hub and in `transformers`."""
     constant: ClassVar[str]
-    """What the best answer that is the same for all texts is called, as a simple baseline."""
+    """The name of the simple baseline that gives the same best answer to all texts."""
     linear: ClassVar[str]
-    """What a linear model of this kind is called, by its method."""
+    """The name of the method of linear models of this kind."""
     head: ClassVar[str]
-    """What the head that answers so is called."""
+    """The name of a head of this kind."""
     model: ClassVar[str]
-    """What the whole model is called, after "a text"."""
+    """The name of a model of this kind, after "a text"."""
     limit: ClassVar[str]
-    """What a reader of its model card should beware of."""
+    """A warning for the model card."""
     browser: ClassVar[str]
     """How transformers.js runs it, in Markdown."""
     surest: ClassVar[bool]
-    """Whether logits say how sure they are, so that teachers can be weighed by it."""
+    """Whether logits give a confidence, by which teachers can be weighted."""
 
     @property
     @abstractmethod
@@ -133,7 +133,7 @@ class Answer(ABC):
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """What `config.json` says of it, in the words of `transformers`; read again by `of_config`."""
+        """The entries of `config.json`, named as in `transformers`; `of_config` reads them."""
 
     @abstractmethod
     def decode(self, logits: Floats) -> Sequence[Prediction]:
@@ -190,7 +190,7 @@ class Answer(ABC):
 
     @abstractmethod
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
-        """What an artifact gets wrong, from both sets of logits (n, outputs) and the targets."""
+        """The mistakes of an artifact, from both sets of logits (n, outputs) and the targets."""
 
 
 def joined(text: Text) -> str:

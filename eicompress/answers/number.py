@@ -24,7 +24,7 @@ from eicompress.answers.kind import (
 from eicompress.values import Json, Text
 
 NAME = "number"
-"""What the one output is called."""
+"""The name of the only output."""
 FLAT = 0.1
 """Where a model's answers deviate less than this share of the targets', agreement is judged as if they did."""
 EXAMPLES = 15

@@ -1,4 +1,4 @@
-"""What commands and Python callers do, in the same words and with the same defaults. One file a group of commands.
+"""The Python functions behind the commands, with the same names and defaults. One file a group of commands.
 
 Settings, which several functions take, are declared in `eicompress.settings`: what each of them means stands there.
 """

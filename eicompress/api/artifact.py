@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import registry_of
+from eicompress.api.opening import check_new, registry_of
 from eicompress.declaration import checked
 from eicompress.errors import MeasureError, SpecError
 from eicompress.settings import MeasureSettings, PluginSettings
@@ -98,8 +98,9 @@ def compare(
 ) -> "Comparison":
     """Two artifacts or more on the same data: bytes, milliseconds, and quality against that of the first one.
 
-    Latency is taken on `device`, at `seq_len` tokens, or at the first one's 95th percentile. `output` is a page to
-    write. Raises `SpecError`, `PluginError`, `ModelError`, `DataError` and `MeasureError`.
+    Latency is taken on `device` in turns with the first one, at `seq_len` tokens or the first one's 95th
+    percentile, or at as many as all of them have positions for. `output` is a page to write. Raises `SpecError`,
+    `PluginError`, `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
     from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency
@@ -109,25 +110,32 @@ def compare(
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
 
+    if output is not None:
+        check_new(output)
     if len(artifacts) < 2:
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
     spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
-    length = settings.get("seq_len")
-    for each, name in zip(artifacts, _told_apart(artifacts), strict=True):
-        model = runtime.load(each, threads=spec.settings["threads"])
+    folders = [Artifact(Path(each)) for each in artifacts]
+    length: int = settings.get("seq_len") or 0
+    for each, name in zip(folders, _distinct_names(artifacts), strict=True):
+        model = runtime.load(each.folder, threads=threads)
         split, task, examples = rows_for(model, spec, registry)
-        length = length or runtime.usual_length(model.tokenizer, examples.texts)
-        latency = measure_latency(device, Artifact(Path(each)), None, length, threads=threads, seconds=CAREFUL_SECONDS)
+        if each is folders[0]:
+            wanted = length or runtime.usual_length(model.tokenizer, examples.texts)
+            length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
+        reference = None if each is folders[0] else folders[0]
+        latency = measure_latency(device, each, reference, length, threads=threads, seconds=CAREFUL_SECONDS)
         logits.append(answers(model, task, examples))
         measured = Measured(
             name,
-            Artifact(Path(each)).size_mb,
+            each.size_mb,
             latency.p50_ms,
             quality=task.score(logits[-1], examples.targets),
             correct=task.correct(logits[-1], examples.targets),
             beside=task.beside(logits[-1], examples.targets),
+            latency_ratio=latency.ratio,
         )
         found.append(measured)
     first, *others = found
@@ -142,8 +150,8 @@ def compare(
     return comparison
 
 
-def _told_apart(artifacts: Sequence[str | Path]) -> list[str]:
-    """As many last parts of each path as it takes to tell them apart."""
+def _distinct_names(artifacts: Sequence[str | Path]) -> list[str]:
+    """The shortest distinct ends of the paths."""
     parts = [Path(os.path.abspath(each)).parts for each in artifacts]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-count:]) for each in parts]

@@ -1,5 +1,6 @@
-"""What several functions begin with: the spec of a study, its plug-ins, a recipe, a builder."""
+"""Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError
 from eicompress.settings import PluginSettings
 from eicompress.spec import Spec
-from eicompress.values import Progress
+from eicompress.values import Artifact, Progress
 
 if TYPE_CHECKING:
     from eicompress.plugins import Registry
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
     from eicompress.trials.builder import Builder
 
 
-def known(study: str, given: Mapping[str, object]) -> Spec:
-    """What a study in the folder that is given was asked for, with the plug-ins that are. Raises `SpecError`."""
+def known(study: str, given: Mapping[str, object], *, builds: bool = False) -> Spec:
+    """What a study in the folder that is given was asked for, with the plug-ins that are.
+
+    Raises `SpecError`, and `StudyError` where the study's database, or its plug-in where something is built, is not
+    to be trusted.
+    """
     from eicompress.study.plan import known_spec
+    from eicompress.study.trust import PLUGIN, STORAGE, check_trusted
 
     plugins = {name: value for name, value in given.items() if name in declared(PluginSettings)}
-    return Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+    spec = Spec({**known_spec(study, str(given["studies"])).settings, **checked(PluginSettings, plugins)})
+    spec = Spec({**spec.settings, "trust": bool(given.get("trust"))})
+    check_trusted(spec, given, [STORAGE, *([PLUGIN] if builds else [])])
+    return spec
 
 
 def registry_of(spec: Spec) -> "Registry":
@@ -38,8 +47,16 @@ def recipe_of(recipe: "str | Path | Recipe", registry: "Registry") -> "Recipe":
 
 
 def check_new(output: str | Path) -> None:
-    if Path(output).exists():
-        raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
+    """Raise `SpecError` where something is there already, or where it would be written inside an artifact."""
+    path = Path(os.path.abspath(output))
+    if os.path.lexists(path):
+        raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
+    around = next((each for each in path.parents if Artifact(each).onnx.is_file()), None)
+    if around is not None:
+        raise SpecError(
+            f"`--output` must not be inside an artifact, whose bytes count, but `{output}` is inside `{around}`: "
+            "choose another place"
+        )
 
 
 def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Builder":
@@ -50,7 +67,7 @@ def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress
 
 
 def scratch() -> Path:
-    """Where artifacts are made that the user wants elsewhere."""
+    """A temporary folder for artifacts that are then copied to where the user wants them."""
     from eicompress.cache import default_folder
 
     return default_folder() / "single"

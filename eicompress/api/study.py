@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import known, nothing, scratch
+from eicompress.api.opening import check_new, known, nothing, scratch
 from eicompress.declaration import checked
 from eicompress.settings import SearchSettings, StudiesFolder
 from eicompress.values import Progress
@@ -91,6 +91,8 @@ def report(
     from eicompress.study.store import read_ledger
 
     spec = known(study, checked(StudiesFolder, where))
+    if output is not None:
+        check_new(output)
     ledger = read_ledger(spec.folder)
     path = write_report(ledger, spec, Path(output) if output is not None else None)
     if png is not None:

@@ -31,7 +31,7 @@ def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
-        sides = [_sides(text, model.pairs)]
+        sides = [_sides(text, model.pairs, place)]
         (found,), (length,) = model.predict(sides), model.lengths(sides)
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
@@ -117,10 +117,16 @@ def export(artifact: str, **written: Any) -> None:
     click.echo(f"{package.path}  {package.size_mb:.3f} MB")
 
 
-def _sides(text: str, pairs: bool) -> str | tuple[str, str]:
+def _sides(text: str, pairs: bool, place: int) -> str | tuple[str, str]:
     if not pairs:
-        return text
+        return _not_empty(text, place)
     first, tab, second = text.partition("\t")
     if not tab:
         raise SpecError(f"this artifact reads pairs, so a TEXT must have a tab between its two sides, but got {text!r}")
-    return first, second
+    return _not_empty(first, place), _not_empty(second, place)
+
+
+def _not_empty(text: str, place: int) -> str:
+    if not text.strip():
+        raise SpecError(f"a TEXT must not be empty, but text {place} is: take it out")
+    return text

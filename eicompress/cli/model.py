@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
+from eicompress.declaration import declared
 from eicompress.errors import SpecError, shortened
 from eicompress.settings import (
     AblationSettings,
@@ -70,7 +71,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
 
     if (recipe is None) == (trial is None):
         raise SpecError("`compress` must be given either `--recipe FILE` or `--trial STUDY NUMBER`")
-    console, studies = console_of(as_json), written.pop("studies")
+    console, where = console_of(as_json), {name: written.pop(name) for name in declared(StudiesFolder)}
     differences: tuple[str, ...] = ()
     with live_view.Screen(console, "compress") as live:
         if trial is not None:
@@ -78,7 +79,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
                 trial[0],
                 _number(trial[1]),
                 output=output,
-                studies=studies,
+                **where,
                 plugin=written["plugin"],
                 only_plugins=written["only_plugins"],
                 on_progress=live.preparing,

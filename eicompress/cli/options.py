@@ -32,6 +32,8 @@ def options(group: type, **help: str) -> Callable[[Command], Command]:
                 flag(name),
                 name,
                 metavar=setting.metavar,
+                is_flag=not setting.metavar,
+                default=None,
                 multiple=setting.repeated,
                 callback=_none_if_empty if setting.repeated else None,
                 help=help.get(name, setting.explained),

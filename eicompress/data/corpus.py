@@ -49,7 +49,7 @@ class UnlabelledText:
         files = [_files(source) for source in self.sources]
         if None in files or sum(file.stat().st_size for each in files for file in each or ()) > CHEAP_BYTES:
             return ""
-        with suppress(DataError):  # which whoever reads so far will meet
+        with suppress(DataError):  # raised again when a reader gets that far
             left_out = sum(not kept for source in self.sources for _, kept in _sentences(source, self.withheld))
             if left_out:
                 return f"{counted(left_out, 'sentence')} of `--unlabelled` left out: in the validation or test data too"
@@ -100,7 +100,7 @@ def _texts(source: str) -> Iterator[str]:
 
 
 def _files(source: str) -> list[Path] | None:
-    """The files that a source is made of, in their order; None for a name on the hub. Raises `DataError`."""
+    """The files of a source, in order; None for a name on the hub. Raises `DataError`."""
     path = Path(source).expanduser()
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())

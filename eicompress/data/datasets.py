@@ -1,6 +1,6 @@
 """Read a data set: rows from a file, a folder, the hub or `builtin:docstrings`, in three splits, checked.
 
-Rows are handed out with all their columns; a task picks its own. JSONL and CSV need no library.
+Rows have all their columns; a task picks its own. JSONL and CSV need no library.
 """
 
 import hashlib

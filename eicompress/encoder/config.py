@@ -1,4 +1,4 @@
-"""The genotype of an encoder: every shape of it, as a frozen value."""
+"""The shapes of an encoder, as a frozen value."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias

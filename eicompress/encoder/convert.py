@@ -21,7 +21,7 @@ from eicompress.answers import Answer, of_config
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.families import FAMILIES, REFUSED, Family, State
 from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError, shortened
+from eicompress.errors import ModelError, is_panic, shortened
 from eicompress.values import Json, parsed_json
 
 _READ = ("config.json", "model.safetensors", "tokenizer.json")
@@ -31,7 +31,7 @@ _MUSTS: Mapping[str, str | bool] = {
     "is_encoder_decoder": False,
     "add_cross_attention": False,
 }
-"""What an encoder has no parts for, by names of the config."""
+"""Settings of a config that the encoder cannot represent."""
 _LAYER = re.compile(r"(?:encoder|transformer)\.layer\.(\d+)\.")
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 
@@ -197,12 +197,14 @@ def _tokenizer(folder: Path, config: EncoderConfig) -> Tokenizer:
     path = folder / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
+        truncation = tokenizer.truncation or {}
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        around = [tokenizer.encode(*nothing).ids for nothing in (("",), ("", ""))]
+    except BaseException as error:  # the library raises nothing narrower
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         raise ModelError(f"`{path}` must be a tokenizer that `tokenizers` reads, but is not: {error}.") from error
-    truncation = tokenizer.truncation or {}
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    around = [tokenizer.encode(*nothing).ids for nothing in (("",), ("", ""))]
     last = max([*tokenizer.get_vocab().values(), *around[0], *around[1]], default=0)
     if last >= config.vocabulary:
         raise ModelError(

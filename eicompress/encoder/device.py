@@ -1,4 +1,4 @@
-"""Where models compute, and in which numbers."""
+"""The compute device of models, and the precision of their products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -104,7 +104,7 @@ REFUSED: Mapping[str, str] = {
     "deberta-v2": f"DeBERTa {_RELATIVE}",
     "xlnet": f"XLNet {_RELATIVE}",
 }
-"""What users will try and cannot be converted, and why."""
+"""Architectures that cannot be converted, with the reason."""
 
 _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",

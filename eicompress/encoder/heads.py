@@ -1,4 +1,4 @@
-"""Heads: what stands between an encoder's last states and its logits."""
+"""Heads: the modules between an encoder's last states and its logits."""
 
 from eicompress.answers import Answer
 from eicompress.encoder.model import Encoder

@@ -68,10 +68,10 @@ class Encoder(nn.Module):
 
         Of the first `layers` alone, if that is given.
         """
-        told = [self.embed(input_ids, attention_mask, token_type_ids)]
+        states = [self.embed(input_ids, attention_mask, token_type_ids)]
         for layer in self.layers[:layers]:
-            told.append(layer(told[-1], attention_mask, input_ids.shape[1]))
-        return told
+            states.append(layer(states[-1], attention_mask, input_ids.shape[1]))
+        return states
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden)."""

@@ -61,7 +61,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> Tokens:
     try:
         encodings = tokenizer.encode_batch_fast(list(texts))
     except BaseException as error:
-        if not is_panic(error):
+        if not (isinstance(error, Exception) or is_panic(error)):
             raise
         raise ModelError(f"the model's tokenizer must read every text, but cannot: {error}") from error
     lengths = [len(each.ids) for each in encodings]

@@ -4,7 +4,7 @@ A fast tokenizer cuts a text into words (normalizer and pre-tokenizer) and a wor
 `subwords`). Only the model changes here, so all that matters of a text is which words it has, and how often. When
 tokens are gone, a word falls back on shorter ones, down to single characters or bytes, and is unknown only where one
 of these is missing. So they stay, in every form in which they reach the model: `c` at the start of a word and `##c`
-inside. As before, a word longer than a WordPiece's own limit (100 characters) is unknown whatever it is made of.
+inside. As before, a word longer than a WordPiece's own limit (100 characters) is unknown whatever its characters.
 
 No function changes a tokenizer that it is handed.
 """
@@ -161,7 +161,7 @@ def minified_json(tokenizer: Tokenizer) -> str:
     """The smallest tokenizer.json that reads the same, in `tokenizers` and in transformers.js.
 
     White space, escapes and empty sections are left out, and so is padding: a device reads one text at a
-    time, and whoever reads several pads them himself. One reader or the other insists on all that is left.
+    time, and callers that encode several pad them themselves. One reader or the other insists on all that is left.
     """
     state = json.loads(tokenizer.to_str())
     del state["padding"]

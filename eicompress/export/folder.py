@@ -151,9 +151,9 @@ def bytes_by_tensor(artifact: Artifact, most: int = 40) -> list[tuple[str, str, 
         found.append((group or _guess(constant.name), name, size))
     found.sort(key=lambda each: (-each[2], each[1]))
     rest: dict[str, list[int]] = {}
-    for group, _, size in found[most:]:
-        rest.setdefault(group, []).append(size)
-    return found[:most] + [(group, f"{len(sizes)} smaller ones", sum(sizes)) for group, sizes in rest.items()]
+    for part, _, size in found[most:]:
+        rest.setdefault(part, []).append(size)
+    return found[:most] + [(part, f"{len(sizes)} smaller ones", sum(sizes)) for part, sizes in rest.items()]
 
 
 def _described(constant: onnx.TensorProto, reader: str) -> str:
@@ -205,7 +205,7 @@ def _has_types(candidate: Candidate) -> bool:
 
 
 def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:
-    """What the readers of tokenizer.json must be told besides.
+    """What readers of tokenizer.json need besides this file.
 
     The class decides whether transformers.js tells the second text of a pair from the first. `transformers` lowers
     the case for BERT's, whatever tokenizer.json says.

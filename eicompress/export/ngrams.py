@@ -32,7 +32,7 @@ class Ngrams:
     idf: npt.NDArray[np.float16]
     """(n,) inverse document frequencies."""
     codes: npt.NDArray[np.int8]
-    """(n, outputs) integers of so many `bits`."""
+    """(n, outputs) integers of `bits` bits."""
     scales: npt.NDArray[np.float16]
     """(n,) what a row's integers are multiplied by."""
     bias: npt.NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The proof that an ONNX file says what the torch model says."""
+"""Checks that an ONNX file gives the same answers as the torch model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

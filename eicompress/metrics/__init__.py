@@ -1,4 +1,4 @@
-"""Built-in metrics, what is measured on an artifact, and devices, where its latency is taken."""
+"""Built-in metrics of artifacts, and devices, which measure latency."""
 
 from eicompress.deployment import Device
 from eicompress.hookspecs import hookimpl

@@ -1,4 +1,4 @@
-"""How long an artifact takes for one text on a device, at batch 1, warmed up.
+"""The latency of an artifact for one text on a device, at batch 1, warmed up.
 
 A candidate is timed in turns with the baseline's float file, since only their ratio can be compared between machines.
 """
@@ -21,6 +21,8 @@ from eicompress.measures import Metric, Subject
 from eicompress.values import Artifact, Direction, Json, Measurement
 
 LATENCY, LATENCY_P95 = "latency_ms", "latency_p95_ms"
+LATENCY_RATIO = "latency_ratio"
+"""Share of the reference's time, both measured in turns: what "times faster" is said from."""
 
 QUICK_SECONDS = 0.3
 """For previews, of which there are many."""
@@ -50,7 +52,7 @@ class Latency:
             Measurement(LATENCY_P95, self.p95_ms, "ms", p95),
         ]
         if self.ratio is not None:
-            found.append(Measurement("latency_ratio", self.ratio, "", p50))
+            found.append(Measurement(LATENCY_RATIO, self.ratio, "", p50))
         return tuple(found)
 
 
@@ -65,7 +67,7 @@ class LatencyMetric(Metric):
     alone: ClassVar[bool] = True
 
     def measure(self, subject: Subject) -> Iterable[Measurement]:
-        # Not before: whoever reads a study needs the names of metrics, and no runtime.
+        # Imported late: reading a study needs the names of metrics, and no runtime.
         from eicompress.metrics.this_machine import ThisMachine
 
         given = subject.conditions
@@ -116,7 +118,7 @@ def measure_latency(
 def _taken(
     device: Device, artifact: Artifact, reference: Artifact | None, length: int, threads: int, seconds: float
 ) -> tuple[Times, Json]:
-    """What the device has timed, and what it says of itself. Raises `MeasureError` with its name."""
+    """The device's times and its description. Raises `MeasureError` with its name."""
     described = describe(device)
     try:
         times = _checked(device.time(artifact, reference, length, threads=threads, seconds=seconds))

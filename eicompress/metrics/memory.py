@@ -1,4 +1,4 @@
-"""How much memory an artifact takes: the peak of a fresh process that reads texts with it, beside one that does not."""
+"""The memory of an artifact: the peak of a fresh process that runs texts, minus that of one that does not."""
 
 import json
 import subprocess

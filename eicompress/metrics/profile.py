@@ -1,4 +1,4 @@
-"""Which operators an artifact's milliseconds go to, as onnxruntime's own profile tells."""
+"""The milliseconds of an artifact by operator, from onnxruntime's profiler."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""How good the answers of an artifact are: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
+"""The quality of an artifact: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 QUALITY = "quality"
 QUALITY_TEST = f"{QUALITY}_test"
-"""The same on the test split, which is read once, of what is handed out."""
+"""The quality on the test split, which is read once, for the result of a search."""
 
 
 class QualityMetric(Metric):

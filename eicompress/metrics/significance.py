@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the same examples, or chance made it look so."""
+"""Tests of significance for the difference of two models on the same examples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Difference:
 
     @property
     def verdict(self) -> Literal["gain", "loss", "no gain"]:
-        """What the interval leaves no doubt of; "no gain" where it holds zero."""
+        """The verdict of an interval: "gain", "loss", or "no gain" if it contains zero."""
         if self.low > 0:
             return "gain"
         return "loss" if self.high < 0 else "no gain"

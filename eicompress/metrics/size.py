@@ -1,4 +1,4 @@
-"""How many bytes an artifact has, on disk and when it is sent."""
+"""The size of an artifact, on disk and zipped."""
 
 from collections.abc import Iterable
 from typing import ClassVar

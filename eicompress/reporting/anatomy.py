@@ -1,4 +1,4 @@
-"""What the record of an artifact says of its insides: bytes by part, step and tensor, milliseconds by operator."""
+"""Details of an artifact from its record: bytes by part, step and tensor, milliseconds by operator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def shares(baseline: Record | None, best: Record) -> tuple[Share, ...]:
 
 
 def falls(baseline: Record | None, best: Record) -> tuple[Fall, ...]:
-    """What each step of the best recipe did to the bytes, in their order; those that changed none are left out.
+    """The change in bytes by each step of the best recipe, in order; steps without a change are left out.
 
     Sizes are of previews of the recipe's beginnings, recorded when the artifact was rebuilt; empty without them.
     """

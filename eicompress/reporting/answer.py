@@ -1,16 +1,16 @@
-"""The first screen in words and big numbers: what came out, what it cost, what more would buy."""
+"""The first screen in words and large numbers: the result, its cost, and the gain of more bytes."""
 
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from eicompress.declaration import flag
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
-from eicompress.reporting.data import ARTIFACT, BASELINE, MoreBytes, Numbers
+from eicompress.reporting.data import MoreBytes, Numbers
 from eicompress.study.ranking import heaviest_parts
-from eicompress.study.result import NEAR
+from eicompress.study.result import NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted
 
 
@@ -24,7 +24,7 @@ class Tile:
 
 
 def wanted(asked: Json) -> str:
-    """What the study was asked for, in a line."""
+    """The settings of the study, in a line."""
     names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
     limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
     limits += [str(each) for each in asked.get("limit", ())]
@@ -33,17 +33,18 @@ def wanted(asked: Json) -> str:
 
 
 def sentence(numbers: Numbers) -> str:
-    """What the study found, in one sentence."""
+    """The result of the study, in one sentence."""
     if numbers.best is None:
         return _nothing(numbers)
     record, baseline = numbers.best[1], numbers.result.baseline
-    quality, test = record.value(QUALITY), record.value(QUALITY_TEST)
+    value = record.value
+    quality, test = value(QUALITY), value(QUALITY_TEST)
     name = f"The simple baseline {numbers.best[0]}" if numbers.result.verdict else "The best artifact"
     parts = [f"{name} is {_form(record.value(SIZE), '{:.2f} MB')}"]
-    parts.append(_times(baseline, record, SIZE, "smaller"))
-    latency = record.value(LATENCY)
+    parts.append(_times(_share_of(baseline, record, SIZE), "smaller"))
+    latency = value(LATENCY)
     if latency is not None:
-        parts.append(f", answers in {latency:.2f} ms{_times(baseline, record, LATENCY, 'faster')}")
+        parts.append(f", answers in {latency:.2f} ms{_times(value(LATENCY_RATIO), 'faster')}")
     if quality is not None:
         parts.append(f", and reaches {quality:.1%} {numbers.metric} on validation")
         whole = baseline.value(QUALITY) if baseline else None
@@ -63,7 +64,7 @@ def answer(numbers: Numbers) -> tuple[Tile, ...]:
     value = record.value
     return (
         _tile("size", value(SIZE), "{:.2f} MB", _value(baseline, SIZE), budgets.get(SIZE)),
-        _tile("latency", value(LATENCY), "{:.2f} ms", _value(baseline, LATENCY), budgets.get(LATENCY)),
+        _tile("latency", value(LATENCY), "{:.2f} ms", _timed_in_turns(record), budgets.get(LATENCY)),
         _share_tile(
             f"{numbers.metric}, validation", value(QUALITY), _value(baseline, QUALITY), _beside(record, "validation")
         ),
@@ -79,7 +80,7 @@ def baseline_on_test(record: Record) -> float | None:
 
 
 def cost(numbers: Numbers) -> str:
-    """What was paid: quality against the baseline, and the search's time; and how the latency was taken."""
+    """The cost: quality against the baseline, the time of the search; and how the latency was measured."""
     record, spent = numbers.best[1] if numbers.best else None, numbers.effort
     parts = [_quality_paid(numbers, record)] if record else []
     spared = sum(spent.skipped.values())
@@ -126,18 +127,27 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
 
 
 def simple(numbers: Numbers) -> str:
-    """How much better than the best simple baseline the artifact is, or that it is one; empty where none is known."""
-    if numbers.result.verdict:
-        return numbers.result.verdict
-    others = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
+    """How much better than the best simple baseline within the budgets the artifact is, or that such a one is the
+    result; empty where none is known."""
+    result = numbers.result
+    if result.verdict:
+        return result.verdict
     quality = numbers.best[1].value(QUALITY) if numbers.best else None
-    if not others or quality is None:
+    if not result.simple or quality is None:
         return ""
-    other = max(others, key=lambda each: each.quality)
-    points = _points(quality, other.quality)
-    size = f" in {other.size_mb:.2f} MB" if other.size_mb else ""
+    if result.best_simple is None:
+        name, other = by_quality(result.simple)[-1]
+        return f"No simple baseline within the budgets is an artifact. The best of all, {_reaches(name, other)}."
+    name, other = result.best_simple
+    points = _points(quality, other.value(QUALITY) or 0.0)
     verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
-    return f"{verdict}. The best simple baseline, {other.name}, reaches {other.quality:.1%}{size}."
+    verdict = verdict if points else "A tie"
+    return f"{verdict}. The best simple baseline within the budgets, {_reaches(name, other)}."
+
+
+def _reaches(name: str, simple: Record) -> str:
+    size = simple.value(SIZE)
+    return f"{name}, reaches {simple.value(QUALITY) or 0.0:.1%}" + (f" in {size:.2f} MB" if size else "")
 
 
 def command(asked: Json) -> str:
@@ -148,7 +158,7 @@ def command(asked: Json) -> str:
 
 
 def more(numbers: Numbers) -> str:
-    """What one more megabyte would buy, as far as this study can tell."""
+    """The gain in quality of one more megabyte, estimated from this study."""
     found, baseline = numbers.more_bytes, numbers.result.baseline
     whole = baseline.value(QUALITY) if baseline else None
     best = numbers.best[1].value(QUALITY) if numbers.best else None
@@ -236,11 +246,21 @@ def _value(baseline: Record | None, metric: str) -> float | None:
     return baseline.value(metric) if baseline else None
 
 
-def _times(baseline: Record | None, record: Record, metric: str, what: str) -> str:
-    before, after = baseline.value(metric) if baseline else None, record.value(metric)
-    if not before or not after or before < after:
+def _share_of(baseline: Record | None, record: Record, metric: str) -> float | None:
+    before, after = _value(baseline, metric), record.value(metric)
+    return after / before if before and after else None
+
+
+def _timed_in_turns(record: Record) -> float | None:
+    """The baseline's milliseconds beside the artifact's: from their ratio, which was measured in turns."""
+    latency, ratio = record.value(LATENCY), record.value(LATENCY_RATIO)
+    return latency / ratio if latency and ratio else None
+
+
+def _times(share: float | None, what: str) -> str:
+    if not share or share > 1:
         return ""
-    ratio = before / after
+    ratio = 1 / share
     return f" ({ratio:.0f} times {what} than the baseline)" if ratio >= 10 else f" ({ratio:.1f} times {what})"
 
 

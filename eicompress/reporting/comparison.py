@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference, mcnemar, paired_difference
 from eicompress.metrics.size import SIZE
@@ -29,6 +29,8 @@ class Measured:
     """(n,) quality of each example."""
     beside: Mapping[str, float] = field(default_factory=dict)
     """Other qualities that the task names."""
+    latency_ratio: float | None = None
+    """Share of the first one's time, both measured in turns; None for the first one."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Comparison:
                 "artifact": each.name,
                 SIZE: each.size_mb,
                 LATENCY: each.latency_ms,
+                LATENCY_RATIO: each.latency_ratio,
                 QUALITY: each.quality,
                 **each.beside,
             }
@@ -155,10 +158,10 @@ def lines(found: Comparison) -> list[list[str]]:
 def beside(found: Comparison) -> str:
     """What the task names beside its quality, in a sentence; empty where there is nothing."""
     names = found.first.beside
-    told = [
+    sentences = [
         f"{name}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". " for name in names
     ]
-    return "".join(each[:1].upper() + each[1:] for each in told)
+    return "".join(each[:1].upper() + each[1:] for each in sentences)
 
 
 HEADS = ("artifact", "MB", "ms", "quality", "points", "95 % interval", "")
@@ -168,16 +171,18 @@ def comparison_page(found: Comparison) -> str:
     """The comparison as one HTML file."""
     tested = any(each.p_value is not None for each in found.others)
     how = "a paired bootstrap, and McNemar's exact test" if tested else "a paired bootstrap"
-    told = (
+    note = (
         f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
-        f"text of {found.sequence_length} tokens on {found.device}. {beside(found)}Differences are to "
+        f"text of {found.sequence_length} tokens on {found.device}, and in brackets its share of the first one's, "
+        f"both taken in turns. {beside(found)}Differences are to "
         f"{found.first.name}, on the same texts: {how}."
     )
-    body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(told)}</p>']
+    body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(note)}</p>']
     body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]
     body += ["<h2>What the bytes bring</h2>", drawn(qualities(found))]
     return document("Comparison", "\n".join(body))
 
 
 def _numbers(each: Measured) -> Sequence[str]:
-    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}", f"{each.quality:.2%}"
+    ratio = "" if each.latency_ratio is None else f" ({each.latency_ratio:.0%})"
+    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}{ratio}", f"{each.quality:.2%}"

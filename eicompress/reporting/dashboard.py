@@ -53,7 +53,7 @@ REST = 10.0
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
 UNKNOWN = re.compile(r"(^|/)\.\.(/|$)|^/artifacts/(?!0/)")
-"""Paths that lead nowhere and that the dashboard stumbles over: out of a folder, and to another study's files."""
+"""Invalid paths on which the dashboard fails: out of a folder, and to another study's files."""
 FILE = "artifacts:"
 """What Optuna's names of a trial's files begin with."""
 
@@ -113,7 +113,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         # Marked experimental, and the only way to name what is maximised.
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(_names(numbers))
-    save_note(study, _told(numbers))
+    save_note(study, _study_note(numbers))
     for trial in trials:
         record, rebuild = result.records.get(trial.number), result.promoted.get(trial.number)
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
@@ -130,7 +130,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
 
 
 def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
-    """What became of a trial, as one would tell it, in Markdown."""
+    """The outcome of a trial in sentences, in Markdown."""
     lines = [_outcome(record)]
     if record.measurements:
         lines.append(_measured(record, numbers))
@@ -176,7 +176,7 @@ def _measured(record: Record, numbers: Numbers) -> str:
     return ", ".join(parts) + "."
 
 
-def _told(numbers: Numbers) -> str:
+def _study_note(numbers: Numbers) -> str:
     """The study's own note."""
     asked = {"Simple baselines": simple(numbers), "Cost": cost(numbers), "One more MB": more(numbers)}
     parts = [sentence(numbers), *(f"**{name}.** {text}" for name, text in asked.items() if text)]

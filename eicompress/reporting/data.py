@@ -1,4 +1,4 @@
-"""Records to numbers: what a report says of a study, before anything is drawn. No model is loaded."""
+"""From records to the numbers of a report, before anything is drawn. No model is loaded."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -52,8 +52,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """What a method reaches on the validation split, and the bytes it takes."""
+class Contender:
+    """A method's quality on the validation split, and its bytes."""
 
     name: str
     quality: float
@@ -103,7 +103,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class MoreBytes:
-    """What bytes bought: the best within the whole budget, and within the first part of it."""
+    """The gain of more bytes: the best within the whole budget, and within the first part of it."""
 
     budget_mb: float
     best: float
@@ -120,7 +120,7 @@ class Numbers:
     best: tuple[int | str, Record] | None
     metric: str
     points: tuple[Point, ...]
-    yardsticks: tuple[Yardstick, ...]
+    contenders: tuple[Contender, ...]
     shares: tuple[Share, ...]
     falls: tuple[Fall, ...]
     tensors: tuple[Tensor, ...]
@@ -144,7 +144,7 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
         best=best,
         metric=metric_name(result),
         points=points(result),
-        yardsticks=yardsticks(result),
+        contenders=contenders(result),
         shares=shares(result.baseline, best[1]) if best else (),
         falls=falls(result.baseline, best[1]) if best else (),
         tensors=tensors(best[1]) if best else (),
@@ -161,7 +161,7 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
 
 
 def metric_name(result: Result) -> str:
-    """What the task calls its quality, such as `accuracy`."""
+    """The task's name for its quality, such as `accuracy`."""
     for record in (result.baseline, *result.records.values()):
         for each in record.measurements if record else ():
             if each.name == QUALITY and "metric" in each.conditions:
@@ -221,10 +221,10 @@ def in_words(recipe: Sequence[Json], width: int = 44) -> str:
     return "\n".join(lines)
 
 
-def yardsticks(result: Result) -> tuple[Yardstick, ...]:
+def contenders(result: Result) -> tuple[Contender, ...]:
     """Simple baselines, the worst first, the best artifact and the baseline, all on the validation split."""
     found = [
-        Yardstick(name, quality, record.value(SIZE), str(record.facts.get(SIMPLE, {}).get("note", "")))
+        Contender(name, quality, record.value(SIZE), str(record.facts.get(SIMPLE, {}).get("note", "")))
         for name, record in result.simple.items()
         if (quality := record.value(QUALITY)) is not None
     ]
@@ -234,7 +234,7 @@ def yardsticks(result: Result) -> tuple[Yardstick, ...]:
     for name, record in rest:
         quality = record.value(QUALITY) if record else None
         if record and quality is not None:
-            found.append(Yardstick(name, quality, record.value(SIZE)))
+            found.append(Contender(name, quality, record.value(SIZE)))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from eicompress.values import Artifact, Json
 def numbers_of(ledger: Ledger, spec: Spec) -> Numbers:
     """The numbers that a report of a study says and draws."""
     result = result_of(ledger, objective_of(spec, ledger.metrics()))
-    return numbers(result, importance(ledger.study), spec.to_toml() | length_of(ledger.ended()))
+    return numbers(result, importance(ledger.study), {**spec.to_toml(), **length_of(ledger.ended())})
 
 
 def length_of(ended: Json) -> Json:
@@ -30,7 +30,7 @@ def length_of(ended: Json) -> Json:
 
 
 def write_report(ledger: Ledger, spec: Spec, output: Path | None = None) -> Path:
-    """Write the report of a study, into its folder unless told otherwise; its path. Raises `StudyError`."""
+    """Write the report of a study, by default into its folder, and return its path. Raises `StudyError`."""
     path = output or ledger.folder / REPORT
     write_page(path, page(numbers_of(ledger, spec)))
     return path

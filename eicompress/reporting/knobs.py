@@ -1,4 +1,4 @@
-"""What a strategy's knobs are for, and their domains, in words."""
+"""The meanings and domains of a strategy's knobs, in words."""
 
 import ast
 import inspect

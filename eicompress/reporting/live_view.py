@@ -1,4 +1,4 @@
-"""What people see while something runs: the plan, and live progress."""
+"""The output of a running command: the plan, and live progress."""
 
 import time
 from collections.abc import Callable
@@ -71,7 +71,7 @@ class Screen:
     _seconds: float = 0.0
     _seconds_at: float = 0.0
     _said: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """The phase that a plain line told of each trial, and when."""
+    """The last phase that a plain line reported of each trial, and when."""
 
     def __enter__(self) -> Self:
         self._seconds_at = self.clock()
@@ -109,13 +109,13 @@ class Screen:
             case Doing(number=number, progress=progress):
                 self._do(f"trial {number}", progress)
             case TrialEnded():
-                self._told(event)
+                self._show_end(event)
             case SearchEnded(reason=reason, finished_before=finished):
                 self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
             case Comparing(number=number, fidelity=fidelity):
                 self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
             case Promoting(number=number, fidelity=fidelity):
-                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, for want of time"
+                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, since time is short"
                 self._line(f"rebuilding trial {number} at {length}")
             case Promoted(number=number, record=record, rebuilt=rebuilt):
                 length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
@@ -138,13 +138,13 @@ class Screen:
             self._line(f"baseline: {summary(event.baseline, None, self._extra)}")
         self._baseline, self._counts, self._best = event.baseline, event.counts, event.best
         self._at(event.seconds)
-        if event.counts.reached or event.recovered.told:
+        if event.counts.reached or event.recovered.recorded:
             trained = counted(event.counts.trained, "candidate")
             self._line(f"going on with {trained} trained, {duration(event.seconds)} of the time used")
         if event.recovered.again:
             self._line(f"starting {counted(event.recovered.again, 'interrupted trial')} again")
 
-    def _told(self, event: TrialEnded) -> None:
+    def _show_end(self, event: TrialEnded) -> None:
         self._counts, self._best = event.counts, event.best
         self._at(event.seconds)
         record = event.record
@@ -215,7 +215,7 @@ def doing(progress: Progress) -> str:
 
 
 def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objective) -> None:
-    """What is going to happen."""
+    """Print the plan of a search."""
     settings = spec.settings
     first, *others = space.describe()
     rows = {
@@ -271,7 +271,7 @@ def _trains_on(spec: Spec) -> str:
 
 
 def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
-    """What the search will meet, and what its time or its trials will buy."""
+    """Print a forecast: what is reachable, and how many candidates the time allows."""
     rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
     table = _grid()
     for name, text in rows.items():

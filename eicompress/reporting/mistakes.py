@@ -1,4 +1,4 @@
-"""What an artifact gets wrong, from the logits and texts that the records name: its kind of answer counts."""
+"""The mistakes of an artifact, from the logits and texts that the records name; its kind of answer counts them."""
 
 import json
 from pathlib import Path

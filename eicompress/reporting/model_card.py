@@ -4,7 +4,6 @@ It lies beside the artifact, as its manifest does, and not in it: a device needs
 folder counts against the budget. `eicompress export --to hf` puts it into what is uploaded.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData, metadata_load
 
 from eicompress.answers import Answer, of_config
+from eicompress.errors import ModelError
+from eicompress.manifest import read_object
 from eicompress.metrics.latency import LATENCY, LATENCY_P95
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
@@ -52,7 +53,7 @@ def card(
     if SIMPLE in record.facts:  # no model was compressed for it
         asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
         record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})
-    config = json.loads((artifact.folder / "config.json").read_text(encoding="utf-8"))
+    config = read_object(artifact.folder / "config.json")
     answer, example = of_config(config), '("a text", "another")' if config.get("pairs") else '"a text"'
     assert answer is not None
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
@@ -73,19 +74,25 @@ def write_card(
 
 
 def card_of(artifact: Artifact) -> str:
-    """The card that lies beside an artifact, or one of what its files tell."""
+    """The card that lies beside an artifact, or one of what its files tell. Raises `ModelError`."""
     if artifact.card.is_file():
         return artifact.card.read_text(encoding="utf-8")
-    known = json.loads(artifact.manifest.read_text(encoding="utf-8")) if artifact.manifest.is_file() else {}
-    record = Record(
-        recipe=tuple(known.get("recipe", ())),
-        draw=-1,
-        outcome="complete",
-        measurements=(SizeMetric.measurement(artifact.size_mb),),
-        facts=known.get("facts", {}),
-        versions=known.get("versions", {}),
-    )
-    return card(artifact, record, None, {"task": known.get("task", "")}, {})
+    known = read_object(artifact.manifest) if artifact.manifest.is_file() else {}
+    try:
+        record = Record(
+            recipe=tuple(known.get("recipe", ())),
+            draw=-1,
+            outcome="complete",
+            measurements=(SizeMetric.measurement(artifact.size_mb),),
+            facts=known.get("facts", {}),
+            versions=known.get("versions", {}),
+        )
+        return card(artifact, record, None, {"task": known.get("task", "")}, {})
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"`{artifact.manifest}` must tell how the artifact was made, as eicompress writes it, but does not: "
+            f"{error}. Copy the artifact again with its manifest, or remove the manifest."
+        ) from error
 
 
 def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
@@ -128,8 +135,8 @@ def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answe
 
 
 def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity]) -> str:
-    said = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
-    rows = [(each, said[each.name]) for each in record.measurements if each.name in said]
+    kind = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
+    rows = [(each, kind[each.name]) for each in record.measurements if each.name in kind]
     rows += [(each, f"{_metric(each)}, {_split(each)} split") for each in _qualities(record)]
     if not rows:
         return "Nothing was measured."
@@ -151,9 +158,9 @@ def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Qua
 def _making(record: Record, asked: Json, answer: Answer) -> str:
     model, data, task = (str(asked.get(name, "")) for name in ("model", "data", "task"))
     teachers = [str(each) for each in asked.get("teacher", [])] or [model]
-    told = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
+    sources = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
     lines = [
-        f"- {said}: " + ", ".join(f"`{_name(each)}`" for each in names) for said, names in told.items() if all(names)
+        f"- {kind}: " + ", ".join(f"`{_name(each)}`" for each in names) for kind, names in sources.items() if all(names)
     ]
     if SIMPLE in record.facts:
         lines.append(f"- {record.facts[SIMPLE]['name']} with {answer.linear}: {record.facts[SIMPLE]['note']}")

@@ -1,4 +1,4 @@
-"""What to do next, as far as a study's own numbers tell."""
+"""Advice on what to do next, from a study's own numbers."""
 
 from eicompress.metrics.size import SIZE
 from eicompress.study.ranking import ranked

@@ -26,7 +26,7 @@ def page(numbers: Numbers) -> str:
     """The whole report."""
     sections = [
         _answer(numbers),
-        _yardsticks(numbers),
+        _contenders(numbers),
         _candidates(numbers),
         _bytes(numbers),
         _milliseconds(numbers),
@@ -79,25 +79,25 @@ def _answer(numbers: Numbers) -> str:
     return "\n".join(found)
 
 
-def _yardsticks(numbers: Numbers) -> str:
-    if len(numbers.yardsticks) < 2:
+def _contenders(numbers: Numbers) -> str:
+    if len(numbers.contenders) < 2:
         return ""
     shares = numbers.mistakes is None or numbers.mistakes.shares
     rows = "".join(
         f'<tr><td>{escape(each.name)}</td><td class="n">{each.quality:.1%}</td>'
         f'<td class="n">{_one_in(each.quality) if shares else ""}</td>'
         f'<td class="n">{"" if each.size_mb is None else f"{each.size_mb:.2f} MB"}</td></tr>'
-        for each in numbers.yardsticks
+        for each in numbers.contenders
     )
-    told = "All on the validation split; sizes are bytes on disk. "
-    told += " ".join(f"{each.name}: {each.note}." for each in numbers.yardsticks if each.note)
+    note = "All on the validation split; sizes are bytes on disk. "
+    note += " ".join(f"{each.name}: {each.note}." for each in numbers.contenders if each.note)
     if not numbers.result.simple:
-        told += "Simple baselines (majority class, tf-idf) were not measured in this study."
+        note += "Simple baselines (majority class, tf-idf) were not measured in this study."
     head = (
         f'<tr><th></th><th class="n">{escape(numbers.metric)}</th><th class="n">{"wrong" if shares else ""}</th>'
         '<th class="n">size</th></tr>'
     )
-    return f'<h2>Is it better than a simple baseline?</h2><p class="soft">{escape(told)}</p><table>{head}{rows}</table>'
+    return f'<h2>Is it better than a simple baseline?</h2><p class="soft">{escape(note)}</p><table>{head}{rows}</table>'
 
 
 def _candidates(numbers: Numbers) -> str:
@@ -119,11 +119,11 @@ def _bytes(numbers: Numbers) -> str:
         return ""
     found = ["<h2>Where the bytes go</h2>"]
     if numbers.falls:
-        told = (
+        note = (
             "What each step of the recipe left, and how many times less that is; seen in previews of the recipe's "
             "beginnings. Steps that only train take no bytes away."
         )
-        found += [f'<p class="soft">{told}</p>', drawn(waterfall(numbers))]
+        found += [f'<p class="soft">{note}</p>', drawn(waterfall(numbers))]
     found.append("<h3>In the artifact</h3>")
     found.append(drawn(treemap(numbers) if numbers.tensors else bytes_of_best(numbers)))
     if any(each.before and each.after for each in numbers.shares):
@@ -138,11 +138,11 @@ def _bytes(numbers: Numbers) -> str:
 def _milliseconds(numbers: Numbers) -> str:
     if not numbers.operators:
         return ""
-    told = (
+    note = (
         "onnxruntime's profile of one text on one thread of the machine that searched. Writing it takes time of its "
         "own, so the sum is more than the latency there."
     )
-    return f'<h2>Where the milliseconds go</h2><p class="soft">{told}</p>{drawn(operators(numbers))}'
+    return f'<h2>Where the milliseconds go</h2><p class="soft">{note}</p>{drawn(operators(numbers))}'
 
 
 def _search(numbers: Numbers) -> str:
@@ -166,8 +166,8 @@ def _search(numbers: Numbers) -> str:
     )
     lengths = numbers.result.rungs
     if lengths:
-        told = f"Candidates were trained for {described(lengths, numbers.result.full_steps)}."
-        found.append(f'<p class="soft">{told}</p>')
+        note = f"Candidates were trained for {described(lengths, numbers.result.full_steps)}."
+        found.append(f'<p class="soft">{note}</p>')
     said = (*numbers.result.handed_out_as_they_were, *numbers.result.agreements)
     found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in said)]
     found.append(_importance(numbers))
@@ -209,11 +209,11 @@ def _importance(numbers: Numbers) -> str:
     heading = "<h3>Which knobs mattered</h3>"
     if not numbers.importance:
         return f'{heading}<p class="soft">Left out: fewer than {TRIALS_FOR_IMPORTANCE} trained trials to judge by.</p>'
-    told = (
+    note = (
         f"How well each knob tells the best tenth of the trials from the others (PED-ANOVA), judged by "
         f"{numbers.effort.trained} trained trials{': a hint' if numbers.effort.trained < TRIALS_TO_TRUST else ''}."
     )
-    return f'{heading}<p class="soft">{told}</p>' + drawn(importance(numbers))
+    return f'{heading}<p class="soft">{note}</p>' + drawn(importance(numbers))
 
 
 def _mistakes(numbers: Numbers) -> str:

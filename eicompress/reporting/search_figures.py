@@ -1,4 +1,4 @@
-"""Figures of a search: its candidates, how it went, and what mattered."""
+"""Figures of a search: its candidates, its progress, and the importance of knobs."""
 
 import math
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ def rebuilds(numbers: Numbers) -> go.Figure:
 
 
 def importance(numbers: Numbers) -> go.Figure:
-    """Which knobs told good trials from the others."""
+    """How much each knob matters for the objective."""
     shown = dict(list(numbers.importance.items())[:KNOBS])
     names = (escape(name.replace("_", " ").replace(".", ": ")) for name in shown)
     return labelled_bars("share, %", names, (100 * value for value in shown.values()), [*map(percent, shown.values())])
@@ -130,7 +130,7 @@ def _markers(
         mode="markers",
         name=name,
         marker={"color": colour, "symbol": symbol, "size": size},
-        customdata=[_told(each, numbers) for each in points],
+        customdata=[_hover_text(each, numbers) for each in points],
         hovertemplate="%{customdata}<extra></extra>",
     )
 
@@ -140,8 +140,8 @@ def _is_best(point: Point, numbers: Numbers) -> bool:
     return point.trial == numbers.best[0] and point.rebuilt == (point.trial in numbers.result.promoted)
 
 
-def _told(point: Point, numbers: Numbers) -> str:
-    """What hovering over a candidate says."""
+def _hover_text(point: Point, numbers: Numbers) -> str:
+    """The text that appears over a candidate."""
     kind = "handed out: trial" if point.rebuilt else "trial"
     known = [(axis, value) for axis in axes(numbers.result.objective) if (value := point.on(axis)) is not None]
     # MB and ms say themselves what they are of.
@@ -171,7 +171,7 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
             mode="markers",
             name="over budget, not trained",
             marker={"color": GREY, "symbol": "line-ns-open", "size": 10},
-            customdata=[_told(each, numbers) for each in shown],
+            customdata=[_hover_text(each, numbers) for each in shown],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
@@ -179,8 +179,8 @@ def _untrained(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
 
 def _levels(figure: go.Figure, numbers: Numbers) -> None:
     """The baseline, and the best of the simple baselines, as levels to compare with."""
-    simple = [each for each in numbers.yardsticks if each.name not in (ARTIFACT, BASELINE)]
-    levels = [each for each in numbers.yardsticks if each.name == BASELINE]
+    simple = [each for each in numbers.contenders if each.name not in (ARTIFACT, BASELINE)]
+    levels = [each for each in numbers.contenders if each.name == BASELINE]
     levels += [max(simple, key=lambda each: each.quality)] if simple else []
     for each in levels:
         wrong = _wrong(each.quality)

@@ -1,4 +1,4 @@
-"""How a report looks, what its figures do in the browser, and what the page may load."""
+"""The style sheet of a report, the scripts of its figures, and the rules for what the page may load."""
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1c1c1c; --soft: #5f6368; --line: #d9dce0; --back: #fff; --tile: #f4f6f8;

@@ -165,7 +165,8 @@ def show_comparison(console: Console, found: Comparison) -> None:
     console.print(table)
     console.print(
         f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name} in "
-        f"points; latency at {found.sequence_length} tokens on {found.device}",
+        f"points; latency at {found.sequence_length} tokens on {found.device}, in brackets the "
+        "share of the first one's, both taken in turns",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -1,4 +1,6 @@
-"""`augmentation`: more text for the distillation steps after it, grown from the task's and labelled by the teacher."""
+"""`augmentation`: more text for the distillation steps after it, made from the task's text and labelled by the
+teacher.
+"""
 
 import math
 from collections.abc import Sequence
@@ -42,16 +44,18 @@ class Augmentation(ModelStrategy):
     replaced: Annotated[float, FloatDistribution(0.05, 1.0)] = 0.4
     """Share of the words that are replaced in such a copy."""
     nearest: Annotated[int, IntDistribution(1, 100)] = 15
-    """A word is replaced by one of so many."""
+    """Number of similar words from which the replacement of a word is drawn."""
     words: Annotated[Literal["corpus", "vocabulary"], CategoricalDistribution(("corpus", "vocabulary"))] = "corpus"
-    """Whose words come in: those of the training text, or all in its letters that the baseline has one token for."""
+    """Where replacements come from: words of the training text, or all words that are one token of the baseline and
+    have no other letters.
+    """
     generations: Annotated[int, IntDistribution(1, 10)] = 1
-    """From the second on, copies are made of the copies before."""
+    """Number of generations; from the second on, copies are made of the copies before."""
     unlabelled: Annotated[int, IntDistribution(0, 10_000_000)] = 0
     """Sentences of the unlabelled text, at most; none where none was named, or where the task reads pairs of texts."""
     pool: Annotated[float, FloatDistribution(1.0, 20.0)] = 1.0
-    """So many times the texts are made, and those kept on which teacher and student disagree most. Above 1 this wants
-    a candidate that was distilled before."""
+    """How many times the texts to make, of which those are kept on which teacher and student disagree most. Above 1 it
+    needs a candidate that was distilled before."""
 
     name: ClassVar[str] = "augmentation"
     paper: ClassVar[str] = "after the augmentation of TinyBERT, arXiv 1909.10351"
@@ -107,11 +111,11 @@ def _most_disputed(
     texts: list[Text], count: int, subject: Candidate, context: Context
 ) -> tuple[list[Text], dict[str, float]]:
     """The texts on which student and teacher are farthest apart, in their old order, and what to tell of the choice."""
-    told, said = (
+    teacher_logits, student_logits = (
         torch.from_numpy(np.asarray(logits, np.float32))
         for logits in (context.teacher.outputs(texts).logits, answers_of(subject, texts, context.compute_device)[0])
     )
-    divergence: Array = answer_losses(context.task.answer, said, told).numpy()
+    divergence: Array = answer_losses(context.task.answer, student_logits, teacher_logits).numpy()
     kept = np.sort(np.argsort(-divergence, kind="stable")[:count])
     means = {"kept": float(divergence[kept].mean()), "all": float(divergence.mean())}
     return [texts[row] for row in kept], {"texts": len(kept), "of": len(texts), **means}

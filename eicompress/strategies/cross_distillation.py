@@ -1,4 +1,4 @@
-"""`cross_distillation`: the teacher's own task head stands in the student, and both may learn from each other.
+"""`cross_distillation`: the student gets the teacher's own task head, and both may learn from each other.
 
 The student's last state passes a projector P into the teacher's classifier W, which is frozen, tied or a copy:
 logits = W P f + b. The product W P is the student's classifier, so that of the projector no byte is left.
@@ -35,7 +35,7 @@ from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
 
 LOOKS = 20
-"""How often in a training the teacher's quality is looked at."""
+"""How often in a training the teacher's quality is measured."""
 HELD_OUT_MOST = 500
 
 
@@ -50,11 +50,11 @@ class CrossDistillation(ModelStrategy):
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
     """The student's highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
-    """Of the softmax in which teacher and student are compared."""
+    """Temperature of the softmax in which teacher and student are compared."""
     label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
     """Share of the label's loss in the student's; the rest is the teacher's."""
     feature_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 10.0
-    """Weight of the squared distance between what the two classifiers read."""
+    """Weight of the squared distance between the inputs of the two classifiers."""
     head: Annotated[Literal["frozen", "tied", "copy"], CategoricalDistribution(("frozen", "tied", "copy"))] = "frozen"
     """The teacher's classifier in the student: as it was, the one that the teacher learns with, or one of its own."""
     teacher_updates: Annotated[
@@ -79,7 +79,7 @@ class CrossDistillation(ModelStrategy):
     held_out: Annotated[float, FloatDistribution(0.01, 0.5)] = 0.05
     """Share of the training texts, at most 500, that a learning teacher is judged by and does not learn from."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
-    """Texts of a step."""
+    """Texts in a batch."""
     max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
     """The student's steps at full fidelity, if `epochs` would take more."""
 
@@ -158,12 +158,12 @@ class _LentHead(nn.Module):
 
 @dataclass(frozen=True)
 class _Side:
-    """What one of the two says of a batch."""
+    """The outputs of student or teacher for a batch."""
 
     logits: Tensor
     """(B, outputs)"""
     features: Tensor
-    """(B, teacher's width): what the teacher's classifier reads."""
+    """(B, teacher's width): the input of the teacher's classifier."""
 
     def detached(self) -> "_Side":
         return _Side(self.logits.detach(), self.features.detach())
@@ -183,14 +183,14 @@ class _Both:
     def loss(self, batch: Batch) -> Tensor:
         learns = self._who_learns(batch)
         with torch.set_grad_enabled("teacher" in learns):
-            told = self.teacher(batch)
+            teacher = self.teacher(batch)
         with torch.set_grad_enabled("student" in learns):
-            said = self._said(batch)
+            student = self._said(batch)
         parts = []
         if "student" in learns:
-            parts.append(self._student_loss(said, told.detached(), batch.rows))
+            parts.append(self._student_loss(student, teacher.detached(), batch.rows))
         if "teacher" in learns:
-            parts.append(self._teacher_loss(told, said.detached(), batch.rows))
+            parts.append(self._teacher_loss(teacher, student.detached(), batch.rows))
         return torch.stack(parts).sum()
 
     def _who_learns(self, batch: Batch) -> tuple[str, ...]:
@@ -206,25 +206,25 @@ class _Both:
         features = self.student.features(pooled)
         return _Side(self.student.classify(features), features @ self.projector.T)
 
-    def _student_loss(self, said: _Side, told: _Side, rows: Tensor) -> Tensor:
+    def _student_loss(self, student: _Side, teacher: _Side, rows: Tensor) -> Tensor:
         knobs = self.knobs
         return (
             (1 - knobs.label_weight)
-            * answer_loss(self.context.task.answer, said.logits, told.logits, knobs.temperature)
-            + knobs.label_weight * label_loss(self.context.task.loss, said.logits, rows, self.labels)
-            + knobs.feature_weight * F.mse_loss(said.features, told.features)
+            * answer_loss(self.context.task.answer, student.logits, teacher.logits, knobs.temperature)
+            + knobs.label_weight * label_loss(self.context.task.loss, student.logits, rows, self.labels)
+            + knobs.feature_weight * F.mse_loss(student.features, teacher.features)
         )
 
-    def _teacher_loss(self, told: _Side, said: _Side, rows: Tensor) -> Tensor:
+    def _teacher_loss(self, teacher: _Side, student: _Side, rows: Tensor) -> Tensor:
         """Over the texts that the teacher may learn from."""
         knobs = self.knobs
         may = self.teacher.learns_from[rows.cpu()].to(rows.device)
         labels = self.labels[rows[may].cpu()].to(rows.device)
         return (
-            self.context.task.loss(told.logits[may], labels)
+            self.context.task.loss(teacher.logits[may], labels)
             + knobs.teacher_kl
-            * answer_loss(self.context.task.answer, told.logits[may], said.logits[may], knobs.temperature)
-            + knobs.teacher_feature * F.mse_loss(told.features[may], said.features[may])
+            * answer_loss(self.context.task.answer, teacher.logits[may], student.logits[may], knobs.temperature)
+            + knobs.teacher_feature * F.mse_loss(teacher.features[may], student.features[may])
         )
 
 
@@ -326,7 +326,7 @@ class _Teacher(nn.Module):
         return self.task.score(logits, self.targets)
 
     def facts(self) -> dict[str, float | bool]:
-        """How the teacher fared on held-out training texts."""
+        """The teacher's quality on held-out training texts, first and last."""
         if not self.updates or self.quality[0] < 0:
             return {}
         first, last = self.quality.tolist()
@@ -335,7 +335,7 @@ class _Teacher(nn.Module):
 
 
 def _strip_to_head(model: Encoder) -> None:
-    """Leave next to nothing but the head."""
+    """Remove all parts except the head."""
     model.keep_tokens(torch.tensor([model.config.padding_id]))
     model.keep_positions(1)
     model.use_layers([])

@@ -1,6 +1,6 @@
-"""`distillation`: the student learns what the teacher says, of the task's texts and of distortions of them.
+"""`distillation`: the student learns from the teacher's outputs for the task's texts and for distortions of them.
 
-Logits and the state that the head reads are the teacher's, whoever it is, and need no common tokens. Losses between
+Logits and the state that the head reads are those of any teacher, and need no common tokens. Losses between
 layers, of embeddings, hidden states, attention maps and relations, are those of the model that the student was cut out
 of; where their tokens differ, words are compared.
 """
@@ -20,7 +20,7 @@ from eicompress.encoder.device import moved
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
-from eicompress.training.layer_loss import Matching, Said, Weights
+from eicompress.training.layer_loss import LayerStates, Matching, Weights
 from eicompress.training.losses import answer_loss, label_loss, logit_mse
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.token_alignment import Alignment, align
@@ -45,29 +45,29 @@ class Distillation(ModelStrategy):
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
     """The highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
     logits: Annotated[Literal["kl", "mse"], CategoricalDistribution(("kl", "mse"))] = "kl"
-    """How student's and teacher's logits are compared; numbers by their squared distance in any case."""
+    """How logits of student and teacher are compared; in regression always by their squared distance."""
     temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
-    """Of the softmax in which they are, with "kl"."""
+    """Temperature of the softmax in which logits are compared, with "kl"."""
     label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
     """Share of the label's loss; the rest is the teacher's."""
     state_weight: Annotated[float, FloatDistribution(0.0, 10.0)] = 0.0
     """Weight of the squared distance between the states that student's and teacher's heads read."""
     hidden_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the squared distance between hidden states, layer by layer (TinyBERT)."""
+    """Weight of the squared distance between hidden states, layer by layer (TinyBERT)."""
     attention_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the divergence of attention maps, head by head, or of their means where the numbers of heads differ."""
+    """Weight of the divergence of attention maps, head by head, or of their means where the numbers of heads differ."""
     relation_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
+    """Weight of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
     relation_heads: Annotated[int, IntDistribution(1, 64)] = 12
     """Heads of these relations; of those that both widths can be split into, the largest divisor of this is taken."""
     embedding_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the squared distance between what the first layers read."""
+    """Weight of the squared distance between the inputs of the first layers."""
     feature_map_weight: Annotated[float, FloatDistribution(0.0, 1000.0)] = 0.0
-    """Of the squared distance between normalized hidden states (MobileBERT, which takes 100)."""
+    """Weight of the squared distance between normalized hidden states (MobileBERT: 100)."""
     mean_weight: Annotated[float, FloatDistribution(0.0, 10_000.0)] = 0.0
-    """Of the squared distance between their means (MobileBERT: 5000)."""
+    """Weight of the squared distance between the means of hidden states (MobileBERT: 5000)."""
     variance_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the distance between their variances (MobileBERT: 5)."""
+    """Weight of the distance between the variances of hidden states (MobileBERT: 5)."""
     layer_map: Annotated[
         Literal["origin", "uniform", "last", "learned"],
         CategoricalDistribution(("origin", "uniform", "last", "learned")),
@@ -82,7 +82,7 @@ class Distillation(ModelStrategy):
     """Share of the training texts that are not learned from, so that the training can stop when their loss no longer
     falls, at the weights where it was lowest."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
-    """Texts of a step."""
+    """Texts in a batch."""
     max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
     """Steps at full fidelity, if `epochs` would take more; of text that they cannot read a random part is left out."""
 
@@ -122,7 +122,7 @@ class Distillation(ModelStrategy):
 
 
 class _Lesson:
-    """What a student is told about its texts, and what is trained beside it."""
+    """The losses of a student on its texts, and the modules that are trained beside it."""
 
     def __init__(
         self, knobs: Distillation, subject: Candidate, context: Context, texts: Sequence[Text], targets: np.ndarray
@@ -227,8 +227,8 @@ class _Lesson:
         theirs = self.tokens.batch(rows, self.baseline.config.padding_id, device)
         deepest = 1 + max(number for layer in layers for number in self.matching.targets[layer])
         with torch.no_grad():
-            told = self.baseline.states(theirs.input_ids, theirs.attention_mask, theirs.token_type_ids, deepest)
-        student = Said(self.model, states, batch.attention_mask, slots.first, slots)
-        teacher = Said(self.baseline, told, theirs.attention_mask, slots.second, slots)
+            taught = self.baseline.states(theirs.input_ids, theirs.attention_mask, theirs.token_type_ids, deepest)
+        student = LayerStates(self.model, states, batch.attention_mask, slots.first, slots)
+        teacher = LayerStates(self.baseline, taught, theirs.attention_mask, slots.second, slots)
         loss: Tensor = self.matching(student, teacher, layers)
         return loss

@@ -19,9 +19,9 @@ from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
 
 ENTRIES = 256
-"""Of a book: what a byte can name."""
+"""Entries of a book: the values of a byte."""
 ROUNDS = 15
-"""Of k-means."""
+"""Iterations of k-means."""
 _AT_ONCE = 8192
 """Pieces whose distances to all entries are in memory together."""
 
@@ -57,10 +57,10 @@ class EmbeddingCodebook(ModelStrategy):
         model.use_codebook(codes, book, scales, books)
         stored = model.words.weight.detach().cpu()
         error = float((stored - table).square().sum() / (table - table.mean(dim=0)).square().sum().clamp_min(1e-30))
-        told = {"bits_a_weight": round(8 * places / table.shape[1], 3)}
+        facts = {"bits_a_weight": round(8 * places / table.shape[1], 3)}
         if not context.preview:
-            told["variance_kept"] = round(1 - error, 4)
-        return replace(subject, facts={**subject.facts, self.name: told})
+            facts["variance_kept"] = round(1 - error, 4)
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
 
 def _pieces(table: Tensor, piece: int) -> Tensor:

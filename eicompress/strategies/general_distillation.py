@@ -15,7 +15,7 @@ from eicompress.encoder.device import moved
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
-from eicompress.training.layer_loss import Matching, Said, Weights
+from eicompress.training.layer_loss import LayerStates, Matching, Weights
 from eicompress.training.token_alignment import Alignment, align
 
 READ_AT_ONCE = 1024
@@ -31,15 +31,15 @@ class GeneralDistillation(ModelStrategy):
     """
 
     tokens: Annotated[int, IntDistribution(100, 10_000_000_000, log=True)] = 1_000_000
-    """Of the unlabelled text, as the candidate cuts it; each is read once, at full fidelity."""
+    """Tokens of the unlabelled text by the candidate's tokenizer; each is used once, at full fidelity."""
     learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
     """The highest learning rate of the training."""
     pooled_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
-    """Of the squared distance between the states that the heads read."""
+    """Weight of the squared distance between the states that the heads read."""
     hidden_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 1.0
-    """Of the squared distance between hidden states, in the dimensions that the candidate kept."""
+    """Weight of the squared distance between hidden states, in the dimensions that the candidate kept."""
     relation_weight: Annotated[float, FloatDistribution(0.0, 100.0)] = 0.0
-    """Of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
+    """Weight of the divergence of the relations among queries, among keys and among values (MiniLMv2)."""
     relation_heads: Annotated[int, IntDistribution(1, 64)] = 12
     """Heads of these relations."""
     layer_map: Annotated[
@@ -47,7 +47,7 @@ class GeneralDistillation(ModelStrategy):
     ] = "origin"
     """Which layers are compared, as in `distillation`."""
     batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
-    """Texts of a step."""
+    """Texts in a batch."""
 
     name: ClassVar[str] = "general_distillation"
     paper: ClassVar[str] = "TinyBERT, arXiv 1909.10351; MiniLMv2, arXiv 2012.15828"
@@ -81,7 +81,7 @@ class GeneralDistillation(ModelStrategy):
 
 
 def read(stream: Iterable[str], tokenizer: Tokenizer, tokens: int) -> tuple[list[str], int]:
-    """The first sentences of a stream, until they have so many tokens, and how many these are.
+    """The first sentences of a stream, up to a number of tokens, and how many tokens they have.
 
     No more of the stream is read than that. Sentences of one token, beside the special ones, teach nothing.
     """
@@ -111,7 +111,7 @@ def _blocks(stream: Iterable[str]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class _SentenceLoss:
-    """What student and baseline say of the same sentences, each with its own tokens."""
+    """The loss between student and baseline on the same sentences, each with its own tokens."""
 
     student: Encoder
     baseline: Encoder
@@ -133,14 +133,14 @@ class _SentenceLoss:
         own = self.student.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         other = self.tokens.batch(rows, self.baseline.config.padding_id, device)
         with torch.no_grad():
-            told = self.baseline.states(other.input_ids, other.attention_mask, other.token_type_ids)
+            theirs = self.baseline.states(other.input_ids, other.attention_mask, other.token_type_ids)
         loss = own[0].new_zeros(())
         if self.pooled_weight:
-            said = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
-            wanted = self.baseline.pool(told[-1], other.input_ids, other.attention_mask).float()
-            loss = loss + self.pooled_weight * F.mse_loss(said, wanted[:, self.matching.kept])
+            pooled = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
+            wanted = self.baseline.pool(theirs[-1], other.input_ids, other.attention_mask).float()
+            loss = loss + self.pooled_weight * F.mse_loss(pooled, wanted[:, self.matching.kept])
         if self.matching.layers and self.matching.weights != Weights():
-            student = Said(self.student, own, batch.attention_mask, slots.first, slots)
-            teacher = Said(self.baseline, told, other.attention_mask, slots.second, slots)
+            student = LayerStates(self.student, own, batch.attention_mask, slots.first, slots)
+            teacher = LayerStates(self.baseline, theirs, other.attention_mask, slots.second, slots)
             loss = loss + self.matching(student, teacher, self.matching.layers)
         return loss

@@ -1,4 +1,4 @@
-"""`hidden_pruning`: fewer residual dimensions, with the weights that read them told what is missing.
+"""`hidden_pruning`: fewer residual dimensions, and weights corrected for the removed ones.
 
 A rotation onto principal components, as in SliceGPT (arXiv 2401.15024), cannot be folded into this encoder: it
 normalizes after each residual sum, so gains stand on the residual states themselves, and no rotation commutes with
@@ -25,11 +25,11 @@ from eicompress.training.importance import (
     measure_importance,
     measured_batches,
     most_important,
-    told_inputs,
+    watch_inputs,
 )
 
 MULTIPLE = 8
-"""Matrix kernels like widths that are multiples of this."""
+"""Widths are multiples of this, which matrix kernels run faster."""
 RIDGE = 1e-3
 """Added to the variances of the kept dimensions, as a share of their mean."""
 
@@ -41,9 +41,9 @@ class HiddenPruning(ModelStrategy):
     share: Annotated[float, FloatDistribution(0.0, 0.9)] = 0.25
     """Share of the residual width that goes."""
     importance: Annotated[str, CategoricalDistribution(WAYS)] = "taylor"
-    """What a dimension is worth: the loss that it moves, its size in the states, or the norms' gains."""
+    """Importance of a dimension: its effect on the loss, its size in the states, or the gains of the norms."""
     reconstruct: Annotated[bool, CategoricalDistribution((True, False))] = True
-    """Whether what reads the states makes up for the dimensions that it no longer sees."""
+    """Whether the weights that read the states are corrected for the removed dimensions."""
 
     name: ClassVar[str] = "hidden_pruning"
     paper: ClassVar[str] = "Taylor importance, arXiv 1611.06440; channel pruning by least squares, arXiv 1707.06168"
@@ -60,8 +60,8 @@ class HiddenPruning(ModelStrategy):
             _make_up(subject, context, kept)
         model.keep_hidden(kept)
         origin = Origin(subject.origin.layers, tuple(subject.origin.hidden[each] for each in kept.tolist()))
-        told = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
-        return replace(subject, origin=origin, facts={**subject.facts, self.name: told})
+        facts = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
+        return replace(subject, origin=origin, facts={**subject.facts, self.name: facts})
 
 
 def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
@@ -72,7 +72,7 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
     drifts = {norm: _Drift(kept) for norm in norms}
     hooks: list[tuple[nn.Module, Callable[..., None]]] = [(each, moments[each].add) for each in readers]
     hooks += [(each, drifts[each].add) for each in norms]
-    with told_inputs(hooks), torch.inference_mode():
+    with watch_inputs(hooks), torch.inference_mode():
         for batch, _ in measured_batches(subject, context):
             for drift in drifts.values():
                 drift.mask = batch.attention_mask
@@ -93,7 +93,7 @@ def _readers(model: Encoder) -> list[AnyLinear]:
 
 
 class _Drift:
-    """What a norm's mean and deviation become when they are taken over the kept dimensions alone."""
+    """The change of a norm's mean and deviation when they are computed over the kept dimensions alone."""
 
     def __init__(self, kept: Tensor) -> None:
         self._kept = kept

@@ -35,7 +35,7 @@ class KroneckerFactorization(ModelStrategy):
     matrices: Annotated[Literal["all", "attention", "ffn"], CategoricalDistribution(("all", "attention", "ffn"))] = (
         "all"
     )
-    """Which: all of the layers', the attention's, or the feed-forward blocks'."""
+    """Which matrices: all of the layers, those of the attention, or those of the feed-forward blocks."""
 
     name: ClassVar[str] = "kronecker"
     paper: ClassVar[str] = (
@@ -61,8 +61,8 @@ class KroneckerFactorization(ModelStrategy):
             large, small, share = nearest_products(whole.weight.detach(), self.size, self.terms, blind=context.preview)
             model.use_kronecker(block, name, large, small)
             kept.append(round(share, 4))
-        told = {"matrices": len(chosen)} if context.preview else {"matrices": len(chosen), "energy_kept": kept}
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts = {"matrices": len(chosen)} if context.preview else {"matrices": len(chosen), "energy_kept": kept}
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
     def _fits(self, whole: Linear) -> bool:
         sizes = (whole.outputs % self.size, whole.inputs % self.size)

@@ -52,13 +52,13 @@ class LayerSharing(ModelStrategy):
         places = arranged(count * self.repeats, count, self.order)
         model.use_layers(self._repeated(layers, places))
         origin = Origin(tuple(subject.origin.layers[number] for number in places), subject.origin.hidden)
-        told = {
+        facts = {
             "layers": len(places),
             "distinct_layers": min(count, self.groups),
             "weights_before": before,
             "weights": _weights(model),
         }
-        return replace(subject, origin=origin, facts={**subject.facts, self.name: told})
+        return replace(subject, origin=origin, facts={**subject.facts, self.name: facts})
 
     def _grouped(self, layers: Sequence[Layer]) -> list[Layer]:
         """The layers, with their group's parts in place of their own. Raises `Inapplicable`."""

@@ -1,7 +1,7 @@
 """`mixed_precision`: each matrix gets the bits that it needs, out of a budget for all of them.
 
-What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to so many
-bits. The table of these numbers is in the record.
+What a matrix needs is measured once: how far the logits move, on training examples, if it alone is lowered to each
+number of bits. The table of these numbers is in the record.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,9 +23,9 @@ from eicompress.training.importance import fingerprint, measured_batches
 from eicompress.training.losses import answer_loss
 
 EXAMPLES = 128
-"""That sensitivity is measured on."""
+"""Training examples that sensitivity is measured on."""
 UNPACKING_BYTES = 400
-"""What the nodes take, at most, that unpack a matrix of fewer than 8 bits."""
+"""Bytes of the nodes that unpack a matrix of fewer than 8 bits, at most."""
 BITS: tuple[Literal[2, 4, 8], ...] = (2, 4, 8)
 
 Matrices = Mapping[str, Linear | Embedding]
@@ -42,7 +42,7 @@ class MixedPrecision(ModelStrategy):
     """
 
     mean_bits: Annotated[float, FloatDistribution(2.0, 8.0)] = 4.0
-    """Bits a weight, at most, over all matrices and tables, with what it takes to unpack them."""
+    """Bits for each weight on average, at most, over all matrices and tables, including the nodes that unpack them."""
 
     name: ClassVar[str] = "mixed_precision"
     paper: ClassVar[str] = "HAWQ-V3, arXiv 2011.10680; loss of one matrix at a time: Q-BERT, arXiv 1909.05840"
@@ -56,18 +56,18 @@ class MixedPrecision(ModelStrategy):
         matrices = {name: each for name, each in model.named_modules() if isinstance(each, Linear)}
         matrices |= {name: each for name, each in model.named_modules() if each in tuple(model.embedding_tables())}
         budget = self.mean_bits / 8 * sum(each.weight.numel() for each in matrices.values())
-        told: dict[str, object] = {}
+        facts: dict[str, object] = {}
         if context.preview:
             plan = _no_less(matrices, budget)
         else:
             losses = _sensitivities(subject, context, matrices)
             plan = assigned(matrices, losses, budget)
-            told["matrices"] = _table(matrices, plan, losses)
+            facts["matrices"] = _table(matrices, plan, losses)
         for name, module in matrices.items():
             module.set_quantization(_spec(module, plan[name]))
         weights = sum(_bytes(matrices[name], bits) for name, bits in plan.items())
-        told["mean_bits"] = round(8 * weights / sum(each.weight.numel() for each in matrices.values()), 3)
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts["mean_bits"] = round(8 * weights / sum(each.weight.numel() for each in matrices.values()), 3)
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
 
 def _spec(module: Linear | Embedding, bits: int) -> QuantSpec:
@@ -81,7 +81,7 @@ def _bytes(module: Linear | Embedding, bits: int) -> int:
 
 
 def _costs(module: Linear | Embedding) -> dict[int, int]:
-    """Bytes with what it takes to unpack them, of those numbers of bits that are smaller than more bits."""
+    """Bytes by number of bits, unpacking nodes included, without those that are no smaller than more bits."""
     costs: dict[int, int] = {}
     for bits in reversed(BITS):
         cost = _bytes(module, bits) + (UNPACKING_BYTES if bits < 8 else 0)

@@ -21,7 +21,7 @@ from eicompress.training.importance import WAYS, fingerprint, kept_parts, measur
 from eicompress.values import Json
 
 NEURONS_AT_ONCE = 8
-"""Matrix kernels like widths that are multiples of this."""
+"""Widths are multiples of this, which matrix kernels run faster."""
 
 Importance = Annotated[str, CategoricalDistribution(WAYS)]
 Budget = Annotated[str, CategoricalDistribution(("global", "uniform"))]
@@ -36,7 +36,7 @@ class HeadPruning(ModelStrategy):
     share: Annotated[float, FloatDistribution(0.0, 0.95)] = 0.25
     """Share of all heads that goes; every layer keeps one at least."""
     importance: Importance = "taylor"
-    """What a head is worth: the loss that it moves, what it says, or the norm of its weights."""
+    """Importance of a head: its effect on the loss, its output, or the norm of its weights."""
     budget: Budget = "global"
     """Whether the layers compete for the heads that stay, or each loses the same share."""
     rounds: Rounds = 1
@@ -60,7 +60,7 @@ class NeuronPruning(ModelStrategy):
     share: Annotated[float, FloatDistribution(0.0, 0.98)] = 0.25
     """Share of all neurons that goes; every layer keeps some."""
     importance: Importance = "taylor"
-    """What a neuron is worth: the loss that it moves, what it says, or the norm of its weights."""
+    """Importance of a neuron: its effect on the loss, its output, or the norm of its weights."""
     budget: Budget = "global"
     """Whether the layers compete for the neurons that stay, or each loses the same share."""
     rounds: Rounds = 1
@@ -84,7 +84,9 @@ class LayerPruning(ModelStrategy):
     count: Annotated[int, IntDistribution(0, 47)] = 1
     """Layers that go; one stays at least."""
     importance: Importance = "taylor"
-    """What a layer is worth: the loss that it moves, how far it turns its input, or the norm of its weights."""
+    """Importance of a layer: its effect on the loss, the angle by which it turns its input, or the norm of its
+    weights.
+    """
     rounds: Rounds = 1
     """How often layers go, equally many each time; once is one-shot, without training."""
     epochs: Epochs = 1.0

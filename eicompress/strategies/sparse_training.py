@@ -21,7 +21,7 @@ from eicompress.training.finetune import recover
 from eicompress.training.importance import measured_batches
 
 FISHER_BLOCK = 16
-"""Neighbouring weights of a row whose interplay counts. Memory is so many numbers a weight."""
+"""Size of a block of neighbouring weights in the Fisher matrix; it also is the memory for each weight, in numbers."""
 DAMPING = 1e-3
 """Added to a Fisher matrix, as a share of its mean diagonal."""
 _GRADIENT_BATCH = 8
@@ -71,8 +71,8 @@ class SparseTraining(ModelStrategy):
             self._train(subject, context, linears)
         count = sum(each.weight.numel() for each in linears)
         left = sum(int(each.kept.sum()) for each in linears if each.kept is not None)
-        told = {"weights": count, "sparsity": round(1 - left / count, 4), "milliseconds": "none are saved"}
-        return replace(subject, facts={**subject.facts, self.name: told})
+        facts = {"weights": count, "sparsity": round(1 - left / count, 4), "milliseconds": "none are saved"}
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
     def _train(self, subject: Candidate, context: Context, linears: Sequence[Linear]) -> None:
         model = subject.encoder

@@ -16,11 +16,11 @@ from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, SelfAttention
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
-from eicompress.training.importance import Moments, fingerprint, measured_batches, told_inputs
+from eicompress.training.importance import Moments, fingerprint, measured_batches, watch_inputs
 from eicompress.values import seed_of
 
 MULTIPLE = 8
-"""Matrix kernels like ranks that are multiples of this."""
+"""Ranks are multiples of this, which matrix kernels run faster."""
 RIDGE = 1e-4
 """Added to the second moments, as a share of their mean, so that each direction counts a little."""
 
@@ -40,7 +40,7 @@ class Svd(ModelStrategy):
     matrices: Annotated[Literal["all", "attention", "ffn"], CategoricalDistribution(("all", "attention", "ffn"))] = (
         "all"
     )
-    """Which: all of the layers', the attention's, or the feed-forward blocks'."""
+    """Which matrices: all of the layers, those of the attention, or those of the feed-forward blocks."""
     weighted: Annotated[bool, CategoricalDistribution((True, False))] = True
     """Whether the error is that of the product with real states, or of the matrix alone."""
 
@@ -68,10 +68,10 @@ class Svd(ModelStrategy):
                 kept.append(spectrum.energy(rank))
             if rank * (whole.inputs + whole.outputs) < whole.inputs * whole.outputs:
                 model.factorize(block, matrix, outer, inner)
-        told: dict[str, object] = {"ranks": [list(each.ranks) for each in model.config.layers]}
+        facts: dict[str, object] = {"ranks": [list(each.ranks) for each in model.config.layers]}
         if kept:
-            told["energy_kept"] = [round(each, 4) for each in kept]
-        return replace(subject, facts={**subject.facts, self.name: told})
+            facts["energy_kept"] = [round(each, 4) for each in kept]
+        return replace(subject, facts={**subject.facts, self.name: facts})
 
     def _chosen(self, model: Encoder) -> list[tuple[Block, str]]:
         """The matrices to factorize, each once however many layers share it, by block and name."""
@@ -103,7 +103,7 @@ class Svd(ModelStrategy):
             return {}
         seen = {linear: Moments(linear.inputs) for linear in linears}
         model = subject.model
-        with told_inputs([(linear, each.add) for linear, each in seen.items()]), torch.inference_mode():
+        with watch_inputs([(linear, each.add) for linear, each in seen.items()]), torch.inference_mode():
             for batch, _ in measured_batches(subject, context):
                 model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         return seen

@@ -17,7 +17,7 @@ from eicompress.training.importance import measure_importance, most_important
 from eicompress.training.token_counts import with_needed_positions
 
 MULTIPLE = 8
-"""Widths are rounded to a multiple of this, which matrix kernels like."""
+"""Widths are rounded to a multiple of this, which matrix kernels run faster."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ThinStudent(ModelStrategy):
     layers: Annotated[int, IntDistribution(0, 24)] = 3
     """How many layers to keep."""
     from_layers: Annotated[str, CategoricalDistribution(("spread", "first", "ends"))] = "spread"
-    """Which: evenly spread up to the last one, the first ones, or the first ones and the last."""
+    """Which layers: evenly spread up to the last one, the first ones, or the first ones and the last."""
     heads: Annotated[float, FloatDistribution(0.05, 1.0)] = 1.0
     """Share of each layer's heads."""
     neurons: Annotated[float, FloatDistribution(0.02, 1.0)] = 0.25

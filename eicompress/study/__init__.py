@@ -6,5 +6,5 @@ Its trials          `drawing`, `trial_training`, `open_trials`; the rules: `halv
 Its end             `rebuilding`, `hand_out`; the rules: `promotion`
 What is stored      `store` opens a study, `asked` is what it was asked for; `ledger`, `record_files`, `database`
 Optuna              `ask_and_tell`, `resume`, `importance`, `optuna_private`
-What was found      `result`, `ranking`, `outcomes`, `agreement`; `forecast`, `ablation`; told as `events`
+What was found      `result`, `ranking`, `outcomes`, `agreement`; `forecast`, `ablation`; reported as `events`
 """

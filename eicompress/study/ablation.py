@@ -1,4 +1,4 @@
-"""What each step and knob of a recipe is worth: the recipe built again without it, over several seeds."""
+"""The gain of each step and knob of a recipe: the recipe is built again without it, with several seeds."""
 
 import json
 import tomllib
@@ -24,7 +24,7 @@ SAME_SIZE = 0.01
 
 
 class Builder(Protocol):
-    """What builds and scores, for one baseline and data set."""
+    """Builds and scores recipes for one baseline and data set."""
 
     @property
     def task(self) -> Task: ...
@@ -37,7 +37,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Variant:
-    """The recipe with one thing taken away, and what to call that."""
+    """The recipe with one step removed or one knob changed, and the name of that change."""
 
     name: str
     recipe: Recipe
@@ -45,7 +45,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """What a variant reached. Without values where it could not be built; `reason` then says why."""
+    """The quality of a variant. It has no values if it could not be built; `reason` then says why."""
 
     name: str
     recipe: tuple[Json, ...]
@@ -112,7 +112,7 @@ class Built:
     record: Record | None
 
     def line(self) -> str:
-        """What a user wants to hear of it."""
+        """One line for the user."""
         quality = self.record.value(QUALITY) if self.record else None
         reached = "could not be built" if quality is None else f"{quality:.2%}"
         return f"{self.number} of {self.count}: {self.name}, seed {self.seed}: {reached}"
@@ -235,9 +235,14 @@ def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array]
     )
 
 
+def table_name(file: Path) -> Path:
+    """The path of a table without the endings `.md` and `.json`, which it is written with."""
+    return file.with_suffix("") if file.suffix in (".json", ".md") else file
+
+
 def save(ablation: Ablation, file: Path) -> None:
     """Write the table as Markdown, and everything as JSON beside it. Raises `StudyError`."""
-    stem = file.with_suffix("") if file.suffix in (".json", ".md") else file
+    stem = table_name(file)
     value = json.dumps(ablation.to_json(), ensure_ascii=False, indent=1)
     try:
         write_whole(stem.with_name(f"{stem.name}.json"), value.encode())

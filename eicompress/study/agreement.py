@@ -1,4 +1,4 @@
-"""Whether short training ranks candidates as long training does."""
+"""The rank correlation between short and long training."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,11 +8,11 @@ from typing import Any
 from eicompress.values import Record
 
 ENOUGH_PAIRS = 3
-"""A rank correlation of fewer pairs says nothing."""
+"""The least number of pairs for a rank correlation."""
 NORMAL_95 = 1.959964
 """Standard deviations to either side that hold 95 % of a normal distribution."""
 TRUSTED = 0.7
-"""A rank correlation below this says that short training cannot be trusted."""
+"""Below this rank correlation, users are warned about the short training."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Asking Optuna for trials, and telling it what became of them.
 
 Trials are drawn in a copy in memory, since reading those of a long study takes longer than drawing one, and nobody else
-writes to the database. It gets a trial whole before it is built, and its record before it is told.
+writes to the database. The database gets a trial before it is built, and its record before Optuna gets the result.
 """
 
 import math
@@ -84,7 +84,7 @@ class Draws:
         return waiting is not None and "variant_of" in waiting.user_attrs
 
     def ask(self, kind: str, seed: int, *, beside: bool = False) -> Draw:
-        """The next trial: one that waits, or a new draw by a kind of sampler, `beside` others that are not told yet."""
+        """The next trial: a waiting one, or a new draw by this sampler; `beside` is true while others are open."""
         waiting = self._next_waiting()
         index = waiting.user_attrs.get("draw") if waiting else None
         if index is None:
@@ -131,9 +131,9 @@ class Draws:
 
 
 def tell(trial: Trial, record: Record, objective: Objective) -> None:
-    """Tell a study what became of a trial. Constraints first, all at once.
+    """Tell a study the result of a trial. Constraints first, all at once.
 
-    Told FAIL, a trial teaches the sampler nothing: that is for crashes alone.
+    The state FAIL is for crashes alone: the sampler learns nothing from such a trial.
     """
     study = trial.study
     if record.outcome == "failed":

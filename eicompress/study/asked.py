@@ -1,4 +1,4 @@
-"""What a study was asked for, in its `study.toml`: the same may go on with it, anything else is refused."""
+"""The settings of a study in its `study.toml`: it continues with the same settings and refuses others."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from eicompress.values import Json
 
 
 def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
-    """Compare what is asked with what the study was made for, as far as the digests are known by now.
+    """Compare the settings with those of the study, as far as the digests are known by now.
 
     Raises `StudyError` with the difference. Without a digest of the inputs their names are not compared: another
     path may lead to the same bytes.
@@ -25,7 +25,7 @@ def check(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) ->
 
 
 def claim(folder: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> str:
-    """Write what is asked, or compare it with what was asked; the study's identity.
+    """Write the settings, or compare them with the stored ones; returns the study's identity.
 
     Raises `StudyError` with the difference.
     """

@@ -72,7 +72,7 @@ def draw_and_train(search: Search) -> str:
             else:
                 return ended
     except KeyboardInterrupt:
-        for drawn in trials.untold.values():
+        for drawn in trials.open.values():
             trials.draws.interrupt(drawn)
         raise
 
@@ -95,7 +95,7 @@ def _ended(trials: OpenTrials) -> str:
 
 
 def _set_simple(search: Search) -> None:
-    """Record the simple baselines, but for one that was handed out before."""
+    """Record the simple baselines, except one that already is the result of the study."""
     known = search.ledger.simple()
     for name, record in search.builder.simple(search.goal.objective.hard.get(SIZE)).items():
         if name not in known or known[name].value(QUALITY_TEST) is None:

@@ -15,7 +15,7 @@ from eicompress.errors import StudyError
 
 FILE = "study.db"
 PATIENCE_SECONDS = 600.0
-"""How long a server may be away, as when it is started again."""
+"""Seconds that a server may be unreachable, for example while it restarts."""
 EXTRAS = {"psycopg": "postgres"}
 """The extra of ours that installs a driver."""
 
@@ -54,7 +54,7 @@ def leave(storage: RDBStorage) -> None:
 
 
 def lasting(call: Callable[[], Answer]) -> Answer:
-    """The call's answer; while the server is away the call, which must bear repetition, is made again and again."""
+    """The result of the call, which is repeated while the server is unreachable and so must be idempotent."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -66,7 +66,7 @@ def lasting(call: Callable[[], Answer]) -> Answer:
 
 
 def why(error: BaseException) -> str:
-    """The first line of what the database itself said."""
+    """The first line of the database's own error message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,5 @@
-"""Drawing a trial: asked for, previewed, and given to a worker if it is within budget and new."""
+"""Draw a trial, preview it, and give it to a worker if it is within budget and new."""
 
-import traceback
 from dataclasses import replace
 
 from eicompress.cache import is_disk_error
@@ -14,11 +13,12 @@ from eicompress.study.outcomes import judged
 from eicompress.study.ranking import has_own_training
 from eicompress.study.search import Search
 from eicompress.study.trial_training import train
+from eicompress.trials.candidate import reason_of
 from eicompress.values import Progress, Record, digest_of
 
 
 def enqueue_variants(trials: OpenTrials) -> None:
-    """Queue what can be made of the trainings that ended since."""
+    """Queue the variants of the trainings that ended since the last call."""
     search = trials.search
     if not search.space.after_training:
         return
@@ -33,10 +33,10 @@ def enqueue_variants(trials: OpenTrials) -> None:
 def draw(trials: OpenTrials) -> None:
     """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
     search = trials.search
-    drawn = trials.draws.ask(search.goal.sampler, search.goal.seed, beside=bool(trials.untold))
+    drawn = trials.draws.ask(search.goal.sampler, search.goal.seed, beside=bool(trials.open))
     recipe = search.space.suggest(drawn.trial)
     trials.draws.note(drawn, recipe)
-    trials.untold[drawn.number] = drawn
+    trials.open[drawn.number] = drawn
     search.on_event(Drawn(drawn.number, recipe))
     before = trials.first_drawn.get(digest_of(recipe.to_json()))
     if before is not None and drawn.variant_of is None:
@@ -51,8 +51,7 @@ def draw(trials: OpenTrials) -> None:
     except Exception as error:
         if is_disk_error(error) or isinstance(error, StudyError):
             raise
-        reason = "".join(traceback.format_exception(error))
-        tell(trials, drawn, search.unbuilt(recipe, drawn.index, "failed", reason))
+        tell(trials, drawn, search.unbuilt(recipe, drawn.index, "failed", reason_of(error)))
         return
     # One that shares another's training has the last one alone.
     lengths = search.space.rungs if drawn.variant_of is None else (search.space.fidelity,)

@@ -1,4 +1,4 @@
-"""What a search tells while it runs: one value for each thing that happens, through one callback."""
+"""The events of a search: one value for each thing that happens, passed to one callback."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from eicompress.values import Progress, Record
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What a search that has not begun yet will meet."""
+    """The forecast of a search, before it begins."""
 
     forecast: Forecast
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What the baseline and the simple baselines reach, known before anything is tried."""
+    """The qualities of the baseline and the simple baselines, before any trial."""
 
     baseline: Record
     simple: Mapping[str, Record]
@@ -30,7 +30,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Planned:
-    """The search begins, or goes on with what is recorded already."""
+    """The search begins, or continues with its records."""
 
     baseline: Record
     counts: Counts
@@ -49,7 +49,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Doing:
-    """What a trial is doing now."""
+    """The progress of a trial."""
 
     number: int
     progress: Progress
@@ -101,7 +101,7 @@ class Promoted:
 
 @dataclass(frozen=True)
 class Noticed:
-    """Something that the user should know and that stops nothing."""
+    """A note for the user."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Filling: the one knob that is not searched but made as large as the size budget allows, by previews."""
+"""Filling: one knob is not searched, but set by previews to the largest value within the size budget."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -10,11 +10,11 @@ from eicompress.values import Record
 
 PREVIEWS = 6
 TOLERANCE = 0.005
-"""A size this share below the budget is full enough."""
+"""A size at most this share below the budget ends the filling."""
 
 
 class Previewer(Protocol):
-    """What measures a recipe without training it."""
+    """Measures a recipe without training it."""
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """Raises `Inapplicable`."""

@@ -1,4 +1,4 @@
-"""What a search will meet, before anything is trained: what fits, what is reachable, and how long a training takes."""
+"""A forecast of a search before anything is trained: what fits, what is reachable, how long a training takes."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,31 +30,31 @@ DRAWS = 16
 REHEARSED = 3
 """Of those within budget, how many are trained for a few steps."""
 FEW = 4
-"""Random recipes of which one that applies is typical, where none was given."""
+"""Random recipes to try until one applies, for the length of a typical training, if no recipe was given."""
 ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
 
 
 class StepCounter(Protocol):
-    """What tells how many steps a recipe would train."""
+    """Counts the training steps of a recipe."""
 
     def count_steps(self, recipe: Recipe) -> int: ...
 
 
 class Rehearser(Previewer, StepCounter, Protocol):
-    """What previews recipes, and tells how long they would train."""
+    """Previews recipes, and estimates the time of their trainings."""
 
     def rehearse(self, recipe: Recipe) -> Rehearsal: ...
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a search will meet. Seconds are of this machine."""
+    """The forecast of a search. Seconds are of this machine."""
 
     knobs: int
     draws: int
     fitting: int
-    """How many of so many random draws are within budget."""
+    """Random draws within budget, and the number of random draws."""
     least: Mapping[str, float]
     """The least value of each metric in any preview; the largest of what is maximised."""
     metrics: tuple[Quantity, ...]
@@ -211,7 +211,7 @@ class _Timed:
 
 
 def _reachable(previews: list[Record], objective: Objective) -> dict[str, float]:
-    """The best value in any preview of size, latency and what else the search goes by."""
+    """The best value in any preview of size, latency and the other metrics of the search."""
     found = {}
     for name in (SIZE, LATENCY, *(each.name for each in objective.extra)):
         values = [value for each in previews if (value := each.value(name)) is not None]

@@ -17,7 +17,7 @@ from eicompress.study.objective import Objective, dominated_by
 from eicompress.values import Measurement, Record, Rung
 
 Gains: TypeAlias = tuple[float, ...]
-"""What a candidate is compared by: the objective's values with signs such that more is better."""
+"""The values that a candidate is compared by: those of the objective, with signs such that more is better."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def compared(arrival: Arrival, *, hurry: bool) -> Literal["all", "alone", "later
     """Who is compared now that a candidate has come to a rung: all that wait there, the candidate alone, or nobody yet.
 
     Those that wait are compared whenever one more of them can go on. What was given goes on as it comes, and so does
-    who is first at a later rung, since it beat others before; in a `hurry`, whoever comes.
+    who is first at a later rung, since it beat others before; in a `hurry`, every candidate.
     """
     if (1 + len(arrival.others)) % arrival.one_of == 0:
         return "all"
@@ -53,13 +53,13 @@ def goes_on(arrival: Arrival) -> bool:
 
 
 def one_in(rungs: Sequence[float], place: int) -> int:
-    """Of so many candidates at a rung one goes on: as many as the next training is longer, so that each rung costs the
-    same (successive halving, arXiv 1502.07943)."""
+    """The number n of candidates at a rung of which one goes on: the ratio of the two lengths, so that each rung costs
+    the same (successive halving, arXiv 1502.07943)."""
     return max(2, round(rungs[place + 1] / rungs[place]))
 
 
 def among_best(own: Sequence[float], others: Iterable[Sequence[float]], one_of: int) -> bool:
-    """Whether a candidate is among the best at its rung, where one of so many goes on.
+    """Whether a candidate is among the best at its rung, where one of `one_of` goes on.
 
     Each is given by its gains. Where two are traded, it goes by how many others dominate a candidate.
     """
@@ -68,7 +68,7 @@ def among_best(own: Sequence[float], others: Iterable[Sequence[float]], one_of: 
 
 
 def gains_at_rungs(record: Record, objective: Objective) -> tuple[Gains, ...]:
-    """What a trial that has ended gained after each of its trainings; nothing if it is compared with nobody."""
+    """The gains of a finished trial after each of its trainings; empty if it takes no part in comparisons."""
     if record.repeat_of is not None or beyond_mending(record, objective):
         return ()
     at_rungs = (record.with_measured([Measurement(QUALITY, rung.quality, "")], {}) for rung in record.rungs)
@@ -76,7 +76,7 @@ def gains_at_rungs(record: Record, objective: Objective) -> tuple[Gains, ...]:
 
 
 def beyond_mending(record: Record, objective: Objective) -> bool:
-    """Whether a budget is broken that no longer training mends."""
+    """Whether a budget is exceeded that longer training cannot meet."""
     return bool(objective.broken_for_good(record))
 
 
@@ -87,7 +87,7 @@ def described(rungs: Sequence[float], steps: int | None) -> str:
 
 
 def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:
-    """What a trial's trainings came to."""
+    """The rungs of a trial, with the result of each training."""
     return tuple(Rung(each.fidelity, each.value(QUALITY) or 0.0, round(each.own_seconds, 3)) for each in trainings)
 
 

@@ -1,4 +1,4 @@
-"""Handing out: the artifact of a trial or of a simple baseline, measured with care and put where users look for it."""
+"""The results of a search: artifacts of trials or simple baselines, measured carefully and copied for users."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from eicompress.values import Artifact, Record
 
 
 def hand_out_as_it_is(search: Search, number: int, record: Record) -> None:
-    """Hand out what the search has made of a trial. Raises `EicompressError`."""
+    """Make a trial's own artifact a result. Raises `EicompressError`."""
     made = _timed(search, record, _with_artifact(search, number, record))
     _rename_rebuild(search, number)
     kept = _placed(search, made, _name(number))
@@ -73,7 +73,7 @@ def _timed(search: Search, trial: Record, made: Record) -> Record:
 
 
 def _placed(search: Search, record: Record, name: str) -> Record:
-    """The record with all that is measured of what is handed out, its artifact copied to where users look."""
+    """The record with all measurements of a result, and its artifact copied to the folder for users."""
     measured = search.builder.promote_extras(record)
     artifact = copy(Artifact(Path(measured.files["artifact"])), search.ledger.folder / "artifacts" / name)
     return replace(measured, files={**measured.files, "artifact": str(artifact.folder)})

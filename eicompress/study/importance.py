@@ -11,7 +11,7 @@ TRIALS_FOR_IMPORTANCE = 10
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
-    """How much each knob tells good trials from the others, in shares; empty for too few complete trials."""
+    """The importance of each knob for the objective, in shares; empty for too few complete trials."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < TRIALS_FOR_IMPORTANCE or len({trial.values[0] for trial in complete}) < 2:
         return {}

@@ -141,11 +141,11 @@ class Ledger:
         self._set_record(f"promoted:{number}:{record.seed}", record)
 
     def kept(self) -> dict[int, Record]:
-        """The records of trials that are handed out as the search had made them."""
+        """The records of trials that are results as they were trained, without a rebuild."""
         return {int(name): record for name, record in self._records_of("kept")}
 
     def keep(self, number: int, record: Record) -> None:
-        """Store the record of a trial that is handed out as the search had made it."""
+        """Store the record of a trial that is a result as it was trained, without a rebuild."""
         self._set_record(f"kept:{number}", record)
 
     def forget_kept(self, number: int) -> None:

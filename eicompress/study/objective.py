@@ -69,7 +69,7 @@ class Objective:
         return REBUILDS if len(self.metrics) == 1 else REBUILDS_OF_FRONT
 
     def values(self, record: Record) -> tuple[float, ...]:
-        """What the sampler is told of a trained candidate: one number, or one for each traded metric."""
+        """The objective's values of a trained candidate: one number, or one for each traded metric."""
         if self.name != REWARD:
             return tuple(self._value(record, name) for name in self.metrics)
         quality = record.value(QUALITY)

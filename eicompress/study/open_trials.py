@@ -1,4 +1,4 @@
-"""The trials of a search that are not told yet, and telling what became of them."""
+"""The open trials of a search, and the recording of their results."""
 
 from dataclasses import dataclass, field, replace
 
@@ -55,15 +55,15 @@ class OpenTrial:
 
 @dataclass
 class OpenTrials:
-    """The trials that are drawn and not told yet."""
+    """The trials that are drawn and whose result Optuna does not have yet."""
 
     search: Search
     draws: Draws
     first_drawn: dict[str, int]
     """The first trial that ended of each recipe, by the digest of the recipe before it was filled."""
     gains: dict[int, tuple[Gains, ...]]
-    """What each trial that was told gained at its rungs."""
-    untold: dict[int, Draw] = field(default_factory=dict, init=False)
+    """The gains of each finished trial at its rungs."""
+    open: dict[int, Draw] = field(default_factory=dict, init=False)
     """Everything that was drawn, whether it is trained or not."""
     running: dict[int, OpenTrial] = field(default_factory=dict, init=False)
     """Those that a worker has."""
@@ -98,7 +98,7 @@ def tell(trials: OpenTrials, draw: Draw, record: Record) -> None:
     record = replace(record, recorded_s=round(search.seconds, 1))
     trials.draws.tell(draw, record, search.goal.objective)
     search.ledger.set_seconds(search.seconds)
-    del trials.untold[number]
+    del trials.open[number]
     search.records[number] = record
     trials.gains[number] = gains_at_rungs(record, search.goal.objective)
     if draw.variant_of is None:

@@ -29,7 +29,7 @@ def count_trials(study: optuna.Study) -> int:
 
 
 def trial_of(study: optuna.Study, number: int) -> Trial:
-    """A trial that can be reported to and told, whichever process began it. Raises `KeyError` where there is none."""
+    """A trial for Optuna's `report` and `tell`, from any process. Raises `KeyError` for an unknown number."""
     return Trial(study, _row(study, number))
 
 

@@ -1,4 +1,4 @@
-"""The records of what became of trials."""
+"""Records of the outcomes of trials."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -18,6 +18,7 @@ from eicompress.study.result import Result, result_of
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
 from eicompress.study.store import read_ledger
+from eicompress.study.trust import STORAGE, check_trusted
 from eicompress.study.warm_start import Named, as_parameters, best_recipes, recipe_files
 from eicompress.trials.ray_cluster import Place, check_installed
 from eicompress.values import Quantity
@@ -34,23 +35,24 @@ class Plan:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Names what the search is made from besides model and data, so that a study can be told from another."""
+        """Digests of the search's inputs besides model and data, by which a study is identified."""
         return {"space": self.space.digest, **_plugin_digest(self.spec)}
 
     @property
     def objective(self) -> Objective:
-        """What the search is for."""
+        """The objective of the search."""
         return objective_of(self.spec, quantities(self.registry.metrics))
 
 
 def planned(written: Mapping[str, object]) -> Plan:
     """The plan of a search in its settings; what an existing study knows need not be given again."""
-    given = {name: value for name, value in written.items() if value is not None}
+    own = given = {name: value for name, value in written.items() if value is not None}
     if "study" in given and not {"model", "data"} & set(given):
         given = {**read_study(study_folder(given["study"], given.get("studies", "studies"))), **given}
     spec = _with_remembered_plugin(read_search(given))
     # Refused here already: before a plug-in is loaded, a model read or a teacher trained.
     check(spec.folder, spec.to_toml(), _plugin_digest(spec))
+    check_trusted(spec, own)
     if spec.settings["engine"] == "ray":
         check_installed()
     registry = discover(spec.plugin, spec.settings.get("only_plugins"))
@@ -71,12 +73,12 @@ def study_folder(study: object, studies: object) -> Path:
 
 
 def known_spec(study: str, studies: str | Path) -> Spec:
-    """What a study was asked for. Raises `SpecError`."""
+    """The stored spec of a study. Raises `SpecError`."""
     return read(read_study(study_folder(study, studies)))
 
 
 def found_so_far(spec: Spec) -> Result:
-    """What a study has found so far. Raises `StudyError`."""
+    """The results of a study so far. Raises `StudyError`."""
     ledger = read_ledger(spec.folder)
     return result_of(ledger, objective_of(spec, ledger.metrics()))
 
@@ -116,7 +118,9 @@ def _with_known_recipes(plan: Plan) -> Plan:
         recipes: list[Named] = [(f"`{path}`", tuple(read_recipe(path, plan.registry).to_json())) for path in files]
     else:
         studies, name = (named.parent, named.name) if named.exists() else (spec.studies, origin)
-        recipes = best_recipes(found_so_far(known_spec(name, studies)))
+        other = known_spec(name, studies)
+        check_trusted(other, spec.settings, [STORAGE])
+        recipes = best_recipes(found_so_far(other))
     known, notes = as_parameters(plan.space, recipes)
     return replace(plan, space=replace(plan.space, known=(*known, *plan.space.known)), notes=tuple(notes))
 

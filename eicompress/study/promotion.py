@@ -16,7 +16,7 @@ from eicompress.values import Record
 LONGER = 2.0
 """The promotion rung is at least this many times as long as the last rung, which otherwise said the same already."""
 PROMOTION_SHARE = 0.4
-"""The most of a search's time that is kept for promotion."""
+"""The largest share of a search's time that is reserved for promotion."""
 CAUTION = 1.25
 """A training may take this much longer than estimated."""
 

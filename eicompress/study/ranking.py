@@ -15,9 +15,9 @@ class Counts:
 
     trained: int = 0
     stopped: int = 0
-    """Trained for a short while only, since others were ahead."""
+    """Stopped early, since others were ahead."""
     variants: int = 0
-    """Made of another trial's training."""
+    """Variants of another trial's training."""
     over_budget: int = 0
     repeats: int = 0
     inapplicable: int = 0

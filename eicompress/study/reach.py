@@ -13,7 +13,7 @@ from eicompress.study.space import SearchSpace, grid
 from eicompress.values import Record
 
 VALUES = 3
-"""Of a knob that are tried where the corner is too large: both ends, and the middle."""
+"""Values of a knob to try if the corner is too large: both ends, and the middle."""
 MARGIN = 0.25
 """The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
 size counts as out of reach only if it is missed by more than this share."""

@@ -88,7 +88,7 @@ def _compared(search: Search, rung: PromotionRung) -> dict[int, Record]:
 
 
 def _given(search: Search) -> set[int]:
-    """The trials whose recipes were given, whoever drew them first."""
+    """The trials of given recipes, also if the sampler drew them first."""
     ended = search.ledger.given() & search.records.keys()
     firsts = ((number, search.records[number].repeat_of) for number in ended)
     return {number if repeat_of is None else repeat_of for number, repeat_of in firsts}

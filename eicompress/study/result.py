@@ -1,4 +1,4 @@
-"""What a study has found: its records counted, ranked and compared with the budgets."""
+"""The results of a study: its records counted, ranked and compared with the budgets."""
 
 import itertools
 from collections.abc import Mapping
@@ -194,7 +194,7 @@ class Result:
 
     @property
     def cut_texts(self) -> str:
-        """What the best artifact cuts off the validation texts, in a sentence; empty where that is nothing."""
+        """A sentence on validation texts that the best artifact cuts; empty if it cuts none."""
         cut: Json = self.best[1].facts.get("cut", {}) if self.best else {}
         if not cut or not cut["texts"]:
             return ""
@@ -271,7 +271,7 @@ def by_quality(simple: Mapping[str, Record]) -> list[tuple[str, Record]]:
 
 
 def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
-    """What to tell of a baseline that a simple one beats, before anything is trained; otherwise empty."""
+    """A warning if a simple baseline beats the baseline model, before anything is trained; otherwise empty."""
     # Of equal ones that which can be shipped.
     order = sorted(by_quality(simple), key=lambda each: (each[1].value(QUALITY) or 0.0, "artifact" in each[1].files))
     name, best = order[-1] if order else ("", None)

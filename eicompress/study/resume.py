@@ -1,4 +1,4 @@
-"""Going on with a study whose coordinator ended in the middle of it."""
+"""Continue a study whose coordinator was interrupted."""
 
 from dataclasses import dataclass
 
@@ -12,27 +12,27 @@ from eicompress.study.record_files import read_record
 from eicompress.values import Record
 
 CARRIED = ("draw", "known", "variant_of", "passed")
-"""What a trial that is put back keeps of the one that was lost."""
+"""Attributes that a restarted trial keeps from the interrupted one."""
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What became of trials whose process had ended: told from their record, put back, or given up."""
+    """The number of interrupted trials by outcome: taken from their record, started again, or given up."""
 
-    told: int
+    recorded: int
     again: int
     given_up: int
 
 
 def recover(ledger: Ledger, objective: Objective) -> Recovered:
     """Finish the trials whose process ended: tell those with a record, put back the others."""
-    told = again = given_up = 0
+    recorded = again = given_up = 0
     put_back = {trial.user_attrs.get("restart_of") for trial in ledger.study.get_trials(deepcopy=False)}
     for stale in ledger.study.get_trials(states=(TrialState.RUNNING,)):
         trial = trial_of(ledger.study, stale.number)
         if RECORD in stale.user_attrs:
             tell(trial, read_record(stale.user_attrs[RECORD], ledger.folder), objective)
-            told += 1
+            recorded += 1
             continue
         restarts = stale.user_attrs.get("restarts", 0) + (not stale.user_attrs.get("interrupted", False))
         if restarts > RESTARTS:
@@ -44,7 +44,7 @@ def recover(ledger: Ledger, objective: Objective) -> Recovered:
             enqueue_again(ledger.study, stale, attrs)
             again += 1
         ledger.study.tell(trial, state=TrialState.FAIL)
-    return Recovered(told, again, given_up)
+    return Recovered(recorded, again, given_up)
 
 
 def given_up_record(trial: FrozenTrial) -> Record:

@@ -1,4 +1,4 @@
-"""A planned search, run or foreseen: the builder, the workers, the forecast, and then the coordinator."""
+"""Runs or forecasts a planned search: opens the builder and the workers, then starts the coordinator."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eicompress.cache import write_folder
-from eicompress.errors import BudgetError
+from eicompress.errors import BudgetError, PluginError
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
@@ -29,9 +29,9 @@ from eicompress.values import MEGABYTE, Progress
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
 LONGEST_TRIAL = 7_200.0
-"""Seconds of a trial, unless `trial_timeout` says otherwise: these, or half of the time for everything."""
+"""Default time limit of a trial in seconds, if `timeout` is not given."""
 SHORTEST_LIMIT = 600.0
-"""Seconds, however short the time for everything is."""
+"""Least time limit of a trial in seconds."""
 FEW_DRAWS = 4
 """Random recipes that a search previews before it begins; `plan` takes more."""
 
@@ -86,7 +86,7 @@ def foreseen(
 
 
 def _compared(builder: Builder, plan: Plan) -> Compared:
-    """What the baseline and the simple baselines reach."""
+    """The qualities of the baseline and of the simple baselines."""
     objective = plan.objective
     return Compared(builder.baseline(), builder.simple(objective.hard.get(SIZE)), objective)
 
@@ -127,6 +127,8 @@ def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) ->
         on_event(Foreseen(forecast(builder, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
     except BudgetError:
         pass  # which the search finds too, and leaves a report
+    except PluginError:
+        pass  # which the trials that use it tell
     except Exception as error:
         # A strategy that crashes is an outcome of the trials that use it.
         on_event(Noticed(f"nothing could be foreseen: {error}"))

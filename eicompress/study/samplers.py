@@ -14,7 +14,7 @@ def sampler(kind: str, seed: int, *, beside: bool = False) -> BaseSampler:
     and many; or random draws, to compare them with.
 
     `beside` keeps TPE away from trials that still run. Where two metrics are traded it takes its knobs one by one
-    unless told otherwise.
+    by default.
     """
     if kind == "random":
         return RandomSampler(seed=seed)

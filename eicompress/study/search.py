@@ -1,4 +1,4 @@
-"""A search: what it is for, what it works with, and the records of the trials that have ended."""
+"""The state of a search: its goal, its builder and workers, and the records of finished trials."""
 
 import math
 import time
@@ -21,16 +21,16 @@ from eicompress.study.time_keeping import TimeLeft, training_seconds
 from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 
 SEEDS = 3
-"""With how many the best are rebuilt, if nobody said and time allows."""
+"""Default number of seeds for rebuilding the best, if time allows."""
 
 
 class Builder(Protocol):
-    """What the coordinator measures itself, for one baseline, data set and conditions of measurement."""
+    """Previews and measures in the coordinator, for one baseline, data set and conditions of measurement."""
 
     def baseline(self) -> Record: ...
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """What simple baselines reach, by their names; an artifact takes `size_mb` megabytes at most."""
+        """The records of simple baselines, by name; their artifacts have at most `size_mb` megabytes."""
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """Measured without training, with care if it decides about the search. Raises `Inapplicable`."""
@@ -54,12 +54,12 @@ class Workers(Protocol):
     def submit(self, job: Job) -> None: ...
 
     def wait(self, progress: Callable[[int, Progress], None]) -> Done:
-        """What became of the job that ends next; `progress` is told what those of a trial's number do meanwhile."""
+        """The result of the job that ends next; `progress` is called with a trial's number and its progress."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a search is for, and when it ends. Trials and time count over the study's whole life."""
+    """The goal of a search, and when it ends. Trials and time count over the study's whole life."""
 
     objective: Objective
     seed: int = 0
@@ -84,7 +84,7 @@ class Goal:
 
 @dataclass
 class Search:
-    """One search. The lock of its study is held by whoever made the ledger."""
+    """One search. The lock of its study is held by the code that opened the ledger."""
 
     builder: Builder
     workers: Workers
@@ -130,15 +130,15 @@ class Search:
 
     @property
     def most_seeds(self) -> int:
-        """Seeds of a rebuild: as many as asked for; if nobody said, and time is limited, as many as fit into it. A
-        training that candidates share would be made again for each seed, which nobody gets unasked."""
+        """Number of seeds of a rebuild: as given; by default, as many as the limited time allows. One by default if
+        candidates share a training, since it would run again for each seed."""
         if self.goal.promotion_seeds is not None:
             return self.goal.promotion_seeds
         return 1 if self.goal.timeout_s is None or self.space.shares else SEEDS
 
     @property
     def time_left(self) -> TimeLeft:
-        """What is left, beside what is kept for rebuilding the best once there is one."""
+        """The time left, without the time that is reserved for rebuilding the best."""
         limit_s, best = self.goal.limit_s, self.best
         if best is None:
             return TimeLeft(limit_s, self.seconds)
@@ -153,7 +153,7 @@ class Search:
         return training_seconds(record, fidelity, self.trained)
 
     def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
-        """The record of a trial of which nothing was made."""
+        """The record of a trial without an artifact."""
         key = self.builder.key(recipe, fidelity=self.space.fidelity, seed=self.goal.seed)
         return Record(tuple(recipe.to_json()), draw, outcome, reason, key, self.space.fidelity, self.goal.seed)
 

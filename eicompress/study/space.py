@@ -1,10 +1,10 @@
-"""What is searched: a search space read from TOML, and how recipes are drawn from it.
+"""The search space, read from TOML, and how recipes are drawn from it.
 
 A search space is an ordered list of slots. A slot is a strategy, and for each knob it names either a value or
 what is searched, within the knob's own domain:
 
     fidelity = [0.02, 0.07, 0.2]                  # shares of the full training: short ones first, or a single number
-    rung_steps = [400, 1200, 3600]                # and at least so many steps of it, where that is more
+    rung_steps = [400, 1200, 3600]                # and at least this many steps, if that is more
 
     [[slot]]
     strategy = "vocabulary_pruning"

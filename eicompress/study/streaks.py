@@ -1,4 +1,4 @@
-"""When draws lead nowhere: a space that is exhausted, or a fault that is no candidate's."""
+"""Ends a search after repeated draws in an exhausted space, or after repeated crashes with a common cause."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ REPEATS = 50
 UNTRAINED = 300
 """Draws in a row that reach no training after which the search gives up."""
 FAILURES = 10
-"""Crashes in a row after which it is no candidate's fault."""
+"""Crashes in a row after which the search ends, since candidates are not the cause."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What there is time for: what trainings take, estimated from those that were done, and what is left of a search."""
+"""The time of trainings, estimated from finished ones, and the time left of a search."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class TimeLeft:
 
     @property
     def in_a_hurry(self) -> bool:
-        """Whether the time is limited, and there is nothing to hand out yet."""
+        """Whether the time is limited and the search has no result yet."""
         return self.limit_s < math.inf and self.kept_s is None
 
     def allows_search(self, seconds: float) -> bool:

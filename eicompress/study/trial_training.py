@@ -1,4 +1,4 @@
-"""What becomes of a trial between its draw and its end: it is trained rung by rung, and stopped where it is behind."""
+"""The training of a trial after its draw: rung by rung, until it is stopped early or finished."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ def go_on(trials: OpenTrials, trial: OpenTrial) -> None:
 
 
 def take_in(trials: OpenTrials, done: Done) -> None:
-    """What follows from what a worker did."""
+    """Process the result of a worker's job."""
     search, trial = trials.search, trials.running[done.job.number]
     if done.fate == "lost" and trials.draws.restart(trial.draw):
         search.notice(f"trial {trial.number} starts again: {done.reason}")
@@ -81,7 +81,7 @@ def needless(search: Search, trial: OpenTrial) -> str:
 
 
 def _arrive(trials: OpenTrials, trial: OpenTrial) -> None:
-    """Compare whoever is to be compared now that a trial has come to a rung."""
+    """Compare the trials that must be compared after a trial has reached a rung."""
     who = compared(_arrival(trials, trial), hurry=trials.search.time_left.in_a_hurry)
     if who == "all":
         compare(trials, trials.at_rung(trial.rung))
@@ -131,7 +131,7 @@ def _record(search: Search, trial: OpenTrial, stopped: str = "") -> Record:
 
 
 def _unmade(search: Search, trial: OpenTrial, done: Done) -> Record:
-    """The record of a trial of which a worker made nothing."""
+    """The record of a trial whose job failed."""
     if done.fate == "inapplicable":
         return search.unbuilt(trial.recipe, trial.draw.index, "inapplicable", done.reason)
     return replace(search.unbuilt(trial.recipe, trial.draw.index, "failed", done.reason), trained=True)

@@ -17,7 +17,7 @@ Named = tuple[str, tuple[Json, ...]]
 
 
 def best_recipes(result: Result) -> list[Named]:
-    """The best recipes of a study, each with what it is called."""
+    """The best recipes of a study, each with its name."""
     found: dict[str, Named] = {}
     tiers = (result.promoted, result.compared, result.records)
     for number, record in (each for tier in tiers for each in ranked(tier, result.objective)):
@@ -34,7 +34,7 @@ def recipe_files(folder: Path) -> list[Path]:
 
 
 def as_parameters(space: SearchSpace, recipes: Iterable[Named]) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The trial parameters that draw the recipes, and what is to be told of those that the space does not hold."""
+    """The trial parameters that draw the recipes, and notes on those that the space does not contain."""
     found: list[Mapping[str, Any]] = []
     left_out: list[str] = []
     for name, steps in recipes:

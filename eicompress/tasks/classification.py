@@ -31,7 +31,7 @@ class Classification(Task):
         named = {role: columns.get(role, role) for role in cls.columns}
         label_column = named["label"]
         for name, rows in splits.items():
-            _check_told_apart(rows, label_column, name)
+            _check_distinct(rows, label_column, name)
         labels = tuple(sorted({str(row[label_column]) for row in splits["train"]}))
         if len(labels) < 2:
             raise DataError(
@@ -85,7 +85,7 @@ class PairClassification(Classification):
         return readable(row[columns["text"]]), readable(row[columns["text_pair"]])
 
 
-def _check_told_apart(rows: Sequence[Json], column: str, split: str) -> None:
+def _check_distinct(rows: Sequence[Json], column: str, split: str) -> None:
     """Raise `DataError` where two labels look the same and are not: `1` and `"1"`, or `"music"` and `"music "`."""
     seen: dict[str, tuple[int, object]] = {}
     for at, row in enumerate(rows, start=1):
@@ -95,7 +95,7 @@ def _check_told_apart(rows: Sequence[Json], column: str, split: str) -> None:
         first, known = seen.setdefault(like, (at, label))
         if type(known) is not type(label) or known != label:
             raise DataError(
-                f"labels of `{split}` must be told apart by more than type or spacing, but row {first} has {known!r} "
+                f"labels of `{split}` must differ in more than type or spacing, but row {first} has {known!r} "
                 f"and row {at} has {label!r}: write both in one way"
             )
 

@@ -9,8 +9,8 @@
     def test_claim(claim):
         claim()
 
-Each claim is one small promise with a name. One may be missed out loud, `skip={"uses no network": "because ..."}`, and
-is then skipped with its reason. Nothing here needs pytest: `eicompress plugins check NAME` runs the same claims.
+Each claim is one small promise with a name. One may be declared as missed, `skip={"uses no network": "because ..."}`,
+and is then skipped with its reason. Nothing here needs pytest: `eicompress plugins check NAME` runs the same claims.
 """
 
 from eicompress.testing.claims import Claim

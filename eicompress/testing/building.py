@@ -1,4 +1,4 @@
-"""What recipes make of a tiny model, and what comes of running it."""
+"""Applies recipes to a tiny model and runs the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Built:
 
 
 def build(steps: tuple[Strategy, ...], context: Context, folder: Path) -> Built:
-    """What a recipe makes, through the same code as in a study."""
+    """The candidate of a recipe, built by the same code as in a study."""
     recipe = Recipe(steps)
     candidate = candidates.build(recipe, context, Cache(folder / "cache"), lambda prefix: prefix.digest)
     return Built(candidate, apply_graph_steps(recipe, artifacts.graph_of(candidate, pairs=False), context))

@@ -1,4 +1,4 @@
-"""A claim: one promise of a plug-in's contract, checked by a call; and what is watched while a plug-in works."""
+"""A claim: one promise of a plug-in's contract, checked by a call; and watchers that run meanwhile."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @dataclass(frozen=True)
 class Claim:
-    """One promise. Calling it raises `AssertionError` if it is broken, and `SkipTest` if it is missed out loud."""
+    """One promise. Calling it raises `AssertionError` if it is broken, and `SkipTest` if it is declared as missed."""
 
     subject: str
     text: str
@@ -164,7 +164,7 @@ def _watched(see: Watcher) -> Iterator[None]:
 
 @lru_cache
 def _watchers() -> list[Watcher]:
-    """Who hears Python's audit events now. A hook cannot be removed again, so that there is one for all of them."""
+    """The current receivers of Python's audit events. An audit hook cannot be removed, so one serves all of them."""
     watchers: list[Watcher] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What every device promises, built-in or a stranger's."""
+"""The claims of every device, built-in or from a plug-in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

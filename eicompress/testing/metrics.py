@@ -1,4 +1,4 @@
-"""What every metric promises, built-in or a stranger's."""
+"""The claims of every metric, built-in or from a plug-in."""
 
 import math
 from collections.abc import Mapping

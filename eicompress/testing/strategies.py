@@ -1,4 +1,4 @@
-"""What every strategy promises, built-in or a stranger's."""
+"""The claims of every strategy, built-in or from a plug-in."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What every target promises, built-in or a stranger's."""
+"""The claims of every target, built-in or from a plug-in."""
 
 import os
 from collections.abc import Mapping

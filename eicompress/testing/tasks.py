@@ -1,4 +1,4 @@
-"""What every task promises, built-in or a stranger's."""
+"""The claims of every task, built-in or from a plug-in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -113,7 +113,7 @@ def tiny_context(
 def tiny_artifact(
     folder: Path, candidate: Candidate | None = None, *, graph: onnx.ModelProto | None = None, pairs: bool = False
 ) -> Artifact:
-    """What a device gets of a candidate, or of `graph` in its stead, in `folder`."""
+    """The artifact of a candidate, or of `graph` if given, in `folder`."""
     answer = tiny_task().answer
     return artifacts.write(candidate or tiny_candidate(), answer, folder, pairs=pairs, manifest={}, graph=graph)
 

@@ -1,1 +1,1 @@
-"""The one training loop, teachers and their stored answers, losses, and what pruning and sharing ask of a model."""
+"""The training loop, teachers and their stored outputs, losses, and importance for pruning."""

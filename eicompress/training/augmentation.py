@@ -1,4 +1,4 @@
-"""More text than a task has, for a teacher to label."""
+"""Additional texts made from a task's own, for the teacher to label."""
 
 import re
 from collections.abc import Mapping, Sequence

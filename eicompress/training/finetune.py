@@ -1,4 +1,4 @@
-"""`recover`: a short training in between, in which a candidate gets used to what was taken from it."""
+"""`recover`: a short training between or after rounds of pruning, which recovers some of the quality."""
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ LABEL_SHARE = 0.2
 
 def recover(subject: Candidate, context: Context, epochs: float, frozen: tuple[nn.Parameter, ...] = ()) -> None:
     """Train on the teacher's logits and the labels of the training texts; `frozen` parameters stay as they are."""
-    told = context.teacher.outputs(context.train.texts)
-    wanted = torch.from_numpy(np.asarray(told.logits, np.float32)).to(context.compute_device)
+    outputs = context.teacher.outputs(context.train.texts)
+    wanted = torch.from_numpy(np.asarray(outputs.logits, np.float32)).to(context.compute_device)
     labels = torch.from_numpy(context.train.targets).to(context.compute_device)
 
     def loss(batch: Batch) -> Tensor:

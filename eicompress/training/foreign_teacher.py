@@ -47,11 +47,11 @@ class Pretrained:
     """Names its files, the choice of outputs and their units."""
     device: str
 
-    def answers(self, texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
+    def answers(self, texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
         """Logits (n, outputs), in the task's units, and pooled features (n, width) of texts, in half precision.
 
-        The features are what the last linear layer reads, the one that makes the logits. `told` hears how many texts
-        were read with each batch. Raises `ModelError`.
+        The features are what the last linear layer reads, the one that makes the logits. `progress` is called
+        with the number of texts in each batch. Raises `ModelError`.
         """
         encodings = [self._tokens(text) for text in texts]
         batches = _batches([len(each["input_ids"]) for each in encodings])
@@ -61,7 +61,7 @@ class Pretrained:
             found = self._read([encodings[row] for row in rows])
             states = np.empty((len(texts), found[1].shape[1]), np.float16) if states is None else states
             logits[rows], states[rows] = self.answer.standard(found[0]), found[1]
-            told(len(rows))
+            progress(len(rows))
         assert states is not None
         return logits, states
 
@@ -124,9 +124,9 @@ class Pretrained:
     @torch.inference_mode()
     def _read(self, encodings: list[dict[str, Any]]) -> tuple[Array, Array]:
         padded = self.tokenizer.pad(encodings, return_tensors="pt").to(self.device)
-        heard: list[Tensor] = []
+        features: list[Tensor] = []
         hooks = [
-            each.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+            each.register_forward_pre_hook(lambda _, given: features.append(given[0]))
             for each in self.model.modules()
             if isinstance(each, nn.Linear) and each.out_features == self.model.config.num_labels
         ]
@@ -137,9 +137,9 @@ class Pretrained:
         finally:
             for hook in hooks:
                 hook.remove()
-        if not heard:
+        if not features:
             raise ModelError(f"The logits of `{self.folder}` must come out of a linear layer, but do not.")
-        states = heard[-1]
+        states = features[-1]
         if states.ndim == 3:  # a decoder's head reads every token, and the last real one counts
             places = torch.arange(states.shape[1], device=states.device)
             last = (padded["attention_mask"] * places).argmax(dim=1)
@@ -198,7 +198,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Progress is told in one way, and not by bars across the screen."""
+    """Hide the progress bars of `transformers`: progress is shown by the caller."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""What each head, neuron, layer and residual dimension of a candidate is worth, for strategies that prune.
+"""The importance of each head, neuron, layer and residual dimension of a candidate, for strategies that prune.
 
 - `taylor`: the first-order change of the loss if the part's output were zero, or the layer's input its output
   (Molchanov et al., arXiv 1611.06440; Michel et al., arXiv 1905.10650).
@@ -36,7 +36,7 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
     """The importance of the parts of an encoder, by one of `WAYS`.
 
     `heads.<layer>` (heads,), `neurons.<layer>` (neurons,), `layers.<layer>` (1,), `hidden` (hidden,). What several
-    layers share is told once, under the first of them.
+    layers share is listed once, under the first of them.
     """
     model = subject.encoder
     if by == "magnitude":
@@ -146,7 +146,7 @@ def _turned(layer: _Seen) -> Tensor:
 
 
 def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
-    """What is read of a part, out of the mean square of what it says; of layers, the mean that it is."""
+    """The importance of parts from the mean square of their outputs; of layers, the mean itself."""
     kind, _, number = name.partition(".")
     if kind == "layers":
         return mean_square
@@ -230,7 +230,7 @@ def _attention_received(model: Encoder, batch: Batch) -> Tensor:
     """(B, T), the sum over the tokens of an example is one."""
     received: list[Tensor] = []
 
-    def told(attention: SelfAttention) -> Callable[[Tensor, Tensor, int], None]:
+    def collector(attention: SelfAttention) -> Callable[[Tensor, Tensor, int], None]:
         def look(states: Tensor, mask: Tensor, queries: int) -> None:
             q, k, _ = attention.projections(states, mask)
             scores = q[:, :, :queries] @ k.transpose(2, 3) / math.sqrt(attention.head_size)
@@ -240,7 +240,7 @@ def _attention_received(model: Encoder, batch: Batch) -> Tensor:
 
         return look
 
-    with told_inputs([(each, told(each)) for each in model.modules() if isinstance(each, SelfAttention)]):
+    with watch_inputs([(each, collector(each)) for each in model.modules() if isinstance(each, SelfAttention)]):
         model.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     return torch.stack(received).mean(dim=0)
 
@@ -330,13 +330,13 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
 
 
 @contextmanager
-def told_inputs(hooks: list[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
-    """Tell each function what its module is given, whenever the model runs."""
+def watch_inputs(hooks: list[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
+    """Call each function with the inputs of its module, whenever the model runs."""
 
-    def before(told: Callable[..., None]) -> Any:
-        return lambda _, inputs: told(*inputs)
+    def before(watch: Callable[..., None]) -> Any:
+        return lambda _, inputs: watch(*inputs)
 
-    handles = [module.register_forward_pre_hook(before(told)) for module, told in hooks]
+    handles = [module.register_forward_pre_hook(before(watch)) for module, watch in hooks]
     try:
         yield
     finally:

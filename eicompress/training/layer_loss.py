@@ -44,12 +44,12 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the layers of an encoder say of a batch."""
+class LayerStates:
+    """The states of an encoder's layers for a batch."""
 
     model: Encoder
     states: list[Tensor]
-    """(B, T, hidden) each: what the first layer reads, and what every layer says."""
+    """(B, T, hidden) each: the input of the first layer, and the output of every layer."""
     mask: Tensor
     """(B, T)"""
     own: Tensor
@@ -120,7 +120,7 @@ class Matching(nn.Module):
         """The student's layers that are compared."""
         return sorted(self.targets)
 
-    def forward(self, student: Said, teacher: Said, layers: Sequence[int]) -> Tensor:
+    def forward(self, student: LayerStates, teacher: LayerStates, layers: Sequence[int]) -> Tensor:
         """The mean over some of the compared layers; the embedding's loss goes with the first of them."""
         with torch.autocast(student.mask.device.type, enabled=False):
             parts = [part for layer in layers for part in self._compared(layer, student, teacher)]
@@ -130,7 +130,7 @@ class Matching(nn.Module):
                 total = total + self.weights.embedding * losses.state_mse(own, wanted, student.slots.mask)
         return total
 
-    def _compared(self, layer: int, student: Said, teacher: Said) -> Iterator[Tensor]:
+    def _compared(self, layer: int, student: LayerStates, teacher: LayerStates) -> Iterator[Tensor]:
         """The weighed losses of one layer."""
         mask, weights = student.slots.mask, self.weights
         if weights.of_states:
@@ -148,10 +148,10 @@ class Matching(nn.Module):
             wanted = self._mixed(layer, partial(teacher.relations, heads=heads))
             yield weights.relation * losses.map_kl(student.relations(layer, heads), wanted, mask)
 
-    def _mixed(self, layer: int, told: Callable[[int], Tensor]) -> Tensor:
-        """What the teacher's layers say that this one is compared with."""
+    def _mixed(self, layer: int, of_teacher: Callable[[int], Tensor]) -> Tensor:
+        """The teacher's states that this layer is compared with."""
         with torch.no_grad():
-            every = torch.stack([told(number) for number in self.targets[layer]])
+            every = torch.stack([of_teacher(number) for number in self.targets[layer]])
         if self.mixture is None:
             return every[0]
         mixed: Tensor = torch.tensordot(self.mixture[layer].softmax(dim=0), every, dims=1)

@@ -1,4 +1,4 @@
-"""What a student can be compared with its teacher by: each a mean over a batch, and zero where the two agree.
+"""Losses between a student and its teacher: each is a mean over a batch, and zero if the two agree.
 
 States are (B, T, width), masks (B, T) with 1 for real tokens, attention maps and relations (B, heads, T, T) with rows
 that sum to one over the real keys. The teacher's side should carry no gradient.
@@ -34,8 +34,8 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
     """The same, text by text (B,), at a temperature of one."""
     if isinstance(answer, Number):
         return (student - teacher).square().sum(dim=1)
-    said, told = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
-    return (told.exp() * (told - said)).sum(dim=1)
+    student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
+    return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:

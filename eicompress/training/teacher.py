@@ -1,4 +1,4 @@
-"""The teacher, or several: what fine-tuned models say of a text, computed once and kept on disk in half precision."""
+"""One or several teachers: logits and states of fine-tuned models, computed once for each text and kept on disk."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,18 +23,18 @@ HELD_OUT = 1000
 
 
 def ignore(_: Progress) -> None:
-    """A progress that nobody watches."""
+    """Ignore progress."""
 
 
 def text_key(text: Text) -> bytes:
-    """What a text is remembered by: 16 bytes of its content."""
+    """The key of a text in the store: 16 bytes of the digest of its content."""
     joined = text if isinstance(text, str) else "\x1f".join(text)
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a teacher said so far: shards of arrays, and where each text's answer lies, as (shard, row)."""
+    """A teacher's stored outputs: shards of arrays, and where each text's answer lies, as (shard, row)."""
 
     shards: list[Mapping[str, Array]] = field(default_factory=list, repr=False)
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict, repr=False)
@@ -57,9 +57,12 @@ class Answers:
 
 
 class Answer(Protocol):
-    """Logits (n, outputs) and states (n, width) of texts in half precision; `told` hears how many were read since."""
+    """Logits (n, outputs) and states (n, width) of texts in half precision.
 
-    def __call__(self, texts: Sequence[Text], told: Callable[[int], None], /) -> tuple[Array, Array]: ...
+    `progress` is called with the number of texts read since its last call.
+    """
+
+    def __call__(self, texts: Sequence[Text], progress: Callable[[int], None], /) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ class StoredTeacher:
 
     answer: Answer
     digest: str
-    """Names its weights and tokenizer."""
+    """The digest of its weights and tokenizer."""
     code: str
-    """Names the code that reads them: other code may answer otherwise."""
+    """The digest of the code that computes its outputs."""
     aligned: bool
     """Whether its states are the baseline's own."""
     cache: Cache
@@ -78,7 +81,7 @@ class StoredTeacher:
     answers: Answers = field(default_factory=Answers)
 
     def watched(self, progress: Callable[[Progress], None]) -> "StoredTeacher":
-        """The same teacher, which tells another one how far it is."""
+        """The same teacher with another receiver of its progress."""
         return replace(self, progress=progress)
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
@@ -92,19 +95,19 @@ class StoredTeacher:
         return self.answers.gather(keys)
 
     def _recall(self) -> None:
-        """Whatever was answered before, by whichever process."""
+        """Load the outputs that any process has stored before."""
         for entry in self.cache.entries(self._kind):
             arrays = arrays_in(entry)
             self.answers.add([key.tobytes() for key in np.asarray(arrays["keys"])], arrays)
 
     def _learn(self, shard: Mapping[bytes, Text], done: int, whole: int) -> None:
-        def told(count: int) -> None:
+        def advance(count: int) -> None:
             nonlocal done
             done += count
             self.progress(Progress("teacher", done, whole))
 
         def compute() -> dict[str, Array]:
-            logits, states = self.answer(list(shard.values()), told)
+            logits, states = self.answer(list(shard.values()), advance)
             keys = np.frombuffer(b"".join(shard), np.uint8).reshape(len(shard), -1)
             return {"keys": keys, "logits": logits, "states": states}
 
@@ -139,18 +142,18 @@ class Ensemble:
         return False
 
     def watched(self, progress: Callable[[Progress], None]) -> "Ensemble":
-        """The same teachers, which tell another one how far they are."""
+        """The same teachers with another receiver of their progress."""
         return replace(self, teachers=tuple(each.watched(progress) for each in self.teachers))
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
-        told = [each.outputs(texts) for each in self.teachers]
-        logits = np.stack([each.logits for each in told]).astype(np.float32)
+        outputs = [each.outputs(texts) for each in self.teachers]
+        logits = np.stack([each.logits for each in outputs]).astype(np.float32)
         if self.how == "best":
             chosen = logits[_surest(logits), np.arange(len(texts))]
         else:
-            weights = self.weights if self.how == "weighted" else np.full(len(told), 1 / len(told))
+            weights = self.weights if self.how == "weighted" else np.full(len(outputs), 1 / len(outputs))
             chosen = np.tensordot(weights, logits, axes=1)
-        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in told], axis=1))
+        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in outputs], axis=1))
 
     @cached_property
     def weights(self) -> Array:
@@ -190,15 +193,15 @@ def encoder_teacher(
 ) -> StoredTeacher:
     """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
-    def answer(texts: Sequence[Text], told: Callable[[int], None]) -> tuple[Array, Array]:
-        return answers_of(candidate, texts, device, told)
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        return answers_of(candidate, texts, device, progress)
 
     return StoredTeacher(answer, digest, code, aligned, cache)
 
 
 @torch.inference_mode()
 def answers_of(
-    candidate: Candidate, texts: Sequence[Text], device: str, told: Callable[[int], None] = lambda _: None
+    candidate: Candidate, texts: Sequence[Text], device: str, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Array, Array]:
     """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
     model = candidate.encoder
@@ -212,7 +215,7 @@ def answers_of(
                 output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             logits[rows] = output.logits.float().cpu().numpy()
             states[rows] = output.pooled.float().cpu().numpy()
-            told(len(rows))
+            progress(len(rows))
     return logits, states
 
 

@@ -1,4 +1,4 @@
-"""Which tokens of one tokenizer stand where those of another stand, so that their states can be compared.
+"""Aligns the tokens of two tokenizers on the same texts, so that their states can be compared.
 
 A text that both cut into the same tokens has a slot for each of them. In any other text a slot is a word of the
 second tokenizer: a pruned vocabulary cuts some words into more pieces. States are compared by the mean over a slot's

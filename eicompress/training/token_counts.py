@@ -1,4 +1,4 @@
-"""How a candidate's tokenizer reads the training texts: they are split into words once, for all that split alike."""
+"""Token counts of the training texts; texts are split into words once for all tokenizers that split them alike."""
 
 import json
 import math

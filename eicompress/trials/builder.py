@@ -1,4 +1,4 @@
-"""Where recipes become measured artifacts: all that is built for one baseline, data set and seed."""
+"""Builds measured artifacts from recipes, for one baseline, data set and seed."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -48,7 +48,7 @@ from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
 BUILDS = "builds"
-"""The folder for what a search keeps for itself, by key; what is handed out lies apart from it."""
+"""The folder of a search's own artifacts, by key; results lie elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Builder(Materials):
     wanted: tuple[str, ...] = ()
     """The metrics that a limit or the objective names."""
     notes: tuple[str, ...] = ()
-    """What was done to data and model before any recipe, for the user to read."""
+    """Notes for the user on how data and model were prepared."""
 
     def baseline(self) -> Record:
         """The baseline's own size, latency and quality, measured like a candidate's, with what a report needs: a file
@@ -78,7 +78,7 @@ class Builder(Materials):
         return replace(record, files={**record.files, "validation_examples": examples})
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """What simple baselines reach on the validation split, by their names; none where targets have a form of their
+        """The records of simple baselines on the validation split, by name; none where targets have a form of their
         own.
 
         That of tf-idf is an artifact of at most `size_mb` megabytes, measured like a candidate's.
@@ -95,8 +95,8 @@ class Builder(Materials):
         }
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
-        """What the recipe would make, measured without training: every metric that previews know, or the size alone;
-        with care, as of what is kept.
+        """The recipe's artifact, built and measured without training: every metric that previews know, or the size
+        alone; with care, as of what is kept.
 
         Raises `Inapplicable`.
         """
@@ -104,7 +104,7 @@ class Builder(Materials):
         return self._measured.remembered(key, lambda: self._measure_preview(recipe, size_only, careful))
 
     def rehearse(self, recipe: Recipe) -> Rehearsal:
-        """What the recipe's training at full length would take. Raises `Inapplicable`."""
+        """Estimated seconds of the recipe's training at full length. Raises `Inapplicable`."""
         return rehearse(recipe, self.begin(), self.rehearsal_context())
 
     def count_steps(self, recipe: Recipe) -> int:

@@ -4,8 +4,8 @@ import copy
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_model, save_model
 from tokenizers import Tokenizer
 
-from eicompress.cache import TRAINED, Cache
+from eicompress.cache import TRAINED, Cache, is_disk_error
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Strategy
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
-from eicompress.errors import EicompressError, Inapplicable, ModelError
+from eicompress.errors import EicompressError, Inapplicable, ModelError, PluginError
 from eicompress.recipe import Recipe
 
 
@@ -50,8 +50,7 @@ def build(
         if step.trains and not context.preview:
             candidate = _trained_once(step, candidate, context, cache, key(Recipe(tuple(steps[:count]))))
         else:
-            with blamed(step):
-                candidate = step.apply(candidate, context)
+            candidate = applied(step, candidate, context)
         if step.shares_training and not isinstance(candidate.model, Encoder):
             raise Inapplicable(
                 f"`{step.name}` must make an encoder, since its training is shared and nothing else can be kept, "
@@ -63,17 +62,39 @@ def build(
     return candidate
 
 
-@contextmanager
-def blamed(step: Strategy) -> Iterator[None]:
-    """Adds a last line to what is raised inside: which strategy of which package it came from."""
+def applied(step: Strategy, subject: Any, context: Context) -> Any:
+    """What a step makes of a candidate, or of a graph.
+
+    Raises `PluginError` for what it raises, with its package and line, and where it returns something else.
+    """
     try:
-        yield
-    except EicompressError:
-        raise
+        made = step.apply(subject, context)  # type: ignore[attr-defined]
     except Exception as error:
+        if isinstance(error, EicompressError) or is_disk_error(error):
+            raise
         first = (str(error).splitlines() or [""])[0]
-        error.add_note(f"{type(error).__name__} in `{step.name}`, of {_bringer(step)}: {first}")
-        raise
+        where = f"of {_bringer(step)}{_line(step, error)}"
+        raise PluginError(f"{type(error).__name__} in `{step.name}`, {where}: {first}") from error
+    if not isinstance(made, type(subject)):
+        raise PluginError(
+            f"`apply` of `{step.name}`, of {_bringer(step)}, must return a {type(subject).__name__}, but returned a "
+            f"{type(made).__name__}: end it with `return`"
+        )
+    return made
+
+
+def reason_of(error: Exception) -> str:
+    """Why a build failed: where it was raised, and what a `PluginError` says of it."""
+    raised = error.__cause__ if isinstance(error, PluginError) else error
+    lines = traceback.format_exception(raised) if raised is not None else []
+    return "".join([*lines, str(error)] if isinstance(error, PluginError) else lines)
+
+
+def _line(step: Strategy, error: Exception) -> str:
+    """The last line of the strategy's own package, or file, that the error came through."""
+    home = Path(getattr(sys.modules[type(step).__module__], "__file__", "")).parent
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).parent == home]
+    return f", line {frames[-1].lineno} of `{Path(frames[-1].filename).name}`" if frames else ""
 
 
 def _bringer(step: Strategy) -> str:
@@ -97,13 +118,12 @@ def _known_prefix(
 
 
 def _trained_once(step: ModelStrategy, candidate: Candidate, context: Context, cache: Cache, key: object) -> Candidate:
-    """What a step that trains makes of the candidate, or what another process made of it meanwhile."""
+    """The candidate after a step that trains, or the same from the cache if another process trained it meanwhile."""
     with cache.alone(TRAINED, key):
         entry = cache.find(TRAINED, key)
         if entry:
             return load(entry)
-        with blamed(step):
-            trained = step.apply(candidate, context)
+        trained: Candidate = applied(step, candidate, context)
         if isinstance(trained.model, Encoder):
             cache.store(TRAINED, key, lambda folder: save(trained, folder))
         return trained

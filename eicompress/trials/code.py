@@ -1,4 +1,4 @@
-"""The code part of keys: what is built is known by the code that built it, and by no other.
+"""The code part of cache keys: a digest of the code that decides a result, and of no other code.
 
 A change to the command line, the search or a report leaves what was trained where it is.
 """

@@ -1,4 +1,4 @@
-"""Data on which an artifact is measured after it was made: rows under its own answer."""
+"""Data for measuring a finished artifact: rows under the artifact's own answer."""
 
 from eicompress.contracts import Examples, Task
 from eicompress.data.datasets import check_rows, read_tables

@@ -1,4 +1,4 @@
-"""What is kept of measurements: records by the conditions they were taken under, and files by their checksums."""
+"""Stored measurements: records by their conditions, and files by their checksums."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ from eicompress.trials.code import MEASURING, code_version, own_code
 from eicompress.values import Record
 
 PACKAGES = ("eicompress", "numpy", "onnx", "onnxruntime", "optuna", "tokenizers", "torch")
-"""Whose versions a measurement depends on."""
+"""Packages whose versions a measurement depends on."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Measured:
 
     @property
     def _timed_on(self) -> list[object]:
-        """What names the device."""
+        """The identity of the device."""
         code = code_version(type(self.device).__module__.partition(".")[0])
         return [self.device.name, describe(self.device), code]
 

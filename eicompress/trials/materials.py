@@ -1,4 +1,4 @@
-"""What recipes are built from: baseline, data, teachers and starting point; and the keys of what is made of them."""
+"""The inputs of all recipes: baseline, data, teachers and starting point; and the cache keys of the results."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from eicompress.values import Phase, Progress, digest_of
 
 @dataclass(frozen=True)
 class Materials:
-    """What recipes are built from. The baseline is the fine-tuned model, which is also the teacher if no other is."""
+    """The inputs of all recipes. The baseline is the fine-tuned model, which is also the teacher if no other is."""
 
     registry: Registry
     task: Task
@@ -28,7 +28,7 @@ class Materials:
     digest: str
     """Names the baseline's weights and tokenizer, and the data."""
     teacher: StoredTeacher | Ensemble
-    """Whom students learn from."""
+    """The students' teacher."""
     unlabelled: UnlabelledText
     start: Candidate
     """What every recipe starts from: the baseline, or what another study prepared of it."""
@@ -36,12 +36,12 @@ class Materials:
     cache: Cache
     seed: int
     compute_device: str
-    """Where torch computes: `cpu` or `cuda`."""
+    """The compute device of torch: `cpu` or `cuda`."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def digests(self) -> dict[str, str]:
-        """What all that is built here depends on, by what a study calls it."""
+        """Digests of the inputs, by their names in a study."""
         return {
             "inputs": self.digest,
             "teachers": self.teacher.digest,
@@ -67,11 +67,11 @@ class Materials:
         return [self.inputs, recipe.to_json(), seed, fidelity, code, *computing]
 
     def begin(self) -> Candidate:
-        """A copy of what recipes start from."""
+        """A copy of the candidate that recipes start from."""
         return replace(self.start, model=copy.deepcopy(self.start.model))
 
     def context(self, fit: Fit, *, seed: int | None = None, progress: Callable[[Progress], None] = ignore) -> Context:
-        """What strategies are handed; a preview's where `fit` is `fit_nothing`."""
+        """The context of strategies; that of a preview if `fit` is `fit_nothing`."""
         return Context(
             task=self.task,
             train=self.examples["train"],

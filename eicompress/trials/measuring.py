@@ -1,4 +1,4 @@
-"""From a built candidate to the numbers in its record."""
+"""Exports a built candidate and measures it for its record."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from eicompress.metrics.size import SizeMetric
 from eicompress.metrics.this_machine import machine
 from eicompress.recipe import Recipe
 from eicompress.runtime import usual_length
-from eicompress.trials.candidate import blamed
+from eicompress.trials.candidate import applied
 from eicompress.trials.kept import PACKAGES, kept_logits
 from eicompress.trials.materials import Materials
 from eicompress.values import Artifact, Json, Record
@@ -33,7 +33,7 @@ PROMOTED_LENGTHS = (16, 64, 128)
 
 @dataclass(frozen=True)
 class Bench:
-    """Which metrics are measured when, built-in and foreign ones alike, and under which conditions."""
+    """The metrics to measure, built-in and foreign ones alike, and the conditions of measurement."""
 
     metrics: tuple[type[Metric], ...]
     wanted: frozenset[str]
@@ -44,27 +44,27 @@ class Bench:
 
     @property
     def previewed(self) -> tuple[type[Metric], ...]:
-        """Before anything is trained."""
+        """Metrics that previews measure."""
         return tuple(each for each in self.usual if each.preview)
 
     @property
     def trained(self) -> tuple[type[Metric], ...]:
-        """Of everything that was trained, on any machine, whatever else runs there."""
+        """Metrics of every trained candidate, measured on any machine, even a busy one."""
         return tuple(each for each in self.usual if not each.alone)
 
     @property
     def alone(self) -> tuple[type[Metric], ...]:
-        """Of what is handed out, while nothing else runs."""
+        """Metrics of a result that must be measured while nothing else runs."""
         return tuple(each for each in self.usual if each.alone)
 
     @property
     def promoted(self) -> tuple[type[Metric], ...]:
-        """Of what is handed out alone."""
+        """Metrics that are measured on results only."""
         return tuple(each for each in self.metrics if each not in self.usual)
 
     @property
     def usual(self) -> tuple[type[Metric], ...]:
-        """All but those that are measured of what is handed out alone."""
+        """All metrics except those that are measured on results only."""
         return tuple(each for each in self.metrics if not each.promoted or each.name in self.wanted)
 
 
@@ -89,14 +89,13 @@ def written(materials: Materials, recipe: Recipe, made: Candidate, context: Cont
     graph = artifacts.graph_of(made, pairs=task.pairs)
     for step in recipe.steps:
         if isinstance(step, GraphStrategy):
-            with blamed(step):
-                graph = step.apply(graph, context)
+            graph = applied(step, graph, context)
     manifest = {"recipe": recipe.to_json(), "facts": made.facts, "task": task.name}
     return artifacts.write(made, task.answer, folder, pairs=task.pairs, manifest=manifest, graph=graph)
 
 
 def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Clock) -> Record:
-    """A record in which nothing is measured yet."""
+    """A record without measurements."""
     sources = [materials.registry.sources["strategy", step.name] for step in recipe.steps]
     return Record(
         recipe=tuple(recipe.to_json()),
@@ -136,7 +135,7 @@ def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool
 
 
 def weighed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
-    """The size alone."""
+    """The record with the size alone."""
     return measure([SizeMetric], _subject(materials, artifact, on.conditions))
 
 

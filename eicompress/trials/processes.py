@@ -5,7 +5,7 @@ Both sides write JSON, one value a line: `{"job": ...}` goes in; `{"doing": ...}
 the reason of a crash in native code.
 
 A worker that exceeds a limit is killed, and what it built is a failed trial. One that was killed from outside, by
-somebody or by the kernel for want of memory, has lost its job, which may be tried again. Either way the next job gets
+a user or by the kernel when memory runs out, has lost its job, which may be tried again. Either way the next job gets
 a new process. A training that several jobs share is made by one of them while the others wait to be begun, and counts
 against nobody's time. When the coordinator ends, however it ends, its workers end.
 """
@@ -32,12 +32,12 @@ from eicompress.settings import SearchSettings
 from eicompress.values import SHARED, Done, Fate, Job, Json, Progress
 
 POLL_SECONDS = 0.2
-"""How often limits are looked at."""
+"""Seconds between two checks of the limits."""
 MEMORY_SHARE = 0.8
 """Of a machine's memory, divided between its workers, unless a limit is named."""
 ENDED_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 LOG_BYTES = 4_000
-"""How much of what a crashed process wrote is kept as the reason."""
+"""Bytes of a crashed process's output that are kept as the reason."""
 
 _START = (
     "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
@@ -49,7 +49,7 @@ Tell = Callable[[int, Progress], None]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker makes its builder of, as plain data."""
+    """The inputs of a worker's builder, as plain data."""
 
     settings: SearchSettings
     """As they were checked where the search began."""
@@ -63,14 +63,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one build may take, start of its process included."""
+    """The limits of one build, the start of its process included."""
 
     seconds: float
     memory_bytes: int = 0
     """0 for a share of the machine's."""
 
     def shared(self, workers: int) -> Self:
-        """These limits on this machine, where so many workers share it."""
+        """These limits on this machine, divided by the number of workers."""
         return replace(self, memory_bytes=self.memory_bytes or round(MEMORY_SHARE * total_memory() / workers))
 
 
@@ -126,7 +126,7 @@ class Processes:
         while True:
             select.select(self._busy, [], [], POLL_SECONDS)
             for each in self._busy:
-                done = each.heard(progress) or each.over(self.limits)
+                done = each.received(progress) or each.over(self.limits)
                 if done is not None:
                     if not each.alive:
                         self._processes.remove(each)
@@ -136,7 +136,7 @@ class Processes:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """All of them stand still, so that a latency can be taken."""
+        """Pause all workers while latency is measured."""
         busy = self._busy
         for each in busy:
             each.signal(signal.SIGSTOP)
@@ -187,7 +187,7 @@ class _Process:
         self.job, self._since = job, time.monotonic()
         self._send({"job": asdict(job)})
 
-    def heard(self, progress: Tell) -> Done | None:
+    def received(self, progress: Tell) -> Done | None:
         """Read what the process wrote; what became of its job, if it says so or has ended."""
         assert self.job is not None
         while (read := self._stdout.read(1 << 16)) != b"":
@@ -256,7 +256,7 @@ class _Process:
         log = self._log.read().decode("utf-8", "replace").strip()
         self.end()
         if -status in ENDED_FROM_OUTSIDE:
-            return f"its process was ended with {signal.Signals(-status).name}, by somebody or for want of memory"
+            return f"its process was ended with {signal.Signals(-status).name}, by a user or because memory ran out"
         how = f"crashed with {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return f"{log}\nits process {how}"
 

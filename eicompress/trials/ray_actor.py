@@ -50,7 +50,7 @@ class Actor:
         return None if self._doing is None else asdict(self._doing)
 
     def pause(self) -> None:
-        """Stand still; a job that comes now begins when it goes on."""
+        """Pause; a job that arrives meanwhile begins after the pause."""
         assert self._workers is not None
         self._starting.acquire()
         self._still.enter_context(self._workers.paused())
@@ -80,7 +80,7 @@ class Actor:
         self._receive_trained(job, trained)
         with self._starting:
             self._workers.submit(job)
-        done = self._workers.wait(self._hear)
+        done = self._workers.wait(self._receive)
         files = files_in(self._folder) if done.record is not None else {}
         for each in self._folder.iterdir():
             shutil.rmtree(each)
@@ -98,7 +98,7 @@ class Actor:
             keep_trained(Cache(default_folder()), ray.get(trained[0]))
             self._kept.add(job.shared)
 
-    def _hear(self, number: int, progress: Progress) -> None:
+    def _receive(self, number: int, progress: Progress) -> None:
         self._doing = progress
 
     def _received(self) -> Path:

@@ -87,7 +87,7 @@ class Cluster:
     _waiting: list[Job] = field(default_factory=list)
     _false_starts: int = 0
     _opening: str = ""
-    """What an actor is told when it opens, as JSON."""
+    """The arguments of an actor's `open`, as JSON."""
     _sent: list[Any] = field(default_factory=list)
     """A reference to all that is sent; in a list, it is fetched by who needs it alone."""
     _trained: dict[str, list[Any]] = field(default_factory=dict)
@@ -100,8 +100,8 @@ class Cluster:
             sent_bytes = sum(map(len, files.values()))
             self._ray, self._own = connect(self.place.address, self.count * self.place.cpus, sent_bytes)
             most = self._check_room()
-            told = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
-            self._opening = json.dumps({**told, "neighbours": min(most, self.count), "digest": files_digest(files)})
+            opening = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
+            self._opening = json.dumps({**opening, "neighbours": min(most, self.count), "digest": files_digest(files)})
             self._sent = [self._ray.put(files)]
             self._seats = [self._seat() for _ in range(self.count)]
             self._wait_until_open()
@@ -140,7 +140,7 @@ class Cluster:
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
-            done = self._hear()
+            done = self._receive()
             if done is not None:
                 return done
             if self._busy:
@@ -150,7 +150,7 @@ class Cluster:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Those on this machine stand still, so that a latency can be taken."""
+        """Pause the workers on this machine while latency is measured."""
         here = self._ray.get_runtime_context().get_node_id()
         actors = [seat.actor for seat in self._seats if seat.node == here]
         answers(self._ray, actors, "pause")
@@ -191,7 +191,7 @@ class Cluster:
         """So that none of them begins while a latency is taken."""
         end = time.monotonic() + PATIENCE_SECONDS
         while any(not seat.node for seat in self._seats):
-            self._hear()
+            self._receive()
             self._check_room()  # A dead node counts as alive until its heartbeats are missed.
             self._check_patience(end)
 
@@ -216,13 +216,13 @@ class Cluster:
                 self._waiting.remove(job)
                 seat.begin(job, self._trained.get(job.shared, []))
 
-    def _hear(self) -> Done | None:
+    def _receive(self) -> Done | None:
         """What became of a job, if one ends soon."""
         seats = {seat.answer: seat for seat in self._seats if seat.answer is not None}
         ready, _ = self._ray.wait(list(seats), timeout=POLL_SECONDS)
-        return self._heard(seats[ready[0]]) if ready else None
+        return self._answer_of(seats[ready[0]]) if ready else None
 
-    def _heard(self, seat: "_Seat") -> Done | None:
+    def _answer_of(self, seat: "_Seat") -> Done | None:
         errors = self._ray.exceptions
         try:
             answer = self._ray.get(seat.answer)

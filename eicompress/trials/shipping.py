@@ -23,7 +23,7 @@ Files = Mapping[str, bytes]
 
 
 def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What a worker's builder is made of, as plain data, and the files that it names, as they are found there.
+    """The inputs of a worker's builder as plain data, and the files that they name, as they are found there.
 
     Raises `StudyError` where that is too much to send.
     """

@@ -12,6 +12,7 @@ from eicompress.answers import Answer, from_json
 from eicompress.contracts import Candidate
 from eicompress.errors import ModelError
 from eicompress.trials import candidate as candidates
+from eicompress.values import parsed_json
 
 Pooling: TypeAlias = Literal["mean", "first"]
 DESCRIPTION = "teacher.json"
@@ -77,7 +78,7 @@ def is_taught(folder: Path) -> bool:
 def read_description(folder: Path) -> Taught:
     """How the teachers in a folder were found, without the teachers. Raises `ModelError`."""
     try:
-        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        described = parsed_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         attempts = tuple(Attempt(**each) for each in described["attempts"])
         answer, notes = from_json(described["answer"]), tuple(map(str, described["notes"]))
         return Taught((), answer, Attempt(**described["chosen"]), attempts, notes)
@@ -89,7 +90,7 @@ def read_taught(folder: Path) -> Taught:
     """The teachers that `Taught.write` wrote. Raises `ModelError`."""
     described = read_description(folder)
     try:
-        count = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["members"]
+        count = parsed_json((folder / DESCRIPTION).read_text(encoding="utf-8"))["members"]
         members = tuple(candidates.load(folder / f"member-{number}") for number in range(count))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(_not_taught(folder, error)) from error
@@ -119,7 +120,7 @@ def poolings_of(folder: Path) -> tuple[Pooling, ...]:
     """
     path = folder / "1_Pooling" / "config.json"
     try:
-        said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        said = parsed_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise ModelError(f"`{path}` must be JSON, but is not: {error}. Write the model again.") from error
     if not isinstance(said, dict):

@@ -1,4 +1,4 @@
-"""How a teacher is made of a model: the pooling of its states, its classifier, and the training of all its weights."""
+"""The training of a teacher: the pooling of its states, its classifier, and the training of all its weights."""
 
 import copy
 import time

@@ -57,7 +57,7 @@ class TfIdf:
 
     @property
     def note(self) -> str:
-        """What it is made of, in a line."""
+        """One line that describes it."""
         features = f"{counted(self.words, 'word')} and {counted(self.pairs, 'pair')} of neighbouring words"
         return f"{features} in {self.bits} bits, learned from {self.texts:,} texts"
 
@@ -195,7 +195,7 @@ def _most_useful_first(vectors: Matrix, model: Regression) -> Numbers:
 
 
 def _first_as_good_as_the_best(qualities: Sequence[float], texts: int) -> int:
-    """The place of the first quality that is no more than one standard error below the best, on so many texts."""
+    """The index of the first quality within one standard error of the best, measured on `texts` texts."""
     best = max(qualities)
     error = np.sqrt(best * (1 - best) / texts)
     return next(place for place, quality in enumerate(qualities) if quality >= best - error)

@@ -1,5 +1,5 @@
-"""How long a recipe would train: a few steps of it, timed, with the teacher's answers to a few texts repeated; or none
-of them, counted.
+"""The estimated time of a recipe's training: a few steps are timed, with the teacher's outputs for a few texts
+repeated. Or all steps are counted, and none is run.
 """
 
 import time
@@ -81,7 +81,7 @@ class _NoSteps:
 
 @dataclass(frozen=True)
 class _FewSteps:
-    """A `fit` that takes a few steps and notes what all of them would take."""
+    """A `fit` that times a few steps and estimates the seconds of all steps."""
 
     fit: Fit
     seconds: list[float] = field(default_factory=list)
@@ -103,7 +103,7 @@ class _FewSteps:
 
 @dataclass(frozen=True)
 class _FewAnswers:
-    """A teacher that answers a few texts and says the same of the others."""
+    """A teacher that computes outputs for a few texts and repeats them for the others."""
 
     teacher: Teacher
     seconds: list[float] = field(default_factory=list)
@@ -120,7 +120,7 @@ class _FewAnswers:
         # By no seed: what was answered before is then met as often as it will be in the training.
         few = np.random.default_rng().permutation(len(texts))[:ASKED]
         start = time.perf_counter()
-        told = self.teacher.outputs([texts[row] for row in few])
+        outputs = self.teacher.outputs([texts[row] for row in few])
         self.seconds.append((time.perf_counter() - start) / len(few) * len(set(texts)))
         rows = np.resize(np.arange(len(few)), len(texts))
-        return replace(told, **{each.name: getattr(told, each.name)[rows] for each in fields(told)})
+        return replace(outputs, **{each.name: getattr(outputs, each.name)[rows] for each in fields(outputs)})

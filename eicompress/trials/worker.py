@@ -1,4 +1,4 @@
-"""Where candidates are built: in a worker process, or in this one.
+"""Builds candidates in a worker process, or in this one.
 
 A worker process makes the coordinator's builder once more, from the same inputs, and then builds one job after the
 other. `processes` is the coordinator's end, and tells what they say to each other.
@@ -13,7 +13,6 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
 from eicompress.trials.builder import Builder, open_builder
+from eicompress.trials.candidate import reason_of
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
 from eicompress.values import Done, Job, Json, Progress, Record
@@ -35,14 +35,14 @@ PR_SET_PDEATHSIG = 1
 
 
 class CanBuild(Protocol):
-    """What builds, as workers need it."""
+    """The builder that workers need."""
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Trained, exported, checked and scored; the artifact's folder is `files["artifact"]`."""
 
 
 def perform(job: Job, builder: CanBuild, registry: Registry, progress: Callable[[Progress], None]) -> Done:
-    """Build, whatever becomes of it. Raises only what no other job would escape either."""
+    """Build a job. Failures are returned; only errors that every other job would meet are raised."""
     try:
         recipe = registry.recipe(job.recipe)
         record = builder.build(recipe, fidelity=job.fidelity, seed=job.seed, progress=progress)
@@ -51,7 +51,7 @@ def perform(job: Job, builder: CanBuild, registry: Registry, progress: Callable[
     except Exception as error:
         if is_disk_error(error) or isinstance(error, StudyError):
             raise
-        return Done(job, "failed", reason="".join(traceback.format_exception(error)))
+        return Done(job, "failed", reason=reason_of(error))
     return Done(job, "built", record)
 
 
@@ -104,12 +104,12 @@ def serve(setup: Json) -> None:
 
 
 def made_of(builder: Builder) -> dict[str, str]:
-    """Names what everything in a builder depends on: what it was made from, and eicompress's own code."""
+    """The digest of a builder's inputs and of eicompress's own code."""
     return {**builder.digests, "code": code_version("eicompress")}
 
 
 def _check_same(here: Json, there: Json) -> None:
-    """Raise `StudyError` unless a worker's builder is made of what the coordinator's is made of."""
+    """Raise `StudyError` unless a worker's builder has the same inputs as the coordinator's."""
     meant = {"inputs": "model or data", "teachers": "a teacher", "unlabelled": "the unlabelled text"}
     meant |= {"start": "the starting point", "code": "eicompress's own code"}
     changed = [meant.get(name, name) for name, digest in there.items() if here.get(name) != digest]

@@ -91,9 +91,9 @@ def test_its_classifier_is_the_best_linear_one_for_the_teachers_logits(tmp_path:
     batch = tokens.batch(np.arange(len(context.train)), 0, "cpu")
     with torch.no_grad():
         output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    told = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float64)
-    states = np.c_[output.pooled.numpy(), np.ones(len(told))]
-    best = states @ np.linalg.lstsq(states, told, rcond=None)[0]
+    logits = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float64)
+    states = np.c_[output.pooled.numpy(), np.ones(len(logits))]
+    best = states @ np.linalg.lstsq(states, logits, rcond=None)[0]
     np.testing.assert_allclose(output.logits.numpy(), best, atol=0.02)
     assert made.facts["model2vec"]["agreement_with_teacher"] >= 0.9
 

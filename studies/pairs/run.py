@@ -28,7 +28,7 @@ from eicompress.export.parity import check_parity
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.tasks.classification import Classification
 from eicompress.testing import built_in_steps, tiny_context
-from eicompress.trials.candidate import blamed
+from eicompress.trials.candidate import applied
 from eicompress.trials.inputs import whole_candidate
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pairs.md"
@@ -95,20 +95,19 @@ def steps() -> list[ModelStrategy]:
 def outcomes(on: Ground, first: ModelStrategy, others: Iterable[ModelStrategy]) -> Iterator[Outcome]:
     """A strategy alone, then followed by each of the others. Raises what is no `Inapplicable`."""
     start = on.context.baseline
-    made, reason = applied(on, first, start)
+    made, reason = tried(on, first, start)
     yield Outcome(first.name, "", reason)
     for second in others:
         if made is None:
             yield Outcome(first.name, second.name, reason)
         else:
-            yield Outcome(first.name, second.name, applied(on, second, made)[1])
+            yield Outcome(first.name, second.name, tried(on, second, made)[1])
 
 
-def applied(on: Ground, step: ModelStrategy, subject: Candidate) -> tuple[Candidate | None, str]:
+def tried(on: Ground, step: ModelStrategy, subject: Candidate) -> tuple[Candidate | None, str]:
     """What a step makes of a copy, if its file agrees with it; or why it is inapplicable."""
     try:
-        with blamed(step):
-            made = step.apply(replace(subject, model=copy.deepcopy(subject.model)), on.context)
+        made: Candidate = applied(step, replace(subject, model=copy.deepcopy(subject.model)), on.context)
     except Inapplicable as error:
         return None, str(error)
     finished = replace(made, model=copy.deepcopy(made.model).eval())

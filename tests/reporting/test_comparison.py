@@ -55,17 +55,20 @@ def test_artifacts_are_compared_from_the_outside(
     tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eicompress.metrics.latency.CAREFUL_SECONDS", 0.01)
-    for name in ("one", "two"):
-        artifacts.write(
-            tiny_candidate(), Labels(("music", "weather")), tmp_path / name / "best", pairs=False, manifest={}
-        )
+    for name, positions in (("one", 32), ("two", 32), ("short", 9)):
+        candidate = tiny_candidate(positions=positions)
+        artifacts.write(candidate, Labels(("music", "weather")), tmp_path / name / "best", pairs=False, manifest={})
     both = [str(tmp_path / name / "best") for name in ("one", "two")]
     words = ["--data", str(data_folder), "--output", str(tmp_path / "c.html")]
     assert cli.run(["compare", *both, *words]) == 0
     told = capsys.readouterr().out
     assert "one/best" in told and "no difference" in told and "tokens on this_machine" in told.replace("\n", " ")
     assert "Is one better?" in (tmp_path / "c.html").read_text(encoding="utf-8")
-    assert cli.run(["compare", *both, *words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["others"][0]["difference"]["mean"] == 0.0
+    assert cli.run(["compare", *both, *words[:2], "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["others"][0]["difference"]["mean"] == 0.0
+    assert printed["first"]["latency_ratio"] is None and printed["others"][0]["latency_ratio"] > 0
+    assert cli.run(["compare", *both, str(tmp_path / "short" / "best"), *words[:2], "--seq-len", "16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sequence_length"] == 9
     with pytest.raises(SpecError, match="two artifacts or more"):
         eicompress.compare([both[0]], data=str(data_folder))

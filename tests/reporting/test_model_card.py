@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import metadata_load
 
+from eicompress.errors import ModelError
 from eicompress.reporting.model_card import card, card_of, write_card
 from eicompress.study.objective import built_in
 from eicompress.values import Artifact, Measurement, Record
@@ -91,3 +92,12 @@ def test_without_a_card_the_manifest_tells_what_it_knows(artifact: Artifact) -> 
     assert 'strategy = "svd"' in text and "of the full training" not in text
     write_card(artifact, replace(RECORD, recipe=()), None, {}, METRICS)
     assert card_of(artifact) == artifact.card.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "manifest", [{"recipe": [3]}, {"recipe": [{"knob": 1}]}, {"facts": None}, {"facts": 5}, {"versions": None}]
+)
+def test_a_manifest_that_tells_something_else_is_refused(artifact: Artifact, manifest: dict[str, object]) -> None:
+    artifact.manifest.write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="must tell how the artifact was made, as eicompress writes it, but does not"):
+        card_of(artifact)

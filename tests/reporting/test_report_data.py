@@ -2,15 +2,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_builder import measured
 
 from eicompress.reporting import data
 from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, command, cost, more, sentence
+from eicompress.reporting.answer import simple as beside_simple
 from eicompress.reporting.files import length_of
 from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
-from eicompress.values import Record
+from eicompress.values import Measurement, Record
 
 BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
 
@@ -114,16 +116,16 @@ def simple(quality: float, size: float | None = None, note: str = "") -> Record:
 
 def test_simple_baselines_come_first_and_the_baseline_last() -> None:
     known = {"tf-idf": simple(0.7, 0.5, "words"), "majority class": simple(0.1)}
-    found_ones = data.yardsticks(found(trial(1.0, 1.0, 0.8), simple=known))
+    found_ones = data.contenders(found(trial(1.0, 1.0, 0.8), simple=known))
     assert [each.name for each in found_ones] == ["majority class", "tf-idf", "this artifact", "baseline"]
     assert (found_ones[1].size_mb, found_ones[1].note) == (0.5, "words")
 
 
 def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
     rebuilt = trial(1.8, 0.5, 0.912, fidelity=1.0)
-    rebuilt = replace(
-        rebuilt, measurements=(*rebuilt.measurements, replace(measured(None, None, 0.9)[0], name="quality_test"))
-    )
+    turns = Measurement("latency_ratio", 0.5 / 20, "")
+    on_test = replace(measured(None, None, 0.9)[0], name="quality_test")
+    rebuilt = replace(rebuilt, measurements=(*rebuilt.measurements, turns, on_test))
     told = said(found(trial(1.8, 0.5, 0.9), promoted={0: rebuilt}))
     assert sentence(told) == (
         "The best artifact is 1.80 MB (50 times smaller than the baseline), answers in 0.50 ms (40 times faster than "
@@ -132,6 +134,41 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
     assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "91.2%", "90.0%"]
     assert "4.8 points of quality less than the baseline. The search took 1 h 0 min" in cost(told)
     assert "less than 4.8 points" in more(told)
+
+
+@pytest.mark.parametrize(
+    ("quality", "size", "expected"),
+    [
+        (
+            0.85,
+            0.5,
+            "Yes, by 5.0 points. The best simple baseline within the budgets, small, reaches 80.0% in 0.60 MB.",
+        ),
+        (0.80, 0.5, "A tie. The best simple baseline within the budgets, small, reaches 80.0% in 0.60 MB."),
+    ],
+)
+def test_the_rival_is_the_best_simple_baseline_within_the_budgets(quality: float, size: float, expected: str) -> None:
+    shipped = {"artifact": "somewhere"}
+    known = {
+        "small": replace(simple(0.8, 0.6), files=shipped),
+        "large": replace(simple(0.95, 9.0), files=shipped),
+        "majority class": simple(0.1),
+    }
+    assert beside_simple(said(found(trial(size, 0.5, quality, fidelity=1.0), simple=known))) == expected
+
+
+def test_times_faster_is_what_was_measured_in_turns() -> None:
+    def timed(ratio: float | None) -> Record:
+        record = trial(1.8, 0.5, 0.9, fidelity=1.0)
+        more = () if ratio is None else (Measurement("latency_ratio", ratio, ""),)
+        return replace(record, measurements=(*record.measurements, *more))
+
+    # The baseline's own record says 20 ms, which was taken at another time.
+    slow = said(found(timed(0.25)))
+    assert "answers in 0.50 ms (4.0 times faster)" in sentence(slow)
+    assert answer(slow)[1].lines == ("budget 2.00 ms", "baseline 2.00 ms")
+    untimed = said(found(timed(None)))
+    assert "faster" not in sentence(untimed) and answer(untimed)[1].lines == ("budget 2.00 ms",)
 
 
 def test_a_short_training_is_said() -> None:

@@ -201,7 +201,7 @@ def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
         ledger.write(drawn(Draws.of(ledger)).number, record())
     with ledger_in(tmp_path / "s") as ledger:
         recovered = recover(ledger, OBJECTIVE)
-        assert (recovered.told, recovered.again) == (1, 0)
+        assert (recovered.recorded, recovered.again) == (1, 0)
         assert states(ledger) == [TrialState.COMPLETE]
 
 

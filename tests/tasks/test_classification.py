@@ -56,7 +56,7 @@ def test_a_label_is_a_text_or_a_number(label: object) -> None:
 @pytest.mark.parametrize("pair", [(1, "1"), (1, True), (1, 1.0), ("music", "music "), ("a b", "a  b")])
 def test_labels_that_look_the_same_are_refused(pair: tuple[object, object]) -> None:
     rows = [{"text": "x", "label": label} for label in (*pair, "other")]
-    with pytest.raises(DataError, match="labels of `train` must be told apart by more than type or spacing, but row 1"):
+    with pytest.raises(DataError, match="labels of `train` must differ in more than type or spacing, but row 1"):
         Classification.read({"train": rows}, {})
 
 

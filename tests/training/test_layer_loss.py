@@ -9,7 +9,7 @@ from torch import Tensor
 from eicompress.contracts import Candidate, Origin
 from eicompress.encoder.tokens import tokenize
 from eicompress.training import losses
-from eicompress.training.layer_loss import Matching, Said, Weights, matched_layers
+from eicompress.training.layer_loss import LayerStates, Matching, Weights, matched_layers
 from eicompress.training.token_alignment import align
 from eicompress.values import Text
 from tests.conftest import spelling, tiny_candidate, tiny_encoder
@@ -18,13 +18,13 @@ TEXTS: list[Text] = ["play the song", "will it rain today"]
 EVERY = Weights(hidden=1, feature_map=1, mean=1, variance=1, attention=1, relation=1, embedding=1)
 
 
-def said(student: Candidate, teacher: Candidate) -> tuple[Said, Said]:
+def said(student: Candidate, teacher: Candidate) -> tuple[LayerStates, LayerStates]:
     slots = align(student.tokenizer, teacher.tokenizer, TEXTS).batch(np.arange(2), "cpu")
     both = []
     for candidate, own in ((student, slots.first), (teacher, slots.second)):
         batch = tokenize(candidate.tokenizer, TEXTS).batch(np.arange(2), 0, "cpu")
         states = candidate.model.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        both.append(Said(candidate.model, states, batch.attention_mask, own, slots))
+        both.append(LayerStates(candidate.model, states, batch.attention_mask, own, slots))
     return both[0], both[1]
 
 

@@ -1,4 +1,4 @@
-import traceback
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Context
-from eicompress.errors import Inapplicable
+from eicompress.errors import Inapplicable, PluginError
 from eicompress.recipe import Recipe
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
@@ -17,7 +17,7 @@ from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
-from eicompress.trials.candidate import build, load, save
+from eicompress.trials.candidate import build, load, reason_of, save
 from tests.conftest import ContextMaker, tiny_candidate
 
 TRAINED = (ThinStudent(layers=2), EmbeddingFactorization(size=8), Distillation(epochs=1, distortions=0))
@@ -87,20 +87,48 @@ def test_the_same_recipe_and_seed_give_the_same_candidate(
     assert same(one, two, context)
 
 
-def test_what_a_strategy_raises_ends_with_its_name_and_package(
+def test_what_a_strategy_raises_is_said_once_with_its_package_and_line(
     make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object]
 ) -> None:
     class Failing(Quantization):
         def apply(self, subject: Candidate, context: Context) -> Candidate:
             raise ValueError("no such weight\nand more")
 
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(PluginError) as caught:
         build(Recipe((Failing(),)), make_context(), Cache(tmp_path / "kept"), keyed)
-    last = "".join(traceback.format_exception(caught.value)).splitlines()[-1]
-    assert last == f"ValueError in `quantization`, of the file `{__file__}`: no such weight"
-    with pytest.raises(Inapplicable) as refused:
+    line = Failing.apply.__code__.co_firstlineno + 1
+    said = f"ValueError in `quantization`, of the file `{__file__}`, line {line} of `test_candidate.py`: no such weight"
+    assert str(caught.value) == said
+    *before, _, last = reason_of(caught.value).splitlines()
+    assert last == said and f'File "{__file__}", line {line}, in apply' in "\n".join(before)
+    with pytest.raises(Inapplicable):
         build(Recipe((ThinStudent(layers=9),)), make_context(), Cache(tmp_path / "kept"), keyed)
-    assert not getattr(refused.value, "__notes__", [])
+
+
+def test_a_full_disk_is_no_error_of_the_strategy(
+    make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object]
+) -> None:
+    class Full(Quantization):
+        def apply(self, subject: Candidate, context: Context) -> Candidate:
+            raise OSError(errno.ENOSPC, "no space")
+
+    with pytest.raises(OSError, match="no space"):
+        build(Recipe((Full(),)), make_context(), Cache(tmp_path / "kept"), keyed)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_strategy_that_returns_nothing_is_named_and_not_the_next_one(
+    make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object], preview: bool
+) -> None:
+    class Forgetful(Quantization):
+        def apply(self, subject: Candidate, context: Context) -> Candidate:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(
+        PluginError, match="must return a Candidate, but returned a NoneType: end it with `return`"
+    ) as caught:
+        build(Recipe((Forgetful(), Quantization())), make_context(preview=preview), Cache(tmp_path / "kept"), keyed)
+    assert reason_of(caught.value) == str(caught.value)
 
 
 def test_a_step_that_needs_an_encoder_says_what_it_got(make_context: ContextMaker, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
     [
         ("segfault", PLENTY, "failed", r"(?s)Segmentation fault.*crashed with SIGSEGV"),
         ("exit", PLENTY, "failed", "its process ended with status 3"),
-        ("kill", PLENTY, "lost", "its process was ended with SIGKILL, by somebody or for want of memory"),
+        ("kill", PLENTY, "lost", "its process was ended with SIGKILL, by a user or because memory ran out"),
         ("hang", replace(PLENTY, seconds=20), "failed", r"must end within 20 s \(`--trial-timeout`\)"),
         ("memory", replace(PLENTY, memory_bytes=10**9), "failed", r"must do with 1000 MB .*this one took 1\d\d\d MB"),
     ],

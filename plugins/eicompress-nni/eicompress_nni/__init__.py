@@ -152,13 +152,13 @@ def _cut(
         else:
             model.keep_heads(each.layer, kept)
     layers = model.config.layers
-    told = {
+    facts = {
         **facts,
         "nni": version("nni"),
         "neurons": [each.ffn for each in layers],
         "heads": [each.heads for each in layers],
     }
-    return replace(subject, facts={**subject.facts, strategy.name: told})
+    return replace(subject, facts={**subject.facts, strategy.name: facts})
 
 
 @hookimpl

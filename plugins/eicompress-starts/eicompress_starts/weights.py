@@ -28,7 +28,7 @@ LARGEST = 127
 
 
 def load(name: str, outputs: int) -> Candidate:
-    """The starting point of this name, with a classifier of zeros for so many outputs. Raises `ModelError`."""
+    """The starting point of this name, with a classifier of zeros for `outputs` outputs. Raises `ModelError`."""
     described = description()["starts"]
     if name not in described:
         raise ModelError(f"A starting point must be one of {', '.join(described)}, but got `{name}`")

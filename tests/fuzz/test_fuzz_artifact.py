@@ -1,0 +1,128 @@
+"""What lies in and beside an artifact's folder: manifest, `config.json`, tokenizer and graph."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from fuzzing import STUCK, ends_well, fuzzed, mutated_bytes, mutated_json
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eicompress import runtime
+from eicompress.reporting.model_card import card_of
+from eicompress.testing import tiny_artifact
+from eicompress.values import Artifact, readable
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ("play the song", "", "will it rain " * 40, "\ud800", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "# 1 $ \n")
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return tiny_artifact(tmp_path_factory.mktemp("artifacts") / "whole")
+
+
+def _used(folder: Path) -> None:
+    model = runtime.load(folder)
+    model.lengths(TEXTS)
+    for text in TEXTS:
+        (found,) = model.predict([text])
+        assert found.columns
+    runtime.usual_length(model.tokenizer, list(map(readable, TEXTS)))
+
+
+def _with(artifact: Artifact, name: str, content: bytes, *, manifest: str | None = None) -> Artifact:
+    """The artifact with another file of this name, and without a manifest if none is given."""
+    changed = Artifact(artifact.folder.with_name("changed"))
+    for path in artifact.folder.rglob("*"):
+        if path.is_file():
+            copy = changed.folder / path.relative_to(artifact.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    (changed.folder / name).write_bytes(content)
+    changed.manifest.unlink(missing_ok=True)
+    if manifest is not None:
+        changed.manifest.write_text(manifest, errors="surrogatepass")
+    return changed
+
+
+@fuzzed(150)
+@given(st.data())
+def test_a_manifest_is_kept_to_or_refused(artifact: Artifact, data: st.DataObject) -> None:
+    manifest = json.loads(artifact.manifest.read_text())
+    whole = (artifact.folder / "config.json").read_bytes()
+    changed = _with(artifact, "config.json", whole, manifest=data.draw(mutated_json(manifest)))
+    with ends_well():
+        _used(changed.folder)
+        card_of(changed)
+
+
+@fuzzed(150)
+@given(st.data())
+def test_an_artifacts_config_is_kept_to_or_refused(artifact: Artifact, data: st.DataObject) -> None:
+    config = json.loads((artifact.folder / "config.json").read_text())
+    changed = _with(artifact, "config.json", data.draw(mutated_json(config)).encode("utf-8", "surrogatepass"))
+    with ends_well():
+        _used(changed.folder)
+
+
+@fuzzed(150)
+@given(st.data())
+def test_a_tokenizer_reads_texts_or_is_refused(artifact: Artifact, data: st.DataObject) -> None:
+    whole = (artifact.folder / "tokenizer.json").read_bytes()
+    structured = mutated_json(json.loads(whole)).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    changed = _with(artifact, "tokenizer.json", data.draw(structured | mutated_bytes(whole)))
+    with ends_well():
+        _used(changed.folder)
+
+
+@fuzzed(40)
+@given(st.data())
+def test_a_graph_is_run_or_refused(artifact: Artifact, data: st.DataObject) -> None:
+    changed = _with(artifact, "onnx/model.onnx", data.draw(mutated_bytes(artifact.onnx.read_bytes())))
+    _in_a_process(lambda: _used(changed.folder))
+
+
+NAMES = ("logits", "input_ids", "attention_mask", "token_type_ids", "other")
+
+
+@fuzzed(40)
+@given(st.data())
+def test_a_graph_of_other_inputs_and_outputs_is_run_or_refused(artifact: Artifact, data: st.DataObject) -> None:
+    model = onnx.load(artifact.onnx)
+    values = [*model.graph.input, *model.graph.output]
+    for value in data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=2)):
+        shape = value.type.tensor_type.shape
+        what = data.draw(st.sampled_from(("rename", "type", "shape", "rank", "drop")))
+        if what == "rename":
+            old, value.name = value.name, data.draw(st.sampled_from(NAMES))
+            for node in model.graph.node:
+                node.input[:] = [value.name if each == old else each for each in node.input]
+                node.output[:] = [value.name if each == old else each for each in node.output]
+        elif what == "type":
+            value.type.tensor_type.elem_type = data.draw(st.integers(0, 20))
+        elif what == "shape" and shape.dim:
+            shape.dim[data.draw(st.integers(0, len(shape.dim) - 1))].dim_value = data.draw(st.integers(-2, 9))
+        elif what == "rank":
+            shape.dim.add().dim_value = 1
+        elif value in model.graph.output:
+            model.graph.output.remove(value)
+    changed = _with(artifact, "onnx/model.onnx", model.SerializeToString())
+    _in_a_process(lambda: _used(changed.folder))
+
+
+def _in_a_process(work: Callable[[], None]) -> None:
+    """Do it in a process of its own, since a damaged graph may take the whole process down."""
+
+    def run() -> None:
+        with ends_well():
+            work()
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(2 * STUCK)
+    assert process.exitcode == 0, f"ended with {process.exitcode}"

@@ -1,0 +1,130 @@
+"""Search spaces and recipes in files."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import tiny_candidate
+from fuzzing import ends_well, fuzzed, mutated_bytes
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from eicompress.cache import Cache
+from eicompress.contracts import GraphStrategy
+from eicompress.export.folder import graph_of
+from eicompress.plugins import discover
+from eicompress.recipe import knobs
+from eicompress.study.recipe_file import read_recipe
+from eicompress.study.space_file import known_spaces, read_space
+from eicompress.testing import tiny_context
+from eicompress.trials.candidate import build
+
+pytestmark = pytest.mark.slow
+
+REGISTRY = discover()
+STRATEGIES = sorted(REGISTRY.strategies)
+HOSTILE = (
+    *("true", "false", "0", "-1", "1", "2", "0.5", "1.5", "inf", "nan", "-0.0", "1e30", "99999999999999999999"),
+    *(
+        '""',
+        '"x"',
+        '"\\u0000"',
+        "[]",
+        "{}",
+        "[1]",
+        '["a"]',
+        "[nan]",
+        "[[1]]",
+        "{ low = 1 }",
+        "{ low = nan, high = nan }",
+    ),
+    *("{ low = 3, high = 1 }", "{ choices = [] }", "{ choices = [[1]] }", "{ fill = true }", "{ fill = [] }"),
+    *("{ step = 0 }", '{ log = "x" }', "{ log = true, step = 1 }", "{ low = inf }", "1979-05-27", "9" * 5_000),
+    "[" * 5_000 + "]" * 5_000,
+)
+hostile = st.sampled_from(HOSTILE)
+
+
+@st.composite
+def value(draw: st.DrawFn, domain: object, searched: bool) -> str:
+    """A knob's value, or its range, as TOML."""
+    if not draw(st.integers(0, 9)):
+        return draw(hostile)
+    if isinstance(domain, CategoricalDistribution):
+        chosen = draw(st.lists(st.sampled_from(domain.choices), min_size=1, max_size=3))
+        return f"{{ choices = {json.dumps(chosen)} }}" if searched else json.dumps(chosen[0])
+    if isinstance(domain, IntDistribution):
+        low, high = (draw(st.integers(domain.low, domain.high)) for _ in range(2))
+        step = draw(st.sampled_from(("", "", ", step = 2", ", log = true", ", fill = true")))
+    else:
+        assert isinstance(domain, FloatDistribution)
+        low, high = (draw(st.floats(domain.low, domain.high)) for _ in range(2))
+        step = draw(st.sampled_from(("", "", ", step = 0.1", ", log = true")))
+    return f"{{ low = {low}, high = {high}{step} }}" if searched else f"{low}"
+
+
+@st.composite
+def step(draw: st.DrawFn, searched: bool) -> list[str]:
+    """Lines of TOML that describe a slot, or a step."""
+    name = draw(st.sampled_from(STRATEGIES))
+    lines = [f'strategy = "{name}"' if draw(st.integers(0, 30)) else f"strategy = {draw(hostile)}"]
+    for knob in knobs(REGISTRY.strategies[name]).values():
+        if draw(st.booleans()):
+            lines.append(f"{knob.name} = {draw(value(knob.domain, searched and draw(st.booleans())))}")
+    if searched and draw(st.booleans()):
+        other = draw(st.sampled_from(("optional = true", "if_installed = true", "optional = {}", "unless = {}")))
+        lines.append(other.replace("{}", draw(hostile)))
+    return lines
+
+
+@st.composite
+def space(draw: st.DrawFn) -> str:
+    lines = [f"{name} = {draw(hostile)}" for name in draw(st.sets(st.sampled_from(("fidelity", "rung_steps"))))]
+    for kind in ("slot", "recipe"):
+        for _ in range(draw(st.integers(0, 3))):
+            lines += [f"[[{kind}]]", *draw(step(searched=True))] if kind == "slot" else [f"[[{kind}]]"]
+            lines += [f"steps = [{{ {', '.join(draw(step(searched=False)))} }}]"] if kind == "recipe" else []
+    return "\n".join(lines)
+
+
+damaged = st.one_of([mutated_bytes(path.read_bytes()) for path in known_spaces().values()])
+
+
+@fuzzed(200)
+@given(space().map(str.encode) | damaged)
+def test_a_search_space_draws_recipes_or_is_refused(tmp_path_factory: pytest.TempPathFactory, written: bytes) -> None:
+    file: Path = tmp_path_factory.getbasetemp() / "space.toml"
+    file.write_bytes(written)
+    with ends_well():
+        read = read_space(str(file), REGISTRY)
+        assert read.describe()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+        for known in read.known:
+            study.enqueue_trial(known)
+        for _ in range(len(read.known) + 2):
+            read.suggest(study.ask()).to_json()
+
+
+@fuzzed(200)
+@given(st.lists(step(searched=False), min_size=1, max_size=3), st.sampled_from((".toml", ".json")))
+def test_a_recipe_makes_a_graph_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[list[str]], suffix: str
+) -> None:
+    folder: Path = tmp_path_factory.getbasetemp()
+    file = folder / f"recipe{suffix}"
+    if suffix == ".toml":
+        file.write_text("\n".join("\n".join(["[[steps]]", *lines]) for lines in steps))
+    else:
+        objects = ["{" + ", ".join('"' + line.replace(" = ", '": ', 1) for line in lines) + "}" for lines in steps]
+        file.write_text(f"[{', '.join(objects)}]")
+    with ends_well():
+        recipe = read_recipe(file, REGISTRY)
+        context = tiny_context(folder, tiny_candidate(), preview=True)
+        made = build(recipe, context, Cache(folder / "cache"), str)
+        graph = graph_of(made, pairs=False)
+        for each in recipe.steps:
+            if isinstance(each, GraphStrategy):
+                graph = each.apply(graph, context)

@@ -1,0 +1,161 @@
+"""What the fuzzers in `tests/fuzz` share: the one rule, hostile values, and how long a run is.
+
+The rule: whatever comes through a door ends in one `EicompressError` or in success, in bounded time and memory.
+A short run is part of the slow tests and always the same. `EICOMPRESS_FUZZ=20000` makes a long one of as many
+executions a test, with other values each time:
+
+    EICOMPRESS_FUZZ=20000 pytest -m slow -n 0 tests/fuzz/test_fuzz_data.py --hypothesis-show-statistics
+"""
+
+import copy
+import faulthandler
+import json
+import os
+import resource
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+
+from eicompress.errors import EicompressError
+
+hypothesis = pytest.importorskip("hypothesis", reason="the fuzzers need hypothesis, of the extra `dev`")
+st = hypothesis.strategies
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+SECONDS = 20
+"""That one execution may take."""
+STUCK = 60
+"""Seconds after which the process is ended, where code below Python does not come back."""
+BYTES = 3 * 2**30
+"""Of address space that one execution may add."""
+
+_EXECUTIONS = int(os.environ.get("EICOMPRESS_FUZZ", "0"))
+
+
+def fuzzed(executions: int) -> Callable[[Test], Test]:
+    """Settings of a fuzzer, with the executions of its short run."""
+    return hypothesis.settings(
+        max_examples=_EXECUTIONS or executions,
+        derandomize=not _EXECUTIONS,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
+@contextmanager
+def ends_well() -> Iterator[None]:
+    """Let an `EicompressError` pass, and fail for anything else that is raised inside, a Rust panic too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + BYTES, hard))
+    before = signal.signal(signal.SIGALRM, _too_long)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    faulthandler.dump_traceback_later(STUCK, exit=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except EicompressError as error:
+        assert 10 < len(str(error)) < 5_000, "a message says what must hold, and is no dump of what came"
+        str(error).encode()  # no lone surrogate, which no terminal prints
+    except (AssertionError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise AssertionError(f"{type(error).__name__}: {str(error)[:500]}") from error
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _too_long(*_: object) -> None:
+    raise AssertionError(f"an execution took more than {SECONDS} seconds")
+
+
+HOSTILE = (
+    *("null", "true", "false", "0", "-1", "1", "2", "1.5", "1e400", "-0.0", "NaN", "-Infinity", "1e30"),
+    *(
+        '""',
+        '" "',
+        '"1"',
+        '"x"',
+        '"nan"',
+        '"\\ud800"',
+        '"\\u0000"',
+        '"..\\/x"',
+        "[]",
+        "{}",
+        "[1]",
+        '["a", "b"]',
+        "[[]]",
+    ),
+    *('{"a": 1}', '{"0": "a"}', "99999999999999999999", "9" * 5_000, "[" * 100_000 + "]" * 100_000),
+)
+"""Values of JSON as they are written, each of which some reader did not expect."""
+
+hostile = st.sampled_from(HOSTILE) | st.integers(-70, 70).map(str) | st.text(max_size=8).map(json.dumps)
+
+
+def written(value: Any) -> str:
+    """JSON, with `Raw` values as they are."""
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)}: {written(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return json.dumps(value)
+
+
+class Raw(str):
+    """A value as it is written."""
+
+
+@st.composite
+def mutated_json(draw: st.DrawFn, value: Any, most: int = 3) -> str:
+    """JSON with a few values of it, at any depth, replaced, taken out or written twice."""
+    changed = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, most))):
+        holder: Any = changed
+        while True:
+            keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(holder[key], dict | list) and draw(st.integers(0, 3)):
+                holder = holder[key]
+                continue
+            what = draw(st.sampled_from(("replace", "replace", "replace", "drop", "twice")))
+            if what == "drop":
+                del holder[key]
+            elif what == "twice" and isinstance(holder, list):
+                holder.append(holder[key])
+            else:
+                holder[key] = Raw(draw(hostile))
+            break
+    return written(changed)
+
+
+@st.composite
+def mutated_bytes(draw: st.DrawFn, data: bytes) -> bytes:
+    """A file with a few bytes changed, cut out or put in, or cut off."""
+    changed = bytearray(data)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, max(len(changed) - 1, 0)))
+        what = draw(st.sampled_from(("change", "change", "cut out", "put in", "cut off")))
+        if what == "change" and changed:
+            changed[at] = draw(st.integers(0, 255))
+        elif what == "cut out":
+            del changed[at : at + draw(st.integers(1, 64))]
+        elif what == "put in":
+            changed[at:at] = draw(st.binary(min_size=1, max_size=16))
+        elif draw(st.booleans()):
+            del changed[at:]
+    return bytes(changed)
