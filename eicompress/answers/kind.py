@@ -73,6 +73,15 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix: how many texts of each label, a row, got each answer, a column."""
+
+    note: str
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Mistakes:
     """Artifact and baseline on the same validation texts."""
 
@@ -83,6 +92,8 @@ class Mistakes:
     """Whether the quality is the share of answers that are right."""
     tables: tuple[Table, ...]
     chart: Chart
+    matrix: Matrix | None = None
+    """None for an answer without classes."""
 
 
 class Answer(ABC):

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 from eicompress.metrics.quality import QUALITY
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
-from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import bytes_of_best, confusions, mistakes, operators, treemap, waterfall
 from eicompress.reporting.data import STOPPED, Numbers, axes
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
@@ -223,6 +223,9 @@ def _mistakes(numbers: Numbers) -> str:
     lines = ["<h2>What it gets wrong</h2>", f"<p>{escape(found.summary)}</p>"]
     for each in found.tables:
         lines += [f"<h3>{escape(each.title)}</h3>", table(each.heads, each.rows, numeric=each.numeric)]
+    if found.matrix:
+        lines += ["<h3>Confusion matrix</h3>", f'<p class="soft">{escape(found.matrix.note)}</p>']
+        lines.append(drawn(confusions(numbers)))
     lines += [f"<h3>{escape(found.chart.title)}</h3>", f'<p class="soft">{escape(found.chart.note)}</p>']
     lines.append(drawn(mistakes(numbers)))
     return "\n".join(lines)
