@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated, mean_of_tokens, one_token
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
-from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
+from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding, new_words
 from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         self.config = config
         self.trainings = 0
         """How many it has had: each reads batches of its own."""
-        self.words = _new_words(config)
+        self.words = new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.projection else None
         self.positions = Embedding(config.positions, config.summed)
         self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
@@ -266,7 +266,7 @@ class Encoder(nn.Module):
         """
         config = CodebookConfig(book.shape[1], len(book) // books, books)
         self.config = replace(self.config, codebook=config)
-        words = _new_words(self.config)
+        words = new_words(self.config)
         assert isinstance(words, CodebookEmbedding)
         words.codes.copy_(codes)
         words.book, words.scales = nn.Parameter(book.clone()), nn.Parameter(scales.clone())
@@ -342,10 +342,3 @@ class Encoder(nn.Module):
         if isinstance(self.words, CodebookEmbedding):
             for parameter in self.words.parameters():
                 parameter.copy_(half(parameter))
-
-
-def _new_words(config: EncoderConfig) -> Embedding | CodebookEmbedding:
-    if config.codebook is None:
-        return Embedding(config.vocabulary, config.embedding)
-    shape = config.codebook
-    return CodebookEmbedding(config.vocabulary, config.embedding, shape.size, shape.entries, shape.books)

@@ -72,7 +72,7 @@ def score_difference(
 
 
 def share_interval(share: float, examples: int) -> tuple[float, float]:
-    """Wilson's interval (1927) that holds a share of right answers with 95 % confidence, from so many examples."""
+    """Wilson's 95 % confidence interval (1927) of a share of right answers among `examples`."""
     # Imported here, since it takes a second.
     from scipy.stats import binomtest
 
