@@ -16,6 +16,8 @@ SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "GB": 10**9, "KiB": 1_024, "MiB": 
 """Bytes of each unit of size."""
 LATENCIES = {"us": 0.001, "ms": 1.0, "s": 1_000.0}
 """Milliseconds of each unit of latency."""
+MOST = 2**31 - 1
+"""Of a whole number for which nothing else is said."""
 TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds of each unit of time."""
 
@@ -156,14 +158,16 @@ def gpus(value: object, flag: str) -> float:
     return number
 
 
-def whole(value: object, flag: str, least: int) -> int:
-    """A whole number that is not below the least one."""
+def whole(value: object, flag: str, least: int, most: int = MOST) -> int:
+    """A whole number from `least` to `most`."""
     try:
         number = int(str(value))
     except ValueError:
         number = least - 1
     if isinstance(value, bool) or number < least:
         raise SpecError(f"`{flag}` must be a whole number of at least {least}, but got {shortened(str(value))}")
+    if number > most:
+        raise SpecError(f"`{flag}` must be a whole number of at most {most:,}, but got {shortened(str(value))}")
     return number
 
 

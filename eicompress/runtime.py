@@ -60,6 +60,10 @@ class Model:
         """
         return list(self.answer.decode(self.logits(texts)))
 
+    def choices(self, texts: Sequence[Text], count: int) -> list[Sequence[Prediction]]:
+        """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""
+        return list(self.answer.choices(self.logits(texts), count))
+
     def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts.
 
@@ -71,15 +75,16 @@ class Model:
         return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
 
     def _row(self, text: Text, feed: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
-        """(outputs,) of one text."""
-        if not feed["input_ids"].size:
-            raise DataError(f"a text must have a token that the model reads, but {shortened(str(text))} has none")
+        """(outputs,) of one text. A graph may answer one without a token, as that of tf-idf does."""
+        empty = f"a text must have a token that the model reads, but {shortened(str(text))} has none"
+        silent = not feed["input_ids"].size
         try:
             found: npt.NDArray[np.float32] = self.session.run(["logits"], dict(feed))[0]
         except Exception as error:  # onnxruntime raises a class of its own for each status
-            raise ModelError(_not_run(str(error))) from error
+            raise (DataError(empty) if silent else ModelError(_not_run(str(error)))) from error
         if found.shape != (1, self.answer.outputs) or not np.isfinite(found).all():
-            raise ModelError(_not_run(f"its logits have the shape {found.shape}, or are not finite"))
+            why = f"its logits have the shape {found.shape}, or are not finite"
+            raise DataError(empty) if silent else ModelError(_not_run(why))
         row: npt.NDArray[np.float32] = found[0]
         return row
 

@@ -23,6 +23,8 @@ ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
 
 COUNT, NUMBER = partial(parsing.whole, least=1), partial(parsing.whole, least=0)
+PROCESSORS, WORKERS = (partial(parsing.whole, least=least, most=1_024) for least in (1, 0))
+TOKENS = partial(parsing.whole, least=1, most=100_000)
 
 
 class ModelAndData(TypedDict, total=False):
@@ -108,7 +110,7 @@ class WorkerSettings(TypedDict, total=False):
     """Where candidates are trained, with limits of time and memory."""
 
     workers: Annotated[
-        int, Setting("Processes that train; 0 trains in this process.", "N", NUMBER, 1, identifies=False)
+        int, Setting("Processes that train; 0 trains in this process.", "N", WORKERS, 1, identifies=False)
     ]
     engine: Annotated[
         str,
@@ -130,7 +132,7 @@ class WorkerSettings(TypedDict, total=False):
             identifies=False,
         ),
     ]
-    worker_cpus: Annotated[int, Setting("CPUs that Ray keeps for a worker.", "N", COUNT, 1, identifies=False)]
+    worker_cpus: Annotated[int, Setting("CPUs that Ray keeps for a worker.", "N", PROCESSORS, 1, identifies=False)]
     worker_gpus: Annotated[
         float, Setting("GPUs that Ray keeps for a worker; may be a fraction.", "N", parsing.gpus, 0, identifies=False)
     ]
@@ -168,9 +170,9 @@ class TaskSettings(TypedDict, total=False):
 class LatencySettings(TypedDict, total=False):
     """How latency is measured."""
 
-    threads: Annotated[int, Setting("Threads that latency is measured with.", "N", COUNT, 1)]
+    threads: Annotated[int, Setting("Threads that latency is measured with.", "N", PROCESSORS, 1)]
     seq_len: Annotated[
-        int, Setting("Tokens that latency is measured with.", "N", COUNT, otherwise="the 95th percentile")
+        int, Setting("Tokens that latency is measured with.", "N", TOKENS, otherwise="the 95th percentile")
     ]
     device: Annotated[str, Setting("Device that latency is measured on.", "NAME", default="this_machine")]
 

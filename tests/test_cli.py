@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from fake_builder import Bench, bed, measured
 from rich.console import Console
 
 from eicompress import cli
-from eicompress.answers import Labels
+from eicompress.answers import Labels, Number
 from eicompress.export.folder import write
 from eicompress.reporting.live_view import Screen
 from eicompress.reporting.record_text import duration
@@ -207,6 +208,18 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "the same command continues" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_command_is_named_and_ends_it_as_ctrl_c_does(number: signal.Signals) -> None:
+    code = (
+        "import os; from eicompress import cli; "
+        f"cli.cli.add_command(cli.click.Command('wait', callback=lambda: os.kill(os.getpid(), {int(number)}))); "
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "wait"], capture_output=True, text=True)
+    assert done.returncode == 128 + number
+    assert done.stderr.strip() == (f"ended by {number.name}: what was recorded is kept, and the same command continues")
+
+
 def compared(tfidf: Record) -> Compared:
     majority = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(None, None, 0.1))
     size = Measurement("size_mb", 1.7, "MB", {"estimated": "one byte a weight"})
@@ -261,6 +274,30 @@ def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:
     assert "a TEXT must not be empty, but text 2 is" in capsys.readouterr().err
 
 
+def test_predict_gives_the_likeliest_labels_with_their_probabilities(tmp_path: Path, capsys: Any) -> None:
+    write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
+    asked = ["predict", str(tmp_path / "artifact"), "play the song", "--top", "5"]
+    assert cli.run([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    shares = [each["confidence"] for each in found["top"]]
+    assert {each["label"] for each in found["top"]} == {"music", "weather"}
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1.0)
+    assert (found["label"], found["confidence"]) == tuple(found["top"][0].values())
+    assert cli.run(asked) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == [
+        each["label"] for each in found["top"]
+    ]
+
+
+def test_no_other_numbers_are_asked_of_a_regressor(tmp_path: Path, capsys: Any) -> None:
+    candidate = tiny_candidate(outputs=1)
+    write(candidate, Number(3.0, 2.0), tmp_path / "artifact", pairs=False, manifest={})
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play", "--top", "2"]) == 2
+    assert "this one answers a number" in capsys.readouterr().err
+    assert cli.run(["predict", str(tmp_path / "artifact"), "play", "--json"]) == 0
+    assert "number" in json.loads(capsys.readouterr().out)
+
+
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0
@@ -286,6 +323,31 @@ def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> N
         ended = started(arguments, full)
     said = b"error: the output must be a place to write to, but: No space left on device: choose another\n"
     assert (ended.returncode, ended.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("command", ["report", "compress", "compare", "ablate"])
+def test_nothing_is_overwritten_and_nothing_written_inside_an_artifact(
+    command: str, study: str, tmp_path: Path, capsys: Any
+) -> None:
+    made = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={})
+    (tmp_path / "mine.json").write_text("keep me")
+    given = {
+        "report": ["report", study, "--studies", str(tmp_path)],
+        "compress": ["compress", "--trial", study, "0", "--studies", str(tmp_path)],
+        "compare": ["compare", str(made.folder), str(made.folder), "--data", "d"],
+        "ablate": ["ablate", study, "0", "--studies", str(tmp_path)],
+    }[command]
+    before = {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()}
+    outputs = {
+        "exists: choose another, or remove it": [tmp_path / "mine.json", made.folder / "config.json"],
+        "must not be inside an artifact": [made.folder / "page.html", made.folder / "onnx" / "new" / "page.html"],
+    }
+    for said, paths in outputs.items():
+        for path in paths:
+            assert cli.run([*given, "--output", str(path)]) == 2
+            assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "mine.json").read_text() == "keep me"
 
 
 def test_a_terminal_with_few_letters_shows_the_rest(tmp_path: Path) -> None:

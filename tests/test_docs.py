@@ -30,13 +30,13 @@ HOOKS = [
 
 
 def test_the_tutorial_has_code() -> None:
-    assert len(BLOCKS) == 11
+    assert len(BLOCKS) == 15
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
 def test_the_tutorials_code_is_cut_from_the_templates_and_the_tests(block: str) -> None:
     sources = [template_folder(kind) / name for kind in FILES for name in FILES[kind]]
-    sources += [TESTS / "shared_weights.py", TESTS / "trials" / "test_shared_training.py"]
+    sources += [TESTS / "soft_labels.py", TESTS / "shared_weights.py", TESTS / "trials" / "test_shared_training.py"]
     assert any(block in each.read_text() for each in sources)
 
 
@@ -116,6 +116,12 @@ def test_the_tutorial_names_operations_that_an_encoder_has() -> None:
     for name, arguments in calls:
         expected = [*inspect.signature(getattr(Encoder, name)).parameters][1:]
         assert arguments.split(", ") == expected[: arguments.count(",") + 1], name
+
+
+def test_the_encoders_docstring_names_every_operation_that_it_has() -> None:
+    named = set(re.findall(r"`(\w+)[`(]", str(inspect.getdoc(Encoder))))
+    changing = {name for name, each in vars(Encoder).items() if inspect.isfunction(each) and not name.startswith("_")}
+    assert changing - named == {"forward", "pool", "embed", "head", "features", "classify", "residual_norms"}
 
 
 def shown(hook: object) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,16 @@ def test_a_trial_is_built_again_byte_for_byte(
     monkeypatch.setenv("EICOMPRESS_CACHE", "another-cache")
     assert cli.run(["compress", "--trial", "mine", str(number), "--output", "again"]) == 0
     assert bytes_of(Path("again")) == bytes_of(Path(best.files["artifact"]))
+
+
+def test_a_finished_study_without_its_artifacts_says_so(
+    model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = asked(model_folder, data_folder, "--trials", "1")
+    assert cli.run(search) == 0
+    shutil.rmtree("studies/mine/artifacts")
+    assert cli.run(search) == 2
+    assert "must be in `studies/mine/artifacts/" in capsys.readouterr().err
 
 
 def test_a_trials_ablation_lies_in_its_study(

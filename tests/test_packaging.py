@@ -94,6 +94,8 @@ def test_the_plug_in_template_is_found_in_a_wheel(wheel: Path, tmp_path: Path) -
         "assert template_folder().name == 'plugin_template'; "
         "raise SystemExit(cli.run(['plugins', 'new', 'weak-neurons']) or "
         "cli.run(['plugins', 'new', 'tar-ball', '--kind', 'target']) or "
+        "cli.run(['plugins', 'new', 'my-labels', '--kind', 'task']) or "
+        "cli.run(['plugins', 'new', 'my-count', '--kind', 'metric']) or "
         "cli.run(['plugins', 'new', 'my-phone', '--kind', 'device']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

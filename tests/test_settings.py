@@ -11,7 +11,7 @@ import click
 import pytest
 
 import eicompress
-from eicompress import cli, settings
+from eicompress import api, cli, settings
 from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError
 from eicompress.reporting.answer import command
@@ -124,6 +124,36 @@ def test_the_command_that_a_report_shows_reads_back_as_what_was_asked() -> None:
     with cli.cli.commands["search"].make_context("search", arguments[2:]) as context:
         again = {name: value for name, value in context.params.items() if name != "as_json"}
     assert read_search(again).to_toml() == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threads", 100_000_000),
+        ("threads", -5),
+        ("worker_cpus", 2_000),
+        ("workers", 1_025),
+        ("seq_len", 10**6),
+        ("seq_len", -1),
+        ("seed", "9" * 5_000),
+        ("trials", 2**40),
+    ],
+)
+def test_a_number_out_of_bounds_is_refused_by_every_command_alike(name: str, value: object) -> None:
+    groups: list[Any] = [SearchSettings, settings.CompressSettings, settings.MeasureSettings, AblateSettings]
+    for group in groups:
+        if name in declared(group):
+            with pytest.raises(
+                SpecError, match=rf"`{flag(name)}` must be a whole number of at (least|most)"
+            ) as refused:
+                checked(group, {name: value})
+            assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_port_must_be_one(port: int) -> None:
+    with pytest.raises(SpecError, match="`--port` must be a whole number"):
+        api.dashboard("none", port=port)
 
 
 def test_an_unknown_setting_is_refused_wherever_it_is_written() -> None:

@@ -97,7 +97,8 @@ def test_a_name_that_cannot_be_used_is_refused(name: str, said: str, tmp_path: P
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="must be one of strategy, target, device, but got `devise`: did you mean `dev"):
+    said = "must be one of strategy, task, metric, target, device, but got `devise`: did you mean `dev"
+    with pytest.raises(SpecError, match=said):
         write_package("weak-neurons", tmp_path, REGISTRY, "devise")
 
 

@@ -73,6 +73,15 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix: how many texts of each label, a row, got each answer, a column."""
+
+    note: str
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Mistakes:
     """Artifact and baseline on the same validation texts."""
 
@@ -83,6 +92,8 @@ class Mistakes:
     """Whether the quality is the share of answers that are right."""
     tables: tuple[Table, ...]
     chart: Chart
+    matrix: Matrix | None = None
+    """None for an answer without classes."""
 
 
 class Answer(ABC):
@@ -127,6 +138,10 @@ class Answer(ABC):
     @abstractmethod
     def decode(self, logits: Floats) -> Sequence[Prediction]:
         """(n, outputs) -> n answers for people."""
+
+    def choices(self, logits: Floats, count: int) -> Sequence[Sequence[Prediction]]:
+        """(n, outputs) -> for each of n texts its likeliest answers, at most `count`, the likeliest first."""
+        return [(each,) for each in self.decode(logits)]
 
     def standard(self, logits: Floats) -> Floats:
         """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""

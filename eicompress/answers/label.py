@@ -15,6 +15,7 @@ from eicompress.answers.kind import (
     Chart,
     Curve,
     Floats,
+    Matrix,
     Mistakes,
     Prediction,
     Table,
@@ -31,6 +32,8 @@ EXAMPLES = 15
 PAIRS = 10
 """Rows of the tables of labels."""
 BINS = 10
+MATRIX = 12
+"""Labels of the confusion matrix at most; the others are one row and one column."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,15 @@ class Labels(Answer):
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         confidence = odds.max(axis=1) / odds.sum(axis=1)
         return [LabelPrediction(self.labels[b], float(c)) for b, c in zip(best, confidence, strict=True)]
+
+    def choices(self, logits: Floats, count: int) -> list[tuple[LabelPrediction, ...]]:
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares = odds / odds.sum(axis=1, keepdims=True)
+        order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+        return [
+            tuple(LabelPrediction(self.labels[each], float(row[each])) for each in places)
+            for places, row in zip(order, shares, strict=True)
+        ]
 
     def outputs_of(self, known: Answer | None) -> tuple[int, ...] | None:
         if not isinstance(known, Labels) or not set(self.labels) <= set(known.labels):
@@ -129,6 +141,12 @@ class Labels(Answer):
         tables = (
             Table("Texts that it lost, the surest first", ("text", "label", "answer", "sure"), examples, 1),
             Table("Most confused", ("label", "answered with", "artifact", "baseline"), found.confused, 2),
+            Table(
+                f"Precision and recall, {min(EXAMPLES, self.outputs)} of {self.outputs} labels, the lowest F1 first",
+                ("label", "texts", "precision", "recall", "F1", "baseline F1"),
+                per_label(self.labels, targets, found.answers, baseline.argmax(axis=1))[:EXAMPLES],
+                5,
+            ),
             Table("Labels that lost most", ("label", "texts", "artifact right", "baseline right"), found.weakest, 3),
         )
         signed = f"{100 * found.difference:+.1f}".replace("-", "\u2212")
@@ -137,7 +155,49 @@ class Labels(Answer):
             f"The artifact loses {len(found.lost)} that the baseline reads right, and gains {found.gained}: "
             f"{signed} ± {100 * found.interval:.1f} points (95 % interval, paired)."
         )
-        return Mistakes(summary, found.interval, True, tuple(each for each in tables if each.rows), found.chart)
+        kept = tuple(each for each in tables if each.rows)
+        matrix = confusion(self.labels, targets, found.answers)
+        return Mistakes(summary, found.interval, True, kept, found.chart, matrix)
+
+
+def per_label(labels: Sequence[str], targets: Whole, answers: Whole, baseline: Whole) -> tuple[tuple[str, ...], ...]:
+    """Label, texts, precision, recall, F1 and the baseline's F1, the lowest F1 first; `-` where nothing is divided."""
+    ours, theirs = (_scores(targets, each, len(labels)) for each in (answers, baseline))
+    order = sorted(range(len(labels)), key=lambda at: (np.nan_to_num(ours[2][at], nan=2.0), labels[at]))
+    texts = np.bincount(targets, minlength=len(labels))
+    return tuple(
+        (labels[at], str(texts[at]), *(_percent(each[at]) for each in ours), _percent(theirs[2][at])) for at in order
+    )
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{share:.1%}"
+
+
+def _scores(targets: Whole, answers: Whole, count: int) -> tuple[Floats, Floats, Floats]:
+    """(labels,) precision, recall and F1; NaN where there is nothing to divide by."""
+    right = np.bincount(targets[targets == answers], minlength=count)
+    there, answered = np.bincount(targets, minlength=count), np.bincount(answers, minlength=count)
+    with np.errstate(invalid="ignore"):
+        return right / answered, right / there, 2 * right / (there + answered)
+
+
+def confusion(labels: Sequence[str], targets: Whole, answers: Whole) -> Matrix:
+    """All labels, or those most often confused, with the others as one row and one column."""
+    whole = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(whole, (targets, answers), 1)
+    note = "Rows are labels of the data, columns the artifact's answers; the numbers are validation texts."
+    if len(labels) <= MATRIX:
+        return Matrix(note, tuple(labels), tuple(map(tuple, whole.tolist())))
+    wrong = whole - np.diag(np.diag(whole))
+    chosen = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:MATRIX])
+    group = np.full(len(labels), MATRIX)
+    group[chosen] = np.arange(MATRIX)
+    counts = np.zeros((MATRIX + 1, MATRIX + 1), np.int64)
+    np.add.at(counts, (group[targets], group[answers]), 1)
+    others = f"{len(labels) - MATRIX} others"
+    note += f" The {MATRIX} of {len(labels)} labels with most confusions; texts of the others are counted together."
+    return Matrix(note, (*(labels[at] for at in chosen), others), tuple(map(tuple, counts.tolist())))
 
 
 @dataclass(frozen=True)

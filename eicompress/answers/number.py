@@ -146,7 +146,25 @@ class Number(Answer):
         )
         heads = ("text", "number", "artifact", "baseline", "off by")
         table = Table("Largest errors", heads, rows, 4)
-        return Mistakes(summary, interval, False, (table,), _scatter(texts, wanted, before, after))
+        tables = (table, _by_quarter(wanted, before, after, digits))
+        return Mistakes(summary, interval, False, tables, _scatter(texts, wanted, before, after))
+
+
+def _by_quarter(wanted: Floats, before: Floats, after: Floats, digits: int) -> Table:
+    """Where on the scale a model errs, and to which side: quarters of the texts, by the number that is right."""
+    parts = [each for each in np.array_split(np.argsort(wanted, kind="stable"), 4) if len(each)]
+    lines = tuple(
+        (
+            f"{wanted[part].min():.{digits}f} to {wanted[part].max():.{digits}f}",
+            str(len(part)),
+            f"{np.abs(after - wanted)[part].mean():.{digits}f}",
+            f"{(after - wanted)[part].mean():+.{digits}f}",
+            f"{np.abs(before - wanted)[part].mean():.{digits}f}",
+        )
+        for part in parts
+    )
+    heads = ("number", "texts", "off by", "too high by", "baseline off by")
+    return Table("Errors by size of the number", heads, lines, 4)
 
 
 def correlation(one: Array, other: Array) -> float:

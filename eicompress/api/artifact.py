@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import registry_of
+from eicompress.api.opening import check_new, registry_of
 from eicompress.declaration import checked
 from eicompress.errors import MeasureError, SpecError
 from eicompress.settings import MeasureSettings, PluginSettings
@@ -110,20 +110,21 @@ def compare(
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
 
+    if output is not None:
+        check_new(output)
     if len(artifacts) < 2:
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
     spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
     folders = [Artifact(Path(each)) for each in artifacts]
-    length: int = settings.get("seq_len") or 0
+    reference, length = None, 0
     for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)
         split, task, examples = rows_for(model, spec, registry)
-        if each is folders[0]:
-            wanted = length or runtime.usual_length(model.tokenizer, examples.texts)
+        if reference is None:
+            wanted = settings.get("seq_len") or runtime.usual_length(model.tokenizer, examples.texts)
             length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
-        reference = None if each is folders[0] else folders[0]
         latency = measure_latency(device, each, reference, length, threads=threads, seconds=CAREFUL_SECONDS)
         logits.append(answers(model, task, examples))
         measured = Measured(
@@ -136,13 +137,14 @@ def compare(
             latency_ratio=latency.ratio,
         )
         found.append(measured)
+        reference = reference or each
     first, *others = found
     apart = [
         None if task.averaged else score_difference(task.score, each, logits[0], examples.targets)
         for each in logits[1:]
     ]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
-    comparison = Comparison(data, split, task.quality, length or 0, device.name, first, compared)
+    comparison = Comparison(data, split, task.quality, length, device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

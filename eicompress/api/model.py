@@ -45,11 +45,10 @@ def compress(
     Quality is measured on the validation split; `measure` reads another one. Raises `SpecError`, `DataError`,
     `ModelError`, `Inapplicable` and `ExportError`.
     """
-    from eicompress.export.folder import check_free
     from eicompress.measures import quantities
     from eicompress.reporting.model_card import write_card
 
-    check_free(Path(output))
+    check_new(output)
     spec = read({"model": model, "data": data, **checked(CompressSettings, settings)})
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
@@ -125,11 +124,10 @@ def replay(
 
     Raises as `compress` does, and `StudyError`.
     """
-    from eicompress.export.folder import check_free
     from eicompress.study.plan import found_so_far
     from eicompress.trials.replay import Replay, differences
 
-    check_free(Path(output))
+    check_new(output)
     spec = known(study, checked(ReplaySettings, settings), builds=True)
     result = found_so_far(spec)
     before = result.promoted.get(trial) or _trained(result, trial)
@@ -187,24 +185,29 @@ def ablate(
     back, with `seeds` seeds. `fidelity` is the trial's own, or full length. The table is written to `output` with the
     endings `.md` and `.json`: by default into the study's folder, or `ablation` here. Raises as `compress` does.
     """
-    from eicompress.study.ablation import ablate, save, variants
+    from eicompress.study.ablation import ablate, save, table_name, variants
     from eicompress.study.plan import found_so_far
 
     asked = checked(AblateSettings, settings)
     fidelity = asked.get("fidelity")
     if (recipe is None) == (study is None or trial is None):
         raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
+    output = "ablation" if output is None and recipe is not None else output
+    if output is not None:
+        stem = table_name(Path(output))
+        for ending in ("json", "md"):
+            check_new(stem.with_name(f"{stem.name}.{ending}"))
     if study is not None and trial is not None:
         spec = known(study, asked, builds=True)
         before = _trained(found_so_far(spec), trial)
         registry = registry_of(spec)
         steps, fidelity = registry.recipe(before.recipe), fidelity or before.fidelity
-        file = Path(output) if output else spec.folder / f"ablation-{trial:04d}"
+        output = output or spec.folder / f"ablation-{trial:04d}"
     else:
         assert recipe is not None
         spec = read({name: value for name, value in asked.items() if name in declared(SearchSettings)})
         registry = registry_of(spec)
-        steps, file = recipe_of(recipe, registry), Path(output or "ablation")
+        steps = recipe_of(recipe, registry)
     made = variants(steps, asked.get("knob", ()))
     found = ablate(
         builder_of(spec, registry, on_progress),
@@ -215,7 +218,8 @@ def ablate(
         progress=on_progress or nothing,
         built=on_built or nothing,
     )
-    save(found, file)
+    assert output is not None
+    save(found, Path(output))
     return found
 
 

@@ -1,5 +1,6 @@
 """Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError
 from eicompress.settings import PluginSettings
 from eicompress.spec import Spec
-from eicompress.values import Progress
+from eicompress.values import Artifact, Progress
 
 if TYPE_CHECKING:
     from eicompress.plugins import Registry
@@ -46,8 +47,16 @@ def recipe_of(recipe: "str | Path | Recipe", registry: "Registry") -> "Recipe":
 
 
 def check_new(output: str | Path) -> None:
-    if Path(output).exists():
-        raise SpecError(f"`--output` must be a new folder, but `{output}` exists: choose another name, or remove it")
+    """Raise `SpecError` where something is there already, or where it would be written inside an artifact."""
+    path = Path(os.path.abspath(output))
+    if os.path.lexists(path):
+        raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
+    around = next((each for each in path.parents if Artifact(each).onnx.is_file()), None)
+    if around is not None:
+        raise SpecError(
+            f"`--output` must not be inside an artifact, whose bytes count, but `{output}` is inside `{around}`: "
+            "choose another place"
+        )
 
 
 def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Builder":

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import known, nothing, scratch
+from eicompress.api.opening import check_new, known, nothing, scratch
 from eicompress.declaration import checked
+from eicompress.parsing import whole
 from eicompress.settings import SearchSettings, StudiesFolder
 from eicompress.values import Progress
 
@@ -91,6 +92,8 @@ def report(
     from eicompress.study.store import read_ledger
 
     spec = known(study, checked(StudiesFolder, where))
+    if output is not None:
+        check_new(output)
     ledger = read_ledger(spec.folder)
     path = write_report(ledger, spec, Path(output) if output is not None else None)
     if png is not None:
@@ -107,6 +110,7 @@ def dashboard(study: str, *, port: int = 8080, **where: Unpack[StudiesFolder]) -
     from eicompress.reporting.files import numbers_of
     from eicompress.study.store import read_ledger
 
+    port = whole(port, "--port", 0, 65_535)
     spec = known(study, checked(StudiesFolder, where))
     ledger = read_ledger(spec.folder)
 

@@ -1,9 +1,12 @@
 """The command line: parse, call, print. One file a group of commands."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
+from types import FrameType
 
 import click
 
@@ -14,8 +17,17 @@ from eicompress.cli.plugin import plugins
 from eicompress.cli.study import dashboard, plan, report, search, show
 from eicompress.errors import EicompressError, is_panic
 
-INTERRUPTED = 130
 WRONG = 2
+SIGNALLED = 128
+"""Added to the number of the signal that ended a command, as shells do."""
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came, which end a command as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class InOrder(click.Group):
@@ -61,6 +73,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             # A terminal that has no letter for something still shows the rest.
             stream.reconfigure(errors="replace")
+    _end_as_interrupted()
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -71,7 +84,8 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit status: 0; 1 for a broken claim; 2 for a user's error; 130 for Ctrl-C."""
+    """Run a command and return its exit status: 0; 1 for a broken claim; 2 for a user's error; 130 for Ctrl-C, and so
+    for SIGTERM and SIGHUP with 128 and their number."""
     try:
         # With `standalone_mode` off, an early end such as `--help` is a returned status.
         status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
@@ -82,9 +96,13 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return WRONG
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what was recorded is kept, and the same command continues", err=True)
-        return INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        # What click has caught, it raises as an `Abort`.
+        came = error.__cause__ if isinstance(error, click.Abort) else error
+        how = f"ended by {came}" if isinstance(came, Ended) else "interrupted"
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(f"{how}: what was recorded is kept, and the same command continues", err=True)
+        return SIGNALLED + (came.number if isinstance(came, Ended) else signal.SIGINT)
     except BaseException as error:
         if is_panic(error):
             click.echo(
@@ -98,3 +116,15 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return WRONG
     return status if isinstance(status, int) else 0
+
+
+def _end_as_interrupted() -> None:
+    """Let what ends a process end a command in order; what is ignored, as under `nohup`, stays ignored."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)

@@ -13,32 +13,38 @@ from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
 @click.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("--top", metavar="N", type=click.IntRange(1), help="The N likeliest labels, each with its probability.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], as_json: bool) -> None:
+def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     A line of output is label, confidence and text, or number and text.
+    With --top it is one line a label, the likeliest first; in JSON they are `top`.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
 
     \b
     eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
-    eicompress predict my-artifact < texts.txt
+    eicompress predict my-artifact --top 3 --json < texts.txt
     """
     from eicompress import api
 
     model = api.load(artifact)
+    if top is not None and not model.answer.surest:
+        raise SpecError("`--top` must be asked of a model of labels, but this one answers a number: leave it out")
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
         sides = [_sides(text, model.pairs, place)]
-        (found,), (length,) = model.predict(sides), model.lengths(sides)
+        (found,), (length,) = model.choices(sides, top or 1), model.lengths(sides)
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:
-            print_json({"text": text, **vars(found)}, indent=None)
+            several = {} if top is None else {"top": [vars(each) for each in found]}
+            print_json({"text": text, **vars(found[0]), **several}, indent=None)
         else:
-            click.echo("\t".join((*found.columns, text)))
+            for each in found:
+                click.echo("\t".join((*each.columns, text)))
 
 
 @click.command()

@@ -58,10 +58,16 @@ def show_plugin(name: str, plugin: str | None, only_plugins: str | None) -> None
 @plugins.command("check")
 @click.argument("name")
 @click.option("--knob", "knobs", multiple=True, metavar="KNOB=VALUE", help="Value to try a strategy with: layers=1.")
+@click.option("--data", metavar="DATA", help="Data to try a task with; the first 64 training rows are read.")
 @click.option("--skip", metavar="CLAIM", multiple=True, help="A claim to leave out, and why: CLAIM: REASON.")
 @options(PluginSettings)
 def check_plugin(
-    name: str, knobs: tuple[str, ...], skip: tuple[str, ...], plugin: str | None, only_plugins: str | None
+    name: str,
+    knobs: tuple[str, ...],
+    data: str | None,
+    skip: tuple[str, ...],
+    plugin: str | None,
+    only_plugins: str | None,
 ) -> int:
     """Check what a plug-in provides against its contract.
 
@@ -70,25 +76,27 @@ def check_plugin(
     \b
     eicompress plugins check distillation
     eicompress plugins check my_strategy --plugin my_strategy.py
+    eicompress plugins check my_task --data my-rows.jsonl
     eicompress plugins check svd --knob share=0.5 \\
                              --skip "uses no pickle: its library does"
     """
     from eicompress.plugins import discover
-    from eicompress.testing.verdicts import claims_of, read_knobs, read_skip, show_verdicts
+    from eicompress.testing.verdicts import claims_of, read_knobs, read_skip, read_task_rows, show_verdicts
 
-    claims = claims_of(discover(plugin, only_plugins), name, knobs=read_knobs(knobs), skip=read_skip(skip))
+    registry, rows = discover(plugin, only_plugins), read_task_rows(data)
+    claims = claims_of(registry, name, knobs=read_knobs(knobs), rows=rows, skip=read_skip(skip))
     return BROKEN if show_verdicts(console_of(False), claims) else 0
 
 
 @plugins.command("new")
 @click.argument("name")
-@click.option("--kind", metavar="strategy|target|device", default="strategy", help="What it provides.  [strategy]")
+@click.option("--kind", metavar="KIND", default="strategy", help="strategy|task|metric|target|device.  [strategy]")
 @click.option("--into", metavar="FOLDER", default=".", help="Folder to write it in.  [.]")
 def new_plugin(name: str, kind: str, into: str) -> None:
     """Write a plug-in package to start from.
 
-    It has one strategy, target or device, with its test and its README, and works
-    without changes.
+    It has one strategy, task, metric, target or device, with its test and its README,
+    and works without changes.
 
     \b
     eicompress plugins new weak-neurons

@@ -1,13 +1,18 @@
 """Commands about a study: search, plan, show, report and dashboard."""
 
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
-from eicompress.errors import SpecError
+from eicompress.errors import SpecError, StudyError
 from eicompress.settings import SearchSettings, StudiesFolder
+from eicompress.values import Artifact
+
+if TYPE_CHECKING:
+    from eicompress.study.result import Result
 
 
 @click.command()
@@ -40,6 +45,20 @@ def search(as_json: bool, **written: Any) -> None:
         print_json(result.to_json())
     else:
         tables.show_result(console, result)
+    _check_handed_out(result)
+
+
+def _check_handed_out(result: "Result") -> None:
+    """Raise `StudyError` where the artifact that a search ends with was removed."""
+    name, record = result.best or ("", None)
+    if record is None or Artifact(Path(record.files.get("artifact", ""))).onnx.is_file():
+        return
+    study, studies = result.folder.name, result.folder.parent
+    remedy = f"`eicompress compress --trial {study} {name} --studies {studies} --output FOLDER` builds it again"
+    raise StudyError(
+        f"the artifact of trial {name} must be in `{record.files.get('artifact', '')}`, but is gone: "
+        f"{remedy if isinstance(name, int) else 'give another `--study` to make it again'}"
+    )
 
 
 @click.command()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.encoder.blocks import mean_of_tokens, one_token
-from eicompress.encoder.config import BigramConfig
+from eicompress.encoder.config import BigramConfig, EncoderConfig
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.quantization import (
     _GOLDEN,
@@ -126,3 +126,11 @@ class BigramEmbedding(nn.Module):
         mean = mean_of_tokens(self.table(self.buckets(ids)), mask)
         projected: Tensor = self.output(mean[:, None], one_token(mean))[:, 0]
         return projected
+
+
+def new_words(config: EncoderConfig) -> Embedding | CodebookEmbedding:
+    """A word embedding of this shape, with weights that are drawn."""
+    if config.codebook is None:
+        return Embedding(config.vocabulary, config.embedding)
+    shape = config.codebook
+    return CodebookEmbedding(config.vocabulary, config.embedding, shape.size, shape.entries, shape.books)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated, mean_of_tokens, one_token
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
-from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
+from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding, new_words
 from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
@@ -31,12 +31,21 @@ class EncoderOutput:
 
 
 class Encoder(nn.Module):
+    """A BERT-like encoder with its head: token ids (B, T) in, logits (B, outputs) out.
+
+    A strategy reads its shapes in `config`, its parts by `layer(number)` (`attention`, `ffn`), `embedding_tables` and
+    `linears`, and its states by `outputs` and `states`. It changes weights in place, and shapes by the operations:
+    `keep_layers`, `use_layers`, `keep_heads`, `keep_neurons`, `factorize`, `use_kronecker`, `keep_hidden`,
+    `keep_tokens`, `keep_positions`, `factorize_words`, `use_codebook`, `add_bigrams`, `keep_outputs`, `scale_outputs`,
+    `take_head`, `pool_by_mean`, `drop_pooler`, `set_quantization`, `round_floats`.
+    """
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.trainings = 0
         """How many it has had: each reads batches of its own."""
-        self.words = _new_words(config)
+        self.words = new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.projection else None
         self.positions = Embedding(config.positions, config.summed)
         self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
@@ -264,7 +273,7 @@ class Encoder(nn.Module):
         """
         config = CodebookConfig(book.shape[1], len(book) // books, books)
         self.config = replace(self.config, codebook=config)
-        words = _new_words(self.config)
+        words = new_words(self.config)
         assert isinstance(words, CodebookEmbedding)
         words.codes.copy_(codes)
         words.book, words.scales = nn.Parameter(book.clone()), nn.Parameter(scales.clone())
@@ -340,10 +349,3 @@ class Encoder(nn.Module):
         if isinstance(self.words, CodebookEmbedding):
             for parameter in self.words.parameters():
                 parameter.copy_(half(parameter))
-
-
-def _new_words(config: EncoderConfig) -> Embedding | CodebookEmbedding:
-    if config.codebook is None:
-        return Embedding(config.vocabulary, config.embedding)
-    shape = config.codebook
-    return CodebookEmbedding(config.vocabulary, config.embedding, shape.size, shape.entries, shape.books)

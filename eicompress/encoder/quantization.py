@@ -4,6 +4,10 @@ Quantization is simulated in the forward pass with the numbers that the exported
 the grid of their stored integers, activations (in `eval` mode) on the 8-bit grid that onnxruntime's
 `DynamicQuantizeLinear` chooses for one example. Gradients pass the rounding unchanged (straight-through
 estimator); scales are learned (LSQ, arXiv 1902.08153).
+
+LSQ scales the gradient of a step size, so that under SGD step sizes and weights change by about the same share of
+themselves. Adam's steps do not depend on the size of a gradient: there step sizes have a learning rate of their own for
+the same end, and what the scaled gradient decides is their part in the norm that gradients are clipped to.
 """
 
 import math
@@ -19,7 +23,7 @@ Clipping = Literal["mse", "percentile", "minmax"]
 
 PERCENTILE = 0.99
 """Share of a row's weights that the grid spans where clipping is by percentile."""
-_SMALLEST = 2e-7
+SMALLEST_SCALE = 2e-7
 """No scale is smaller: half precision still tells it from zero."""
 _END_OF_ZEROS = 0.05
 """What the grid of a row of zeros spans to each side. At the smallest scale nothing that the row learns would fit."""
@@ -68,9 +72,23 @@ class QuantSpec:
         return 5 if self.bits == "ternary" else 8 // self.bits
 
     @property
+    def scale_rate(self) -> float:
+        """Share of the weights' learning rate that their scales learn at.
+
+        LSQ takes a scale to be about the mean magnitude of its weights over √highest: at this share of the rate, both
+        change by the same share of themselves.
+        """
+        return 1 / math.sqrt(self.highest)
+
+    @property
     def coarse(self) -> bool:
         """Whether there are so few levels that a weight half a step past the last one still gets its gradient."""
         return self.levels <= 4
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """What the grid spans, in units of the scale: half a step past its last integers."""
+        return self.lowest - 0.5 * self.step, self.highest + 0.5 * self.step
 
     def rounded(self, ratio: Tensor) -> Tensor:
         """The integers nearest to weights in units of their scale."""
@@ -99,14 +117,14 @@ def row_scales(weight: Tensor, spec: QuantSpec, clipping: Clipping = "mse") -> T
 def _scales_to(ends: Tensor, spec: QuantSpec) -> Tensor:
     if spec.step == 1:  # of a grid that holds zero
         ends = ends.where(ends > 0, _END_OF_ZEROS)
-    return half((ends / (spec.highest + 0.5 * spec.step)).clamp_min(_SMALLEST))
+    return half((ends / (spec.highest + 0.5 * spec.step)).clamp_min(SMALLEST_SCALE))
 
 
 def _best_scales(weight: Tensor, spec: QuantSpec, largest: Tensor) -> Tensor:
     best = _errors(weight, spec, largest)
     scales = largest.clone()
     for share in torch.linspace(0.2 if spec.coarse else 0.4, 1.0, 25)[:-1].tolist():
-        trial = half(largest * share).clamp_min(_SMALLEST)
+        trial = half(largest * share).clamp_min(SMALLEST_SCALE)
         error = _errors(weight, spec, trial)
         better = error < best
         best = torch.where(better, error, best)
@@ -157,7 +175,7 @@ def fake_quantized(weight: Tensor, scales: Tensor, spec: QuantSpec) -> Tensor:
 
 def file_scales(scales: Tensor) -> Tensor:
     """Scales as a file stores them."""
-    return half(scales.detach().abs().clamp_min(_SMALLEST))
+    return half(scales.detach().clamp_min(SMALLEST_SCALE))
 
 
 def in_blocks(weight: Tensor, block: int) -> Tensor:

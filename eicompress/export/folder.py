@@ -151,9 +151,9 @@ def bytes_by_tensor(artifact: Artifact, most: int = 40) -> list[tuple[str, str, 
         found.append((group or _guess(constant.name), name, size))
     found.sort(key=lambda each: (-each[2], each[1]))
     rest: dict[str, list[int]] = {}
-    for group, _, size in found[most:]:
-        rest.setdefault(group, []).append(size)
-    return found[:most] + [(group, f"{len(sizes)} smaller ones", sum(sizes)) for group, sizes in rest.items()]
+    for part, _, size in found[most:]:
+        rest.setdefault(part, []).append(size)
+    return found[:most] + [(part, f"{len(sizes)} smaller ones", sum(sizes)) for part, sizes in rest.items()]
 
 
 def _described(constant: onnx.TensorProto, reader: str) -> str:

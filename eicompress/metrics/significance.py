@@ -71,6 +71,15 @@ def score_difference(
     return Difference(score(ours, targets) - score(theirs, targets), float(low), float(high))
 
 
+def share_interval(share: float, examples: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval (1927) of a share of right answers among `examples`."""
+    # Imported here, since it takes a second.
+    from scipy.stats import binomtest
+
+    found = binomtest(round(share * examples), examples).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
 def mcnemar(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> float:
     """The exact two-sided p-value of McNemar's test: that two models are right equally often on (n,) examples.
 

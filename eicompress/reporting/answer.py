@@ -7,10 +7,11 @@ from pathlib import PurePath
 from eicompress.declaration import flag
 from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import MoreBytes, Numbers
 from eicompress.study.ranking import heaviest_parts
-from eicompress.study.result import NEAR, by_quality
+from eicompress.study.result import CHOSEN, NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted
 
 
@@ -45,18 +46,27 @@ def sentence(numbers: Numbers) -> str:
     latency = value(LATENCY)
     if latency is not None:
         parts.append(f", answers in {latency:.2f} ms{_times(value(LATENCY_RATIO), 'faster')}")
+    if test is not None:
+        parts.append(f", reaches {test:.1%} {numbers.metric} on test{_interval_on_test(numbers)}")
     if quality is not None:
         parts.append(f", and reaches {quality:.1%} {numbers.metric} on validation")
         whole = baseline.value(QUALITY) if baseline else None
         if whole:
             parts.append(f", {quality / whole:.1%} of the baseline's {whole:.1%}")
-    if test is not None:
-        parts.append(f", and {test:.1%} on test")
-    return "".join(parts) + "."
+    return "".join(parts) + f". It {CHOSEN}."
+
+
+def _interval_on_test(numbers: Numbers) -> str:
+    """In brackets, where the quality is the share of answers that are right; empty otherwise."""
+    found = _measured(numbers.best[1], QUALITY_TEST) if numbers.best else None
+    if found is None or "examples" not in found.conditions or not (numbers.mistakes and numbers.mistakes.shares):
+        return ""
+    low, high = share_interval(found.value, found.conditions["examples"])
+    return f" (95 % interval {low:.1%} to {high:.1%})"
 
 
 def answer(numbers: Numbers) -> tuple[Tile, ...]:
-    """Size, latency, quality on validation and test, and what else the search goes by; empty without a best."""
+    """Size, latency, quality on test and validation, and what else the search goes by; empty without a best."""
     if numbers.best is None:
         return ()
     record, baseline = numbers.best[1], numbers.result.baseline
@@ -65,10 +75,10 @@ def answer(numbers: Numbers) -> tuple[Tile, ...]:
     return (
         _tile("size", value(SIZE), "{:.2f} MB", _value(baseline, SIZE), budgets.get(SIZE)),
         _tile("latency", value(LATENCY), "{:.2f} ms", _timed_in_turns(record), budgets.get(LATENCY)),
+        _share_tile(f"{numbers.metric}, test", value(QUALITY_TEST), baseline_on_test(record), _beside(record, "test")),
         _share_tile(
             f"{numbers.metric}, validation", value(QUALITY), _value(baseline, QUALITY), _beside(record, "validation")
         ),
-        _share_tile(f"{numbers.metric}, test", value(QUALITY_TEST), baseline_on_test(record), _beside(record, "test")),
         *(_tile_of(each, numbers) for each in numbers.result.objective.extra),
     )
 
@@ -123,7 +133,7 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
     interval = f" ± {100 * numbers.mistakes.interval:.1f}" if numbers.mistakes else ""
     points = _points(quality, whole)
     kind = "less" if points < 0 else "more"
-    return f"{abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline."
+    return f"{abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline on validation."
 
 
 def simple(numbers: Numbers) -> str:
@@ -175,7 +185,7 @@ def more(numbers: Numbers) -> str:
 
 def _last_bytes(found: MoreBytes) -> str:
     if found.smaller is None:
-        return f"No trial under {found.smaller_mb:.2f} MB was trained, so it is not known what the last bytes bought."
+        return f"No trial under {found.smaller_mb:.2f} MB was trained, so the gain of the last bytes is unknown."
     gained = _points(found.best, found.smaller)
     bought = f"bought {gained:.1f} points" if gained > 0.05 else "bought nothing"
     return (

@@ -114,6 +114,33 @@ def mistakes(numbers: Numbers) -> go.Figure:
     return figure
 
 
+def confusions(numbers: Numbers) -> go.Figure:
+    """The confusion matrix: shades by the share of a label's texts, numbers of texts in the cells that have some."""
+    assert numbers.mistakes is not None and numbers.mistakes.matrix is not None
+    matrix = numbers.mistakes.matrix
+    names, figure = [escape(each) for each in matrix.names], layout("answer", "label")
+    places = list(range(len(names)))
+    figure.add_trace(
+        go.Heatmap(
+            z=[[count / max(1, sum(row)) for count in row] for row in matrix.counts],
+            x=places,
+            y=places,
+            zmin=0,
+            zmax=1,
+            text=[[str(count) if count else "" for count in row] for row in matrix.counts],
+            texttemplate="%{text}",
+            colorscale=[[0, "rgba(59,135,200,0)"], [1, "rgba(59,135,200,0.8)"]],
+            showscale=False,
+            customdata=[[[label, answer] for answer in names] for label in names],
+            hovertemplate="%{customdata[0]} answered with %{customdata[1]}: %{text}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(tickvals=places, ticktext=names, tickangle=-45, automargin=True, showgrid=False)
+    figure.update_yaxes(tickvals=places, ticktext=names, showgrid=False)
+    figure = rows(figure, len(names))
+    return figure.update_layout(height=figure.layout.height + 80)
+
+
 def _ratio(before: float, after: float) -> str:
     return f"÷ {before / after:.3g}" if after <= before else f"{after / before:.3g} times more"
 

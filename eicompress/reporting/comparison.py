@@ -179,7 +179,7 @@ def comparison_page(found: Comparison) -> str:
     )
     body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(note)}</p>']
     body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]
-    body += ["<h2>What the bytes bring</h2>", drawn(qualities(found))]
+    body += ["<h2>Quality against bytes</h2>", drawn(qualities(found))]
     return document("Comparison", "\n".join(body))
 
 

@@ -149,13 +149,13 @@ def _outcome(record: Record) -> str:
     if record.repeat_of is not None:
         return f"**A repeat** of trial {record.repeat_of}, whose record is reused."
     if record.outcome == "failed":
-        return "**It crashed**, and the search went on."
+        return "**It crashed**, and the search continued."
     if record.outcome == "inapplicable":
         return f"**Not possible on this model**: {record.reason}"
     took = sum(record.seconds_by_phase.values())
     trained = f"Trained at {record.fidelity:.0%} of the full length in {spoken(took)}."
     if record.outcome == "over budget":
-        return f"**Over budget**: {record.reason}. {trained if record.trained else 'Seen in its preview: not trained.'}"
+        return f"**Over budget**: {record.reason}. {trained if record.trained else 'Over budget in its preview.'}"
     if record.outcome == "stopped early":
         return f"**Stopped early**: {record.reason}."
     return f"**Within budget.** {trained}"
@@ -208,13 +208,16 @@ def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: M
     alone, so the note and the attribute `outcome` say it there. What was over budget in its preview has no quality, and
     counts as infinitely bad here, as it does for the objective.
     """
+    repeat = record is not None and record.repeat_of is not None
     objective, state, values = numbers.result.objective, trial.state, trial.values
     attrs: dict[str, Any] = {f"{FILE}{name}": _meta(name, file) for name, file in files.items()}
     attrs[CONSTRAINTS] = list(objective.constraints(record).values()) if record else []
-    over = record is not None and record.outcome in ("over budget", "inapplicable")
+    over = record is not None and not repeat and record.outcome in ("over budget", "inapplicable")
     if over and state == TrialState.PRUNED:
         worst = {"maximize": -math.inf, "minimize": math.inf}
         state, values = TrialState.COMPLETE, [worst[direction] for direction in objective.directions]
+    elif repeat:
+        state = TrialState.PRUNED
     made = create_trial(
         state=state,
         values=values if state == TrialState.COMPLETE else None,

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import bytes_of_best, confusions, mistakes, operators, treemap, waterfall
 from eicompress.reporting.data import Numbers, axes
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.study.agreement import ENOUGH_PAIRS
@@ -27,4 +27,6 @@ def drawn(numbers: Numbers) -> dict[str, go.Figure]:
             found[name] = draw(numbers)
     if numbers.mistakes:
         found[numbers.mistakes.chart.name] = mistakes(numbers)
+        if numbers.mistakes.matrix:
+            found["confusion-matrix"] = confusions(numbers)
     return found

@@ -18,7 +18,7 @@ from eicompress.values import Artifact, Json
 def numbers_of(ledger: Ledger, spec: Spec) -> Numbers:
     """The numbers that a report of a study says and draws."""
     result = result_of(ledger, objective_of(spec, ledger.metrics()))
-    return numbers(result, importance(ledger.study), spec.to_toml() | length_of(ledger.ended()))
+    return numbers(result, importance(ledger.study), {**spec.to_toml(), **length_of(ledger.ended())})
 
 
 def length_of(ended: Json) -> Json:

@@ -140,7 +140,7 @@ class Screen:
         self._at(event.seconds)
         if event.counts.reached or event.recovered.recorded:
             trained = counted(event.counts.trained, "candidate")
-            self._line(f"going on with {trained} trained, {duration(event.seconds)} of the time used")
+            self._line(f"continuing with {trained} trained, {duration(event.seconds)} of the time used")
         if event.recovered.again:
             self._line(f"starting {counted(event.recovered.again, 'interrupted trial')} again")
 

@@ -20,10 +20,11 @@ from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.tables import MACHINE
+from eicompress.study.result import CHOSEN
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
 BUILT_IN = "builtin:"
-LICENCE = "# license: choose one. The teacher's licence and the data's both have a say.\n"
+LICENCE = "# license: choose one. It must comply with the licences of the teacher and of the data.\n"
 SHOWN = {
     SIZE: "size of the folder, tokenizer included",
     DOWNLOAD: "the same, zipped",
@@ -62,7 +63,7 @@ def card(
     parts += ["## Measured", _measured(record, baseline, metrics)]
     parts += [answer.described]
     parts += ["## How it was made", _making(record, asked, answer)]
-    parts += ["## Limits", _limits(record, answer)]
+    parts += ["## Limits", _limits(record, answer, searched=baseline is not None)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -171,8 +172,10 @@ def _making(record: Record, asked: Json, answer: Answer) -> str:
     return "\n".join(lines) + (f"\n\n{recipe}" if record.recipe else "")
 
 
-def _limits(record: Record, answer: Answer) -> str:
+def _limits(record: Record, answer: Answer, *, searched: bool) -> str:
     lines = [f"- {answer.limit}"]
+    if searched and record.value(QUALITY) is not None:
+        lines.append(f"- It {CHOSEN}; the test split was not used to choose.")
     if any("quantization" in step["strategy"] for step in record.recipe):
         lines.append("- It is quantized: give it one text at a time, since padding changes the answers a little.")
     if any(step["strategy"] == "vocabulary_pruning" for step in record.recipe):

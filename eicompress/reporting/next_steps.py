@@ -33,7 +33,7 @@ def advice(result: Result) -> list[str]:
     size = best[1].value(SIZE) if best else None
     if budget is not None and size is not None and size < ROOM * budget and SIZE not in result.objective.metrics:
         lines.append(
-            f"the best takes {size:.3g} of {budget:g} MB: what was larger was not better, or too slow; a search space "
-            "with larger ranges may use the rest"
+            f"the best takes {size:.3g} of {budget:g} MB: larger candidates were not better or too slow; a search "
+            "space with larger ranges may use the rest"
         )
     return lines + [f"{each}" for each in result.agreements if each.doubtful]

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 from eicompress.metrics.quality import QUALITY
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
-from eicompress.reporting.artifact_figures import bytes_of_best, mistakes, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import bytes_of_best, confusions, mistakes, operators, treemap, waterfall
 from eicompress.reporting.data import STOPPED, Numbers, axes
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
@@ -120,8 +120,8 @@ def _bytes(numbers: Numbers) -> str:
     found = ["<h2>Where the bytes go</h2>"]
     if numbers.falls:
         note = (
-            "What each step of the recipe left, and how many times less that is; seen in previews of the recipe's "
-            "beginnings. Steps that only train take no bytes away."
+            "Size after each step of the recipe, and the factor by which it fell; measured in previews of the recipe's "
+            "first steps. Steps that only train do not change the size."
         )
         found += [f'<p class="soft">{note}</p>', drawn(waterfall(numbers))]
     found.append("<h3>In the artifact</h3>")
@@ -139,8 +139,8 @@ def _milliseconds(numbers: Numbers) -> str:
     if not numbers.operators:
         return ""
     note = (
-        "onnxruntime's profile of one text on one thread of the machine that searched. Writing it takes time of its "
-        "own, so the sum is more than the latency there."
+        "onnxruntime's profile of one text on one thread of the machine of the search. Profiling takes time itself, "
+        "so the sum is more than the latency there."
     )
     return f'<h2>Where the milliseconds go</h2><p class="soft">{note}</p>{drawn(operators(numbers))}'
 
@@ -223,6 +223,9 @@ def _mistakes(numbers: Numbers) -> str:
     lines = ["<h2>What it gets wrong</h2>", f"<p>{escape(found.summary)}</p>"]
     for each in found.tables:
         lines += [f"<h3>{escape(each.title)}</h3>", table(each.heads, each.rows, numeric=each.numeric)]
+    if found.matrix:
+        lines += ["<h3>Confusion matrix</h3>", f'<p class="soft">{escape(found.matrix.note)}</p>']
+        lines.append(drawn(confusions(numbers)))
     lines += [f"<h3>{escape(found.chart.title)}</h3>", f'<p class="soft">{escape(found.chart.note)}</p>']
     lines.append(drawn(mistakes(numbers)))
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import duration, metric_text, share, summary
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.ranking import ranked
-from eicompress.study.result import NEAR, Result, by_quality
+from eicompress.study.result import CHOSEN, NEAR, Result, by_quality
 from eicompress.values import MEGABYTE, Measurement, Quantity, Record
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ def _show_trust(console: Console, result: Result) -> None:
         near = result.seconds_to_near
         reached = "was not reached" if near is None else f"was reached after {duration(near)}"
         lines.append(f"{NEAR:.0%} of the baseline's quality within the budgets {reached}")
+    lines += [f"the best {CHOSEN}: go by test, or by rows that the search has not read"] if result.best else []
     lines += [result.cut_texts] if result.cut_texts else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, QUALITY), "test": result.spread(number, QUALITY_TEST)}

@@ -235,9 +235,14 @@ def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array]
     )
 
 
+def table_name(file: Path) -> Path:
+    """The path of a table without the endings `.md` and `.json`, which it is written with."""
+    return file.with_suffix("") if file.suffix in (".json", ".md") else file
+
+
 def save(ablation: Ablation, file: Path) -> None:
     """Write the table as Markdown, and everything as JSON beside it. Raises `StudyError`."""
-    stem = file.with_suffix("") if file.suffix in (".json", ".md") else file
+    stem = table_name(file)
     value = json.dumps(ablation.to_json(), ensure_ascii=False, indent=1)
     try:
         write_whole(stem.with_name(f"{stem.name}.json"), value.encode())

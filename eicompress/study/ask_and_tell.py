@@ -5,8 +5,10 @@ writes to the database. The database gets a trial before it is built, and its re
 """
 
 import math
+from collections.abc import Mapping
 from copy import copy as shallow_copy
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -78,6 +80,10 @@ class Draws:
                 attrs = {**waiting.user_attrs, _WAITS_AS: waiting.number}
                 self.copy.enqueue_trial(dict(parameters_to_draw(waiting)), user_attrs=attrs)
 
+    def enqueue(self, parameters: Mapping[str, Any]) -> None:
+        """Let the next trial have these parameters, unless others wait."""
+        self.copy.enqueue_trial(dict(parameters))
+
     def variant_waits(self) -> bool:
         """Whether the next trial is one that shares another's training."""
         waiting = self._next_waiting()
@@ -133,10 +139,10 @@ class Draws:
 def tell(trial: Trial, record: Record, objective: Objective) -> None:
     """Tell a study the result of a trial. Constraints first, all at once.
 
-    The state FAIL is for crashes alone: the sampler learns nothing from such a trial.
+    The state FAIL is for crashes and repeats alone: the sampler learns nothing from such a trial.
     """
     study = trial.study
-    if record.outcome == "failed":
+    if record.outcome == "failed" or record.repeat_of is not None:
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         return
     known = trial.constraints

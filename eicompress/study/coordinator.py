@@ -17,6 +17,7 @@ from eicompress.study.rebuilding import promote
 from eicompress.study.result import Result, result_of
 from eicompress.study.resume import recover
 from eicompress.study.search import Search
+from eicompress.study.streaks import REPEATS
 from eicompress.study.time_keeping import trial_seconds
 from eicompress.study.trial_training import compare, go_on, take_in
 from eicompress.values import counted
@@ -84,6 +85,8 @@ def _ended(trials: OpenTrials) -> str:
         return streak
     if search.good_enough:
         return f"a candidate within budget has a quality of {goal.stop_at:g}, as asked"
+    if trials.streaks.repeats >= REPEATS and trials.never_drawn is None:
+        return "the search space is exhausted: every recipe of it was drawn"
     reached = count(search.records.values()).reached + len(trials.training)
     # What needs no training of its own does not count.
     variant = bool(search.space.after_training) and trials.draws.variant_waits()

@@ -12,6 +12,7 @@ from eicompress.study.open_trials import OpenTrial, OpenTrials, tell, tell_repea
 from eicompress.study.outcomes import judged
 from eicompress.study.ranking import has_own_training
 from eicompress.study.search import Search
+from eicompress.study.streaks import AT_RANDOM, REPEATS
 from eicompress.study.trial_training import train
 from eicompress.trials.candidate import reason_of
 from eicompress.values import Progress, Record, digest_of
@@ -32,8 +33,11 @@ def enqueue_variants(trials: OpenTrials) -> None:
 
 def draw(trials: OpenTrials) -> None:
     """Ask for a trial and preview it; a worker gets it if it is within budget and new."""
-    search = trials.search
-    drawn = trials.draws.ask(search.goal.sampler, search.goal.seed, beside=bool(trials.open))
+    search, repeats = trials.search, trials.streaks.repeats
+    if repeats >= REPEATS and (parameters := trials.never_drawn):
+        trials.draws.enqueue(parameters)
+    sampler = search.goal.sampler if repeats < AT_RANDOM else "random"
+    drawn = trials.draws.ask(sampler, search.goal.seed, beside=bool(trials.open))
     recipe = search.space.suggest(drawn.trial)
     trials.draws.note(drawn, recipe)
     trials.open[drawn.number] = drawn

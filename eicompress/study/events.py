@@ -92,7 +92,7 @@ class Promoting:
 
 @dataclass(frozen=True)
 class Promoted:
-    """A trial's artifact was measured and put where users look for it: a rebuild, or what the search had made."""
+    """A result was measured and copied for users: a rebuild, or a trial's own artifact."""
 
     number: int
     record: Record

@@ -1,12 +1,14 @@
 """The open trials of a search, and the recording of their results."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from eicompress.recipe import Recipe
 from eicompress.study.ask_and_tell import Draw, Draws
 from eicompress.study.events import TrialEnded
 from eicompress.study.halving import Gains, gains_at_rungs
 from eicompress.study.outcomes import repeated
+from eicompress.study.points import points
 from eicompress.study.ranking import count
 from eicompress.study.search import Search
 from eicompress.study.streaks import Streaks
@@ -74,6 +76,14 @@ class OpenTrials:
     streaks: Streaks = field(default_factory=Streaks, init=False)
     varied: set[int] = field(default_factory=set, init=False)
     """The trials whose variants are in the queue."""
+
+    @property
+    def never_drawn(self) -> dict[str, Any] | None:
+        """The trial parameters of a recipe that no trial was drawn with; None where there is none."""
+        space = self.search.space
+        drawn = {*self.first_drawn, *(digest_of(each.trial.user_attrs["drawn"]) for each in self.open.values())}
+        every = ((each, digest_of(space.recipe(each).to_json())) for each in points(space.slots))
+        return next((each for each, digest in every if digest not in drawn), None)
 
     @property
     def training(self) -> list[OpenTrial]:

@@ -111,7 +111,7 @@ def survivors(
 def ahead_of_rebuilds(
     promoted: Mapping[int, Record], before: Mapping[int, Record], objective: Objective
 ) -> dict[int, Record]:
-    """What is handed out as the search had made it: trials that rebuilding made worse, and the best if no rebuild is
+    """Trials whose own artifacts are results: those that rebuilding made worse, and the best if no rebuild is
     ahead of it.
 
     `promoted` has the best there is of each trial that was rebuilt, `before` what each trial came to before.

@@ -15,6 +15,8 @@ from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
 from eicompress.values import Json, Record
 
+CHOSEN = "was chosen by validation, where its quality is therefore optimistic"
+"""What is to be said beside the quality on validation of what a search hands out."""
 REPORT = "report.html"
 """The file in a study's folder that shows all this to people."""
 NEAR = 0.98
@@ -32,7 +34,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial whose artifact is handed out as the search had made it, since what was rebuilt is behind it."""
+    """A trial whose own artifact is a result, since its rebuild is behind it."""
 
     trial: int
     record: Record
@@ -64,7 +66,7 @@ class Result:
     simple: Mapping[str, Record] = field(default_factory=dict)
     """What simple baselines reach on the same data, by their names; they have no recipe."""
     kept: Mapping[int, Record] = field(default_factory=dict)
-    """Trials that are handed out as the search had made them, measured like a rebuild."""
+    """Trials whose own artifacts are results, measured like a rebuild."""
     rungs: tuple[float, ...] = ()
     """Shares of the full training that its candidates are trained for, where the study knows them."""
     full_steps: int | None = None
@@ -78,7 +80,7 @@ class Result:
 
     @property
     def promoted(self) -> dict[int, Record]:
-        """Of each trial that was rebuilt the best there is: a rebuild, or what the search had made of it already. It
+        """The best of each rebuilt trial: a rebuild, or the trial's own artifact. It
         goes by validation, since the test split is not to choose by."""
         found = {number: [record] for number, record in self.rebuilt.items()}
         for number, record in {**self.before_rebuilding, **self.kept}.items():

@@ -23,6 +23,9 @@ from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 SEEDS = 3
 """Default number of seeds for rebuilding the best, if time allows."""
 
+NOTED_EVERY_S = 5.0
+"""How often the time that a study has taken is stored while trials run."""
+
 
 class Builder(Protocol):
     """Previews and measures in the coordinator, for one baseline, data set and conditions of measurement."""
@@ -101,6 +104,9 @@ class Search:
     started: float = field(default=0.0, init=False)
     """When it did, by the clock."""
 
+    noted_s: float = field(default=0.0, init=False)
+    """What the study had taken when that was last noted during a trial."""
+
     @property
     def seconds(self) -> float:
         """What the study has taken so far."""
@@ -175,6 +181,10 @@ class Search:
         raise StudyError(done.reason.strip().splitlines()[-1])
 
     def doing(self, number: int, progress: Progress) -> None:
+        """Report what is done for a trial, and note the time now and then, so that `show` knows it."""
+        if self.seconds - self.noted_s >= NOTED_EVERY_S:
+            self.noted_s = self.seconds
+            self.ledger.set_seconds(self.noted_s)
         self.on_event(Doing(number, progress))
 
     def notice(self, text: str) -> None:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from eicompress.errors import StudyError
 from eicompress.values import Record
 
-REPEATS = 50
-"""Repeated draws in a row after which the space counts as exhausted."""
+AT_RANDOM = 10
+"""Repeated draws in a row after which draws are random."""
+REPEATS = 20
+"""Repeated draws in a row after which what was never drawn is taken in its order."""
 UNTRAINED = 300
 """Draws in a row that reach no training after which the search gives up."""
 FAILURES = 10
@@ -36,8 +38,6 @@ class Streaks:
 
     def ended(self) -> str:
         """Why the search ends, or an empty string."""
-        if self.repeats >= REPEATS:
-            return f"the search space is exhausted: {REPEATS} draws in a row were repeats"
         if self.untrained >= UNTRAINED:
             return f"{UNTRAINED} draws in a row were not worth training"
         return ""

@@ -12,6 +12,7 @@ from torch import nn
 
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Context, GraphStrategy, Strategy
+from eicompress.errors import PluginError
 from eicompress.export import folder as artifacts
 from eicompress.recipe import Recipe
 from eicompress.testing.tiny import tiny_examples, tiny_task
@@ -26,9 +27,17 @@ class Built:
 
 
 def build(steps: tuple[Strategy, ...], context: Context, folder: Path) -> Built:
-    """The candidate of a recipe, built by the same code as in a study."""
+    """The candidate of a recipe, built by the same code as in a study.
+
+    What a claim forbids, such as pickle, raises an `AssertionError` inside of the strategy, and here too.
+    """
     recipe = Recipe(steps)
-    candidate = candidates.build(recipe, context, Cache(folder / "cache"), lambda prefix: prefix.digest)
+    try:
+        candidate = candidates.build(recipe, context, Cache(folder / "cache"), lambda prefix: prefix.digest)
+    except PluginError as error:
+        if isinstance(error.__cause__, AssertionError):
+            raise error.__cause__ from None
+        raise
     return Built(candidate, apply_graph_steps(recipe, artifacts.graph_of(candidate, pairs=False), context))
 
 

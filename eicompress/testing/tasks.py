@@ -33,7 +33,7 @@ def task_checks(
 ) -> list[Claim]:
     """The claims of a task. `rows` are what it reads, where texts with a word or a number as `label` do not suit it."""
     suited = _NUMBERS if task.refusal("music") else _ROWS
-    checked = _Checked(task, rows or suited)
+    checked = _Checked(task, suited if rows is None else rows)
     claims = [Claim(task.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
     return with_missed(claims, skip or {})
 

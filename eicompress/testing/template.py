@@ -13,6 +13,8 @@ from eicompress.plugins import Registry
 FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "strategy": ("README.md", "my_strategy.py", "pyproject.toml", "space.toml", "test_my_strategy.py"),
+        "task": ("README.md", "my_task.py", "pyproject.toml", "test_my_task.py"),
+        "metric": ("README.md", "my_metric.py", "pyproject.toml", "test_my_metric.py"),
         "target": ("README.md", "my_target.py", "pyproject.toml", "test_my_target.py"),
         "device": ("README.md", "my_device.py", "my_device_runner.py", "pyproject.toml", "test_my_device.py"),
     }
@@ -30,7 +32,7 @@ def template_folder(kind: str = "strategy") -> Path:
 
 
 def write_package(name: str, into: Path, registry: Registry, kind: str = "strategy") -> Path:
-    """A new folder with a plug-in package that provides a strategy, a target or a device called `name`.
+    """A new folder with a plug-in package that provides one plug-in of this kind, called `name`.
 
     Raises `SpecError` where the registry, or Python, knows the name already.
     """

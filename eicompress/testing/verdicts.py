@@ -7,6 +7,7 @@ from unittest import SkipTest
 
 from rich.console import Console
 
+from eicompress.data.datasets import read_tables
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.testing.claims import Claim
@@ -15,20 +16,31 @@ from eicompress.testing.metrics import metric_checks
 from eicompress.testing.strategies import strategy_checks
 from eicompress.testing.targets import target_checks
 from eicompress.testing.tasks import task_checks
+from eicompress.values import Json
+
+ROWS = 64
+"""Rows of a user's data that a task is tried on."""
 
 
 def claims_of(
-    registry: Registry, name: str, *, knobs: Mapping[str, Any] | None = None, skip: Mapping[str, str] | None = None
+    registry: Registry,
+    name: str,
+    *,
+    knobs: Mapping[str, Any] | None = None,
+    rows: Sequence[Json] | None = None,
+    skip: Mapping[str, str] | None = None,
 ) -> list[Claim]:
     """The claims of what is registered under this name. Raises `SpecError` and `PluginError`.
 
-    A strategy is tried with `knobs`, where its defaults do not suit a tiny model. `skip` are the texts of claims that
-    are missed, each with the reason.
+    A strategy is tried with `knobs`, where its defaults do not suit a tiny model, and a task with `rows`. `skip` are
+    the texts of claims that are missed, each with the reason.
     """
     if knobs and name not in registry.strategies:
         raise SpecError(f"`--knob` must be one of a strategy's, but `{name}` is none: leave it out")
+    if rows is not None and name not in registry.tasks:
+        raise SpecError(f"`--data` must be a task's rows, but `{name}` is no task: leave it out")
     if name in registry.tasks:
-        return task_checks(registry.tasks[name], skip=skip)
+        return task_checks(registry.tasks[name], rows=rows, skip=skip)
     if name in registry.metrics:
         return metric_checks(registry.metrics[name], skip=skip)
     if name in registry.targets:
@@ -54,6 +66,11 @@ def read_knobs(written: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             found[name.strip()] = value.strip()
     return found
+
+
+def read_task_rows(source: str | None) -> Sequence[Json] | None:
+    """The first 64 training rows of a data set; None where none is named. Raises `DataError`."""
+    return None if source is None else read_tables(source)["train"].rows[:ROWS]
 
 
 def read_skip(written: Sequence[str]) -> dict[str, str]:

@@ -54,6 +54,13 @@ class Pretrained:
         with the number of texts in each batch. Raises `ModelError`.
         """
         encodings = [self._tokens(text) for text in texts]
+        last = max((number for each in encodings for number in each["input_ids"]), default=0)
+        words: int = self.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
+        if last >= words:
+            raise ModelError(
+                f"The ids of the tokenizer of `{self.folder}` must be below {words}, as many as the model has word "
+                f"vectors, but one is {last}. Take the tokenizer that the model was trained with."
+            )
         batches = _batches([len(each["input_ids"]) for each in encodings])
         logits = np.empty((len(texts), len(self.outputs)), np.float16)
         states: Array | None = None
@@ -61,6 +68,11 @@ class Pretrained:
             found = self._read([encodings[row] for row in rows])
             states = np.empty((len(texts), found[1].shape[1]), np.float16) if states is None else states
             logits[rows], states[rows] = self.answer.standard(found[0]), found[1]
+            if not np.isfinite(logits[rows]).all():
+                raise ModelError(
+                    f"The logits of `{self.folder}` must be finite, but are not: its training diverged, or its "
+                    "weights are damaged. Train it again, or copy it again."
+                )
             progress(len(rows))
         assert states is not None
         return logits, states
@@ -158,7 +170,8 @@ def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
     _check(folder)
     with _explained(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    made = [str(each) for each in config.architectures or ()]
+    named = config.architectures if isinstance(config.architectures, list) else []
+    made = [str(each) for each in named]
     if not any(each.endswith("ForSequenceClassification") for each in made):
         raise ModelError(
             f"A teacher must be a sequence classifier, but `{folder}` is {' and '.join(made) or 'of no named class'}. "

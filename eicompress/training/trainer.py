@@ -23,6 +23,7 @@ from eicompress.encoder.device import fast_products
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import SMALLEST_SCALE
 from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
 from eicompress.values import Phase, Progress, Text, seed_of
 
@@ -141,6 +142,7 @@ class _Run:
         dense = {each for group in self.optimizers[0].param_groups for each in group["params"]}
         self.clipped = [[each for each in module.parameters() if each in dense] for module in self.modules]
         self.rounded = [each for each in self.modules.modules() if isinstance(each, Linear) and each.spec is not None]
+        self.scales = list(_scale_rates(self.modules))
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
@@ -188,6 +190,9 @@ class _Run:
             nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         for optimizer in self.optimizers:
             optimizer.step()
+        with torch.no_grad():
+            for scales in self.scales:
+                scales.clamp_min_(SMALLEST_SCALE)
         self.step += 1
         if self.training.held_out and self.step % max(1, self.steps // CHECKS) == 0:
             self._judge()
@@ -283,14 +288,16 @@ def _large_table(model: nn.Module, training: Training) -> Embedding | None:
 
 
 def _optimizers(modules: nn.Module, training: Training, table: Embedding | None) -> list[torch.optim.Optimizer]:
-    """Matrices decay, all else does not; each parameter learns at its own share of the learning rate.
+    """Matrices decay, all else does not; each parameter learns at its own share of the learning rate, and the scales of
+    what is stored in few bits at a share of that which their bits decide.
 
     Of the table, the moments of rows that a batch does not use stay as they are, without weight decay.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in modules.named_parameters():
-        rate = training.rates.get(parameter, 1.0)
-        decays = parameter.ndim == 2 and not name.endswith("scales")
+    of_scales = _scale_rates(modules)
+    for parameter in modules.parameters():
+        rate = training.rates.get(parameter, 1.0) * of_scales.get(parameter, 1.0)
+        decays = parameter.ndim == 2 and parameter not in of_scales
         if rate and (table is None or parameter is not table.weight):
             groups.setdefault((rate, training.weight_decay if decays else 0.0), []).append(parameter)
     made: list[torch.optim.Optimizer] = [
@@ -303,6 +310,15 @@ def _optimizers(modules: nn.Module, training: Training, table: Embedding | None)
         rate = training.rates.get(table.weight, 1.0)
         made.append(torch.optim.SparseAdam([{"params": [table.weight], "rate": rate}]))
     return made
+
+
+def _scale_rates(modules: nn.Module) -> dict[nn.Parameter, float]:
+    """Of the scales of all that is stored in few bits: their share of the learning rate."""
+    return {
+        each.scales: each.spec.scale_rate
+        for each in modules.modules()
+        if isinstance(each, Linear | Embedding) and each.spec is not None and each.scales is not None
+    }
 
 
 def _triangle(step: int, steps: int, warmup: float) -> float:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from eicompress.answers import LabelPrediction, Labels, Number, from_json, of_config
-from eicompress.answers.label import calibration, counted
+from eicompress.answers.label import MATRIX, calibration, confusion, counted, per_label
 from eicompress.errors import DataError
 
 LABELS = ("music", "weather")
@@ -80,3 +81,40 @@ def test_calibration_is_the_mean_distance_of_confidence_and_accuracy() -> None:
     found = calibration(np.array([0.92, 0.98, 0.52, 0.58]), np.array([True, True, True, False]))
     assert [(each.count, each.accuracy) for each in found.bins] == [(2, 0.5), (2, 1.0)]
     assert found.error == pytest.approx(0.5 * 0.05 + 0.5 * 0.05)
+
+
+def test_precision_recall_and_f1_of_each_label_are_scikit_learns() -> None:
+    generator = np.random.default_rng(0)
+    targets, answers, baseline = (generator.integers(5, size=200) for _ in range(3))
+    labels = tuple("abcde")
+    found = {label: rest for label, *rest in per_label(labels, targets, answers, baseline)}
+    theirs = precision_recall_fscore_support(targets, answers)
+    for at, label in enumerate(labels):
+        assert found[label][:4] == [str(theirs[3][at]), *(f"{theirs[part][at]:.1%}" for part in range(3))]
+    f1 = [float(each[3].rstrip("%")) for each in found.values()]
+    assert f1 == sorted(f1)
+
+
+def test_a_label_that_is_never_answered_has_no_precision() -> None:
+    assert per_label(LABELS, np.array([0, 1]), np.array([0, 0]), np.array([0, 1]))[0] == (
+        *("weather", "1", "-", "0.0%", "0.0%", "100.0%"),
+    )
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    generator = np.random.default_rng(0)
+    targets, answers = (generator.integers(5, size=200) for _ in range(2))
+    assert np.array_equal(confusion(tuple("abcde"), targets, answers).counts, confusion_matrix(targets, answers))
+
+
+def test_of_150_labels_the_most_confused_are_shown_and_the_others_together() -> None:
+    labels, targets = tuple(f"label {at}" for at in range(150)), np.arange(150).repeat(4)
+    answers = targets.copy()
+    answers[targets == 7] = 90
+    found = confusion(labels, targets, answers)
+    assert len(found.names) == MATRIX + 1 and found.names[-1] == "138 others"
+    assert {"label 7", "label 90"} <= {*found.names} and np.sum(found.counts) == 600
+    assert found.counts[found.names.index("label 7")][found.names.index("label 90")] == 4
+    tables = Labels(labels).mistakes([""] * 600, targets, np.eye(150)[targets], np.eye(150)[answers]).tables
+    (worst,) = [each for each in tables if "lowest F1" in each.title]
+    assert len(worst.rows) == 15 and {row[0] for row in worst.rows[:2]} == {"label 7", "label 90"}

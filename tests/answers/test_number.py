@@ -56,7 +56,7 @@ def test_the_largest_errors_are_told_in_the_users_units() -> None:
     baseline = TARGETS[:, None] + np.float32(0.1)
     artifact = baseline + np.array([[0.0], [1.0], [0.0], [0.0]], np.float32)
     found = ANSWER.mistakes(TEXTS, TARGETS, baseline, artifact)
-    (table,) = found.tables
+    table, _ = found.tables
     assert table.rows[0] == ("b | c", "18.00", "22.40", "18.40", "4.40") and len(table.rows) == 4
     assert "off by 1.4 on average, the baseline by 0.4" in found.summary and found.interval > 0
     assert found.chart.artifact.x == (14.0, 18.0, 22.0, 26.0) and found.chart.diagonal == (14.0, 26.0)
@@ -64,3 +64,14 @@ def test_the_largest_errors_are_told_in_the_users_units() -> None:
 
 def test_a_long_way_from_zero_single_precision_says_less() -> None:
     assert Number(0.0, 1.0).rounding() < 1e-6 < 0.05 < Number(1e6, 1.0).rounding()
+
+
+def test_errors_are_told_by_quarters_of_the_numbers() -> None:
+    wanted = np.arange(8.0)
+    answer = Number(mean=0.0, deviation=1.0)
+    artifact = wanted + np.array([0, 0, 0, 0, 0, 0, 1.0, 3.0])
+    tables = answer.mistakes([""] * 8, wanted, wanted[:, None], artifact[:, None]).tables
+    (found,) = [each for each in tables if each.title == "Errors by size of the number"]
+    assert [row[1] for row in found.rows] == ["2"] * 4
+    assert found.rows[-1] == ("6.00 to 7.00", "2", "2.00", "+2.00", "0.00")
+    assert found.rows[0][2:] == ("0.00", "+0.00", "0.00")

@@ -19,7 +19,7 @@ from eicompress import api
 from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.reporting import dashboard
-from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, _told, serving
+from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, _study_note, serving
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.study.result import result_of
 from eicompress.study.store import read_ledger
@@ -188,5 +188,5 @@ def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_note_says_that_few_trials_rank_no_knobs() -> None:
-    few, enough = (_told(said(found(*[trial(1.0, 0.5, 0.8)] * count))) for count in (5, 10))
+    few, enough = (_study_note(said(found(*[trial(1.0, 0.5, 0.8)] * count))) for count in (5, 10))
     assert "5 trained trials are too few to rank knobs" in few and "rank knobs" not in enough

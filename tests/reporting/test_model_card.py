@@ -60,6 +60,7 @@ def test_the_hub_reads_the_metadata(artifact: Artifact) -> None:
 
 def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
     text = card(artifact, RECORD, BASELINE, {"model": "m", "data": "d"}, METRICS)
+    assert "chosen by validation" in text and "chosen by" not in card(artifact, RECORD, None, {}, METRICS)
     assert "| size of the folder, tokenizer included | 1.84 MB | 91.6 MB |" in text
     assert "| latency of one text, median | 0.46 ms |  | threads 1, batch 1, sequence length 19 |" in text
     assert "| accuracy, test split | 95.02% | 96.20% | examples 4500 |" in text

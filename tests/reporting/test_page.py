@@ -111,7 +111,8 @@ def test_a_study_with_nothing_within_budget_has_a_page(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = bed(tmp_path, trials=1)
     made.run(Bench(tmp_path / "made"))
-    assert cli.run(["report", "study", "--studies", asked(made), "--output", str(tmp_path)]) == 2
+    (tmp_path / "file").touch()
+    assert cli.run(["report", "study", "--studies", asked(made), "--output", str(tmp_path / "file" / "x")]) == 2
     assert "must be a place to write to" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fake_builder import measured
 
+from eicompress.answers.kind import Chart, Curve, Mistakes
 from eicompress.reporting import data
 from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, command, cost, more, sentence
@@ -14,6 +15,8 @@ from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Measurement, Record
 
+NO_CURVE = Curve("", (), (), ())
+NO_CHART = Chart("", "", "", "", "", "", (0.0, 1.0), False, "", NO_CURVE, NO_CURVE)
 BASELINE = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(90.0, 20.0, 0.96))
 
 
@@ -129,11 +132,21 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
     told = said(found(trial(1.8, 0.5, 0.9), promoted={0: rebuilt}))
     assert sentence(told) == (
         "The best artifact is 1.80 MB (50 times smaller than the baseline), answers in 0.50 ms (40 times faster than "
-        "the baseline), and reaches 91.2% quality on validation, 95.0% of the baseline's 96.0%, and 90.0% on test."
+        "the baseline), reaches 90.0% quality on test, and reaches 91.2% quality on validation, 95.0% of the "
+        "baseline's 96.0%. It was chosen by validation, where its quality is therefore optimistic."
     )
-    assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "91.2%", "90.0%"]
-    assert "4.8 points of quality less than the baseline. The search took 1 h 0 min" in cost(told)
+    assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "90.0%", "91.2%"]
+    assert "4.8 points of quality less than the baseline on validation. The search took 1 h 0 min" in cost(told)
     assert "less than 4.8 points" in more(told)
+
+
+def test_what_is_right_on_test_has_its_interval_and_comes_first() -> None:
+    on_test = Measurement("quality_test", 0.9, "", {"split": "test", "examples": 100})
+    rebuilt = trial(1.8, 0.5, 0.912, fidelity=1.0)
+    told = said(found(replace(rebuilt, measurements=(*rebuilt.measurements, on_test))))
+    counted = replace(told, mistakes=Mistakes("", 0.01, True, (), NO_CHART))
+    assert "reaches 90.0% quality on test (95 % interval 82.6% to 94.5%), and reaches 91.2%" in sentence(counted)
+    assert "interval" not in sentence(told)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import torch
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.quantization import Bits, QuantSpec
 from eicompress.errors import Inapplicable
+from eicompress.strategies import quantization
 from eicompress.strategies.quantization import Quantization, round_by_gptq
-from eicompress.training.importance import Moments
+from eicompress.training.importance import Moments, watch_inputs
 from eicompress.training.teacher import answers_of
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -61,7 +62,7 @@ def test_gptq_changes_the_outputs_less_than_the_nearest_integers_do() -> None:
     torch.manual_seed(0)
     linear = Linear(300, 16)
     whole = linear.weight.detach().clone()
-    linear.set_quantization(QuantSpec(4))
+    linear.set_quantization(QuantSpec(4), "minmax")
 
     def error() -> float:
         return float((states[0] @ (linear.effective_weight().detach() - whole).T).square().mean())
@@ -71,6 +72,61 @@ def test_gptq_changes_the_outputs_less_than_the_nearest_integers_do() -> None:
     assert error() < 0.5 * nearest
     integers, scales = linear.stored()
     assert torch.equal(linear.weight, integers * scales)
+
+
+def correlated(size: int) -> Moments:
+    chance = torch.Generator().manual_seed(0)
+    seen = Moments(size)
+    states = torch.randn(1, 500, size, generator=chance) + 2.0 * torch.randn(1, 500, 1, generator=chance)
+    seen.add(states, torch.ones(1, 500))
+    return seen
+
+
+def test_gptq_makes_up_for_rounding_and_not_for_clipping() -> None:
+    torch.manual_seed(0)
+    linear = Linear(40, 1)
+    linear.weight.data[0, 0] = 2.0
+    whole = linear.weight.detach().clone()
+    linear.set_quantization(QuantSpec(4), "percentile")
+    linear.scales.data.fill_(0.01)  # the grid ends at 0.075
+    round_by_gptq(linear, correlated(40).products)
+    assert linear.weight[0, 0].item() == pytest.approx(0.07, abs=1e-3)
+    others = (linear.weight - whole)[0, 1:].detach()
+    assert others.abs().max() < 0.03 and abs(float(others.sum())) < 0.05
+
+
+def test_gptq_leaves_pruned_weights_out_and_makes_up_for_them() -> None:
+    torch.manual_seed(0)
+    linear = Linear(40, 8)
+    linear.keep_weights(torch.rand(8, 40) > 0.5)
+    whole = linear.weight.detach().clone()
+    linear.set_quantization(QuantSpec(4), "minmax")
+    products = correlated(40).products.float()
+
+    def error() -> float:
+        away = linear.effective_weight().detach() - whole
+        return float(((away @ products) * away).sum())
+
+    nearest = error()
+    round_by_gptq(linear, products.double())
+    assert (linear.weight[~linear.kept] == 0).all()
+    assert error() < 0.8 * nearest
+
+
+def test_gptq_goes_layer_by_layer(make_context: ContextMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidate, measured = tiny_candidate(), []
+    names = {linear: name for name, linear in candidate.model.linears()}
+
+    def noted(hooks: list[tuple[Linear, object]]) -> object:
+        measured.append([names[linear] for linear, _ in hooks])
+        done = [name for part in measured[:-1] for name in part]
+        assert all((linear.spec is not None) == (name in done) for linear, name in names.items())
+        return watch_inputs(hooks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(quantization, "watch_inputs", noted)
+    Quantization(8, 2, rounding="gptq").apply(candidate, make_context())
+    assert [name for part in measured for name in part] == list(names.values())
+    assert [len(part) for part in measured] == [4, 4, 4, 1, 1]
 
 
 @pytest.mark.parametrize("bits", [2, 4])

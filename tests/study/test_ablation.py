@@ -165,7 +165,7 @@ def test_the_command_trains_each_variant_once_and_saves_its_table(
 
     trainings: list[object] = []
     monkeypatch.setattr("eicompress.training.trainer.Trainer.__call__", lambda *given: trainings.append(given))
-    assert cli.run([*asked, *more, "--json"]) == 0
+    assert cli.run([*asked, *more[:-1], "another", "--json"]) == 0
     assert not trainings
     assert json.loads(capsys.readouterr().out) == saved
 

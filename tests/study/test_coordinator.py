@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from fake_builder import FIVE_DRAWS, REGISTRY, SPACE, Bed, Bench, Several, bed, knobs_of, measured
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from eicompress.errors import BudgetError, Inapplicable, MeasureError, StudyError
 from eicompress.export.folder import write_files
 from eicompress.recipe import Recipe
+from eicompress.study import ask_and_tell
 from eicompress.study.ask_and_tell import RESTARTS
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Doing, Event, Noticed, Promoting, TrialEnded
@@ -17,7 +19,8 @@ from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
 from eicompress.study.samplers import POPULATION
 from eicompress.study.store import read_ledger
-from eicompress.values import Artifact, Measurement, Quantity, Record, digest_of
+from eicompress.study.streaks import REPEATS
+from eicompress.values import Artifact, Measurement, Progress, Quantity, Record, digest_of
 
 
 class Killed(BaseException):
@@ -102,15 +105,51 @@ def test_a_size_over_budget_after_training_is_over_budget_whatever_the_preview_s
         bed(tmp_path, trials=3).run(Growing(tmp_path / "made"))
 
 
-def test_repeats_take_over_the_record_and_end_an_exhausted_search(tmp_path: Path) -> None:
+def test_a_search_is_exhausted_when_every_recipe_was_drawn_and_not_before(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     made = bed(tmp_path, FIVE_DRAWS, timeout_s=1e9)
     result = made.run(bench)
     assert "exhausted" in made.ended()
-    assert result.counts.repeats >= 50
-    trained = [record for record in result.records.values() if record.trained]
-    assert len([record for record in trained if record.repeat_of is None]) == result.counts.trained <= 5
+    own = [record for record in result.records.values() if record.repeat_of is None]
+    assert sorted(knobs_of(made.registry.recipe(record.recipe))[1] for record in own) == [1, 2, 3, 4, 5]
+    assert result.counts.repeats >= REPEATS
     assert len({record.draw for record in result.records.values()}) == len(result.records)
+
+
+def test_draws_that_repeat_give_way_to_recipes_that_were_never_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a sampler draws: this one knows a single recipe."""
+
+    class Stubborn(RandomSampler):
+        def sample_independent(self, *_: Any) -> int:
+            return 3
+
+    monkeypatch.setattr(ask_and_tell, "sampler", lambda *_, **__: Stubborn())
+    made = bed(tmp_path, FIVE_DRAWS, budgets={"size_mb": 9.0}, timeout_s=1e9)
+    assert made.run(Bench(tmp_path / "made")).counts.trained == 5
+    assert "every recipe of it was drawn" in made.ended()
+
+
+def test_the_time_that_a_study_took_is_known_while_a_trial_runs(tmp_path: Path) -> None:
+    known: list[float] = []
+
+    class Slow(Bench):
+        def build(self, recipe: Recipe, *, progress: Any, **more: Any) -> Record:
+            self.now += 100
+            progress(Progress("training", 1, 2, 0.7))
+            known.append(read_ledger(tmp_path / "study").seconds())
+            return super().build(recipe, progress=progress, **more)
+
+    bed(tmp_path, trials=1).run(Slow(tmp_path / "made"))
+    assert known[0] >= 100
+
+
+def test_a_repeat_teaches_the_sampler_nothing(tmp_path: Path) -> None:
+    result = bed(tmp_path, FIVE_DRAWS, timeout_s=1e9).run(Bench(tmp_path / "made"))
+    states = {trial.number: trial.state for trial in read_ledger(tmp_path / "study").study.get_trials()}
+    repeats = {number for number, record in result.records.items() if record.repeat_of is not None}
+    assert repeats == {number for number, state in states.items() if state == TrialState.FAIL}
 
 
 def test_an_inapplicable_strategy_is_an_outcome(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from eicompress.study.run import setup_of
 
 
 def test_a_worker_is_sent_every_setting_but_the_database() -> None:
-    spec = read({"model": "m", "data": "d", "teacher": ["a"], "storage": "postgresql://me:secret@host/name"})
+    spec = read({"model": "m", "data": "d", "teacher": ["a"], "storage": "postgresql://me@secret.example/name"})
     builder: Any = SimpleNamespace(head=None, digests={})
     sent = json.dumps(asdict(setup_of(spec, builder)))
     assert "secret" not in sent

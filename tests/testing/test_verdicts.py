@@ -99,6 +99,7 @@ def test_a_strategy_is_tried_with_the_knobs_that_are_given(tmp_path: Path, capsy
         (["svd", "--knob", "shore=0.1"], "`svd` has no knob `shore`: did you mean `share`"),
         (["svd", "--knob", "share=7"], "`svd.share` must be in"),
         (["size_mb", "--knob", "share=0.1"], "must be one of a strategy's, but `size_mb` is none"),
+        (["svd", "--data", "builtin:docstrings"], "must be a task's rows, but `svd` is no task"),
         (["svd", "--skip", "uses no pickel: why"], "there is no `uses no pickel`: did you mean `uses no pickle`"),
         (["svd", "--skip", "uses no pickle"], "must give a reason"),
         (["size_mb", "--skip", "sings: no"], "there is no `sings`"),
@@ -113,3 +114,39 @@ def test_knobs_and_skipped_claims_are_checked(arguments: list[str], said: str, c
 def test_an_unknown_name_is_refused(name: str, capsys: Any) -> None:
     assert cli.run(["plugins", "check", name]) == 2
     assert f"no plug-in provides `{name}`" in capsys.readouterr().err
+
+
+CODES = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from eicompress.contracts import Examples
+from eicompress.hookspecs import hookimpl
+from eicompress.tasks.classification import Classification
+
+@dataclass(frozen=True)
+class Codes(Classification):
+    name: ClassVar[str] = "codes"
+
+    @classmethod
+    def read(cls, splits, columns):
+        rows = {split: [{**row, columns["label"]: int(row[columns["label"]], 16)} for row in rows]
+                for split, rows in splits.items()}
+        return super().read(rows, columns)
+
+@hookimpl
+def register_tasks():
+    return [Codes]
+"""
+
+
+def test_a_task_is_tried_with_the_rows_that_are_given(tmp_path: Path, capsys: Any) -> None:
+    plugin, data = tmp_path / "codes.py", tmp_path / "rows.csv"
+    plugin.write_text(CODES)
+    data.write_text("text,label\nplay a song,0xA\nstop it,0xB\nwill it rain,0xA\n")
+    check = ["plugins", "check", "codes", "--plugin", str(plugin)]
+    assert cli.run(check) == 1, "hexadecimal labels are no words"
+    capsys.readouterr()
+    assert cli.run([*check, "--data", str(data)]) == 0, capsys.readouterr().out

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import MUSIC, WEATHER, tiny_tokenizer
+from safetensors.torch import load_file, save_file
 from tiny_teachers import KINDS, write_tiny_teacher
+from tokenizers import Tokenizer
 
 from eicompress.answers import Labels
 from eicompress.errors import ModelError
@@ -97,3 +99,21 @@ def test_a_model_without_a_classifier_is_no_teacher(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"`.*none` is no folder"):
         open_pretrained(tmp_path / "none", ANSWER, "cpu")
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    folder = write_tiny_teacher(tmp_path / "t", "Bert")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="must be finite, but are not"):
+        open_pretrained(folder, ANSWER, "cpu").answers(["play"], lambda _: None)
+
+
+def test_tokens_without_a_word_vector_are_refused(tmp_path: Path) -> None:
+    folder = write_tiny_teacher(tmp_path / "t", "Bert")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens(["another"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(ModelError, match="must be below 69, as many as the model has word vectors, but one is 69"):
+        open_pretrained(folder, ANSWER, "cpu").answers(["another"], lambda _: None)

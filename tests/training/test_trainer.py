@@ -7,7 +7,7 @@ import torch
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
-from eicompress.encoder.quantization import QuantSpec
+from eicompress.encoder.quantization import SMALLEST_SCALE, Bits, QuantSpec
 from eicompress.encoder.tokens import Batch, tokenize
 from eicompress.training import trainer as training_room
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer, batches, fit_nothing
@@ -93,6 +93,31 @@ def test_each_training_of_a_candidate_reads_batches_of_its_own_and_the_first_tho
     first = batches(lengths, 4, np.random.default_rng(seed_of(0, "batches")))
     assert one == np.concatenate(first)[: len(one)].tolist()
     assert read_by(tiny_candidate(), 3) == [one, two, three]
+
+
+@pytest.mark.parametrize(("bits", "share"), [("ternary", 1.0), (2, 3**-0.5), (4, 7**-0.5), (8, 127**-0.5)])
+def test_scales_learn_at_a_rate_of_their_own(bits: Bits, share: float) -> None:
+    candidate = tiny_candidate()
+    classifier = candidate.model.classifier
+    classifier.set_quantization(QuantSpec(bits))
+    before = [classifier.weight.detach().clone(), classifier.scales.detach().clone()]
+    training = label_training(candidate, epochs=0.01, learning_rate=1e-4, weight_decay=0.0)
+    told([])(candidate, training)  # of one step, of which Adam makes it all of the rate
+    weights, scales = (
+        float((now - then).detach().abs().max())
+        for now, then in zip((classifier.weight, classifier.scales), before, strict=True)
+    )
+    assert weights == pytest.approx(1e-4, rel=0.02)
+    assert scales == pytest.approx(share * 1e-4, rel=0.02)
+
+
+@pytest.mark.parametrize("part", ["classifier", "words"])
+def test_scales_stay_positive(part: str) -> None:
+    candidate = tiny_candidate()
+    stored = candidate.model.get_submodule(part)
+    stored.set_quantization(QuantSpec(2))
+    told([])(candidate, label_training(candidate, epochs=8.0, learning_rate=0.3))
+    assert (stored.scales >= SMALLEST_SCALE).all()
 
 
 def test_a_diverged_training_says_so() -> None:

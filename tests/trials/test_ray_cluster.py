@@ -42,7 +42,7 @@ def test_what_a_worker_gets_of_ray_is_checked() -> None:
     assert place_of(spec) == Place("", 2, 0.5) and spec.settings["workers"] == 3
     assert not {"engine", "workers", "worker_cpus", "worker_gpus"} & set(spec.to_toml())
     for written, said in [
-        ({"engine": "raay"}, "`--engine` must be one of local, ray, but got 'raay': did you mean `ray`"),
+        ({"engine": "raay"}, "`--engine` must be one of local, ray, but got `raay`: did you mean `ray`"),
         ({"ray_address": "auto"}, "`--ray-address` must come with `--engine ray`"),
         ({"worker_gpus": "1"}, "`--worker-gpus` must come with `--engine ray`"),
         ({"engine": "ray", "workers": "0"}, "`--workers` must be a whole number of at least 1"),
