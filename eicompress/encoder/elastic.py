@@ -36,8 +36,8 @@ class SubNetwork:
 
 
 def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float, embedding: float) -> SubNetwork:
-    """So many layers, evenly spread up to the last one, with these shares of their heads and neurons, and this share of
-    the word vectors' dimensions. Raises `Inapplicable` where these cannot be cut."""
+    """The part with this number of layers, evenly spread up to the last one, with these shares of their heads and
+    neurons, and this share of the word vectors' dimensions. Raises `Inapplicable` where these cannot be cut."""
     if embedding < 1 and config.projection != "words":
         raise Inapplicable(
             "word vectors must be factorized where sub-networks have fewer dimensions of them: put "

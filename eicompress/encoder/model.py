@@ -36,15 +36,14 @@ class Encoder(nn.Module):
     A strategy reads its shapes in `config`, its parts by `layer(number)` (`attention`, `ffn`), `embedding_tables` and
     `linears`, and its states by `outputs` and `states`. It changes weights in place, and shapes by the operations:
     `keep_layers`, `use_layers`, `keep_heads`, `keep_neurons`, `factorize`, `use_kronecker`, `keep_hidden`,
-    `keep_tokens`, `keep_positions`, `factorize_words`, `use_codebook`, `add_bigrams`, `keep_outputs`, `scale_outputs`,
-    `take_head`, `pool_by_mean`, `drop_pooler`, `set_quantization`, `round_floats`.
+    `keep_tokens`, `keep_positions`, `keep_word_dimensions`, `factorize_words`, `use_codebook`, `add_bigrams`,
+    `keep_outputs`, `scale_outputs`, `take_head`, `pool_by_mean`, `drop_pooler`, `set_quantization`, `round_floats`.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.trainings = 0
-        """How many it has had: each reads batches of its own."""
+        self.trainings = 0  # it has had, each of which reads batches of its own
         self.words = new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.projection else None
         self.positions = Embedding(config.positions, config.summed)
