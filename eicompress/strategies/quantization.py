@@ -44,7 +44,8 @@ class Quantization(ModelStrategy):
     """What the grid of a row spans: what costs the least squared error, 99 % of its weights, or all of them."""
     rounding: Annotated[Literal["nearest", "gptq"], CategoricalDistribution(("nearest", "gptq"))] = "nearest"
     """Each weight to its nearest integer, or so that later columns of a matrix make up for the errors of earlier ones
-    on the states of training examples. It is for weights that no training follows."""
+    on the states of training examples. It is for layers of 2 bits or ternary ones that no training follows: with more
+    bits it was no better."""
 
     name: ClassVar[str] = "quantization"
     paper: ClassVar[str] = (
@@ -56,6 +57,11 @@ class Quantization(ModelStrategy):
         model = subject.encoder
         if self.block and self.layer_bits != 4:
             raise Inapplicable(f"`{self.name}.block` is for 4 bits, but `layer_bits` is {self.layer_bits}")
+        if self.rounding == "gptq" and self.layer_bits in (4, 8):
+            raise Inapplicable(
+                f"`{self.name}.rounding` must be `nearest` where `layer_bits` is {self.layer_bits}, since GPTQ brings "
+                "the answers no nearer there: use it for 2 bits, or for ternary weights"
+            )
         # Which scales changes no size and no speed, and the best ones are the longest part of many a preview.
         clipping: Clipping = "minmax" if context.preview else self.clipping
         for table in model.embedding_tables():

@@ -51,10 +51,9 @@ STRENGTHS: dict[str, tuple[dict[str, object], ...]] = {
     "quantization": (
         {"embedding_bits": 8, "layer_bits": 8},
         {"embedding_bits": 4, "layer_bits": 4},
-        {"embedding_bits": 4, "layer_bits": 4, "rounding": "gptq"},
         {"embedding_bits": 4, "layer_bits": 4, "block": 32},
-        {"embedding_bits": 2, "layer_bits": 2, "rounding": "gptq"},
-        {"embedding_bits": "ternary", "layer_bits": "ternary", "rounding": "gptq"},
+        {"embedding_bits": 8, "layer_bits": 2, "rounding": "gptq"},
+        {"embedding_bits": 8, "layer_bits": "ternary", "rounding": "gptq"},
     ),
     "mixed_precision": ({"mean_bits": 4.0}, {"mean_bits": 3.0}),
 }

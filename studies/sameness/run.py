@@ -77,7 +77,7 @@ RECIPES: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
         "DistilBert",
         (
             {"strategy": "layer_pruning", "count": 1},
-            {"strategy": "quantization", "layer_bits": 4, "embedding_bits": 4, "rounding": "gptq"},
+            {"strategy": "quantization", "layer_bits": 2, "embedding_bits": 4, "rounding": "gptq"},
         ),
     ),
     "electra, codebook": ("Electra", ({"strategy": "embedding_codebook", "piece": 4}, TRAINED)),

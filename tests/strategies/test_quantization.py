@@ -129,7 +129,13 @@ def test_gptq_goes_layer_by_layer(make_context: ContextMaker, monkeypatch: pytes
     assert [len(part) for part in measured] == [4, 4, 4, 1, 1]
 
 
-@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_gptq_is_refused_where_it_is_no_better(make_context: ContextMaker, bits: Bits) -> None:
+    with pytest.raises(Inapplicable, match=f"must be `nearest` where `layer_bits` is {bits}"):
+        Quantization(8, bits, rounding="gptq").apply(tiny_candidate(), make_context(preview=True))
+
+
+@pytest.mark.parametrize("bits", [2, "ternary"])
 def test_gptq_keeps_the_logits_nearer(make_context: ContextMaker, bits: Bits) -> None:
     context = make_context()
     whole, _ = answers_of(tiny_candidate(), context.train.texts, "cpu")
