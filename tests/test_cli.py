@@ -16,8 +16,10 @@ from conftest import tiny_candidate
 from fake_builder import Bench, bed, measured
 from rich.console import Console
 
-from eicompress import cli
+from eicompress import api, cli
 from eicompress.answers import Labels, Number
+from eicompress.api.opening import artifact_at
+from eicompress.errors import SpecError, StudyError
 from eicompress.export.folder import write
 from eicompress.reporting.live_view import Screen
 from eicompress.reporting.record_text import duration
@@ -25,7 +27,7 @@ from eicompress.reporting.tables import show_result
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Doing
 from eicompress.study.objective import Objective
-from eicompress.values import Measurement, Progress, Record
+from eicompress.values import Artifact, Measurement, Progress, Record
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -151,6 +153,24 @@ def test_show_prints_one_trial_with_its_recipe(study: str, tmp_path: Path, capsy
     assert '[[steps]]\nstrategy = "words"' in shown
     assert "rate = 0.5" in shown
     assert cli.run(["show", study, "--studies", str(tmp_path), "--trial", "999"]) == 2
+
+
+def test_the_artifact_of_any_trial_is_named_by_its_number(
+    study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = api.show(study, studies=tmp_path).records
+    trained = next(number for number, record in records.items() if record.trained)
+    monkeypatch.chdir(tmp_path)
+    found = artifact_at(f"{study}:{trained}")
+    assert Artifact(found).onnx.is_file()
+    (tmp_path / "studies").mkdir()
+    (tmp_path / study).rename(tmp_path / "studies" / study)
+    assert artifact_at(f"{study}:{trained}") == found
+    assert artifact_at(found) == found
+    with pytest.raises(StudyError, match=f"build it again with `eicompress compress --trial {study} 999 --output"):
+        artifact_at(f"{study}:999")
+    with pytest.raises(SpecError, match="there is no study"):
+        artifact_at("other:1")
 
 
 def shown_by(tmp_path: Path, *, terminal: bool) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import check_new, registry_of
+from eicompress.api.opening import artifact_at, check_new, registry_of
 from eicompress.declaration import checked
 from eicompress.errors import MeasureError, SpecError
 from eicompress.settings import MeasureSettings, PluginSettings
@@ -23,10 +23,13 @@ LENGTHS = (16, 64, 128)
 
 
 def load(artifact: str | Path, *, threads: int = 1) -> "Model":
-    """An artifact, ready to predict; no torch is imported. Raises `ModelError`."""
+    """An artifact, ready to predict; no torch is imported. Raises `ModelError`.
+
+    `artifact` is a folder, or `STUDY:7` for that of trial 7 of a study, here and in the other functions.
+    """
     from eicompress import runtime
 
-    return runtime.load(artifact, threads=threads)
+    return runtime.load(artifact_at(artifact), threads=threads)
 
 
 def pack(
@@ -45,7 +48,7 @@ def pack(
 
     asked = checked(PluginSettings, settings)
     target = discover(asked.get("plugin"), asked.get("only_plugins")).target(to)()
-    source = Artifact(Path(os.path.abspath(artifact)))
+    source = Artifact(Path(os.path.abspath(artifact_at(artifact))))
     runtime.load(source.folder)
     return write_package(target, source, card_of(source), Path(output or f"{source.folder}{target.suffix}"))
 
@@ -68,16 +71,16 @@ def measure(
     from eicompress.trials.evaluation import rows_for
 
     asked = checked(MeasureSettings, settings)
-    folder, registry = Artifact(Path(artifact)), discover(asked.get("plugin"), asked.get("only_plugins"))
+    folder, registry = Artifact(artifact_at(artifact)), discover(asked.get("plugin"), asked.get("only_plugins"))
     device, threads = registry.device(asked["device"])(), asked["threads"]
-    model = runtime.load(artifact, threads=threads)
+    model = runtime.load(folder.folder, threads=threads)
     found = [SizeMetric.measurement(folder.size_mb), DownloadMetric.measurement(download_mb(folder))]
     limit = runtime.positions(folder)
     for length in (asked["seq_len"],) if "seq_len" in asked else sorted({min(each, limit or each) for each in LENGTHS}):
         latency = measure_latency(device, folder, None, length, threads=threads, seconds=CAREFUL_SECONDS)
         found += latency.measurements()
     if data is not None:
-        spec = read({"model": str(artifact), "data": data, **asked})
+        spec = read({"model": str(folder.folder), "data": data, **asked})
         split, task, examples = rows_for(model, spec, registry)
         known = {LatencyMetric.name, *(each.name for each in found)}
         others = [metric for name, metric in registry.metrics.items() if name not in known]
@@ -114,10 +117,10 @@ def compare(
         check_new(output)
     if len(artifacts) < 2:
         raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
-    spec = read({"model": str(artifacts[0]), "data": data, **checked(MeasureSettings, settings)})
+    folders = [Artifact(artifact_at(each)) for each in artifacts]
+    spec = read({"model": str(folders[0].folder), "data": data, **checked(MeasureSettings, settings)})
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
-    folders = [Artifact(Path(each)) for each in artifacts]
     reference, length = None, 0
     for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)

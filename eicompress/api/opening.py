@@ -1,15 +1,19 @@
 """Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eicompress.declaration import checked, declared
-from eicompress.errors import SpecError
-from eicompress.settings import PluginSettings
+from eicompress.errors import SpecError, StudyError
+from eicompress.settings import PluginSettings, StudiesFolder
 from eicompress.spec import Spec
 from eicompress.values import Artifact, Progress
+
+TRIAL = re.compile(r"(?P<study>.+):(?P<number>[0-9]{1,10})")
+"""How the artifact of a trial is named."""
 
 if TYPE_CHECKING:
     from eicompress.plugins import Registry
@@ -44,6 +48,26 @@ def recipe_of(recipe: "str | Path | Recipe", registry: "Registry") -> "Recipe":
     from eicompress.study.recipe_file import read_recipe
 
     return read_recipe(Path(recipe), registry) if isinstance(recipe, str | Path) else recipe
+
+
+def artifact_at(artifact: str | Path) -> Path:
+    """The folder of an artifact: its path, or `STUDY:7` for that of trial 7. Raises `SpecError` and `StudyError`."""
+    path, named = Path(artifact), TRIAL.fullmatch(str(artifact))
+    if named is None or path.exists():
+        return path
+    from eicompress.study.plan import found_so_far, known_spec
+
+    study, number = Path(named["study"]), int(named["number"])
+    study = study if study.is_dir() else Path(checked(StudiesFolder, {})["studies"]) / study
+    result = found_so_far(known_spec(study.name, study.parent))
+    record = result.promoted.get(number) or result.records.get(number)
+    made = Path(record.files.get("artifact", "")) if record else Path()
+    if not Artifact(made).onnx.is_file():
+        raise StudyError(
+            f"`{artifact}` must be a trial whose artifact is still there, but it is not: build it again with "
+            f"`eicompress compress --trial {study.name} {number} --output FOLDER`"
+        )
+    return made
 
 
 def check_new(output: str | Path) -> None:

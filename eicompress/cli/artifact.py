@@ -18,6 +18,7 @@ from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
 def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
+    ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
     A line of output is label, confidence and text, or number and text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     A pair of texts is one TEXT with a tab between the two.
