@@ -193,6 +193,11 @@ class Answer(ABC):
         """
 
     @abstractmethod
+    def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
+        """The quality of one model's logits (n, outputs) less that of another's, and half the width of its 95 %
+        interval, the same texts having been read by both."""
+
+    @abstractmethod
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         """The mistakes of an artifact, from both sets of logits (n, outputs) and the targets."""
 

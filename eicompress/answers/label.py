@@ -132,6 +132,9 @@ class Labels(Answer):
         # A task numbers the labels of its training rows: here, one row for each label that the artifact knows.
         return [{**rows[0], column: label} for label in self.labels]
 
+    def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
+        return _paired(ours.argmax(axis=1) == targets, theirs.argmax(axis=1) == targets)
+
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         found = counted(self.labels, targets, baseline, artifact)
         lines = [(row, self.labels[targets[row]], self.labels[found.answers[row]]) for row in found.lost[:EXAMPLES]]
@@ -223,15 +226,19 @@ class Counted:
     chart: Chart
 
 
+def _paired(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The difference of two shares of right answers (n,), and half the width of its 95 % interval."""
+    apart = ours.astype(np.float64) - theirs
+    return float(apart.mean()), 1.96 * float(apart.std() / np.sqrt(len(apart)))
+
+
 def counted(labels: Sequence[str], targets: Whole, baseline: Floats, artifact: Floats) -> Counted:
     """Both sets of logits (n, labels) against the targets (n,)."""
     before, after = baseline.argmax(axis=1), artifact.argmax(axis=1)
     sure_before, sure_after = _confidence(baseline), _confidence(artifact)
     right_before, right_after = before == targets, after == targets
     lost, gained = right_before & ~right_after, right_after & ~right_before
-    whole = len(targets)
-    difference = float(gained.sum() - lost.sum()) / whole
-    spread = float(gained.sum() + lost.sum()) / whole - difference**2
+    difference, interval = _paired(right_after, right_before)
     # The surest mistakes first: those are the ones that a threshold on the confidence would not catch.
     worst = sorted(np.flatnonzero(lost), key=lambda row: -sure_after[row])
     return Counted(
@@ -241,7 +248,7 @@ def counted(labels: Sequence[str], targets: Whole, baseline: Floats, artifact: F
         gained=int(gained.sum()),
         agreement=float((before == after).mean()),
         difference=difference,
-        interval=1.96 * float(np.sqrt(max(0.0, spread) / whole)),
+        interval=interval,
         confused=_confused(labels, targets, before, after),
         weakest=_weakest(labels, targets, right_before, right_after),
         chart=_calibration_chart(calibration(sure_before, right_before), calibration(sure_after, right_after)),

@@ -125,6 +125,10 @@ class Number(Answer):
     def readable_rows(self, rows: Sequence[Json], column: str, origin: str) -> Sequence[Json]:
         return rows
 
+    def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
+        first, second = correlation(ours[:, 0], targets), correlation(theirs[:, 0], targets)
+        return first - second, _interval(ours[:, 0], theirs[:, 0], targets)
+
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         wanted, before, after = (self.in_units(each) for each in (targets, baseline[:, 0], artifact[:, 0]))
         off_before, off_after = np.abs(before - wanted), np.abs(after - wanted)

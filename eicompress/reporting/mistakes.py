@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from eicompress.answers import Mistakes, from_json
+from eicompress.study.within_noise import located
 from eicompress.values import Record
 
 
 def mistakes(baseline: Record, best: Record, folder: Path) -> Mistakes | None:
     """None where logits or texts are not recorded, no longer there, or of a form that the task alone knows."""
     files = [
-        _found(record.files.get(name, ""), folder)
+        located(record.files.get(name, ""), folder)
         for record, name in (
             (baseline, "validation_examples"),
             (baseline, "validation_logits"),
@@ -29,9 +30,3 @@ def mistakes(baseline: Record, best: Record, folder: Path) -> Mistakes | None:
         return None
     texts = tuple(tuple(each) if isinstance(each, list) else each for each in read["texts"])
     return answer.mistakes(texts, targets, teacher, student)
-
-
-def _found(name: str, folder: Path) -> Path | None:
-    """The file where the record says it is, or in the study's folder, which may have been moved since."""
-    path = Path(name)
-    return next((each for each in (path, folder / "files" / path.name) if name and each.is_file()), None)

@@ -16,6 +16,7 @@ from eicompress.reporting.style import POLICY, SCRIPT, STYLE
 from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.study.halving import described
 from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
+from eicompress.study.within_noise import within_noise
 from eicompress.values import MEGABYTE, SIMPLE, Json
 
 TRIALS_TO_TRUST = 50
@@ -71,6 +72,7 @@ def _answer(numbers: Numbers) -> str:
         "Better than a simple baseline?": simple(numbers),
         "What did it cost?": cost(numbers),
         "What would one more MB buy?": more(numbers),
+        "Is a smaller one as good?": str(within_noise(numbers.result) or ""),
     }
     found += [f'<p><span class="asked">{name}</span> {escape(text)}</p>' for name, text in asked.items() if text]
     artifact = numbers.best[1].files.get("artifact", "") if numbers.best else ""

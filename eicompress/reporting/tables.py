@@ -23,6 +23,7 @@ from eicompress.reporting.record_text import duration, metric_text, share, summa
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.ranking import ranked
 from eicompress.study.result import CHOSEN, NEAR, Result, by_quality
+from eicompress.study.within_noise import within_noise
 from eicompress.values import MEGABYTE, Measurement, Quantity, Record
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def show_result(console: Console, result: Result) -> None:
         traded = " and ".join(result.objective.metrics)
         text = f"on the front of {traded}: {len(result.front)}; below, the best by {result.objective.metrics[0]}"
         console.print(text, highlight=False, soft_wrap=True)
+    if near := within_noise(result):
+        console.print(str(near), highlight=False, soft_wrap=True)
     show_artifact(console, record, result.objective.extra)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
