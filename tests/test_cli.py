@@ -167,7 +167,9 @@ def test_the_artifact_of_any_trial_is_named_by_its_number(
     (tmp_path / study).rename(tmp_path / "studies" / study)
     assert artifact_at(f"{study}:{trained}") == found
     assert artifact_at(found) == found
-    with pytest.raises(StudyError, match=f"build it again with `eicompress compress --trial {study} 999 --output"):
+    with pytest.raises(
+        StudyError, match=f"build it again with `eicompress compress --trial {study} 999 --studies studies --output"
+    ):
         artifact_at(f"{study}:999")
     with pytest.raises(SpecError, match="there is no study"):
         artifact_at("other:1")

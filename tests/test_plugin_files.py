@@ -87,7 +87,8 @@ def test_the_code_of_a_study_from_elsewhere_runs_only_with_a_flag(
     goes_on = ["search", "--study", "mine", "--trials", "1", "--workers", "0"]
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "another machine"))
     again = ["compress", "--trial", "mine", "0", "--output", "again"]
-    for command in (goes_on, asked, again, ["ablate", "mine", "0"], ["plan", "--study", "mine"]):
+    pick = ["pick", "mine", "--budget", "1MB", "--output", "picked"]
+    for command in (goes_on, asked, again, pick, ["ablate", "mine", "0"], ["plan", "--study", "mine"]):
         assert cli.run(command) == 2
         assert "runs the code of `trial.py`: look at it, and give `--trust` or `--plugin`" in capsys.readouterr().err
     assert cli.run(["show", "mine"]) == 0
@@ -111,8 +112,8 @@ def test_the_database_of_a_study_from_elsewhere_is_reached_only_with_a_flag(
     (folder / "study.toml").write_text(tomli_w.dumps({"asked": asked}))
     goal = ["--model", "m", "--data", "d", "--budget", "2MB"]
     commands = [["show"], ["report"], ["dashboard"], ["search", "--study"], ["search", *goal, "--from"]]
-    for command in commands:
-        assert cli.run([*command, "mine"]) == 2
+    for command in [*([*each, "mine"] for each in commands), ["predict", "mine:0", "a text"]]:
+        assert cli.run(command) == 2
         assert "connects to `sqlite:///" in capsys.readouterr().err
         assert not database.exists()
     assert cli.run(["show", "mine", "--trust"]) == 2

@@ -18,10 +18,11 @@ from eicompress.settings import (
     SearchSettings,
     TeachSettings,
 )
-from eicompress.spec import budgets_of, read
+from eicompress.spec import Spec, budgets_of, read
 from eicompress.values import Artifact, Progress, Record
 
 if TYPE_CHECKING:
+    from eicompress.plugins import Registry
     from eicompress.recipe import Recipe
     from eicompress.study.ablation import Ablation, Built
     from eicompress.study.result import Result
@@ -131,11 +132,7 @@ def replay(
     spec = known(study, checked(ReplaySettings, settings), builds=True)
     result = found_so_far(spec)
     before = result.promoted.get(trial) or _trained(result, trial)
-    registry = registry_of(spec)
-    builder = builder_of(spec, registry, on_progress)
-    recipe, progress = registry.recipe(before.recipe), on_progress or nothing
-    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
-    record = _placed(builder.timed(record), Path(output))
+    record = _built_again(spec, registry_of(spec), before, Path(output), on_progress)
     return Replay(record, differences(before, record))
 
 
@@ -148,25 +145,21 @@ def pick(
 ) -> tuple[int, Record]:
     """Build the best sub-network of a study within other limits; the number of its trial, and its record.
 
-    Only what the study has measured is chosen from, by its quality on validation, and nothing is trained. Raises as
-    `replay` does, and `BudgetError` where no sub-network is within the limits.
+    Only what the study has measured is chosen from, by its quality on validation. Nothing is trained while the cache
+    has the study's super-network. Raises as `replay` does, and `BudgetError` where no sub-network is within the limits.
     """
-    from eicompress.export.folder import check_free
     from eicompress.study.pick import picked
     from eicompress.study.plan import found_so_far
 
-    check_free(Path(output))
+    check_new(output)
     asked = checked(PickSettings, settings)
     budgets = budgets_of(asked)
     if not budgets:
         raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
-    spec = known(study, asked)
+    spec = known(study, asked, builds=True)
     registry = registry_of(spec)
     number, before = picked(found_so_far(spec), budgets, registry)
-    builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
-    recipe = registry.recipe(before.recipe)
-    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
-    return number, _placed(builder.timed(record), Path(output))
+    return number, _built_again(spec, registry, before, Path(output), on_progress)
 
 
 def ablate(
@@ -221,6 +214,20 @@ def ablate(
     assert output is not None
     save(found, Path(output))
     return found
+
+
+def _built_again(
+    spec: Spec,
+    registry: "Registry",
+    before: Record,
+    output: Path,
+    on_progress: Callable[[Progress], None] | None,
+) -> Record:
+    """The record of the same recipe, length and seed, its artifact in `output`."""
+    builder, recipe = builder_of(spec, registry, on_progress), registry.recipe(before.recipe)
+    progress = on_progress or nothing
+    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
+    return _placed(builder.timed(record), output)
 
 
 def _trained(result: "Result", trial: int) -> Record:
