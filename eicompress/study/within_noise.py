@@ -1,23 +1,17 @@
 """The smallest and the fastest candidate that no paired comparison tells from the best one."""
 
-import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cache
 
-import numpy as np
-import numpy.typing as npt
-
-from eicompress.answers import Answer, from_json
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
+from eicompress.study.kept_answers import logits_of, validation_of
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 from eicompress.values import Record
-
-LOGITS = "validation_logits"
 
 
 @dataclass(frozen=True)
@@ -30,70 +24,55 @@ class WithinNoise:
 
     def __str__(self) -> str:
         found = {"smallest": self.smallest, "fastest": self.fastest}
-        said = [f"the {name} is trial {_described(*each)}" for name, each in found.items() if each is not None]
+        named = [f"the {name} is trial {_described(*each)}" for name, each in found.items() if each is not None]
         return (
-            f"within noise of the best, {' and '.join(said)}: not certainly worse on the validation texts (95 %, "
-            "paired), of which many candidates make a lucky one likelier"
+            f"Within noise of the best, {' and '.join(named)}. On the validation texts it is not certainly worse (95 % "
+            "interval, paired). With many candidates a small one can be lucky there: compare both on other rows."
         )
 
 
 def within_noise(result: Result) -> WithinNoise | None:
     """None where nothing smaller or faster is within noise of the best, or where answers are not kept."""
-    best = result.best
-    examples = located(result.baseline.files.get("validation_examples", ""), result.folder) if result.baseline else None
-    if best is None or examples is None:
+    best, validation = result.best, validation_of(result.baseline, result.folder) if result.baseline else None
+    if best is None or validation is None:
         return None
-    read = json.loads(examples.read_text(encoding="utf-8"))
-    answer, targets = from_json(read["answer"]), np.array(read["targets"])
-    theirs = _logits(best[1], result.folder)
-    if theirs is None or not answer.holds(targets):
+    theirs = logits_of(best[1], validation, result.folder)
+    if theirs is None:
         return None
-    near = partial(_is_near, answer, targets, theirs, result.folder)
-    candidates = ranked({**result.before_rebuilding, **result.promoted}, result.objective)
-    found = [_least(candidates, name, best[1], near) for name in (SIZE, LATENCY)]
-    return WithinNoise(*found) if any(found) else None
+    candidates = {**result.before_rebuilding, **result.promoted}
+    # No interval is wider, unless two models are right on opposite texts: what is further behind is not read.
+    widest = 1.96 * math.sqrt(2 / len(validation.targets))
+    floor = (best[1].value(QUALITY) or 0.0) - widest
 
+    @cache
+    def near(number: int) -> bool:
+        ours = logits_of(candidates[number], validation, result.folder)
+        if ours is None:
+            return False
+        mean, half = validation.answer.difference(validation.targets, ours, theirs)
+        return mean + half >= 0
 
-def located(name: str, folder: Path) -> Path | None:
-    """The file where a record says it is, or in the study's folder, which may have been moved since."""
-    path = Path(name)
-    return next((each for each in (path, folder / "files" / path.name) if name and each.is_file()), None)
+    fitting = [
+        (number, record)
+        for number, record in ranked(candidates, result.objective)
+        if (record.value(QUALITY) or 0.0) >= floor
+    ]
+    smallest, fastest = (_least(fitting, name, best[1], near) for name in (SIZE, LATENCY))
+    return WithinNoise(smallest, fastest) if smallest or fastest else None
 
 
 def _least(
-    candidates: list[tuple[int, Record]], name: str, best: Record, near: Callable[[Record], bool]
+    candidates: Iterable[tuple[int, Record]], name: str, best: Record, near: Callable[[int], bool]
 ) -> tuple[int, Record] | None:
     """Of what has less of a metric than the best, and is near it, the one with least."""
     bound = best.value(name)
-    less = [
-        (value, number, record)
-        for number, record in candidates
-        if (value := record.value(name)) is not None and bound is not None and value < bound
-    ]
-    return next(
-        ((number, record) for _, number, record in sorted(less, key=lambda each: each[:2]) if near(record)), None
-    )
-
-
-def _is_near(
-    answer: Answer, targets: npt.NDArray[np.generic], theirs: npt.NDArray[np.float32], folder: Path, record: Record
-) -> bool:
-    ours = _logits(record, folder)
-    if ours is None or ours.shape != theirs.shape:
-        return False
-    mean, half = answer.difference(targets, ours, theirs)
-    return mean + half >= 0
-
-
-def _logits(record: Record, folder: Path) -> npt.NDArray[np.float32] | None:
-    file = located(record.files.get(LOGITS, ""), folder)
-    if file is None:
-        return None
-    found: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
-    return found
+    values = [(record.value(name), number, record) for number, record in candidates]
+    less = [each for each in values if each[0] is not None and bound is not None and each[0] < bound]
+    by_value = sorted(less, key=lambda each: each[:2])
+    return next(((number, record) for _, number, record in by_value if near(number)), None)
 
 
 def _described(number: int, record: Record) -> str:
     latency = record.value(LATENCY)
-    took = "" if latency is None else f" in {latency:.2f} ms"
-    return f"{number} ({record.value(QUALITY) or 0.0:.4f} in {record.value(SIZE) or 0.0:.3f} MB{took})"
+    took = "" if latency is None else f", {latency:.2f} ms"
+    return f"{number} ({record.value(QUALITY) or 0.0:.4f}, {record.value(SIZE) or 0.0:.3f} MB{took})"

@@ -56,7 +56,7 @@ def test_the_smallest_and_the_fastest_that_are_not_certainly_worse(tmp_path: Pat
     near = within_noise(study(tmp_path, LABELS, TARGETS, found))
     assert near is not None
     assert (near.smallest, near.fastest) == ((1, found[1]), (3, found[3]))
-    assert "the smallest is trial 1 (0.9880 in 0.300 MB in 0.80 ms) and the fastest is trial 3" in str(near)
+    assert "the smallest is trial 1 (0.9880, 0.300 MB, 0.80 ms) and the fastest is trial 3" in str(near)
 
 
 def test_nothing_is_said_where_the_best_is_the_smallest_or_answers_are_gone(tmp_path: Path) -> None:

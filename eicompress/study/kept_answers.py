@@ -1,0 +1,47 @@
+"""The answers on the validation split that a study's records name, read without a model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eicompress.answers import Answer, from_json
+from eicompress.values import Record, Text
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation split as a study read it."""
+
+    answer: Answer
+    targets: npt.NDArray[Any]
+    texts: tuple[Text, ...]
+
+
+def validation_of(baseline: Record, folder: Path) -> Validation | None:
+    """None where texts are not recorded, no longer there, or have targets of a form that the task alone knows."""
+    file = _located(baseline.files.get("validation_examples", ""), folder)
+    if file is None:
+        return None
+    read = json.loads(file.read_text(encoding="utf-8"))
+    answer, targets = from_json(read["answer"]), np.array(read["targets"])
+    texts = tuple(tuple(each) if isinstance(each, list) else each for each in read["texts"])
+    return Validation(answer, targets, texts) if answer.holds(targets) else None
+
+
+def logits_of(record: Record, validation: Validation, folder: Path) -> npt.NDArray[np.float32] | None:
+    """(n, outputs); None where they are not recorded, no longer there, or not those of these texts."""
+    file = _located(record.files.get("validation_logits", ""), folder)
+    if file is None:
+        return None
+    found: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
+    return found if found.shape == (len(validation.targets), validation.answer.outputs) else None
+
+
+def _located(name: str, folder: Path) -> Path | None:
+    """The file where the record says it is, or in the study's folder, which may have been moved since."""
+    path = Path(name)
+    return next((each for each in (path, folder / "files" / path.name) if name and each.is_file()), None)
