@@ -22,7 +22,7 @@ MULTIPLE = 8
 
 
 @dataclass(frozen=True)
-class SubNetwork:
+class Part:
     """Which part of a super-network."""
 
     layers: tuple[int, ...]
@@ -35,7 +35,7 @@ class SubNetwork:
     """How many dimensions of the word vectors, from the first."""
 
 
-def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float, embedding: float) -> SubNetwork:
+def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float, embedding: float) -> Part:
     """The part with this number of layers, evenly spread up to the last one, with these shares of their heads and
     neurons, and this share of the word vectors' dimensions. Raises `Inapplicable` where these cannot be cut."""
     if embedding < 1 and config.projection != "words":
@@ -45,11 +45,11 @@ def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float
         )
     numbers = spread(len(config.layers), layers)
     shapes = [config.layers[number] for number in numbers]
-    return SubNetwork(
+    return Part(
         layers=tuple(numbers),
         heads=tuple(max(1, round(heads * each.heads)) for each in shapes),
-        neurons=tuple(_rounded(neurons * each.ffn, each.ffn) for each in shapes),
-        embedding=_rounded(embedding * config.embedding, config.embedding),
+        neurons=tuple(rounded(neurons * each.ffn, each.ffn) for each in shapes),
+        embedding=rounded(embedding * config.embedding, config.embedding),
     )
 
 
@@ -58,7 +58,8 @@ def spread(count: int, kept: int) -> list[int]:
     return [-(-(place + 1) * count // kept) - 1 for place in range(kept)]
 
 
-def _rounded(width: float, most: int) -> int:
+def rounded(width: float, most: int) -> int:
+    """The nearest multiple of `MULTIPLE`, at least one of it and at most `most`."""
     return min(most, max(MULTIPLE, round(width / MULTIPLE) * MULTIPLE))
 
 
@@ -76,7 +77,7 @@ def check_elastic(model: Encoder) -> None:
         )
 
 
-def extract(model: Encoder, part: SubNetwork) -> None:
+def extract(model: Encoder, part: Part) -> None:
     """Leave only this part of a super-network."""
     model.keep_layers(part.layers)
     for place, (heads, neurons) in enumerate(zip(part.heads, part.neurons, strict=True)):
@@ -94,15 +95,15 @@ class Elastic:
         check_elastic(model)
         self.model = model
         self._whole = _without_weights(model)
-        self._shells: dict[SubNetwork, Encoder] = {}
+        self._shells: dict[Part, Encoder] = {}
 
-    def logits(self, part: SubNetwork, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
+    def logits(self, part: Part, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
         """(B, T) int64 each -> the part's logits (B, outputs)."""
         shell = self._shell(part).train(self.model.training)
         found: Tensor = functional_call(shell, dict(self.weights(part)), (ids, mask, types))
         return found
 
-    def weights(self, part: SubNetwork) -> Iterator[tuple[str, Tensor]]:
+    def weights(self, part: Part) -> Iterator[tuple[str, Tensor]]:
         """The part's parameters, by the names that they have once it is cut out: slices of the encoder's own."""
         for name, parameter in self.model.named_parameters():
             if not name.startswith("layers."):
@@ -114,7 +115,7 @@ class Elastic:
                 cut = _cut_layer(name, parameter, part.heads[place] * head_size, part.neurons[place])
                 yield f"layers.{place}.{name}", cut
 
-    def _shell(self, part: SubNetwork) -> Encoder:
+    def _shell(self, part: Part) -> Encoder:
         if part not in self._shells:
             shell = copy.deepcopy(self._whole)
             extract(shell, part)

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Training
-from eicompress.encoder.elastic import Elastic, SubNetwork, check_elastic, extract, sub_network
+from eicompress.encoder.elastic import Elastic, Part, check_elastic, extract, sub_network
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
@@ -179,13 +179,13 @@ class _Lessons:
             loss = loss + self._compared(self._logits(part, batch), logits.detach())
         return loss / (1 + len(others))
 
-    def _logits(self, part: SubNetwork, batch: Batch) -> Tensor:
+    def _logits(self, part: Part, batch: Batch) -> Tensor:
         return self.elastic.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
     def _compared(self, logits: Tensor, wanted: Tensor) -> Tensor:
         return answer_loss(self.context.task.answer, logits, wanted, self.knobs.temperature)
 
-    def _drawn(self, step: int) -> list[SubNetwork]:
+    def _drawn(self, step: int) -> list[Part]:
         """The random sub-networks of a step, the same whenever a training goes on from there."""
         generator = np.random.default_rng(seed_of(self.context.seed, f"sub-networks of step {step}"))
         found = []

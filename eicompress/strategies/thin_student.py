@@ -10,14 +10,11 @@ from typing import Annotated, Any, ClassVar
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.elastic import spread
+from eicompress.encoder.elastic import rounded, spread
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import measure_importance, most_important
 from eicompress.training.token_counts import with_needed_positions
-
-MULTIPLE = 8
-"""Widths are rounded to a multiple of this, which matrix kernels run faster."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def _of_layer(importance: Mapping[str, Array], baseline: Candidate, source: int)
 def _thin_layer(model: Encoder, place: int, importance: tuple[Array, Array], knobs: ThinStudent) -> None:
     """Narrow a layer; what it shares with an earlier one was narrowed there."""
     shape = model.config.layers[place]
-    heads, neurons = max(1, round(knobs.heads * shape.heads)), _rounded(knobs.neurons * shape.ffn, shape.ffn)
+    heads, neurons = max(1, round(knobs.heads * shape.heads)), rounded(knobs.neurons * shape.ffn, shape.ffn)
     if heads < shape.heads and shape.attention_of is None:
         model.keep_heads(place, most_important(importance[0], heads))
     if neurons < shape.ffn and shape.ffn_of is None:
@@ -100,8 +97,4 @@ def _thin_layer(model: Encoder, place: int, importance: tuple[Array, Array], kno
 
 
 def _width(model: Encoder, share: float) -> int:
-    return _rounded(share * model.config.hidden, model.config.hidden)
-
-
-def _rounded(width: float, most: int) -> int:
-    return min(most, max(MULTIPLE, round(width / MULTIPLE) * MULTIPLE))
+    return rounded(share * model.config.hidden, model.config.hidden)

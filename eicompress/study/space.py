@@ -180,12 +180,7 @@ class SearchSpace:
     def after_training(self) -> dict[str, BaseDistribution]:
         """The parameters of what stands after the last step that trains: they can change without another training."""
         trains = [place for place, slot in enumerate(self.slots) if slot.strategy.trains]
-        found: dict[str, BaseDistribution] = {}
-        for slot in self.slots[trains[-1] + 1 :] if trains else ():
-            if slot.optional:
-                found[slot.switch] = CategoricalDistribution([False, True])
-            found |= {slot.parameter(knob): of for knob, of in slot.searched.items()}
-        return found
+        return _domains(self.slots[trains[-1] + 1 :]) if trains else {}
 
     def variants(self, parameters: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
         """Trial parameters that differ after the training alone: all of them, or `most` far apart."""
@@ -200,12 +195,7 @@ class SearchSpace:
     @property
     def domains(self) -> dict[str, BaseDistribution]:
         """What each of the trial's parameters is drawn from."""
-        found: dict[str, BaseDistribution] = {}
-        for slot in self.slots:
-            if slot.optional:
-                found[slot.switch] = CategoricalDistribution([False, True])
-            found |= {slot.parameter(knob): of for knob, of in slot.searched.items()}
-        return found
+        return _domains(self.slots)
 
     def corner(self) -> dict[str, Any]:
         """The trial parameters at which a candidate is likely to be small: every searched knob at its lowest value, and
@@ -221,6 +211,15 @@ class SearchSpace:
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
         return [_described(slot) for slot in self.slots]
+
+
+def _domains(slots: Sequence[Slot]) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {}
+    for slot in slots:
+        if slot.optional:
+            found[slot.switch] = CategoricalDistribution([False, True])
+        found |= {slot.parameter(knob): of for knob, of in slot.searched.items()}
+    return found
 
 
 def _unfilled(slot: Slot) -> Slot:

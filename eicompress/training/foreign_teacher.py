@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Pretrained:
         """
         encodings = [self._tokens(text) for text in texts]
         last = max((number for each in encodings for number in each["input_ids"]), default=0)
-        words: int = self.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
+        words = cast(Tensor, self.model.get_input_embeddings().weight).shape[0]
         if last >= words:
             raise ModelError(
                 f"The ids of the tokenizer of `{self.folder}` must be below {words}, as many as the model has word "

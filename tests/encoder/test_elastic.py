@@ -6,7 +6,7 @@ import torch
 from conftest import tiny_encoder
 
 from eicompress.encoder.config import BigramConfig, LayerConfig
-from eicompress.encoder.elastic import Elastic, SubNetwork, extract, spread, sub_network
+from eicompress.encoder.elastic import Elastic, Part, extract, spread, sub_network
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import Inapplicable
@@ -50,7 +50,7 @@ def test_parts_differ_and_are_smaller() -> None:
     model = super_network()
     elastic = Elastic(model)
     small = sub_network(model.config, 1, 0.25, 0.25, 0.5)
-    assert small == SubNetwork(layers=(2,), heads=(1,), neurons=(8,), embedding=8)
+    assert small == Part(layers=(2,), heads=(1,), neurons=(8,), embedding=8)
     assert not torch.allclose(elastic.logits(small, *READ), model(*READ), atol=1e-3)
     extract(model, small)
     assert model.config.layers == (LayerConfig(heads=1, head_size=6, ffn=8),)
