@@ -13,7 +13,9 @@ import pytest
 from optuna.trial import FrozenTrial
 
 import eicompress
+from eicompress.errors import StudyError
 from eicompress.study.ask_and_tell import RESTARTS
+from eicompress.study.ledger import Ledger
 from eicompress.study.result import Result
 from eicompress.study.store import read_ledger
 from eicompress.values import Record
@@ -63,12 +65,21 @@ class Search:
                 self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
 
+    def ledger(self) -> Ledger | None:
+        """None before the search has made its study, and where it was killed between the file and the study in it."""
+        try:
+            return read_ledger(self.study)
+        except StudyError as error:
+            assert "there is no study" in str(error) or "is empty" in str(error), error
+            return None
+
     def records(self) -> dict[int, Record]:
-        return read_ledger(self.study).records() if (self.study / "study.db").is_file() else {}
+        ledger = self.ledger()
+        return ledger.records() if ledger else {}
 
     def trials(self) -> list[FrozenTrial]:
-        made = (self.study / "study.db").is_file()
-        return read_ledger(self.study).study.get_trials(deepcopy=False) if made else []
+        ledger = self.ledger()
+        return ledger.study.get_trials(deepcopy=False) if ledger else []
 
     def draws(self) -> int:
         return len({trial.user_attrs.get("draw", 0) for trial in self.trials()})
@@ -124,28 +135,32 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
     assert whole.start().wait() == 0, (whole.folder / "log").read_text()
     chance, seen, kills = random.Random(0), dict[int, Record](), {"coordinator": 0, "worker": 0}
     process = killed.start()
-    while sum(kills.values()) < KILLS and process.poll() is None:
-        time.sleep(chance.uniform(0.0, 4.0))
-        found = killed.records()
-        # Kills are spread over the search, in turns while there are trials to run, and no trial and no rebuild gets so
-        # many that the search gives it up.
-        if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
-            continue
-        if len(found) < TRIALS and kills["worker"] <= kills["coordinator"]:
-            worker, restarts = awaited_worker_of(process), killed.restarts()
-            # Asked again, since only a search that has a worker has counted the kill before.
-            if worker is not None and killed.hits() < RESTARTS and killed_off(worker):
-                kills["worker"] += 1
-                wait_until(lambda before=restarts: killed.restarts() > before)  # type: ignore[misc]
-            continue
-        kills["coordinator"] += 1
+    try:
+        while sum(kills.values()) < KILLS and process.poll() is None:
+            time.sleep(chance.uniform(0.0, 4.0))
+            found = killed.records()
+            # Kills are spread over the search, in turns while there are trials to run, and no trial and no rebuild gets
+            # so many that the search gives it up.
+            if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
+                continue
+            if len(found) < TRIALS and kills["worker"] <= kills["coordinator"]:
+                worker, restarts = awaited_worker_of(process), killed.restarts()
+                # Asked again, since only a search that has a worker has counted the kill before.
+                if worker is not None and killed.hits() < RESTARTS and killed_off(worker):
+                    kills["worker"] += 1
+                    wait_until(lambda before=restarts: killed.restarts() > before)  # type: ignore[misc]
+                continue
+            kills["coordinator"] += 1
+            process.kill()
+            process.wait()
+            found = killed.records()
+            assert seen.items() <= found.items()
+            seen = found
+            process = killed.start()
+        assert process.wait() == 0, (killed.folder / "log").read_text()
+    finally:
         process.kill()
         process.wait()
-        found = killed.records()
-        assert seen.items() <= found.items()
-        seen = found
-        process = killed.start()
-    assert process.wait() == 0, (killed.folder / "log").read_text()
     assert sum(kills.values()) == KILLS and min(kills.values()) >= 5
 
     expected, result = whole.result(), killed.result()
