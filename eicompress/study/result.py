@@ -13,7 +13,7 @@ from eicompress.study.agreement import Agreement, agreement, agreements
 from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
-from eicompress.values import Json, Record
+from eicompress.values import TRAINING, Json, Record
 
 CHOSEN = "was chosen by validation, where its quality is therefore optimistic"
 """What is to be said beside the quality on validation of what a search hands out."""
@@ -43,7 +43,8 @@ class Kept:
 
     def __str__(self) -> str:
         quality = f"{self.record.value(QUALITY) or 0.0:.4f}"
-        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        length = f"{self.record.fidelity:.1%} of the {self.record.whole}"
+        kept = f"Trial {self.trial} is handed out as it was after {length}, with"
         if self.rebuild is None:
             return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
         if self.rebuild.outcome == "over budget":
@@ -68,11 +69,16 @@ class Result:
     kept: Mapping[int, Record] = field(default_factory=dict)
     """Trials whose own artifacts are results, measured like a rebuild."""
     rungs: tuple[float, ...] = ()
-    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    """Shares of `whole` that its candidates have, where the study knows them."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
     compared: Mapping[int, Record] = field(default_factory=dict)
     """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
+
+    @property
+    def whole(self) -> str:
+        """What its rungs are shares of."""
+        return next((each.whole for each in self.records.values() if each.trained), TRAINING)
 
     @property
     def counts(self) -> Counts:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from eicompress.cache import Cache, default_folder, write_folder
-from eicompress.contracts import Candidate, Context
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
@@ -43,6 +42,7 @@ from eicompress.trials.inputs import (
 from eicompress.trials.kept import Measured, kept_examples
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, record_of, written
+from eicompress.trials.shared_training import SharedTraining, build
 from eicompress.trials.simple import measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
@@ -114,27 +114,33 @@ class Builder(Materials):
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: nothing is measured that must be alone.
 
-        The artifact's folder is `record.files["artifact"]`.
+        The artifact's folder is `record.files["artifact"]`. Where all training is shared, `fidelity` is the share of
+        the validation texts to score on; below 1 the artifact is not kept.
         """
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
         context = self.training_context(recipe, fidelity=fidelity, seed=seed, progress=progress)
-        begin, done = self._shared(recipe, seed, progress, clock)
+        done = len(recipe.shared.steps)
+        begin = self._shared.trained(recipe, seed, progress, clock) if done else self.start
         with clock.phase("training"):
-            made = self._made(recipe, context, fidelity, begin, done)
+            made = build(recipe, context, self, fidelity, begin, done)
         progress(Progress("export"))
         with clock.phase("export"):
             artifact = written(self, recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
-        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock)
+        share = fidelity if recipe.only_shared else 1.0
+        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock, share=share)
+        if share < 1.0:
+            artifacts.remove(artifact)
         shared: dict[str, Json] = {SHARED: {"key": self.key(recipe.shared, fidelity=1.0, seed=seed)}} if done else {}
         facts = {**record.facts, **shared}
-        return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
+        record = replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
+        return replace(record, only_shared=recipe.only_shared)
 
     def prepare(self, recipe: Recipe, folder: Path, *, progress: Callable[[Progress], None]) -> None:
         """Train a candidate at full length and write it to a new folder, as a starting point for other studies."""
         context = self.training_context(recipe, fidelity=1.0, seed=self.seed, progress=progress)
-        made = self._made(recipe, context, 1.0, self.start)
+        made = build(recipe, context, self, 1.0, self.start)
         if not isinstance(made.model, Encoder):
             raise Inapplicable(
                 f"a starting point must be an encoder, but the recipe made a {type(made.model).__name__}"
@@ -146,7 +152,8 @@ class Builder(Materials):
 
         def build() -> Record:
             record = self.build(recipe, fidelity=fidelity, seed=seed, progress=progress)
-            artifacts.remove(Artifact(Path(record.files["artifact"])))
+            if "artifact" in record.files:
+                artifacts.remove(Artifact(Path(record.files["artifact"])))
             return replace(record, files={name: file for name, file in record.files.items() if name != "artifact"})
 
         return self._measured.remembered(["scored", self.key(recipe, fidelity=fidelity, seed=seed)], build)
@@ -164,31 +171,10 @@ class Builder(Materials):
         facts: dict[str, Json] = {"baseline": {QUALITY_TEST: self._baseline_on_test()}, "steps": {"mb": sizes}}
         return replace(promoted, facts={**promoted.facts, **facts})
 
-    def _shared(
-        self, recipe: Recipe, seed: int, progress: Callable[[Progress], None], clock: Clock
-    ) -> tuple[Candidate, int]:
-        """What the recipe's own training begins with, and how many steps made it: those up to the last one whose
-        training is shared, at full length. All of them are, since a shared training knows no fidelity."""
-        shared = recipe.shared
-        if not shared.steps:
-            return self.start, 0
-        progress(Progress(SHARED))
-        context = self.training_context(shared, fidelity=1.0, seed=seed, progress=progress, phase=SHARED)
-        with clock.phase(SHARED):
-            return self._made(shared, context, 1.0, self.start), len(shared.steps)
-
-    def _made(self, recipe: Recipe, context: Context, fidelity: float, begin: Candidate, done: int = 0) -> Candidate:
-        """What the recipe makes, of what its first `done` steps made of the starting point."""
-
-        def key(prefix: Recipe) -> str:
-            return self.key(prefix, fidelity=fidelity, seed=context.seed)
-
-        return candidates.build(recipe, context, self.cache, key, begin, done)
-
     def _measure_preview(self, recipe: Recipe, size_only: bool, careful: bool) -> Record:
         clock, context = Clock(), self.context(fit_nothing)
         with clock.phase("preview"):
-            made = candidates.build(recipe, context, self.cache, str, self.start)
+            made = self._shared.previewed(recipe, context)
             artifact = written(self, recipe, made, context, self.folder / "previews" / recipe.digest)
         with clock.phase("measuring"):
             if size_only:
@@ -206,6 +192,10 @@ class Builder(Materials):
         except EicompressError:
             # The beginning of a recipe need not be one that stands alone.
             return None
+
+    @cached_property
+    def _shared(self) -> SharedTraining:
+        return SharedTraining(self)
 
     @property
     def _measured(self) -> Measured:
