@@ -275,19 +275,19 @@ def test_baselines_are_told_before_anything_is_tried() -> None:
 
 
 def test_a_teacher_that_a_simple_baseline_beats_is_warned_of() -> None:
-    told = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
-    assert told.startswith("warning: the baseline model must be better than the simple baselines")
-    assert "tf-idf reaches 0.9500" in told and "eicompress teach" in told and "--teacher-timeout" in told
+    shown = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
+    assert shown.startswith("warning: the baseline model must be better than the simple baselines")
+    assert "tf-idf reaches 0.9500" in shown and "eicompress teach" in shown and "--teacher-timeout" in shown
 
 
 def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_path: Path) -> None:
     console = Console(record=True, force_terminal=False, width=200, file=io.StringIO())
     found = bed(tmp_path, trials=2).run(Bench(tmp_path / "made"))
     show_result(console, replace(found, simple={"tf-idf": replace(TFIDF, measurements=measured(0.5, 0.03, 0.99))}))
-    told = console.export_text()
-    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", told, re.MULTILINE)
-    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in told
-    assert "artifact  somewhere" in told and "--trial" not in told
+    shown = console.export_text()
+    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", shown, re.MULTILINE)
+    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in shown
+    assert "artifact  somewhere" in shown and "--trial" not in shown
 
 
 def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:

@@ -51,9 +51,9 @@ def test_one_trial_is_read_alone(study: optuna.Study) -> None:
 def test_the_parameters_of_a_trial_that_waits_are_known(study: optuna.Study) -> None:
     study.enqueue_trial({"x": 0.5}, user_attrs={"draw": 3})
     study.add_trial(optuna.create_trial(value=1.0))
-    waiting, told = study.get_trials()
+    waiting, recorded = study.get_trials()
     assert (waiting.state, parameters_to_draw(waiting)) == (TrialState.WAITING, {"x": 0.5})
-    assert parameters_to_draw(told) == {}
+    assert parameters_to_draw(recorded) == {}
 
 
 def test_an_attribute_can_be_set_whoever_runs_the_trial(study: optuna.Study) -> None:
