@@ -262,7 +262,7 @@ TFIDF = Record(
 )
 
 
-def test_baselines_are_told_before_anything_is_tried() -> None:
+def test_baselines_are_shown_before_anything_is_tried() -> None:
     assert lines_of(compared(TFIDF)) == [
         "baseline: 90.000 MB · 20.00 ms · quality 0.9000",
         "majority class: quality 0.1000 (no artifact)",

@@ -71,7 +71,7 @@ def test_confused_labels_are_counted_for_both() -> None:
     assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).confused == (("music", "weather", "1", "0"),)
 
 
-def test_labels_that_lost_texts_are_told_with_their_counts() -> None:
+def test_labels_that_lost_texts_are_reported_with_their_counts() -> None:
     assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).weakest == (("music", "2", "1", "2"),)
     assert counted(LABELS, TARGETS, ARTIFACT, BASELINE).weakest == (("weather", "2", "1", "2"),)
     assert counted(LABELS, TARGETS, BASELINE, BASELINE).weakest == ()

@@ -104,7 +104,7 @@ def read(
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)
 
 
-def told(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
+def type_arguments(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
     """Token types, if the model takes any."""
     return {} if model.config.model_type in ("distilbert", "mpnet") else {"token_type_ids": types}
 
@@ -117,7 +117,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
     for texts in (CORPUS, PAIRS):
         ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
         with torch.no_grad():
-            expected = theirs(ids, attention_mask=mask, **told(theirs, types)).logits
+            expected = theirs(ids, attention_mask=mask, **type_arguments(theirs, types)).logits
             got = source.encoder(ids, mask, types)
         assert expected.std() > 0.05
         assert (got - expected).abs().max() < 1e-4
@@ -129,7 +129,7 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
     theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
     ids, mask, types = read(source.tokenizer, CORPUS, source.encoder.config.padding_id)
     with torch.no_grad():
-        out = theirs(ids, attention_mask=mask, **told(theirs, types))
+        out = theirs(ids, attention_mask=mask, **type_arguments(theirs, types))
         pooled = out.get("pooler_output")
         expected = source.encoder.classify(out.last_hidden_state[:, 0] if pooled is None else pooled)
         got = source.encoder(ids, mask, types)

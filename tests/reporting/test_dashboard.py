@@ -54,7 +54,7 @@ def fetched(url: str) -> bytes:
     return found
 
 
-def test_the_dashboard_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
+def test_the_dashboard_shows_what_became_of_each_trial(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=5)
     result = made.run(Bench(tmp_path / "made"))
     (tmp_path / "study" / "report.html").write_text("the report")

@@ -204,7 +204,7 @@ def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
     assert more(data) == ""
 
 
-def test_what_the_best_artifact_cuts_is_told_if_it_cuts_anything() -> None:
+def test_what_the_best_artifact_cuts_is_reported_if_it_cuts_anything() -> None:
     cut = {"texts": 31, "of": 2_000, "tokens": 256}
     rebuilt = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": cut})
     result = found(trial(1.8, 0.5, 0.88), promoted={0: rebuilt})

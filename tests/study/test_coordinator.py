@@ -251,7 +251,7 @@ def test_evolution_finds_better_ones_than_it_began_with(tmp_path: Path) -> None:
     assert sum(last) > sum(first) and max(last) > max(first)
 
 
-def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: Path) -> None:
+def test_a_record_written_before_the_tell_is_used_and_not_built_again(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=3)
 
     def interrupted(event: Event) -> None:

@@ -67,7 +67,7 @@ def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
         (Record(recipe=(), draw=0, outcome="failed"), TrialState.FAIL, {}),
     ],
 )
-def test_every_outcome_is_told_with_its_constraints(
+def test_every_outcome_is_reported_with_its_constraints(
     tmp_path: Path, found: Record, state: TrialState, constraints: dict[str, float]
 ) -> None:
     with ledger_in(tmp_path / "s") as ledger:
@@ -196,7 +196,7 @@ def test_a_study_whose_records_have_another_form_is_refused(tmp_path: Path) -> N
         pass
 
 
-def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
+def test_a_stale_trial_with_a_record_ends_as_it_says(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         ledger.write(drawn(Draws.of(ledger)).number, record())
     with ledger_in(tmp_path / "s") as ledger:
@@ -269,7 +269,7 @@ def test_the_same_bytes_under_another_path_are_the_same_inputs(tmp_path: Path) -
         assert ledger.records() == {}
 
 
-def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
+def test_a_second_coordinator_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom eicompress.study.store import opened\n"
         f"with opened(Path(sys.argv[1]), {ASKED!r}, {DIGESTS!r}):\n"

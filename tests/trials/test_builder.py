@@ -291,7 +291,7 @@ def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
     assert torch.equal(again.source.model.classifier.weight, builder.source.model.classifier.weight)
 
 
-def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
+def test_pairs_are_distinguished_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
     for path in data_folder.glob("*.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("\n".join(json.dumps({**row, "text_pair": "what is it"}) for row in rows))
@@ -341,7 +341,7 @@ def test_simple_baselines_are_measured_and_tf_idf_is_an_artifact_in_the_budget(o
     assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == "tf-idf"
 
 
-def test_a_budget_without_room_for_a_word_is_told(opened: Opener) -> None:
+def test_a_budget_without_room_for_a_word_is_reported(opened: Opener) -> None:
     record = opened().simple(0.0001)["tf-idf"]
     assert (record.outcome, record.reason) == ("inapplicable", "not even one word fits into 0.0001 MB")
 
