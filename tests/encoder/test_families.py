@@ -27,7 +27,7 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.trials.inputs import whole_candidate
 from eicompress.values import Text
 from tests.conftest import ContextMaker
-from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like
+from tests.kinds import CORPUS, albert_like, bert_like, mpnet_like, roberta_like, xlm_roberta_like
 
 OUTPUTS = 3
 ABC = Labels(("a", "b", "c"))
@@ -56,6 +56,7 @@ FAMILIES: Mapping[str, Like] = {
     "distilbert, relu": Like("DistilBert", bert_like, shapes={**DISTIL, "activation": "relu"}),
     "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
     "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
+    "mpnet": Like("MPNet", mpnet_like, 50),
     "albert": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 1}),
     "albert, groups": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 3}),
     "albert, inner groups": Like(
@@ -65,7 +66,7 @@ FAMILIES: Mapping[str, Like] = {
 }
 each_family = pytest.mark.parametrize("family", FAMILIES)
 each_main_family = pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert, inner groups"]
+    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "albert, inner groups"]
 )
 
 
@@ -243,6 +244,24 @@ def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
     with pytest.raises(ModelError, match=f"must be .*, but is `{value}`"):
         load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MPNet"])
+def test_a_model_of_the_usual_size_has_the_same_logits_and_parameters(tmp_path: Path, kind: str) -> None:
+    theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
+    theirs.save_pretrained(tmp_path)
+    bert_like().save(str(tmp_path / "tokenizer.json"))
+    encoder = load(tmp_path).encoder
+    ids = torch.randint(5, 1000, (2, 300), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 200:] = 0
+    ids[1, 200:] = theirs.config.pad_token_id
+    with torch.no_grad():
+        expected, got = theirs(ids, attention_mask=mask).logits, encoder(ids, mask, torch.zeros_like(ids))
+    assert (got - expected).abs().max() < 1e-4
+    unread = theirs.config.hidden_size * (theirs.config.max_position_embeddings - encoder.config.positions)
+    assert sum(each.numel() for each in encoder.parameters()) == theirs.num_parameters() - unread
 
 
 @pytest.mark.slow
