@@ -43,6 +43,7 @@ from eicompress.trials.inputs import (
 from eicompress.trials.kept import Measured, kept_examples
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, record_of, written
+from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.simple import measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
@@ -63,6 +64,8 @@ class Builder(Materials):
     """Where latency is taken."""
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
     """What is entered while a metric is measured that must be alone, so that nothing else of ours runs."""
+    previews: Previews | None = None
+    """The process that applies what is not trained; None for this one."""
     head: Path | None = None
     """The folder of the baseline, where its head was trained first."""
     wanted: tuple[str, ...] = ()
@@ -103,12 +106,32 @@ class Builder(Materials):
         key = ["preview", self.made_from(recipe, 0.0, self.seed), size_only, *(["careful"] if careful else [])]
         return self._measured.remembered(key, lambda: self._measure_preview(recipe, size_only, careful))
 
+    def exported(self, recipe: Recipe, *, size_only: bool, careful: bool) -> Record:
+        """The recipe's artifact without training, `files["artifact"]`, with what of a preview may be measured while
+        anything else runs. Raises `Inapplicable`."""
+        clock, context = Clock(), self.context(fit_nothing)
+        with clock.phase("preview"):
+            made = candidates.build(recipe, context, self.cache, str, self.start)
+            artifact = written(self, recipe, made, context, self.folder / PREVIEWS / recipe.digest)
+        with clock.phase("measuring"):
+            if size_only:
+                taken = measuring.weighed(self, artifact, self._bench_alone)
+            else:
+                taken = measuring.previewed(self, artifact, self._bench, careful)
+        record = record_of(self, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
+        files = {"artifact": str(artifact.folder)}
+        return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact), files=files)
+
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         """Estimated seconds of the recipe's training at full length. Raises `Inapplicable`."""
+        if self.previews is not None:
+            return self.previews.rehearse(recipe)
         return rehearse(recipe, self.begin(), self.rehearsal_context())
 
     def count_steps(self, recipe: Recipe) -> int:
         """Steps of the recipe's trainings at full length; nothing is trained. Raises `Inapplicable`."""
+        if self.previews is not None:
+            return self.previews.count_steps(recipe)
         return count_steps(recipe, self.begin(), self.rehearsal_context())
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
@@ -186,19 +209,14 @@ class Builder(Materials):
         return candidates.build(recipe, context, self.cache, key, begin, done)
 
     def _measure_preview(self, recipe: Recipe, size_only: bool, careful: bool) -> Record:
-        clock, context = Clock(), self.context(fit_nothing)
-        with clock.phase("preview"):
-            made = candidates.build(recipe, context, self.cache, str, self.start)
-            artifact = written(self, recipe, made, context, self.folder / "previews" / recipe.digest)
-        with clock.phase("measuring"):
-            if size_only:
-                taken = measuring.weighed(self, artifact, self._bench_alone)
-            else:
-                taken = measuring.previewed(self, artifact, self._bench, careful)
-        record = record_of(self, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
-        record = replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
+        record = (self.previews or self).exported(recipe, size_only=size_only, careful=careful)
+        artifact, clock = Artifact(Path(record.files["artifact"])), Clock(record.seconds_by_phase)
+        if not size_only:
+            with clock.phase("measuring"):
+                taken = measuring.previewed_alone(self, artifact, self._bench, careful)
+            record = record.with_measured(taken.measurements, taken.unmeasured)
         artifacts.remove(artifact)
-        return record
+        return replace(record, seconds_by_phase=clock.seconds, files={})
 
     def _previewed_mb(self, recipe: Recipe) -> float | None:
         try:

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from eicompress.cache import Cache, default_folder
 from eicompress.errors import StudyError
-from eicompress.trials.processes import Limits, Setup, Tell, next_job
+from eicompress.trials.processes import Tell, next_job
 from eicompress.trials.ray_actor import Actor
 from eicompress.trials.ray_connection import answers, connect, first_line
 from eicompress.trials.shipping import (
@@ -33,6 +33,7 @@ from eicompress.trials.shipping import (
     trained_in,
     write_files,
 )
+from eicompress.trials.watched import Limits, Setup
 from eicompress.values import SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
