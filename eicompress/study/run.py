@@ -22,8 +22,10 @@ from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
 from eicompress.trials.builder import Builder, open_builder
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.previews import Previews
+from eicompress.trials.processes import Processes
 from eicompress.trials.ray_cluster import Cluster
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import MEGABYTE, Progress
 
@@ -141,7 +143,8 @@ def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) ->
 
 @contextmanager
 def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
-    """The workers of a plan, and the builder that pauses them while it takes a latency."""
+    """The workers of a plan, and the builder that previews in a process beside them, and pauses all of them while it
+    takes a latency."""
     spec, settings = plan.spec, plan.spec.settings
     if not settings["workers"]:
         yield builder, InProcess(builder, plan.registry)
@@ -151,8 +154,14 @@ def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
     team: Processes | Cluster = Processes(setup, limits.shared(count), count)
     if settings["engine"] == "ray":
         team = Cluster(setup, limits, count, place_of(spec))
-    with team as workers:
-        yield replace(builder, quiet=workers.paused), workers
+    with team as workers, Previews(setup, limits.shared(count)) as previews:
+
+        @contextmanager
+        def quiet() -> Iterator[None]:
+            with workers.paused(), previews.paused():
+                yield
+
+        yield replace(builder, quiet=quiet, previews=previews), workers
 
 
 def setup_of(spec: Spec, builder: Builder) -> Setup:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from eicompress.cache import Cache
@@ -37,6 +38,8 @@ class Materials:
     seed: int
     compute_device: str
     """The compute device of torch: `cpu` or `cuda`."""
+    statistics: Callable[[], AbstractContextManager[None]] = field(default=nullcontext, kw_only=True)
+    """What is entered while strategies get statistics that are computed once."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -105,5 +108,6 @@ class Materials:
 
     def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
         if key not in self._memory:
-            self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
+            with self.statistics():
+                self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
         return self._memory[key]
