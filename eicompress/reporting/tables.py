@@ -47,7 +47,9 @@ def show_result(console: Console, result: Result) -> None:
     _show_trust(console, result)
     if result.front:
         traded = " and ".join(result.objective.metrics)
-        text = f"on the front of {traded}: {len(result.front)}; below, the best by {result.objective.metrics[0]}"
+        below = f"the {result.objective.name} within noise" if result.objective.least else "the best"
+        below += "" if result.objective.least else f" by {result.objective.metrics[0]}"
+        text = f"on the front of {traded}: {len(result.front)}; below, {below}"
         console.print(text, highlight=False, soft_wrap=True)
     if near := within_noise(result):
         console.print(str(near), highlight=False, soft_wrap=True)
