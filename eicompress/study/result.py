@@ -11,6 +11,7 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.agreement import Agreement, agreement, agreements
 from eicompress.study.ledger import Ledger
+from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
 from eicompress.values import Json, Record
@@ -134,8 +135,11 @@ class Result:
     def best(self) -> tuple[int | str, Record] | None:
         """What to ship: the best candidate, or a simple baseline of a higher quality, or of the same in fewer bytes.
 
-        With the number of its trial, or the name of the simple baseline.
+        Where the smallest or the fastest is wanted, that of all which are not certainly worse than the best one. With
+        the number of its trial, or the name of the simple baseline.
         """
+        if self.objective.least:
+            return self._least_near(self._known)
         simple, candidate = self.best_simple, self.best_candidate
         if simple and (candidate is None or self._worth(simple[1]) > self._worth(candidate[1])):
             return simple
@@ -146,6 +150,26 @@ class Result:
         """The best simple baseline that is an artifact within budget."""
         fitting = [each for each in self.simple.items() if is_within(each[1], self.objective)]
         return max(fitting, key=lambda each: self._worth(each[1]), default=None)
+
+    @property
+    def best_quality(self) -> tuple[int | str, Record]:
+        """The candidate or simple baseline within budget of the highest quality on validation; there must be one."""
+        return max(self._known.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
+
+    @property
+    def _known(self) -> dict[int | str, Record]:
+        """The candidates and simple baselines within budget."""
+        simple = {name: record for name, record in self.simple.items() if is_within(record, self.objective)}
+        return {**self._candidates, **simple}
+
+    @property
+    def _candidates(self) -> dict[int, Record]:
+        return dict(ranked({**self.before_rebuilding, **self.promoted}, self.objective))
+
+    def _least_near(self, records: Mapping[Key, Record]) -> tuple[Key, Record] | None:
+        """Of the records that are not certainly worse than the best the one with the least of what is wanted least."""
+        near = near_the_best(records, self.baseline, self.folder)
+        return min(near.items(), key=lambda each: -self.objective.gains(each[1])[1], default=None)
 
     def _worth(self, record: Record) -> tuple[float, float]:
         return self.objective.gains(record)[0], -(record.value(SIZE) or 0.0)
@@ -160,11 +184,19 @@ class Result:
         if candidate is None:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
+        if self.objective.least:
+            number, record = self.best_quality
+            return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
-        """The best that was promoted and is within budget, or the best trial where there is none."""
+        """The best that was promoted and is within budget, or the best trial where there is none.
+
+        Where the smallest or the fastest is wanted, that of all candidates which are not certainly worse than the best.
+        """
+        if self.objective.least:
+            return self._least_near(self._candidates)
         found = ranked(self.promoted, self.objective) or ranked(self.before_rebuilding, self.objective)
         return found[0] if found else None
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eicompress.cache import write_folder
-from eicompress.errors import BudgetError, PluginError
+from eicompress.errors import BudgetError, PluginError, SpecError
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
@@ -52,6 +52,7 @@ def run(
     builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
     if builder.head != head:
         begun = time.monotonic()  # the training of a teacher has a limit of its own
+    _check_comparable(builder, plan)
     for note in filter(None, (*plan.notes, *builder.notes, builder.unlabelled.note())):
         on_event(Noticed(note))
     goal = _goal(plan)
@@ -83,6 +84,7 @@ def foreseen(
     """
     spec = plan.spec
     builder = open_builder(spec, plan.registry, folder=folder, progress=on_progress)
+    _check_comparable(builder, plan)
     reached = _compared(builder, plan)
     on_event(reached)
     ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
@@ -90,6 +92,16 @@ def foreseen(
     records = ledger.records().values() if ledger else ()
     found = forecast(builder, space, plan.objective, spec.seed, records)
     return replace(found, full_steps=steps, baselines={"baseline": reached.baseline, **reached.simple})
+
+
+def _check_comparable(builder: Builder, plan: Plan) -> None:
+    """Raise `SpecError` where answers are to be compared text by text, and no such comparison of them is known."""
+    least, name = plan.objective.least, plan.spec.settings["objective"]
+    if least and not builder.task.answer.holds(builder.examples["validation"].targets):
+        raise SpecError(
+            f"`--objective {name}` must compare answers text by text, but the labels of the task `{builder.task.name}` "
+            f"have a form of their own: ask for `--objective pareto:quality,{least}`"
+        )
 
 
 def _compared(builder: Builder, plan: Plan) -> Compared:

@@ -78,7 +78,7 @@ class Builder(Materials):
         return replace(record, files={**record.files, "validation_examples": examples})
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """The records of simple baselines on the validation split, by name; none where targets have another form.
+        """The records of simple baselines on validation, by name; none where targets have a form of their own.
 
         tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's.
         """
