@@ -14,7 +14,7 @@ from eicompress.study.ledger import Ledger
 from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
-from eicompress.values import Json, Record
+from eicompress.values import TRAINING, Json, Record
 
 CHOSEN = "was chosen by validation, where its quality is therefore optimistic"
 """What is to be said beside the quality on validation of what a search hands out."""
@@ -44,7 +44,8 @@ class Kept:
 
     def __str__(self) -> str:
         quality = f"{self.record.value(QUALITY) or 0.0:.4f}"
-        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        length = f"{self.record.fidelity:.1%} of the {self.record.whole}"
+        kept = f"Trial {self.trial} is handed out as it was after {length}, with"
         if self.rebuild is None:
             return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
         if self.rebuild.outcome == "over budget":
@@ -69,11 +70,16 @@ class Result:
     kept: Mapping[int, Record] = field(default_factory=dict)
     """Trials whose own artifacts are results, measured like a rebuild."""
     rungs: tuple[float, ...] = ()
-    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    """Shares of `whole` that its candidates have, where the study knows them."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
     compared: Mapping[int, Record] = field(default_factory=dict)
     """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
+
+    @property
+    def whole(self) -> str:
+        """What its rungs are shares of."""
+        return next((each.whole for each in self.records.values() if each.trained), TRAINING)
 
     @property
     def counts(self) -> Counts:
@@ -159,8 +165,8 @@ class Result:
     @property
     def _known(self) -> dict[int | str, Record]:
         """The candidates and simple baselines within budget."""
-        simple = {name: record for name, record in self.simple.items() if is_within(record, self.objective)}
-        return {**self._candidates, **simple}
+        simple = [each for each in self.simple.items() if is_within(each[1], self.objective)]
+        return dict([*self._candidates.items(), *simple])
 
     @property
     def _candidates(self) -> dict[int, Record]:
@@ -185,7 +191,7 @@ class Result:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
         if self.objective.least:
-            number, record = self.best_quality
+            number, record = max(self._candidates.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
             return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 

@@ -15,7 +15,7 @@ from eicompress.spec import Spec
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Event, Foreseen, Noticed
 from eicompress.study.forecast import Forecast, forecast, in_rungs
-from eicompress.study.halving import described
+from eicompress.study.halving import COMPARED, described
 from eicompress.study.ledger import Ledger
 from eicompress.study.plan import Plan, place_of
 from eicompress.study.result import Result
@@ -136,7 +136,7 @@ def _with_recorded_rungs(plan: Plan, builder: Builder, ledger: Ledger, on_event:
     """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
     space, steps = in_rungs(plan.space, ledger, builder, plan.spec.seed)
     ledger.set_rungs(space.rungs, steps)
-    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
+    on_event(Noticed(f"candidates are {COMPARED[space.whole]} {described(space.rungs, steps, space.whole)}"))
     return replace(plan, space=space)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from eicompress.cache import Cache, default_folder
-from eicompress.contracts import Candidate, Context
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
@@ -25,7 +24,6 @@ from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
 from eicompress.training.trainer import fit_nothing
-from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
 from eicompress.trials.inputs import (
     how_taught,
@@ -41,6 +39,7 @@ from eicompress.trials.kept import Measured, code_of, kept_examples
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, record_of, written
 from eicompress.trials.previews import PREVIEWS, Previews
+from eicompress.trials.shared_training import SharedTraining, build
 from eicompress.trials.simple import STATIC, TFIDF, measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
@@ -103,7 +102,7 @@ class Builder(Materials):
         anything else runs. Raises `Inapplicable`."""
         clock, context = Clock(), self.context(fit_nothing)
         with clock.phase("preview"):
-            made = candidates.build(recipe, context, self.cache, str, self.start)
+            made = self._shared.previewed(recipe, context)
             artifact = written(self, recipe, made, context, self.folder / PREVIEWS / recipe.digest)
         with clock.phase("measuring"):
             if size_only:
@@ -129,29 +128,36 @@ class Builder(Materials):
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: nothing is measured that must be alone.
 
-        The artifact's folder is `record.files["artifact"]`.
+        The artifact's folder is `record.files["artifact"]`. Where all training is shared, `fidelity` is the share of
+        the validation texts to score on; below 1 the artifact is not kept.
         """
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
         context = self.training_context(recipe, fidelity=fidelity, seed=seed, progress=progress)
-        begin, done = self._shared(recipe, seed, progress, clock)
+        done = len(recipe.shared.steps)
+        begin = self._shared.trained(recipe, seed, progress, clock) if done else self.start
         with clock.phase("training"):
-            made = self._made(recipe, context, fidelity, begin, done)
+            made = build(recipe, context, self, fidelity, begin, done)
         progress(Progress("export"))
         with clock.phase("export"):
             artifact = written(self, recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
-        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock)
+        share = fidelity if recipe.only_shared else 1.0
+        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock, share=share)
+        if share < 1.0:
+            artifacts.remove(artifact)
         shared: dict[str, Json] = {SHARED: {"key": self.key(recipe.shared, fidelity=1.0, seed=seed)}} if done else {}
         facts = {**record.facts, **shared}
-        return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
+        record = replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
+        return replace(record, only_shared=recipe.only_shared)
 
     def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """As `build`, remembered, and without the artifact: for those who want to know how good a recipe is."""
 
         def build() -> Record:
             record = self.build(recipe, fidelity=fidelity, seed=seed, progress=progress)
-            artifacts.remove(Artifact(Path(record.files["artifact"])))
+            if "artifact" in record.files:
+                artifacts.remove(Artifact(Path(record.files["artifact"])))
             return replace(record, files={name: file for name, file in record.files.items() if name != "artifact"})
 
         return self._measured.remembered(["scored", self.key(recipe, fidelity=fidelity, seed=seed)], build)
@@ -169,27 +175,6 @@ class Builder(Materials):
         facts: dict[str, Json] = {"baseline": {QUALITY_TEST: self._baseline_on_test()}, "steps": {"mb": sizes}}
         return replace(promoted, facts={**promoted.facts, **facts})
 
-    def _shared(
-        self, recipe: Recipe, seed: int, progress: Callable[[Progress], None], clock: Clock
-    ) -> tuple[Candidate, int]:
-        """What the recipe's own training begins with, and how many steps made it: those up to the last one whose
-        training is shared, at full length. All of them are, since a shared training knows no fidelity."""
-        shared = recipe.shared
-        if not shared.steps:
-            return self.start, 0
-        progress(Progress(SHARED))
-        context = self.training_context(shared, fidelity=1.0, seed=seed, progress=progress, phase=SHARED)
-        with clock.phase(SHARED):
-            return self._made(shared, context, 1.0, self.start), len(shared.steps)
-
-    def _made(self, recipe: Recipe, context: Context, fidelity: float, begin: Candidate, done: int = 0) -> Candidate:
-        """What the recipe makes, of what its first `done` steps made of the starting point."""
-
-        def key(prefix: Recipe) -> str:
-            return self.key(prefix, fidelity=fidelity, seed=context.seed)
-
-        return candidates.build(recipe, context, self.cache, key, begin, done)
-
     def _measure_preview(self, recipe: Recipe, size_only: bool, careful: bool) -> Record:
         record = (self.previews or self).exported(recipe, size_only=size_only, careful=careful)
         artifact, clock = Artifact(Path(record.files["artifact"])), Clock(record.seconds_by_phase)
@@ -206,6 +191,10 @@ class Builder(Materials):
         except EicompressError:
             # The beginning of a recipe need not be one that stands alone.
             return None
+
+    @cached_property
+    def _shared(self) -> SharedTraining:
+        return SharedTraining(self)
 
     @property
     def _measured(self) -> Measured:
