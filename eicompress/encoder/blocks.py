@@ -8,17 +8,6 @@ from eicompress.encoder.config import Activation, LayerConfig
 from eicompress.encoder.linear import new_linear
 
 
-def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
-    """states (B, T, size) -> their mean over the real tokens (B, size)."""
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
-
-
-def one_token(vectors: Tensor) -> Tensor:
-    """(B, width) -> the mask (B, 1) of a single token."""
-    return torch.ones(len(vectors), 1, dtype=torch.int64, device=vectors.device)
-
-
 class LayerNorm(nn.Module):
     """Layer normalization over the last dimension (arXiv 1607.06450)."""
 

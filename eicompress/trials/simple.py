@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from eicompress.export import folder as artifacts
@@ -17,12 +16,13 @@ from eicompress.trials.tfidf import fit_tfidf
 from eicompress.values import SIMPLE, Artifact, Measurement, Record
 
 
-def measure_constant(materials: Materials) -> Record:
-    """One answer for every text."""
-    validation, answer = materials.examples["validation"], materials.task.answer
-    logits = np.tile(answer.constant_logits(materials.examples["train"].targets), (len(validation), 1))
+def measure_simplest(materials: Materials) -> Record:
+    """The one that runs no model: one answer for every text, or one for every word."""
+    train, validation, answer = materials.examples["train"], materials.examples["validation"], materials.task.answer
+    logits = answer.simplest_logits(train.texts, train.targets, validation.texts)
     quality = quality_of(logits, materials.task, validation, "validation")
-    return _simple(materials, answer.constant, "one answer for every text", Clock(), quality)
+    note = "one answer for every word" if answer.per_word else "one answer for every text"
+    return _simple(materials, answer.simplest, note, Clock(), quality)
 
 
 def measure_static(materials: Materials) -> Record:
