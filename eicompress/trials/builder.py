@@ -40,7 +40,7 @@ from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, record_of, written
 from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.shared_training import SharedTraining, build
-from eicompress.trials.simple import STATIC, TFIDF, measure_constant, measure_static, measure_tfidf
+from eicompress.trials.simple import STATIC, TFIDF, measure_simplest, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
@@ -83,10 +83,12 @@ class Builder(Materials):
         """
         if not self.task.answer.holds(self.examples["train"].targets):
             return {}
-        constant = self.task.answer.constant
-        key, remembered = ["simple", self.inputs, self.seed], self._measured.remembered
+        answer, key, remembered = self.task.answer, ["simple", self.inputs, self.seed], self._measured.remembered
+        simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
+        if answer.per_word:  # the others answer whole texts
+            return simplest
         return {
-            constant: remembered([*key, constant], lambda: measure_constant(self)),
+            **simplest,
             STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
             TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
         }
