@@ -31,8 +31,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     return tmp_path
 
 

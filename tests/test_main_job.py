@@ -72,11 +72,9 @@ strategy = "quantization"
 
 @pytest.fixture(autouse=True)
 def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A working folder and a cache of its own, and latencies that are taken in a moment."""
+    """A working folder and a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     Path("space.toml").write_text(SPACE)
     Path("recipe.toml").write_text(RECIPE)
 

@@ -44,9 +44,6 @@ ENDINGS = {"train": ("", " today", " will", " the"), "validation": (" sun",), "t
 def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    for module in ("eicompress.trials.measuring", "eicompress.metrics.latency"):
-        monkeypatch.setattr(f"{module}.CAREFUL_SECONDS", 0.01)
-        monkeypatch.setattr(f"{module}.QUICK_SECONDS", 0.01)
     Path("space.toml").write_text(SPACE)
 
 

@@ -54,7 +54,6 @@ def test_names_are_escaped() -> None:
 def test_artifacts_are_compared_from_the_outside(
     tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eicompress.metrics.latency.CAREFUL_SECONDS", 0.01)
     for name, positions in (("one", 32), ("two", 32), ("short", 9)):
         candidate = tiny_candidate(positions=positions)
         artifacts.write(candidate, Labels(("music", "weather")), tmp_path / name / "best", pairs=False, manifest={})

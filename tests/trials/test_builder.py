@@ -47,11 +47,9 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cache of its own, and latencies that are taken in a moment."""
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of its own."""
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
 
 
 Opener = Callable[..., Builder]
