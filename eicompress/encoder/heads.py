@@ -1,7 +1,14 @@
 """Heads: the modules between an encoder's last states and its logits."""
 
+from torch import nn
+
 from eicompress.answers import Answer
 from eicompress.encoder.model import Encoder
+
+
+def head_modules(encoder: Encoder) -> list[nn.Module]:
+    """The modules of its head, in the order in which they read each other."""
+    return [each for each in (encoder.pooler, encoder.pooler_norm, encoder.classifier) if each is not None]
 
 
 def answer_as(encoder: Encoder, known: Answer | None, wanted: Answer) -> bool:
