@@ -26,7 +26,16 @@ IR_VERSION = 8
 
 _MICROSOFT = "com.microsoft"
 _CONTRIBUTED = frozenset(
-    {"BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"}
+    {
+        "BiasGelu",
+        "DynamicQuantizeMatMul",
+        "FastGelu",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "MultiHeadAttention",
+        "Gelu",
+        "RotaryEmbedding",
+    }
 )
 _LETTERS: dict[Group, str] = {"embedding": "E", "layers": "L", "head": "H"}
 _GROUPS = {letter: group for group, letter in _LETTERS.items()}
