@@ -74,12 +74,14 @@ def prepare(
     """Train what a recipe makes, at full length, and write it to a new folder as a starting point (`start`) for studies
     of the same model, or of one of the same shape that was fine-tuned on another task. Raises as `compress` does.
     """
+    from eicompress.trials.starting_point import write_starting_point
+
     check_new(output)
     spec = read({"model": model, "data": data, **checked(PrepareSettings, settings)})
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
     builder = builder_of(spec, registry, on_progress)
-    builder.prepare(steps, Path(output), progress=on_progress or nothing)
+    write_starting_point(builder, steps, Path(output), progress=on_progress or nothing)
     return Path(output)
 
 

@@ -222,7 +222,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
         "model": spec.model,
         "data": spec.data,
         "budget": ", ".join(_budgets(spec, objective)) or "none",
-        "objective": settings["objective"] + SAMPLED[settings["sampler"]],
+        "objective": settings["objective"] + _within_noise(objective) + SAMPLED[settings["sampler"]],
         "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),
@@ -237,6 +237,10 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
     for name, text in [*rows.items(), ("space", f"{space.name}: {first}"), *(("", other) for other in others)]:
         table.add_row(name, Text(text))
     console.print(table)
+
+
+def _within_noise(objective: Objective) -> str:
+    return " within noise of the best quality" if objective.least else ""
 
 
 def _budgets(spec: Spec, objective: Objective) -> list[str]:

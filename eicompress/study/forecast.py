@@ -10,6 +10,7 @@ import optuna
 from optuna.samplers import RandomSampler
 
 from eicompress.cache import is_disk_error
+from eicompress.errors import Crashed
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
@@ -127,7 +128,8 @@ def forecast(
 ) -> Forecast:
     """Preview the space's corner and random recipes, and time a few steps of some that fit.
 
-    `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget.
+    `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget,
+    and `Crashed`.
     """
     timed = _Timed(builder)
     corner = check_reachable(builder, space, objective)
@@ -138,7 +140,7 @@ def forecast(
             recipe = filled(timed, space, recipe, objective.hard)
             preview = timed.preview(recipe)
         except Exception as error:
-            if is_disk_error(error):
+            if is_disk_error(error) or isinstance(error, Crashed):
                 raise
             continue
         previews.append(preview)
@@ -190,6 +192,8 @@ def typical_steps(builder: Measurer, space: SearchSpace, seed: int) -> int | Non
         except Exception as error:
             if is_disk_error(error):
                 raise
+            if isinstance(error, Crashed):
+                return None
         else:
             if steps:
                 return steps

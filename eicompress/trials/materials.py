@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -45,6 +46,8 @@ class Materials:
     seed: int
     compute_device: str
     """The compute device of torch: `cpu` or `cuda`."""
+    statistics: Callable[[], AbstractContextManager[None]] = field(default=nullcontext, kw_only=True)
+    """What is entered while strategies get statistics that are computed once."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -130,5 +133,6 @@ class Materials:
 
     def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
         if key not in self._memory:
-            self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
+            with self.statistics():
+                self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
         return self._memory[key]

@@ -1,10 +1,11 @@
 """Exports a built candidate and measures it for its record."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -44,8 +45,8 @@ class Bench:
 
     @property
     def previewed(self) -> tuple[type[Metric], ...]:
-        """Metrics that previews measure."""
-        return tuple(each for each in self.usual if each.preview)
+        """Metrics of previews that may be measured while anything else runs."""
+        return tuple(each for each in self.usual if each.preview and not each.alone)
 
     @property
     def trained(self) -> tuple[type[Metric], ...]:
@@ -54,7 +55,7 @@ class Bench:
 
     @property
     def alone(self) -> tuple[type[Metric], ...]:
-        """Metrics of a result that must be measured while nothing else runs."""
+        """Metrics of previews and results that must be measured while nothing else runs."""
         return tuple(each for each in self.usual if each.alone)
 
     @property
@@ -71,8 +72,8 @@ class Bench:
 class Clock:
     """Seconds of each phase of one build."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: Mapping[str, float] = MappingProxyType({})) -> None:
+        self.seconds = dict(seconds)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -141,9 +142,13 @@ def scored(
 
 
 def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
-    """What is measured before anything is trained; with care, as of what is kept."""
-    conditions = replace(on.conditions, seconds=CAREFUL_SECONDS if careful else QUICK_SECONDS)
-    return measure(on.previewed, _subject(materials, artifact, conditions))
+    """What is measured before anything is trained, and need not be alone; with care, as of what is kept."""
+    return measure(on.previewed, _subject(materials, artifact, _preview_conditions(on, careful)))
+
+
+def previewed_alone(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
+    """What is measured before anything is trained, while nothing else runs."""
+    return measure(on.alone, _subject(materials, artifact, _preview_conditions(on, careful)))
 
 
 def weighed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
@@ -184,6 +189,10 @@ def quality_on_test(materials: Materials, artifact: Artifact, on: Bench) -> Reco
     subject = replace(_subject(materials, artifact, on.conditions), examples=materials.examples["test"], split="test")
     record = record_of(materials, Recipe(()), materials.source, Clock())
     return record.with_measured(QualityMetric().measure(subject), {})
+
+
+def _preview_conditions(on: Bench, careful: bool) -> Conditions:
+    return replace(on.conditions, seconds=CAREFUL_SECONDS if careful else QUICK_SECONDS)
 
 
 def _subject(materials: Materials, artifact: Artifact, conditions: Conditions) -> Subject:
