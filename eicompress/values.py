@@ -21,7 +21,7 @@ TRAINING, VALIDATION = "full training", "validation texts"
 
 SHARED: Final = "shared training"
 """The phase in which a training that serves other candidates too is made or waited for, and the fact by which a record
-says which one its candidate was made of: its `key` in the cache."""
+says which one its candidate was made of: its `key` in the cache, and how many `steps` of the recipe lead up to it."""
 
 
 def readable(text: str) -> str:

@@ -14,7 +14,8 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference, mcnemar, paired_difference
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.figure_parts import BLUE, GREY, ORANGE, layout, rows
-from eicompress.reporting.page import document, drawn, table
+from eicompress.reporting.page import document, drawn
+from eicompress.reporting.page_parts import table
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A study as one HTML file: no network, plotly inside, light or dark as the reader's device is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 
 import plotly.graph_objects as go
@@ -11,8 +11,10 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
 from eicompress.reporting.artifact_figures import bytes_of_best, confusions, mistakes, operators, treemap, waterfall
 from eicompress.reporting.data import STOPPED, Numbers, axes
+from eicompress.reporting.page_parts import table
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
+from eicompress.reporting.super_networks import super_networks
 from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.study.halving import COMPARED, described
 from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
@@ -32,6 +34,7 @@ def page(numbers: Numbers) -> str:
         _bytes(numbers),
         _milliseconds(numbers),
         _search(numbers),
+        super_networks(numbers.result),
         _mistakes(numbers),
         _provenance(numbers),
     ]
@@ -269,28 +272,6 @@ def _measurements(measured: Iterable[Json]) -> str:
         )
         rows.append([each["name"], f"{each['value']:.4g}\u00a0{each['unit']}".strip(), conditions])
     return table(("metric", "value", "conditions"), rows)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: int = 0) -> str:
-    """A table of texts, all escaped; the last `numeric` columns hold numbers."""
-    first = len(heads) - numeric
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        marked = (f'<{tag} class="n">' if at >= first else f"<{tag}>" for at in range(len(cells)))
-        return (
-            "<tr>"
-            + "".join(f"{mark}{_breakable(cell)}</{tag}>" for mark, cell in zip(marked, cells, strict=True))
-            + "</tr>"
-        )
-
-    head = line(heads, "th") if any(heads) else ""
-    body = "".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table>{head}{body}</table></div>'
-
-
-def _breakable(text: str) -> str:
-    """The text escaped, with places where names such as `improve_credit_score` may be broken."""
-    return escape(text).replace("_", "_<wbr>")
 
 
 def drawn(figure: go.Figure) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.agreement import Agreement, agreement, agreements
+from eicompress.study.family import families
 from eicompress.study.ledger import Ledger
 from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
@@ -324,6 +325,7 @@ def _as_json(result: Result) -> dict[str, Any]:
         "rungs": list(result.rungs),
         "full_steps": result.full_steps,
         "agreements": [each.to_json() for each in result.agreements],
+        "families": [each.to_json() for each in families(result)],
         "trials": [_entry(*each) for each in result.records.items()],
     }
 

@@ -148,7 +148,9 @@ class Builder(Materials):
         record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock, share=share)
         if share < 1.0:
             artifacts.remove(artifact)
-        shared: dict[str, Json] = {SHARED: {"key": self.key(recipe.shared, fidelity=1.0, seed=seed)}} if done else {}
+        shared: dict[str, Json] = {}
+        if done:
+            shared[SHARED] = {"key": self.key(recipe.shared, fidelity=1.0, seed=seed), "steps": done}
         facts = {**record.facts, **shared}
         record = replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
         return replace(record, only_shared=recipe.only_shared)
