@@ -18,6 +18,7 @@ from eicompress.encoder.blocks import Layer, LayerNorm, SelfAttention
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.export.feed_forward import feed_forward
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.packing import packed_rows
@@ -111,8 +112,7 @@ def _layer(linears: LinearLayers, layer: Layer, states: str, *, alone: bool) -> 
     attended = _attention(linears, layer.attention, states, alone)
     states = graph.first(states) if alone else states
     states = _norm(graph, layer.attention_norm, graph.op("Add", states, attended), alone)
-    inner = linears.activated(layer.ffn.input, states, layer.ffn.activation)
-    changed = graph.op("Add", states, linears.biased(layer.ffn.output, inner))
+    changed = graph.op("Add", states, feed_forward(linears, layer.ffn, states))
     return _norm(graph, layer.ffn_norm, changed, alone)
 
 
