@@ -31,6 +31,7 @@ def quality(candidate: Candidate, context: Context) -> float:
     return context.task.score(logits.numpy(), context.train.targets)
 
 
+@pytest.mark.slow
 def test_after_one_training_every_choice_knows_the_task(make_context: ContextMaker) -> None:
     context = make_context()
     trained = TRAINED.apply(tiny_candidate(), context)
