@@ -86,7 +86,8 @@ class ElasticFeedForward:
         check_choosable(model)
         self.model = model
         self._whole = without_weights(model)
-        self._shells: dict[tuple[int, BlockChoice], Layer] = {}
+        self._layers = _layers(self._whole)
+        self._shells: dict[tuple[int, BlockChoice], FeedForward] = {}
 
     def logits(self, choices: Sequence[BlockChoice], ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
         """One choice for each layer, and (B, T) int64 each -> logits (B, outputs)."""
@@ -111,11 +112,13 @@ class ElasticFeedForward:
                 yield name, _sliced(inner.removeprefix(f"more.{block - 1}."), parameter, choice.neurons)
 
     def _shell(self, number: int, choice: BlockChoice) -> Layer:
+        """The layer with the chosen blocks, and all else as the others share it."""
+        layer = self._layers[number]
         if (number, choice) not in self._shells:
-            shell = without_weights(self.model.layer(number))
-            _cut(shell.ffn, choice)
-            self._shells[number, choice] = shell
-        return self._shells[number, choice]
+            ffn = copy.deepcopy(layer.ffn)
+            _cut(ffn, choice)
+            self._shells[number, choice] = ffn
+        return Layer(layer.attention, self._shells[number, choice], layer.attention_norm, layer.ffn_norm)
 
 
 def _layers(model: Encoder) -> list[Layer]:

@@ -49,7 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="builtin:minilm")
     parser.add_argument("--data", default="builtin:docstrings")
-    parser.add_argument("--epochs", type=float, default=6.0, help="of the super-network (default: %(default)s)")
+    parser.add_argument("--epochs", type=float, default=2.0, help="of the super-network (default: %(default)s)")
+    parser.add_argument("--distortions", type=int, default=1, help="of each text (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -58,7 +59,9 @@ def main() -> None:
             VocabularyPruning(num_tokens=4000),
             ThinStudent(layers=LAYERS, heads=0.34, neurons=1 / 12, hidden=1 / 3),
             EmbeddingFactorization(size=64),
-            FfnSuperNetwork("; ".join(EXPRESSIONS), blocks=max(BLOCKS), neurons=min(SHARES), epochs=asked.epochs),
+            FfnSuperNetwork(
+                "; ".join(EXPRESSIONS), max(BLOCKS), min(SHARES), epochs=asked.epochs, distortions=asked.distortions
+            ),
         )
     )
     spec = read({"model": asked.model, "data": asked.data, "teacher_training": "probe", "seed": asked.seed})
@@ -102,9 +105,11 @@ def scored(made: Candidate, choices: list[BlockChoice], batch: Batch, count: Cal
             pooled = model.pool(states, batch.input_ids, mask)
             found.append(count(model.head(pooled).numpy()))
             return
+        layer, queries = model.layer(number), 1 if number == LAYERS - 1 else states.shape[1]
+        states = layer.attention_norm(states[:, :queries] + layer.attention(states, mask, queries))
         for encoder in chosen:
-            queries = 1 if number == LAYERS - 1 else states.shape[1]
-            go_on(encoder.layer(number)(states, mask, queries), number + 1)
+            ffn = encoder.layer(number).ffn
+            go_on(layer.ffn_norm(states + ffn(states, mask[:, :queries])), number + 1)
 
     go_on(model.embed(batch.input_ids, mask, batch.token_type_ids), 0)
     return found

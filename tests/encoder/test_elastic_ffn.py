@@ -1,5 +1,6 @@
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,6 +51,16 @@ def test_a_choice_that_is_cut_out_answers_as_it_does_in_place(bits: bool) -> Non
         ]
         again = Encoder(type(alone.config).from_json(alone.config.to_json()))
         again.load_state_dict(copy.deepcopy(alone).state_dict(), strict=not bits)
+
+
+def test_layers_that_share_their_attention_have_blocks_of_their_own() -> None:
+    first = LayerConfig(heads=4, head_size=6, ffn=32)
+    model = tiny_encoder(layers=(first, replace(first, attention_of=0)), position_bias=True)
+    add_blocks(model, 2)
+    chosen = [BlockChoice(plain("gelu"), 2, 16), BlockChoice(plain("tanh"), 1, 8)]
+    in_place = ElasticFeedForward(model).logits(chosen, *READ)
+    choose(model, chosen)
+    assert torch.allclose(in_place, model(*READ), atol=1e-5)
 
 
 def test_new_blocks_add_a_small_share_of_what_the_first_one_does() -> None:
