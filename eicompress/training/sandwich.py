@@ -57,7 +57,7 @@ def train_sandwich(subject: Candidate, context: Context, lessons: Lessons, parts
         return answer_loss(context.task.answer, logits, wanted, lessons.temperature)
 
     def run(part: Part, batch: Batch) -> Tensor:
-        return parts.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        return batch.answers(parts.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids))
 
     def loss(batch: Batch) -> Tensor:
         rows = batch.rows.cpu()
