@@ -34,6 +34,11 @@ class LayerConfig:
     """Whether what attention reads, or writes where norms stand after the sums, is normalized."""
     kroneckers: tuple[tuple[int, int], ...] = ((0, 0),) * 4
     """Of the same matrices, size and number of the small factors where they are sums of Kronecker products."""
+    expression: str = ""
+    """What a feed-forward block computes, such as `linear2(relu(linear1(x)))`; empty for two linear maps with the
+    encoder's activation between them."""
+    ffn_blocks: int = 1
+    """Feed-forward blocks in a row, each of which adds to what the next one reads."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial, FixedTrial
 
-from eicompress.contracts import Strategy
+from eicompress.contracts import Strategy, TextDomain
 from eicompress.errors import SpecError, nearest
 from eicompress.recipe import Recipe, check_value, knobs
 from eicompress.study.distributions import grid, least, suggest
@@ -254,7 +254,7 @@ def _unfilled(slot: Slot) -> Slot:
     return replace(slot, fill=None, searched=searched)
 
 
-def in_domain(label: str, value: Any, domain: BaseDistribution) -> Any:
+def in_domain(label: str, value: Any, domain: BaseDistribution | TextDomain) -> Any:
     check_value(label, value, domain)
     return float(value) if isinstance(domain, FloatDistribution) else value
 
