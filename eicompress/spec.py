@@ -13,8 +13,8 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
-from eicompress.settings import SearchSettings
+from eicompress.parsing import latency_ms, seconds, size_mb, study_name
+from eicompress.settings import PROCESSORS, SearchSettings
 
 STUDY_FILE = "study.toml"
 """The file in a study's folder with the settings of the search."""
@@ -124,7 +124,7 @@ def read(written: Mapping[str, object]) -> Spec:
         if not given.get(name):
             raise SpecError(f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name")
     if settings["engine"] == "ray":
-        whole(settings["workers"], "--workers", 1)
+        PROCESSORS(settings["workers"], "--workers")
     else:
         for name in RAY_SETTINGS:
             if name in given:

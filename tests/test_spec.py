@@ -64,7 +64,7 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"min_quality": "95%"}, "`--min-quality` must be a quality above 0 and at most 1"),
         ({"stop_at": 1.5}, "`--stop-at` must be a quality"),
         ({"sampler": "grid"}, "`--sampler` must be one of tpe, nsga2, random"),
-        ({"trials": 0}, "`--trials` must be a whole number of at least 1"),
+        ({"trials": 0}, "`--trials` must be a whole number from 1 to 2,147,483,647"),
         ({"trials": "many"}, "`--trials` must be"),
         ({"trials": True}, "`--trials` must be"),
         ({"seed": -1}, "`--seed` must be"),
