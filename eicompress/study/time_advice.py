@@ -38,7 +38,7 @@ def advice(found: Forecast, rungs: Sequence[float], timeout_s: float, rows: int)
 
 
 def _affordable(found: Forecast, room_s: float) -> float:
-    """The length of a first training that takes so many seconds, at most that of the first rung."""
+    """The length of a first training that takes `room_s` seconds, at most that of the first rung."""
     length = found.rungs[0]
     if found.training_s is None or found.first_s(length) <= room_s:
         return length
