@@ -277,8 +277,8 @@ class Cluster:
 def _check_patience(end: float, place: Place) -> None:
     if time.monotonic() > end:
         raise StudyError(
-            f"the Ray cluster must give a worker {place} within {PATIENCE_SECONDS:.0f} s, but did not: it is busy, or its "
-            "nodes are gone. What is recorded is kept: see to it, and give the same command again"
+            f"the Ray cluster must give a worker {place} within {PATIENCE_SECONDS:.0f} s, but did not: it is busy, or "
+            "its nodes are gone. What is recorded is kept: see to it, and give the same command again"
         )
 
 
