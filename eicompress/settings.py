@@ -22,6 +22,8 @@ SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
+LEAST_WITHIN_NOISE = {"smallest": SIZE, "fastest": LATENCY}
+"""Objectives that hand out the candidate with the least of a metric that is not certainly worse than the best one."""
 
 MOST = 2**31 - 1
 
@@ -101,8 +103,8 @@ class MethodSettings(TypedDict, total=False):
     objective: Annotated[
         str,
         Setting(
-            f"A metric to optimise, or two to trade: pareto:{QUALITY},{SIZE}.",
-            "NAME|reward|pareto:A,B",
+            f"A metric to optimise, two to trade (pareto:{QUALITY},{SIZE}), or the smallest within noise of the best.",
+            "NAME|smallest|fastest|reward|pareto:A,B",
             partial(parsing.objective, usual=(QUALITY, LATENCY)),
             QUALITY,
         ),

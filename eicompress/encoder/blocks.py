@@ -9,17 +9,6 @@ from eicompress.encoder.linear import new_linear
 from eicompress.encoder.positions import RelativePositionBias
 
 
-def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
-    """states (B, T, size) -> their mean over the real tokens (B, size)."""
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
-
-
-def one_token(vectors: Tensor) -> Tensor:
-    """(B, width) -> the mask (B, 1) of a single token."""
-    return torch.ones(len(vectors), 1, dtype=torch.int64, device=vectors.device)
-
-
 def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     """softmax(Q Kᵀ / sqrt(d)); queries and keys (B, heads, T, d) -> (B, heads, T, T).
 

@@ -69,7 +69,8 @@ class EncoderConfig:
     """Whether attention adds to its scores what depends on the distance of two tokens (T5, MPNet)."""
     token_types: int = 2
     """0 where a model does not tell a first text from a second."""
-    pooling: Literal["first", "mean"] = "first"
+    pooling: Literal["first", "mean", "none"] = "first"
+    """What the head reads: the first token, the mean of all, or each token, which then has an answer of its own."""
     pooler: bool = True
     """Whether a dense layer stands between the pooled state and the classifier."""
     pooler_activation: Activation = "tanh"
@@ -80,6 +81,11 @@ class EncoderConfig:
     """None where word vectors are stored as they are."""
     bigrams: BigramConfig | None = None
     """None where the pooled state holds nothing of pairs of tokens."""
+
+    @property
+    def per_word(self) -> bool:
+        """Whether each token has an answer, of which the first of a word stands for the word."""
+        return self.pooling == "none"
 
     @property
     def summed(self) -> int:

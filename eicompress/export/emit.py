@@ -44,7 +44,7 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     graph.group = "head"
     logits = _head(linears, encoder, states, bigrams)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
-    return graph.model(inputs, logits, encoder.config.outputs)
+    return graph.model(inputs, logits, encoder.config.outputs, per_token=encoder.config.per_word)
 
 
 def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
@@ -135,9 +135,12 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
 
 
 def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | None) -> str:
-    """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs)."""
+    """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs), or
+    (batch, tokens, outputs) where each token has an answer."""
     graph = linears.graph
-    if encoder.config.pooling == "first":
+    if encoder.config.per_word:
+        pooled = states
+    elif encoder.config.pooling == "first":
         pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
     else:
         pooled = _mean(graph, states)

@@ -11,9 +11,10 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.agreement import Agreement, agreement, agreements
 from eicompress.study.ledger import Ledger
+from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
-from eicompress.values import Json, Record
+from eicompress.values import TRAINING, Json, Record
 
 CHOSEN = "was chosen by validation, where its quality is therefore optimistic"
 """What is to be said beside the quality on validation of what a search hands out."""
@@ -43,7 +44,8 @@ class Kept:
 
     def __str__(self) -> str:
         quality = f"{self.record.value(QUALITY) or 0.0:.4f}"
-        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        length = f"{self.record.fidelity:.1%} of the {self.record.whole}"
+        kept = f"Trial {self.trial} is handed out as it was after {length}, with"
         if self.rebuild is None:
             return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
         if self.rebuild.outcome == "over budget":
@@ -68,11 +70,16 @@ class Result:
     kept: Mapping[int, Record] = field(default_factory=dict)
     """Trials whose own artifacts are results, measured like a rebuild."""
     rungs: tuple[float, ...] = ()
-    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    """Shares of `whole` that its candidates have, where the study knows them."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
     compared: Mapping[int, Record] = field(default_factory=dict)
     """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
+
+    @property
+    def whole(self) -> str:
+        """What its rungs are shares of."""
+        return next((each.whole for each in self.records.values() if each.trained), TRAINING)
 
     @property
     def counts(self) -> Counts:
@@ -134,8 +141,11 @@ class Result:
     def best(self) -> tuple[int | str, Record] | None:
         """What to ship: the best candidate, or a simple baseline of a higher quality, or of the same in fewer bytes.
 
-        With the number of its trial, or the name of the simple baseline.
+        Where the smallest or the fastest is wanted, that of all which are not certainly worse than the best one. With
+        the number of its trial, or the name of the simple baseline.
         """
+        if self.objective.least:
+            return self._least_near(self._known)
         simple, candidate = self.best_simple, self.best_candidate
         if simple and (candidate is None or self._worth(simple[1]) > self._worth(candidate[1])):
             return simple
@@ -146,6 +156,26 @@ class Result:
         """The best simple baseline that is an artifact within budget."""
         fitting = [each for each in self.simple.items() if is_within(each[1], self.objective)]
         return max(fitting, key=lambda each: self._worth(each[1]), default=None)
+
+    @property
+    def best_quality(self) -> tuple[int | str, Record]:
+        """The candidate or simple baseline within budget of the highest quality on validation; there must be one."""
+        return max(self._known.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
+
+    @property
+    def _known(self) -> dict[int | str, Record]:
+        """The candidates and simple baselines within budget."""
+        simple = [each for each in self.simple.items() if is_within(each[1], self.objective)]
+        return dict([*self._candidates.items(), *simple])
+
+    @property
+    def _candidates(self) -> dict[int, Record]:
+        return dict(ranked({**self.before_rebuilding, **self.promoted}, self.objective))
+
+    def _least_near(self, records: Mapping[Key, Record]) -> tuple[Key, Record] | None:
+        """Of the records that are not certainly worse than the best the one with the least of what is wanted least."""
+        near = near_the_best(records, self.baseline, self.folder)
+        return min(near.items(), key=lambda each: -self.objective.gains(each[1])[1], default=None)
 
     def _worth(self, record: Record) -> tuple[float, float]:
         return self.objective.gains(record)[0], -(record.value(SIZE) or 0.0)
@@ -160,11 +190,19 @@ class Result:
         if candidate is None:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
+        if self.objective.least:
+            number, record = max(self._candidates.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
+            return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
-        """The best that was promoted and is within budget, or the best trial where there is none."""
+        """The best that was promoted and is within budget, or the best trial where there is none.
+
+        Where the smallest or the fastest is wanted, that of all candidates which are not certainly worse than the best.
+        """
+        if self.objective.least:
+            return self._least_near(self._candidates)
         found = ranked(self.promoted, self.objective) or ranked(self.before_rebuilding, self.objective)
         return found[0] if found else None
 

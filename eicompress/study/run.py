@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from eicompress.cache import write_folder
-from eicompress.errors import BudgetError, PluginError
+from eicompress.errors import BudgetError, PluginError, SpecError
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Event, Foreseen, Noticed
 from eicompress.study.forecast import Forecast, Rehearser, forecast, in_rungs
-from eicompress.study.halving import described
+from eicompress.study.halving import COMPARED, described
 from eicompress.study.ledger import Ledger
 from eicompress.study.plan import Plan, place_of
 from eicompress.study.result import Result
@@ -25,10 +25,12 @@ from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
 from eicompress.study.time_advice import advice, shortened
 from eicompress.trials.builder import Builder, open_builder
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.previews import Previews
+from eicompress.trials.processes import Processes
 from eicompress.trials.ray_cluster import Cluster
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
-from eicompress.values import MEGABYTE, Progress
+from eicompress.values import MEGABYTE, TRAINING, Progress
 
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
@@ -62,6 +64,7 @@ def run(
     builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
     if builder.head != head:
         begun = time.monotonic()  # the training of a teacher has a limit of its own
+    _check_comparable(builder, plan)
     for note in filter(None, (*plan.notes, *builder.notes, builder.unlabelled.note())):
         on_event(Noticed(note))
     goal = _goal(plan)
@@ -92,6 +95,7 @@ def foreseen(
     """
     spec = plan.spec
     builder = open_builder(spec, plan.registry, folder=folder, progress=on_progress)
+    _check_comparable(builder, plan)
     reached = _compared(builder, plan)
     on_event(reached)
     ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
@@ -101,6 +105,16 @@ def foreseen(
     if not (ledger and ledger.rungs()):
         found = _in_time(found, plan.spec, _goal(plan).limit_s, builder)
     return replace(found, baselines={"baseline": reached.baseline, **reached.simple})
+
+
+def _check_comparable(builder: Builder, plan: Plan) -> None:
+    """Raise `SpecError` where answers are to be compared text by text, and no such comparison of them is known."""
+    least, name = plan.objective.least, plan.spec.settings["objective"]
+    if least and not builder.task.answer.holds(builder.examples["validation"].targets):
+        raise SpecError(
+            f"`--objective {name}` must compare answers text by text, but the labels of the task `{builder.task.name}` "
+            f"have a form of their own: ask for `--objective pareto:quality,{least}`"
+        )
 
 
 def _compared(builder: Builder, plan: Plan) -> Compared:
@@ -148,13 +162,13 @@ def prepared(plan: Plan, builder: Foreseer, ledger: Ledger, left_s: float, on_ev
             space = replace(space, rungs=found.rungs)
             on_event(Foreseen(found))
     ledger.set_rungs(space.rungs, steps)
-    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
+    on_event(Noticed(f"candidates are {COMPARED[space.whole]} {described(space.rungs, steps, space.whole)}"))
     return replace(plan, space=space)
 
 
 def _in_time(found: Forecast, spec: Spec, left_s: float, builder: Foreseer) -> Forecast:
     """The forecast with rungs that fit into the time left, and with advice if they are short."""
-    if left_s == math.inf or spec.timeout_s is None:
+    if left_s == math.inf or spec.timeout_s is None or found.whole != TRAINING:
         return found
     rungs, rows = shortened(found, left_s), len(builder.examples["train"])
     inside = replace(found, rungs=rungs)
@@ -181,7 +195,8 @@ def _foreseen(plan: Plan, builder: Foreseer, until: float, on_event: Callable[[E
 
 @contextmanager
 def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
-    """The workers of a plan, and the builder that pauses them while it takes a latency."""
+    """The workers of a plan, and the builder that previews in a process beside them, and pauses all of them while it
+    takes a latency."""
     spec, settings = plan.spec, plan.spec.settings
     if not settings["workers"]:
         yield builder, InProcess(builder, plan.registry)
@@ -191,8 +206,14 @@ def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
     team: Processes | Cluster = Processes(setup, limits.shared(count), count)
     if settings["engine"] == "ray":
         team = Cluster(setup, limits, count, place_of(spec))
-    with team as workers:
-        yield replace(builder, quiet=workers.paused), workers
+    with team as workers, Previews(setup, limits.shared(count)) as previews:
+
+        @contextmanager
+        def quiet() -> Iterator[None]:
+            with workers.paused(), previews.paused():
+                yield
+
+        yield replace(builder, quiet=quiet, previews=previews), workers
 
 
 def setup_of(spec: Spec, builder: Builder) -> Setup:

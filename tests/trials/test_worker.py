@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from eicompress.errors import StudyError
@@ -18,7 +19,8 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.trials.builder import open_builder
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.processes import Processes
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess
 from eicompress.values import Done, Job, Progress, Record
 
@@ -116,8 +118,8 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
         done = workers.wait(lambda number, progress: seen.append((number, progress)))
         assert workers.free
         bug, diverged = built(workers, job(8, "raise")), built(workers, job(9, "nan"))
-        (process,) = workers._processes
-    assert process.alive is False
+        (worker,) = workers._workers
+    assert worker.process.alive is False
     assert {number for number, _ in seen} == {7}
     assert {"training", "export", "measuring"} <= {progress.phase for _, progress in seen}
     builder = open_builder(Spec(setup.settings), discover(), folder=Path(setup.folder), progress=lambda _: None)
@@ -177,6 +179,14 @@ def test_a_job_in_this_process_is_stopped_where_it_reports_its_progress() -> Non
     assert here.wait(ignore, within_s=-1.0).fate == "out of time"
 
 
+def test_limits_of_memory_are_refused_where_no_memory_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Limits(60.0).shared(2).memory_bytes > 0
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    for limits in (Limits(60.0), PLENTY):
+        with pytest.raises(StudyError, match=r"`--trial-memory`.* mount /proc, or give `--workers 0`"):
+            limits.shared(1)
+
+
 @pytest.mark.slow
 def test_a_full_disk_is_no_jobs_fault(setup: Setup) -> None:
     with processes(setup) as workers, pytest.raises(StudyError, match="`/somewhere` must be a place to write to"):
@@ -191,7 +201,7 @@ def test_processes_stand_still_while_a_latency_is_taken(setup: Setup) -> None:
     with processes(setup, count=2) as workers:
         for number in range(2):
             workers.submit(job(number, "hang"))
-        pids = [each._process.pid for each in workers._processes]
+        pids = [each.process.pid for each in workers._workers]
         with workers.paused():
             while not all(stands(pid) for pid in pids):
                 time.sleep(0.01)
