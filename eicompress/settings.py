@@ -216,7 +216,14 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     teacher_timeout: Annotated[
-        str, Setting("Time for a teacher's training, besides --timeout.", "TIME", TIME, "30m", identifies=False)
+        str,
+        Setting(
+            "Time for a teacher's training, besides --timeout.",
+            "TIME",
+            TIME,
+            otherwise="30m, or half of --timeout",
+            identifies=False,
+        ),
     ]
     teacher: Annotated[
         Sequence[str],

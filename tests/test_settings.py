@@ -94,7 +94,7 @@ def test_the_normal_form_of_a_setting_is_of_its_own_type_and_its_own_normal_form
 def test_every_default_is_one_that_could_be_written() -> None:
     found = checked(SearchSettings, {})
     assert found.keys() == {name for name, each in declared(SearchSettings).items() if each.default is not None}
-    assert found["teacher_timeout"] == "1800s" and found["workers"] == 1 and found["studies"] == "studies"
+    assert found["device"] == "this_machine" and found["workers"] == 1 and found["studies"] == "studies"
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,18 @@ def test_a_long_value_is_shortened_in_its_message() -> None:
     with pytest.raises(SpecError) as caught:
         spec.read({**ASKED, "budget": "9" * 5_000})
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, 1800),
+        ({"timeout": "2h"}, 1800),
+        ({"timeout": "6m"}, 180),
+        ({"timeout": "6m", "teacher_timeout": "20m"}, 1200),
+    ],
+)
+def test_a_teacher_takes_half_of_the_timeout_unless_another_time_is_named(
+    given: dict[str, object], seconds: float
+) -> None:
+    assert spec.read({"model": "m", "data": "d", **given}).teacher_s == seconds
