@@ -218,7 +218,7 @@ class Bed:
         with opened(self.root / "study", asked, digests, self.goal.objective.directions, self.storage) as ledger:
             yield ledger
 
-    def told(self) -> list[TrialEnded]:
+    def trials_ended(self) -> list[TrialEnded]:
         return [event for event in self.events if isinstance(event, TrialEnded)]
 
     def ended(self) -> str:

@@ -31,8 +31,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     return tmp_path
 
 
@@ -94,8 +92,8 @@ def test_a_file_that_raises_is_named(
     code = textwrap.dedent(BAD.replace("return subject", 'raise ValueError("too small")'))
     (place / "trial.py").write_text(code)
     assert search(model_folder, data_folder, "shrink", "--plugin", "trial.py") == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "ValueError in `shrink`, of the file" in told and "of `trial.py`: too small" in told
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "ValueError in `shrink`, of the file" in shown and "of `trial.py`: too small" in shown
 
 
 @pytest.mark.slow

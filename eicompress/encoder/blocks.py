@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from eicompress.encoder.config import Activation, LayerConfig
 from eicompress.encoder.linear import new_linear
+from eicompress.encoder.positions import RelativePositionBias
 
 
 def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
@@ -17,6 +18,17 @@ def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
 def one_token(vectors: Tensor) -> Tensor:
     """(B, width) -> the mask (B, 1) of a single token."""
     return torch.ones(len(vectors), 1, dtype=torch.int64, device=vectors.device)
+
+
+def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / sqrt(d)); queries and keys (B, heads, T, d) -> (B, heads, T, T).
+
+    A mask, which broadcasts to this shape, says which keys are read if it is bool, and is added to the scores if not.
+    """
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    shares: Tensor = scores.softmax(dim=-1)
+    return shares
 
 
 class LayerNorm(nn.Module):
@@ -39,9 +51,9 @@ class LayerNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order."""
 
-    def __init__(self, hidden: int, shape: LayerConfig) -> None:
+    def __init__(self, hidden: int, shape: LayerConfig, position_bias: RelativePositionBias | None = None) -> None:
         super().__init__()
-        self.heads, self.head_size = shape.heads, shape.head_size
+        self.heads, self.head_size, self.position_bias = shape.heads, shape.head_size, position_bias
         width = shape.heads * shape.head_size
         self.qkv = new_linear(hidden, 3 * width, shape.ranks[0], shape.kroneckers[0])
         self.output = new_linear(width, hidden, shape.ranks[1], shape.kroneckers[1])
@@ -54,7 +66,7 @@ class SelfAttention(nn.Module):
         if q.device.type == "cpu":
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
-            context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :].bool())
+            context = F.scaled_dot_product_attention(q, k, v, attn_mask=self._score_mask(mask, queries, q.dtype))
         context = context.transpose(1, 2).flatten(2)
         projected: Tensor = self.output(context, mask[:, :queries])
         return projected
@@ -65,6 +77,19 @@ class SelfAttention(nn.Module):
         q, k, v = split.permute(2, 0, 3, 1, 4)
         return q, k, v
 
+    def attention_map(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (B, T, hidden) -> how much each head reads of each key, (B, heads, T, T): rows sum to one."""
+        q, k, _ = self.projections(states, mask)
+        return attention_map(q, k, self._score_mask(mask, states.shape[1], q.dtype))
+
+    def _score_mask(self, mask: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
+        """What is added to the scores, (B, heads, queries, T); or only which keys are real, (B, 1, 1, T) bool."""
+        real = mask[:, None, None, :].bool()
+        if self.position_bias is None:
+            return real
+        bias: Tensor = self.position_bias(queries, mask.shape[1])
+        return bias.masked_fill(~real, -torch.inf).to(dtype)
+
     def keep_heads(self, heads: Tensor) -> None:
         """Keep only these heads."""
         each = torch.arange(self.head_size)
@@ -72,6 +97,8 @@ class SelfAttention(nn.Module):
         width = self.heads * self.head_size
         self.qkv.select(outputs=torch.cat([kept, kept + width, kept + 2 * width]))
         self.output.select(inputs=kept)
+        if self.position_bias is not None:
+            self.position_bias = self.position_bias.of_heads(heads)
         self.heads = len(heads)
 
     def keep_hidden(self, dimensions: Tensor) -> None:

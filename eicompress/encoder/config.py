@@ -21,6 +21,7 @@ class LayerConfig:
     """The earlier layer whose attention this one uses as well; None where it has its own."""
     ffn_of: int | None = None
     norms_of: int | None = None
+    position_bias_of: int | None = None
     ranks: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Ranks of query-key-value, of the attention's output, and of the feed-forward block's two matrices, where they
     are products of two factors; 0 where they are not."""
@@ -64,6 +65,8 @@ class EncoderConfig:
     projection: Literal["words", "embeddings"] | None = None
     """What is projected from `embedding` dimensions to `hidden`: the word vectors, or their sum with positions and
     token types, normalized (ALBERT, ELECTRA); None where the two are the same."""
+    position_bias: bool = False
+    """Whether attention adds to its scores what depends on the distance of two tokens (T5, MPNet)."""
     token_types: int = 2
     """0 where a model does not tell a first text from a second."""
     pooling: Literal["first", "mean"] = "first"

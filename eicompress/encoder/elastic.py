@@ -110,9 +110,8 @@ class Elastic:
                 yield name, _cut_words(name, parameter, part.embedding)
         for place, number in enumerate(part.layers):
             layer = self.model.layer(number)
-            head_size = layer.attention.head_size
             for name, parameter in layer.named_parameters():
-                cut = _cut_layer(name, parameter, part.heads[place] * head_size, part.neurons[place])
+                cut = _cut_layer(name, parameter, part.heads[place], layer.attention.head_size, part.neurons[place])
                 yield f"layers.{place}.{name}", cut
 
     def _shell(self, part: Part) -> Encoder:
@@ -136,9 +135,11 @@ def _cut_words(name: str, parameter: Tensor, embedding: int) -> Tensor:
     return parameter[:, :embedding] if name in ("words.weight", "projection.weight") else parameter
 
 
-def _cut_layer(name: str, parameter: Tensor, width: int, neurons: int) -> Tensor:
-    """`width` is that of the heads together."""
+def _cut_layer(name: str, parameter: Tensor, heads: int, head_size: int, neurons: int) -> Tensor:
     matrix, _, kind = name.rpartition(".")
+    width = heads * head_size
+    if matrix == "attention.position_bias":
+        return parameter[:, :heads]
     if matrix == "attention.qkv":
         return parameter.reshape(3, -1, *parameter.shape[1:])[:, :width].flatten(0, 1)
     if matrix == "ffn.input":

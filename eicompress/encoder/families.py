@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
+from eicompress.encoder.positions import BUCKETS
 from eicompress.errors import ModelError, listed, shortened
 from eicompress.values import Json
 
@@ -44,6 +45,18 @@ def bert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 def roberta(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """RoBERTa (arXiv 1907.11692) and XLM-R (arXiv 1911.02116)."""
     return _bert_like(raw, weights, _dense_head(weights), first_position=_padding_id(raw) + 1)
+
+
+def mpnet(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """MPNet (arXiv 2004.09297): every layer adds the same bias for distances to its attention."""
+    if raw.get("relative_attention_num_buckets", BUCKETS) != BUCKETS:
+        came = shortened(json.dumps(raw["relative_attention_num_buckets"]))
+        raise ModelError(f"`relative_attention_num_buckets` of an MPNet must be {BUCKETS}, but is {came}.")
+    config, state = _bert_like(raw, weights, _dense_head(weights), _MPNET_LAYER, first_position=_MPNET_PADDING + 1)
+    bias = weights["encoder.relative_attention_bias.weight"].T[None].contiguous()
+    state |= {f"layers.{number}.attention.position_bias.weight": bias for number in range(len(config.layers))}
+    layers = tuple(replace(each, position_bias_of=0 if place else None) for place, each in enumerate(config.layers))
+    return replace(config, layers=layers, position_bias=True), state
 
 
 def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
@@ -94,12 +107,12 @@ FAMILIES: Mapping[str, Family] = {
     "distilbert": Family("distilbert.", distilbert),
     "electra": Family("electra.", electra),
     "albert": Family("albert.", albert),
+    "mpnet": Family("mpnet.", mpnet),
 }
 """What can be converted, by `model_type`."""
 
 _RELATIVE = "adds to its attention what depends on how far two tokens are apart, and an encoder has no part for that"
 REFUSED: Mapping[str, str] = {
-    "mpnet": f"MPNet {_RELATIVE}",
     "deberta": f"DeBERTa {_RELATIVE}",
     "deberta-v2": f"DeBERTa {_RELATIVE}",
     "xlnet": f"XLNet {_RELATIVE}",
@@ -122,6 +135,18 @@ _BERT_LAYER = {
     "output.dense": "ffn.output",
     "output.LayerNorm": "ffn_norm",
 }
+_MPNET_LAYER = {
+    "attention.attn.q": "query",
+    "attention.attn.k": "key",
+    "attention.attn.v": "value",
+    "attention.attn.o": "attention.output",
+    "attention.LayerNorm": "attention_norm",
+    "intermediate.dense": "ffn.input",
+    "output.dense": "ffn.output",
+    "output.LayerNorm": "ffn_norm",
+}
+_MPNET_PADDING = 1
+"""Which token is padding where positions are counted, whatever the config says."""
 _DISTILBERT_LAYER = {
     "attention.q_lin": "query",
     "attention.k_lin": "key",
@@ -145,13 +170,19 @@ _ALBERT_LAYER = {
 
 
 def _bert_like(
-    raw: Json, weights: Weights, head: State, *, first_position: int = 0, pooler_activation: Activation = "tanh"
+    raw: Json,
+    weights: Weights,
+    head: State,
+    names: Mapping[str, str] = _BERT_LAYER,
+    *,
+    first_position: int = 0,
+    pooler_activation: Activation = "tanh",
 ) -> tuple[EncoderConfig, State]:
-    """BERT and what differs from it in embedding and head alone."""
+    """BERT and what differs from it in embedding, head and the names of a layer's weights alone."""
     state = _embeddings(weights, first_position) | _renamed(weights, {"embeddings_project": "projection"}) | head
     count = _layers(raw, "num_hidden_layers")
     for number in range(count):
-        state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", _BERT_LAYER)
+        state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", names)
     layers = (_layer_config(raw),) * count
     return _config(state, raw, layers, pooler_activation=pooler_activation), state
 

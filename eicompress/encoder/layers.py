@@ -7,6 +7,7 @@ from torch import nn
 from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
+from eicompress.encoder.positions import RelativePositionBias
 
 
 def new_layers(config: EncoderConfig) -> list[Layer]:
@@ -16,8 +17,9 @@ def new_layers(config: EncoderConfig) -> list[Layer]:
         attention, ffn, norms = (
             None if number is None else made[number] for number in (shape.attention_of, shape.ffn_of, shape.norms_of)
         )
+        bias = _position_bias(config, shape, made)
         layer = Layer(
-            attention.attention if attention else SelfAttention(config.hidden, shape),
+            attention.attention if attention else SelfAttention(config.hidden, shape, bias),
             ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation),
             norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
             norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
@@ -26,9 +28,17 @@ def new_layers(config: EncoderConfig) -> list[Layer]:
     return made
 
 
+def _position_bias(config: EncoderConfig, shape: LayerConfig, made: Sequence[Layer]) -> RelativePositionBias | None:
+    if not config.position_bias:
+        return None
+    of = shape.position_bias_of
+    return RelativePositionBias(shape.heads) if of is None else made[of].attention.position_bias
+
+
 def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
     """The shapes of the layers, and which of their parts are an earlier layer's."""
     attentions, ffns, norms = ([getattr(layer, name) for layer in layers] for name in ("attention", "ffn", "ffn_norm"))
+    biases = [each.position_bias for each in attentions]
     return tuple(
         LayerConfig(
             heads=layer.attention.heads,
@@ -37,6 +47,7 @@ def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
             attention_of=_earlier(attentions, number),
             ffn_of=_earlier(ffns, number),
             norms_of=_earlier(norms, number),
+            position_bias_of=None if biases[number] is None else _earlier(biases, number),
             ranks=_ranks(layer),
             kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
         )

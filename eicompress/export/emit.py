@@ -21,6 +21,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.packing import packed_rows
+from eicompress.export.positions import position_bias
 from eicompress.export.sparse import expand_sparse
 
 
@@ -38,7 +39,8 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     for number, layer in enumerate(encoder.layers):
         assert isinstance(layer, Layer)
         last = number == len(encoder.layers) - 1
-        states = _layer(linears, layer, states, alone=last and encoder.config.pooling == "first")
+        alone = last and encoder.config.pooling == "first"
+        states = _layer(linears, layer, states, encoder.config.positions, alone=alone)
     graph.group = "head"
     logits = _head(linears, encoder, states, bigrams)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
@@ -105,10 +107,10 @@ def _rows(graph: Graph, table: Embedding, pick: Pick, *, picked: bool = True) ->
     return graph.op("Mul", numbers, pick(graph.floats(scales)))
 
 
-def _layer(linears: LinearLayers, layer: Layer, states: str, *, alone: bool) -> str:
+def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, alone: bool) -> str:
     """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
     graph = linears.graph
-    attended = _attention(linears, layer.attention, states, alone)
+    attended = _attention(linears, layer.attention, states, positions, alone)
     states = graph.first(states) if alone else states
     states = _norm(graph, layer.attention_norm, graph.op("Add", states, attended), alone)
     inner = linears.activated(layer.ffn.input, states, layer.ffn.activation)
@@ -116,14 +118,19 @@ def _layer(linears: LinearLayers, layer: Layer, states: str, *, alone: bool) -> 
     return _norm(graph, layer.ffn_norm, changed, alone)
 
 
-def _attention(linears: LinearLayers, attention: SelfAttention, states: str, alone: bool) -> str:
-    """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
+def _attention(linears: LinearLayers, attention: SelfAttention, states: str, positions: int, alone: bool) -> str:
+    """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone.
+
+    A sequence has at most as many tokens as there are `positions`.
+    """
     graph = linears.graph
     linear, states = linears.last_factor(attention.qkv, states)
     qkv = linears.thirds(linear, states, alone=alone)
     bias = graph.floats(linear.bias)
     mask = graph.op("Cast", "attention_mask", to=TensorProto.INT32)
-    context = graph.op("MultiHeadAttention", *qkv, bias, mask, num_heads=attention.heads)
+    relative = attention.position_bias
+    scores = [] if relative is None else [position_bias(graph, relative, positions, alone=alone)]
+    context = graph.op("MultiHeadAttention", *qkv, bias, mask, *scores, num_heads=attention.heads)
     return linears.biased(attention.output, context)
 
 

@@ -46,7 +46,7 @@ def hand_out_simple(search: Search) -> None:
     name, record = str(result.best[0]), result.best[1]
     if record.value(QUALITY_TEST) is None:
         try:
-            search.ledger.set_simple(name, _placed(search, record, name))
+            search.ledger.set_simple(name, _placed(search, record, name.replace(" ", "-")))
         except EicompressError as error:
             search.notice(f"{name} could not be handed out: {error}")
     search.notice(result.verdict)

@@ -9,7 +9,6 @@
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,9 +231,7 @@ def _attention_received(model: Encoder, batch: Batch) -> Tensor:
 
     def collector(attention: SelfAttention) -> Callable[[Tensor, Tensor, int], None]:
         def look(states: Tensor, mask: Tensor, queries: int) -> None:
-            q, k, _ = attention.projections(states, mask)
-            scores = q[:, :, :queries] @ k.transpose(2, 3) / math.sqrt(attention.head_size)
-            shares = scores.masked_fill(mask[:, None, None] == 0, -math.inf).softmax(dim=-1).mean(dim=1)
+            shares = attention.attention_map(states, mask)[:, :, :queries].mean(dim=1)
             asked = mask[:, :queries, None].float()
             received.append((shares * asked).sum(dim=1) / asked.sum(dim=1))
 

@@ -66,8 +66,8 @@ class LayerStates:
 
     def attention(self, layer: int) -> Tensor:
         """(B, heads, slots, slots)"""
-        queries, keys, _ = self._projections(layer)
-        return self.slots.maps(losses.attention_map(queries, keys, self.mask), self.own)
+        attention = self.model.layer(layer).attention
+        return self.slots.maps(attention.attention_map(self.states[layer].float(), self.mask), self.own)
 
     def relations(self, layer: int, heads: int) -> Tensor:
         """(B, 3 x heads, slots, slots): of queries, keys and values."""

@@ -6,11 +6,11 @@ that sum to one over the real keys. The teacher's side should carry no gradient.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from eicompress.answers import Answer, Number
+from eicompress.encoder.blocks import attention_map
 
 TINY = 1e-12
 """Below this, a probability counts as this in a logarithm."""
@@ -82,20 +82,13 @@ def map_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return _mean(divergence.mean(dim=1), mask)
 
 
-def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-    """softmax(Q Kᵀ / sqrt(d)) over the real keys; queries and keys (B, heads, T, d) -> (B, heads, T, T)."""
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    maps: Tensor = scores.masked_fill(~mask[:, None, None, :].bool(), -torch.inf).softmax(dim=-1)
-    return maps
-
-
 def relation(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
     """How each token's vector relates to all others': Q-Q, K-K or V-V of MiniLMv2 (arXiv 2012.15828).
 
     vectors (B, T, width), split into `heads` relation heads, which must divide the width -> (B, heads, T, T).
     """
     split = vectors.reshape(*vectors.shape[:2], heads, -1).transpose(1, 2)
-    return attention_map(split, split, mask)
+    return attention_map(split, split, mask[:, None, None, :].bool())
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.trials.inputs import whole_candidate
 from eicompress.values import Text
 from tests.conftest import ContextMaker
-from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like
+from tests.kinds import CORPUS, albert_like, bert_like, mpnet_like, roberta_like, xlm_roberta_like
 
 OUTPUTS = 3
 ABC = Labels(("a", "b", "c"))
@@ -56,6 +56,7 @@ FAMILIES: Mapping[str, Like] = {
     "distilbert, relu": Like("DistilBert", bert_like, shapes={**DISTIL, "activation": "relu"}),
     "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
     "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
+    "mpnet": Like("MPNet", mpnet_like, 50),
     "albert": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 1}),
     "albert, groups": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 3}),
     "albert, inner groups": Like(
@@ -65,7 +66,7 @@ FAMILIES: Mapping[str, Like] = {
 }
 each_family = pytest.mark.parametrize("family", FAMILIES)
 each_main_family = pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert, inner groups"]
+    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "albert, inner groups"]
 )
 
 
@@ -104,7 +105,7 @@ def read(
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)
 
 
-def told(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
+def type_arguments(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
     """Token types, if the model takes any."""
     return {} if model.config.model_type in ("distilbert", "mpnet") else {"token_type_ids": types}
 
@@ -117,7 +118,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
     for texts in (CORPUS, PAIRS):
         ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
         with torch.no_grad():
-            expected = theirs(ids, attention_mask=mask, **told(theirs, types)).logits
+            expected = theirs(ids, attention_mask=mask, **type_arguments(theirs, types)).logits
             got = source.encoder(ids, mask, types)
         assert expected.std() > 0.05
         assert (got - expected).abs().max() < 1e-4
@@ -129,7 +130,7 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
     theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
     ids, mask, types = read(source.tokenizer, CORPUS, source.encoder.config.padding_id)
     with torch.no_grad():
-        out = theirs(ids, attention_mask=mask, **told(theirs, types))
+        out = theirs(ids, attention_mask=mask, **type_arguments(theirs, types))
         pooled = out.get("pooler_output")
         expected = source.encoder.classify(out.last_hidden_state[:, 0] if pooled is None else pooled)
         got = source.encoder(ids, mask, types)
@@ -243,6 +244,24 @@ def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
     with pytest.raises(ModelError, match=f"must be .*, but is `{value}`"):
         load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MPNet"])
+def test_a_model_of_the_usual_size_has_the_same_logits_and_parameters(tmp_path: Path, kind: str) -> None:
+    theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
+    theirs.save_pretrained(tmp_path)
+    bert_like().save(str(tmp_path / "tokenizer.json"))
+    encoder = load(tmp_path).encoder
+    ids = torch.randint(5, 1000, (2, 300), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 200:] = 0
+    ids[1, 200:] = theirs.config.pad_token_id
+    with torch.no_grad():
+        expected, got = theirs(ids, attention_mask=mask).logits, encoder(ids, mask, torch.zeros_like(ids))
+    assert (got - expected).abs().max() < 1e-4
+    unread = theirs.config.hidden_size * (theirs.config.max_position_embeddings - encoder.config.positions)
+    assert sum(each.numel() for each in encoder.parameters()) == theirs.num_parameters() - unread
 
 
 @pytest.mark.slow

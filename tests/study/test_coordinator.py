@@ -251,12 +251,12 @@ def test_evolution_finds_better_ones_than_it_began_with(tmp_path: Path) -> None:
     assert sum(last) > sum(first) and max(last) > max(first)
 
 
-def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: Path) -> None:
+def test_a_record_written_before_the_tell_is_used_and_not_built_again(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=3)
 
     def interrupted(event: Event) -> None:
         made.events.append(event)
-        if isinstance(event, TrialEnded) and len(made.told()) == 2:
+        if isinstance(event, TrialEnded) and len(made.trials_ended()) == 2:
             raise KeyboardInterrupt
 
     first, second = Bench(tmp_path / "made"), Bench(tmp_path / "made")
@@ -467,9 +467,9 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
     assert (first.short, first.full, first.pairs) == (0.08, 0.25, counts.trained)
     assert first.correlation == pytest.approx(1.0)
     assert (second.short, second.full, second.pairs) == (0.25, 0.5, 3)
-    told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
-    assert len(told) == counts.stopped
-    assert {trial.state for trial in told} == {TrialState.PRUNED}
+    pruned = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
+    assert len(pruned) == counts.stopped
+    assert {trial.state for trial in pruned} == {TrialState.PRUNED}
 
 
 def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:
