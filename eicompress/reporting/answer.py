@@ -10,6 +10,7 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import MoreBytes, Numbers
+from eicompress.reporting.record_text import cut_texts
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted
@@ -103,7 +104,7 @@ def cost(numbers: Numbers) -> str:
         parts.append(f"{NEAR:.0%} of the baseline's quality was reached within the budgets after {spoken(near)}.")
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
-    parts.append(numbers.result.cut_texts.replace("`", ""))
+    parts.append(cut_texts(numbers.best[1] if numbers.best else None).replace("`", ""))
     latency = _measured(record, LATENCY) if record else None
     if latency and "sequence_length" in latency.conditions:
         known = latency.conditions
