@@ -116,6 +116,8 @@ class Answer(ABC):
     """How transformers.js runs it, in Markdown."""
     surest: ClassVar[bool]
     """Whether logits give a confidence, by which teachers can be weighted."""
+    quality_is_share: ClassVar[bool]
+    """Whether qualities are shares, which are written in percent; a correlation is none."""
 
     @property
     @abstractmethod

@@ -163,6 +163,7 @@ class Result:
 
     @property
     def _candidates(self) -> dict[int, Record]:
+        """Those within budget, the one of the highest quality first where quality and size or latency are traded."""
         return dict(ranked({**self.before_rebuilding, **self.promoted}, self.objective))
 
     def _worth(self, record: Record) -> tuple[float, float]:
@@ -179,16 +180,14 @@ class Result:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
         if self.objective.least:
-            number, record = self.best_quality
+            number, record = next(iter(self._candidates.items()))
             return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
-        """The best that was promoted and is within budget, or the best trial where there is none.
-
-        Where the smallest or the fastest is wanted, that of all candidates which are not certainly worse than the best.
-        """
+        """The best that was promoted and is within budget, or the best trial where there is none; where the smallest or
+        the fastest is wanted, that of all candidates which are not certainly worse than the best."""
         if self.objective.least:
             return least_near(self._candidates, self)
         found = ranked(self.promoted, self.objective) or ranked(self.before_rebuilding, self.objective)
