@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,25 +54,31 @@ class Model:
         """Names of the outputs."""
         return self.answer.names
 
-    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+    def predict(self, texts: Sequence[Text], *, parallel: int = 1) -> list[Prediction]:
         """The answer to each text, or pair of texts: a `LabelPrediction` or a `NumberPrediction`.
+
+        `parallel` texts are read at a time, each in a thread of its own; the answers are the same.
 
         Raises as `logits` does.
         """
-        return list(self.answer.decode(self.logits(texts)))
+        return list(self.answer.decode(self.logits(texts, parallel=parallel)))
 
-    def choices(self, texts: Sequence[Text], count: int) -> list[Sequence[Prediction]]:
+    def choices(self, texts: Sequence[Text], count: int, *, parallel: int = 1) -> list[Sequence[Prediction]]:
         """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""
-        return list(self.answer.choices(self.logits(texts), count))
+        return list(self.answer.choices(self.logits(texts, parallel=parallel), count))
 
-    def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
+    def logits(self, texts: Sequence[Text], *, parallel: int = 1) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts.
 
         Raises `TypeError` for anything else, `DataError` for a text without a token, and `ModelError` where the graph
         does not run.
         """
         _check(texts, self.pairs)
-        rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
+        if parallel > 1:
+            with ThreadPoolExecutor(parallel) as pool:
+                rows = list(pool.map(self._row, texts, list(self.feeds(texts))))
+        else:
+            rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
         return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
 
     def _row(self, text: Text, feed: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
