@@ -11,6 +11,7 @@ from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import MoreBytes, Numbers
 from eicompress.reporting.record_text import cut_texts
+from eicompress.spec import SHORT_FORMS
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted
@@ -25,13 +26,14 @@ class Tile:
     lines: tuple[str, ...]
 
 
-def wanted(asked: Json) -> str:
+def wanted(numbers: Numbers) -> str:
     """The settings of the study, in a line."""
+    asked, objective = numbers.asked, numbers.result.objective
     names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
-    limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
-    limits += [str(each) for each in asked.get("limit", ())]
-    within = f", within {' and '.join(limits)}" if limits else ""
-    return f"{' on '.join(names)}{within}"
+    short = [name for name in ("budget", "latency", "memory") if asked.get(name)]
+    within = [f"within {' and '.join(str(asked[name]) for name in short)}"] if short else []
+    others = [name for name in objective.budgets if name not in {SHORT_FORMS[each] for each in short}]
+    return ", ".join([" on ".join(names), *within, *map(objective.limit, others)])
 
 
 def sentence(numbers: Numbers) -> str:
