@@ -225,14 +225,18 @@ class Job:
         return cls(**{**value, "recipe": tuple(value["recipe"])})
 
 
-Fate: TypeAlias = Literal["built", "inapplicable", "failed", "lost"]
+Fate: TypeAlias = Literal["built", "inapplicable", "failed", "lost", "out of time"]
+
+OUT_OF_TIME = "the time for the search is used up"
+"""Why a search ends, or a job is stopped, at the end of its time."""
 
 
 @dataclass(frozen=True)
 class Done:
     """The result of a job: its record if it was built, otherwise the reason why not.
 
-    A job is lost whose process was ended from outside: it may be tried again.
+    A job is lost whose process was ended from outside: it may be tried again. One that is out of time was stopped at
+    the end of the search.
     """
 
     job: Job

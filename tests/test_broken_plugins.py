@@ -92,5 +92,5 @@ def test_a_file_that_raises_is_named(
     code = textwrap.dedent(BAD.replace("return subject", 'raise ValueError("too small")'))
     (place / "trial.py").write_text(code)
     assert search(model_folder, data_folder, "shrink", "--plugin", "trial.py") == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "ValueError in `shrink`, of the file" in told and "of `trial.py`: too small" in told
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "ValueError in `shrink`, of the file" in shown and "of `trial.py`: too small" in shown

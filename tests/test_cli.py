@@ -27,7 +27,7 @@ from eicompress.reporting.tables import show_result
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Doing
 from eicompress.study.objective import Objective
-from eicompress.values import Artifact, Measurement, Progress, Record
+from eicompress.values import Artifact, Progress, Record
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -244,8 +244,7 @@ def test_a_signal_that_ends_a_command_is_named_and_ends_it_as_ctrl_c_does(number
 
 def compared(tfidf: Record) -> Compared:
     majority = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(None, None, 0.1))
-    size = Measurement("size_mb", 1.7, "MB", {"estimated": "one byte a weight"})
-    static = replace(majority, measurements=(size, *measured(None, None, 0.5)))
+    static = replace(tfidf, outcome="complete", measurements=measured(1.7, 0.02, 0.5))
     baseline = replace(majority, measurements=measured(90.0, 20.0, 0.9))
     simple = {"tf-idf": tfidf, "majority class": majority, "static embeddings": static}
     return Compared(baseline, simple, Objective("quality", {"size_mb": 1.0}))
@@ -262,11 +261,12 @@ TFIDF = Record(
 )
 
 
-def test_baselines_are_told_before_anything_is_tried() -> None:
+def test_baselines_are_shown_before_anything_is_tried() -> None:
     assert lines_of(compared(TFIDF)) == [
         "baseline: 90.000 MB · 20.00 ms · quality 0.9000",
         "majority class: quality 0.1000 (no artifact)",
-        "static embeddings: ~1.700 MB · quality 0.5000 (no artifact)",
+        "static embeddings: 1.700 MB · 0.02 ms · quality 0.5000 (55.6% of the baseline) · over budget: size_mb 1.7 "
+        "(budget 1)",
         "tf-idf: 0.500 MB · 0.03 ms · quality 0.8000 (88.9% of the baseline) · within budget",
     ]
     large = lines_of(compared(replace(TFIDF, measurements=measured(2.0, 0.03, 0.8))))
@@ -275,19 +275,19 @@ def test_baselines_are_told_before_anything_is_tried() -> None:
 
 
 def test_a_teacher_that_a_simple_baseline_beats_is_warned_of() -> None:
-    told = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
-    assert told.startswith("warning: the baseline model must be better than the simple baselines")
-    assert "tf-idf reaches 0.9500" in told and "eicompress teach" in told and "--teacher-timeout" in told
+    shown = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
+    assert shown.startswith("warning: the baseline model must be better than the simple baselines")
+    assert "tf-idf reaches 0.9500" in shown and "eicompress teach" in shown and "--teacher-timeout" in shown
 
 
 def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_path: Path) -> None:
     console = Console(record=True, force_terminal=False, width=200, file=io.StringIO())
     found = bed(tmp_path, trials=2).run(Bench(tmp_path / "made"))
     show_result(console, replace(found, simple={"tf-idf": replace(TFIDF, measurements=measured(0.5, 0.03, 0.99))}))
-    told = console.export_text()
-    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", told, re.MULTILINE)
-    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in told
-    assert "artifact  somewhere" in told and "--trial" not in told
+    shown = console.export_text()
+    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", shown, re.MULTILINE)
+    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in shown
+    assert "artifact  somewhere" in shown and "--trial" not in shown
 
 
 def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:

@@ -104,8 +104,8 @@ def test_a_search_goes_on_where_the_device_fails_once_and_remembers_it(
     tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    # The baseline and tf-idf are timed first, then what is foreseen, then the candidates.
-    plugin = phone(tmp_path, 5, 6, 7, 8)
+    # The baseline and two simple baselines are timed first, then what is foreseen, then the candidates.
+    plugin = phone(tmp_path, 6, 7, 8, 9)
     words = asked(tmp_path, model_folder, data_folder, plugin, device="phone")
     result = eicompress.search(**words, trials=3)
     reasons = {record.unmeasured["latency_ms"] for record in result.records.values() if record.unmeasured}

@@ -52,8 +52,8 @@ def test_a_file_that_has_changed_is_refused_before_it_is_loaded(
     Path("trial.py").write_text("raise SystemExit('must not be loaded')")
     for command in (["search", "--study", "mine"], [*asked, "--plugin", "trial.py"]):
         assert cli.run([*command, "--trials", "2"]) == 2
-        told = capsys.readouterr().err
-        assert "the contents of the plug-in: digest was" in told and "must not be loaded" not in told
+        shown = capsys.readouterr().err
+        assert "the contents of the plug-in: digest was" in shown and "must not be loaded" not in shown
 
 
 def test_a_file_that_is_gone_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:

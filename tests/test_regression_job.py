@@ -76,9 +76,9 @@ def test_grades_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str
     data, model = write_grades(tmp_path / "grades"), write_tiny_teacher(tmp_path / "model", "Bert")
     words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]
     assert cli.run(["search", *words, "--trials", "3", "--teacher-training", "probe"]) == 0
-    told = capsys.readouterr()
-    assert "so the task is `regression`" in told.out + told.err
-    assert "linear regression head" in told.out + told.err and "mean:" in told.out + told.err
+    printed = capsys.readouterr()
+    assert "so the task is `regression`" in printed.out + printed.err
+    assert "linear regression head" in printed.out + printed.err and "mean:" in printed.out + printed.err
     result = eicompress.show("grades")
     assert result.best is not None
     best = result.best[1]

@@ -112,6 +112,8 @@ def activated(states: Tensor, activation: Activation) -> Tensor:
     """The activation function of each value."""
     if activation in ("gelu", "gelu_tanh"):
         return F.gelu(states, approximate="none" if activation == "gelu" else "tanh")
+    if activation == "silu":
+        return F.silu(states)
     return torch.tanh(states) if activation == "tanh" else F.relu(states)
 
 

@@ -35,6 +35,7 @@ _CONTRIBUTED = frozenset(
         "MultiHeadAttention",
         "Gelu",
         "RotaryEmbedding",
+        "QuickGelu",
     }
 )
 _LETTERS: dict[Group, str] = {"embedding": "E", "layers": "L", "head": "H"}

@@ -42,14 +42,19 @@ class LinearLayers:
         if activation in ("gelu", "gelu_tanh"):
             kind = "BiasGelu" if activation == "gelu" else "FastGelu"
             return self.graph.op(kind, self.product(linear, states), self.graph.floats(linear.bias))
-        return self.graph.op("Tanh" if activation == "tanh" else "Relu", self.biased(linear, states))
+        return self._activation(self.biased(linear, states), activation)
 
     def gated(self, linear: AnyLinear, states: str, activation: Activation) -> str:
         """(..., inputs) -> (..., outputs / 2): the activation of the first half times the second."""
         graph = self.graph
         inner, gates = graph.ops("Split", 2, self.biased(linear, states), axis=-1, num_outputs=2)
+        return graph.op("Mul", self._activation(inner, activation), gates)
+
+    def _activation(self, states: str, activation: Activation) -> str:
+        if activation == "silu":
+            return self.graph.op("QuickGelu", states, alpha=1.0)
         kinds = {"gelu": "Gelu", "gelu_tanh": "FastGelu", "relu": "Relu", "tanh": "Tanh"}
-        return graph.op("Mul", graph.op(kinds[activation], inner), gates)
+        return self.graph.op(kinds[activation], states)
 
     def product(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), without bias."""

@@ -24,19 +24,16 @@ def standing(record: Record, baseline: Record, objective: Objective) -> str:
     """What a simple baseline reaches in one line, and whether it is within the budgets."""
     if record.outcome != "complete":
         return record.reason
-    if record.value(LATENCY) is None:
-        size = "" if record.value(SIZE) is None else f"{metric_text(record, SIZE, '{:.3f} MB')} · "
-        return f"{size}quality {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
+    if "artifact" not in record.files:
+        return f"quality {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
     within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
     return f"{summary(record, baseline, objective.extra)} · {within}"
 
 
 def metric_text(record: Record, name: str, form: str) -> str:
-    """A metric's value, or a dash where it was not measured; an estimate after a tilde."""
-    found = next((each for each in record.measurements if each.name == name), None)
-    if found is None:
-        return "-"
-    return ("~" if "estimated" in found.conditions else "") + form.format(found.value)
+    """A metric's value, or a dash where it was not measured."""
+    value = record.value(name)
+    return "-" if value is None else form.format(value)
 
 
 def share(record: Record, baseline: Record | None) -> str:

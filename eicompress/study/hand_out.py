@@ -46,7 +46,7 @@ def hand_out_simple(search: Search) -> None:
     name, record = str(result.best[0]), result.best[1]
     if record.value(QUALITY_TEST) is None:
         try:
-            search.ledger.set_simple(name, _placed(search, record, name))
+            search.ledger.set_simple(name, _placed(search, record, name.replace(" ", "-")))
         except EicompressError as error:
             search.notice(f"{name} could not be handed out: {error}")
     search.notice(result.verdict)
@@ -84,4 +84,4 @@ def _with_artifact(search: Search, number: int, record: Record) -> Record:
     artifact = Artifact(Path(record.files.get("artifact", "removed")))
     if artifact.onnx.is_file() and artifact.manifest.is_file():
         return record
-    return search.build(search.job(number, record.recipe, record.fidelity, record.seed))
+    return search.build(search.job(number, record.recipe, record.fidelity, record.seed), limited=False)

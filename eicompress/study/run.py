@@ -1,6 +1,7 @@
 """Runs or forecasts a planned search: opens the builder and the workers, then starts the coordinator."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,10 +44,12 @@ def run(
     report: Callable[[Ledger, Spec], str],
 ) -> Result:
     """Run or go on with a planned search; `report` writes what was found, also after an error, and says where."""
-    spec, settings = plan.spec, plan.spec.settings
+    spec, settings, begun = plan.spec, plan.spec.settings, time.monotonic()
     kept = spec.folder / TEACHER
     head = kept if kept.is_dir() else None
     builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
+    if builder.head != head:
+        begun = time.monotonic()  # the training of a teacher has a limit of its own
     for note in filter(None, (*plan.notes, *builder.notes, builder.unlabelled.note())):
         on_event(Noticed(note))
     goal = _goal(plan)
@@ -60,8 +63,10 @@ def run(
         plan = _with_recorded_rungs(plan, builder, ledger, on_event)
         if not ledger.records():
             _foresee(plan, builder, on_event)
+        prepared_s = time.monotonic() - begun
+        search = Search(builder, workers, plan.registry, ledger, plan.space, goal, on_event, prepared_s=prepared_s)
         try:
-            return run_search(Search(builder, workers, plan.registry, ledger, plan.space, goal, on_event))
+            return run_search(search)
         finally:
             # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
             on_event(Noticed(report(ledger, spec)))

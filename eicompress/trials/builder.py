@@ -28,7 +28,6 @@ from eicompress.spec import Spec
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
-from eicompress.trials.baselines import STATIC, TFIDF
 from eicompress.trials.code import code_version
 from eicompress.trials.inputs import (
     how_taught,
@@ -43,7 +42,7 @@ from eicompress.trials.inputs import (
 from eicompress.trials.kept import Measured, kept_examples
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, record_of, written
-from eicompress.trials.simple import measure_constant, measure_static, measure_tfidf
+from eicompress.trials.simple import STATIC, TFIDF, measure_constant, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
@@ -78,10 +77,9 @@ class Builder(Materials):
         return replace(record, files={**record.files, "validation_examples": examples})
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """The records of simple baselines on the validation split, by name; none where targets have a form of their
-        own.
+        """The records of simple baselines on the validation split, by name; none where targets have another form.
 
-        That of tf-idf is an artifact of at most `size_mb` megabytes, measured like a candidate's.
+        tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's.
         """
         if not self.task.answer.holds(self.examples["train"].targets):
             return {}
@@ -90,7 +88,7 @@ class Builder(Materials):
         key, remembered = ["simple", self.inputs, self.seed], self._measured.remembered
         return {
             constant: remembered([*key, constant], lambda: measure_constant(self)),
-            STATIC: remembered([*key, STATIC], lambda: measure_static(self)),
+            STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
             TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
         }
 
@@ -264,7 +262,7 @@ def open_builder(
     Raises `DataError`, `ModelError`, `SpecError`.
     """
     settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
-    read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed)
+    read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed, spec.rows)
     source_folder = model_folder(spec.model)
     named = read_model(source_folder, read.task.answer.outputs)
     baseline, notes, trained = named.answering(read.task.answer), read.notes, None

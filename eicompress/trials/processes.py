@@ -11,6 +11,7 @@ against nobody's time. When the coordinator ends, however it ends, its workers e
 """
 
 import json
+import math
 import os
 import select
 import signal
@@ -29,7 +30,7 @@ import psutil
 
 from eicompress.errors import StudyError
 from eicompress.settings import SearchSettings
-from eicompress.values import SHARED, Done, Fate, Job, Json, Progress
+from eicompress.values import OUT_OF_TIME, SHARED, Done, Fate, Job, Json, Progress
 
 POLL_SECONDS = 0.2
 """Seconds between two checks of the limits."""
@@ -120,8 +121,12 @@ class Processes:
             self._processes.append(idle)
         return idle
 
-    def wait(self, progress: Tell) -> Done:
-        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job that ends next, or of one that is stopped since none ended within so many seconds.
+
+        Raises `StudyError` where no other job would fare better.
+        """
+        end = time.monotonic() + within_s
         self._begin()
         while True:
             select.select(self._busy, [], [], POLL_SECONDS)
@@ -133,6 +138,15 @@ class Processes:
                     if done.fate == "built":
                         self._made.add(done.job.shared)
                     return done
+            if time.monotonic() > end:
+                return self._stopped()
+
+    def _stopped(self) -> Done:
+        """Stop a job."""
+        for each in self._busy:
+            self._processes.remove(each)
+            return each.stopped()
+        return Done(self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -214,6 +228,11 @@ class _Process:
             return None
         self.end()
         return self._done("failed", reason)
+
+    def stopped(self) -> Done:
+        """End the process; its job is out of time."""
+        self.end()
+        return self._done("out of time", OUT_OF_TIME)
 
     def signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:

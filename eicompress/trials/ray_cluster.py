@@ -10,6 +10,7 @@ those with a GPU among those without, make their own.
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from eicompress.trials.shipping import (
     trained_in,
     write_files,
 )
-from eicompress.values import SHARED, Done, Job, Json, Progress, counted
+from eicompress.values import OUT_OF_TIME, SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
@@ -135,8 +136,12 @@ class Cluster:
         self._waiting.append(job)
         self._hand_out()
 
-    def wait(self, progress: Tell) -> Done:
-        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job that ends next, or of one that is stopped since none ended within so many seconds.
+
+        Raises `StudyError` where no other job would fare better.
+        """
+        stop = time.monotonic() + within_s
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
@@ -146,6 +151,8 @@ class Cluster:
             if self._busy:
                 end = time.monotonic() + PATIENCE_SECONDS
                 self._tell(progress)
+            if time.monotonic() > stop:
+                return self._stopped()
             self._check_patience(end)
 
     @contextmanager
@@ -262,6 +269,15 @@ class Cluster:
         if seat.job is None:
             return None
         return Done(seat.job, "lost", reason=f"its worker on {seat.host} was lost: {first_line(error)}")
+
+    def _stopped(self) -> Done:
+        """Stop a job, with its worker."""
+        for seat in self._busy:
+            assert seat.job is not None
+            self._ray.kill(seat.actor)
+            self._seats[self._seats.index(seat)] = self._seat()
+            return Done(seat.job, "out of time", reason=OUT_OF_TIME)
+        return Done(self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
 
     def _tell(self, progress: Tell) -> None:
         seats = self._busy

@@ -1,4 +1,8 @@
-"""The simple baselines, measured as candidates are: what a student must not lose to."""
+"""The simple baselines, measured as candidates are: what a student must not lose to.
+
+The answer that never changes (the majority class, or the mean of the numbers), and two artifacts: the mean of static
+embeddings, and tf-idf. Learned from the training rows, measured on the validation rows.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,15 +10,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eicompress.contracts import Examples
+from eicompress.errors import Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.metrics.quality import quality_of
-from eicompress.metrics.size import SizeMetric
 from eicompress.recipe import Recipe
-from eicompress.trials.baselines import STATIC, TFIDF, Static, bounded, static_regression
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, measured_as_is, record_of
-from eicompress.trials.tfidf import fit_tfidf
-from eicompress.values import SIMPLE, Artifact, Measurement, Record
+from eicompress.trials.static_embeddings import StaticClassifier, fit_static
+from eicompress.trials.tfidf import TfIdf, fit_tfidf
+from eicompress.values import SIMPLE, Artifact, Measurement, Record, seed_of
+
+STATIC, TFIDF = "static embeddings", "tf-idf"
+"""Simple baselines, by the names that are shown; what an answer that never changes is called, its kind knows."""
+ROWS = 20_000
+"""Training rows that a regression reads, drawn with the seed where there are more."""
+
+
+def bounded(train: Examples, seed: int) -> Examples:
+    """At most as many rows as a regression reads, drawn with the seed."""
+    if len(train) <= ROWS:
+        return train
+    return train.take(np.random.default_rng(seed_of(seed, "yardsticks")).permutation(len(train))[:ROWS].tolist())
 
 
 def measure_constant(materials: Materials) -> Record:
@@ -25,17 +42,23 @@ def measure_constant(materials: Materials) -> Record:
     return _simple(materials, answer.constant, "one answer for every text", Clock(), quality)
 
 
-def measure_static(materials: Materials) -> Record:
-    """A linear model on the mean of the baseline's static word vectors."""
-    clock, source, validation = Clock(), materials.source.encoder, materials.examples["validation"]
+def measure_static(materials: Materials, size_mb: float | None, on: Bench) -> Record:
+    """An artifact of a linear model on the mean of the baseline's static word vectors, of at most `size_mb` megabytes.
+
+    Where the tokenizer cannot be pruned, the record says why there is none.
+    """
+    clock, source = Clock(), materials.source.encoder
     with clock.phase("training"):
         with torch.no_grad():
-            static = Static(materials.source.tokenizer, source.words(torch.arange(source.config.vocabulary)))
+            table = source.words(torch.arange(source.config.vocabulary)).numpy()
         train = bounded(materials.examples["train"], materials.seed)
-        found = static_regression(materials.task, train, validation.texts, static, materials.seed)
-    size = SizeMetric.measurement(found.size_mb, estimated="one byte a weight")
-    quality = quality_of(found.logits, materials.task, validation, "validation")
-    return _simple(materials, STATIC, found.note, clock, size, quality)
+        try:
+            found = fit_static(materials.task, train, materials.source.tokenizer, table, materials.seed, size_mb)
+        except Inapplicable as error:
+            return _no_artifact(materials, STATIC, f"no artifact can be made of it: {error}", clock)
+    if found is None:
+        return _no_artifact(materials, STATIC, f"not even one dimension fits into {size_mb:g} MB", clock)
+    return _measured(materials, STATIC, found, size_mb, on, clock)
 
 
 def measure_tfidf(materials: Materials, size_mb: float | None, on: Bench) -> Record:
@@ -46,15 +69,25 @@ def measure_tfidf(materials: Materials, size_mb: float | None, on: Bench) -> Rec
         found = fit_tfidf(materials.task, train, materials.seed, size_mb)
     if found is None:
         reason = "no word occurs" if size_mb is None else f"not even one word fits into {size_mb:g} MB"
-        return replace(_simple(materials, TFIDF, "", clock), outcome="inapplicable", reason=reason)
-    record = _simple(materials, TFIDF, found.note, clock)
+        return _no_artifact(materials, TFIDF, reason, clock)
+    return _measured(materials, TFIDF, found, size_mb, on, clock)
+
+
+def _measured(
+    materials: Materials, name: str, found: TfIdf | StaticClassifier, size_mb: float | None, on: Bench, clock: Clock
+) -> Record:
+    record = _simple(materials, name, found.note, clock)
 
     def write(into: Path) -> None:
         manifest = {"recipe": [], "facts": record.facts, "task": materials.task.name}
         artifacts.write_files(found.files, into / "artifact", manifest)
 
-    entry = materials.cache.store(TFIDF, [materials.inputs, materials.seed, size_mb], write)
+    entry = materials.cache.store(name.replace(" ", "-"), [materials.inputs, materials.seed, size_mb], write)
     return measured_as_is(record, materials, Artifact(entry / "artifact"), on)
+
+
+def _no_artifact(materials: Materials, name: str, reason: str, clock: Clock) -> Record:
+    return replace(_simple(materials, name, "", clock), outcome="inapplicable", reason=reason)
 
 
 def _simple(materials: Materials, name: str, note: str, clock: Clock, *measurements: Measurement) -> Record:

@@ -18,7 +18,8 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.export.folder import files_of
 from eicompress.export.ngrams import Bits, Ngrams, emit_ngrams
 from eicompress.training.regression import Matrix, Regression, divided, trained, tuned
-from eicompress.values import MEGABYTE, Text, counted
+from eicompress.trials.rounding import most_with_room, quantized
+from eicompress.values import Text, counted
 
 WORD = r"[\p{L}\p{M}\p{N}_]+"
 LONGEST = 256
@@ -30,10 +31,6 @@ RARE = 2
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 BITS: tuple[Bits, ...] = (4, 8)
 """Fewest first: more are taken only where they are better on held-out rows, by more than chance."""
-CLIPPED = {4: np.linspace(1.0, 0.4, 13), 8: np.ones(1)}
-"""Shares of a row's largest weight that are tried as the largest one that can be said, by bits."""
-SMALLEST = 1e-6
-"""The least scale of a row that half precision can say well enough."""
 SPECIALS = ("[PAD]", "[UNK]")
 
 Numbers = npt.NDArray[np.int64]
@@ -50,10 +47,6 @@ class TfIdf:
     strength: float
     texts: int
     """Training rows that it learned from."""
-
-    @property
-    def size_mb(self) -> float:
-        return sum(map(len, self.files.values())) / MEGABYTE
 
     @property
     def note(self) -> str:
@@ -159,22 +152,6 @@ class _Table:
         return found
 
 
-def quantized(weights: npt.NDArray[np.float32], bits: Bits) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
-    """Integers (features, labels) and what to multiply each row by (features,), of the least squared error."""
-    highest = 2 ** (bits - 1) - 1
-    largest = np.abs(weights).max(axis=1, keepdims=True)
-    best, least = np.zeros_like(weights), np.full_like(largest, np.inf)
-    scales = np.ones_like(largest)
-    for share in CLIPPED[bits]:
-        # Rounded as it is stored, and never to zero.
-        scale = np.maximum(largest * share / highest, SMALLEST).astype(np.float16).astype(np.float32)
-        integers = np.clip(np.round(weights / scale), -highest - 1, highest)
-        error = np.square(integers * scale - weights).sum(axis=1, keepdims=True)
-        better = error < least
-        best, scales, least = (np.where(better, *each) for each in ((integers, best), (scale, scales), (error, least)))
-    return best.astype(np.int8), scales[:, 0].astype(np.float16)
-
-
 def _words_of(texts: Sequence[Text]) -> tuple[str, ...]:
     """The words of the texts, the most frequent first."""
     cut, words = word_tokenizer((), pairs=False), Counter[str]()
@@ -217,13 +194,7 @@ def _with_room(table: _Table, order: Numbers, task: Task, bits: Bits, size_mb: f
             map(len, _files(table, *_ngrams(table, first(count), Regression(weights, bias, 0.0), bits), task).values())
         )
 
-    least, most = 0, len(order)
-    if size_mb is None or size(most) <= size_mb * MEGABYTE:
-        return first(most)
-    while most - least > 1:
-        middle = (least + most) // 2
-        least, most = (middle, most) if size(middle) <= size_mb * MEGABYTE else (least, middle)
-    return first(least)
+    return first(most_with_room(len(order), size, size_mb))
 
 
 def _ngrams(table: _Table, kept: Numbers, model: Regression, bits: Bits) -> tuple[Ngrams, tuple[str, ...]]:

@@ -28,8 +28,8 @@ def test_it_is_the_same_after_it_was_written() -> None:
 def test_outputs_are_found_by_their_names() -> None:
     assert Labels(LABELS).outputs_of(Labels(("rain", "weather", "music"))) == (2, 1)
     assert Labels(LABELS).outputs_of(Labels(("music", "rain"))) is None and Labels(LABELS).outputs_of(Number()) is None
-    told = Labels(LABELS).mismatch("the teacher `t`", Labels(("music", "wether")))
-    assert "1 of 2 are not there, such as `weather`" in told and "wether" in told
+    message = Labels(LABELS).mismatch("the teacher `t`", Labels(("music", "wether")))
+    assert "1 of 2 are not there, such as `weather`" in message and "wether" in message
 
 
 def test_the_majority_class_is_right_as_often_as_it_occurs() -> None:
@@ -71,7 +71,7 @@ def test_confused_labels_are_counted_for_both() -> None:
     assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).confused == (("music", "weather", "1", "0"),)
 
 
-def test_labels_that_lost_texts_are_told_with_their_counts() -> None:
+def test_labels_that_lost_texts_are_reported_with_their_counts() -> None:
     assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).weakest == (("music", "2", "1", "2"),)
     assert counted(LABELS, TARGETS, ARTIFACT, BASELINE).weakest == (("weather", "2", "1", "2"),)
     assert counted(LABELS, TARGETS, BASELINE, BASELINE).weakest == ()

@@ -1,4 +1,4 @@
-"""Built-ins keep every promise that is asked of a stranger's plug-in."""
+"""Built-ins keep every promise that is asked of another author's plug-in."""
 
 import pytest
 

@@ -291,7 +291,7 @@ def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
     assert torch.equal(again.source.model.classifier.weight, builder.source.model.classifier.weight)
 
 
-def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
+def test_pairs_are_distinguished_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
     for path in data_folder.glob("*.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("\n".join(json.dumps({**row, "text_pair": "what is it"}) for row in rows))
@@ -324,26 +324,31 @@ def test_the_baseline_is_measured_once(opened: Opener) -> None:
     assert artifact_of(first).folder.is_dir() and first.value("quality") is not None
 
 
-def test_simple_baselines_are_measured_and_tf_idf_is_an_artifact_in_the_budget(opened: Opener) -> None:
+@pytest.mark.parametrize(("name", "budget"), [("tf-idf", 0.0025), ("static embeddings", 0.006)])
+def test_simple_baselines_are_artifacts_in_the_budget(opened: Opener, name: str, budget: float) -> None:
     builder = opened()
-    found = builder.simple(0.0025)
+    found = builder.simple(budget)
     assert list(found) == ["majority class", "static embeddings", "tf-idf"]
     assert found["majority class"].value("quality") == 0.5 and found["majority class"].value("size_mb") is None
-    record = found["tf-idf"]
-    assert record.value("size_mb") == artifact_of(record).size_mb <= 0.0025
+    record = found[name]
+    assert record.value("size_mb") == artifact_of(record).size_mb <= budget
     assert (record.value("latency_ms") or 0) > 0 and record.recipe == () and record.bytes_by_group["tokenizer"]
     model = runtime.load(artifact_of(record).folder)
     validation = builder.examples["validation"]
     assert model.checked
     assert builder.task.score(model.logits(validation.texts), validation.targets) == record.value("quality")
-    assert builder.simple(0.0025) == found
+    assert builder.simple(budget) == found
     promoted = builder.promote_extras(record)
-    assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == "tf-idf"
+    assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == name
 
 
-def test_a_budget_without_room_for_a_word_is_told(opened: Opener) -> None:
-    record = opened().simple(0.0001)["tf-idf"]
-    assert (record.outcome, record.reason) == ("inapplicable", "not even one word fits into 0.0001 MB")
+def test_a_budget_without_room_for_a_word_is_reported(opened: Opener) -> None:
+    found = opened().simple(0.0001)
+    reasons = {name: (found[name].outcome, found[name].reason) for name in ("tf-idf", "static embeddings")}
+    assert reasons == {
+        "tf-idf": ("inapplicable", "not even one word fits into 0.0001 MB"),
+        "static embeddings": ("inapplicable", "not even one dimension fits into 0.0001 MB"),
+    }
 
 
 def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:

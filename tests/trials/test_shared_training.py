@@ -105,7 +105,7 @@ def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(bu
     assert first.key == again.key and first.value("quality") == again.value("quality")
     assert seen[0] == Progress(SHARED) and seen[1].phase == SHARED and seen[1].steps == STEPS
     assert "training" not in {each.phase for each in seen}
-    # What took the training is told apart from what the candidate itself took.
+    # What took the training is counted apart from what the candidate itself took.
     assert first.seconds_by_phase[SHARED] > first.seconds_by_phase["training"]
     assert first.own_seconds == pytest.approx(sum(first.seconds_by_phase.values()) - first.seconds_by_phase[SHARED])
 

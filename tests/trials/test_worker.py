@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 from eicompress.errors import StudyError
 from eicompress.plugins import discover
+from eicompress.recipe import Recipe
 from eicompress.spec import Spec, read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
@@ -19,7 +20,7 @@ from eicompress.strategies.thin_student import ThinStudent
 from eicompress.trials.builder import open_builder
 from eicompress.trials.processes import Limits, Processes, Setup
 from eicompress.trials.worker import InProcess
-from eicompress.values import Done, Job, Progress
+from eicompress.values import Done, Job, Progress, Record
 
 STEPS = tuple(
     {"strategy": step.name, **vars(step)}
@@ -150,6 +151,30 @@ def test_what_ends_a_process_is_one_failed_job_with_its_reason_and_a_new_process
         assert done.fate == fate
         assert re.search(said, done.reason)
         assert built(workers, job(4)).fate == "built"
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_when_the_time_is_used_up_is_stopped(setup: Setup) -> None:
+    with processes(setup) as workers:
+        for number in range(2):
+            workers.submit(job(number, "hang"))
+        done = [workers.wait(ignore, within_s=1.0) for _ in range(2)]
+        assert [each.fate for each in done] == ["out of time"] * 2
+        assert built(workers, job(4)).fate == "built"
+
+
+def test_a_job_in_this_process_is_stopped_where_it_reports_its_progress() -> None:
+    class Reports:
+        def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+            try:
+                progress(Progress("training"))
+            except Exception:
+                pytest.fail("a strategy must not take the end of the search for an error of its own")
+            raise AssertionError("it must have been stopped")
+
+    here = InProcess(Reports(), discover(only=""))
+    here.submit(Job(0, (), 1.0, 0))
+    assert here.wait(ignore, within_s=-1.0).fate == "out of time"
 
 
 @pytest.mark.slow
