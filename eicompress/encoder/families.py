@@ -109,7 +109,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 """What can be converted, by `model_type`."""
 
-_RELATIVE = "adds to its attention what depends on how far two tokens are apart, and an encoder has no part for that"
+_RELATIVE = (
+    "multiplies queries and keys by vectors of how far two tokens are apart, and an encoder has no part for that"
+)
 REFUSED: Mapping[str, str] = {
     "deberta": f"DeBERTa {_RELATIVE}",
     "deberta-v2": f"DeBERTa {_RELATIVE}",
