@@ -21,6 +21,8 @@ SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
+LEAST_WITHIN_NOISE = {"smallest": SIZE, "fastest": LATENCY}
+"""Objectives that hand out the candidate with the least of a metric that is not certainly worse than the best one."""
 
 COUNT, NUMBER = partial(parsing.whole, least=1), partial(parsing.whole, least=0)
 PROCESSORS, WORKERS = (partial(parsing.whole, least=least, most=1_024) for least in (1, 0))
@@ -91,8 +93,8 @@ class MethodSettings(TypedDict, total=False):
     objective: Annotated[
         str,
         Setting(
-            f"A metric to optimise, or two to trade: pareto:{QUALITY},{SIZE}.",
-            "NAME|reward|pareto:A,B",
+            f"A metric to optimise, two to trade (pareto:{QUALITY},{SIZE}), or the smallest within noise of the best.",
+            "NAME|smallest|fastest|reward|pareto:A,B",
             partial(parsing.objective, usual=(QUALITY, LATENCY)),
             QUALITY,
         ),

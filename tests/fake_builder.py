@@ -50,7 +50,14 @@ class Thin(ModelStrategy):
         return subject
 
 
-REGISTRY = Registry(strategies={"words": Words, "thin": Thin}, tasks={}, metrics={}, sources={})
+@dataclass(frozen=True)
+class Shared(Words):
+    name: ClassVar[str] = "shared"
+    trains: ClassVar[bool] = True
+    shares_training: ClassVar[bool] = True
+
+
+REGISTRY = Registry(strategies={"words": Words, "thin": Thin, "shared": Shared}, tasks={}, metrics={}, sources={})
 
 SPACE = """
 fidelity = 0.25
@@ -86,6 +93,7 @@ class Bench:
     built: list[tuple[str, float]] = field(default_factory=list)
     baselines: dict[str, Record] = field(default_factory=dict)
     """The simple ones."""
+    scored_share: float = 0.25
 
     def clock(self) -> float:
         return self.now
@@ -133,6 +141,7 @@ class Bench:
             key=self.key(recipe, fidelity=fidelity, seed=seed),
             trained=True,
             fidelity=fidelity,
+            only_shared=recipe.only_shared,
             seed=seed,
             seconds_by_phase={"training": 40 * fidelity},
             files={"artifact": str(artifact.folder)},

@@ -19,7 +19,8 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: boo
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text.
+    A line of output is label, confidence and text, or number and text; where words are
+    tagged it is each entity's type, first and last character and words, and the text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
@@ -32,7 +33,9 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: boo
 
     model = api.load(artifact)
     if top is not None and not model.answer.surest:
-        raise SpecError("`--top` must be asked of a model of labels, but this one answers a number: leave it out")
+        raise SpecError(
+            f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
+        )
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
@@ -41,8 +44,8 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: boo
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:
-            several = {} if top is None else {"top": [vars(each) for each in found]}
-            print_json({"text": text, **vars(found[0]), **several}, indent=None)
+            several = {} if top is None else {"top": [each.to_json() for each in found]}
+            print_json({"text": text, **found[0].to_json(), **several}, indent=None)
         else:
             for each in found:
                 click.echo("\t".join((*each.columns, text)))

@@ -34,6 +34,11 @@ class LayerConfig:
     """Whether what attention reads, or writes where norms stand after the sums, is normalized."""
     kroneckers: tuple[tuple[int, int], ...] = ((0, 0),) * 4
     """Of the same matrices, size and number of the small factors where they are sums of Kronecker products."""
+    expression: str = ""
+    """What a feed-forward block computes, such as `linear2(relu(linear1(x)))`; empty for two linear maps with the
+    encoder's activation between them."""
+    ffn_blocks: int = 1
+    """Feed-forward blocks in a row, each of which adds to what the next one reads."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class EncoderConfig:
     """Whether attention adds to its scores what depends on the distance of two tokens (T5, MPNet)."""
     token_types: int = 2
     """0 where a model does not tell a first text from a second."""
-    pooling: Literal["first", "mean"] = "first"
+    pooling: Literal["first", "mean", "none"] = "first"
+    """What the head reads: the first token, the mean of all, or each token, which then has an answer of its own."""
     pooler: bool = True
     """Whether a dense layer stands between the pooled state and the classifier."""
     pooler_activation: Activation = "tanh"
@@ -96,6 +102,11 @@ class EncoderConfig:
     """None where word vectors are stored as they are."""
     bigrams: BigramConfig | None = None
     """None where the pooled state holds nothing of pairs of tokens."""
+
+    @property
+    def per_word(self) -> bool:
+        """Whether each token has an answer, of which the first of a word stands for the word."""
+        return self.pooling == "none"
 
     @property
     def summed(self) -> int:

@@ -76,6 +76,9 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
         )
     if outputs is not None and (answer is None or outputs != config.outputs):
         config, answer = _with_new_classifier(config, state, outputs), None
+    if answer is not None and answer.per_word:
+        config = replace(config, pooling="none", pooler=False)
+        state = {name: weight for name, weight in state.items() if not name.startswith("pooler.")}
     return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config), answer, digest(folder))
 
 
@@ -173,7 +176,7 @@ def _answer(folder: Path, raw: Json, outputs: int) -> Answer | None:
             f"`id2label` in `{folder / 'config.json'}` must name all outputs, 0 to {outputs - 1}, but is "
             f"{shortened(json.dumps(named))}. Name them, or leave it out."
         )
-    return of_config({"id2label": named})
+    return of_config({"id2label": named, "architectures": raw.get("architectures")})
 
 
 def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> EncoderConfig:

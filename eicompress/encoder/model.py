@@ -7,27 +7,20 @@ time is saved.
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated, mean_of_tokens, one_token
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding, new_words
 from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Linear, kronecker, low_rank
+from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, pooled_by
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.errors import Inapplicable
-
-
-@dataclass(frozen=True)
-class EncoderOutput:
-    logits: Tensor
-    """(B, outputs)"""
-    pooled: Tensor
-    """(B, hidden): what the pooler, or the classifier where there is none, reads."""
 
 
 class Encoder(nn.Module):
@@ -57,7 +50,7 @@ class Encoder(nn.Module):
         self.classifier = Linear(config.hidden, config.outputs)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """(B, T) int64 each, T at most `config.positions` -> logits (B, outputs)."""
+        """(B, T) int64 each, T at most `config.positions` -> logits (B, outputs); (B, T, outputs) if `per_word`."""
         return self.outputs(input_ids, attention_mask, token_type_ids).logits
 
     def outputs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> EncoderOutput:
@@ -69,7 +62,7 @@ class Encoder(nn.Module):
             queries = 1 if last and self.config.pooling == "first" else states.shape[1]
             states = layer(states, mask, queries)
         pooled = self.pool(states, input_ids, mask)
-        return EncoderOutput(self.head(pooled), pooled)
+        return EncoderOutput(self.head(pooled, mask), pooled)
 
     def states(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, layers: int | None = None
@@ -84,10 +77,10 @@ class Encoder(nn.Module):
         return states
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden)."""
+        """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden), or states."""
         if self.final_norm is not None:
             states = self.final_norm(states)
-        pooled = states[:, 0] if self.config.pooling == "first" else mean_of_tokens(states, mask)
+        pooled = pooled_by(self.config.pooling, states, mask)
         return pooled if self.bigrams is None else pooled + self.bigrams(input_ids, mask)
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -104,21 +97,20 @@ class Encoder(nn.Module):
             states = self.projection(states, mask)
         return states
 
-    def head(self, pooled: Tensor) -> Tensor:
-        """(B, hidden) -> logits (B, outputs)."""
-        return self.classify(self.features(pooled))
+    def head(self, pooled: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, hidden), or (B, T, hidden) with the mask of real tokens -> logits (B, outputs) or (B, T, outputs)."""
+        return self.classify(self.features(pooled), mask)
 
     def features(self, pooled: Tensor) -> Tensor:
         """The pooled state (B, hidden) -> what the classifier reads (B, hidden)."""
         if self.pooler is None:
             return pooled
-        features = activated(self.pooler(pooled[:, None], one_token(pooled)), self.config.pooler_activation)
-        return (features if self.pooler_norm is None else self.pooler_norm(features))[:, 0]
+        features = activated(apply_to_pooled(self.pooler, pooled, None), self.config.pooler_activation)
+        return features if self.pooler_norm is None else self.pooler_norm(features)
 
-    def classify(self, features: Tensor) -> Tensor:
-        """(B, hidden) -> logits (B, outputs)."""
-        logits: Tensor = self.classifier(features[:, None], one_token(features))[:, 0]
-        return logits
+    def classify(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """As `head`, of what the classifier reads."""
+        return apply_to_pooled(self.classifier, features, mask)
 
     def layer(self, number: int) -> Layer:
         return cast(Layer, self.layers[number])
@@ -163,7 +155,8 @@ class Encoder(nn.Module):
                 part.set_quantization(spec)
             setattr(self, name, part)
         taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm")}
-        self.config = replace(self.config, pooling=other.config.pooling if self.layers else "mean", **taken)
+        pooling = other.config.pooling if self.layers or other.config.per_word else "mean"
+        self.config = replace(self.config, pooling=pooling, **taken)
 
     def keep_positions(self, count: int) -> None:
         """Keep the first positions only."""
@@ -293,8 +286,8 @@ class Encoder(nn.Module):
         self.config = replace(self.config, bigrams=shape)
 
     def pool_by_mean(self) -> None:
-        """Let the head read the mean of all real tokens, not the first one."""
-        self.config = replace(self.config, pooling="mean")
+        """Let the head read the mean of all real tokens, not the first one, unless each token has its own answer."""
+        self.config = replace(self.config, pooling="none" if self.config.per_word else "mean")
 
     def drop_pooler(self) -> None:
         """Let the classifier read the pooled state as it is."""

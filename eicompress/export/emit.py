@@ -15,10 +15,11 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 from torch import nn
 
-from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention
+from eicompress.encoder.blocks import Layer, LayerNorm, SelfAttention
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.export.feed_forward import feed_forward
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.packing import packed_rows
@@ -45,7 +46,7 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     graph.group = "head"
     logits = _head(linears, encoder, states, bigrams)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
-    return graph.model(inputs, logits, encoder.config.outputs)
+    return graph.model(inputs, logits, encoder.config.outputs, per_token=encoder.config.per_word)
 
 
 def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
@@ -120,16 +121,10 @@ def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, 
     attended = _attention(linears, layer.attention, read, positions, alone)
     states = graph.op("Add", graph.first(states) if alone else states, attended)
     if layer.norm_first:
-        return graph.op("Add", states, _feed_forward(linears, layer.ffn, _norm(graph, layer.ffn_norm, states, alone)))
+        return graph.op("Add", states, feed_forward(linears, layer.ffn, _norm(graph, layer.ffn_norm, states, alone)))
     states = _norm(graph, layer.attention_norm, states, alone)
-    changed = graph.op("Add", states, _feed_forward(linears, layer.ffn, states))
+    changed = graph.op("Add", states, feed_forward(linears, layer.ffn, states))
     return _norm(graph, layer.ffn_norm, changed, alone)
-
-
-def _feed_forward(linears: LinearLayers, ffn: FeedForward, states: str) -> str:
-    """states (batch, tokens, hidden) -> the same"""
-    inner = (linears.gated if ffn.gated else linears.activated)(ffn.input, states, ffn.activation)
-    return linears.biased(ffn.output, inner)
 
 
 def _attention(linears: LinearLayers, attention: SelfAttention, states: str, positions: int, alone: bool) -> str:
@@ -151,12 +146,15 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
 
 
 def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | None) -> str:
-    """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs)."""
+    """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs), or
+    (batch, tokens, outputs) where each token has an answer."""
     graph = linears.graph
     if encoder.final_norm is not None:
         alone = encoder.config.pooling == "first"
         states = _norm(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
-    if encoder.config.pooling == "first":
+    if encoder.config.per_word:
+        pooled = states
+    elif encoder.config.pooling == "first":
         pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
     else:
         pooled = _mean(graph, states)

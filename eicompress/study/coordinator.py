@@ -4,7 +4,7 @@ It alone asks and tells. What it does it reports as events, through one callback
 call goes on: a recipe that has a record is never built again.
 """
 
-from eicompress.errors import BudgetError, EicompressError, StudyError
+from eicompress.errors import BudgetError, Crashed, EicompressError, StudyError
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.drawing import draw, enqueue_variants
@@ -121,6 +121,8 @@ def _out_of_reach(search: Search) -> str:
         return ""
     try:
         check_reachable(search.builder, search.space, search.goal.objective)
+    except Crashed:
+        pass  # which the trials that use it tell
     except BudgetError as error:
         if result_of(search.ledger, search.goal.objective).best_simple is None:
             raise

@@ -10,7 +10,7 @@ from eicompress.study.halving import (
     compared,
     cost_s,
     goes_on,
-    one_in,
+    is_control,
 )
 from eicompress.study.open_trials import OpenTrial, OpenTrials, end
 from eicompress.study.outcomes import after, completed, judged, trained
@@ -110,8 +110,8 @@ def _arrival(trials: OpenTrials, trial: OpenTrial) -> Arrival:
         rung=trial.rung,
         gains=trials.search.goal.objective.gains(trial.last),
         others=_others(trials, trial),
-        one_of=one_in(trials.search.space.rungs, trial.rung),
-        given=trial.draw.known,
+        one_of=trials.search.space.one_of(trial.rung),
+        given=trial.draw.known or (trial.last.only_shared and is_control(trial.draw.index)),
     )
 
 

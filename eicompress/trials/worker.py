@@ -1,7 +1,8 @@
 """Builds candidates in a worker process, or in this one.
 
-A worker process makes the coordinator's builder once more, from the same inputs, and then builds one job after the
-other. `processes` is the coordinator's end, and tells what they say to each other.
+A process makes the coordinator's builder once more, from the same inputs, and then builds one job after the other, or
+answers one question after the other. `processes` and `previews` are the coordinator's ends, and tell what they say to
+each other.
 """
 
 import ctypes
@@ -15,8 +16,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +31,7 @@ from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.candidate import reason_of
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
+from eicompress.trials.watched import OWN_LIMIT, TRIALS_LIMIT, WHERE
 from eicompress.values import OUT_OF_TIME, Done, Job, Json, Progress, Record
 
 FIRST_TO_GO = 500
@@ -50,11 +53,29 @@ def perform(job: Job, builder: CanBuild, registry: Registry, progress: Callable[
         record = builder.build(recipe, fidelity=job.fidelity, seed=job.seed, progress=progress)
     except Inapplicable as error:
         return Done(job, "inapplicable", reason=str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_disk_error(error) or isinstance(error, StudyError):
             raise
         return Done(job, "failed", reason=reason_of(error))
     return Done(job, "built", record)
+
+
+def answered(question: Json, builder: Builder, registry: Registry) -> Json:
+    """The answer to what `Previews` asks. Failures are returned, as those of `perform`."""
+    try:
+        recipe = registry.recipe(question["recipe"])
+        if question["ask"] == "rehearsal":
+            return {"answer": asdict(builder.rehearse(recipe))}
+        if question["ask"] == "steps":
+            return {"answer": builder.count_steps(recipe)}
+        how = {name: question[name] for name in ("size_only", "careful")}
+        return {"answer": builder.exported(recipe, **how).to_json()}
+    except Inapplicable as error:
+        return {"inapplicable": str(error)}
+    except (Exception, SystemExit) as error:
+        if is_disk_error(error) or isinstance(error, StudyError):
+            raise
+        return {"failed": reason_of(error)}
 
 
 @dataclass
@@ -92,11 +113,12 @@ class _OutOfTime(BaseException):
 
 
 def serve(setup: Json) -> None:
-    """A worker process: make the builder, then build job after job, until the coordinator closes stdin."""
+    """A watched process: make the builder, then do what is asked, until the coordinator closes stdin."""
     faulthandler.enable()
+    faulthandler.register(WHERE)
     _end_with(setup["parent"])
-    jobs: queue.Queue[Job] = queue.Queue()
-    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    asked: queue.Queue[Json] = queue.Queue()
+    threading.Thread(target=_read, args=(asked,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -106,15 +128,29 @@ def serve(setup: Json) -> None:
     def progress(each: Progress) -> None:
         say({"doing": asdict(each)})
 
+    @contextmanager
+    def statistics() -> Iterator[None]:
+        say(TRIALS_LIMIT)
+        try:
+            yield
+        finally:
+            say(OWN_LIMIT)
+
     spec, folder, head = Spec(setup["settings"]), Path(setup["folder"]), Path(setup["head"]) if setup["head"] else None
     try:
         registry = discover(spec.plugin, spec.settings.get("only_plugins"))
         builder = open_builder(spec, registry, folder=folder, head=head, progress=progress)
         _check_same(made_of(builder), setup["digests"])
+        builder = replace(builder, statistics=statistics)
         while True:
             with disk_errors(folder):
-                done = perform(jobs.get(), builder, registry, progress)
-            say({"done": done.to_json()})
+                message = asked.get()
+                say(OWN_LIMIT)
+                if "job" in message:
+                    done = perform(Job.from_json(message["job"]), builder, registry, progress)
+                    say({"done": done.to_json()})
+                else:
+                    say(answered(message, builder, registry))
     except EicompressError as error:
         say({"refused": str(error)})
 
@@ -137,9 +173,9 @@ def _check_same(here: Json, there: Json) -> None:
         )
 
 
-def _read_jobs(jobs: "queue.Queue[Job]") -> None:
+def _read(asked: "queue.Queue[Json]") -> None:
     for line in sys.stdin:
-        jobs.put(Job.from_json(json.loads(line)["job"]))
+        asked.put(json.loads(line))
     os._exit(0)
 
 

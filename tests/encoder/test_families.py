@@ -16,9 +16,9 @@ from eicompress import runtime
 from eicompress.answers import Labels
 from eicompress.contracts import Candidate, Context, Examples
 from eicompress.data.quickstart import builtin_model
-from eicompress.encoder.blocks import mean_of_tokens
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.pooling import mean_of_tokens
 from eicompress.errors import ModelError
 from eicompress.export.emit import emit
 from eicompress.export.folder import write

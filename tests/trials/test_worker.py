@@ -18,7 +18,8 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.trials.builder import open_builder
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.processes import Processes
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess
 from eicompress.values import Done, Job, Progress, Record
 
@@ -116,8 +117,8 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
         done = workers.wait(lambda number, progress: seen.append((number, progress)))
         assert workers.free
         bug, diverged = built(workers, job(8, "raise")), built(workers, job(9, "nan"))
-        (process,) = workers._processes
-    assert process.alive is False
+        (worker,) = workers._workers
+    assert worker.process.alive is False
     assert {number for number, _ in seen} == {7}
     assert {"training", "export", "measuring"} <= {progress.phase for _, progress in seen}
     builder = open_builder(Spec(setup.settings), discover(), folder=Path(setup.folder), progress=lambda _: None)
@@ -191,7 +192,7 @@ def test_processes_stand_still_while_a_latency_is_taken(setup: Setup) -> None:
     with processes(setup, count=2) as workers:
         for number in range(2):
             workers.submit(job(number, "hang"))
-        pids = [each._process.pid for each in workers._processes]
+        pids = [each.process.pid for each in workers._workers]
         with workers.paused():
             while not all(stands(pid) for pid in pids):
                 time.sleep(0.01)
