@@ -7,15 +7,15 @@ import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
-from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
+from eicompress.settings import TRIALS, LatencySettings, PluginSettings, TaskSettings
 
 
 @click.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--top", metavar="N", type=click.IntRange(1), help="The N likeliest labels, each with its probability.")
+@click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: bool) -> None:
+def predict(artifact: str, texts: tuple[str, ...], top: str | None, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
@@ -31,6 +31,7 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: boo
     """
     from eicompress import api
 
+    count = None if top is None else TRIALS(top, "--top")
     model = api.load(artifact)
     if top is not None and not model.answer.surest:
         raise SpecError(
@@ -40,7 +41,7 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: boo
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
         sides = [_sides(text, model.pairs, place)]
-        (found,), (length,) = model.choices(sides, top or 1), model.lengths(sides)
+        (found,), (length,) = model.choices(sides, count or 1), model.lengths(sides)
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:

@@ -19,7 +19,6 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine
-from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
@@ -27,6 +26,7 @@ from eicompress.training.trainer import fit_nothing
 from eicompress.trials import measuring
 from eicompress.trials.inputs import (
     how_taught,
+    in_time_for_a_teacher,
     model_folder,
     opened_teacher_search,
     read_data,
@@ -262,7 +262,7 @@ def open_builder(
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
     if baseline is None:
-        limit_s, how = seconds(settings["teacher_timeout"]), settings["teacher_training"]
+        limit_s, how = spec.teacher_s, settings["teacher_training"]
         search = opened_teacher_search(
             source_folder,
             read,
@@ -270,7 +270,7 @@ def open_builder(
             device=compute_device,
             limit_s=limit_s,
             cache=cache,
-            progress=progress,
+            progress=progress if spec.timeout_s is None else in_time_for_a_teacher(progress, limit_s),
         )
         trained = head or with_teacher(search, how)
         baseline = read_model(trained, read.task.answer.outputs)
