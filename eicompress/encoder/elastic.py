@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from eicompress.encoder.blocks import Layer
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.model import Encoder
@@ -116,7 +117,7 @@ class Elastic:
         for place, number in enumerate(part.layers):
             layer = self.model.layer(number)
             for name, parameter in layer.named_parameters():
-                cut = _cut_layer(name, parameter, part.heads[place], layer.attention.head_size, part.neurons[place])
+                cut = _cut_layer(layer, name, parameter, part.heads[place], part.neurons[place])
                 yield f"layers.{place}.{name}", cut
 
     def _shell(self, part: Part) -> Encoder:
@@ -140,15 +141,15 @@ def _cut_words(name: str, parameter: Tensor, embedding: int) -> Tensor:
     return parameter[:, :embedding] if name in ("words.weight", "projection.weight") else parameter
 
 
-def _cut_layer(name: str, parameter: Tensor, heads: int, head_size: int, neurons: int) -> Tensor:
+def _cut_layer(layer: Layer, name: str, parameter: Tensor, heads: int, neurons: int) -> Tensor:
     matrix, _, kind = name.rpartition(".")
-    width = heads * head_size
+    width = heads * layer.attention.head_size
     if matrix == "attention.position_bias":
         return parameter[:, :heads]
     if matrix == "attention.qkv":
         return parameter.reshape(3, -1, *parameter.shape[1:])[:, :width].flatten(0, 1)
     if matrix == "ffn.input":
-        return parameter[:neurons]
+        return parameter.reshape(1 + layer.ffn.gated, -1, *parameter.shape[1:])[:, :neurons].flatten(0, 1)
     if kind == "weight" and matrix in ("attention.output", "ffn.output"):
         return parameter[:, : width if matrix == "attention.output" else neurons]
     return parameter

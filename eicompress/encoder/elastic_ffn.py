@@ -47,6 +47,8 @@ def check_choosable(model: Encoder) -> None:
             "feed-forward blocks are chosen in layers with blocks of their own, of whole matrices with one scale a "
             "row: put this before what shares layers, factorizes or prunes matrices, or quantizes in blocks"
         )
+    if model.config.gated or model.config.norm_first:
+        raise Inapplicable("feed-forward blocks are chosen in layers without gates that normalize after each sum")
 
 
 def add_blocks(model: Encoder, blocks: int) -> None:

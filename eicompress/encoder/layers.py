@@ -21,12 +21,17 @@ def new_layers(config: EncoderConfig) -> list[Layer]:
         bias = _position_bias(config, shape, made)
         layer = Layer(
             attention.attention if attention else SelfAttention(config.hidden, shape, bias),
-            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation),
-            norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation, gated=config.gated),
+            norms.attention_norm if norms else _attention_norm(config, shape),
             norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+            norm_first=config.norm_first,
         )
         made.append(layer)
     return made
+
+
+def _attention_norm(config: EncoderConfig, shape: LayerConfig) -> LayerNorm | nn.Identity:
+    return LayerNorm(config.hidden, config.norm_eps) if shape.attention_norm else nn.Identity()
 
 
 def _position_bias(config: EncoderConfig, shape: LayerConfig, made: Sequence[Layer]) -> RelativePositionBias | None:
@@ -44,11 +49,14 @@ def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
         LayerConfig(
             heads=layer.attention.heads,
             head_size=layer.attention.head_size,
-            ffn=layer.ffn.input.outputs,
+            ffn=layer.ffn.output.inputs,
             attention_of=_earlier(attentions, number),
             ffn_of=_earlier(ffns, number),
             norms_of=_earlier(norms, number),
             position_bias_of=None if biases[number] is None else _earlier(biases, number),
+            rotary_base=layer.attention.rotary_base,
+            window=layer.attention.window,
+            attention_norm=isinstance(layer.attention_norm, LayerNorm),
             ranks=_ranks(layer),
             kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
             expression=layer.ffn.written,

@@ -35,6 +35,8 @@ def feed_forward(linears: LinearLayers, ffn: FeedForward, states: str) -> str:
 
 
 def _block(linears: LinearLayers, block: FeedForward, states: str) -> str:
+    if block.gated:
+        return linears.biased(block.output, linears.gated(block.input, states, block.activation))
     graph = linears.graph
     operations: dict[str, Callable[..., str]] = {
         name: partial(graph.op, kind, **attributes) for name, (kind, attributes) in _NODES.items()

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import FeedForward, Layer
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.errors import Inapplicable
 
@@ -71,6 +71,11 @@ class LayerSharing(ModelStrategy):
     def _parts(self, members: Sequence[Layer]) -> dict[str, nn.Module]:
         """What a group's layers have in common, by the attribute of `Layer`."""
         names = {"all": PARTS, "matrices": PARTS[:2]}.get(self.shared, (self.shared,))
+        if self.shared != "ffn" and len({_way_of_reading(each) for each in members}) > 1:
+            raise Inapplicable(
+                f"`{self.name}` puts layers in one group whose attention reads differently: one a window of tokens and "
+                'another all, or one without a norm before it. Set `shared = "ffn"`'
+            )
         return {name: self._begun([getattr(each, name) for each in members]) for name in names}
 
     def _begun(self, modules: Sequence[nn.Module]) -> nn.Module:
@@ -116,7 +121,12 @@ def arranged(places: int, distinct: int, order: str) -> list[int]:
 
 def replaced(layer: Layer, parts: Mapping[str, nn.Module]) -> Layer:
     """A layer of the same parts but for these."""
-    return Layer(**{name: parts.get(name, getattr(layer, name)) for name in PARTS})
+    return Layer(**{name: parts.get(name, getattr(layer, name)) for name in PARTS}, norm_first=layer.norm_first)
+
+
+def _way_of_reading(layer: Layer) -> tuple[object, ...]:
+    attention = layer.attention
+    return attention.window, attention.rotary_base, isinstance(layer.attention_norm, LayerNorm)
 
 
 def mean_of(modules: Sequence[nn.Module]) -> nn.Module:

@@ -244,40 +244,7 @@ class Result:
         )
 
     def to_json(self) -> dict[str, Any]:
-        best = self.best
-        return {
-            "folder": str(self.folder),
-            "objective": self.objective.name,
-            "metrics": list(self.objective.metrics),
-            "budgets": dict(self.objective.budgets),
-            "seconds": self.seconds,
-            "seconds_to_near": self.seconds_to_near,
-            "ended": self.ended,
-            "counts": vars(self.counts),
-            "baseline": self.baseline.to_json() if self.baseline else None,
-            "best": _entry(*best) if best else None,
-            "verdict": self.verdict,
-            "simple": [
-                {"name": name, "within_budget": is_within(record, self.objective), **record.to_json()}
-                for name, record in by_quality(self.simple)
-            ],
-            "front": [number for number, _ in self.front],
-            "promoted": [
-                {**_entry(number, record), "spread": self._spreads(number)}
-                for number, record in ranked(self.promoted, self.objective)
-            ],
-            "compared": [_entry(*each) for each in ranked(self.compared, self.objective)],
-            "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
-            "rungs": list(self.rungs),
-            "full_steps": self.full_steps,
-            "agreements": [each.to_json() for each in self.agreements],
-            "trials": [_entry(*each) for each in self.records.items()],
-        }
-
-    def _spreads(self, number: int) -> dict[str, Json]:
-        """Of quality on validation and on test, where there are several seeds."""
-        found = {metric: self.spread(number, metric) for metric in (QUALITY, QUALITY_TEST)}
-        return {metric: vars(spread) for metric, spread in found.items() if spread}
+        return _as_json(self)
 
 
 def result_of(ledger: Ledger, objective: Objective) -> Result:
@@ -327,6 +294,44 @@ def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
 
 def _reached(record: Record) -> str:
     return f"{record.value(QUALITY):.4f} in {record.value(SIZE):.3f} MB"
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    best = result.best
+    return {
+        "folder": str(result.folder),
+        "objective": result.objective.name,
+        "metrics": list(result.objective.metrics),
+        "budgets": dict(result.objective.budgets),
+        "seconds": result.seconds,
+        "seconds_to_near": result.seconds_to_near,
+        "ended": result.ended,
+        "counts": vars(result.counts),
+        "baseline": result.baseline.to_json() if result.baseline else None,
+        "best": _entry(*best) if best else None,
+        "verdict": result.verdict,
+        "simple": [
+            {"name": name, "within_budget": is_within(record, result.objective), **record.to_json()}
+            for name, record in by_quality(result.simple)
+        ],
+        "front": [number for number, _ in result.front],
+        "promoted": [
+            {**_entry(number, record), "spread": _spreads(result, number)}
+            for number, record in ranked(result.promoted, result.objective)
+        ],
+        "compared": [_entry(*each) for each in ranked(result.compared, result.objective)],
+        "handed_out_as_they_were": [each.trial for each in result.handed_out_as_they_were],
+        "rungs": list(result.rungs),
+        "full_steps": result.full_steps,
+        "agreements": [each.to_json() for each in result.agreements],
+        "trials": [_entry(*each) for each in result.records.items()],
+    }
+
+
+def _spreads(result: Result, number: int) -> dict[str, Json]:
+    """Of quality on validation and on test, where there are several seeds."""
+    found = {metric: result.spread(number, metric) for metric in (QUALITY, QUALITY_TEST)}
+    return {metric: vars(spread) for metric, spread in found.items() if spread}
 
 
 def _entry(number: int | str, record: Record) -> Json:

@@ -175,7 +175,8 @@ def _magnitudes(model: Encoder) -> dict[str, Array]:
             writes = attention.output.weight.T.reshape(attention.heads, -1).norm(dim=1)
             found[f"heads.{number}"] = reads * writes
         if shape.ffn_of is None:
-            found[f"neurons.{number}"] = ffn.input.weight.norm(dim=1) * _norms(ffn.output)
+            reads = ffn.input.weight.norm(dim=1).reshape(1 + ffn.gated, -1).norm(dim=0)
+            found[f"neurons.{number}"] = reads * _norms(ffn.output)
         written = attention.output.weight.square().sum() + ffn.output.weight.square().sum()
         found[f"layers.{number}"] = written.sqrt().reshape(1)
     for norm in model.residual_norms():
