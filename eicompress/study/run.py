@@ -43,6 +43,11 @@ FEW_DRAWS = 4
 FORECAST_SHARE = 0.15
 """Of the time left, after which a search that begins takes no more previews for its forecast."""
 
+NO_TIME = (
+    "no time is left to train a candidate: reading, and measuring the model and simple baselines, took all of it. Give "
+    "a longer `--timeout`, or fewer rows with `--rows`; `eicompress plan` says how much is enough"
+)
+
 
 class Foreseer(Rehearser, Protocol):
     """Previews and times recipes, and has the examples."""
@@ -151,6 +156,8 @@ def prepared(plan: Plan, builder: Foreseer, ledger: Ledger, left_s: float, on_ev
     Those of a new study are shortened where little time is left. Where none is, there is nothing to prepare.
     """
     if left_s <= 0:
+        if not ledger.records():
+            on_event(Noticed(NO_TIME))
         return plan
     begun, known = time.monotonic(), ledger.rungs()
     space, steps = in_rungs(plan.space, ledger, builder, plan.spec.seed)

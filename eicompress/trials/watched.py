@@ -187,30 +187,30 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def total_memory() -> int:
-    """Bytes that this machine, or the container around us, has. Raises `StudyError` where it does not tell."""
+    """Bytes that this machine, or the container around us, has. Raises `StudyError` where that is not known."""
     try:
         total = int(psutil.virtual_memory().total)
     except (psutil.Error, OSError, NotImplementedError) as error:
-        raise _not_told() from error
+        raise _unknown_memory() from error
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return total if text == "max" else min(total, int(text))
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory that a process holds; none when it has ended. Raises `StudyError` where that is not told."""
+    """Bytes of memory that a process holds; none when it has ended. Raises `StudyError` where that is not known."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.NoSuchProcess as error:
         if pid == os.getpid():
-            raise _not_told() from error
+            raise _unknown_memory() from error
         return 0
     except (psutil.Error, OSError, NotImplementedError) as error:
-        raise _not_told() from error
+        raise _unknown_memory() from error
 
 
-def _not_told() -> StudyError:
+def _unknown_memory() -> StudyError:
     return StudyError(
-        "the memory of a process must be known where it is limited (`--trial-memory`), but this machine does not tell "
-        "it: mount /proc, or give `--workers 0`, which trains in this process without limits"
+        "the memory of a process must be known where it is limited (`--trial-memory`), but this machine does not "
+        "show it: mount /proc, or give `--workers 0`, which trains in this process without limits"
     )

@@ -10,7 +10,7 @@ from eicompress.spec import read_search
 from eicompress.study.events import Event, Foreseen, Noticed
 from eicompress.study.forecast import Forecast, forecast
 from eicompress.study.plan import Plan
-from eicompress.study.run import prepared
+from eicompress.study.run import NO_TIME, prepared
 from eicompress.study.space_file import read_space
 from eicompress.study.time_advice import FIRST_SHARE, LEAST_STEPS, advice, shortened
 from eicompress.trials.training_time import Rehearsal
@@ -103,7 +103,8 @@ def test_with_enough_time_nothing_is_shortened_and_nothing_advised(tmp_path: Pat
 
 def test_without_time_nothing_is_prepared(tmp_path: Path) -> None:
     plan, events, bench = prepare(tmp_path, left_s=-1.0, timeout="1s")
-    assert plan.space.rungs == (0.25,) and events == []
+    assert plan.space.rungs == (0.25,)
+    assert events == [Noticed(NO_TIME)] and "`--timeout`" in NO_TIME and "`--rows`" in NO_TIME
     assert set(bench.calls.values()) == {0}
 
 

@@ -284,6 +284,20 @@ def test_a_lost_worker_and_a_lost_node_cost_their_jobs_an_attempt_and_nothing_el
         pass
 
 
+@pytest.mark.slow
+def test_a_job_of_the_cluster_that_runs_when_the_time_is_used_up_is_stopped(
+    nodes: Nodes, setup: Setup, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    settings = Spec({**setup.settings, "plugin": str(tmp_path / "bad.py")}).settings
+    with cluster(nodes, replace(setup, settings=settings), count=1) as workers:
+        workers.submit(job(1, "hang"))
+        done = workers.wait(ignore, within_s=1.0)
+        assert (done.fate, done.job.number, workers.free) == ("out of time", 1, True)
+        workers.submit(job(2))
+        assert workers.wait(ignore).fate == "built"
+
+
 SPACE = """
 fidelity = 0.5
 

@@ -179,7 +179,7 @@ def test_a_job_in_this_process_is_stopped_where_it_reports_its_progress() -> Non
     assert here.wait(ignore, within_s=-1.0).fate == "out of time"
 
 
-def test_limits_of_memory_are_refused_where_no_memory_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_limits_of_memory_are_refused_where_no_memory_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert Limits(60.0).shared(2).memory_bytes > 0
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     for limits in (Limits(60.0), PLENTY):
