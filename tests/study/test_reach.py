@@ -58,7 +58,9 @@ def test_what_ends_its_process_is_previewed_once_and_left_to_the_trials_that_use
     with pytest.raises(StudyError, match=r"10 candidates in a row crashed, .*: a preview must end within 60 s"):
         made.run(bench)
     assert bench.calls["preview"] == 1 + FAILURES
-    assert {each.record.reason for each in made.told()} == {"a preview must end within 60 s, but this one did not"}
+    assert {each.record.reason for each in made.trials_ended()} == {
+        "a preview must end within 60 s, but this one did not"
+    }
 
 
 def test_a_latency_is_refused_only_where_a_careful_measurement_says_so(tmp_path: Path) -> None:
