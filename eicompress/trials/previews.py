@@ -119,6 +119,8 @@ class Previews:
                 elif "failed" in message:
                     raise PluginError(message["failed"])
                 elif "refused" in message:
+                    process.end()
+                    self._process = None
                     raise StudyError(message["refused"])
             process.check(limits)
 
