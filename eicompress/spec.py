@@ -1,5 +1,6 @@
 """The settings that a user gave, on the command line, in Python or in a `study.toml`, read and checked."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,12 +14,14 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
-from eicompress.settings import SearchSettings
+from eicompress.parsing import latency_ms, seconds, size_mb, study_name
+from eicompress.settings import LEAST_WITHIN_NOISE, PROCESSORS, SearchSettings
 
 STUDY_FILE = "study.toml"
 """The file in a study's folder with the settings of the search."""
 DEFAULT_TIMEOUT = "2h"
+LONGEST_TEACHER_S = 1_800.0
+"""Unless another time is named for the training of a teacher."""
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """Settings for a Ray cluster only."""
 SHORT_FORMS = {"budget": SIZE, "latency": LATENCY, "memory": MEMORY, "min_quality": QUALITY}
@@ -45,6 +48,11 @@ class Spec:
         return self.settings["seed"]
 
     @property
+    def rows(self) -> int | None:
+        """Rows that are drawn of train and of validation; None for all."""
+        return self.settings.get("rows")
+
+    @property
     def plugin(self) -> str | None:
         """A plug-in in one file."""
         return self.settings.get("plugin") or None
@@ -68,6 +76,12 @@ class Spec:
         return None if timeout is None else seconds(timeout)
 
     @property
+    def teacher_s(self) -> float:
+        """Seconds for the training of a teacher."""
+        named = self.settings.get("teacher_timeout")
+        return seconds(named) if named else min(LONGEST_TEACHER_S, (self.timeout_s or math.inf) / 2)
+
+    @property
     def columns(self) -> dict[str, str]:
         """Names of the columns, by role."""
         settings = self.settings
@@ -78,6 +92,8 @@ class Spec:
     def metrics(self) -> tuple[str, ...]:
         """The metrics of the objective: one, or two that are traded."""
         kind, _, traded = self.settings["objective"].partition(":")
+        if kind in LEAST_WITHIN_NOISE:
+            return QUALITY, LEAST_WITHIN_NOISE[kind]
         return tuple(traded.split(",")) if kind == "pareto" else (QUALITY,) if kind == "reward" else (kind,)
 
     @property
@@ -119,7 +135,7 @@ def read(written: Mapping[str, object]) -> Spec:
         if not given.get(name):
             raise SpecError(f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name")
     if settings["engine"] == "ray":
-        whole(settings["workers"], "--workers", 1)
+        PROCESSORS(settings["workers"], "--workers")
     else:
         for name in RAY_SETTINGS:
             if name in given:
@@ -139,6 +155,11 @@ def read_search(written: Mapping[str, object]) -> Spec:
     spec = read({**written, "timeout": DEFAULT_TIMEOUT} if endless else written)
     if spec.settings["objective"] == "reward" and LATENCY not in spec.budgets:
         raise SpecError("`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`")
+    if spec.settings["objective"] in LEAST_WITHIN_NOISE and spec.settings.get("stop_at") is not None:
+        raise SpecError(
+            f"`--objective {spec.settings['objective']}` must see how good the best is, but `--stop-at` ends the "
+            "search at the first candidate that is good enough: leave one of them out"
+        )
     if not {*spec.budgets} - {*spec.metrics} and len(spec.metrics) == 1:
         raise SpecError(
             f"a search must have a budget (a limit on something else than {spec.metrics[0]}), but got none: add "

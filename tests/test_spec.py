@@ -53,7 +53,9 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"objective": "reward"}, "must have a latency to aim at"),
         ({"objective": "pareto:quality"}, "must name two metrics to trade"),
         ({"objective": "pareto:quality,quality"}, "must name two metrics to trade"),
-        ({"objective": "reward:size_mb"}, "must be a metric, `reward` or `pareto:A,B`"),
+        ({"objective": "reward:size_mb"}, "must be a metric, `smallest`, `fastest`, `reward` or `pareto:A,B`"),
+        ({"objective": "smallest:size_mb"}, "must be a metric, `smallest`"),
+        ({"objective": "smallest", "stop_at": 0.9}, "must see how good the best is, but `--stop-at` ends"),
         ({"limit": ["macs_m"]}, "`--limit` must be a metric and a number"),
         ({"limit": ["macs_m=5M"]}, "`--limit` must be a metric and a number"),
         ({"limit": ["macs_m=nan"]}, "`--limit` must be a metric and a number"),
@@ -64,7 +66,7 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"min_quality": "95%"}, "`--min-quality` must be a quality above 0 and at most 1"),
         ({"stop_at": 1.5}, "`--stop-at` must be a quality"),
         ({"sampler": "grid"}, "`--sampler` must be one of tpe, nsga2, random"),
-        ({"trials": 0}, "`--trials` must be a whole number of at least 1"),
+        ({"trials": 0}, "`--trials` must be a whole number from 1 to 2,147,483,647"),
         ({"trials": "many"}, "`--trials` must be"),
         ({"trials": True}, "`--trials` must be"),
         ({"seed": -1}, "`--seed` must be"),
@@ -132,6 +134,13 @@ def test_a_trade_of_two_metrics_needs_no_budget_and_reads_back() -> None:
     assert spec.read_search({**ASKED, "objective": "pareto"}).metrics == ("quality", "latency_ms")
 
 
+@pytest.mark.parametrize(("objective", "metric"), [("smallest", "size_mb"), ("fastest", "latency_ms")])
+def test_the_least_within_noise_is_a_trade_with_quality_and_needs_no_budget(objective: str, metric: str) -> None:
+    asked = spec.read_search({**ASKED, "budget": None, "objective": objective})
+    assert asked.metrics == ("quality", metric)
+    assert spec.read_search(asked.to_toml()) == asked
+
+
 def test_limits_of_any_metric_stand_beside_the_short_forms_and_read_back() -> None:
     asked = spec.read_search({**ASKED, "limit": ["macs_m=5", "drift=-0.5"], "min_quality": 0.9, "objective": "macs_m"})
     assert asked.budgets == {"size_mb": 1.91, "quality": 0.9, "macs_m": 5.0, "drift": -0.5}
@@ -162,3 +171,18 @@ def test_a_long_value_is_shortened_in_its_message() -> None:
     with pytest.raises(SpecError) as caught:
         spec.read({**ASKED, "budget": "9" * 5_000})
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, 1800),
+        ({"timeout": "2h"}, 1800),
+        ({"timeout": "6m"}, 180),
+        ({"timeout": "6m", "teacher_timeout": "20m"}, 1200),
+    ],
+)
+def test_a_teacher_takes_half_of_the_timeout_unless_another_time_is_named(
+    given: dict[str, object], seconds: float
+) -> None:
+    assert spec.read({"model": "m", "data": "d", **given}).teacher_s == seconds

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Unpack
 from eicompress.api.opening import builder_of, check_new, known, nothing, recipe_of, registry_of
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
-from eicompress.parsing import whole
+from eicompress.metrics.quality import QUALITY
 from eicompress.settings import (
+    LENGTH,
+    REPEATS,
+    TRIAL,
     AblateSettings,
     CompressSettings,
     PickSettings,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from eicompress.recipe import Recipe
     from eicompress.study.ablation import Ablation, Built
     from eicompress.study.result import Result
+    from eicompress.trials.builder import Builder
     from eicompress.trials.replay import Replay
     from eicompress.trials.taught import Attempt
     from eicompress.trials.teach import Lesson
@@ -49,6 +53,7 @@ def compress(
     from eicompress.measures import quantities
     from eicompress.reporting.model_card import write_card
 
+    fidelity = LENGTH(fidelity, "fidelity")
     check_new(output)
     spec = read({"model": model, "data": data, **checked(CompressSettings, settings)})
     registry = registry_of(spec)
@@ -72,12 +77,14 @@ def prepare(
     """Train what a recipe makes, at full length, and write it to a new folder as a starting point (`start`) for studies
     of the same model, or of one of the same shape that was fine-tuned on another task. Raises as `compress` does.
     """
+    from eicompress.trials.starting_point import write_starting_point
+
     check_new(output)
     spec = read({"model": model, "data": data, **checked(PrepareSettings, settings)})
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
     builder = builder_of(spec, registry, on_progress)
-    builder.prepare(steps, Path(output), progress=on_progress or nothing)
+    write_starting_point(builder, steps, Path(output), progress=on_progress or nothing)
     return Path(output)
 
 
@@ -107,7 +114,7 @@ def teach(
         spec,
         registry_of(spec),
         Path(output),
-        members=whole(members, "--members", 1),
+        members=REPEATS(members, "--members"),
         progress=on_progress or nothing,
         on_attempt=on_attempt or nothing,
     )
@@ -128,6 +135,7 @@ def replay(
     from eicompress.study.plan import found_so_far
     from eicompress.trials.replay import Replay, differences
 
+    trial = TRIAL(trial, "--trial")
     check_new(output)
     spec = known(study, checked(ReplaySettings, settings), builds=True)
     result = found_so_far(spec)
@@ -158,7 +166,11 @@ def pick(
         raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
     spec = known(study, asked, builds=True)
     registry = registry_of(spec)
-    number, before = picked(found_so_far(spec), budgets, registry)
+    candidates = picked(found_so_far(spec), budgets, registry)
+    if len(candidates) > 1:
+        builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
+        candidates.sort(key=lambda each: -_quality_of(builder, registry, each[1], progress))
+    number, before = candidates[0]
     return number, _built_again(spec, registry, before, Path(output), on_progress)
 
 
@@ -182,7 +194,7 @@ def ablate(
     from eicompress.study.plan import found_so_far
 
     asked = checked(AblateSettings, settings)
-    fidelity = asked.get("fidelity")
+    fidelity, trial = asked.get("fidelity"), None if trial is None else TRIAL(trial, "TRIAL")
     if (recipe is None) == (study is None or trial is None):
         raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
     output = "ablation" if output is None and recipe is not None else output
@@ -226,8 +238,19 @@ def _built_again(
     """The record of the same recipe, length and seed, its artifact in `output`."""
     builder, recipe = builder_of(spec, registry, on_progress), registry.recipe(before.recipe)
     progress = on_progress or nothing
-    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
+    fidelity = 1.0 if before.only_shared else before.fidelity
+    record = builder.build(recipe, fidelity=fidelity, seed=before.seed, progress=progress)
     return _placed(builder.timed(record), output)
+
+
+def _quality_of(
+    builder: "Builder", registry: "Registry", record: Record, progress: Callable[[Progress], None]
+) -> float:
+    """Of a recipe at full length, on all validation texts."""
+    if record.fidelity == 1.0:
+        return record.value(QUALITY) or 0.0
+    recipe = registry.recipe(record.recipe)
+    return builder.scored(recipe, fidelity=1.0, seed=record.seed, progress=progress).value(QUALITY) or 0.0
 
 
 def _trained(result: "Result", trial: int) -> Record:

@@ -7,19 +7,20 @@ import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
-from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
+from eicompress.settings import TRIALS, LatencySettings, PluginSettings, TaskSettings
 
 
 @click.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--top", metavar="N", type=click.IntRange(1), help="The N likeliest labels, each with its probability.")
+@click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: bool) -> None:
+def predict(artifact: str, texts: tuple[str, ...], top: str | None, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text.
+    A line of output is label, confidence and text, or number and text; where words are
+    tagged it is each entity's type, first and last character and words, and the text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
@@ -30,19 +31,22 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, as_json: boo
     """
     from eicompress import api
 
+    count = None if top is None else TRIALS(top, "--top")
     model = api.load(artifact)
     if top is not None and not model.answer.surest:
-        raise SpecError("`--top` must be asked of a model of labels, but this one answers a number: leave it out")
+        raise SpecError(
+            f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
+        )
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
         sides = [_sides(text, model.pairs, place)]
-        (found,), (length,) = model.choices(sides, top or 1), model.lengths(sides)
+        (found,), (length,) = model.choices(sides, count or 1), model.lengths(sides)
         if length.cut:
             click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
         if as_json:
-            several = {} if top is None else {"top": [vars(each) for each in found]}
-            print_json({"text": text, **vars(found[0]), **several}, indent=None)
+            several = {} if top is None else {"top": [each.to_json() for each in found]}
+            print_json({"text": text, **found[0].to_json(), **several}, indent=None)
         else:
             for each in found:
                 click.echo("\t".join((*each.columns, text)))

@@ -1,15 +1,13 @@
 """Commands about a study: search, plan, show, report and dashboard."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError, StudyError
-from eicompress.settings import SearchSettings, StudiesFolder
-from eicompress.values import Artifact
+from eicompress.settings import PORT, TRIAL, SearchSettings, StudiesFolder
 
 if TYPE_CHECKING:
     from eicompress.study.result import Result
@@ -49,16 +47,19 @@ def search(as_json: bool, **written: Any) -> None:
 
 
 def _check_handed_out(result: "Result") -> None:
-    """Raise `StudyError` where the artifact that a search ends with was removed."""
-    name, record = result.best or ("", None)
-    if record is None or Artifact(Path(record.files.get("artifact", ""))).onnx.is_file():
-        return
-    study, studies = result.folder.name, result.folder.parent
-    remedy = f"`eicompress compress --trial {study} {name} --studies {studies} --output FOLDER` builds it again"
-    raise StudyError(
-        f"the artifact of trial {name} must be in `{record.files.get('artifact', '')}`, but is gone: "
-        f"{remedy if isinstance(name, int) else 'give another `--study` to make it again'}"
-    )
+    """Raise `StudyError` where an artifact that the study has handed out is gone."""
+    from eicompress.study.kept_artifacts import gone
+
+    missing = gone(result)
+    if missing:
+        lines = "; ".join(f"that of {_named(name)}: {remedy}" for name, remedy in missing.items())
+        raise StudyError(
+            f"the artifacts of study `{result.folder.name}` must be in its folder, but some are gone: {lines}"
+        )
+
+
+def _named(name: int | str) -> str:
+    return f"trial {name}" if isinstance(name, int) else name
 
 
 @click.command()
@@ -92,11 +93,13 @@ def plan(as_json: bool, **written: Any) -> None:
 
 @click.command()
 @click.argument("study")
-@click.option("--trial", metavar="N", type=int, help="One trial, with its recipe.")
+@click.option("--trial", metavar="N", help="One trial, with its recipe.")
 @options(StudiesFolder)
 @json_option
-def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
+def show(study: str, trial: str | None, as_json: bool, **where: Any) -> None:
     """Show the results of a study, also while it runs.
+
+    It ends with status 2 if an artifact that the study has handed out is gone, and says what builds it again.
 
     \b
     eicompress show my-data
@@ -106,21 +109,23 @@ def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
     from eicompress import api
     from eicompress.reporting import tables
 
+    number = None if trial is None else TRIAL(trial, "--trial")
     result = api.show(study, **where)
-    if trial is None:
+    if number is None:
         if as_json:
             print_json(result.to_json())
         else:
             tables.show_study(console_of(False), result)
+        _check_handed_out(result)
         return
-    record = result.promoted.get(trial) or result.records.get(trial)
+    record = result.promoted.get(number) or result.records.get(number)
     if record is None:
         known = len(result.records)
-        raise SpecError(f"`--trial` must be the number of a trial that ended, but got {trial}: {known} ended so far")
+        raise SpecError(f"`--trial` must be the number of a trial that ended, but got {number}: {known} ended so far")
     if as_json:
-        print_json({"trial": trial, **record.to_json()})
+        print_json({"trial": number, **record.to_json()})
     else:
-        tables.show_trial(console_of(False), trial, record)
+        tables.show_trial(console_of(False), number, record)
 
 
 @click.command()
@@ -144,9 +149,9 @@ def report(study: str, output: str | None, png: str | None, **where: Any) -> Non
 
 @click.command()
 @click.argument("study")
-@click.option("--port", metavar="N", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
+@click.option("--port", metavar="N", default="8080", help="Port on this machine; 0 for a free one.  [8080]")
 @options(StudiesFolder)
-def dashboard(study: str, port: int, **where: Any) -> None:
+def dashboard(study: str, port: str, **where: Any) -> None:
     """Show a study in Optuna's dashboard, also while it runs.
 
     It serves a copy on 127.0.0.1 and follows the search: changes made there do
@@ -159,7 +164,7 @@ def dashboard(study: str, port: int, **where: Any) -> None:
     """
     from eicompress import api
 
-    server = api.dashboard(study, port=port, **where)
+    server = api.dashboard(study, port=PORT(port, "--port"), **where)
     click.echo(f"http://127.0.0.1:{server.server_port}/dashboard/studies/0  (Ctrl-C ends it)")
     with server, suppress(KeyboardInterrupt):
         server.serve_forever()

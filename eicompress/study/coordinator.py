@@ -20,13 +20,13 @@ from eicompress.study.search import Search
 from eicompress.study.streaks import REPEATS
 from eicompress.study.time_keeping import trial_seconds
 from eicompress.study.trial_training import compare, go_on, take_in
-from eicompress.values import counted
+from eicompress.values import OUT_OF_TIME, counted
 
 
 def run_search(search: Search) -> Result:
     """Search, then promote. Raises `BudgetError` where no candidate meets, or can meet, the budgets."""
     ledger, goal = search.ledger, search.goal
-    search.started, search.seconds_before = search.clock(), ledger.seconds()
+    search.started, search.seconds_before = search.clock(), ledger.seconds() + search.prepared_s
     try:
         begin(search)
         known = _known_end(search)
@@ -67,7 +67,7 @@ def draw_and_train(search: Search) -> str:
             elif not ended and search.workers.free:
                 draw(trials)
             elif trials.running:
-                take_in(trials, search.workers.wait(search.doing))
+                take_in(trials, search.wait())
             elif trials.waiting:
                 compare(trials, trials.at_rung(min(each.rung for each in trials.waiting)))
             else:
@@ -93,7 +93,7 @@ def _ended(trials: OpenTrials) -> str:
     if goal.trials is not None and reached >= goal.trials and not variant:
         return f"{counted(reached, 'candidate')} reached training, as asked"
     if not search.time_left.allows_search(trial_seconds(search.trained)):
-        return "the time for the search is used up"
+        return OUT_OF_TIME
     return ""
 
 
@@ -117,7 +117,7 @@ def _out_of_reach(search: Search) -> str:
 
     Raises `BudgetError` where nothing can be.
     """
-    if search.best is not None:
+    if search.best is not None or search.time_left.seconds <= 0:
         return ""
     try:
         check_reachable(search.builder, search.space, search.goal.objective)
@@ -132,6 +132,11 @@ def _out_of_reach(search: Search) -> str:
 
 def _nothing_fits(result: Result) -> EicompressError:
     nearest = result.nearest
+    if nearest is None and result.ended == OUT_OF_TIME:
+        return StudyError(
+            "a search must have the time to train a candidate, but had not, and no simple baseline is within the "
+            "budgets: give a longer `--timeout`, or fewer rows with `--rows`; `eicompress plan` says how much is enough"
+        )
     if nearest is None:
         reasons = [record.reason.strip().splitlines()[-1] for record in result.records.values() if record.reason]
         return StudyError(f"no candidate could be built ({result.ended}); the last one: {(reasons or ['-'])[-1]}")

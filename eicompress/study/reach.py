@@ -6,10 +6,11 @@ from typing import Any
 from eicompress.cache import is_disk_error
 from eicompress.errors import BudgetError, Crashed, StudyError
 from eicompress.metrics.size import SIZE
+from eicompress.study.distributions import grid
 from eicompress.study.fit_to_budget import Previewer
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import heaviest_parts
-from eicompress.study.space import SearchSpace, grid
+from eicompress.study.space import SearchSpace
 from eicompress.values import Record
 
 VALUES = 3

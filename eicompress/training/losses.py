@@ -23,15 +23,34 @@ def logit_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(softened, wanted, reduction="batchmean", log_target=True)
 
 
+def same_answers(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, outputs) as they are; of (B, W, outputs) and (B, W', outputs) those of words that both read, (words,
+    outputs)."""
+    if student.ndim == 2:
+        return student, teacher
+    width = min(student.shape[1], teacher.shape[1])
+    student, teacher = student[:, :width], teacher[:, :width]
+    both = student.any(dim=-1) & teacher.any(dim=-1)
+    return student[both], teacher[both]
+
+
 def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far the student's answers are from its teacher's, from logits (B, outputs); `temperature` softens labels."""
+    """How far the student's answers are from its teacher's, from logits (B, outputs), or (B, W, outputs) where each
+    word is answered: the mean over texts, or words. `temperature` softens labels."""
+    student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
         return logit_mse(student, teacher)
     return logit_kl(student, teacher, temperature)
 
 
 def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
-    """The same, text by text (B,), at a temperature of one."""
+    """The same, text by text (B,), at a temperature of one; the mean over the words of each."""
+    if student.ndim == 3:
+        width = min(student.shape[1], teacher.shape[1])
+        student, teacher = student[:, :width], teacher[:, :width]
+        both = (student.any(dim=-1) & teacher.any(dim=-1)).to(student.dtype)
+        of_words = answer_losses(answer, student.flatten(0, 1), teacher.flatten(0, 1)).reshape(both.shape)
+        return (of_words * both).sum(dim=1) / both.sum(dim=1).clamp_min(1.0)
     if isinstance(answer, Number):
         return (student - teacher).square().sum(dim=1)
     student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
@@ -39,8 +58,8 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance of logits (B, outputs) (Kim et al., arXiv 2105.08919)."""
-    return F.mse_loss(student, teacher)
+    """Squared distance of logits (B, outputs), or (B, W, outputs) (Kim et al., arXiv 2105.08919)."""
+    return F.mse_loss(*same_answers(student, teacher))
 
 
 def label_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:

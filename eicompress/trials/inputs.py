@@ -6,6 +6,7 @@ here, by the way that `--teacher-training` names.
 
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,10 +22,9 @@ from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError, SpecError, nearest
+from eicompress.errors import ModelError, SpecError, StudyError, nearest
 from eicompress.plugins import Registry
 from eicompress.tasks import task_of
-from eicompress.tasks.regression import Regression
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.trials import candidate as candidates
@@ -32,8 +32,10 @@ from eicompress.trials import teacher_search
 from eicompress.trials.code import MAKING, own_code
 from eicompress.trials.taught import Attempt, is_taught, poolings_of, read_description, read_taught
 from eicompress.trials.taught import digest as taught_digest
-from eicompress.values import Json, Progress, digest_of
+from eicompress.values import Progress, digest_of
 
+READING_S = 5.0
+"""Seconds after which it is known how long reading the training rows takes."""
 BUILT_IN = "builtin:"
 """Prefix of the names of what comes with a package."""
 
@@ -48,17 +50,22 @@ class TaskData:
     notes: tuple[str, ...]
 
 
-def read_data(registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int) -> TaskData:
-    """The splits of a data set; without the name of a task, columns and labels decide.
+def read_data(
+    registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int, rows: int | None = None
+) -> TaskData:
+    """The splits of a data set; without the name of a task, columns and labels decide. Of train and of validation at
+    most `rows` rows are drawn.
 
     Raises `SpecError` and `DataError`.
     """
     tables = read_tables(data)
-    kind, notes = (registry.task(task), ()) if task else _task_of(tables["train"].rows, columns)
+    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, columns)
     named = kind.columns_in(tables["train"].rows[0], columns)
-    dataset = dataset_from_tables(tables, named, data, seed, kind.refusal)
+    dataset = dataset_from_tables(tables, named, data, seed, kind.cell_refusal, rows)
     defined, examples = kind.read(dataset.splits, named)
-    return TaskData(defined, examples, digest_of([dataset.digest, kind.name]), (*notes, *dataset.notes))
+    return TaskData(
+        defined, examples, digest_of([dataset.digest, kind.name]), (*([note] if note else []), *dataset.notes)
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ def opened_teacher_search(
     model = read_model(folder, data.task.answer.outputs)
     return teacher_search.TeacherSearch(
         source=model.candidate,
-        poolings=poolings_of(folder),
+        poolings=("none",) if data.task.answer.per_word else poolings_of(folder),
         task=data.task,
         train=data.examples["train"],
         seed=seed,
@@ -131,6 +138,30 @@ def opened_teacher_search(
         progress=progress,
         on_attempt=on_attempt,
     )
+
+
+def in_time_for_a_teacher(
+    progress: Callable[[Progress], None], limit_s: float, clock: Callable[[], float] = time.monotonic
+) -> Callable[[Progress], None]:
+    """A progress that raises `StudyError` if to read the training rows once, before any training, takes longer than a
+    teacher's time."""
+    begun: list[float] = []
+
+    def watched(each: Progress) -> None:
+        progress(each)
+        if each.loss is not None or not each.step:
+            return
+        begun.append(clock())
+        seconds = (clock() - begun[0]) / each.step * each.steps
+        if clock() - begun[0] > READING_S and seconds > limit_s:
+            raise StudyError(
+                "a search must have time to train a teacher first, since the model answers no labels of this data, but "
+                f"reading the {each.steps:,} training rows alone takes about {seconds:.0f} s, and there are "
+                f"{limit_s:.0f} s: give a longer `--timeout`, fewer rows with `--rows`, or as `--model` what "
+                "`eicompress teach` has trained"
+            )
+
+    return watched
 
 
 def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 1) -> Path:
@@ -228,12 +259,3 @@ def who_teaches(
     if len(found) == 1:
         return found[0]
     return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["validation"], seed))
-
-
-def _task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], tuple[str, ...]]:
-    """The task of the training rows where none is named, and what to say of it."""
-    label, pairs = columns.get("label", "label"), columns.get("text_pair", "text_pair") in rows[0]
-    kind = task_of((row.get(label) for row in rows), pairs=pairs)
-    if kind is not Regression:
-        return kind, ()
-    return kind, (f"The labels are numbers, most of them with a fraction, so the task is `{kind.name}`.",)

@@ -112,20 +112,32 @@ def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Cloc
 
 
 def scored(
-    materials: Materials, recipe: Recipe, made: Candidate, artifact: Artifact, on: Bench, clock: Clock
+    materials: Materials,
+    recipe: Recipe,
+    made: Candidate,
+    artifact: Artifact,
+    on: Bench,
+    clock: Clock,
+    *,
+    share: float = 1.0,
 ) -> Record:
-    """What is measured of everything that was trained, the baseline included. Raises `MeasureError` without quality."""
+    """What is measured of everything that was trained, the baseline included, on this share of the validation texts.
+
+    Of less than all of them, no parity is checked and no logits are kept. Raises `MeasureError` without quality.
+    """
     facts: dict[str, Json] = dict(made.facts)
-    subject = _subject(materials, artifact, on.conditions)
+    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share))
     with clock.phase("measuring"):
         taken = measure(on.trained, subject)
     if QUALITY in taken.unmeasured:
         raise MeasureError(f"the quality of a candidate must be known, but is not: {taken.unmeasured[QUALITY]}")
+    record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
+    if share < 1.0:
+        return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
     if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
         with clock.phase("parity"):
             parity = check_parity(made, subject.examples.texts, subject.logits, materials.task.answer)
         facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
-    record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
     return replace(_found(record, subject, on), facts=facts)
 
 

@@ -9,9 +9,11 @@ a new process. A training that several jobs share is made by one of them while t
 against nobody's time.
 """
 
+import math
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +22,7 @@ from typing import Self
 
 from eicompress.errors import Crashed, StudyError
 from eicompress.trials.watched import POLL_SECONDS, Limits, Setup, Watched
-from eicompress.values import SHARED, Done, Job, Json, Progress
+from eicompress.values import OUT_OF_TIME, SHARED, Done, Job, Json, Progress
 
 Tell = Callable[[int, Progress], None]
 
@@ -71,8 +73,12 @@ class Processes:
             self._workers.append(idle)
         return idle
 
-    def wait(self, progress: Tell) -> Done:
-        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job that ends next, or of one that is stopped since none ended within `within_s` seconds.
+
+        Raises `StudyError` where no other job would fare better.
+        """
+        end = time.monotonic() + within_s
         self._begin()
         while True:
             select.select(self._busy, [], [], POLL_SECONDS)
@@ -84,6 +90,15 @@ class Processes:
                     if done.fate == "built":
                         self._made.add(done.job.shared)
                     return done
+            if time.monotonic() > end:
+                return self._stopped()
+
+    def _stopped(self) -> Done:
+        """Stop a job."""
+        for each in self._busy:
+            self._workers.remove(each)
+            return each.stopped()
+        return Done(self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -137,6 +152,13 @@ class _Worker:
             self.job = None
             return Done(job, "lost" if error.outside else "failed", reason=str(error))
         return None
+
+    def stopped(self) -> Done:
+        """End the process; its job is out of time."""
+        assert self.job is not None
+        job, self.job = self.job, None
+        self.process.end()
+        return Done(job, "out of time", reason=OUT_OF_TIME)
 
     def _understood(self, message: Json, job: Job, progress: Tell) -> Done | None:
         if "refused" in message:

@@ -10,8 +10,9 @@ those with a GPU among those without, make their own.
 """
 
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -34,7 +35,7 @@ from eicompress.trials.shipping import (
     write_files,
 )
 from eicompress.trials.watched import Limits, Setup
-from eicompress.values import SHARED, Done, Job, Json, Progress, counted
+from eicompress.values import OUT_OF_TIME, SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
@@ -61,6 +62,23 @@ class Place:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU" + "s" * (self.gpus > 1) if self.gpus else ""
         return counted(self.cpus, "CPU") + gpus
+
+
+def check_room(nodes: Iterable[Json], place: Place, count: int) -> int:
+    """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
+    room = [place.room(node["Resources"]) for node in nodes if node["Alive"]]
+    if sum(room) < count:
+        raise StudyError(
+            f"the Ray cluster must have room for {count} workers of {place} each, but has it for {sum(room)}: give a "
+            "smaller `--workers`, `--worker-cpus` or `--worker-gpus`, or add nodes"
+        )
+    return max(room)
+
+
+def new_actor(ray: Any, place: Place) -> Any:
+    """A worker of its own process, on whichever node has room for it; Ray never starts it again."""
+    options = {"num_cpus": place.cpus, "num_gpus": place.gpus, "max_restarts": 0, "max_concurrency": 2}
+    return ray.remote(Actor).options(**options, scheduling_strategy="SPREAD").remote()
 
 
 def check_installed() -> None:
@@ -100,7 +118,7 @@ class Cluster:
         try:
             sent_bytes = sum(map(len, files.values()))
             self._ray, self._own = connect(self.place.address, self.count * self.place.cpus, sent_bytes)
-            most = self._check_room()
+            most = check_room(self._ray.nodes(), self.place, self.count)
             opening = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
             self._opening = json.dumps({**opening, "neighbours": min(most, self.count), "digest": files_digest(files)})
             self._sent = [self._ray.put(files)]
@@ -136,9 +154,10 @@ class Cluster:
         self._waiting.append(job)
         self._hand_out()
 
-    def wait(self, progress: Tell) -> Done:
-        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
-        end = time.monotonic() + PATIENCE_SECONDS
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job that ends next, or of one that is stopped since none ended within `within_s` seconds.
+        Raises `StudyError` where no other job would fare better."""
+        stop, end = time.monotonic() + within_s, time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
             done = self._receive()
@@ -147,7 +166,9 @@ class Cluster:
             if self._busy:
                 end = time.monotonic() + PATIENCE_SECONDS
                 self._tell(progress)
-            self._check_patience(end)
+            if time.monotonic() > stop:
+                return self._stopped()
+            _check_patience(end, self.place)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -164,28 +185,8 @@ class Cluster:
     def _busy(self) -> "list[_Seat]":
         return [seat for seat in self._seats if seat.job is not None]
 
-    def _check_room(self) -> int:
-        """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
-        room = [self.place.room(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
-        if sum(room) < self.count:
-            raise StudyError(
-                f"the Ray cluster must have room for {self.count} workers of {self.place} each, but has it for "
-                f"{sum(room)}: give a smaller `--workers`, `--worker-cpus` or `--worker-gpus`, or add nodes"
-            )
-        return max(room)
-
     def _seat(self) -> "_Seat":
-        actor = (
-            self._ray.remote(Actor)
-            .options(
-                num_cpus=self.place.cpus,
-                num_gpus=self.place.gpus,
-                max_restarts=0,
-                max_concurrency=2,
-                scheduling_strategy="SPREAD",
-            )
-            .remote()
-        )
+        actor = new_actor(self._ray, self.place)
         return _Seat(actor, actor.open.remote(self._opening, self._sent))
 
     def _wait_until_open(self) -> None:
@@ -193,15 +194,9 @@ class Cluster:
         end = time.monotonic() + PATIENCE_SECONDS
         while any(not seat.node for seat in self._seats):
             self._receive()
-            self._check_room()  # A dead node counts as alive until its heartbeats are missed.
-            self._check_patience(end)
-
-    def _check_patience(self, end: float) -> None:
-        if time.monotonic() > end:
-            raise StudyError(
-                f"the Ray cluster must give a worker {self.place} within {PATIENCE_SECONDS:.0f} s, but did not: it is "
-                "busy, or its nodes are gone. What is recorded is kept: see to it, and give the same command again"
-            )
+            # A dead node counts as alive until its heartbeats are missed.
+            check_room(self._ray.nodes(), self.place, self.count)
+            _check_patience(end, self.place)
 
     def _hand_out(self) -> None:
         if not self._waiting:
@@ -264,6 +259,11 @@ class Cluster:
             return None
         return Done(seat.job, "lost", reason=f"its worker on {seat.host} was lost: {first_line(error)}")
 
+    def _stopped(self) -> Done:
+        """Stop a job, with its worker."""
+        lost = next((self._lost(seat, StudyError(OUT_OF_TIME)) for seat in self._busy), None)
+        return Done(lost.job if lost else self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
+
     def _tell(self, progress: Tell) -> None:
         seats = self._busy
         doings = answers(self._ray, (seat.actor for seat in seats), "doing", POLL_SECONDS)
@@ -271,6 +271,14 @@ class Cluster:
             if doing and seat.job is not None and doing != seat.doing:
                 seat.doing = doing
                 progress(seat.job.number, Progress(**doing))
+
+
+def _check_patience(end: float, place: Place) -> None:
+    if time.monotonic() > end:
+        raise StudyError(
+            f"the Ray cluster must give a worker {place} within {PATIENCE_SECONDS:.0f} s, but did not: it is busy, or "
+            "its nodes are gone. What is recorded is kept: see to it, and give the same command again"
+        )
 
 
 @dataclass(eq=False)

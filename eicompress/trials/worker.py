@@ -8,12 +8,14 @@ each other.
 import ctypes
 import faulthandler
 import json
+import math
 import os
 import platform
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -30,7 +32,7 @@ from eicompress.trials.candidate import reason_of
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
 from eicompress.trials.watched import OWN_LIMIT, TRIALS_LIMIT, WHERE
-from eicompress.values import Done, Job, Json, Progress, Record
+from eicompress.values import OUT_OF_TIME, Done, Job, Json, Progress, Record
 
 FIRST_TO_GO = 500
 """What the kernel adds to a worker's badness when memory runs out, so that it does not choose the coordinator."""
@@ -91,9 +93,23 @@ class InProcess:
     def submit(self, job: Job) -> None:
         self._jobs.append(job)
 
-    def wait(self, progress: Tell) -> Done:
-        job = self._jobs.pop()
-        return perform(job, self.builder, self.registry, lambda each: progress(job.number, each))
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job; it is stopped where it reports its progress after `within_s` seconds."""
+        job, end = self._jobs.pop(), time.monotonic() + within_s
+
+        def watched(each: Progress) -> None:
+            progress(job.number, each)
+            if time.monotonic() > end:
+                raise _OutOfTime
+
+        try:
+            return perform(job, self.builder, self.registry, watched)
+        except _OutOfTime:
+            return Done(job, "out of time", reason=OUT_OF_TIME)
+
+
+class _OutOfTime(BaseException):
+    """No `Exception`, so that no strategy takes it for an error of its own."""
 
 
 def serve(setup: Json) -> None:

@@ -14,7 +14,7 @@ ARTIFACT = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0], [0.0, 1.0]])
 
 
 def test_the_best_label_has_the_softmax_for_confidence() -> None:
-    (found,) = Labels(LABELS).decode(np.array([[0.0, np.log(3.0)]]))
+    (found,) = Labels(LABELS).decode(np.array([[0.0, np.log(3.0)]]), ["rain"])
     assert isinstance(found, LabelPrediction) and found.label == "weather"
     assert found.confidence == pytest.approx(0.75) and found.columns == ("weather", "0.750")
 
@@ -33,7 +33,7 @@ def test_outputs_are_found_by_their_names() -> None:
 
 
 def test_the_majority_class_is_right_as_often_as_it_occurs() -> None:
-    assert Labels(LABELS).constant_logits(np.array([1, 1, 0])).argmax() == 1
+    assert Labels(LABELS).simplest_logits("abc", np.array([1, 1, 0]), "de").argmax(axis=1).tolist() == [1, 1]
 
 
 def test_targets_are_numbers_of_labels() -> None:
@@ -48,9 +48,9 @@ def test_a_near_tie_agrees_and_another_label_does_not() -> None:
 
 def test_rows_under_an_artifacts_labels_define_its_task() -> None:
     rows = [{"q": "x", "y": "weather"}]
-    assert [each["y"] for each in Labels(LABELS).readable_rows(rows, "y", "file")] == list(LABELS)
+    assert [each["y"] for each in Labels(LABELS).readable_rows(rows, {"label": "y"}, "file")] == list(LABELS)
     with pytest.raises(DataError, match="row 1 of `file` has `sport`"):
-        Labels(LABELS).readable_rows([{"y": "sport"}], "y", "file")
+        Labels(LABELS).readable_rows([{"y": "sport"}], {"label": "y"}, "file")
 
 
 def test_what_is_lost_and_gained_is_counted_by_text() -> None:

@@ -10,7 +10,7 @@ TEXTS = ("a", ("b", "c"), "d", "e")
 
 
 def test_it_is_decoded_in_the_users_units() -> None:
-    (found,) = ANSWER.decode(np.array([[0.5]], np.float32))
+    (found,) = ANSWER.decode(np.array([[0.5]], np.float32), ["rain"])
     assert found == NumberPrediction(22.0) and found.columns == ("22",)
 
 

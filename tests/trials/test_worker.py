@@ -2,16 +2,18 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from eicompress.errors import StudyError
 from eicompress.plugins import discover
+from eicompress.recipe import Recipe
 from eicompress.spec import Spec, read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
@@ -20,7 +22,7 @@ from eicompress.trials.builder import open_builder
 from eicompress.trials.processes import Processes
 from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess
-from eicompress.values import Done, Job, Progress
+from eicompress.values import Done, Job, Progress, Record
 
 STEPS = tuple(
     {"strategy": step.name, **vars(step)}
@@ -151,6 +153,38 @@ def test_what_ends_a_process_is_one_failed_job_with_its_reason_and_a_new_process
         assert done.fate == fate
         assert re.search(said, done.reason)
         assert built(workers, job(4)).fate == "built"
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_when_the_time_is_used_up_is_stopped(setup: Setup) -> None:
+    with processes(setup) as workers:
+        for number in range(2):
+            workers.submit(job(number, "hang"))
+        done = [workers.wait(ignore, within_s=1.0) for _ in range(2)]
+        assert [each.fate for each in done] == ["out of time"] * 2
+        assert built(workers, job(4)).fate == "built"
+
+
+def test_a_job_in_this_process_is_stopped_where_it_reports_its_progress() -> None:
+    class Reports:
+        def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+            try:
+                progress(Progress("training"))
+            except Exception:
+                pytest.fail("a strategy must not take the end of the search for an error of its own")
+            raise AssertionError("it must have been stopped")
+
+    here = InProcess(Reports(), discover(only=""))
+    here.submit(Job(0, (), 1.0, 0))
+    assert here.wait(ignore, within_s=-1.0).fate == "out of time"
+
+
+def test_limits_of_memory_are_refused_where_no_memory_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Limits(60.0).shared(2).memory_bytes > 0
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    for limits in (Limits(60.0), PLENTY):
+        with pytest.raises(StudyError, match=r"`--trial-memory`.* mount /proc, or give `--workers 0`"):
+            limits.shared(1)
 
 
 @pytest.mark.slow
