@@ -48,7 +48,6 @@ class Previews:
     """What recipes did that have ended a process, by their digests."""
 
     def __enter__(self) -> Self:
-        self._clear()
         return self
 
     def __exit__(
