@@ -17,7 +17,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto -m "slow and not gpu"
+	$(BIN)/python -m pytest --numprocesses auto --durations 25 -m "slow and not gpu"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

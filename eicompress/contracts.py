@@ -67,6 +67,10 @@ class Task(ABC):
     may_have: ClassVar[tuple[str, ...]] = ()
     """Roles of optional columns, which are read if the data have them."""
 
+    example: "ClassVar[Sequence[Json]]" = ()
+    """Rows, their cells by role, with which `eicompress.testing` tries it, where texts with a word or a number as label
+    do not suit it."""
+
     @classmethod
     @abstractmethod
     def read(
@@ -86,6 +90,13 @@ class Task(ABC):
         """The rule that a row's `label` breaks, such as "must be a finite number"; empty if the label is valid."""
         return ""
 
+    @classmethod
+    def cell_refusal(cls, role: str, row: Json, columns: Mapping[str, str]) -> str:
+        """The rule that a role's cell breaks in its row; by default inputs are texts, and `refusal` judges labels."""
+        if role == "label":
+            return cls.refusal(row[columns[role]])
+        return "" if isinstance(row[columns[role]], str) else "must be text"
+
     @property
     @abstractmethod
     def answer(self) -> Answer:
@@ -98,7 +109,8 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-        """Mean label loss of a batch; logits (B, outputs), targets as in `Examples`."""
+        """Mean label loss of a batch; logits (B, outputs), or (B, W, outputs) where each word is answered, and targets
+        as in `Examples`, which may have more words or fewer."""
 
     @abstractmethod
     def correct(self, logits: Array, targets: Array) -> Array:
@@ -198,9 +210,10 @@ class TeacherOutputs:
     """A teacher's outputs for n texts. The arrays may be memory-mapped and in half precision."""
 
     logits: Array
-    """(n, outputs)"""
+    """(n, outputs), or (n, W, outputs) where each word is answered, with zeros for words that were not read."""
     states: Array
-    """(n, width): the state that the teacher's head reads; of several teachers, side by side."""
+    """(n, width): the state that the teacher's head reads; of several teachers, side by side. Of no width where each
+    word is answered: these are the last layer's states, which `hidden_weight` of `distillation` compares."""
 
 
 class Teacher(Protocol):
@@ -241,6 +254,17 @@ class Context:
     preview: bool
     """True when only size and latency are measured: `fit` does nothing, and a strategy may skip costly choices of
     weights that change no shape."""
+
+
+@dataclass(frozen=True)
+class TextDomain:
+    """The domain of a knob that is a text, where Optuna's distributions have none: a search space names the texts that
+    are tried, `{ choices = [...] }`."""
+
+    described: str
+    """What a text must be, such as "an expression"."""
+    refusal: Callable[[str], str]
+    """Why a text is not in the domain; empty for one that is."""
 
 
 class Strategy(ABC):

@@ -13,6 +13,7 @@ import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers import Answer, Prediction, of_config
+from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.errors import DataError, ModelError, is_panic, shortened
 from eicompress.manifest import check_files, read_object
 from eicompress.values import Artifact, Json, Text, readable
@@ -55,20 +56,21 @@ class Model:
         return self.answer.names
 
     def predict(self, texts: Sequence[Text], *, parallel: int = 1) -> list[Prediction]:
-        """The answer to each text, or pair of texts: a `LabelPrediction` or a `NumberPrediction`.
+        """The answer to each text, or pair of texts: a `LabelPrediction`, a `NumberPrediction` or a `TagPrediction`.
 
         `parallel` texts are read at a time, each in a thread of its own; the answers are the same.
 
         Raises as `logits` does.
         """
-        return list(self.answer.decode(self.logits(texts, parallel=parallel)))
+        return list(self.answer.decode(self.logits(texts, parallel=parallel), texts))
 
     def choices(self, texts: Sequence[Text], count: int, *, parallel: int = 1) -> list[Sequence[Prediction]]:
         """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""
-        return list(self.answer.choices(self.logits(texts, parallel=parallel), count))
+        return list(self.answer.choices(self.logits(texts, parallel=parallel), texts, count))
 
     def logits(self, texts: Sequence[Text], *, parallel: int = 1) -> npt.NDArray[np.float32]:
-        """(n, outputs), one row for each text or pair of texts.
+        """(n, outputs), one row for each text or pair of texts; (n, W, outputs) where each word is answered, with zeros
+        for one that was not read.
 
         Raises `TypeError` for anything else, `DataError` for a text without a token, and `ModelError` where the graph
         does not run.
@@ -79,17 +81,27 @@ class Model:
                 rows = list(pool.map(self._row, texts, list(self.feeds(texts))))
         else:
             rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
+        if self.answer.per_word:
+            rows = [self._of_words(str(text), row) for text, row in zip(texts, rows, strict=True)]
+            return padded(rows) if rows else np.zeros((0, 0, self.answer.outputs), np.float32)
         return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
 
+    def _of_words(self, text: str, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(tokens, outputs) -> (words, outputs)"""
+        text = readable(text)
+        first = np.array(first_tokens(self._encoded(self.tokenizer, text).offsets, words_of(text)), np.int64)
+        return np.where((first >= 0)[:, None], row[first.clip(min=0)], np.float32(0))
+
     def _row(self, text: Text, feed: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
-        """(outputs,) of one text. A graph may answer one without a token, as that of tf-idf does."""
+        """(outputs,) or (tokens, outputs) of one text. A graph may answer one without a token, as tf-idf does."""
         empty = f"a text must have a token that the model reads, but {shortened(str(text))} has none"
         silent = not feed["input_ids"].size
         try:
             found: npt.NDArray[np.float32] = self.session.run(["logits"], dict(feed))[0]
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise (DataError(empty) if silent else ModelError(_not_run(str(error)))) from error
-        if found.shape != (1, self.answer.outputs) or not np.isfinite(found).all():
+        shape = (feed["input_ids"].shape[1], self.answer.outputs) if self.answer.per_word else (self.answer.outputs,)
+        if found.shape != (1, *shape) or not np.isfinite(found).all():
             why = f"its logits have the shape {found.shape}, or are not finite"
             raise DataError(empty) if silent else ModelError(_not_run(why))
         row: npt.NDArray[np.float32] = found[0]
@@ -191,11 +203,12 @@ def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answe
         came = ", ".join(f"{name} {kind}" for name, kind in reads.items()) or "nothing"
         raise ModelError(f"`{artifact.onnx}` must read `input_ids` and `attention_mask` as int64, but reads {came}.")
     kind, shape = answers.get("logits", ("none", []))
-    width = shape[-1] if len(shape) == 2 else None
+    width = shape[-1] if len(shape) == (3 if answer.per_word else 2) else None
     if kind != "tensor(float)" or width is None or (isinstance(width, int) and width != answer.outputs):
+        each = "token" if answer.per_word else "text"
         raise ModelError(
-            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a text, as many as `id2label` names, "
-            f"but has {kind} {shape}."
+            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a {each}, as many as `id2label` "
+            f"names, but has {kind} {shape}."
         )
 
 

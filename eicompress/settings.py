@@ -169,6 +169,14 @@ class TaskSettings(TypedDict, total=False):
     label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]
 
 
+class Rows(TypedDict, total=False):
+    """How many rows are used."""
+
+    rows: Annotated[
+        int, Setting("Rows of train, and of validation, for a first look at large data.", "N", COUNT, otherwise="all")
+    ]
+
+
 class LatencySettings(TypedDict, total=False):
     """How latency is measured."""
 
@@ -252,15 +260,15 @@ class AblationSettings(TypedDict, total=False):
     fidelity: Annotated[float, Setting("Share of the full training: 0.25.", "SHARE", parsing.length)]
 
 
-class PrepareSettings(TaskSettings, Seed, TeacherSettings, PluginSettings, total=False):
+class PrepareSettings(TaskSettings, Rows, Seed, TeacherSettings, PluginSettings, total=False):
     """Settings of `prepare`."""
 
 
-class CompressSettings(TaskSettings, Seed, TeacherSettings, LatencySettings, PluginSettings, total=False):
+class CompressSettings(TaskSettings, Rows, Seed, TeacherSettings, LatencySettings, PluginSettings, total=False):
     """Settings of `compress`."""
 
 
-class TeachSettings(TaskSettings, Seed, PluginSettings, total=False):
+class TeachSettings(TaskSettings, Rows, Seed, PluginSettings, total=False):
     """Settings of `teach`."""
 
 

@@ -45,6 +45,11 @@ class Spec:
         return self.settings["seed"]
 
     @property
+    def rows(self) -> int | None:
+        """Rows that are drawn of train and of validation; None for all."""
+        return self.settings.get("rows")
+
+    @property
     def plugin(self) -> str | None:
         """A plug-in in one file."""
         return self.settings.get("plugin") or None

@@ -52,6 +52,14 @@ def spelling(*words: str) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(described))
 
 
+@pytest.fixture(autouse=True)
+def brief_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies are taken in a moment, since no test asks how long something takes."""
+    for module in ("eicompress.trials.measuring", "eicompress.metrics.latency"):
+        for name in ("CAREFUL_SECONDS", "QUICK_SECONDS"):
+            monkeypatch.setattr(f"{module}.{name}", 0.01)
+
+
 @pytest.fixture
 def make_context(tmp_path: Path) -> ContextMaker:
     """Makes a context with a real teacher, trainer and cache; `preview=True` for one that trains nothing."""

@@ -18,12 +18,28 @@ CORPUS = (
     "how many calories are in a banana, and how long will it take to get there",
 )
 _BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_MPNET = ["<s>", "<pad>", "</s>", "[UNK]"]
 _ALBERT = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+_MODERNBERT = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
 _ROBERTA = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
 def bert_like() -> Tokenizer:
     """WordPiece in lower case."""
+    tokenizer = _word_pieces(_BERT)
+    tokenizer.post_processor = _cls_and_sep()
+    return tokenizer
+
+
+def mpnet_like() -> Tokenizer:
+    """WordPiece in lower case; two separators between the texts of a pair, `<mask>` at the end."""
+    tokenizer = _word_pieces(_MPNET)
+    tokenizer.add_special_tokens(["<mask>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return tokenizer
+
+
+def _word_pieces(specials: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece())
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -31,10 +47,9 @@ def bert_like() -> Tokenizer:
     letters = {letter for word in words for letter in (word[0], *("##" + each for each in word), *word)}
     pieces = {(word[start:end], start) for word in words for start, end in _spans(word)}
     pieces = {piece if start == 0 else "##" + piece for piece, start in pieces if words[piece] or len(piece) in (2, 3)}
-    tokens = [*_BERT, *sorted(letters), *sorted(pieces - letters)]
+    tokens = [*specials, *sorted(letters), *sorted(pieces - letters)]
     tokenizer.model = models.WordPiece({token: number for number, token in enumerate(tokens)}, unk_token="[UNK]")
-    tokenizer.add_special_tokens(_BERT)
-    tokenizer.post_processor = _cls_and_sep()
+    tokenizer.add_special_tokens(specials)
     return tokenizer
 
 
@@ -43,6 +58,13 @@ def roberta_like() -> Tokenizer:
     tokenizer = _bpe(_ROBERTA)
     tokenizer.add_special_tokens(["<mask>"])
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return tokenizer
+
+
+def modernbert_like() -> Tokenizer:
+    """Byte-level BPE between `[CLS]` and `[SEP]`."""
+    tokenizer = _bpe(_MODERNBERT)
+    tokenizer.post_processor = _cls_and_sep()
     return tokenizer
 
 
@@ -70,7 +92,8 @@ def xlm_roberta_like() -> Tokenizer:
 
 
 KINDS: Mapping[str, Callable[[], Tokenizer]] = {
-    each.__name__: each for each in (bert_like, roberta_like, gpt2_like, albert_like, xlm_roberta_like)
+    each.__name__: each
+    for each in (bert_like, mpnet_like, roberta_like, modernbert_like, gpt2_like, albert_like, xlm_roberta_like)
 }
 
 

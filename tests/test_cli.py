@@ -230,6 +230,19 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "the same command continues" in capsys.readouterr().err
 
 
+def test_code_that_would_end_the_command_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def ends(*arguments: Any, **more: Any) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli.cli, "main", ends)
+    assert cli.run(["show", "x"]) == 2
+    line = ends.__code__.co_firstlineno + 1
+    assert capsys.readouterr().err == (
+        f"error: no code may end the command, but line {line} of `{__file__}` did, with SystemExit(0): let it raise an "
+        "error\n"
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_a_command_is_named_and_ends_it_as_ctrl_c_does(number: signal.Signals) -> None:
     code = (
@@ -261,7 +274,7 @@ TFIDF = Record(
 )
 
 
-def test_baselines_are_told_before_anything_is_tried() -> None:
+def test_baselines_are_shown_before_anything_is_tried() -> None:
     assert lines_of(compared(TFIDF)) == [
         "baseline: 90.000 MB · 20.00 ms · quality 0.9000",
         "majority class: quality 0.1000 (no artifact)",
@@ -275,19 +288,19 @@ def test_baselines_are_told_before_anything_is_tried() -> None:
 
 
 def test_a_teacher_that_a_simple_baseline_beats_is_warned_of() -> None:
-    told = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
-    assert told.startswith("warning: the baseline model must be better than the simple baselines")
-    assert "tf-idf reaches 0.9500" in told and "eicompress teach" in told and "--teacher-timeout" in told
+    shown = lines_of(compared(replace(TFIDF, measurements=measured(0.5, 0.03, 0.95))))[-1]
+    assert shown.startswith("warning: the baseline model must be better than the simple baselines")
+    assert "tf-idf reaches 0.9500" in shown and "eicompress teach" in shown and "--teacher-timeout" in shown
 
 
 def test_the_last_table_holds_simple_baselines_and_names_the_one_to_ship(tmp_path: Path) -> None:
     console = Console(record=True, force_terminal=False, width=200, file=io.StringIO())
     found = bed(tmp_path, trials=2).run(Bench(tmp_path / "made"))
     show_result(console, replace(found, simple={"tf-idf": replace(TFIDF, measurements=measured(0.5, 0.03, 0.99))}))
-    told = console.export_text()
-    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", told, re.MULTILINE)
-    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in told
-    assert "artifact  somewhere" in told and "--trial" not in told
+    shown = console.export_text()
+    assert re.search(r"^ *tf-idf +0\.500 +0\.03 +0\.9900", shown, re.MULTILINE)
+    assert "Ship the simple baseline tf-idf (0.9900 in 0.500 MB)" in shown
+    assert "artifact  somewhere" in shown and "--trial" not in shown
 
 
 def test_predict_refuses_an_empty_text(tmp_path: Path, capsys: Any) -> None:
@@ -325,12 +338,12 @@ def test_predict_answers_several_lines_at_a_time_as_one_by_one(
 ) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     lines = "".join(f"play {'rain ' * (place % 25)}\n" for place in range(300))
-    told = []
+    printed = []
     for parallel in ("1", "2"):
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         assert cli.run(["predict", str(tmp_path / "artifact"), "--parallel", parallel]) == 0
-        told.append(capsys.readouterr())
-    assert told[0] == told[1] and len(told[0].out.splitlines()) == 300 and "text 299 is cut" in told[0].err
+        printed.append(capsys.readouterr())
+    assert printed[0] == printed[1] and len(printed[0].out.splitlines()) == 300 and "text 299 is cut" in printed[0].err
 
 
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:

@@ -79,8 +79,6 @@ distortions = 0
 def asked(tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     Path("space.toml").write_text(SPACE)
     Path("metrics.py").write_text(METRICS)
     asked = {"model": str(model_folder), "data": str(data_folder), "space": "space.toml", "plugin": "metrics.py"}

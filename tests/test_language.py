@@ -14,9 +14,17 @@ WORDS = [
 ]
 SOURCES = sorted(
     path
-    for pattern in ("eicompress/**/*.py", "plugins/**/*.py", "plugins/**/*.md", "docs/*.md", "docs/guides/*.md", "*.md")
+    for pattern in (
+        "eicompress/**/*.py",
+        "plugins/**/*.py",
+        "plugins/**/*.md",
+        "docs/**/*.md",
+        "tests/**/*.py",
+        "studies/**/*.py",
+        "*.md",
+    )
     for path in ROOT.glob(pattern)
-    if path.name not in ("CONTRIBUTING.md", "CHANGELOG.md")
+    if path.name not in ("CONTRIBUTING.md", "CHANGELOG.md", "test_language.py")
 )
 
 

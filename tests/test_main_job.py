@@ -72,11 +72,9 @@ strategy = "quantization"
 
 @pytest.fixture(autouse=True)
 def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A working folder and a cache of its own, and latencies that are taken in a moment."""
+    """A working folder and a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     Path("space.toml").write_text(SPACE)
     Path("recipe.toml").write_text(RECIPE)
 
@@ -107,11 +105,11 @@ def test_a_plan_tells_what_a_search_would_meet_and_begins_no_study(
     assert 0 < found["least"]["size_mb"] < 0.025
     assert not Path("studies").exists()
     assert cli.run(["plan", *search[1:]]) == 0
-    told = shown(capsys)
-    assert "16 of 16 random recipes (100%)" in told and "within budget\n" in told.partition("tf-idf: ")[2]
-    assert told.index("warning: the baseline model must be better") < told.index("random recipes")
-    assert "of the full training (" in told and "the best 2 are compared" not in told
-    assert "1:00:00 train about" in told
+    printed = shown(capsys)
+    assert "16 of 16 random recipes (100%)" in printed and "within budget\n" in printed.partition("tf-idf: ")[2]
+    assert printed.index("warning: the baseline model must be better") < printed.index("random recipes")
+    assert "of the full training (" in printed and "the best 2 are compared" not in printed
+    assert "1:00:00 train about" in printed
 
 
 def test_bits_are_tried_on_one_training_and_recipes_travel_to_another_study(
@@ -177,11 +175,11 @@ def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
     assert shown(capsys).split("\t")[0] in ("music", "weather")
 
     assert cli.run(asked(model_folder, data_folder, "--trials", "3")) == 0
-    told = shown(capsys)
-    assert "finished" in told and "studies/mine/report.html" in told
+    printed = shown(capsys)
+    assert "finished" in printed and "studies/mine/report.html" in printed
     page = Path("studies/mine/report.html").read_text(encoding="utf-8")
     # On texts as simple as these, counting words is enough.
-    assert found["best"]["trial"] == "tf-idf" and found["verdict"] in told and found["verdict"] in page
+    assert found["best"]["trial"] == "tf-idf" and found["verdict"] in printed and found["verdict"] in page
     assert "What it gets wrong" in page and "Ship the simple baseline tf-idf" in found["verdict"]
     card = best.card.read_text(encoding="utf-8")
     assert "tf-idf with softmax regression" in card and "Compressed out of" not in card
@@ -305,7 +303,7 @@ def test_a_search_in_which_nothing_fits_leaves_a_report_and_says_where(
     arguments = asked(model_folder, data_folder, "--trials", "2")
     arguments[arguments.index("25KB")] = "1KB"
     assert cli.run(arguments) == 2
-    told = capsys.readouterr()
-    assert "no candidate of this search space can meet the budget" in told.err
-    assert "drawn in studies/mine/report.html" in told.out
+    printed = capsys.readouterr()
+    assert "no candidate of this search space can meet the budget" in printed.err
+    assert "drawn in studies/mine/report.html" in printed.out
     assert "No candidate is within budget" in Path("studies/mine/report.html").read_text(encoding="utf-8")

@@ -25,8 +25,6 @@ def asked(tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: py
     """A search that has ended, of a strategy in `trial.py`; its command, without the plug-in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     Path("space.toml").write_text(SPACE)
     Path("trial.py").write_text(textwrap.dedent(STRATEGY.format(name="shrink", default=0.5)))
     search = ["search", "--model", str(model_folder), "--data", str(data_folder), "--budget", "1MB", "--study", "mine"]
@@ -54,8 +52,8 @@ def test_a_file_that_has_changed_is_refused_before_it_is_loaded(
     Path("trial.py").write_text("raise SystemExit('must not be loaded')")
     for command in (["search", "--study", "mine"], [*asked, "--plugin", "trial.py"]):
         assert cli.run([*command, "--trials", "2"]) == 2
-        told = capsys.readouterr().err
-        assert "the contents of the plug-in: digest was" in told and "must not be loaded" not in told
+        shown = capsys.readouterr().err
+        assert "the contents of the plug-in: digest was" in shown and "must not be loaded" not in shown
 
 
 def test_a_file_that_is_gone_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:

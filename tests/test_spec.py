@@ -102,7 +102,7 @@ def test_what_is_left_out_has_a_sensible_default() -> None:
     assert read.budgets == {"size_mb": 1.91}
 
 
-def test_columns_are_told_by_their_roles() -> None:
+def test_columns_are_described_by_their_roles() -> None:
     read = spec.read_search({**ASKED, "text": "question", "text_pair": "sentence"})
     assert read.columns == {"text": "question", "text_pair": "sentence", "label": "label"}
 

@@ -139,8 +139,8 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
         while sum(kills.values()) < KILLS and process.poll() is None:
             time.sleep(chance.uniform(0.0, 4.0))
             found = killed.records()
-            # Kills are spread over the search, in turns while there are trials to run, and no trial and no rebuild gets
-            # so many that the search gives it up.
+            # Kills are spread over the search, in turns while there are trials to run, and none hits a trial or a
+            # rebuild more often than the search tries it again.
             if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
                 continue
             if len(found) < TRIALS and kills["worker"] <= kills["coordinator"]:

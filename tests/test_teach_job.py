@@ -17,11 +17,9 @@ from tests.test_main_job import RECIPE, SPACE
 
 @pytest.fixture(autouse=True)
 def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A working folder and a cache of its own, latencies taken in a moment, and short trainings of teachers."""
+    """A working folder and a cache of its own, and short trainings of teachers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     for name, value in (("LEAST_STEPS", 4), ("LEAST_EPOCHS", 0.1), ("LONGEST", 1.0)):
         monkeypatch.setattr(teacher_schedule, name, value)
     monkeypatch.setattr("eicompress.trials.teacher_training.MOST_FOLDS", 1)

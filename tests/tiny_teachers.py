@@ -7,6 +7,7 @@ import torch
 import transformers
 from conftest import tiny_tokenizer
 
+LABELS = ("weather", "sports", "music")
 SHAPES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 BERT = {**SHAPES, "max_position_embeddings": 24}
 KINDS: dict[str, dict[str, Any]] = {
@@ -20,7 +21,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def write_tiny_teacher(folder: Path, kind: str, labels: tuple[str, ...] = ("weather", "sports", "music")) -> Path:
+def write_tiny_teacher(
+    folder: Path, kind: str, labels: tuple[str, ...] = LABELS, head: str = "SequenceClassification"
+) -> Path:
     """A folder as `save_pretrained` writes it."""
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=tiny_tokenizer().get_vocab_size(),
@@ -33,7 +36,7 @@ def write_tiny_teacher(folder: Path, kind: str, labels: tuple[str, ...] = ("weat
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+        model = getattr(transformers, f"{kind}For{head}")(config)
         for parameter in model.parameters():
             parameter.data += (0.3 if parameter.ndim > 1 else 0.05) * torch.randn_like(parameter)
     model.save_pretrained(folder)

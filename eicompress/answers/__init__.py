@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.number import Number, NumberPrediction
+from eicompress.answers.tag import Entity, TagPrediction, Tags
 from eicompress.values import Json
 
 __all__ = [
     "Answer",
     "Chart",
     "Curve",
+    "Entity",
     "LabelPrediction",
     "Labels",
     "Mistakes",
@@ -21,6 +23,8 @@ __all__ = [
     "NumberPrediction",
     "Prediction",
     "Table",
+    "TagPrediction",
+    "Tags",
     "from_json",
     "of_config",
 ]
@@ -32,17 +36,22 @@ def from_json(value: Json) -> Answer:
         return Labels(tuple(map(str, value["labels"])))
     if value["kind"] == Number.kind:
         return Number(float(value["mean"]), float(value["deviation"]))
+    if value["kind"] == Tags.kind:
+        return Tags(tuple(map(str, value["tags"])))
     raise KeyError(value["kind"])
 
 
 def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
-    As in `transformers`, one output alone is a number.
+    As in `transformers`, one output alone is a number, and the model's class says whether each word is answered.
     """
     said = config.get("id2label")
     named = {str(number): str(name) for number, name in said.items()} if isinstance(said, Mapping) else {}
     if not named or not all(str(number) in named for number in range(len(named))):
         return None
     names = tuple(named[str(number)] for number in range(len(named)))
+    classes = config.get("architectures") or ()
+    if any(str(each).endswith(Tags.architecture) for each in classes):
+        return Tags(names)
     return Number() if len(names) == 1 else Labels(names)

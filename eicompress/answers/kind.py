@@ -29,6 +29,10 @@ class Prediction(ABC):
     def columns(self) -> tuple[str, ...]:
         """As a line of `eicompress predict` shows it."""
 
+    def to_json(self) -> dict[str, Any]:
+        """As `eicompress predict --json` prints it."""
+        return dict(vars(self))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -102,8 +106,10 @@ class Answer(ABC):
     kind: ClassVar[str]
     pipeline: ClassVar[str]
     """The name of this task on the hub and in `transformers`."""
-    constant: ClassVar[str]
-    """The name of the simple baseline that gives the same best answer to all texts."""
+    architecture: ClassVar[str] = "SequenceClassification"
+    """How the classes of `transformers` end whose models answer so, such as `BertForSequenceClassification`."""
+    simplest: ClassVar[str]
+    """The name of the simplest baseline, which runs no model."""
     linear: ClassVar[str]
     """The name of the method of linear models of this kind."""
     head: ClassVar[str]
@@ -118,6 +124,9 @@ class Answer(ABC):
     """Whether logits give a confidence, by which teachers can be weighted."""
     quality_is_share: ClassVar[bool]
     """Whether qualities are shares, which are written in percent; a correlation is none."""
+    per_word: ClassVar[bool] = False
+    """Whether a text has an answer for each of its words: logits are then (n, W, outputs), W words of the text that has
+    most, with zeros where a word was not read and behind a text's last one. Below, `outputs` then stands for both."""
 
     @property
     @abstractmethod
@@ -138,12 +147,12 @@ class Answer(ABC):
         """The entries of `config.json`, named as in `transformers`; `of_config` reads them."""
 
     @abstractmethod
-    def decode(self, logits: Floats) -> Sequence[Prediction]:
-        """(n, outputs) -> n answers for people."""
+    def decode(self, logits: Floats, texts: Sequence[Text]) -> Sequence[Prediction]:
+        """(n, outputs) of n texts -> n answers for people."""
 
-    def choices(self, logits: Floats, count: int) -> Sequence[Sequence[Prediction]]:
+    def choices(self, logits: Floats, texts: Sequence[Text], count: int) -> Sequence[Sequence[Prediction]]:
         """(n, outputs) -> for each of n texts its likeliest answers, at most `count`, the likeliest first."""
-        return [(each,) for each in self.decode(logits)]
+        return [(each,) for each in self.decode(logits, texts)]
 
     def standard(self, logits: Floats) -> Floats:
         """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""
@@ -176,20 +185,20 @@ class Answer(ABC):
         """Whether targets have this kind's own form; a task may have targets of another one."""
 
     @abstractmethod
-    def constant_logits(self, targets: Array) -> Floats:
-        """(outputs,): the logits of the best answer that is the same for all texts."""
+    def simplest_logits(self, known: Sequence[Text], targets: Array, texts: Sequence[Text]) -> Floats:
+        """(n, outputs) of n texts: what the simplest baseline answers, from texts whose targets are known."""
 
     @abstractmethod
     def agrees(self, expected: Floats, got: Floats) -> npt.NDArray[np.bool_]:
-        """(n,) whether two sets of logits (n, outputs) give answers that are equally good by the first."""
+        """For each answer, whether that of one set of logits (n, outputs) is as good as the other's, by the first."""
 
     def rounding(self) -> float:
         """By how much single precision may change a logit on its way through an artifact's units."""
         return 0.0
 
     @abstractmethod
-    def readable_rows(self, rows: Sequence[Json], column: str, origin: str) -> Sequence[Json]:
-        """Rows that define a task with this answer, for rows that are to be measured under it.
+    def readable_rows(self, rows: Sequence[Json], columns: Mapping[str, str], origin: str) -> Sequence[Json]:
+        """Rows that define a task with this answer, for rows that are to be measured under it; `columns` by role.
 
         Raises `DataError` where one of them has a label that is no such answer.
         """

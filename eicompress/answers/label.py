@@ -1,7 +1,7 @@
 """One label of several: the largest logit, with the softmax's probability."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -56,7 +56,7 @@ class Labels(Answer):
 
     kind: ClassVar[str] = "label"
     pipeline: ClassVar[str] = "text-classification"
-    constant: ClassVar[str] = "majority class"
+    simplest: ClassVar[str] = "majority class"
     linear: ClassVar[str] = "softmax regression"
     head: ClassVar[str] = "classifier"
     model: ClassVar[str] = "classifier"
@@ -77,13 +77,13 @@ class Labels(Answer):
     def config(self) -> dict[str, Any]:
         return {"id2label": id2label(self.labels)}
 
-    def decode(self, logits: Floats) -> list[LabelPrediction]:
+    def decode(self, logits: Floats, texts: Sequence[Text]) -> list[LabelPrediction]:
         best = logits.argmax(axis=1)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         confidence = odds.max(axis=1) / odds.sum(axis=1)
         return [LabelPrediction(self.labels[b], float(c)) for b, c in zip(best, confidence, strict=True)]
 
-    def choices(self, logits: Floats, count: int) -> list[tuple[LabelPrediction, ...]]:
+    def choices(self, logits: Floats, texts: Sequence[Text], count: int) -> list[tuple[LabelPrediction, ...]]:
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares = odds / odds.sum(axis=1, keepdims=True)
         order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
@@ -114,16 +114,17 @@ class Labels(Answer):
     def holds(self, targets: Array) -> bool:
         return targets.ndim == 1 and bool(np.issubdtype(targets.dtype, np.integer))
 
-    def constant_logits(self, targets: Array) -> Floats:
-        counts: Floats = np.bincount(targets, minlength=self.outputs).astype(np.float32)
-        return counts
+    def simplest_logits(self, known: Sequence[Text], targets: Array, texts: Sequence[Text]) -> Floats:
+        counts = np.bincount(targets, minlength=self.outputs).astype(np.float32)
+        return np.tile(counts, (len(texts), 1))
 
     def agrees(self, expected: Floats, got: Floats) -> Flags:
         chosen = expected[np.arange(len(expected)), got.argmax(axis=1)]
         found: Flags = chosen >= expected.max(axis=1) - TIE * expected.std()
         return found
 
-    def readable_rows(self, rows: Sequence[Json], column: str, origin: str) -> Sequence[Json]:
+    def readable_rows(self, rows: Sequence[Json], columns: Mapping[str, str], origin: str) -> Sequence[Json]:
+        column = columns["label"]
         for at, row in enumerate(rows, start=1):
             if str(row[column]) not in self.labels:
                 raise DataError(
@@ -170,11 +171,11 @@ def per_label(labels: Sequence[str], targets: Whole, answers: Whole, baseline: W
     order = sorted(range(len(labels)), key=lambda at: (np.nan_to_num(ours[2][at], nan=2.0), labels[at]))
     texts = np.bincount(targets, minlength=len(labels))
     return tuple(
-        (labels[at], str(texts[at]), *(_percent(each[at]) for each in ours), _percent(theirs[2][at])) for at in order
+        (labels[at], str(texts[at]), *(percent(each[at]) for each in ours), percent(theirs[2][at])) for at in order
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return "-" if np.isnan(share) else f"{share:.1%}"
 
 
@@ -252,7 +253,7 @@ def counted(labels: Sequence[str], targets: Whole, baseline: Floats, artifact: F
         interval=interval,
         confused=_confused(labels, targets, before, after),
         weakest=_weakest(labels, targets, right_before, right_after),
-        chart=_calibration_chart(calibration(sure_before, right_before), calibration(sure_after, right_after)),
+        chart=calibration_chart(calibration(sure_before, right_before), calibration(sure_after, right_after)),
     )
 
 
@@ -285,7 +286,7 @@ def calibration(confidence: Floats, right: Flags) -> Calibration:
     return Calibration(bins, sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / max(1, whole))
 
 
-def _calibration_chart(baseline: Calibration, artifact: Calibration) -> Chart:
+def calibration_chart(baseline: Calibration, artifact: Calibration, *, of: str = "texts") -> Chart:
     """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
 
     def curve(name: str, found: Calibration) -> Curve:
@@ -306,7 +307,7 @@ def _calibration_chart(baseline: Calibration, artifact: Calibration) -> Chart:
         ideal="calibrated",
         diagonal=(0, 100),
         joined=True,
-        hover="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} texts",
+        hover="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} " + of,
         baseline=curve("baseline", baseline),
         artifact=curve("artifact", artifact),
     )

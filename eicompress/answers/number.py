@@ -1,7 +1,7 @@
 """A number for a text. Models learn it with zero mean and unit deviation; an artifact answers in the user's units."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -54,7 +54,7 @@ class Number(Answer):
 
     kind: ClassVar[str] = "number"
     pipeline: ClassVar[str] = "text-classification"
-    constant: ClassVar[str] = "mean"
+    simplest: ClassVar[str] = "mean"
     linear: ClassVar[str] = "ridge regression"
     head: ClassVar[str] = "regression head"
     model: ClassVar[str] = "regressor"
@@ -76,7 +76,7 @@ class Number(Answer):
     def config(self) -> dict[str, Any]:
         return {"id2label": id2label(self.names), "problem_type": "regression"}
 
-    def decode(self, logits: Floats) -> list[NumberPrediction]:
+    def decode(self, logits: Floats, texts: Sequence[Text]) -> list[NumberPrediction]:
         return [NumberPrediction(float(each)) for each in self.in_units(logits[:, 0])]
 
     def in_units(self, values: Array) -> Floats:
@@ -113,8 +113,8 @@ class Number(Answer):
     def holds(self, targets: Array) -> bool:
         return targets.ndim == 1 and bool(np.issubdtype(targets.dtype, np.floating))
 
-    def constant_logits(self, targets: Array) -> Floats:
-        return np.array([targets.mean()], np.float32)
+    def simplest_logits(self, known: Sequence[Text], targets: Array, texts: Sequence[Text]) -> Floats:
+        return np.full((len(texts), 1), targets.mean(), np.float32)
 
     def agrees(self, expected: Floats, got: Floats) -> npt.NDArray[np.bool_]:
         found: npt.NDArray[np.bool_] = np.abs(got - expected)[:, 0] <= TIE * max(FLAT, float(expected.std()))
@@ -123,7 +123,7 @@ class Number(Answer):
     def rounding(self) -> float:
         return float(np.spacing(np.float32(abs(self.mean) + self.deviation))) / self.deviation
 
-    def readable_rows(self, rows: Sequence[Json], column: str, origin: str) -> Sequence[Json]:
+    def readable_rows(self, rows: Sequence[Json], columns: Mapping[str, str], origin: str) -> Sequence[Json]:
         return rows
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:

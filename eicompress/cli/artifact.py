@@ -30,7 +30,8 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, parallel: in
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text.
+    A line of output is label, confidence and text, or number and text; where words are
+    tagged it is each entity's type, first and last character and words, and the text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
@@ -44,7 +45,9 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, parallel: in
 
     model = api.load(artifact)
     if top is not None and not model.answer.surest:
-        raise SpecError("`--top` must be asked of a model of labels, but this one answers a number: leave it out")
+        raise SpecError(
+            f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
+        )
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
@@ -61,8 +64,8 @@ def _show_answer(
     if length.cut:
         click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
     if as_json:
-        top = {"top": [vars(each) for each in found]} if several else {}
-        print_json({"text": text, **vars(found[0]), **top}, indent=None)
+        top = {"top": [each.to_json() for each in found]} if several else {}
+        print_json({"text": text, **found[0].to_json(), **top}, indent=None)
     else:
         for each in found:
             click.echo("\t".join((*each.columns, text)))

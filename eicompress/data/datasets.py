@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eicompress.data.files import SUFFIXES, read_rows
 from eicompress.data.quickstart import docstrings
+from eicompress.data.sampling import fewer
 from eicompress.errors import DataError, listed, nearest, shortened
 from eicompress.values import Json, seed_of
 
@@ -30,6 +31,9 @@ SPLIT_NAMES = {
 """What a file or a hub split may be called, by the split it is read as."""
 
 FEWEST_ROWS_TO_CUT = 10
+
+Refusal: TypeAlias = Callable[[str, Json, Mapping[str, str]], str]
+"""From a role, a row and the columns by role to what the cell must be and is not; empty for one that will do."""
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -90,11 +94,13 @@ def dataset_from_tables(
     columns: Mapping[str, str],
     source: str,
     seed: int,
-    refusal: Callable[[object], str] = lambda _: "",
+    refusal: Refusal = lambda role, row, columns: text_refusal(role, row[columns[role]]),
+    most: int | None = None,
 ) -> Dataset:
     """Checks the tables, cuts missing splits from train, drops training rows that recur in a later split.
 
-    `refusal` says what a label must be and is not; empty for one that will do.
+    `refusal` says what the cell of a role must be and is not; empty for one that will do. Of train and of validation at
+    most `most` rows are drawn.
     """
     for table in tables.values():
         check_rows(table, columns, refusal)
@@ -110,6 +116,8 @@ def dataset_from_tables(
             f"`{source}` must have training rows that are not in validation or test too, but has none. "
             "Add some, or take them out of the later splits."
         )
+    if most is not None:
+        notes += _drawn(rows, columns.get("label"), most, seed)
     return Dataset(
         train=tuple(rows["train"]),
         validation=tuple(rows["validation"]),
@@ -120,18 +128,23 @@ def dataset_from_tables(
     )
 
 
-def check_rows(table: Table, columns: Mapping[str, str], refusal: Callable[[object], str]) -> None:
-    """Raise `DataError` unless every row has a text in every input column, and a label that is not refused.
+def text_refusal(role: str, value: object) -> str:
+    """What an input must be and is not, where it is a text; empty for one that will do, and for all labels."""
+    return "" if role == "label" or isinstance(value, str) else "must be text"
 
-    `refusal` says what a label must be and is not.
+
+def check_rows(table: Table, columns: Mapping[str, str], refusal: Refusal) -> None:
+    """Raise `DataError` unless every row has something in every column, and nothing that is refused.
+
+    `refusal` says what the cell of a role must be and is not.
     """
     _check_columns(table, columns)
     for number, row in enumerate(table.rows, start=1):
         for role, column in columns.items():
             value, where = row.get(column), f"`{table.origin}`, row {number}, column `{column}`"
-            if _is_empty(value):
+            must = "" if _is_empty(value) else refusal(role, row, columns)
+            if _is_empty(value) or (must and value == []):
                 raise DataError(f"{where}, must not be empty. Fill the cell or take the row out.")
-            must = refusal(value) if role == "label" else "" if isinstance(value, str) else "must be text"
             if must:
                 got = shortened(value if isinstance(value, str) else json.dumps(value, default=str))
                 raise DataError(f"{where}, {must}, but got {got}. Mend the row or take it out.")
@@ -157,7 +170,7 @@ def _check_columns(table: Table, columns: Mapping[str, str]) -> None:
 
 def _is_empty(value: object) -> bool:
     """Whether a cell holds nothing; what is not a number, as other libraries write it, is nothing too."""
-    nothing = value is None or value == [] or (isinstance(value, float) and math.isnan(value))
+    nothing = value is None or (isinstance(value, float) and math.isnan(value))
     return nothing or (isinstance(value, str) and not value.strip())
 
 
@@ -286,9 +299,21 @@ def _without_recurring(rows: Mapping[str, list[Json]], columns: Mapping[str, str
     return kept, len(rows["train"]) - len(kept)
 
 
+def _drawn(rows: dict[str, list[Json]], label: str | None, most: int, seed: int) -> list[str]:
+    """Draw the rows of train and of validation for a first look, and what to say of it."""
+    whole = {split: len(rows[split]) for split in ("train", "validation")}
+    for split in whole:
+        rows[split] = fewer(rows[split], label, most, seed_of(seed, "rows", split))
+    drawn = [f"{len(rows[split]):,} of {count:,} rows of {split}" for split, count in whole.items() if count > most]
+    if not drawn:
+        return []
+    return [f"For a first look {' and '.join(drawn)} were drawn (`--rows`, seed {seed}); the test split is whole."]
+
+
 def _folded(row: Json, inputs: Sequence[str]) -> tuple[str, ...]:
     """The inputs of a row without what makes no difference to a reader: case and spacing."""
-    return tuple(" ".join(row[column].casefold().split()) for column in inputs)
+    cells = (row[column] for column in inputs)
+    return tuple(" ".join((cell if isinstance(cell, str) else " ".join(cell)).casefold().split()) for cell in cells)
 
 
 def _digest(rows: Mapping[str, list[Json]], columns: Mapping[str, str]) -> str:

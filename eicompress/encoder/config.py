@@ -21,11 +21,24 @@ class LayerConfig:
     """The earlier layer whose attention this one uses as well; None where it has its own."""
     ffn_of: int | None = None
     norms_of: int | None = None
+    position_bias_of: int | None = None
     ranks: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Ranks of query-key-value, of the attention's output, and of the feed-forward block's two matrices, where they
     are products of two factors; 0 where they are not."""
+    rotary_base: float = 0.0
+    """Queries and keys are rotated by angles whose wavelengths go up to this many times 2π tokens (RoPE, arXiv
+    2104.09864); 0 where they are not."""
+    window: int = 0
+    """How many tokens a key may be away from its query; 0 where it may be anywhere."""
+    attention_norm: bool = True
+    """Whether what attention reads, or writes where norms stand after the sums, is normalized."""
     kroneckers: tuple[tuple[int, int], ...] = ((0, 0),) * 4
     """Of the same matrices, size and number of the small factors where they are sums of Kronecker products."""
+    expression: str = ""
+    """What a feed-forward block computes, such as `linear2(relu(linear1(x)))`; empty for two linear maps with the
+    encoder's activation between them."""
+    ffn_blocks: int = 1
+    """Feed-forward blocks in a row, each of which adds to what the next one reads."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +77,36 @@ class EncoderConfig:
     projection: Literal["words", "embeddings"] | None = None
     """What is projected from `embedding` dimensions to `hidden`: the word vectors, or their sum with positions and
     token types, normalized (ALBERT, ELECTRA); None where the two are the same."""
+    position_vectors: bool = True
+    """Whether a vector of its position is added to each word vector."""
+    position_bias: bool = False
+    """Whether attention adds to its scores what depends on the distance of two tokens (T5, MPNet)."""
     token_types: int = 2
     """0 where a model does not tell a first text from a second."""
-    pooling: Literal["first", "mean"] = "first"
+    pooling: Literal["first", "mean", "none"] = "first"
+    """What the head reads: the first token, the mean of all, or each token, which then has an answer of its own."""
     pooler: bool = True
     """Whether a dense layer stands between the pooled state and the classifier."""
     pooler_activation: Activation = "tanh"
+    pooler_norm: bool = False
+    """Whether what the pooler says is normalized."""
     activation: Activation = "gelu"
+    gated: bool = False
+    """Whether the feed-forward block's neurons are multiplied by linear gates (GLU, arXiv 2002.05202)."""
+    norm_first: bool = False
+    """Whether a layer normalizes what its blocks read, and the last layer's states are normalized, in place of the
+    sums (arXiv 2002.04745)."""
     norm_eps: float = 1e-12
     padding_id: int = 0
     codebook: CodebookConfig | None = None
     """None where word vectors are stored as they are."""
     bigrams: BigramConfig | None = None
     """None where the pooled state holds nothing of pairs of tokens."""
+
+    @property
+    def per_word(self) -> bool:
+        """Whether each token has an answer, of which the first of a word stands for the word."""
+        return self.pooling == "none"
 
     @property
     def summed(self) -> int:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from eicompress.answers import Answer, of_config
 from eicompress.encoder.config import EncoderConfig
-from eicompress.encoder.families import FAMILIES, REFUSED, Family, State
+from eicompress.encoder.families import FAMILIES, REFUSED, Family
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.raw_config import State
 from eicompress.errors import ModelError, is_panic, shortened
 from eicompress.values import Json, parsed_json
 
@@ -32,7 +33,7 @@ _MUSTS: Mapping[str, str | bool] = {
     "add_cross_attention": False,
 }
 """Settings of a config that the encoder cannot represent."""
-_LAYER = re.compile(r"(?:encoder|transformer)\.layer\.(\d+)\.")
+_LAYER = re.compile(r"(?:(?:encoder|transformer)\.layer|layers)\.(\d+)\.")
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 
@@ -75,6 +76,9 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
         )
     if outputs is not None and (answer is None or outputs != config.outputs):
         config, answer = _with_new_classifier(config, state, outputs), None
+    if answer is not None and answer.per_word:
+        config = replace(config, pooling="none", pooler=False)
+        state = {name: weight for name, weight in state.items() if not name.startswith("pooler.")}
     return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config), answer, digest(folder))
 
 
@@ -172,7 +176,7 @@ def _answer(folder: Path, raw: Json, outputs: int) -> Answer | None:
             f"`id2label` in `{folder / 'config.json'}` must name all outputs, 0 to {outputs - 1}, but is "
             f"{shortened(json.dumps(named))}. Name them, or leave it out."
         )
-    return of_config({"id2label": named})
+    return of_config({"id2label": named, "architectures": raw.get("architectures")})
 
 
 def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> EncoderConfig:

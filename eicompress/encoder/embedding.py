@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eicompress.encoder.blocks import mean_of_tokens, one_token
 from eicompress.encoder.config import BigramConfig, EncoderConfig
 from eicompress.encoder.linear import Linear
+from eicompress.encoder.pooling import apply_to_pooled, mean_of_tokens
 from eicompress.encoder.quantization import (
     _GOLDEN,
     Clipping,
@@ -124,7 +124,7 @@ class BigramEmbedding(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids (B, T), mask (B, T) says which tokens are real -> (B, hidden)"""
         mean = mean_of_tokens(self.table(self.buckets(ids)), mask)
-        projected: Tensor = self.output(mean[:, None], one_token(mean))[:, 0]
+        projected: Tensor = apply_to_pooled(self.output, mean, None)
         return projected
 
 

@@ -11,20 +11,15 @@ returns the encoder's shapes and state. What a family has that an encoder has no
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
-from eicompress.errors import ModelError, listed, shortened
+from eicompress.encoder.modernbert import modernbert
+from eicompress.encoder.positions import BUCKETS
+from eicompress.encoder.raw_config import State, Weights, encoder_config, layer_config, layers_of, padding_id
+from eicompress.errors import ModelError, shortened
 from eicompress.values import Json
-
-MOST_LAYERS = 1_000
-"""More is an error in a config, and where layers share their weights, no weights stand against it."""
-
-State: TypeAlias = dict[str, Tensor]
-Weights: TypeAlias = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,19 @@ def bert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 
 def roberta(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """RoBERTa (arXiv 1907.11692) and XLM-R (arXiv 1911.02116)."""
-    return _bert_like(raw, weights, _dense_head(weights), first_position=_padding_id(raw) + 1)
+    return _bert_like(raw, weights, _dense_head(weights), first_position=padding_id(raw) + 1)
+
+
+def mpnet(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """MPNet (arXiv 2004.09297): every layer adds the same bias for distances to its attention."""
+    if raw.get("relative_attention_num_buckets", BUCKETS) != BUCKETS:
+        came = shortened(json.dumps(raw["relative_attention_num_buckets"]))
+        raise ModelError(f"`relative_attention_num_buckets` of an MPNet must be {BUCKETS}, but is {came}.")
+    config, state = _bert_like(raw, weights, _dense_head(weights), _MPNET_LAYER, first_position=_MPNET_PADDING + 1)
+    bias = weights["encoder.relative_attention_bias.weight"].T[None].contiguous()
+    state |= {f"layers.{number}.attention.position_bias.weight": bias for number in range(len(config.layers))}
+    layers = tuple(replace(each, position_bias_of=0 if place else None) for place, each in enumerate(config.layers))
+    return replace(config, layers=layers, position_bias=True), state
 
 
 def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
@@ -54,12 +61,12 @@ def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 def distilbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """DistilBERT (arXiv 1910.01108)."""
     state = _embeddings(weights, first_position=0)
-    count = _layers(raw, "n_layers")
+    count = layers_of(raw, "n_layers")
     for number in range(count):
         state |= _layer(weights, f"transformer.layer.{number}.", f"layers.{number}.", _DISTILBERT_LAYER)
     state |= _renamed(weights, {"pre_classifier": "pooler", "classifier": "classifier"})
-    layer = _layer_config(raw, "n_heads", "dim", "hidden_dim")
-    config = _config(state, raw, (layer,) * count, activation=raw["activation"], pooler_activation="relu")
+    layer = layer_config(raw, "n_heads", "dim", "hidden_dim")
+    config = encoder_config(state, raw, (layer,) * count, activation=raw["activation"], pooler_activation="relu")
     return config, state
 
 
@@ -72,7 +79,7 @@ def albert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     )
     defaults = {"inner_group_num": 1, "num_hidden_groups": 1}
     known = defaults | {name: value for name, value in raw.items() if value is not None}
-    count, groups, inner = (_layers(known, each) for each in ("num_hidden_layers", *reversed(defaults)))
+    count, groups, inner = (layers_of(known, each) for each in ("num_hidden_layers", *reversed(defaults)))
     first_use: dict[tuple[int, int], int] = {}
     layers: list[LayerConfig] = []
     for number in range(count):
@@ -83,8 +90,8 @@ def albert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
             name = f"encoder.albert_layer_groups.{group}.albert_layers.{each}."
             state |= _layer(weights, name, f"layers.{place}.", _ALBERT_LAYER)
             shared = None if first == place else first
-            layers.append(replace(_layer_config(raw), attention_of=shared, ffn_of=shared, norms_of=shared))
-    return _config(state, raw, tuple(layers)), state
+            layers.append(replace(layer_config(raw), attention_of=shared, ffn_of=shared, norms_of=shared))
+    return encoder_config(state, raw, tuple(layers)), state
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -94,24 +101,19 @@ FAMILIES: Mapping[str, Family] = {
     "distilbert": Family("distilbert.", distilbert),
     "electra": Family("electra.", electra),
     "albert": Family("albert.", albert),
+    "mpnet": Family("mpnet.", mpnet),
+    "modernbert": Family("model.", modernbert),
 }
 """What can be converted, by `model_type`."""
 
 _RELATIVE = "adds to its attention what depends on how far two tokens are apart, and an encoder has no part for that"
 REFUSED: Mapping[str, str] = {
-    "mpnet": f"MPNet {_RELATIVE}",
     "deberta": f"DeBERTa {_RELATIVE}",
     "deberta-v2": f"DeBERTa {_RELATIVE}",
     "xlnet": f"XLNet {_RELATIVE}",
 }
 """Architectures that cannot be converted, with the reason."""
 
-_ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu": "gelu",
-    "relu": "relu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-}
 _BERT_LAYER = {
     "attention.self.query": "query",
     "attention.self.key": "key",
@@ -122,6 +124,18 @@ _BERT_LAYER = {
     "output.dense": "ffn.output",
     "output.LayerNorm": "ffn_norm",
 }
+_MPNET_LAYER = {
+    "attention.attn.q": "query",
+    "attention.attn.k": "key",
+    "attention.attn.v": "value",
+    "attention.attn.o": "attention.output",
+    "attention.LayerNorm": "attention_norm",
+    "intermediate.dense": "ffn.input",
+    "output.dense": "ffn.output",
+    "output.LayerNorm": "ffn_norm",
+}
+_MPNET_PADDING = 1
+"""Which token is padding where positions are counted, whatever the config says."""
 _DISTILBERT_LAYER = {
     "attention.q_lin": "query",
     "attention.k_lin": "key",
@@ -145,81 +159,21 @@ _ALBERT_LAYER = {
 
 
 def _bert_like(
-    raw: Json, weights: Weights, head: State, *, first_position: int = 0, pooler_activation: Activation = "tanh"
+    raw: Json,
+    weights: Weights,
+    head: State,
+    names: Mapping[str, str] = _BERT_LAYER,
+    *,
+    first_position: int = 0,
+    pooler_activation: Activation = "tanh",
 ) -> tuple[EncoderConfig, State]:
-    """BERT and what differs from it in embedding and head alone."""
+    """BERT and what differs from it in embedding, head and the names of a layer's weights alone."""
     state = _embeddings(weights, first_position) | _renamed(weights, {"embeddings_project": "projection"}) | head
-    count = _layers(raw, "num_hidden_layers")
+    count = layers_of(raw, "num_hidden_layers")
     for number in range(count):
-        state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", _BERT_LAYER)
-    layers = (_layer_config(raw),) * count
-    return _config(state, raw, layers, pooler_activation=pooler_activation), state
-
-
-def _config(state: State, raw: Json, layers: tuple[LayerConfig, ...], **known: Any) -> EncoderConfig:
-    """Shapes, of the weights and of the config."""
-    vocabulary = _whole(raw, "vocab_size")
-    if _padding_id(raw) >= vocabulary:
-        raise ModelError(f"`pad_token_id` of a model must be below its `vocab_size`, {vocabulary}, but is not.")
-    embedding = state["words.weight"].shape[1]
-    values: dict[str, Any] = {
-        "vocabulary": vocabulary,
-        "embedding": embedding,
-        "hidden": len(state["projection.weight"]) if "projection.weight" in state else embedding,
-        "layers": layers,
-        "positions": len(state["positions.weight"]),
-        "outputs": len(state["classifier.bias"]) if "classifier.bias" in state else 0,
-        "projection": "embeddings" if "projection.weight" in state else None,
-        "token_types": len(state["token_types.weight"]) if "token_types.weight" in state else 0,
-        "pooler": "pooler.weight" in state,
-        "activation": raw.get("hidden_act"),
-        "norm_eps": _epsilon(raw),
-        "padding_id": _padding_id(raw),
-    }
-    values |= known
-    if str(values["activation"]) not in _ACTIVATIONS:
-        allowed, came = listed(_ACTIVATIONS), shortened(str(values["activation"]))
-        raise ModelError(f"The activation of a model must be one of {allowed}, but is {came}.")
-    return EncoderConfig(**{**values, "activation": _ACTIVATIONS[values["activation"]]})
-
-
-def _layer_config(
-    raw: Json, heads: str = "num_attention_heads", hidden: str = "hidden_size", ffn: str = "intermediate_size"
-) -> LayerConfig:
-    """The shapes of a layer, by the names that the config has for them."""
-    count = _whole(raw, heads)
-    if _whole(raw, hidden) % count:
-        raise ModelError(f"`{hidden}` of a model must be a multiple of `{heads}`, {count}, but is {raw[hidden]}.")
-    return LayerConfig(count, raw[hidden] // count, _whole(raw, ffn))
-
-
-def _padding_id(raw: Json) -> int:
-    return 0 if raw.get("pad_token_id") is None else _whole(raw, "pad_token_id", least=0)
-
-
-def _layers(raw: Json, name: str) -> int:
-    """A number of layers, or of groups of them."""
-    count = _whole(raw, name)
-    if count > MOST_LAYERS:
-        raise ModelError(f"`{name}` of a model must be at most {MOST_LAYERS}, but is larger.")
-    return count
-
-
-def _whole(raw: Json, name: str, least: int = 1) -> int:
-    value = raw[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ModelError(
-            f"`{name}` of a model must be a whole number of at least {least}, but is {shortened(json.dumps(value))}: "
-            "take the `config.json` that belongs to the weights."
-        )
-    return value
-
-
-def _epsilon(raw: Json) -> float:
-    value = raw.get("layer_norm_eps", 1e-12)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ModelError(f"`layer_norm_eps` of a model must be between 0 and 1, but is {shortened(json.dumps(value))}.")
-    return value
+        state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", names)
+    layers = (layer_config(raw),) * count
+    return encoder_config(state, raw, layers, pooler_activation=pooler_activation), state
 
 
 def _embeddings(weights: Weights, first_position: int) -> State:

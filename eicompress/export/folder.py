@@ -191,7 +191,7 @@ def _config(answer: Answer, shapes: Json, pairs: bool) -> dict[str, Any]:
     The other direction of `id2label` is not needed to predict.
     """
     return {
-        "architectures": ["BertForSequenceClassification"],
+        "architectures": [f"BertFor{answer.architecture}"],
         **answer.config(),
         "model_type": "bert",
         **shapes,

@@ -29,13 +29,16 @@ def trace(module: nn.Module, *, pairs: bool) -> onnx.ModelProto:
             # The newer exporter takes ten seconds for what this one does in one, and needs another package.
             warnings.simplefilter("ignore")
             path = Path(folder) / "model.onnx"
+            with torch.no_grad():
+                per_token = wrapped(*(example,) * len(names)).ndim == 3
+            answered = {0: "batch", **({1: "sequence"} if per_token else {})}
             torch.onnx.export(
                 wrapped,
                 (example,) * len(names),
                 path,
                 input_names=names,
                 output_names=["logits"],
-                dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names} | {"logits": {0: "batch"}},
+                dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names} | {"logits": answered},
                 opset_version=OPSET,
                 dynamo=False,
             )

@@ -26,7 +26,10 @@ IR_VERSION = 8
 
 _MICROSOFT = "com.microsoft"
 _CONTRIBUTED = frozenset(
-    {"BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"}
+    {
+        *("BiasGelu", "FastGelu", "Gelu", "RotaryEmbedding"),
+        *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"),
+    }
 )
 _LETTERS: dict[Group, str] = {"embedding": "E", "layers": "L", "head": "H"}
 _GROUPS = {letter: group for group, letter in _LETTERS.items()}
@@ -99,8 +102,9 @@ class Graph:
         """(batch, sequence, size) -> (batch, 1, size)."""
         return self.op("Slice", states, self.integers(0), self.integers(1), self.integers(1))
 
-    def model(self, inputs: list[str], output: str, width: int) -> ModelProto:
-        """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width)."""
+    def model(self, inputs: list[str], output: str, width: int, *, per_token: bool = False) -> ModelProto:
+        """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width), or (batch, sequence,
+        width)."""
         for node in self._nodes:
             if output in node.output:
                 node.output[0] = "logits"
@@ -109,7 +113,7 @@ class Graph:
             node=self._nodes,
             initializer=self._initializers,
             input=[_value(name, TensorProto.INT64, "batch", "sequence") for name in inputs],
-            output=[_value("logits", TensorProto.FLOAT, "batch", width)],
+            output=[_value("logits", TensorProto.FLOAT, "batch", *(["sequence"] if per_token else []), width)],
         )
         opsets = [
             OperatorSetIdProto(version=OPSET),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from eicompress.answers import Answer
+from eicompress.answers.words import fitted
 from eicompress.contracts import Candidate
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
@@ -31,7 +32,7 @@ class Parity:
 
     largest_difference: float
     agreement: float
-    """Share of the texts for which the file's answer is as good as the model's, by the model."""
+    """Share of the answers of the file that are as good as the model's, by the model."""
     texts: int
 
 
@@ -46,15 +47,17 @@ def check_parity(
     Raises `ExportError` where they disagree beyond that.
     """
     texts = texts[:MOST_TEXTS]
-    expected = _logits(candidate, texts)
-    got = logits[:MOST_TEXTS]
+    expected = _logits(candidate, texts, answer)
+    got = fitted(logits[:MOST_TEXTS], expected.shape[1]) if answer.per_word else logits[:MOST_TEXTS]
     difference = float(np.abs(got - expected).max())
     agreement = float(answer.agrees(expected, got).mean())
+    what = "words" if answer.per_word else "texts"
     if _quantized(candidate.model):
         if agreement < AGREEMENT:
             raise ExportError(
-                f"The ONNX file must give the model's answer on {AGREEMENT:.1%} of the texts, but does on "
-                f"{agreement:.1%} of {len(texts)}; the largest difference of a logit is {difference:.2g}."
+                f"The ONNX file must give the model's answer on {AGREEMENT:.1%} of the {what}, but does on "
+                f"{agreement:.1%} of those of {len(texts)} texts; the largest difference of a logit is "
+                f"{difference:.2g}."
             )
     elif not difference <= (bound := TOLERANCE * max(1.0, float(np.abs(expected).max())) + answer.rounding()):
         raise ExportError(
@@ -69,18 +72,18 @@ def _quantized(model: nn.Module) -> bool:
 
 
 @torch.inference_mode()
-def _logits(candidate: Candidate, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
-    """(n, outputs) of the torch model in `eval` mode, in the order of the texts."""
+def _logits(candidate: Candidate, texts: Sequence[Text], answer: Answer) -> npt.NDArray[np.float32]:
+    """(n, outputs), or (n, W, outputs), of the torch model in `eval` mode, in the order of the texts."""
     model = candidate.model
     device = str(next(model.parameters()).device)
     padding = model.config.padding_id if isinstance(model, Encoder) else 0
-    tokens = tokenize(candidate.tokenizer, texts)
+    tokens = tokenize(candidate.tokenizer, texts, words=answer.per_word)
     was_training = model.training
     model.eval()
-    found: dict[int, npt.NDArray[np.float32]] = {}
+    found = np.zeros(tokens.of_answers(answer.outputs), np.float32)
     for rows in in_order_of_length(tokens.lengths):
         batch = tokens.batch(rows, padding, device)
-        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        found |= zip(rows.tolist(), logits.float().cpu().numpy(), strict=True)
+        logits = batch.logits(model).float().cpu().numpy()
+        found[rows, : logits.shape[1]] = logits
     model.train(was_training)
-    return np.stack([found[row] for row in range(len(texts))])
+    return found

@@ -118,7 +118,7 @@ class Screen:
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, since time is short"
                 self._line(f"rebuilding trial {number} at {length}")
             case Promoted(number=number, record=record, rebuilt=rebuilt):
-                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
+                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the {record.whole}"
                 what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
                 self._line(f"{what}: {summary(record, self._baseline, self._extra)}")
             case Noticed(text=text):
@@ -276,7 +276,11 @@ def _trains_on(spec: Spec) -> str:
 
 def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
     """Print a forecast: what is reachable, and how many candidates the time allows."""
-    rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
+    rows = {
+        **_foreseen(found),
+        "rungs": described(found.rungs, found.full_steps, found.whole),
+        "buys": _bought(found, spec),
+    }
     table = _grid()
     for name, text in rows.items():
         if text:

@@ -24,12 +24,13 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Origin, Training
+from eicompress.encoder.heads import head_modules
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
-from eicompress.training.losses import answer_loss, label_loss
+from eicompress.training.losses import answer_loss, label_loss, same_answers
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
@@ -203,8 +204,7 @@ class _Both:
 
     def _said(self, batch: Batch) -> _Side:
         pooled = self.student.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids).pooled
-        features = self.student.features(pooled)
-        return _Side(self.student.classify(features), features @ self.projector.T)
+        return _side(self.student, batch, pooled, self.projector)
 
     def _student_loss(self, student: _Side, teacher: _Side, rows: Tensor) -> Tensor:
         knobs = self.knobs
@@ -212,7 +212,7 @@ class _Both:
             (1 - knobs.label_weight)
             * answer_loss(self.context.task.answer, student.logits, teacher.logits, knobs.temperature)
             + knobs.label_weight * label_loss(self.context.task.loss, student.logits, rows, self.labels)
-            + knobs.feature_weight * F.mse_loss(student.features, teacher.features)
+            + knobs.feature_weight * F.mse_loss(*same_answers(student.features, teacher.features))
         )
 
     def _teacher_loss(self, teacher: _Side, student: _Side, rows: Tensor) -> Tensor:
@@ -224,7 +224,7 @@ class _Both:
             self.context.task.loss(teacher.logits[may], labels)
             + knobs.teacher_kl
             * answer_loss(self.context.task.answer, teacher.logits[may], student.logits[may], knobs.temperature)
-            + knobs.teacher_feature * F.mse_loss(teacher.features[may], student.features[may])
+            + knobs.teacher_feature * F.mse_loss(*same_answers(teacher.features[may], student.features[may]))
         )
 
 
@@ -244,9 +244,10 @@ class _Teacher(nn.Module):
         self.updates = knobs.teacher_updates != "none"
         self.model = copy.deepcopy(baseline)
         self.reads = self.updates and knobs.teacher_layers > 0
+        self.always = baseline.config.per_word  # states of words are not kept
         self.tokens: Tokens | None = None
-        if self.reads:
-            self.tokens = tokenize(context.baseline.tokenizer, texts)
+        if self.reads or self.always:
+            self.tokens = tokenize(context.baseline.tokenizer, texts, words=self.always)
         else:
             _strip_to_head(self.model)
         self.answers = LazyAnswers(context.teacher, texts)
@@ -267,8 +268,7 @@ class _Teacher(nn.Module):
             return []
         layers = len(self.model.layers)
         parts = [self.model.layer(number) for number in range(max(0, layers - self.knobs.teacher_layers), layers)]
-        head = [each for each in (self.model.pooler, self.model.classifier) if each is not None]
-        return [each for part in (*parts, *head) for each in part.parameters()]
+        return [each for part in (*parts, *head_modules(self.model)) for each in part.parameters()]
 
     def rates(self) -> dict[nn.Parameter, float]:
         """What does not learn does so at rate 0."""
@@ -290,12 +290,11 @@ class _Teacher(nn.Module):
 
     def _side(self, rows: np.ndarray, *, reads: bool) -> _Side:
         device = str(self.learning.device)
-        if reads and self.tokens is not None:
+        if (reads or self.always) and self.tokens is not None:
             own = self.tokens.batch(rows, self.model.config.padding_id, device)
             pooled = self.model.outputs(own.input_ids, own.attention_mask, own.token_type_ids).pooled
-        else:
-            pooled = self.answers.states[rows].to(device)
-        features = self.model.features(pooled)
+            return _side(self.model, own, pooled)
+        features = self.model.features(self.answers.states[rows].to(device))
         return _Side(self.model.classify(features), features)
 
     @torch.no_grad()
@@ -318,11 +317,14 @@ class _Teacher(nn.Module):
     @torch.no_grad()
     def _judged(self) -> float:
         """Its quality on the held-out texts."""
-        logits = np.empty((len(self.judged), self.model.config.outputs), np.float32)
+        outputs = self.model.config.outputs
+        shape = (1, outputs) if self.tokens is None else self.tokens.of_answers(outputs)
+        logits = np.zeros((len(self.judged), *shape[1:]), np.float32)
         lengths = np.zeros(len(self.judged)) if self.tokens is None else self.tokens.lengths[self.judged]
         for places in in_order_of_length(lengths):
             side = self._side(self.judged[places], reads=self.reads)
-            logits[places] = side.logits.float().cpu().numpy()
+            answers = side.logits.float().cpu().numpy()
+            logits[places, : answers.shape[1]] = answers
         return self.task.score(logits, self.targets)
 
     def facts(self) -> dict[str, float | bool]:
@@ -332,6 +334,13 @@ class _Teacher(nn.Module):
         first, last = self.quality.tolist()
         stopped = not bool(self.learning)
         return {"teacher_before": round(first, 4), "teacher_after": round(last, 4), "teacher_stopped": stopped}
+
+
+def _side(model: Encoder, batch: Batch, pooled: Tensor, projector: Tensor | None = None) -> _Side:
+    """What a model says of a batch's texts, or of their words; a projector turns its features into the teacher's."""
+    features = model.features(pooled)
+    logits = batch.answers(model.classify(features, batch.attention_mask))
+    return _Side(logits, batch.answers(features if projector is None else features @ projector.T))
 
 
 def _strip_to_head(model: Encoder) -> None:

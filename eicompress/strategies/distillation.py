@@ -130,14 +130,20 @@ class _Lesson:
         self.knobs, self.context, self.texts = knobs, context, texts
         self.model, self.baseline = subject.encoder, context.baseline.encoder
         self.answers = LazyAnswers(context.teacher, texts)
+        if knobs.state_weight and self.model.config.per_word:
+            raise Inapplicable(
+                f"`{knobs.name}.state_weight` must be 0 where each word is answered, since the head then reads the "
+                "last layer's states: compare these by `hidden_weight`"
+            )
         # Of the baseline's own states, the dimensions that the student kept.
         self.kept = list(subject.origin.hidden) if context.teacher.aligned else slice(None)
         self.targets = torch.from_numpy(targets)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "map"))
             # To states of other teachers than the baseline no dimension of the student corresponds.
-            aligned, width = context.teacher.aligned, self.answers.states.shape[1]
-            to_teacher = nn.Identity() if aligned else nn.Linear(self.model.config.hidden, width)
+            width = self.answers.states.shape[1]
+            same = context.teacher.aligned or not width
+            to_teacher = nn.Identity() if same else nn.Linear(self.model.config.hidden, width)
         self.matching = Matching(
             subject,
             self.baseline,
@@ -200,10 +206,10 @@ class _Lesson:
         if self.slots:
             states = self.model.states(*read)
             pooled = self.model.pool(states[-1], batch.input_ids, batch.attention_mask)
-            logits = self.model.head(pooled)
+            logits = batch.answers(self.model.head(pooled, batch.attention_mask))
         else:
             output = self.model.outputs(*read)
-            logits, pooled = output.logits, output.pooled
+            logits, pooled = batch.answers(output.logits), output.pooled
         wanted = self.answers.logits[rows].to(device)
         if knobs.logits == "kl":
             compared = answer_loss(self.context.task.answer, logits, wanted, knobs.temperature)

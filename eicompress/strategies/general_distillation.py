@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.device import moved
+from eicompress.encoder.heads import head_modules
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
@@ -123,8 +124,7 @@ class _SentenceLoss:
 
     def rates(self) -> dict[torch.nn.Parameter, float]:
         """The head is not read here, and stays."""
-        parts = [self.student.classifier] + ([self.student.pooler] if self.student.pooler else [])
-        return {each: 0.0 for part in parts for each in part.parameters()}
+        return {each: 0.0 for part in head_modules(self.student) for each in part.parameters()}
 
     def loss(self, batch: Batch) -> Tensor:
         device = str(batch.input_ids.device)
@@ -138,6 +138,9 @@ class _SentenceLoss:
         if self.pooled_weight:
             pooled = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
             wanted = self.baseline.pool(theirs[-1], other.input_ids, other.attention_mask).float()
+            if self.baseline.config.per_word:  # nothing is pooled, so the states of the same slots are compared
+                real = slots.mask.bool()
+                pooled, wanted = slots.states(pooled, slots.first)[real], slots.states(wanted, slots.second)[real]
             loss = loss + self.pooled_weight * F.mse_loss(pooled, wanted[:, self.matching.kept])
         if self.matching.layers and self.matching.weights != Weights():
             student = LayerStates(self.student, own, batch.attention_mask, slots.first, slots)

@@ -172,7 +172,8 @@ def _lowered(module: Linear | Embedding, bits: int) -> Iterator[None]:
 
 
 def _logits(model: torch.nn.Module, batches: list[Batch]) -> Tensor:
-    return torch.cat([model(each.input_ids, each.attention_mask, each.token_type_ids) for each in batches])
+    """(answers, outputs) of texts, or of their words, those that were not read among them."""
+    return torch.cat([each.logits(model).flatten(0, -2) for each in batches])
 
 
 def _table(matrices: Matrices, plan: Plan, losses: Mapping[str, Mapping[int, float]]) -> dict[str, object]:

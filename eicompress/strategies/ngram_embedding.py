@@ -40,6 +40,10 @@ class NgramEmbedding(ModelStrategy):
         model = subject.encoder
         if model.bigrams is not None:
             raise Inapplicable(f"`{self.name}` acts on an encoder without vectors of pairs, but this one has some")
+        if model.config.per_word:
+            raise Inapplicable(
+                f"`{self.name}` adds to the pooled state of a text, but this encoder answers each word: leave it out"
+            )
         if self.buckets > 1:
             chance = torch.Generator().manual_seed(seed_of(context.seed, self.name))
             table = DEVIATION * torch.randn(self.buckets, self.width, generator=chance)

@@ -148,7 +148,7 @@ def fisher_blocks(subject: Candidate, context: Context, linears: Sequence[Linear
     model.train()
     count = 0
     for batch, targets in measured_batches(subject, context, _GRADIENT_BATCH):
-        loss = context.task.loss(model(batch.input_ids, batch.attention_mask, batch.token_type_ids), targets)
+        loss = context.task.loss(batch.logits(model), targets)
         for total, gradient in zip(sums, torch.autograd.grad(loss, [each.weight for each in linears]), strict=True):
             blocks = _in_blocks(gradient.cpu())
             total.baddbmm_(blocks.unsqueeze(2), blocks.unsqueeze(1))

@@ -180,7 +180,8 @@ class _Lessons:
         return loss / (1 + len(others))
 
     def _logits(self, part: Part, batch: Batch) -> Tensor:
-        return self.elastic.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        read = batch.input_ids, batch.attention_mask, batch.token_type_ids
+        return batch.answers(self.elastic.logits(part, *read))
 
     def _compared(self, logits: Tensor, wanted: Tensor) -> Tensor:
         return answer_loss(self.context.task.answer, logits, wanted, self.knobs.temperature)

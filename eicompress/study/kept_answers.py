@@ -33,12 +33,15 @@ def validation_of(baseline: Record, folder: Path) -> Validation | None:
 
 
 def logits_of(record: Record, validation: Validation, folder: Path) -> npt.NDArray[np.float32] | None:
-    """(n, outputs); None where they are not recorded, no longer there, or not those of these texts."""
+    """(n, outputs), or (n, W, outputs) where each word is answered; None where they are not recorded, no longer
+    there, or not those of these texts."""
     file = _located(record.files.get("validation_logits", ""), folder)
     if file is None:
         return None
     found: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
-    return found if found.shape == (len(validation.targets), validation.answer.outputs) else None
+    answer = validation.answer
+    fits = found.ndim == (3 if answer.per_word else 2) and found.shape[-1] == answer.outputs
+    return found if fits and len(found) == len(validation.targets) else None
 
 
 def _located(name: str, folder: Path) -> Path | None:

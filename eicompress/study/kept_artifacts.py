@@ -22,8 +22,8 @@ def as_it_lies(record: Record, folder: Path) -> Record:
 
 def gone(result: Result) -> dict[int | str, str]:
     """The results whose artifacts are no longer there, each with what builds it again; the best one comes first."""
-    best = dict([result.best] if result.best else [])
-    results: dict[int | str, Record] = {**best, **result.promoted}
+    best = [result.best] if result.best else []
+    results: dict[int | str, Record] = dict([*best, *result.promoted.items()])
     missing = [name for name, record in results.items() if artifact_of(record, result.folder) is None]
     return {name: _remedy(name, result.folder) for name in missing}
 

@@ -1,28 +1,39 @@
 """Built-in tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
-from eicompress.answers import Answer, Number
+from eicompress.answers import Answer, Number, Tags
 from eicompress.contracts import Task
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.regression import Regression, are_numbers
+from eicompress.tasks.token_classification import TokenClassification, is_meant
+from eicompress.values import Json
 
 
 @hookimpl
 def register_tasks() -> list[type[Task]]:
-    return [Classification, PairClassification, Regression]
+    return [Classification, PairClassification, Regression, TokenClassification]
 
 
-def task_of(labels: Iterable[object], *, pairs: bool) -> type[Task]:
-    """The built-in task of rows with these labels, where none is named."""
-    if are_numbers(labels):
-        return Regression
-    return PairClassification if pairs else Classification
+def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], str]:
+    """The built-in task of rows, where none is named, and what a user should know of the choice; `columns` by role."""
+    if is_meant(rows[0], columns):
+        text, label = (TokenClassification.columns_in(rows[0], columns)[role] for role in ("text", "label"))
+        return (
+            TokenClassification,
+            f"The rows have `{text}` and `{label}`, so the task is `{TokenClassification.name}`.",
+        )
+    label, pair = columns.get("label", "label"), columns.get("text_pair", "text_pair")
+    if are_numbers(row.get(label) for row in rows):
+        return Regression, f"The labels are numbers, most of them with a fraction, so the task is `{Regression.name}`."
+    return PairClassification if pair in rows[0] else Classification, ""
 
 
 def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
     """The built-in task whose artifacts answer so."""
     if isinstance(answer, Number):
         return Regression
+    if isinstance(answer, Tags):
+        return TokenClassification
     return PairClassification if pairs else Classification

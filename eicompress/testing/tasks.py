@@ -9,7 +9,8 @@ import torch
 
 from eicompress import runtime
 from eicompress.answers import Answer, from_json
-from eicompress.contracts import Array, Examples, Task
+from eicompress.contracts import Array, Candidate, Examples, Task
+from eicompress.encoder.heads import answer_words
 from eicompress.encoder.tokens import tokenize
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
@@ -32,7 +33,7 @@ def task_checks(
     task: type[Task], *, rows: Sequence[Json] | None = None, skip: Mapping[str, str] | None = None
 ) -> list[Claim]:
     """The claims of a task. `rows` are what it reads, where texts with a word or a number as `label` do not suit it."""
-    suited = _NUMBERS if task.refusal("music") else _ROWS
+    suited = task.example or (_NUMBERS if task.refusal("music") else _ROWS)
     checked = _Checked(task, suited if rows is None else rows)
     claims = [Claim(task.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
     return with_missed(claims, skip or {})
@@ -108,7 +109,7 @@ class _Checked:
 
     def answers_from_a_file(self, folder: Path) -> None:
         task, examples = self._read()
-        candidate = tiny_candidate(outputs=task.answer.outputs)
+        candidate = self._candidate(task)
         artifact = artifacts.write(candidate, task.answer, folder / "artifact", pairs=task.pairs, manifest={})
         model = runtime.load(artifact.folder)
         hold(model.pairs == task.pairs, f"a file must keep `pairs`, {task.pairs}, but has {model.pairs}")
@@ -126,9 +127,16 @@ class _Checked:
 
     def _logits(self, task: Task, examples: Examples) -> Array:
         """What a tiny model answers."""
-        candidate = tiny_candidate(outputs=task.answer.outputs)
-        tokens = tokenize(candidate.tokenizer, examples.texts)
+        candidate = self._candidate(task)
+        tokens = tokenize(candidate.tokenizer, examples.texts, words=task.answer.per_word)
         batch = tokens.batch(np.arange(len(examples)), 0, "cpu")
         with torch.no_grad():
-            logits: Array = candidate.model(batch.input_ids, batch.attention_mask, batch.token_type_ids).numpy()
+            logits: Array = batch.logits(candidate.model).numpy()
         return logits
+
+    def _candidate(self, task: Task) -> Candidate:
+        """A tiny model with the outputs of a task."""
+        candidate = tiny_candidate(outputs=task.answer.outputs)
+        if task.answer.per_word:
+            answer_words(candidate.encoder)
+        return candidate

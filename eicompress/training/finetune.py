@@ -21,7 +21,7 @@ def recover(subject: Candidate, context: Context, epochs: float, frozen: tuple[n
     labels = torch.from_numpy(context.train.targets).to(context.compute_device)
 
     def loss(batch: Batch) -> Tensor:
-        logits = subject.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        logits = batch.logits(subject.model)
         by_label = context.task.loss(logits, labels[batch.rows])
         by_teacher = answer_loss(context.task.answer, logits, wanted[batch.rows], TEMPERATURE)
         return LABEL_SHARE * by_label + (1 - LABEL_SHARE) * by_teacher

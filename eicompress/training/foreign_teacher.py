@@ -1,11 +1,12 @@
-"""Any sequence classifier of `transformers` as a teacher, as its folder holds it: BERT, RoBERTa, XLNet, DeBERTa, ...
+"""Any sequence or token classifier of `transformers` as a teacher, as its folder holds it: BERT, XLNet, DeBERTa, ...
 
 It reads texts with its own tokenizer. Only safetensors are read, and no code that lies in the folder is run.
 """
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from eicompress.answers import Answer, of_config
+from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.contracts import Array
 from eicompress.encoder.device import fast_products
 from eicompress.errors import ModelError
@@ -50,8 +52,9 @@ class Pretrained:
     def answers(self, texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
         """Logits (n, outputs), in the task's units, and pooled features (n, width) of texts, in half precision.
 
-        The features are what the last linear layer reads, the one that makes the logits. `progress` is called
-        with the number of texts in each batch. Raises `ModelError`.
+        The features are what the last linear layer reads, the one that makes the logits; where each word is answered,
+        logits are (n, W, outputs), and there are none. `progress` is called with the number of texts in each batch.
+        Raises `ModelError`.
         """
         encodings = [self._tokens(text) for text in texts]
         last = max((number for each in encodings for number in each["input_ids"]), default=0)
@@ -62,27 +65,55 @@ class Pretrained:
                 f"vectors, but one is {last}. Take the tokenizer that the model was trained with."
             )
         batches = _batches([len(each["input_ids"]) for each in encodings])
+        if self.answer.per_word:
+            return self._of_words(texts, encodings, batches, progress), np.empty((len(texts), 0), np.float16)
         logits = np.empty((len(texts), len(self.outputs)), np.float16)
         states: Array | None = None
         for rows in batches:
             found = self._read([encodings[row] for row in rows])
             states = np.empty((len(texts), found[1].shape[1]), np.float16) if states is None else states
             logits[rows], states[rows] = self.answer.standard(found[0]), found[1]
-            if not np.isfinite(logits[rows]).all():
-                raise ModelError(
-                    f"The logits of `{self.folder}` must be finite, but are not: its training diverged, or its "
-                    "weights are damaged. Train it again, or copy it again."
-                )
+            self._check_finite(logits[rows])
             progress(len(rows))
         assert states is not None
         return logits, states
 
+    def _of_words(
+        self,
+        texts: Sequence[Text],
+        encodings: Sequence[dict[str, Any]],
+        batches: Sequence[Sequence[int]],
+        progress: Callable[[int], None],
+    ) -> Array:
+        """(n, W, outputs)"""
+        found: list[Array] = [np.empty(0)] * len(texts)
+        for rows in batches:
+            padded_logits = self._read([encodings[row] for row in rows])[0]
+            left = self.tokenizer.padding_side == "left"
+            for row, tokens in zip(rows, padded_logits, strict=True):
+                read = readable(str(texts[row]))
+                shift = len(tokens) - len(encodings[row]["input_ids"]) if left else 0
+                first = np.array(first_tokens(self._encoded(read)["offset_mapping"], words_of(read)), np.int64)
+                answers = np.where((first >= 0)[:, None], tokens[first.clip(min=0) + shift], 0.0)
+                self._check_finite(answers)
+                found[row] = answers.astype(np.float16)
+            progress(len(rows))
+        made: Array = padded(found)
+        return made
+
+    def _check_finite(self, logits: Array) -> None:
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                f"The logits of `{self.folder}` must be finite, but are not: its training diverged, or its weights are "
+                "damaged. Train it again, or copy it again."
+            )
+
     @cached_property
     def model(self) -> "PreTrainedModel":
-        from transformers import AutoModelForSequenceClassification
+        import transformers
 
         with _explained(self.folder), _without_bars():
-            model, loading = AutoModelForSequenceClassification.from_pretrained(
+            model, loading = getattr(transformers, f"AutoModelFor{self.answer.architecture}").from_pretrained(
                 self.folder,
                 dtype=torch.float32,
                 use_safetensors=True,
@@ -109,15 +140,29 @@ class Pretrained:
                 f"The tokenizer of `{self.folder}` must have a padding token, since texts are read in batches, but "
                 "has none. Set its `pad_token`, and the `pad_token_id` of the model's config, and save both."
             )
+        if self.answer.per_word and not made.is_fast:
+            raise ModelError(
+                f"The tokenizer of `{self.folder}` must say which characters a token has, as those with a "
+                "`tokenizer.json` do, but it has none. Save it with `AutoTokenizer.from_pretrained(FOLDER, "
+                "use_fast=True).save_pretrained(FOLDER)`."
+            )
         return made
 
     def _tokens(self, text: Text) -> dict[str, Any]:
-        first, second = (text, None) if isinstance(text, str) else text
-        pair = None if second is None else readable(second)
-        encoded = self.tokenizer(
-            readable(first), pair, truncation=True, max_length=self._longest, return_attention_mask=True
-        )
+        encoded = self._encoded(text)
         return {name: encoded[name] for name in encoded if name in self._inputs}
+
+    def _encoded(self, text: Text) -> Mapping[str, Any]:
+        first, second = (text, None) if isinstance(text, str) else text
+        found: Mapping[str, Any] = self.tokenizer(
+            readable(first),
+            None if second is None else readable(second),
+            truncation=True,
+            max_length=self._longest,
+            return_attention_mask=True,
+            return_offsets_mapping=self.answer.per_word,
+        )
+        return found
 
     @cached_property
     def _longest(self) -> int:
@@ -152,11 +197,13 @@ class Pretrained:
         if not features:
             raise ModelError(f"The logits of `{self.folder}` must come out of a linear layer, but do not.")
         states = features[-1]
-        if states.ndim == 3:  # a decoder's head reads every token, and the last real one counts
+        if (
+            states.ndim == 3 and not self.answer.per_word
+        ):  # a decoder's head reads every token, and the last real one counts
             places = torch.arange(states.shape[1], device=states.device)
             last = (padded["attention_mask"] * places).argmax(dim=1)
             states = states[torch.arange(len(states), device=states.device), last]
-        chosen = logits[:, list(self.outputs)]
+        chosen = logits[..., list(self.outputs)]
         return chosen.float().cpu().numpy(), states.float().cpu().numpy()
 
 
@@ -172,16 +219,22 @@ def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     named = config.architectures if isinstance(config.architectures, list) else []
     made = [str(each) for each in named]
-    if not any(each.endswith("ForSequenceClassification") for each in made):
+    if not any(each.endswith(f"For{answer.architecture}") for each in made):
         raise ModelError(
-            f"A teacher must be a sequence classifier, but `{folder}` is {' and '.join(made) or 'of no named class'}. "
-            "Fine-tune it on the task first, and save what `AutoModelForSequenceClassification` made."
+            f"A teacher must be a {_spoken(answer.architecture)}, but `{folder}` is "
+            f"{' and '.join(made) or 'of no named class'}. Fine-tune it on the task first, and save what "
+            f"`AutoModelFor{answer.architecture}` made."
         )
-    known = of_config({"id2label": config.id2label})
+    known = of_config({"id2label": config.id2label, "architectures": made})
     outputs = answer.outputs_of(known)
     if outputs is None:
         raise ModelError(answer.mismatch(f"the teacher `{folder}`", known))
     return Pretrained(folder, answer, outputs, digest_of([_digest(folder), outputs, answer.to_json()]), device)
+
+
+def _spoken(architecture: str) -> str:
+    """`SequenceClassification` as "sequence classifier"."""
+    return " ".join(re.findall("[A-Z][a-z]+", architecture)).lower().replace("classification", "classifier")
 
 
 def _check(folder: Path) -> None:

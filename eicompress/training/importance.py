@@ -9,7 +9,6 @@
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,8 +45,8 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
 
 
 def fingerprint(subject: Candidate) -> str:
-    """Names a candidate by its weights and its tokenizer: what is measured of it can be kept under it."""
-    digest = hashlib.sha256(subject.tokenizer.to_str().encode())
+    """Names a candidate by its shapes, its weights and its tokenizer: what is measured of it can be kept under it."""
+    digest = hashlib.sha256(f"{subject.encoder.config}{subject.tokenizer.to_str()}".encode())
     for name, tensor in subject.model.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -111,7 +110,7 @@ def _taylor(subject: Candidate, context: Context) -> dict[str, Tensor]:
     count = 0
     with _recorded(model, training=True) as records, torch.enable_grad():
         for batch, targets in measured_batches(subject, context):
-            logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            logits = batch.logits(model)
             gradients = torch.autograd.grad(context.task.loss(logits, targets), [each.state for each in records])
             for seen, gradient in zip(records, gradients, strict=True):
                 changes = _grouped((seen.loss.detach() * gradient).sum(dim=1), seen.groups).abs().sum(dim=0)
@@ -176,7 +175,8 @@ def _magnitudes(model: Encoder) -> dict[str, Array]:
             writes = attention.output.weight.T.reshape(attention.heads, -1).norm(dim=1)
             found[f"heads.{number}"] = reads * writes
         if shape.ffn_of is None:
-            found[f"neurons.{number}"] = ffn.input.weight.norm(dim=1) * _norms(ffn.output)
+            reads = ffn.input.weight.norm(dim=1).reshape(1 + ffn.gated, -1).norm(dim=0)
+            found[f"neurons.{number}"] = reads * _norms(ffn.output)
         written = attention.output.weight.square().sum() + ffn.output.weight.square().sum()
         found[f"layers.{number}"] = written.sqrt().reshape(1)
     for norm in model.residual_norms():
@@ -196,7 +196,8 @@ def measured_batches(
     model = subject.encoder
     rows = np.random.default_rng(context.seed).permutation(len(context.train))[:examples]
     taken = context.train.take(rows.tolist())
-    tokens = tokenize(with_max_length(subject.tokenizer, model.config.positions), taken.texts)
+    tokenizer = with_max_length(subject.tokenizer, model.config.positions)
+    tokens = tokenize(tokenizer, taken.texts, words=model.config.per_word)
     for places in in_order_of_length(tokens.lengths, size):
         targets = torch.from_numpy(taken.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets
@@ -232,9 +233,7 @@ def _attention_received(model: Encoder, batch: Batch) -> Tensor:
 
     def collector(attention: SelfAttention) -> Callable[[Tensor, Tensor, int], None]:
         def look(states: Tensor, mask: Tensor, queries: int) -> None:
-            q, k, _ = attention.projections(states, mask)
-            scores = q[:, :, :queries] @ k.transpose(2, 3) / math.sqrt(attention.head_size)
-            shares = scores.masked_fill(mask[:, None, None] == 0, -math.inf).softmax(dim=-1).mean(dim=1)
+            shares = attention.attention_map(states, mask)[:, :, :queries].mean(dim=1)
             asked = mask[:, :queries, None].float()
             received.append((shares * asked).sum(dim=1) / asked.sum(dim=1))
 
@@ -251,7 +250,7 @@ def _moves(model: Encoder, batch: Batch, targets: Tensor, task: Task) -> Tensor:
     handle = model.words.register_forward_hook(lambda _, __, output: vectors.append(output))
     try:
         with torch.enable_grad():
-            logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            logits = batch.logits(model)
             (gradient,) = torch.autograd.grad(task.loss(logits, targets), vectors)
     finally:
         handle.remove()

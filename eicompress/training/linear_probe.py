@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from eicompress.answers.entities import NONE
 from eicompress.contracts import Array, Task
 
 PENALTIES = (2e-2, 6e-3, 2e-3, 6e-4, 2e-4)
@@ -17,6 +18,8 @@ LEAST_DEVIATION = 0.1
 """Dimensions that deviate less than this share of the median are not scaled up to the others."""
 PENALTY_STEPS = 100
 """L-BFGS iterations at each penalty, which begins where the one before it ended."""
+WORDS = 20_000
+"""From which a linear classifier of words is learned, at most."""
 SCALES = np.geomspace(0.25, 4.0, 33)
 """What logits are multiplied by, to choose from."""
 
@@ -33,6 +36,17 @@ def linear_classifiers(task: Task, features: Array, targets: Array) -> Iterator[
         _descend(task, states, wanted, weight, bias, penalty)
         scaled = weight.detach().numpy() / deviation
         yield penalty, scaled, bias.detach().numpy() - scaled @ mean
+
+
+def of_words(states: Array, targets: Array, most: int = WORDS) -> tuple[Array, Array]:
+    """States (n, W, width) of words and targets (n, W) -> (words, width) and (words,), `most` of them at most, evenly
+    spread; what is no word is left out."""
+    rows, places = np.nonzero(targets != NONE)
+    kept = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))
+    rows, places = rows[kept], places[kept]
+    there = places < states.shape[1]
+    rows, places = rows[there], places[there]
+    return states[rows, places].astype(np.float32), targets[rows, places]
 
 
 def calibrated(task: Task, logits: Array, targets: Array) -> tuple[float, float]:

@@ -6,11 +6,11 @@ that sum to one over the real keys. The teacher's side should carry no gradient.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from eicompress.answers import Answer, Number
+from eicompress.encoder.blocks import attention_map
 
 TINY = 1e-12
 """Below this, a probability counts as this in a logarithm."""
@@ -23,15 +23,34 @@ def logit_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(softened, wanted, reduction="batchmean", log_target=True)
 
 
+def same_answers(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, outputs) as they are; of (B, W, outputs) and (B, W', outputs) those of words that both read, (words,
+    outputs)."""
+    if student.ndim == 2:
+        return student, teacher
+    width = min(student.shape[1], teacher.shape[1])
+    student, teacher = student[:, :width], teacher[:, :width]
+    both = student.any(dim=-1) & teacher.any(dim=-1)
+    return student[both], teacher[both]
+
+
 def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far the student's answers are from its teacher's, from logits (B, outputs); `temperature` softens labels."""
+    """How far the student's answers are from its teacher's, from logits (B, outputs), or (B, W, outputs) where each
+    word is answered: the mean over texts, or words. `temperature` softens labels."""
+    student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
         return logit_mse(student, teacher)
     return logit_kl(student, teacher, temperature)
 
 
 def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
-    """The same, text by text (B,), at a temperature of one."""
+    """The same, text by text (B,), at a temperature of one; the mean over the words of each."""
+    if student.ndim == 3:
+        width = min(student.shape[1], teacher.shape[1])
+        student, teacher = student[:, :width], teacher[:, :width]
+        both = (student.any(dim=-1) & teacher.any(dim=-1)).to(student.dtype)
+        of_words = answer_losses(answer, student.flatten(0, 1), teacher.flatten(0, 1)).reshape(both.shape)
+        return (of_words * both).sum(dim=1) / both.sum(dim=1).clamp_min(1.0)
     if isinstance(answer, Number):
         return (student - teacher).square().sum(dim=1)
     student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
@@ -39,8 +58,8 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance of logits (B, outputs) (Kim et al., arXiv 2105.08919)."""
-    return F.mse_loss(student, teacher)
+    """Squared distance of logits (B, outputs), or (B, W, outputs) (Kim et al., arXiv 2105.08919)."""
+    return F.mse_loss(*same_answers(student, teacher))
 
 
 def label_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -82,20 +101,13 @@ def map_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return _mean(divergence.mean(dim=1), mask)
 
 
-def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-    """softmax(Q Kᵀ / sqrt(d)) over the real keys; queries and keys (B, heads, T, d) -> (B, heads, T, T)."""
-    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-    maps: Tensor = scores.masked_fill(~mask[:, None, None, :].bool(), -torch.inf).softmax(dim=-1)
-    return maps
-
-
 def relation(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
     """How each token's vector relates to all others': Q-Q, K-K or V-V of MiniLMv2 (arXiv 2012.15828).
 
     vectors (B, T, width), split into `heads` relation heads, which must divide the width -> (B, heads, T, T).
     """
     split = vectors.reshape(*vectors.shape[:2], heads, -1).transpose(1, 2)
-    return attention_map(split, split, mask)
+    return attention_map(split, split, mask[:, None, None, :].bool())
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

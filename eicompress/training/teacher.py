@@ -47,17 +47,20 @@ class Answers:
         """The answers to texts that are all known, in their order."""
         places = np.array([self.places[key] for key in keys])
         gathered = {}
+        used = np.unique(places[:, 0])
         for name in ("logits", "states"):
-            first = self.shards[0][name]
-            gathered[name] = np.empty((len(keys), first.shape[1]), first.dtype)
-            for shard in np.unique(places[:, 0]):
-                here = places[:, 0] == shard
-                gathered[name][here] = self.shards[shard][name][places[here, 1]]
+            first = self.shards[used[0]][name]
+            widest = max(self.shards[shard][name].shape[1] for shard in used)
+            gathered[name] = np.zeros((len(keys), widest, *first.shape[2:]), first.dtype)
+            for shard in used:
+                here, values = places[:, 0] == shard, self.shards[shard][name]
+                gathered[name][here, : values.shape[1]] = values[places[here, 1]]
         return TeacherOutputs(**gathered)
 
 
 class Answer(Protocol):
-    """Logits (n, outputs) and states (n, width) of texts in half precision.
+    """Logits (n, outputs) and states (n, width) of texts in half precision; where each word is answered, logits
+    (n, W, outputs) and states of no width.
 
     `progress` is called with the number of texts read since its last call.
     """
@@ -147,7 +150,7 @@ class Ensemble:
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
         outputs = [each.outputs(texts) for each in self.teachers]
-        logits = np.stack([each.logits for each in outputs]).astype(np.float32)
+        logits = stacked([each.logits for each in outputs])
         if self.how == "best":
             chosen = logits[_surest(logits), np.arange(len(texts))]
         else:
@@ -178,6 +181,15 @@ def held_out(validation: Examples, seed: int) -> Examples:
     return validation.take(np.sort(rows).tolist())
 
 
+def stacked(logits: Sequence[Array]) -> Array:
+    """(teachers, n, outputs), or (teachers, n, W, outputs), in single precision."""
+    widest = max(each.shape[1] for each in logits)
+    found = np.zeros((len(logits), len(logits[0]), widest, *logits[0].shape[2:]), np.float32)
+    for kept, each in zip(found, logits, strict=True):
+        kept[:, : each.shape[1]] = each
+    return found
+
+
 def _surest(logits: Array) -> Array:
     """(n,) which of the teachers' logits (teachers, n, outputs) have the least entropy, text by text."""
     shifted = logits - logits.max(axis=2, keepdims=True)
@@ -194,7 +206,8 @@ def encoder_teacher(
     """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
     def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
-        return answers_of(candidate, texts, device, progress)
+        logits, states = answers_of(candidate, texts, device, progress)
+        return logits, states if states.ndim == 2 else np.empty((len(texts), 0), states.dtype)
 
     return StoredTeacher(answer, digest, code, aligned, cache)
 
@@ -203,18 +216,20 @@ def encoder_teacher(
 def answers_of(
     candidate: Candidate, texts: Sequence[Text], device: str, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Array, Array]:
-    """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision."""
+    """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision; (n, W, outputs) and
+    (n, W, hidden) where each word is answered, with zeros for one that was not read."""
     model = candidate.encoder
-    tokens = tokenize(candidate.tokenizer, texts)
-    logits = np.empty((len(texts), model.config.outputs), np.float16)
-    states = np.empty((len(texts), model.config.hidden), np.float16)
+    tokens = tokenize(candidate.tokenizer, texts, words=model.config.per_word)
+    logits = np.zeros(tokens.of_answers(model.config.outputs), np.float16)
+    states = np.zeros(tokens.of_answers(model.config.hidden), np.float16)
     with moved(model.eval(), device):
         for rows in in_order_of_length(tokens.lengths):
             batch = tokens.batch(rows, model.config.padding_id, device)
             with fast_products(device):
                 output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-            logits[rows] = output.logits.float().cpu().numpy()
-            states[rows] = output.pooled.float().cpu().numpy()
+            for kept, found in ((logits, output.logits), (states, output.pooled)):
+                answers = batch.answers(found).float().cpu().numpy()
+                kept[rows, : answers.shape[1]] = answers
             progress(len(rows))
     return logits, states
 
@@ -225,12 +240,17 @@ class LazyAnswers:
     def __init__(self, teacher: Teacher, texts: Sequence[Text]) -> None:
         self.teacher, self.texts = teacher, texts
         first = teacher.outputs(texts[:1])
-        self.logits = torch.zeros(len(texts), first.logits.shape[1])
-        """(n, outputs)"""
+        self.logits = torch.zeros(len(texts), *first.logits.shape[1:])
+        """(n, outputs), or (n, W, outputs) where each word is answered"""
         self.states = torch.zeros(len(texts), first.states.shape[1])
         """(n, the width of the teacher's state)"""
 
     def ask(self, rows: Array) -> None:
         outputs = self.teacher.outputs([self.texts[row] for row in rows])
-        self.logits[rows] = torch.from_numpy(np.asarray(outputs.logits, np.float32))
+        logits = torch.from_numpy(np.asarray(outputs.logits, np.float32))
+        if self.logits.shape[1] < logits.shape[1]:
+            kept = self.logits
+            self.logits = kept.new_zeros(len(kept), *logits.shape[1:])
+            self.logits[:, : kept.shape[1]] = kept
+        self.logits[rows, : logits.shape[1]] = logits
         self.states[rows] = torch.from_numpy(np.asarray(outputs.states, np.float32))

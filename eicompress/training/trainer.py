@@ -128,7 +128,7 @@ class _Run:
         model = candidate.model
         self.training, self.device = training, device
         self.modules = nn.ModuleList([model] if training.extra is None else [model, training.extra])
-        self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts))
+        self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts), answers_words(model))
         self.padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
         self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
         self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
@@ -268,9 +268,14 @@ class _Run:
 
 
 @lru_cache(maxsize=2)
-def _tokenized(tokenizer: str, texts: tuple[Text, ...]) -> Tokens:
+def _tokenized(tokenizer: str, texts: tuple[Text, ...], words: bool) -> Tokens:
     """Remembered, for the trainings of a candidate at its rungs read the same, and others' often do."""
-    return tokenize(Tokenizer.from_str(tokenizer), texts)
+    return tokenize(Tokenizer.from_str(tokenizer), texts, words=words)
+
+
+def answers_words(model: nn.Module) -> bool:
+    """Whether a model answers each word; one that is no encoder is taken to answer whole texts."""
+    return isinstance(model, Encoder) and model.config.per_word
 
 
 def _finite(loss: float, step: int) -> float:

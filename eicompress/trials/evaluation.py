@@ -14,12 +14,13 @@ def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, E
     the examples. Raises `SpecError` and `DataError`.
     """
     task = registry.task(spec.settings["task"] or task_answering(model.answer, pairs=model.pairs).name)
-    columns = task.columns_in({}, {**({"text_pair": "text_pair"} if model.pairs else {}), **spec.columns})
     tables = read_tables(spec.data)
     split = next(name for name in ("test", "validation", "train") if name in tables)
     rows = tables[split].rows
-    check_rows(tables[split], columns, task.refusal)
-    known = model.answer.readable_rows(rows, columns["label"], tables[split].origin)
+    there = {name: value for name, value in next(iter(rows), {}).items() if name != "text_pair"}
+    columns = task.columns_in(there, {**({"text_pair": "text_pair"} if model.pairs else {}), **spec.columns})
+    check_rows(tables[split], columns, task.cell_refusal)
+    known = model.answer.readable_rows(rows, columns, tables[split].origin)
     made, examples = task.read({"train": known, "measured": rows}, columns)
     if made.answer.names != model.answer.names:
         raise DataError(f"the artifact must number its labels as `{task.name}` does, but does not")

@@ -24,7 +24,6 @@ from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError, SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.tasks import task_of
-from eicompress.tasks.regression import Regression
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.trials import candidate as candidates
@@ -32,7 +31,7 @@ from eicompress.trials import teacher_search
 from eicompress.trials.code import MAKING, own_code
 from eicompress.trials.taught import Attempt, is_taught, poolings_of, read_description, read_taught
 from eicompress.trials.taught import digest as taught_digest
-from eicompress.values import Json, Progress, digest_of
+from eicompress.values import Progress, digest_of
 
 BUILT_IN = "builtin:"
 """Prefix of the names of what comes with a package."""
@@ -48,17 +47,22 @@ class TaskData:
     notes: tuple[str, ...]
 
 
-def read_data(registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int) -> TaskData:
-    """The splits of a data set; without the name of a task, columns and labels decide.
+def read_data(
+    registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int, rows: int | None = None
+) -> TaskData:
+    """The splits of a data set; without the name of a task, columns and labels decide. Of train and of validation at
+    most `rows` rows are drawn.
 
     Raises `SpecError` and `DataError`.
     """
     tables = read_tables(data)
-    kind, notes = (registry.task(task), ()) if task else _task_of(tables["train"].rows, columns)
+    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, columns)
     named = kind.columns_in(tables["train"].rows[0], columns)
-    dataset = dataset_from_tables(tables, named, data, seed, kind.refusal)
+    dataset = dataset_from_tables(tables, named, data, seed, kind.cell_refusal, rows)
     defined, examples = kind.read(dataset.splits, named)
-    return TaskData(defined, examples, digest_of([dataset.digest, kind.name]), (*notes, *dataset.notes))
+    return TaskData(
+        defined, examples, digest_of([dataset.digest, kind.name]), (*([note] if note else []), *dataset.notes)
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def opened_teacher_search(
     model = read_model(folder, data.task.answer.outputs)
     return teacher_search.TeacherSearch(
         source=model.candidate,
-        poolings=poolings_of(folder),
+        poolings=("none",) if data.task.answer.per_word else poolings_of(folder),
         task=data.task,
         train=data.examples["train"],
         seed=seed,
@@ -228,12 +232,3 @@ def who_teaches(
     if len(found) == 1:
         return found[0]
     return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["validation"], seed))
-
-
-def _task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], tuple[str, ...]]:
-    """The task of the training rows where none is named, and what to say of it."""
-    label, pairs = columns.get("label", "label"), columns.get("text_pair", "text_pair") in rows[0]
-    kind = task_of((row.get(label) for row in rows), pairs=pairs)
-    if kind is not Regression:
-        return kind, ()
-    return kind, (f"The labels are numbers, most of them with a fraction, so the task is `{kind.name}`.",)

@@ -34,12 +34,13 @@ def bounded(train: Examples, seed: int) -> Examples:
     return train.take(np.random.default_rng(seed_of(seed, "yardsticks")).permutation(len(train))[:ROWS].tolist())
 
 
-def measure_constant(materials: Materials) -> Record:
-    """One answer for every text."""
-    validation, answer = materials.examples["validation"], materials.task.answer
-    logits = np.tile(answer.constant_logits(materials.examples["train"].targets), (len(validation), 1))
+def measure_simplest(materials: Materials) -> Record:
+    """The one that runs no model: one answer for every text, or one for every word."""
+    train, validation, answer = materials.examples["train"], materials.examples["validation"], materials.task.answer
+    logits = answer.simplest_logits(train.texts, train.targets, validation.texts)
     quality = quality_of(logits, materials.task, validation, "validation")
-    return _simple(materials, answer.constant, "one answer for every text", Clock(), quality)
+    note = "one answer for every word" if answer.per_word else "one answer for every text"
+    return _simple(materials, answer.simplest, note, Clock(), quality)
 
 
 def measure_static(materials: Materials, size_mb: float | None, on: Bench) -> Record:

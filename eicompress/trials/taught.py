@@ -14,7 +14,7 @@ from eicompress.errors import ModelError
 from eicompress.trials import candidate as candidates
 from eicompress.values import parsed_json
 
-Pooling: TypeAlias = Literal["mean", "first"]
+Pooling: TypeAlias = Literal["mean", "first", "none"]
 DESCRIPTION = "teacher.json"
 """The file by which a folder is known as one that `teach` wrote."""
 
@@ -39,7 +39,7 @@ class Attempt:
 
     @property
     def what(self) -> str:
-        states = f"{self.pooling} states" if self.pooling == "mean" else "first token's state"
+        states = {"mean": "mean states", "first": "first token's state", "none": "states of words"}[self.pooling]
         if not self.learning_rate:
             return f"{self.head} on the {states}, penalty {self.penalty:g}"
         return f"all weights, {states}, rate {self.learning_rate:g}, {self.epochs:.3g} epochs"

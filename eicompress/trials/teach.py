@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from eicompress.cache import Cache, default_folder, write_folder
 from eicompress.encoder.device import own_device
 from eicompress.metrics.quality import QUALITY
 from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.spec import Spec
-from eicompress.training.teacher import answers_of
+from eicompress.training.teacher import answers_of, stacked
 from eicompress.trials.builder import open_builder
 from eicompress.trials.inputs import model_folder, opened_teacher_search, read_data, with_teacher
 from eicompress.trials.taught import Attempt, Taught, read_taught
@@ -50,7 +48,7 @@ def train_teacher(
 ) -> Lesson:
     """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
     device, cache = own_device(), Cache(default_folder())
-    read = read_data(registry, spec.data, spec.settings["task"], spec.columns, spec.seed)
+    read = read_data(registry, spec.data, spec.settings["task"], spec.columns, spec.seed, spec.rows)
     search = opened_teacher_search(
         model_folder(spec.model),
         read,
@@ -66,7 +64,7 @@ def train_teacher(
     trained = Spec({**spec.settings, "model": str(output)})
     measured = open_builder(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
-    logits = np.stack([answers_of(each, validation.texts, device)[0] for each in taught.members]).astype(np.float32)
+    logits = stacked([answers_of(each, validation.texts, device)[0] for each in taught.members])
     return Lesson(
         output,
         taught,

@@ -13,9 +13,10 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
+from eicompress.answers.words import fitted
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Examples, Task, Training
-from eicompress.training.linear_probe import calibrated, linear_classifiers
+from eicompress.training.linear_probe import calibrated, linear_classifiers, of_words
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer
 from eicompress.trials import candidate as candidates
@@ -57,8 +58,9 @@ class TeacherSearch:
 
     def finetuned(self) -> Taught:
         """All weights trained at one rate for a set length, from a new head: nothing is chosen."""
-        attempt = Attempt("first", learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS)
-        candidate = pooled(self.source, "first")
+        pooling: Pooling = "none" if self.task.answer.per_word else "first"
+        attempt = Attempt(pooling, learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS)
+        candidate = pooled(self.source, pooling)
         self._fit(candidate, attempt, np.arange(len(self.train)), self.seed)
         return Taught((candidate,), self.task.answer, attempt, ())
 
@@ -114,15 +116,22 @@ class TeacherSearch:
 
     def _classifiers(self, features: Array, rows: Array) -> dict[float, tuple[Array, Array]]:
         """Weights (outputs, width) and bias (outputs,) by penalty, learned from these rows."""
-        found = linear_classifiers(self.task, features[rows], self.train.targets[rows])
+        states, targets = features[rows], self.train.targets[rows]
+        if self.task.answer.per_word:
+            states, targets = of_words(states, targets)
+        found = linear_classifiers(self.task, states, targets)
         return {penalty: (weight, bias) for penalty, weight, bias in found}
 
     def _features(self, pooling: Pooling) -> Array:
-        """(n, hidden) float32: what the classifier reads of each training row."""
+        """(n, hidden) in single precision: what the classifier reads of each training row; of words (n, W, hidden) in
+        half precision, since they are many."""
 
         def compute() -> Mapping[str, Array]:
             candidate = pooled(self.source, pooling)
-            states = answers_of(candidate, self.train.texts, self.device, self._texts_read())[1].astype(np.float32)
+            states = answers_of(candidate, self.train.texts, self.device, self._texts_read())[1]
+            if self.task.answer.per_word:
+                return {"features": states}
+            states = states.astype(np.float32)
             with torch.inference_mode():
                 return {"features": candidate.encoder.features(torch.from_numpy(states)).numpy()}
 
@@ -140,7 +149,11 @@ class TeacherSearch:
             logits = []
             for rows in self._folds:
                 candidate = self._fitted(attempt, self._others(rows), self.seed)
-                logits.append(answers_of(candidate, self.train.take(rows.tolist()).texts, self.device)[0])
+                answers, targets = (
+                    answers_of(candidate, self.train.take(rows.tolist()).texts, self.device)[0],
+                    self.train.targets,
+                )
+                logits.append(fitted(answers, targets.shape[1]) if self.task.answer.per_word else answers)
             return {"logits": np.concatenate(logits), "seconds": np.array(self.clock() - begun)}
 
         key = [self.key, self.seed, linear.pooling, linear.penalty, rate, epochs]

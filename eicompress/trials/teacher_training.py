@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from eicompress.contracts import Array, Candidate, Examples, Task, Training
+from eicompress.encoder.heads import answer_words, head_modules
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.training.teacher import ignore
@@ -38,12 +39,15 @@ def folds_of(targets: Array, seed: int) -> list[Array]:
 
 
 def pooled(source: Candidate, pooling: Pooling) -> Candidate:
-    """A copy of the model that pools in this way: the mean, or the first token through the model's own pooler."""
+    """A copy of the model that pools in this way: the mean, the first token through the model's own pooler, or not at
+    all."""
     candidate = replace(source, model=copy.deepcopy(source.model))
     model = candidate.encoder
     if pooling == "mean":
         model.pool_by_mean()
         model.drop_pooler()
+    elif pooling == "none":
+        answer_words(model)
     return candidate
 
 
@@ -67,7 +71,7 @@ def training_of(candidate: Candidate, task: Task, learned: Examples, attempt: At
     model, targets = candidate.encoder, torch.from_numpy(learned.targets)
 
     def loss(batch: Batch) -> torch.Tensor:
-        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        logits = batch.logits(model)
         return task.loss(logits, targets[batch.rows.cpu()].to(logits.device))
 
     rates = rates_by_depth(model)
@@ -95,6 +99,6 @@ def rates_by_depth(model: Encoder) -> dict[torch.nn.Parameter, float]:
     rates = {each: LAYER_DECAY ** (depth + 1) for each in model.parameters()}
     for number in range(depth):
         rates.update({each: LAYER_DECAY ** (depth - number) for each in model.layer(number).parameters()})
-    for head in filter(None, (model.pooler, model.classifier)):
+    for head in head_modules(model):
         rates.update(dict.fromkeys(head.parameters(), 1.0))
     return rates

@@ -4,9 +4,9 @@
     python studies/coordinator_load/run.py --workers 128 --storage postgresql://user@host/database
 
 What is real: drawing (TPE over the search space `edge`), the comparisons at its rungs, the database, every record
-written and told. What is simulated: previews, which take no time here, and workers, which take 60 seconds for a trial's
-first training, give or take 20 %, and as much more for a longer one as it is longer. Time that the coordinator takes
-passes on the simulated clock too; time in which it waits is skipped.
+written and reported to the sampler. What is simulated: previews, which take no time here, and workers, which take 60
+seconds for the first training of a trial, give or take 20 %, and proportionally more for a longer one. Time that the
+coordinator takes passes on the simulated clock too; time in which it waits is skipped.
 """
 
 import argparse
@@ -87,7 +87,7 @@ class Simulated:
             self.busy += seconds
         heapq.heappush(self.ends, (now + seconds, job.number, job))
 
-    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+    def wait(self, progress: Callable[[int, Progress], None], within_s: float = float("inf")) -> Done:
         end, _, job = heapq.heappop(self.ends)
         self.clock.skip_to(end)
         heapq.heappush(self.idle_since, end)
@@ -156,7 +156,7 @@ class Stopwatch:
 
 
 def fill(ledger: Ledger, space: SearchSpace, objective: Objective, count: int) -> None:
-    """Record so many random trials, as a search in rungs leaves them: one in three got the longer training."""
+    """Record this number of random trials, as a search in rungs leaves them: one in three got the longer training."""
     memory = Ledger(optuna.create_study(direction="maximize", sampler=RandomSampler(seed=1)), ledger.folder)
     draws = Draws.of(memory)
     for index in range(count):
@@ -184,11 +184,11 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         def seconds_of(job: Job) -> float:
             return TRAINING_SECONDS * job.fidelity / space.rungs[0] * rng.uniform(1 - SPREAD, 1 + SPREAD)
 
-        told: list[TrialEnded] = []
+        ended: list[TrialEnded] = []
 
         def on_event(event: Event) -> None:
             if isinstance(event, TrialEnded):
-                told.append(event)
+                ended.append(event)
 
         crew = Simulated(workers, clock, seconds_of)
         goal = Goal(objective, trials=before + trials)
@@ -200,8 +200,8 @@ def simulate(storage: str, workers: int, trials: int, before: int) -> None:
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
     kind = storage.partition(":")[0] or "sqlite"
     print(
-        f"| {kind} | {workers} | {before} | {crew.share:.1%} | {seconds / len(told):.3f} s | "
-        f"{processor / len(told):.3f} s | {sampler.seconds / len(told):.3f} s | {begun - start:.1f} s |",
+        f"| {kind} | {workers} | {before} | {crew.share:.1%} | {seconds / len(ended):.3f} s | "
+        f"{processor / len(ended):.3f} s | {sampler.seconds / len(ended):.3f} s | {begun - start:.1f} s |",
         flush=True,
     )
 

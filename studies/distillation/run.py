@@ -130,7 +130,7 @@ class Outcome:
 
 
 def shortened(builder: Builder, rows: int) -> Builder:
-    """The same with so many rows of the training split, drawn once: data are often sorted by label."""
+    """The same with this number of rows of the training split, drawn once: data are often sorted by label."""
     train = builder.examples["train"]
     few = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:rows]).tolist())
     return replace(
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--teacher-training", choices=("probe", "finetune"), default="finetune")
     parser.add_argument("--unlabelled", nargs="*", default=(), help="texts for general distillation")
-    parser.add_argument("--rows", type=int, default=0, help="so many rows of the training split alone")
+    parser.add_argument("--rows", type=int, default=0, help="number of rows of the training split that are used")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--seeds", type=int, default=3)

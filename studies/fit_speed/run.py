@@ -143,13 +143,13 @@ class ReadyTeacher:
 def ours_distilled(work: Work, watch: Stopwatch, *, rounded: bool) -> None:
     subject = candidate(work)
     generator = np.random.default_rng(1)
-    told = [generator.standard_normal((TEXTS, width)).astype(np.float16) for width in (LABELS, HIDDEN)]
+    outputs = [generator.standard_normal((TEXTS, width)).astype(np.float16) for width in (LABELS, HIDDEN)]
 
     context = replace(
         tiny_context(work.folder / "context", candidate(work)),
         task=Classification(tuple(map(str, range(LABELS)))),
         train=work.examples,
-        teacher=ReadyTeacher(TeacherOutputs(*told)),
+        teacher=ReadyTeacher(TeacherOutputs(*outputs)),
         fit=timed_fit(watch),
     )
     if rounded:

@@ -203,7 +203,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher-training", choices=("probe", "finetune"), default="finetune")
     parser.add_argument("--layers", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--budgets", type=float, nargs="*", default=[0.25, 0.5], help="megabytes")
-    parser.add_argument("--tokens", type=int, nargs="*", default=[1500, 6000], help="at most so many tokens are kept")
+    parser.add_argument("--tokens", type=int, nargs="*", default=[1500, 6000], help="tokens that are kept, at most")
     parser.add_argument("--tables", nargs="*", default=["4096x32"], help="buckets x width")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
@@ -226,10 +226,10 @@ def main() -> None:
             print(f"\n{way}: {error}")
             continue
         print("\r" + line(way, found), flush=True)
-    told = f"{table(builder, found, given)}\n{latencies(given.tables)}"
+    report = f"{table(builder, found, given)}\n{latencies(given.tables)}"
     if given.output:
-        write_whole(given.output, told.encode())
-    print(f"\n{told}")
+        write_whole(given.output, report.encode())
+    print(f"\n{report}")
 
 
 if __name__ == "__main__":

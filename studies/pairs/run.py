@@ -128,7 +128,7 @@ def page(found: list[Outcome]) -> str:
     for at, first in enumerate(names):
         cells = [marks[first, ""], *(marks.get((first, second), "") for second in names)]
         lines.append(f"| {at + 1} `{first}` | " + " | ".join(cells) + " |")
-    told = [f"{at + 1}. {reason}" for at, reason in enumerate(reasons)]
+    reasons_given = [f"{at + 1}. {reason}" for at, reason in enumerate(reasons)]
     return "\n".join(
         [
             "# Which strategies go together",
@@ -143,7 +143,7 @@ def page(found: list[Outcome]) -> str:
             "",
             "Reasons:",
             "",
-            *told,
+            *reasons_given,
             "",
         ]
     )

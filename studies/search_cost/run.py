@@ -53,7 +53,7 @@ from eicompress.values import Progress, Record, Text, seed_of
 RUNGS = (1 / 9, 1.0)
 ARMS = ("ours", "without short trainings", "without previews", "without the cache")
 PATIENCE = 5
-"""An arm is given up after so many times the trainings of the plain loop."""
+"""An arm is given up after this many times the trainings of the plain loop."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def opened_bed(asked: argparse.Namespace, seed: int) -> Bed:
 
 
 def some(examples: Examples, rows: int | None) -> Examples:
-    """So many rows, or all of them."""
+    """This number of rows, or all of them."""
     if rows is None or rows >= len(examples):
         return examples
     return examples.take(np.sort(np.random.default_rng(0).permutation(len(examples))[:rows]).tolist())
@@ -285,7 +285,7 @@ def reached(trials: list[dict[str, Any]], target: float) -> float | None:
     return next((each["cpu_s"] for each in trials if each["fits"] and each["quality"] >= target), None)
 
 
-def told(seconds: list[float | None], trials: str) -> str:
+def row(seconds: list[float | None], trials: str) -> str:
     listed = ", ".join("not reached" if each is None else f"{each:.0f}" for each in seconds)
     return f"{listed} | {middle(seconds)} | {trials}"
 
@@ -329,10 +329,10 @@ def main() -> None:
     print(f"best of the plain loop by seed: {', '.join(f'{each:.4f}' for each in bests)}; to reach: {target:.4f}\n")
     baseline = [reached(loop, target) for loop in loops]
     print("| arm | CPU seconds by seed | median | times less than plain |\n|---|---|---|---|")
-    print(f"| plain loop | {told(baseline, '1.0')} |", flush=True)
+    print(f"| plain loop | {row(baseline, '1.0')} |", flush=True)
     for arm in asked.arms:
         seconds = [ours(bed, arm, target, PATIENCE * asked.trials) for bed in beds]
-        print(f"| {arm} | {told(seconds, f'{median(baseline) / median(seconds):.2f}')} |", flush=True)
+        print(f"| {arm} | {row(seconds, f'{median(baseline) / median(seconds):.2f}')} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ ARTIFACT = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 1.0], [0.0, 1.0]])
 
 
 def test_the_best_label_has_the_softmax_for_confidence() -> None:
-    (found,) = Labels(LABELS).decode(np.array([[0.0, np.log(3.0)]]))
+    (found,) = Labels(LABELS).decode(np.array([[0.0, np.log(3.0)]]), ["rain"])
     assert isinstance(found, LabelPrediction) and found.label == "weather"
     assert found.confidence == pytest.approx(0.75) and found.columns == ("weather", "0.750")
 
@@ -28,12 +28,12 @@ def test_it_is_the_same_after_it_was_written() -> None:
 def test_outputs_are_found_by_their_names() -> None:
     assert Labels(LABELS).outputs_of(Labels(("rain", "weather", "music"))) == (2, 1)
     assert Labels(LABELS).outputs_of(Labels(("music", "rain"))) is None and Labels(LABELS).outputs_of(Number()) is None
-    told = Labels(LABELS).mismatch("the teacher `t`", Labels(("music", "wether")))
-    assert "1 of 2 are not there, such as `weather`" in told and "wether" in told
+    message = Labels(LABELS).mismatch("the teacher `t`", Labels(("music", "wether")))
+    assert "1 of 2 are not there, such as `weather`" in message and "wether" in message
 
 
 def test_the_majority_class_is_right_as_often_as_it_occurs() -> None:
-    assert Labels(LABELS).constant_logits(np.array([1, 1, 0])).argmax() == 1
+    assert Labels(LABELS).simplest_logits("abc", np.array([1, 1, 0]), "de").argmax(axis=1).tolist() == [1, 1]
 
 
 def test_targets_are_numbers_of_labels() -> None:
@@ -48,9 +48,9 @@ def test_a_near_tie_agrees_and_another_label_does_not() -> None:
 
 def test_rows_under_an_artifacts_labels_define_its_task() -> None:
     rows = [{"q": "x", "y": "weather"}]
-    assert [each["y"] for each in Labels(LABELS).readable_rows(rows, "y", "file")] == list(LABELS)
+    assert [each["y"] for each in Labels(LABELS).readable_rows(rows, {"label": "y"}, "file")] == list(LABELS)
     with pytest.raises(DataError, match="row 1 of `file` has `sport`"):
-        Labels(LABELS).readable_rows([{"y": "sport"}], "y", "file")
+        Labels(LABELS).readable_rows([{"y": "sport"}], {"label": "y"}, "file")
 
 
 def test_what_is_lost_and_gained_is_counted_by_text() -> None:
@@ -71,7 +71,7 @@ def test_confused_labels_are_counted_for_both() -> None:
     assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).confused == (("music", "weather", "1", "0"),)
 
 
-def test_labels_that_lost_texts_are_told_with_their_counts() -> None:
+def test_labels_that_lost_texts_are_reported_with_their_counts() -> None:
     assert counted(LABELS, TARGETS, BASELINE, ARTIFACT).weakest == (("music", "2", "1", "2"),)
     assert counted(LABELS, TARGETS, ARTIFACT, BASELINE).weakest == (("weather", "2", "1", "2"),)
     assert counted(LABELS, TARGETS, BASELINE, BASELINE).weakest == ()

@@ -10,7 +10,7 @@ TEXTS = ("a", ("b", "c"), "d", "e")
 
 
 def test_it_is_decoded_in_the_users_units() -> None:
-    (found,) = ANSWER.decode(np.array([[0.5]], np.float32))
+    (found,) = ANSWER.decode(np.array([[0.5]], np.float32), ["rain"])
     assert found == NumberPrediction(22.0) and found.columns == ("22",)
 
 
@@ -52,7 +52,7 @@ def test_correlation_is_numpys_and_none_where_nothing_varies() -> None:
     assert correlation(np.full(50, 0.1), other) == 0.0 == correlation(one, np.zeros(50))
 
 
-def test_the_largest_errors_are_told_in_the_users_units() -> None:
+def test_the_largest_errors_are_reported_in_the_users_units() -> None:
     baseline = TARGETS[:, None] + np.float32(0.1)
     artifact = baseline + np.array([[0.0], [1.0], [0.0], [0.0]], np.float32)
     found = ANSWER.mistakes(TEXTS, TARGETS, baseline, artifact)
@@ -66,7 +66,7 @@ def test_a_long_way_from_zero_single_precision_says_less() -> None:
     assert Number(0.0, 1.0).rounding() < 1e-6 < 0.05 < Number(1e6, 1.0).rounding()
 
 
-def test_errors_are_told_by_quarters_of_the_numbers() -> None:
+def test_errors_are_reported_by_quarters_of_the_numbers() -> None:
     wanted = np.arange(8.0)
     answer = Number(mean=0.0, deviation=1.0)
     artifact = wanted + np.array([0, 0, 0, 0, 0, 0, 1.0, 3.0])

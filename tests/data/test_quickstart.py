@@ -38,6 +38,7 @@ def test_sentences_are_of_4_to_30_words_and_without_code(rows: list[dict[str, st
     assert [row for row in rows if re.search(r"[`_{}<>=\[\]|\\*]|\w\.\w", row["text"])] == []
 
 
+@pytest.mark.slow
 def test_read_again_as_a_data_set_it_has_the_same_sentences(rows: list[dict[str, str]]) -> None:
     data = read_dataset("builtin:docstrings", {"text": "text", "label": "label"})
     again = [row for part in data.splits.values() for row in part]

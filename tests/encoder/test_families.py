@@ -18,6 +18,7 @@ from eicompress.contracts import Candidate, Context, Examples
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.pooling import mean_of_tokens
 from eicompress.errors import ModelError
 from eicompress.export.emit import emit
 from eicompress.export.folder import write
@@ -27,7 +28,7 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.trials.inputs import whole_candidate
 from eicompress.values import Text
 from tests.conftest import ContextMaker
-from tests.kinds import CORPUS, albert_like, bert_like, roberta_like, xlm_roberta_like
+from tests.kinds import CORPUS, albert_like, bert_like, modernbert_like, mpnet_like, roberta_like, xlm_roberta_like
 
 OUTPUTS = 3
 ABC = Labels(("a", "b", "c"))
@@ -46,6 +47,7 @@ class Like:
 
 
 DISTIL = {"dim": 24, "n_heads": 3, "hidden_dim": 20, "n_layers": 2}
+MODERN = {**USUAL, "num_hidden_layers": 3, "num_attention_heads": 3, "local_attention": 8}
 GROUPS = {**USUAL, "embedding_size": 10, "num_hidden_layers": 6}
 FAMILIES: Mapping[str, Like] = {
     "bert": Like("Bert", bert_like),
@@ -56,6 +58,22 @@ FAMILIES: Mapping[str, Like] = {
     "distilbert, relu": Like("DistilBert", bert_like, shapes={**DISTIL, "activation": "relu"}),
     "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
     "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
+    "mpnet": Like("MPNet", mpnet_like, 50),
+    "modernbert": Like("ModernBert", modernbert_like, shapes=MODERN),
+    "modernbert, local first": Like(
+        "ModernBert",
+        modernbert_like,
+        shapes={**MODERN, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
+    "modernbert, mean and biases": Like(
+        "ModernBert",
+        modernbert_like,
+        shapes={
+            **MODERN,
+            **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True),
+            "classifier_pooling": "mean",
+        },
+    ),
     "albert": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 1}),
     "albert, groups": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 3}),
     "albert, inner groups": Like(
@@ -65,7 +83,7 @@ FAMILIES: Mapping[str, Like] = {
 }
 each_family = pytest.mark.parametrize("family", FAMILIES)
 each_main_family = pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "albert, inner groups"]
+    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "modernbert", "albert, inner groups"]
 )
 
 
@@ -104,9 +122,9 @@ def read(
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)
 
 
-def told(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
+def type_arguments(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
     """Token types, if the model takes any."""
-    return {} if model.config.model_type in ("distilbert", "mpnet") else {"token_type_ids": types}
+    return {} if model.config.model_type in ("distilbert", "mpnet", "modernbert") else {"token_type_ids": types}
 
 
 @each_family
@@ -117,7 +135,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
     for texts in (CORPUS, PAIRS):
         ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
         with torch.no_grad():
-            expected = theirs(ids, attention_mask=mask, **told(theirs, types)).logits
+            expected = theirs(ids, attention_mask=mask, **type_arguments(theirs, types)).logits
             got = source.encoder(ids, mask, types)
         assert expected.std() > 0.05
         assert (got - expected).abs().max() < 1e-4
@@ -129,9 +147,11 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
     theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
     ids, mask, types = read(source.tokenizer, CORPUS, source.encoder.config.padding_id)
     with torch.no_grad():
-        out = theirs(ids, attention_mask=mask, **told(theirs, types))
+        out = theirs(ids, attention_mask=mask, **type_arguments(theirs, types))
         pooled = out.get("pooler_output")
-        expected = source.encoder.classify(out.last_hidden_state[:, 0] if pooled is None else pooled)
+        first, mean = out.last_hidden_state[:, 0], mean_of_tokens(out.last_hidden_state, mask)
+        unpooled = first if source.encoder.config.pooling == "first" else mean
+        expected = source.encoder.classify(unpooled if pooled is None else pooled)
         got = source.encoder(ids, mask, types)
     assert source.answer is None and got.shape == (len(CORPUS), 4)
     assert source.encoder.config.pooler is (pooled is not None)
@@ -243,6 +263,24 @@ def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
     with pytest.raises(ModelError, match=f"must be .*, but is `{value}`"):
         load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MPNet", "ModernBert"])
+def test_a_model_of_the_usual_size_has_the_same_logits_and_parameters(tmp_path: Path, kind: str) -> None:
+    theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
+    theirs.save_pretrained(tmp_path)
+    bert_like().save(str(tmp_path / "tokenizer.json"))
+    encoder = load(tmp_path).encoder
+    ids = torch.randint(5, 1000, (2, 300), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 200:] = 0
+    ids[1, 200:] = theirs.config.pad_token_id
+    with torch.no_grad():
+        expected, got = theirs(ids, attention_mask=mask).logits, encoder(ids, mask, torch.zeros_like(ids))
+    assert (got - expected).abs().max() < 1e-4
+    unread = theirs.config.hidden_size * (theirs.config.max_position_embeddings - encoder.config.positions)
+    assert sum(each.numel() for each in encoder.parameters()) == theirs.num_parameters() - unread
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_an_artifact_says_what_the_model_says(tmp_path: Path, make: type) -> Non
 
 
 @pytest.mark.parametrize("make", [tiny_candidate, quantized, foreign])
-def test_pairs_are_told_apart(tmp_path: Path, make: type) -> None:
+def test_pairs_are_distinguished(tmp_path: Path, make: type) -> None:
     candidate = make()
     model = runtime.load(write_to(tmp_path / "a", candidate, pairs=True).folder)
     assert model.pairs

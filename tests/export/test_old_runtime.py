@@ -29,11 +29,11 @@ import json, sys
 import numpy as np, onnxruntime
 ids = np.arange(4, 13)[None]
 feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-told = {}
+logits = {}
 for path in sys.argv[1:]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    told[path] = session.run(["logits"], feeds)[0].tolist()
-print(json.dumps([onnxruntime.__version__, told]))
+    logits[path] = session.run(["logits"], feeds)[0].tolist()
+print(json.dumps([onnxruntime.__version__, logits]))
 """
 
 
@@ -98,9 +98,11 @@ def test_the_oldest_version_says_what_this_one_says(files: list[str], tmp_path: 
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     subprocess.run([python, "-m", "pip", "install", "-q", f"onnxruntime=={version}.*", "numpy<2.3"], check=True)
     done = subprocess.run([python, "-c", RUN, *files], check=True, capture_output=True, text=True)
-    used, told = json.loads(done.stdout)
-    assert used.startswith(version) and len(told) == len(files) == 13
+    used, logits = json.loads(done.stdout)
+    assert used.startswith(version) and len(logits) == len(files) == 13
     ids = torch.arange(4, 13)[None].numpy()
     for path in files:
         ours = session(Path(path)).run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
-        assert np.abs(ours - np.array(told[path])).max() < 0.05, path  # an activation may round to its grid's next step
+        assert np.abs(ours - np.array(logits[path])).max() < 0.05, (
+            path
+        )  # an activation may round to its grid's next step

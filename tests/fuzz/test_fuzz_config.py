@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fuzzing import ends_well, fuzzed, mutated_bytes, mutated_json
@@ -14,6 +15,7 @@ from tiny_teachers import write_tiny_teacher
 
 from eicompress.answers import Labels
 from eicompress.encoder import convert
+from eicompress.encoder.tokens import tokenize
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.values import Text
 
@@ -92,7 +94,9 @@ def test_a_model_is_converted_and_reads_texts_or_is_refused(
             logits = encoder(ids, torch.ones_like(ids), torch.zeros_like(ids))
             assert logits.isfinite().all(), "logits must be numbers"
         if made.answer is not None:
-            made.answer.decode(logits.detach().numpy())
+            tokens = tokenize(made.tokenizer, TEXTS[2:3], words=made.answer.per_word)
+            batch = tokens.batch(np.arange(1), 0, "cpu")
+            made.answer.decode(batch.logits(encoder).detach().numpy(), TEXTS[2:3])
 
 
 @fuzzed(15)

@@ -135,7 +135,7 @@ def test_two_processes_do_not_time_at_once(tmp_path: Path) -> None:
 
 
 class Phone(Device):
-    """Elsewhere, and answers what it is told to."""
+    """Elsewhere, and answers what it was given."""
 
     name: ClassVar[str] = "phone"
 

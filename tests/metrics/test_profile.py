@@ -8,7 +8,7 @@ from eicompress.metrics.profile import milliseconds_by_operator
 from tests.conftest import tiny_candidate
 
 
-def test_milliseconds_are_told_by_the_operators_of_the_graph(tmp_path: Path) -> None:
+def test_milliseconds_are_reported_by_the_operators_of_the_graph(tmp_path: Path) -> None:
     artifact = artifacts.write(
         tiny_candidate(), Labels(("music", "weather")), tmp_path / "mine", pairs=False, manifest={}
     )

@@ -54,15 +54,14 @@ def test_names_are_escaped() -> None:
 def test_artifacts_are_compared_from_the_outside(
     tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eicompress.metrics.latency.CAREFUL_SECONDS", 0.01)
     for name, positions in (("one", 32), ("two", 32), ("short", 9)):
         candidate = tiny_candidate(positions=positions)
         artifacts.write(candidate, Labels(("music", "weather")), tmp_path / name / "best", pairs=False, manifest={})
     both = [str(tmp_path / name / "best") for name in ("one", "two")]
     words = ["--data", str(data_folder), "--output", str(tmp_path / "c.html")]
     assert cli.run(["compare", *both, *words]) == 0
-    told = capsys.readouterr().out
-    assert "one/best" in told and "no difference" in told and "tokens on this_machine" in told.replace("\n", " ")
+    shown = capsys.readouterr().out
+    assert "one/best" in shown and "no difference" in shown and "tokens on this_machine" in shown.replace("\n", " ")
     assert "Is one better?" in (tmp_path / "c.html").read_text(encoding="utf-8")
     assert cli.run(["compare", *both, *words[:2], "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -54,19 +54,19 @@ def fetched(url: str) -> bytes:
     return found
 
 
-def test_the_dashboard_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
+def test_the_dashboard_shows_what_became_of_each_trial(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=5)
     result = made.run(Bench(tmp_path / "made"))
     (tmp_path / "study" / "report.html").write_text("the report")
     with served(made) as url:
-        told = json.loads(fetched(f"{url}/api/studies/0"))
-        trials = told["trials"]
+        answered = json.loads(fetched(f"{url}/api/studies/0"))
+        trials = answered["trials"]
         files = {
             each["filename"]: fetched(f"{url}/artifacts/0/0/{each['artifact_id']}") for each in trials[0]["artifacts"]
         }
-    assert told["objective_names"] == ["quality on validation, share that is right"]
-    assert "The best artifact is" in told["note"]["body"]
-    figures = {each["id"] for each in told["plotly_graph_objects"]}
+    assert answered["objective_names"] == ["quality on validation, share that is right"]
+    assert "The best artifact is" in answered["note"]["body"]
+    figures = {each["id"] for each in answered["plotly_graph_objects"]}
     assert {"quality-against-bytes", "best-over-time"} <= figures
     steps = [line for line in trials[0]["note"]["body"].splitlines() if line.startswith("- ")]
     assert len(steps) == len(result.records[0].recipe), "a step is a line, however long"
@@ -78,7 +78,7 @@ def test_the_dashboard_is_told_what_became_of_each_trial(tmp_path: Path) -> None
     assert all(each["state"] == "Complete" for each in trials)
     assert all(trials[number]["note"]["body"].startswith("**Over budget**") for number in over)
     assert all({"key": "outcome", "value": "over budget"} in trials[number]["user_attrs"] for number in over)
-    assert not {each["number"] for each in told["best_trials"]} & {*over}
+    assert not {each["number"] for each in answered["best_trials"]} & {*over}
     assert set(files) == {"artifact.zip", "recipe.toml", "report.html"}
     assert zipfile.ZipFile(io.BytesIO(files["artifact.zip"])).namelist() == ["onnx/model.onnx"]
     assert b"[[steps]]" in files["recipe.toml"]
@@ -147,9 +147,9 @@ def test_two_metrics_that_are_traded_are_named_with_their_units(tmp_path: Path) 
     made = bed(tmp_path, trials=4, objective="pareto", metrics=("quality", "size_mb"))
     made.run(Bench(tmp_path / "made"))
     with served(made) as url:
-        told = json.loads(fetched(f"{url}/api/studies/0"))
-    assert told["objective_names"] == ["quality on validation, share that is right", "size, MB"]
-    assert all(len(each["values"]) == 2 for each in told["trials"])
+        answered = json.loads(fetched(f"{url}/api/studies/0"))
+    assert answered["objective_names"] == ["quality on validation, share that is right", "size, MB"]
+    assert all(len(each["values"]) == 2 for each in answered["trials"])
 
 
 @needs_browser
@@ -165,7 +165,7 @@ def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pyt
     search = threading.Thread(target=made.run, args=(Bench(tmp_path / "made", waits),))
     search.start()
     try:
-        while not made.told():
+        while not made.trials_ended():
             search.join(0.1)
         with served(made) as url, browser() as window:
             window.open(f"{url}/dashboard/studies/0/trials")
@@ -174,7 +174,7 @@ def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pyt
             search.join(120)
             result = result_of(read_ledger(made.root / "study"), made.goal.objective)
             window.open(f"{url}/dashboard/studies/0/trials")
-            window.wait(f"return document.body.innerText.includes('{len(made.told())} Trials')")
+            window.wait(f"return document.body.innerText.includes('{len(made.trials_ended())} Trials')")
             window.wait("return document.body.innerText.includes('artifact.zip')")
             over = next(number for number, each in result.records.items() if each.outcome == "over budget")
             window.open(f"{url}/dashboard/studies/0/trials?numbers={over}")
@@ -186,7 +186,7 @@ def test_a_browser_follows_a_search_that_writes(tmp_path: Path, monkeypatch: pyt
     finally:
         opened.set()
         search.join()
-    assert made.told()[-1].counts.trained == 30
+    assert made.trials_ended()[-1].counts.trained == 30
 
 
 def test_the_note_says_that_few_trials_rank_no_knobs() -> None:

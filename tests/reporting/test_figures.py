@@ -49,9 +49,9 @@ def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> No
 
 def test_hovering_tells_the_recipe_in_words_and_escapes_it() -> None:
     record = trial(1.0, 0.5, 0.8, recipe=({"strategy": "<script>", "layers": 2},))
-    told = traces(search_figures.quality_against(said(found(record)), SIZE))["trial"].customdata[0]  # type: ignore[attr-defined]
-    assert "<b>trial 0</b><br>1 MB · 0.5 ms · quality 80.00%<br>25% of the full training" in told
-    assert "&lt;script&gt;: layers 2" in told
+    text = traces(search_figures.quality_against(said(found(record)), SIZE))["trial"].customdata[0]  # type: ignore[attr-defined]
+    assert "<b>trial 0</b><br>1 MB · 0.5 ms · quality 80.00%<br>25% of the full training" in text
+    assert "&lt;script&gt;: layers 2" in text
 
 
 @pytest.mark.parametrize(("largest", "place"), [(3.0, 2.0), (50.0, math.log10(2.0))])

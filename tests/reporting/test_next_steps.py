@@ -6,7 +6,7 @@ from fake_builder import FIVE_DRAWS, Bench, bed
 from eicompress.reporting.next_steps import advice
 
 
-def test_an_exhausted_space_and_bytes_that_are_left_are_told(tmp_path: Path) -> None:
+def test_an_exhausted_space_and_bytes_that_are_left_are_reported(tmp_path: Path) -> None:
     result = bed(tmp_path, FIVE_DRAWS, timeout_s=1e9, budgets={"size_mb": 4.0}).run(Bench(tmp_path / "made"))
     wider, room = advice(result)
     assert wider == "the search space has nothing new within the budget: give wider ranges with `--space`"

@@ -47,9 +47,9 @@ def test_what_users_wrote_is_escaped(tmp_path: Path) -> None:
     hostile = trial(1.0, 0.5, 0.8, files={**best.files, "artifact": HOSTILE})
     hostile = replace(hostile, recipe=({"strategy": HOSTILE},), bytes_by_group={HOSTILE: 5}, versions={"a": HOSTILE})
     study = found(hostile, baseline=baseline, folder=tmp_path, ended=HOSTILE)
-    told = numbers(study, {HOSTILE: 1.0}, {"model": HOSTILE})
-    assert told.mistakes is not None
-    text = own(page(replace(told, name=HOSTILE)))
+    data = numbers(study, {HOSTILE: 1.0}, {"model": HOSTILE})
+    assert data.mistakes is not None
+    text = own(page(replace(data, name=HOSTILE)))
     assert "alert(1)" in text
     assert "<script>alert" not in text and "</script>alert" not in text
     assert text.count("<script") == text.count("</script>")

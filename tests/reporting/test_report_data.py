@@ -130,24 +130,24 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
     turns = Measurement("latency_ratio", 0.5 / 20, "")
     on_test = replace(measured(None, None, 0.9)[0], name="quality_test")
     rebuilt = replace(rebuilt, measurements=(*rebuilt.measurements, turns, on_test))
-    told = said(found(trial(1.8, 0.5, 0.9), promoted={0: rebuilt}))
-    assert sentence(told) == (
+    data = said(found(trial(1.8, 0.5, 0.9), promoted={0: rebuilt}))
+    assert sentence(data) == (
         "The best artifact is 1.80 MB (50 times smaller than the baseline), answers in 0.50 ms (40 times faster than "
         "the baseline), reaches 90.0% quality on test, and reaches 91.2% quality on validation, 95.0% of the "
         "baseline's 96.0%. It was chosen by validation, where its quality is therefore optimistic."
     )
-    assert [tile.value for tile in answer(told)] == ["1.80 MB", "0.50 ms", "90.0%", "91.2%"]
-    assert "4.8 points of quality less than the baseline on validation. The search took 1 h 0 min" in cost(told)
-    assert "less than 4.8 points" in more(told)
+    assert [tile.value for tile in answer(data)] == ["1.80 MB", "0.50 ms", "90.0%", "91.2%"]
+    assert "4.8 points of quality less than the baseline on validation. The search took 1 h 0 min" in cost(data)
+    assert "less than 4.8 points" in more(data)
 
 
 def test_what_is_right_on_test_has_its_interval_and_comes_first() -> None:
     on_test = Measurement("quality_test", 0.9, "", {"split": "test", "examples": 100})
     rebuilt = trial(1.8, 0.5, 0.912, fidelity=1.0)
-    told = said(found(replace(rebuilt, measurements=(*rebuilt.measurements, on_test))))
-    counted = replace(told, mistakes=Mistakes("", 0.01, True, (), NO_CHART))
+    data = said(found(replace(rebuilt, measurements=(*rebuilt.measurements, on_test))))
+    counted = replace(data, mistakes=Mistakes("", 0.01, True, (), NO_CHART))
     assert "reaches 90.0% quality on test (95 % interval 82.6% to 94.5%), and reaches 91.2%" in sentence(counted)
-    assert "interval" not in sentence(told)
+    assert "interval" not in sentence(data)
 
 
 @pytest.mark.parametrize(
@@ -196,16 +196,16 @@ def test_the_time_to_nearly_the_baseline_is_said_once_it_is_reached() -> None:
 
 
 def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
-    told = said(found(trial(3.0, 1.0, None), trial(2.2, 1.0, None)))
-    assert sentence(told) == (
+    data = said(found(trial(3.0, 1.0, None), trial(2.2, 1.0, None)))
+    assert sentence(data) == (
         "No candidate is within budget yet. The nearest is trial 1: size_mb 2.2 (budget 2), latency_ms 1 (budget 2); "
         "most of it is embedding 0.90 MB, layers 0.60 MB."
     )
-    assert answer(told) == ()
-    assert more(told) == ""
+    assert answer(data) == ()
+    assert more(data) == ""
 
 
-def test_what_the_best_artifact_cuts_is_told_if_it_cuts_anything() -> None:
+def test_what_the_best_artifact_cuts_is_reported_if_it_cuts_anything() -> None:
     cut = {"texts": 31, "of": 2_000, "tokens": 256}
     rebuilt = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": cut})
     assert cut_texts(rebuilt).startswith("31 of 2,000 validation texts (1.6%) are cut after 256 tokens: ")

@@ -85,9 +85,10 @@ def test_the_most_disputed_texts_are_chosen(make_context: ContextMaker) -> None:
     assert set(made.texts) <= set(whole.texts)
     # By hand for each text: KL of what the two predict.
     texts = [str(text) for text in whole.texts]
-    told, said = (np.exp(answers_of(each, texts, "cpu")[0].astype(np.float64)) for each in (context.baseline, student))
-    told, said = told / told.sum(axis=1, keepdims=True), said / said.sum(axis=1, keepdims=True)
-    divergence = dict(zip(texts, (told * np.log(told / said)).sum(axis=1), strict=True))
+    both = (context.baseline, student)
+    expected, given = (np.exp(answers_of(each, texts, "cpu")[0].astype(np.float64)) for each in both)
+    expected, given = expected / expected.sum(axis=1, keepdims=True), given / given.sum(axis=1, keepdims=True)
+    divergence = dict(zip(texts, (expected * np.log(expected / given)).sum(axis=1), strict=True))
     kept = [divergence[str(text)] for text in made.texts]
     left = [divergence[text] for text in texts if text not in set(made.texts)]
     assert min(kept) > max(left) - 0.01

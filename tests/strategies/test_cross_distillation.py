@@ -58,10 +58,10 @@ def test_the_projector_is_folded_into_the_head(make_context: ContextMaker, head:
 def test_the_student_begins_with_the_teachers_head_in_the_dimensions_that_it_kept(make_context: ContextMaker) -> None:
     context = make_context()
     student = narrow(context)
-    told = []
-    SHORT.apply(student, replace(context, fit=lambda candidate, _: told.append(candidate.model.classifier.weight)))
+    initial = []
+    SHORT.apply(student, replace(context, fit=lambda candidate, _: initial.append(candidate.model.classifier.weight)))
     kept = list(student.origin.hidden)
-    assert torch.equal(told[0], context.baseline.model.classifier.weight[:, kept])
+    assert torch.equal(initial[0], context.baseline.model.classifier.weight[:, kept])
 
 
 @pytest.mark.parametrize(("head", "changes"), [("frozen", False), ("tied", False), ("copy", True)])
@@ -95,20 +95,20 @@ def test_the_losses_are_those_that_the_docs_state(make_context: ContextMaker) ->
     held_out = int(teacher.judged[0])
     learned = (held_out + 1) % 10
     both = _Both(step, context, context.baseline.model, torch.nn.Parameter(), teacher, torch.from_numpy(train.targets))
-    told, said, rows = sides(0), sides(1), torch.tensor([learned, held_out, 15])  # the last one is a distortion
+    teacher, learner, rows = sides(0), sides(1), torch.tensor([learned, held_out, 15])  # the last one is a distortion
     labels = torch.from_numpy(train.targets)[rows[:2]]
     expected = (
-        0.75 * kl(told.logits, said.logits, 3.0)
-        + 0.25 * (2 / 3) * F.cross_entropy(said.logits[:2], labels)
-        + 2.0 * (said.features - told.features).square().mean()
+        0.75 * kl(teacher.logits, learner.logits, 3.0)
+        + 0.25 * (2 / 3) * F.cross_entropy(learner.logits[:2], labels)
+        + 2.0 * (learner.features - teacher.features).square().mean()
     )
-    assert torch.allclose(both._student_loss(said, told, rows), expected)
+    assert torch.allclose(both._student_loss(learner, teacher, rows), expected)
     expected = (
-        F.cross_entropy(told.logits[:1], labels[:1])
-        + 0.5 * kl(said.logits[:1], told.logits[:1], 3.0)
-        + 4.0 * (said.features[:1] - told.features[:1]).square().mean()
+        F.cross_entropy(teacher.logits[:1], labels[:1])
+        + 0.5 * kl(learner.logits[:1], teacher.logits[:1], 3.0)
+        + 4.0 * (learner.features[:1] - teacher.features[:1]).square().mean()
     )
-    assert torch.allclose(both._teacher_loss(told, said, rows), expected)
+    assert torch.allclose(both._teacher_loss(teacher, learner, rows), expected)
 
 
 def who_learned(context: Context, knobs: CrossDistillation, step: int) -> set[str]:

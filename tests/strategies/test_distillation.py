@@ -46,8 +46,8 @@ class Stranger:
     aligned = False
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
-        told = self.known.outputs(texts)
-        return replace(told, states=np.concatenate([told.states[:, ::-1], told.states * 2], axis=1))
+        outputs = self.known.outputs(texts)
+        return replace(outputs, states=np.concatenate([outputs.states[:, ::-1], outputs.states * 2], axis=1))
 
 
 def test_states_of_another_teacher_are_learned_through_a_map(make_context: ContextMaker) -> None:

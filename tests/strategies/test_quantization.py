@@ -147,7 +147,7 @@ def test_gptq_keeps_the_logits_nearer(make_context: ContextMaker, bits: Bits) ->
 
 
 @pytest.mark.parametrize("clipping", ["mse", "percentile", "minmax"])
-def test_an_outlier_is_clipped_unless_told_not_to(make_context: ContextMaker, clipping: str) -> None:
+def test_an_outlier_is_clipped_by_default(make_context: ContextMaker, clipping: str) -> None:
     candidate = tiny_candidate(layers=(), hidden=200, embedding=200)
     candidate.model.classifier.weight.data[0, 0] = 1.5
     made = Quantization(8, 4, clipping=clipping).apply(candidate, make_context())

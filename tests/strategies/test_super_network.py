@@ -28,7 +28,7 @@ def largest_change(before: Candidate, after: Candidate, context: Context) -> flo
         return float((before.model(*read) - after.model(*read)).abs().max())
 
 
-TRAINED = SuperNetwork(epochs=40.0, distortions=0, learning_rate=3e-3, label_weight=1.0, temperature=1.0, batch_size=8)
+TRAINED = SuperNetwork(epochs=20.0, distortions=0, learning_rate=3e-3, label_weight=1.0, temperature=1.0, batch_size=8)
 
 
 def test_after_one_training_small_and_large_parts_know_the_task(make_context: ContextMaker) -> None:

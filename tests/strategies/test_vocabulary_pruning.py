@@ -151,8 +151,8 @@ def test_a_preview_keeps_the_same_tokens_and_compares_no_texts(context: Context)
 
 def test_facts_of_earlier_steps_stay(context: Context) -> None:
     first = _candidate()
-    told = Candidate(first.model, first.tokenizer, first.origin, {"earlier": {"done": True}})
-    assert VocabularyPruning().apply(told, context).facts.keys() == {"earlier", "vocabulary_pruning"}
+    first_with_facts = Candidate(first.model, first.tokenizer, first.origin, {"earlier": {"done": True}})
+    assert VocabularyPruning().apply(first_with_facts, context).facts.keys() == {"earlier", "vocabulary_pruning"}
 
 
 def test_other_scripts_are_kept_by_a_knob(context: Context) -> None:

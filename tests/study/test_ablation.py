@@ -96,8 +96,8 @@ def test_a_knob_that_cannot_be_set_back_is_named(knob: str, said: str) -> None:
         variants(RECIPE, [knob])
 
 
-def test_a_step_that_helps_is_told_from_one_that_does_not(tmp_path: Path) -> None:
-    heard: list[Built] = []
+def test_a_step_that_helps_is_distinguished_from_one_that_does_not(tmp_path: Path) -> None:
+    events: list[Built] = []
     found = ablate(
         Bench(tmp_path),
         RECIPE,
@@ -105,7 +105,7 @@ def test_a_step_that_helps_is_told_from_one_that_does_not(tmp_path: Path) -> Non
         fidelity=0.5,
         seeds=[0, 1, 2],
         progress=ignore,
-        built=heard.append,
+        built=events.append,
     )
     whole, student, quantization, distillation = found.rows
     assert whole.quality == pytest.approx(0.9, abs=0.02) and len(whole.qualities) == 3 and whole.gain is None
@@ -113,8 +113,8 @@ def test_a_step_that_helps_is_told_from_one_that_does_not(tmp_path: Path) -> Non
     assert distillation.gain.low < 0.1 < distillation.gain.high and distillation.gain.low > 0.08
     assert quantization.gain is not None and quantization.gain.verdict == "no gain" and quantization.size_mb == 0.5
     assert student.verdict == "nothing to distil into" and not student.qualities
-    assert [each.number for each in heard] == list(range(1, 13)) and heard[0].count == 12
-    assert heard[1].line() == "2 of 12: without thin_student, seed 0: could not be built"
+    assert [each.number for each in events] == list(range(1, 13)) and events[0].count == 12
+    assert events[1].line() == "2 of 12: without thin_student, seed 0: could not be built"
 
 
 def test_what_cannot_be_built_is_tried_once_and_all_seeds_are_the_recipes_too(tmp_path: Path) -> None:

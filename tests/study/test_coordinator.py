@@ -18,6 +18,7 @@ from eicompress.study.importance import importance
 from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
 from eicompress.study.samplers import POPULATION
+from eicompress.study.search import GRACE_S
 from eicompress.study.store import read_ledger
 from eicompress.study.streaks import REPEATS
 from eicompress.values import Artifact, Measurement, Progress, Quantity, Record, digest_of
@@ -251,12 +252,12 @@ def test_evolution_finds_better_ones_than_it_began_with(tmp_path: Path) -> None:
     assert sum(last) > sum(first) and max(last) > max(first)
 
 
-def test_a_record_written_before_the_tell_is_told_and_not_built_again(tmp_path: Path) -> None:
+def test_a_record_written_before_the_tell_is_used_and_not_built_again(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=3)
 
     def interrupted(event: Event) -> None:
         made.events.append(event)
-        if isinstance(event, TrialEnded) and len(made.told()) == 2:
+        if isinstance(event, TrialEnded) and len(made.trials_ended()) == 2:
             raise KeyboardInterrupt
 
     first, second = Bench(tmp_path / "made"), Bench(tmp_path / "made")
@@ -327,6 +328,52 @@ def test_too_little_time_makes_a_shorter_rebuild_and_says_so(tmp_path: Path) -> 
     assert 0.25 <= promoting.fidelity < 1.0
     assert result.best is not None
     assert bench.now <= 60
+
+
+def hangs(bench: Bench, build: int) -> None:
+    """From this one on, let the bench's builds take an hour."""
+
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        bench.now += 3600 if stage == "build" and calls >= build else 0
+
+    bench.fails = fails
+
+
+def test_a_training_that_runs_when_the_time_is_used_up_is_stopped_and_the_best_is_handed_out(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, timeout_s=400.0)
+    hangs(bench, 3)
+    result = made.run(bench, Several(bench, 1))
+    assert bench.now <= 400 + 2 * GRACE_S
+    assert result.counts.trained == 2 and result.best is not None
+    (said,) = [each for each in notices(made) if each.startswith("the training of trial")]
+    assert said.endswith("was stopped: the time for the search is used up")
+    ended = {record.draw for record in result.records.values()}
+    on = Bench(tmp_path / "made", now=bench.now)
+    longer = replace(made, goal=replace(made.goal, timeout_s=800.0)).run(on, Several(on, 1))
+    assert longer.counts.failed == 0
+    drawn = {record.draw for record in longer.records.values()}
+    assert drawn == {*range(len(drawn))} > ended, "what was stopped is drawn again"
+
+
+def test_a_rebuild_that_runs_when_the_time_is_used_up_leaves_the_trial_as_it_is(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=3, timeout_s=400.0)
+    hangs(bench, 4)
+    result = made.run(bench, Several(bench, 1))
+    assert bench.now <= 400 + 2 * GRACE_S
+    assert result.counts.trained == 3 and not result.rebuilds
+    assert len(result.kept) == 1 and result.best is not None
+
+
+def test_what_was_spent_before_the_first_trial_is_time_of_the_search(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made", baselines=simple(tmp_path, 0.9))
+    made = bed(tmp_path, timeout_s=400.0)
+    with made.ledger() as ledger:
+        search = made.search(bench, ledger, made.events.append)
+        search.prepared_s = 401.0
+        result = run_search(search)
+    assert (bench.calls["build"], bench.calls["preview"]) == (0, 0)
+    assert made.ended() == "the time for the search is used up"
+    assert result.best is not None and result.best[0] == "tf-idf" and result.seconds >= 401
 
 
 def test_a_budget_below_what_is_reachable_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
@@ -467,9 +514,9 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
     assert (first.short, first.full, first.pairs) == (0.08, 0.25, counts.trained)
     assert first.correlation == pytest.approx(1.0)
     assert (second.short, second.full, second.pairs) == (0.25, 0.5, 3)
-    told = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
-    assert len(told) == counts.stopped
-    assert {trial.state for trial in told} == {TrialState.PRUNED}
+    pruned = [trial for trial in read_ledger(tmp_path / "study").study.get_trials() if trial.intermediate_values]
+    assert len(pruned) == counts.stopped
+    assert {trial.state for trial in pruned} == {TrialState.PRUNED}
 
 
 def test_three_come_to_a_rung_before_one_goes_on(tmp_path: Path) -> None:

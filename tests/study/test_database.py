@@ -180,9 +180,9 @@ def test_variants_are_queued_once_though_the_server_goes_away_before_it_answers(
         made.storage = own.url
         starting = threading.Timer(3.0, own.start)
 
-        def leaves(told: Event) -> None:
-            made.events.append(told)
-            if isinstance(told, TrialEnded) and len(made.told()) == 1:
+        def leaves(event: Event) -> None:
+            made.events.append(event)
+            if isinstance(event, TrialEnded) and len(made.trials_ended()) == 1:
                 own.stop()
                 starting.start()
 

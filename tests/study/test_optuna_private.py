@@ -31,7 +31,7 @@ def study(request: pytest.FixtureRequest, tmp_path: Path) -> optuna.Study:
     return optuna.create_study(storage=storage, study_name="study")
 
 
-def test_a_trial_that_another_process_began_can_be_told(study: optuna.Study) -> None:
+def test_a_trial_that_another_process_began_can_be_ended(study: optuna.Study) -> None:
     study.ask()
     trial = trial_of(study, 0)
     assert (trial.number, trial.study) == (0, study)
@@ -51,12 +51,12 @@ def test_one_trial_is_read_alone(study: optuna.Study) -> None:
 def test_the_parameters_of_a_trial_that_waits_are_known(study: optuna.Study) -> None:
     study.enqueue_trial({"x": 0.5}, user_attrs={"draw": 3})
     study.add_trial(optuna.create_trial(value=1.0))
-    waiting, told = study.get_trials()
+    waiting, recorded = study.get_trials()
     assert (waiting.state, parameters_to_draw(waiting)) == (TrialState.WAITING, {"x": 0.5})
-    assert parameters_to_draw(told) == {}
+    assert parameters_to_draw(recorded) == {}
 
 
-def test_an_attribute_can_be_set_whoever_runs_the_trial(study: optuna.Study) -> None:
+def test_an_attribute_can_be_set_whichever_process_runs_the_trial(study: optuna.Study) -> None:
     study.ask()
     set_attribute(study, 0, "record", {"recipe": []})
     assert study.trials[0].user_attrs == {"record": {"recipe": []}}

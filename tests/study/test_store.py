@@ -42,7 +42,7 @@ def drawn(draws: Draws) -> Draw:
     return draw
 
 
-def told(ledger: Ledger, record: Record) -> None:
+def tell(ledger: Ledger, record: Record) -> None:
     draws = Draws.of(ledger)
     draws.tell(drawn(draws), record, OBJECTIVE)
 
@@ -53,7 +53,7 @@ def states(ledger: Ledger) -> list[TrialState]:
 
 def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        told(ledger, record())
+        tell(ledger, record())
     assert read_ledger(tmp_path / "s").records() == {0: record()}
 
 
@@ -67,11 +67,11 @@ def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
         (Record(recipe=(), draw=0, outcome="failed"), TrialState.FAIL, {}),
     ],
 )
-def test_every_outcome_is_told_with_its_constraints(
+def test_every_outcome_is_reported_with_its_constraints(
     tmp_path: Path, found: Record, state: TrialState, constraints: dict[str, float]
 ) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        told(ledger, found)
+        tell(ledger, found)
         (trial,) = ledger.study.get_trials()
     assert trial.state == state
     assert trial.constraints == constraints
@@ -90,7 +90,7 @@ def long_record(**more: object) -> Record:
 def test_a_record_too_long_for_the_database_reads_back_whole(tmp_path: Path) -> None:
     long = long_record(repeat_of=3, rungs=(Rung(0.1, 0.5, 2.0),), recorded_s=4.0)
     with ledger_in(tmp_path / "s") as ledger:
-        told(ledger, long)
+        tell(ledger, long)
         ledger.set_baseline(long)
         ledger.promote(0, long)
         (stored,) = ledger.study.get_trials()
@@ -102,14 +102,14 @@ def test_a_record_too_long_for_the_database_reads_back_whole(tmp_path: Path) -> 
 
 def test_a_study_that_was_moved_finds_its_long_records(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "here" / "s") as ledger:
-        told(ledger, long_record())
+        tell(ledger, long_record())
     (tmp_path / "here").rename(tmp_path / "there")
     assert read_ledger(tmp_path / "there" / "s").records() == {0: long_record()}
 
 
 def test_a_long_record_whose_file_is_gone_is_said(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        told(ledger, long_record())
+        tell(ledger, long_record())
     shutil.rmtree(tmp_path / "s" / "records")
     with pytest.raises(StudyError, match=r"records/\w+.json` must be there, .* too long for the study's database"):
         read_ledger(tmp_path / "s").records()
@@ -129,7 +129,7 @@ def test_a_long_record_whose_file_is_gone_is_said(tmp_path: Path) -> None:
 )
 def test_a_record_that_is_none_is_said(tmp_path: Path, value: object) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        told(ledger, record())
+        tell(ledger, record())
     with closing(sqlite3.connect(tmp_path / "s" / "study.db")) as database, database:
         database.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'record'", [json.dumps(value)])
     with pytest.raises(StudyError, match=r"must be as eicompress wrote it, but is `.*put a copy of it back"):
@@ -138,7 +138,7 @@ def test_a_record_that_is_none_is_said(tmp_path: Path, value: object) -> None:
 
 def test_a_long_record_whose_file_is_damaged_is_said(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
-        told(ledger, long_record())
+        tell(ledger, long_record())
     (file,) = (tmp_path / "s" / "records").iterdir()
     for text, said in ((b"\xff", "must be a record in JSON"), (b'{"x": 1}', "must be as eicompress wrote it")):
         file.write_bytes(text)
@@ -196,7 +196,7 @@ def test_a_study_whose_records_have_another_form_is_refused(tmp_path: Path) -> N
         pass
 
 
-def test_a_stale_trial_with_a_record_is_told_from_it(tmp_path: Path) -> None:
+def test_a_stale_trial_with_a_record_ends_as_it_says(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         ledger.write(drawn(Draws.of(ledger)).number, record())
     with ledger_in(tmp_path / "s") as ledger:
@@ -269,7 +269,7 @@ def test_the_same_bytes_under_another_path_are_the_same_inputs(tmp_path: Path) -
         assert ledger.records() == {}
 
 
-def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
+def test_a_second_coordinator_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom eicompress.study.store import opened\n"
         f"with opened(Path(sys.argv[1]), {ASKED!r}, {DIGESTS!r}):\n"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from eicompress.contracts import Task
 from eicompress.errors import DataError
 from eicompress.tasks import task_answering, task_of
 from eicompress.tasks.classification import Classification, PairClassification
@@ -63,8 +64,11 @@ def test_the_loss_is_the_mean_squared_error() -> None:
 
 
 def test_a_task_is_found_from_labels_and_columns() -> None:
-    assert task_of([0.5, "0.25", 1.0], pairs=True) is Regression
-    assert task_of([1.0, 2.0, 2.5], pairs=False) is Classification
-    assert task_of(["a", 0.5, 0.7], pairs=True) is PairClassification
-    assert task_of(["1", "2"], pairs=False) is Classification
+    def found(labels: list[object], **more: str) -> type[Task]:
+        return task_of([{"text": "a", "label": label, **more} for label in labels], {})[0]
+
+    assert found([0.5, "0.25", 1.0], text_pair="b") is Regression
+    assert found([1.0, 2.0, 2.5]) is Classification
+    assert found(["a", 0.5, 0.7], text_pair="b") is PairClassification
+    assert found(["1", "2"]) is Classification
     assert task_answering(Regression.read({"train": ROWS}, {})[0].answer, pairs=True) is Regression

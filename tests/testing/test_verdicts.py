@@ -99,7 +99,6 @@ def test_a_strategy_is_tried_with_the_knobs_that_are_given(tmp_path: Path, capsy
         (["svd", "--knob", "shore=0.1"], "`svd` has no knob `shore`: did you mean `share`"),
         (["svd", "--knob", "share=7"], "`svd.share` must be in"),
         (["size_mb", "--knob", "share=0.1"], "must be one of a strategy's, but `size_mb` is none"),
-        (["svd", "--data", "builtin:docstrings"], "must be a task's rows, but `svd` is no task"),
         (["svd", "--skip", "uses no pickel: why"], "there is no `uses no pickel`: did you mean `uses no pickle`"),
         (["svd", "--skip", "uses no pickle"], "must give a reason"),
         (["size_mb", "--skip", "sings: no"], "there is no `sings`"),
@@ -108,6 +107,11 @@ def test_a_strategy_is_tried_with_the_knobs_that_are_given(tmp_path: Path, capsy
 def test_knobs_and_skipped_claims_are_checked(arguments: list[str], said: str, capsys: Any) -> None:
     assert cli.run(["plugins", "check", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_rows_are_for_a_task(data_folder: Path, capsys: Any) -> None:
+    assert cli.run(["plugins", "check", "svd", "--data", str(data_folder)]) == 2
+    assert "must be a task's rows, but `svd` is no task" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["distilation", "noisy"])

@@ -55,7 +55,7 @@ def test_what_says_nothing_is_worth_nothing(make_context: ContextMaker, by: str)
 
 
 @pytest.mark.parametrize("by", WAYS)
-def test_parts_of_a_quantized_and_shared_model_are_told_once(make_context: ContextMaker, by: str) -> None:
+def test_parts_of_a_quantized_and_shared_model_are_listed_once(make_context: ContextMaker, by: str) -> None:
     candidate = tiny_candidate()
     candidate.model.keep_layers([0, 0, 1])
     candidate.model.set_quantization(QuantSpec(4), QuantSpec(4))
@@ -76,7 +76,7 @@ def test_neighbours_in_a_batch_and_padding_change_nothing(make_context: ContextM
         assert np.allclose(each, np.mean([one[name] for one in alone], axis=0), rtol=1e-3, atol=1e-5)
 
 
-def test_the_most_important_are_told_in_their_order() -> None:
+def test_the_most_important_are_listed_in_their_order() -> None:
     assert most_important(np.array([3.0, 9.0, 1.0, 4.0]), 2).tolist() == [1, 3]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from eicompress.contracts import Candidate, Origin
+from eicompress.encoder.blocks import attention_map
 from eicompress.encoder.tokens import tokenize
 from eicompress.training import losses
 from eicompress.training.layer_loss import LayerStates, Matching, Weights, matched_layers
@@ -75,7 +76,7 @@ def test_each_loss_is_that_of_the_layer_and_its_origin_and_their_mean_counts() -
     assert torch.allclose(loss(other(), Weights(embedding=2.0)), 2 * embedded)
     read = (student.model.layer(1), student.states[1]), (teacher.model.layer(2), teacher.states[2])
     projections = [layer.attention.projections(states, mask) for layer, states in read]
-    own, wanted = (losses.attention_map(queries, keys, mask) for queries, keys, _ in projections)
+    own, wanted = (attention_map(queries, keys, mask[:, None, None, :].bool()) for queries, keys, _ in projections)
     assert torch.allclose(loss(other(), Weights(attention=1.0), [1]), losses.map_kl(own, wanted, mask))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from eicompress.encoder.blocks import attention_map
 from eicompress.training import losses
 
 MASK = torch.tensor([[1, 1, 0]])
@@ -57,7 +58,7 @@ def test_divergence_of_maps_is_the_mean_over_heads_and_real_queries() -> None:
 def test_an_attention_map_is_a_softmax_over_the_real_keys() -> None:
     queries = torch.tensor([[[[2.0], [0.0], [1.0]]]])
     keys = torch.tensor([[[[1.0], [0.5], [7.0]]]])
-    made = losses.attention_map(queries, keys, MASK)
+    made = attention_map(queries, keys, MASK[:, None, None, :].bool())
     assert made[0, 0, 0].tolist() == pytest.approx([sigmoid(1), sigmoid(-1), 0.0])
     assert made[0, 0, 1].tolist() == pytest.approx([0.5, 0.5, 0.0])
 

@@ -65,14 +65,14 @@ ASKED = ["stop it", "will it rain", "play"]
 
 
 def ensemble(folder: Path, how: str, names: Sequence[str] = tuple(SAYS)) -> Ensemble:
-    def told(name: str) -> StoredTeacher:
+    def stored(name: str) -> StoredTeacher:
         def answer(texts: Sequence[Text], _: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
             logits = np.array([SAYS[name][ASKED.index(str(text))] for text in texts], np.float16)
             return logits, np.repeat(logits[:, :1], len(name), axis=1)
 
         return StoredTeacher(answer, name, "", False, Cache(folder), lambda _: None)
 
-    return Ensemble(tuple(map(told, names)), how, tiny_task(), Examples(tuple(ASKED), np.array([0, 1, 0])))
+    return Ensemble(tuple(map(stored, names)), how, tiny_task(), Examples(tuple(ASKED), np.array([0, 1, 0])))
 
 
 def test_an_ensembles_mean_is_the_geometric_mean_of_what_is_predicted(tmp_path: Path) -> None:

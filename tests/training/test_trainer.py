@@ -26,7 +26,7 @@ def label_training(candidate: Candidate, **changes: object) -> Training:
     return Training(examples.texts, loss, **{"epochs": 3.0, "learning_rate": 1e-3, **changes})  # type: ignore[arg-type]
 
 
-def told(seen: list[Progress]) -> Trainer:
+def trainer(seen: list[Progress]) -> Trainer:
     return Trainer(0, 1.0, "cpu", seen.append)
 
 
@@ -36,7 +36,7 @@ def weights(candidate: Candidate) -> list[torch.Tensor]:
 
 def test_training_lowers_the_loss() -> None:
     candidate, seen = tiny_candidate(), []
-    told(seen)(candidate, label_training(candidate, epochs=20.0))
+    trainer(seen)(candidate, label_training(candidate, epochs=20.0))
     assert seen[-1].step == seen[-1].steps == 50
     assert seen[-1].loss is not None and seen[-1].loss < 0.1
 
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
     results = []
     for _ in range(2):
         candidate = tiny_candidate()
-        told([])(candidate, label_training(candidate))
+        trainer([])(candidate, label_training(candidate))
         results.append(weights(candidate))
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -84,7 +84,7 @@ def test_each_training_of_a_candidate_reads_batches_of_its_own_and_the_first_tho
                 read[-1].extend(batch.rows.tolist())
                 return training.loss(batch)
 
-            told([])(candidate, replace(training, loss=loss))
+            trainer([])(candidate, replace(training, loss=loss))
         return read
 
     one, two, three = read_by(tiny_candidate(), 3)
@@ -102,7 +102,7 @@ def test_scales_learn_at_a_rate_of_their_own(bits: Bits, share: float) -> None:
     classifier.set_quantization(QuantSpec(bits))
     before = [classifier.weight.detach().clone(), classifier.scales.detach().clone()]
     training = label_training(candidate, epochs=0.01, learning_rate=1e-4, weight_decay=0.0)
-    told([])(candidate, training)  # of one step, of which Adam makes it all of the rate
+    trainer([])(candidate, training)  # of one step, of which Adam makes it all of the rate
     weights, scales = (
         float((now - then).detach().abs().max())
         for now, then in zip((classifier.weight, classifier.scales), before, strict=True)
@@ -116,7 +116,7 @@ def test_scales_stay_positive(part: str) -> None:
     candidate = tiny_candidate()
     stored = candidate.model.get_submodule(part)
     stored.set_quantization(QuantSpec(2))
-    told([])(candidate, label_training(candidate, epochs=8.0, learning_rate=0.3))
+    trainer([])(candidate, label_training(candidate, epochs=8.0, learning_rate=0.3))
     assert (stored.scales >= SMALLEST_SCALE).all()
 
 
@@ -125,7 +125,7 @@ def test_a_diverged_training_says_so() -> None:
     training = label_training(candidate)
     broken = Training(training.texts, lambda batch: training.loss(batch) * float("nan"), 1.0, 1e-3)
     with pytest.raises(Diverged, match="lower the learning rate"):
-        told([])(candidate, broken)
+        trainer([])(candidate, broken)
 
 
 class Killed(BaseException):
@@ -153,9 +153,9 @@ def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(
         return candidate, replace(training, loss=loss), read
 
     whole, training, _ = start()
-    told([])(whole, training)
+    trainer([])(whole, training)
 
-    keeping = replace(told([]), checkpoints=Checkpoints(Cache(tmp_path), "key", seconds=0.0))
+    keeping = replace(trainer([]), checkpoints=Checkpoints(Cache(tmp_path), "key", seconds=0.0))
     killed, training, _ = start()
 
     def deadly(batch: Batch) -> torch.Tensor:
@@ -175,7 +175,7 @@ def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(
 def test_a_longer_training_has_a_lower_rate() -> None:
     def trained(**changes: float) -> list[torch.Tensor]:
         candidate, seen = tiny_candidate(), []
-        told(seen)(candidate, label_training(candidate, epochs=1.6, **changes))
+        trainer(seen)(candidate, label_training(candidate, epochs=1.6, **changes))
         assert seen[-1].steps == 4
         return weights(candidate)
 
@@ -188,7 +188,7 @@ def test_parameters_learn_at_their_own_share_of_the_rate() -> None:
     candidate = tiny_candidate()
     model, before = candidate.model, tiny_candidate().model
     rates = {model.classifier.weight: 0.0, model.pooler.weight: 0.01}
-    told([])(candidate, label_training(candidate, epochs=0.1, rates=rates, weight_decay=0.0))
+    trainer([])(candidate, label_training(candidate, epochs=0.1, rates=rates, weight_decay=0.0))
 
     def moved(name: str) -> float:
         return (model.get_parameter(name) - before.get_parameter(name)).abs().max().item()
@@ -209,7 +209,7 @@ def test_of_a_large_table_only_the_rows_that_are_read_move(monkeypatch: pytest.M
     for sparse_from in (10, 10**9):
         monkeypatch.setattr(training_room, "SPARSE_FROM", sparse_from)
         candidate, seen = rounded(), []
-        told(seen)(candidate, label_training(candidate, epochs=20.0, weight_decay=0.0))
+        trainer(seen)(candidate, label_training(candidate, epochs=20.0, weight_decay=0.0))
         moved.append((candidate.model.words.weight - rounded().model.words.weight).abs().amax(dim=1) > 0)
         assert seen[-1].loss is not None and seen[-1].loss < 0.2
         assert not candidate.model.words.sparse
@@ -225,7 +225,7 @@ def test_a_weight_that_layers_share_is_rounded_once_a_step() -> None:
         made.append((qkv.effective_weight(), qkv.effective_weight()))
         return training.loss(batch)
 
-    told([])(candidate, replace(training, loss=loss))
+    trainer([])(candidate, replace(training, loss=loss))
     assert all(one is two for one, two in made)
     assert not torch.equal(made[0][0], made[-1][0])
     assert qkv.effective_weight() is not qkv.effective_weight()
@@ -239,7 +239,7 @@ def test_what_is_trained_beside_the_candidate_learns_too() -> None:
     def loss(batch: Batch) -> torch.Tensor:
         return training.loss(batch) + extra.weight.square().sum()
 
-    told([])(candidate, replace(training, loss=loss, extra=extra))
+    trainer([])(candidate, replace(training, loss=loss, extra=extra))
     assert extra.weight.norm() < before.norm()
 
 
@@ -261,7 +261,7 @@ def test_held_out_rows_are_not_learned_and_stop_a_training_that_makes_them_worse
         return loss(batch)
 
     seen: list[Progress] = []
-    told(seen)(candidate, replace(training, loss=watched))
+    trainer(seen)(candidate, replace(training, loss=watched))
     assert set(read) == set(range(8, 80))
     assert len(read) < 50 * 72
     assert all(torch.equal(one, two) for one, two in zip(best, weights(candidate), strict=True))

@@ -33,6 +33,7 @@ from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.inputs import read_start
+from eicompress.trials.starting_point import write_starting_point
 from eicompress.values import Artifact, Progress, Record
 
 RECIPE = Recipe(
@@ -47,11 +48,9 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cache of its own, and latencies that are taken in a moment."""
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of its own."""
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
 
 
 Opener = Callable[..., Builder]
@@ -129,7 +128,7 @@ GENERAL = Recipe((ThinStudent(layers=1), GeneralDistillation(tokens=100)))
 def test_a_study_starts_from_what_another_prepared(opened: Opener, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the sun will stop the rain\nwhat is the song today")
     first = opened(unlabelled=[str(tmp_path / "text.txt")])
-    first.prepare(GENERAL, tmp_path / "starts" / "general", progress=ignore)
+    write_starting_point(first, GENERAL, tmp_path / "starts" / "general", progress=ignore)
     assert [each.name for each in (tmp_path / "starts").iterdir()] == ["general"]
     second = opened(start=str(tmp_path / "starts" / "general"))
     model, whole = second.start.model, second.source.model
@@ -154,7 +153,7 @@ def test_pairs_say_that_single_sentences_teach_them_nothing(opened: Opener, tmp_
 
 
 def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_path: Path) -> None:
-    opened().prepare(Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
+    write_starting_point(opened(), Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
     baseline = tiny_candidate(seed=5, outputs=7, pooler=True)
     begun = candidates.starting_point(candidates.load(tmp_path / "start"), baseline, "start")
     kept = list(begun.origin.hidden)
@@ -293,7 +292,7 @@ def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
     assert torch.equal(again.source.model.classifier.weight, builder.source.model.classifier.weight)
 
 
-def test_pairs_are_told_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
+def test_pairs_are_distinguished_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
     for path in data_folder.glob("*.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("\n".join(json.dumps({**row, "text_pair": "what is it"}) for row in rows))
@@ -344,7 +343,7 @@ def test_simple_baselines_are_artifacts_in_the_budget(opened: Opener, name: str,
     assert promoted.value("quality_test") is not None and promoted.facts["simple"]["name"] == name
 
 
-def test_a_budget_without_room_for_a_word_is_told(opened: Opener) -> None:
+def test_a_budget_without_room_for_a_word_is_reported(opened: Opener) -> None:
     found = opened().simple(0.0001)
     reasons = {name: (found[name].outcome, found[name].reason) for name in ("tf-idf", "static embeddings")}
     assert reasons == {

@@ -20,7 +20,7 @@ def keys(tree: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_sources_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     for name, code in (("one_plugin", "A = 1"), ("two_plugin", "A = 2"), ("same_plugin", "A = 1")):
         (tmp_path / f"{name}.py").write_text(code)

@@ -28,9 +28,9 @@ from eicompress.spec import Spec, read
 from eicompress.study.plan import place_of
 from eicompress.study.result import Result
 from eicompress.trials.builder import BUILDS, open_builder
-from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import Cluster, Place
 from eicompress.trials.shipping import SENT, arrived, files_digest, packed_setup, unpacked, write_files
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import Job, Progress, Record
 
@@ -168,8 +168,6 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.01)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.01)
     made = Nodes(tmp_path)
     try:
         yield made

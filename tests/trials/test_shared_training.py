@@ -27,7 +27,7 @@ from eicompress.study.result import Result
 from eicompress.training.trainer import Trainer
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.processes import next_job
-from eicompress.values import SHARED, Job, Progress
+from eicompress.values import SHARED, Job, Progress, Record
 
 PLUGIN = str(Path(shared_weights.__file__))
 SPACE = """
@@ -58,8 +58,6 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv(LOG, str(tmp_path / "log"))
-    monkeypatch.setattr("eicompress.trials.measuring.CAREFUL_SECONDS", 0.001)
-    monkeypatch.setattr("eicompress.trials.measuring.QUICK_SECONDS", 0.001)
     Path("space.toml").write_text(SPACE)
 
 
@@ -75,6 +73,11 @@ def builder(model_folder: Path, data_folder: Path, tmp_path: Path) -> Builder:
     return open_builder(spec, discover(PLUGIN), folder=tmp_path / "study", progress=ignored)
 
 
+def examples(record: Record) -> int:
+    """The number of texts that a quality was measured on."""
+    return next(int(each.conditions["examples"]) for each in record.measurements if each.name == "quality")
+
+
 def ignored(progress: Progress) -> None:
     pass
 
@@ -84,30 +87,38 @@ def search(model: Path, data: Path, **more: Any) -> Result:
     return eicompress.search(model=str(model), data=str(data), **{**given, **more})
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_two_hundred_candidates_with_rungs_are_made_of_one_training(
-    model_folder: Path, data_folder: Path, tmp_path: Path, workers: int
+@pytest.mark.parametrize(("trials", "workers"), [(40, 0), pytest.param(200, 2, marks=pytest.mark.slow)])
+def test_many_candidates_with_rungs_are_made_of_one_training(
+    model_folder: Path, data_folder: Path, tmp_path: Path, trials: int, workers: int
 ) -> None:
-    result = search(model_folder, data_folder, trials=200, workers=workers, sampler="nsga2")
+    result = search(model_folder, data_folder, trials=trials, workers=workers, sampler="nsga2")
     assert steps_taken(tmp_path / "log") == list(range(STEPS))
-    assert result.counts.trained == result.counts.reached == 200
+    assert result.counts.trained == result.counts.reached == trials
     assert result.counts.variants == 0
     trained = [record for record in result.records.values() if record.trained]
     assert {record.fidelity for record in trained} == {1.0}
     assert len({record.facts[SHARED]["key"] for record in trained}) == 1
 
 
-def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(builder: Builder, tmp_path: Path) -> None:
+def test_a_part_of_a_shared_training_is_scored_on_some_texts_or_on_all_and_says_on_which(
+    builder: Builder, tmp_path: Path
+) -> None:
     recipe, seen = Recipe((Elastic(), Take(first=8, layers=2))), list[Progress]()
-    keys = {builder.key(recipe, fidelity=fidelity, seed=0) for fidelity in (0.1, 0.5, 1.0)}
-    assert len(keys) == 1 and builder.key(recipe, fidelity=1.0, seed=1) not in keys
-    first = builder.build(recipe, fidelity=0.1, seed=0, progress=seen.append)
+    first = builder.build(recipe, fidelity=0.25, seed=0, progress=seen.append)
     again = builder.build(recipe, fidelity=1.0, seed=0, progress=ignored)
     assert steps_taken(tmp_path / "log") == list(range(STEPS))
-    assert first.key == again.key and first.value("quality") == again.value("quality")
+    count = len(builder.examples["validation"])
+    assert [(each.fidelity, each.whole, examples(each)) for each in (first, again)] == [
+        (0.25, "validation texts", count // 4),
+        (1.0, "validation texts", count),
+    ]
+    assert first.key != again.key
+    # What nobody is going to use is not kept, and no logits that others would be compared with.
+    assert not first.files and "parity" not in first.facts
+    assert {*again.files} == {"artifact", "validation_logits"} and "parity" in again.facts
     assert seen[0] == Progress(SHARED) and seen[1].phase == SHARED and seen[1].steps == STEPS
     assert "training" not in {each.phase for each in seen}
-    # What took the training is told apart from what the candidate itself took.
+    # What took the training is counted apart from what the candidate itself took.
     assert first.seconds_by_phase[SHARED] > first.seconds_by_phase["training"]
     assert first.own_seconds == pytest.approx(sum(first.seconds_by_phase.values()) - first.seconds_by_phase[SHARED])
 

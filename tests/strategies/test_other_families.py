@@ -1,0 +1,94 @@
+"""Every strategy works on the families whose attention is not BERT's, or says why not."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eicompress import runtime
+from eicompress.contracts import Candidate, Context, Examples, ModelStrategy
+from eicompress.encoder.convert import load
+from eicompress.errors import Inapplicable
+from eicompress.export.folder import write
+from eicompress.export.parity import check_parity
+from eicompress.strategies.layer_sharing import LayerSharing
+from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
+from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.tasks.classification import Classification
+from eicompress.testing import built_in_steps
+from eicompress.trials import candidate as candidates
+from eicompress.trials.inputs import whole_candidate
+from tests.conftest import ContextMaker
+from tests.encoder.test_families import ABC, CORPUS, save
+
+FITTING: Mapping[str, ModelStrategy] = {
+    "layer_pruning": LayerPruning(count=1, rounds=1),
+    "layer_sharing": LayerSharing(shared="ffn"),
+}
+"""Knobs that fit models of this size, with layers that read differently."""
+STEPS: Mapping[str, ModelStrategy] = {
+    each.name: FITTING.get(each.name, each) for each in built_in_steps() if isinstance(each, ModelStrategy)
+}
+each_family = pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+
+
+@pytest.fixture
+def context(make_context: ContextMaker, tmp_path: Path, family: str) -> Context:
+    source = load(save(tmp_path / "model", family))
+    context = make_context(whole_candidate(source.encoder, source.tokenizer), fidelity=0.0)
+    examples = Examples(CORPUS, np.arange(len(CORPUS)) % 3)
+    return replace(context, task=Classification(ABC.labels), train=examples)
+
+
+def checked(candidate: Candidate, folder: Path) -> None:
+    """Raises `ParityError` where the file does not answer as the model does."""
+    model = candidate.encoder.eval()
+    if model.quantized:
+        model.round_floats()
+    artifact = write(candidate, ABC, folder, pairs=False, manifest={})
+    check_parity(candidate, CORPUS, runtime.load(artifact.folder).logits(CORPUS), ABC)
+
+
+def applied(steps: Sequence[ModelStrategy], context: Context) -> Candidate:
+    made = copy.deepcopy(context.baseline)
+    for step in steps:
+        made = step.apply(made, context)
+    return made
+
+
+@each_family
+def test_a_model_is_pruned_quantized_stored_and_exported(tmp_path: Path, context: Context, family: str) -> None:
+    layers = len(context.baseline.encoder.layers)
+    pruning = (VocabularyPruning(100), HeadPruning(0.4, budget="uniform"), NeuronPruning(0.7, budget="uniform"))
+    made = applied([*pruning, FITTING["layer_pruning"], Quantization()], context)
+    assert [(each.heads, each.ffn) for each in made.encoder.config.layers] == [(2, 8)] * (layers - 1)
+    checked(made, tmp_path / "artifact")
+    candidates.save(made, tmp_path)
+    again = candidates.load(tmp_path).encoder
+    assert again.config == made.encoder.config
+    assert {each: True for each in made.encoder.state_dict()} == {
+        name: torch.equal(each, made.encoder.state_dict()[name]) for name, each in again.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("family", ["modernbert"])
+@pytest.mark.parametrize("shared", ["all", "matrices", "attention"])
+def test_layers_that_read_differently_share_no_attention(context: Context, family: str, shared: str) -> None:
+    with pytest.raises(Inapplicable, match=r'reads differently.* Set `shared = "ffn"`'):
+        applied([LayerSharing(shared=shared)], context)
+
+
+@pytest.mark.slow
+@each_family
+@pytest.mark.parametrize("name", STEPS)
+def test_a_strategy_works_alone_and_before_quantization(
+    tmp_path: Path, context: Context, family: str, name: str
+) -> None:
+    made = applied([STEPS[name]], context)
+    checked(replace(made, model=copy.deepcopy(made.model)), tmp_path / "artifact")
+    checked(Quantization().apply(made, context), tmp_path / "artifact")
