@@ -256,6 +256,17 @@ class Context:
     weights that change no shape."""
 
 
+@dataclass(frozen=True)
+class TextDomain:
+    """The domain of a knob that is a text, where Optuna's distributions have none: a search space names the texts that
+    are tried, `{ choices = [...] }`."""
+
+    described: str
+    """What a text must be, such as "an expression"."""
+    refusal: Callable[[str], str]
+    """Why a text is not in the domain; empty for one that is."""
+
+
 class Strategy(ABC):
     """A compression method: a frozen dataclass whose fields are its knobs."""
 

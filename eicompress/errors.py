@@ -5,6 +5,7 @@ EicompressError      the command line prints its message and exits 2; anything e
 ├── DataError        a data set cannot be used: file, row, column
 ├── ModelError       a model cannot be read or converted
 ├── PluginError      a plug-in broke its contract or does not import
+│   └── Crashed      what was built ended its process, or exceeded a limit
 ├── Inapplicable     a strategy cannot act on this model: an outcome of a trial, not a crash
 ├── BudgetError      no candidate can meet the budget
 ├── ExportError      no ONNX graph, or it disagrees with the model
@@ -38,6 +39,15 @@ class ModelError(EicompressError):
 
 class PluginError(EicompressError):
     """A plug-in broke its contract or does not import."""
+
+
+class Crashed(PluginError):
+    """What a process was asked to build has ended it, or exceeded a limit; `outside` if the process was killed by
+    others."""
+
+    def __init__(self, message: str, *, outside: bool = False) -> None:
+        super().__init__(message)
+        self.outside = outside
 
 
 class Inapplicable(EicompressError):

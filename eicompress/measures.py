@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from eicompress.contracts import Array, Examples, Task
 from eicompress.deployment import Device
 from eicompress.errors import PluginError
-from eicompress.values import Artifact, Direction, Measurement, Quantity
+from eicompress.values import Artifact, Direction, Measurement, Quantity, Text
 
 if TYPE_CHECKING:
     from eicompress.runtime import Model
@@ -59,10 +59,18 @@ class Subject:
     @cached_property
     def length(self) -> int:
         """Tokens of the text that is run: as asked for, or as many as 95 % of the examples do not exceed."""
-        from eicompress.runtime import usual_length
-
-        length = self.conditions.seq_len or usual_length(self.model.tokenizer, self.examples.texts)
+        length = self.conditions.seq_len or _usual_length(self.model.tokenizer.to_str(), self.examples.texts)
         return min(length, self.model.positions or length)
+
+
+@lru_cache(maxsize=8)
+def _usual_length(tokenizer: str, texts: tuple[Text, ...]) -> int:
+    """Remembered, since most candidates of a search read the same texts with the same tokenizer."""
+    from tokenizers import Tokenizer
+
+    from eicompress.runtime import usual_length
+
+    return usual_length(Tokenizer.from_str(tokenizer), texts)
 
 
 class Metric(ABC):

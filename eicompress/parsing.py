@@ -69,14 +69,17 @@ def time(value: object, flag: str) -> str:
 
 
 def objective(value: object, flag: str, usual: tuple[str, str]) -> str:
-    """A metric, `reward`, or `pareto:` with two metrics, of which the first of the `usual` ones comes first.
+    """A metric, `smallest`, `fastest`, `reward`, or `pareto:` with two metrics.
 
-    Which metrics there are, plug-ins know.
+    Of the two the first of the `usual` ones comes first. Which metrics there are, plug-ins know.
     """
     name, colon, written = (part.strip() for part in str(value).partition(":"))
     if name != "pareto":
         if colon or not name:
-            raise SpecError(f"`{flag}` must be a metric, `reward` or `pareto:A,B`, but got {shortened(str(value))}")
+            raise SpecError(
+                f"`{flag}` must be a metric, `smallest`, `fastest`, `reward` or `pareto:A,B`, but got "
+                f"{shortened(str(value))}"
+            )
         return name
     metrics = [each.strip() for each in written.split(",")] if colon else list(usual)
     if len(set(metrics)) != 2 or len(metrics) != 2 or not all(metrics):

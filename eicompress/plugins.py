@@ -135,7 +135,7 @@ class Registry:
         for listener in self.listeners:
             try:
                 listener(record)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 module = getattr(listener, "__module__", "a plug-in")
                 complaints.append(f"`trial_recorded` of `{module}` failed: {type(error).__name__}: {error}")
         return tuple(complaints)

@@ -21,6 +21,8 @@ SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
 ENSEMBLES = ("mean", "weighted", "best")
 ENGINES = ("local", "ray")
+LEAST_WITHIN_NOISE = {"smallest": SIZE, "fastest": LATENCY}
+"""Objectives that hand out the candidate with the least of a metric that is not certainly worse than the best one."""
 
 COUNT, NUMBER = partial(parsing.whole, least=1), partial(parsing.whole, least=0)
 PROCESSORS, WORKERS = (partial(parsing.whole, least=least, most=1_024) for least in (1, 0))
@@ -91,8 +93,8 @@ class MethodSettings(TypedDict, total=False):
     objective: Annotated[
         str,
         Setting(
-            f"A metric to optimise, or two to trade: pareto:{QUALITY},{SIZE}.",
-            "NAME|reward|pareto:A,B",
+            f"A metric to optimise, two to trade (pareto:{QUALITY},{SIZE}), or the smallest within noise of the best.",
+            "NAME|smallest|fastest|reward|pareto:A,B",
             partial(parsing.objective, usual=(QUALITY, LATENCY)),
             QUALITY,
         ),
@@ -165,6 +167,14 @@ class TaskSettings(TypedDict, total=False):
     text: Annotated[str, Setting("Column of the text.", "COLUMN", default="text")]
     text_pair: Annotated[str, Setting("Column of the second text of a pair.", "COLUMN", default="")]
     label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]
+
+
+class Rows(TypedDict, total=False):
+    """How many rows are used."""
+
+    rows: Annotated[
+        int, Setting("Rows of train, and of validation, for a first look at large data.", "N", COUNT, otherwise="all")
+    ]
 
 
 class LatencySettings(TypedDict, total=False):
@@ -250,15 +260,15 @@ class AblationSettings(TypedDict, total=False):
     fidelity: Annotated[float, Setting("Share of the full training: 0.25.", "SHARE", parsing.length)]
 
 
-class PrepareSettings(TaskSettings, Seed, TeacherSettings, PluginSettings, total=False):
+class PrepareSettings(TaskSettings, Rows, Seed, TeacherSettings, PluginSettings, total=False):
     """Settings of `prepare`."""
 
 
-class CompressSettings(TaskSettings, Seed, TeacherSettings, LatencySettings, PluginSettings, total=False):
+class CompressSettings(TaskSettings, Rows, Seed, TeacherSettings, LatencySettings, PluginSettings, total=False):
     """Settings of `compress`."""
 
 
-class TeachSettings(TaskSettings, Seed, PluginSettings, total=False):
+class TeachSettings(TaskSettings, Rows, Seed, PluginSettings, total=False):
     """Settings of `teach`."""
 
 

@@ -14,7 +14,7 @@ from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
-from eicompress.settings import SearchSettings
+from eicompress.settings import LEAST_WITHIN_NOISE, SearchSettings
 
 STUDY_FILE = "study.toml"
 """The file in a study's folder with the settings of the search."""
@@ -43,6 +43,11 @@ class Spec:
     @property
     def seed(self) -> int:
         return self.settings["seed"]
+
+    @property
+    def rows(self) -> int | None:
+        """Rows that are drawn of train and of validation; None for all."""
+        return self.settings.get("rows")
 
     @property
     def plugin(self) -> str | None:
@@ -78,6 +83,8 @@ class Spec:
     def metrics(self) -> tuple[str, ...]:
         """The metrics of the objective: one, or two that are traded."""
         kind, _, traded = self.settings["objective"].partition(":")
+        if kind in LEAST_WITHIN_NOISE:
+            return QUALITY, LEAST_WITHIN_NOISE[kind]
         return tuple(traded.split(",")) if kind == "pareto" else (QUALITY,) if kind == "reward" else (kind,)
 
     @property
@@ -139,6 +146,11 @@ def read_search(written: Mapping[str, object]) -> Spec:
     spec = read({**written, "timeout": DEFAULT_TIMEOUT} if endless else written)
     if spec.settings["objective"] == "reward" and LATENCY not in spec.budgets:
         raise SpecError("`--objective reward` must have a latency to aim at, but got none: add `--latency 2ms`")
+    if spec.settings["objective"] in LEAST_WITHIN_NOISE and spec.settings.get("stop_at") is not None:
+        raise SpecError(
+            f"`--objective {spec.settings['objective']}` must see how good the best is, but `--stop-at` ends the "
+            "search at the first candidate that is good enough: leave one of them out"
+        )
     if not {*spec.budgets} - {*spec.metrics} and len(spec.metrics) == 1:
         raise SpecError(
             f"a search must have a budget (a limit on something else than {spec.metrics[0]}), but got none: add "

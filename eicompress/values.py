@@ -16,6 +16,9 @@ MEGABYTE = 1_000_000
 SIMPLE = "simple"
 """The fact by which a record says that it is that of a simple baseline: its `name`, and a `note` of what it is."""
 
+TRAINING, VALIDATION = "full training", "validation texts"
+"""What a fidelity is a share of."""
+
 SHARED: Final = "shared training"
 """The phase in which a training that serves other candidates too is made or waited for, and the fact by which a record
 says which one its candidate was made of: its `key` in the cache."""
@@ -142,7 +145,7 @@ Outcome: TypeAlias = Literal["complete", "stopped early", "over budget", "inappl
 
 @dataclass(frozen=True)
 class Rung:
-    """One of a trial's trainings: its share of the full training, and what it came to."""
+    """One of a trial's trainings, or scorings: its share of the whole, and what it came to."""
 
     fidelity: float
     quality: float
@@ -163,14 +166,17 @@ class Record:
     reason: str = ""
     key: str = ""
     fidelity: float = 1.0
+    """The share of `whole`."""
     seed: int = 0
     trained: bool = False
+    only_shared: bool = False
+    """Whether all of its training is shared with others, so that its fidelity says on how much it was scored."""
     repeat_of: int | None = None
     """The earlier trial whose record was taken over."""
     variant_of: int | None = None
     """The earlier trial whose training it shares."""
     rungs: tuple[Rung, ...] = ()
-    """Its trainings, the shortest first, where the search trains in rungs."""
+    """Its trainings, or scorings, the shortest first, where the search has rungs."""
     recorded_s: float | None = None
     """Seconds of the study's time after which it was recorded."""
     measurements: tuple[Measurement, ...] = ()
@@ -181,6 +187,11 @@ class Record:
     facts: Mapping[str, Json] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> str:
+        """What its fidelity is a share of."""
+        return VALIDATION if self.only_shared else TRAINING
 
     def value(self, name: str) -> float | None:
         """The measured value of a metric, or None where it was not taken."""
@@ -225,14 +236,18 @@ class Job:
         return cls(**{**value, "recipe": tuple(value["recipe"])})
 
 
-Fate: TypeAlias = Literal["built", "inapplicable", "failed", "lost"]
+Fate: TypeAlias = Literal["built", "inapplicable", "failed", "lost", "out of time"]
+
+OUT_OF_TIME = "the time for the search is used up"
+"""Why a search ends, or a job is stopped, at the end of its time."""
 
 
 @dataclass(frozen=True)
 class Done:
     """The result of a job: its record if it was built, otherwise the reason why not.
 
-    A job is lost whose process was ended from outside: it may be tried again.
+    A job is lost whose process was ended from outside: it may be tried again. One that is out of time was stopped at
+    the end of the search.
     """
 
     job: Job

@@ -3,6 +3,7 @@ tested for what it does about thousands of seconds of training.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,14 @@ class Thin(ModelStrategy):
         return subject
 
 
-REGISTRY = Registry(strategies={"words": Words, "thin": Thin}, tasks={}, metrics={}, sources={})
+@dataclass(frozen=True)
+class Shared(Words):
+    name: ClassVar[str] = "shared"
+    trains: ClassVar[bool] = True
+    shares_training: ClassVar[bool] = True
+
+
+REGISTRY = Registry(strategies={"words": Words, "thin": Thin, "shared": Shared}, tasks={}, metrics={}, sources={})
 
 SPACE = """
 fidelity = 0.25
@@ -85,6 +93,7 @@ class Bench:
     built: list[tuple[str, float]] = field(default_factory=list)
     baselines: dict[str, Record] = field(default_factory=dict)
     """The simple ones."""
+    scored_share: float = 0.25
 
     def clock(self) -> float:
         return self.now
@@ -132,6 +141,7 @@ class Bench:
             key=self.key(recipe, fidelity=fidelity, seed=seed),
             trained=True,
             fidelity=fidelity,
+            only_shared=recipe.only_shared,
             seed=seed,
             seconds_by_phase={"training": 40 * fidelity},
             files={"artifact": str(artifact.folder)},
@@ -163,7 +173,7 @@ def knobs_of(recipe: Recipe) -> tuple[int, int, float]:
 
 @dataclass
 class Several:
-    """Workers that end their jobs in the wrong order: the one that was begun last ends first.
+    """Workers that end their jobs in the wrong order: the one that was begun last ends first, or is stopped.
 
     The first `lost` jobs that end are lost.
     """
@@ -182,12 +192,16 @@ class Several:
         self.jobs.append(job)
         self.most = max(self.most, len(self.jobs))
 
-    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
-        job = self.jobs.pop()
+    def wait(self, progress: Callable[[int, Progress], None], within_s: float = math.inf) -> Done:
+        job, begun = self.jobs.pop(), self.bench.now
         if self.lost:
             self.lost -= 1
             return Done(job, "lost", reason="its process was killed")
-        return perform(job, self.bench, REGISTRY, lambda each: progress(job.number, each))
+        done = perform(job, self.bench, REGISTRY, lambda each: progress(job.number, each))
+        if self.bench.now - begun <= within_s:
+            return done
+        self.bench.now = begun + within_s
+        return Done(job, "out of time", reason="the time for the search is used up")
 
 
 @dataclass

@@ -20,6 +20,7 @@ CORPUS = (
 _BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _MPNET = ["<s>", "<pad>", "</s>", "[UNK]"]
 _ALBERT = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+_MODERNBERT = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
 _ROBERTA = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
@@ -60,6 +61,13 @@ def roberta_like() -> Tokenizer:
     return tokenizer
 
 
+def modernbert_like() -> Tokenizer:
+    """Byte-level BPE between `[CLS]` and `[SEP]`."""
+    tokenizer = _bpe(_MODERNBERT)
+    tokenizer.post_processor = _cls_and_sep()
+    return tokenizer
+
+
 def gpt2_like() -> Tokenizer:
     """Byte-level BPE without an unknown token."""
     return _bpe(["<|endoftext|>"])
@@ -84,7 +92,8 @@ def xlm_roberta_like() -> Tokenizer:
 
 
 KINDS: Mapping[str, Callable[[], Tokenizer]] = {
-    each.__name__: each for each in (bert_like, mpnet_like, roberta_like, gpt2_like, albert_like, xlm_roberta_like)
+    each.__name__: each
+    for each in (bert_like, mpnet_like, roberta_like, modernbert_like, gpt2_like, albert_like, xlm_roberta_like)
 }
 
 

@@ -94,3 +94,29 @@ def test_a_file_that_raises_is_named(
     assert search(model_folder, data_folder, "shrink", "--plugin", "trial.py") == 2
     shown = " ".join(capsys.readouterr().err.split())
     assert "ValueError in `shrink`, of the file" in shown and "of `trial.py`: too small" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["preview", "training"])
+def test_a_strategy_that_would_end_the_process_fails_its_trials_wherever_it_does(
+    when: str, place: Path, model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = f"if context.preview == {when == 'preview'}: raise SystemExit(0)\n        return subject"
+    code = textwrap.dedent(BAD).replace("return subject", ends)
+    (place / "trial.py").write_text(code)
+    line = next(number for number, each in enumerate(code.splitlines(), start=1) if "SystemExit" in each)
+    assert search(model_folder, data_folder, "shrink", "--plugin", "trial.py", "--seed", "2", optional="true") == 0
+    (failed,) = {each.reason for each in eicompress.show("shrink").records.values() if each.outcome == "failed"}
+    assert f"line {line} of `trial.py`: `apply` must return or raise" in failed.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_search_outlives_a_strategy_that_ends_the_process_of_previews(
+    place: Path, model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "trial.py").write_text(textwrap.dedent(BAD).replace("return subject", "__import__('os')._exit(0)"))
+    asked = ["--plugin", "trial.py", "--seed", "2", "--workers", "1"]
+    assert search(model_folder, data_folder, "shrink", *asked, optional="true") == 0
+    records = eicompress.show("shrink").records.values()
+    assert {each.reason.strip() for each in records if each.outcome == "failed"} == {"its process ended with status 0"}
+    assert any(record.outcome == "complete" for record in records)

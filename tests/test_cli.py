@@ -230,6 +230,19 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "the same command continues" in capsys.readouterr().err
 
 
+def test_code_that_would_end_the_command_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def ends(*arguments: Any, **more: Any) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli.cli, "main", ends)
+    assert cli.run(["show", "x"]) == 2
+    line = ends.__code__.co_firstlineno + 1
+    assert capsys.readouterr().err == (
+        f"error: no code may end the command, but line {line} of `{__file__}` did, with SystemExit(0): let it raise an "
+        "error\n"
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_a_command_is_named_and_ends_it_as_ctrl_c_does(number: signal.Signals) -> None:
     code = (

@@ -238,9 +238,17 @@ def test_a_finished_study_without_its_artifacts_says_so(
 ) -> None:
     search = asked(model_folder, data_folder, "--trials", "1")
     assert cli.run(search) == 0
+    Path("elsewhere").mkdir()
+    shutil.move("studies/mine", "elsewhere/mine")
+    assert cli.run(["show", "mine", "--studies", "elsewhere"]) == 0, "a study that was moved has its artifacts"
+    assert "artifact  elsewhere/mine/artifacts/" in shown(capsys)
+    shutil.move("elsewhere/mine", "studies/mine")
     shutil.rmtree("studies/mine/artifacts")
-    assert cli.run(search) == 2
-    assert "must be in `studies/mine/artifacts/" in capsys.readouterr().err
+    for command in (search, ["show", "mine"], ["show", "mine", "--json"]):
+        assert cli.run(command) == 2
+        told, error = capsys.readouterr()
+        assert "the artifacts of study `mine` must be in its folder, but some are gone: that of " in error
+        assert json.loads(told)["best"] if "--json" in command else " (gone)" in told and "predict" not in told
 
 
 def test_a_trials_ablation_lies_in_its_study(

@@ -50,6 +50,7 @@ WRITTEN: dict[str, object] = {
     "text": "words",
     "text_pair": "others",
     "label": "kind",
+    "rows": 1000,
     "threads": 2,
     "seq_len": 16,
     "device": "this_machine",

@@ -53,7 +53,9 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"objective": "reward"}, "must have a latency to aim at"),
         ({"objective": "pareto:quality"}, "must name two metrics to trade"),
         ({"objective": "pareto:quality,quality"}, "must name two metrics to trade"),
-        ({"objective": "reward:size_mb"}, "must be a metric, `reward` or `pareto:A,B`"),
+        ({"objective": "reward:size_mb"}, "must be a metric, `smallest`, `fastest`, `reward` or `pareto:A,B`"),
+        ({"objective": "smallest:size_mb"}, "must be a metric, `smallest`"),
+        ({"objective": "smallest", "stop_at": 0.9}, "must see how good the best is, but `--stop-at` ends"),
         ({"limit": ["macs_m"]}, "`--limit` must be a metric and a number"),
         ({"limit": ["macs_m=5M"]}, "`--limit` must be a metric and a number"),
         ({"limit": ["macs_m=nan"]}, "`--limit` must be a metric and a number"),
@@ -130,6 +132,13 @@ def test_a_trade_of_two_metrics_needs_no_budget_and_reads_back() -> None:
     assert asked.budgets == {"memory_mb": 80.0}
     assert spec.read_search(asked.to_toml()) == asked
     assert spec.read_search({**ASKED, "objective": "pareto"}).metrics == ("quality", "latency_ms")
+
+
+@pytest.mark.parametrize(("objective", "metric"), [("smallest", "size_mb"), ("fastest", "latency_ms")])
+def test_the_least_within_noise_is_a_trade_with_quality_and_needs_no_budget(objective: str, metric: str) -> None:
+    asked = spec.read_search({**ASKED, "budget": None, "objective": objective})
+    assert asked.metrics == ("quality", metric)
+    assert spec.read_search(asked.to_toml()) == asked
 
 
 def test_limits_of_any_metric_stand_beside_the_short_forms_and_read_back() -> None:

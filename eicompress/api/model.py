@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from eicompress.api.opening import builder_of, check_new, known, nothing, recipe_of, registry_of
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
+from eicompress.metrics.quality import QUALITY
 from eicompress.parsing import whole
 from eicompress.settings import (
     AblateSettings,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from eicompress.recipe import Recipe
     from eicompress.study.ablation import Ablation, Built
     from eicompress.study.result import Result
+    from eicompress.trials.builder import Builder
     from eicompress.trials.replay import Replay
     from eicompress.trials.taught import Attempt
     from eicompress.trials.teach import Lesson
@@ -72,12 +74,14 @@ def prepare(
     """Train what a recipe makes, at full length, and write it to a new folder as a starting point (`start`) for studies
     of the same model, or of one of the same shape that was fine-tuned on another task. Raises as `compress` does.
     """
+    from eicompress.trials.starting_point import write_starting_point
+
     check_new(output)
     spec = read({"model": model, "data": data, **checked(PrepareSettings, settings)})
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
     builder = builder_of(spec, registry, on_progress)
-    builder.prepare(steps, Path(output), progress=on_progress or nothing)
+    write_starting_point(builder, steps, Path(output), progress=on_progress or nothing)
     return Path(output)
 
 
@@ -158,7 +162,11 @@ def pick(
         raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
     spec = known(study, asked, builds=True)
     registry = registry_of(spec)
-    number, before = picked(found_so_far(spec), budgets, registry)
+    candidates = picked(found_so_far(spec), budgets, registry)
+    if len(candidates) > 1:
+        builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
+        candidates.sort(key=lambda each: -_quality_of(builder, registry, each[1], progress))
+    number, before = candidates[0]
     return number, _built_again(spec, registry, before, Path(output), on_progress)
 
 
@@ -226,8 +234,19 @@ def _built_again(
     """The record of the same recipe, length and seed, its artifact in `output`."""
     builder, recipe = builder_of(spec, registry, on_progress), registry.recipe(before.recipe)
     progress = on_progress or nothing
-    record = builder.build(recipe, fidelity=before.fidelity, seed=before.seed, progress=progress)
+    fidelity = 1.0 if before.only_shared else before.fidelity
+    record = builder.build(recipe, fidelity=fidelity, seed=before.seed, progress=progress)
     return _placed(builder.timed(record), output)
+
+
+def _quality_of(
+    builder: "Builder", registry: "Registry", record: Record, progress: Callable[[Progress], None]
+) -> float:
+    """Of a recipe at full length, on all validation texts."""
+    if record.fidelity == 1.0:
+        return record.value(QUALITY) or 0.0
+    recipe = registry.recipe(record.recipe)
+    return builder.scored(recipe, fidelity=1.0, seed=record.seed, progress=progress).value(QUALITY) or 0.0
 
 
 def _trained(result: "Result", trial: int) -> Record:

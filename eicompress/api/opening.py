@@ -55,19 +55,20 @@ def artifact_at(artifact: str | Path) -> Path:
     path, named = Path(artifact), TRIAL.fullmatch(str(artifact))
     if named is None or path.exists():
         return path
+    from eicompress.study.kept_artifacts import artifact_of
     from eicompress.study.plan import found_so_far
 
     study, number = Path(named["study"]), int(named["number"])
     study = study if study.is_dir() else Path(checked(StudiesFolder, {})["studies"]) / study
     result = found_so_far(known(study.name, {"studies": study.parent}))
     record = result.promoted.get(number) or result.records.get(number)
-    made = Path(record.files.get("artifact", "")) if record else Path()
-    if not Artifact(made).onnx.is_file():
+    made = artifact_of(record, study) if record else None
+    if made is None:
         raise StudyError(
             f"`{artifact}` must be a trial whose artifact is still there, but it is not: build it again with "
             f"`eicompress compress --trial {study.name} {number} --studies {study.parent} --output FOLDER`"
         )
-    return made
+    return made.folder
 
 
 def check_new(output: str | Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
@@ -103,6 +104,15 @@ def run(arguments: Sequence[str]) -> int:
         with suppress(OSError):  # the terminal may be gone
             click.echo(f"{how}: what was recorded is kept, and the same command continues", err=True)
         return SIGNALLED + (came.number if isinstance(came, Ended) else signal.SIGINT)
+    except SystemExit as error:
+        # No command of ours ends so: what a plug-in's code raises where no strategy is applied.
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        click.echo(
+            f"error: no code may end the command, but line {last.lineno} of `{last.filename}` did, with "
+            f"SystemExit({error}): let it raise an error",
+            err=True,
+        )
+        return WRONG
     except BaseException as error:
         if is_panic(error):
             click.echo(

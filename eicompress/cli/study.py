@@ -1,7 +1,6 @@
 """Commands about a study: search, plan, show, report and dashboard."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +8,6 @@ import click
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError, StudyError
 from eicompress.settings import SearchSettings, StudiesFolder
-from eicompress.values import Artifact
 
 if TYPE_CHECKING:
     from eicompress.study.result import Result
@@ -49,16 +47,19 @@ def search(as_json: bool, **written: Any) -> None:
 
 
 def _check_handed_out(result: "Result") -> None:
-    """Raise `StudyError` where the artifact that a search ends with was removed."""
-    name, record = result.best or ("", None)
-    if record is None or Artifact(Path(record.files.get("artifact", ""))).onnx.is_file():
-        return
-    study, studies = result.folder.name, result.folder.parent
-    remedy = f"`eicompress compress --trial {study} {name} --studies {studies} --output FOLDER` builds it again"
-    raise StudyError(
-        f"the artifact of trial {name} must be in `{record.files.get('artifact', '')}`, but is gone: "
-        f"{remedy if isinstance(name, int) else 'give another `--study` to make it again'}"
-    )
+    """Raise `StudyError` where an artifact that the study has handed out is gone."""
+    from eicompress.study.kept_artifacts import gone
+
+    missing = gone(result)
+    if missing:
+        lines = "; ".join(f"that of {_named(name)}: {remedy}" for name, remedy in missing.items())
+        raise StudyError(
+            f"the artifacts of study `{result.folder.name}` must be in its folder, but some are gone: {lines}"
+        )
+
+
+def _named(name: int | str) -> str:
+    return f"trial {name}" if isinstance(name, int) else name
 
 
 @click.command()
@@ -98,6 +99,8 @@ def plan(as_json: bool, **written: Any) -> None:
 def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
     """Show the results of a study, also while it runs.
 
+    It ends with status 2 if an artifact that the study has handed out is gone, and says what builds it again.
+
     \b
     eicompress show my-data
     eicompress show my-data --trial 7
@@ -112,6 +115,7 @@ def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
             print_json(result.to_json())
         else:
             tables.show_study(console_of(False), result)
+        _check_handed_out(result)
         return
     record = result.promoted.get(trial) or result.records.get(trial)
     if record is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eicompress.data.files import SUFFIXES, read_rows
 from eicompress.data.quickstart import docstrings
+from eicompress.data.sampling import fewer
 from eicompress.errors import DataError, listed, nearest, shortened
 from eicompress.values import Json, seed_of
 
@@ -94,10 +95,12 @@ def dataset_from_tables(
     source: str,
     seed: int,
     refusal: Refusal = lambda role, row, columns: text_refusal(role, row[columns[role]]),
+    most: int | None = None,
 ) -> Dataset:
     """Checks the tables, cuts missing splits from train, drops training rows that recur in a later split.
 
-    `refusal` says what the cell of a role must be and is not; empty for one that will do.
+    `refusal` says what the cell of a role must be and is not; empty for one that will do. Of train and of validation at
+    most `most` rows are drawn.
     """
     for table in tables.values():
         check_rows(table, columns, refusal)
@@ -113,6 +116,8 @@ def dataset_from_tables(
             f"`{source}` must have training rows that are not in validation or test too, but has none. "
             "Add some, or take them out of the later splits."
         )
+    if most is not None:
+        notes += _drawn(rows, columns.get("label"), most, seed)
     return Dataset(
         train=tuple(rows["train"]),
         validation=tuple(rows["validation"]),
@@ -292,6 +297,17 @@ def _without_recurring(rows: Mapping[str, list[Json]], columns: Mapping[str, str
     later = {_folded(row, inputs) for split in ("validation", "test") for row in rows[split]}
     kept = [row for row in rows["train"] if _folded(row, inputs) not in later]
     return kept, len(rows["train"]) - len(kept)
+
+
+def _drawn(rows: dict[str, list[Json]], label: str | None, most: int, seed: int) -> list[str]:
+    """Draw the rows of train and of validation for a first look, and what to say of it."""
+    whole = {split: len(rows[split]) for split in ("train", "validation")}
+    for split in whole:
+        rows[split] = fewer(rows[split], label, most, seed_of(seed, "rows", split))
+    drawn = [f"{len(rows[split]):,} of {count:,} rows of {split}" for split, count in whole.items() if count > most]
+    if not drawn:
+        return []
+    return [f"For a first look {' and '.join(drawn)} were drawn (`--rows`, seed {seed}); the test split is whole."]
 
 
 def _folded(row: Json, inputs: Sequence[str]) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """The layers of the encoder: attention, feed-forward network and norms."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.encoder.config import Activation, LayerConfig
+from eicompress.encoder.expression import FUNCTIONS, evaluate, parsed, plain
 from eicompress.encoder.linear import new_linear
-from eicompress.encoder.positions import RelativePositionBias
+from eicompress.encoder.positions import RelativePositionBias, near, rotated
 
 
 def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
@@ -42,7 +45,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, hidden: int, shape: LayerConfig, position_bias: RelativePositionBias | None = None) -> None:
         super().__init__()
-        self.heads, self.head_size, self.position_bias = shape.heads, shape.head_size, position_bias
+        self.heads, self.head_size = shape.heads, shape.head_size
+        self.rotary_base, self.window, self.position_bias = shape.rotary_base, shape.window, position_bias
         width = shape.heads * shape.head_size
         self.qkv = new_linear(hidden, 3 * width, shape.ranks[0], shape.kroneckers[0])
         self.output = new_linear(width, hidden, shape.ranks[1], shape.kroneckers[1])
@@ -61,10 +65,10 @@ class SelfAttention(nn.Module):
         return projected
 
     def projections(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each."""
+        """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each, rotated if they are."""
         split = self.qkv(states, mask).reshape(*states.shape[:2], 3, self.heads, self.head_size)
         q, k, v = split.permute(2, 0, 3, 1, 4)
-        return q, k, v
+        return (rotated(q, self.rotary_base), rotated(k, self.rotary_base), v) if self.rotary_base else (q, k, v)
 
     def attention_map(self, states: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, hidden) -> how much each head reads of each key, (B, heads, T, T): rows sum to one."""
@@ -72,12 +76,12 @@ class SelfAttention(nn.Module):
         return attention_map(q, k, self._score_mask(mask, states.shape[1], q.dtype))
 
     def _score_mask(self, mask: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
-        """What is added to the scores, (B, heads, queries, T); or only which keys are real, (B, 1, 1, T) bool."""
-        real = mask[:, None, None, :].bool()
+        """What is added to the scores, (B, heads, queries, T); or only which keys are read, bool that broadcasts."""
+        read = near(mask, queries, self.window) if self.window else mask[:, None, None, :].bool()
         if self.position_bias is None:
-            return real
+            return read
         bias: Tensor = self.position_bias(queries, mask.shape[1])
-        return bias.masked_fill(~real, -torch.inf).to(dtype)
+        return bias.masked_fill(~read, -torch.inf).to(dtype)
 
     def keep_heads(self, heads: Tensor) -> None:
         """Keep only these heads."""
@@ -98,52 +102,99 @@ class SelfAttention(nn.Module):
 
 def activated(states: Tensor, activation: Activation) -> Tensor:
     """The activation function of each value."""
-    if activation in ("gelu", "gelu_tanh"):
-        return F.gelu(states, approximate="none" if activation == "gelu" else "tanh")
-    return torch.tanh(states) if activation == "tanh" else F.relu(states)
+    return FUNCTIONS[activation](states)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between them."""
+    """Two linear layers in an expression: by default with an activation between them. If gated, there is no other: the
+    earlier outputs of the first layer are activated and multiplied by the later ones (GLU, arXiv 2002.05202).
 
-    def __init__(self, hidden: int, shape: LayerConfig, activation: Activation) -> None:
+    Blocks in a row (MobileBERT, arXiv 2004.02984) are the first one and `more`: each reads the states with all that
+    those before it have added, and adds to them.
+    """
+
+    def __init__(self, hidden: int, shape: LayerConfig, activation: Activation, *, gated: bool = False) -> None:
         super().__init__()
-        self.input = new_linear(hidden, shape.ffn, shape.ranks[2], shape.kroneckers[2])
+        self.gated = gated
+        self.input = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
         self.output = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
-        self.activation = activation
+        self.activation, self.written = activation, shape.expression
+        self.expression = parsed(shape.expression or plain(activation))
+        alone = replace(shape, ffn_blocks=1)
+        self.more = nn.ModuleList(
+            FeedForward(hidden, alone, activation, gated=gated) for _ in range(shape.ffn_blocks - 1)
+        )
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        inner = self.input(states, mask)
-        outer: Tensor = self.output(activated(inner, self.activation), mask)
-        return outer
+        """states (B, T, hidden) -> what is added to them (B, T, hidden)."""
+        if self.gated:
+            inner, gates = self.input(states, mask).chunk(2, dim=-1)
+            gated: Tensor = self.output(activated(inner, self.activation) * gates, mask)
+            return gated
+        linears = {"linear1": lambda read: self.input(read, mask), "linear2": lambda read: self.output(read, mask)}
+        added: Tensor = evaluate(self.expression, states, {**FUNCTIONS, **linears})
+        for block in self.more:
+            added = added + block(states + added, mask)
+        return added
+
+    def compute(self, expression: str) -> None:
+        """Compute this expression from here on, in every block; its text is kept as it is printed."""
+        self.expression = parsed(expression)
+        self.written = "" if str(self.expression) == plain(self.activation) else str(self.expression)
+        for block in self.blocks[1:]:
+            block.compute(expression)
+
+    @property
+    def blocks(self) -> "list[FeedForward]":
+        """The first block and the others."""
+        return [self, *(each for each in self.more if isinstance(each, FeedForward))]
 
     def keep_neurons(self, neurons: Tensor) -> None:
-        """Keep only these neurons."""
-        self.input.select(outputs=neurons)
-        self.output.select(inputs=neurons)
+        """Keep only these neurons, of every block."""
+        for block in self.blocks:
+            outputs = torch.cat([neurons, neurons + block.output.inputs]) if block.gated else neurons
+            block.input.select(outputs=outputs)
+            block.output.select(inputs=neurons)
 
     def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions."""
+        """Keep only these residual dimensions, of this block alone."""
         self.input.select(inputs=dimensions)
         self.output.select(outputs=dimensions)
 
 
 class Layer(nn.Module):
-    """A transformer layer with normalization after each residual sum, as in BERT (arXiv 1810.04805).
+    """A transformer layer with normalization after each residual sum, as in BERT (arXiv 1810.04805), or with
+    `norm_first` of what each block reads (arXiv 2002.04745).
 
     Its parts may be those of other layers too: they then share their weights (ALBERT, arXiv 1909.11942).
     """
 
     def __init__(
-        self, attention: SelfAttention, ffn: FeedForward, attention_norm: LayerNorm, ffn_norm: LayerNorm
+        self,
+        attention: SelfAttention,
+        ffn: FeedForward,
+        attention_norm: LayerNorm | nn.Identity,
+        ffn_norm: LayerNorm,
+        *,
+        norm_first: bool = False,
     ) -> None:
         super().__init__()
+        self.norm_first = norm_first
         self.attention, self.ffn = attention, ffn
         self.attention_norm, self.ffn_norm = attention_norm, ffn_norm
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden): only the first `queries` tokens go on."""
-        attended = self.attention(states, mask, queries)
+        attended = self.attention(self.read(states), mask, queries)
+        if self.norm_first:
+            states = states[:, :queries] + attended
+            summed: Tensor = states + self.ffn(self.ffn_norm(states), mask[:, :queries])
+            return summed
         states = self.attention_norm(states[:, :queries] + attended)
         normed: Tensor = self.ffn_norm(states + self.ffn(states, mask[:, :queries]))
+        return normed
+
+    def read(self, states: Tensor) -> Tensor:
+        """What attention reads of states (B, T, hidden)."""
+        normed: Tensor = self.attention_norm(states) if self.norm_first else states
         return normed

@@ -25,8 +25,20 @@ class LayerConfig:
     ranks: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Ranks of query-key-value, of the attention's output, and of the feed-forward block's two matrices, where they
     are products of two factors; 0 where they are not."""
+    rotary_base: float = 0.0
+    """Queries and keys are rotated by angles whose wavelengths go up to this many times 2π tokens (RoPE, arXiv
+    2104.09864); 0 where they are not."""
+    window: int = 0
+    """How many tokens a key may be away from its query; 0 where it may be anywhere."""
+    attention_norm: bool = True
+    """Whether what attention reads, or writes where norms stand after the sums, is normalized."""
     kroneckers: tuple[tuple[int, int], ...] = ((0, 0),) * 4
     """Of the same matrices, size and number of the small factors where they are sums of Kronecker products."""
+    expression: str = ""
+    """What a feed-forward block computes, such as `linear2(relu(linear1(x)))`; empty for two linear maps with the
+    encoder's activation between them."""
+    ffn_blocks: int = 1
+    """Feed-forward blocks in a row, each of which adds to what the next one reads."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,8 @@ class EncoderConfig:
     projection: Literal["words", "embeddings"] | None = None
     """What is projected from `embedding` dimensions to `hidden`: the word vectors, or their sum with positions and
     token types, normalized (ALBERT, ELECTRA); None where the two are the same."""
+    position_vectors: bool = True
+    """Whether a vector of its position is added to each word vector."""
     position_bias: bool = False
     """Whether attention adds to its scores what depends on the distance of two tokens (T5, MPNet)."""
     token_types: int = 2
@@ -74,7 +88,14 @@ class EncoderConfig:
     pooler: bool = True
     """Whether a dense layer stands between the pooled state and the classifier."""
     pooler_activation: Activation = "tanh"
+    pooler_norm: bool = False
+    """Whether what the pooler says is normalized."""
     activation: Activation = "gelu"
+    gated: bool = False
+    """Whether the feed-forward block's neurons are multiplied by linear gates (GLU, arXiv 2002.05202)."""
+    norm_first: bool = False
+    """Whether a layer normalizes what its blocks read, and the last layer's states are normalized, in place of the
+    sums (arXiv 2002.04745)."""
     norm_eps: float = 1e-12
     padding_id: int = 0
     codebook: CodebookConfig | None = None

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from eicompress.answers import Answer, of_config
 from eicompress.encoder.config import EncoderConfig
-from eicompress.encoder.families import FAMILIES, REFUSED, Family, State
+from eicompress.encoder.families import FAMILIES, REFUSED, Family
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.raw_config import State
 from eicompress.errors import ModelError, is_panic, shortened
 from eicompress.values import Json, parsed_json
 
@@ -32,7 +33,7 @@ _MUSTS: Mapping[str, str | bool] = {
     "add_cross_attention": False,
 }
 """Settings of a config that the encoder cannot represent."""
-_LAYER = re.compile(r"(?:encoder|transformer)\.layer\.(\d+)\.")
+_LAYER = re.compile(r"(?:(?:encoder|transformer)\.layer|layers)\.(\d+)\.")
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 

@@ -8,14 +8,19 @@ super-network; `extract` cuts one out. Both take the same slices, so their logit
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from eicompress.encoder.blocks import Layer
 from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
+
+Module = TypeVar("Module", bound=nn.Module)
 
 MULTIPLE = 8
 """Numbers of neurons and of word dimensions are rounded to a multiple of this, which matrix kernels like."""
@@ -66,6 +71,7 @@ def rounded(width: float, most: int) -> int:
 def check_elastic(model: Encoder) -> None:
     """Raises `Inapplicable` unless every matrix of the encoder can be cut at any width."""
     config = model.config
+    check_one_block(config, "super_network")
     shared = any(each is not None for of in config.layers for each in (of.attention_of, of.ffn_of, of.norms_of))
     factors = any(any(of.ranks) or any(terms for _, terms in of.kroneckers) for of in config.layers)
     cut = any(each.kept is not None or (each.spec is not None and each.spec.block) for _, each in model.linears())
@@ -94,7 +100,7 @@ class Elastic:
         """Raises `Inapplicable` for an encoder that cannot be cut at any width."""
         check_elastic(model)
         self.model = model
-        self._whole = _without_weights(model)
+        self._whole = without_weights(model)
         self._shells: dict[Part, Encoder] = {}
 
     def logits(self, part: Part, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
@@ -111,7 +117,7 @@ class Elastic:
         for place, number in enumerate(part.layers):
             layer = self.model.layer(number)
             for name, parameter in layer.named_parameters():
-                cut = _cut_layer(name, parameter, part.heads[place], layer.attention.head_size, part.neurons[place])
+                cut = _cut_layer(layer, name, parameter, part.heads[place], part.neurons[place])
                 yield f"layers.{place}.{name}", cut
 
     def _shell(self, part: Part) -> Encoder:
@@ -122,7 +128,7 @@ class Elastic:
         return self._shells[part]
 
 
-def _without_weights(model: Encoder) -> Encoder:
+def without_weights(model: Module) -> Module:
     """A copy whose parameters have shapes, and take no memory."""
     shell = copy.deepcopy(model)
     for module in shell.modules():
@@ -135,15 +141,15 @@ def _cut_words(name: str, parameter: Tensor, embedding: int) -> Tensor:
     return parameter[:, :embedding] if name in ("words.weight", "projection.weight") else parameter
 
 
-def _cut_layer(name: str, parameter: Tensor, heads: int, head_size: int, neurons: int) -> Tensor:
+def _cut_layer(layer: Layer, name: str, parameter: Tensor, heads: int, neurons: int) -> Tensor:
     matrix, _, kind = name.rpartition(".")
-    width = heads * head_size
+    width = heads * layer.attention.head_size
     if matrix == "attention.position_bias":
         return parameter[:, :heads]
     if matrix == "attention.qkv":
         return parameter.reshape(3, -1, *parameter.shape[1:])[:, :width].flatten(0, 1)
     if matrix == "ffn.input":
-        return parameter[:neurons]
+        return parameter.reshape(1 + layer.ffn.gated, -1, *parameter.shape[1:])[:, :neurons].flatten(0, 1)
     if kind == "weight" and matrix in ("attention.output", "ffn.output"):
         return parameter[:, : width if matrix == "attention.output" else neurons]
     return parameter

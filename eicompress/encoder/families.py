@@ -11,21 +11,15 @@ returns the encoder's shapes and state. What a family has that an encoder has no
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
+from eicompress.encoder.modernbert import modernbert
 from eicompress.encoder.positions import BUCKETS
-from eicompress.errors import ModelError, listed, shortened
+from eicompress.encoder.raw_config import State, Weights, encoder_config, layer_config, layers_of, padding_id
+from eicompress.errors import ModelError, shortened
 from eicompress.values import Json
-
-MOST_LAYERS = 1_000
-"""More is an error in a config, and where layers share their weights, no weights stand against it."""
-
-State: TypeAlias = dict[str, Tensor]
-Weights: TypeAlias = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ def bert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 
 def roberta(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """RoBERTa (arXiv 1907.11692) and XLM-R (arXiv 1911.02116)."""
-    return _bert_like(raw, weights, _dense_head(weights), first_position=_padding_id(raw) + 1)
+    return _bert_like(raw, weights, _dense_head(weights), first_position=padding_id(raw) + 1)
 
 
 def mpnet(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
@@ -67,12 +61,12 @@ def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 def distilbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """DistilBERT (arXiv 1910.01108)."""
     state = _embeddings(weights, first_position=0)
-    count = _layers(raw, "n_layers")
+    count = layers_of(raw, "n_layers")
     for number in range(count):
         state |= _layer(weights, f"transformer.layer.{number}.", f"layers.{number}.", _DISTILBERT_LAYER)
     state |= _renamed(weights, {"pre_classifier": "pooler", "classifier": "classifier"})
-    layer = _layer_config(raw, "n_heads", "dim", "hidden_dim")
-    config = _config(state, raw, (layer,) * count, activation=raw["activation"], pooler_activation="relu")
+    layer = layer_config(raw, "n_heads", "dim", "hidden_dim")
+    config = encoder_config(state, raw, (layer,) * count, activation=raw["activation"], pooler_activation="relu")
     return config, state
 
 
@@ -85,7 +79,7 @@ def albert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     )
     defaults = {"inner_group_num": 1, "num_hidden_groups": 1}
     known = defaults | {name: value for name, value in raw.items() if value is not None}
-    count, groups, inner = (_layers(known, each) for each in ("num_hidden_layers", *reversed(defaults)))
+    count, groups, inner = (layers_of(known, each) for each in ("num_hidden_layers", *reversed(defaults)))
     first_use: dict[tuple[int, int], int] = {}
     layers: list[LayerConfig] = []
     for number in range(count):
@@ -96,8 +90,8 @@ def albert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
             name = f"encoder.albert_layer_groups.{group}.albert_layers.{each}."
             state |= _layer(weights, name, f"layers.{place}.", _ALBERT_LAYER)
             shared = None if first == place else first
-            layers.append(replace(_layer_config(raw), attention_of=shared, ffn_of=shared, norms_of=shared))
-    return _config(state, raw, tuple(layers)), state
+            layers.append(replace(layer_config(raw), attention_of=shared, ffn_of=shared, norms_of=shared))
+    return encoder_config(state, raw, tuple(layers)), state
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -108,6 +102,7 @@ FAMILIES: Mapping[str, Family] = {
     "electra": Family("electra.", electra),
     "albert": Family("albert.", albert),
     "mpnet": Family("mpnet.", mpnet),
+    "modernbert": Family("model.", modernbert),
 }
 """What can be converted, by `model_type`."""
 
@@ -119,12 +114,6 @@ REFUSED: Mapping[str, str] = {
 }
 """Architectures that cannot be converted, with the reason."""
 
-_ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu": "gelu",
-    "relu": "relu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-}
 _BERT_LAYER = {
     "attention.self.query": "query",
     "attention.self.key": "key",
@@ -180,77 +169,11 @@ def _bert_like(
 ) -> tuple[EncoderConfig, State]:
     """BERT and what differs from it in embedding, head and the names of a layer's weights alone."""
     state = _embeddings(weights, first_position) | _renamed(weights, {"embeddings_project": "projection"}) | head
-    count = _layers(raw, "num_hidden_layers")
+    count = layers_of(raw, "num_hidden_layers")
     for number in range(count):
         state |= _layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", names)
-    layers = (_layer_config(raw),) * count
-    return _config(state, raw, layers, pooler_activation=pooler_activation), state
-
-
-def _config(state: State, raw: Json, layers: tuple[LayerConfig, ...], **known: Any) -> EncoderConfig:
-    """Shapes, of the weights and of the config."""
-    vocabulary = _whole(raw, "vocab_size")
-    if _padding_id(raw) >= vocabulary:
-        raise ModelError(f"`pad_token_id` of a model must be below its `vocab_size`, {vocabulary}, but is not.")
-    embedding = state["words.weight"].shape[1]
-    values: dict[str, Any] = {
-        "vocabulary": vocabulary,
-        "embedding": embedding,
-        "hidden": len(state["projection.weight"]) if "projection.weight" in state else embedding,
-        "layers": layers,
-        "positions": len(state["positions.weight"]),
-        "outputs": len(state["classifier.bias"]) if "classifier.bias" in state else 0,
-        "projection": "embeddings" if "projection.weight" in state else None,
-        "token_types": len(state["token_types.weight"]) if "token_types.weight" in state else 0,
-        "pooler": "pooler.weight" in state,
-        "activation": raw.get("hidden_act"),
-        "norm_eps": _epsilon(raw),
-        "padding_id": _padding_id(raw),
-    }
-    values |= known
-    if str(values["activation"]) not in _ACTIVATIONS:
-        allowed, came = listed(_ACTIVATIONS), shortened(str(values["activation"]))
-        raise ModelError(f"The activation of a model must be one of {allowed}, but is {came}.")
-    return EncoderConfig(**{**values, "activation": _ACTIVATIONS[values["activation"]]})
-
-
-def _layer_config(
-    raw: Json, heads: str = "num_attention_heads", hidden: str = "hidden_size", ffn: str = "intermediate_size"
-) -> LayerConfig:
-    """The shapes of a layer, by the names that the config has for them."""
-    count = _whole(raw, heads)
-    if _whole(raw, hidden) % count:
-        raise ModelError(f"`{hidden}` of a model must be a multiple of `{heads}`, {count}, but is {raw[hidden]}.")
-    return LayerConfig(count, raw[hidden] // count, _whole(raw, ffn))
-
-
-def _padding_id(raw: Json) -> int:
-    return 0 if raw.get("pad_token_id") is None else _whole(raw, "pad_token_id", least=0)
-
-
-def _layers(raw: Json, name: str) -> int:
-    """A number of layers, or of groups of them."""
-    count = _whole(raw, name)
-    if count > MOST_LAYERS:
-        raise ModelError(f"`{name}` of a model must be at most {MOST_LAYERS}, but is larger.")
-    return count
-
-
-def _whole(raw: Json, name: str, least: int = 1) -> int:
-    value = raw[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ModelError(
-            f"`{name}` of a model must be a whole number of at least {least}, but is {shortened(json.dumps(value))}: "
-            "take the `config.json` that belongs to the weights."
-        )
-    return value
-
-
-def _epsilon(raw: Json) -> float:
-    value = raw.get("layer_norm_eps", 1e-12)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ModelError(f"`layer_norm_eps` of a model must be between 0 and 1, but is {shortened(json.dumps(value))}.")
-    return value
+    layers = (layer_config(raw),) * count
+    return encoder_config(state, raw, layers, pooler_activation=pooler_activation), state
 
 
 def _embeddings(weights: Weights, first_position: int) -> State:

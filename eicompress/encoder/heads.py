@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from torch import nn
+
 from eicompress.answers import Answer
 from eicompress.encoder.model import Encoder
 
@@ -10,6 +12,11 @@ def answer_words(encoder: Encoder) -> None:
     """Let the classifier read the state of each token, so that each has logits."""
     encoder.drop_pooler()
     encoder.config = replace(encoder.config, pooling="none")
+
+
+def head_modules(encoder: Encoder) -> list[nn.Module]:
+    """The modules of its head, in the order in which they read each other."""
+    return [each for each in (encoder.pooler, encoder.pooler_norm, encoder.classifier) if each is not None]
 
 
 def answer_as(encoder: Encoder, known: Answer | None, wanted: Answer) -> bool:

@@ -8,6 +8,7 @@ from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttenti
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
 from eicompress.encoder.positions import RelativePositionBias
+from eicompress.errors import Inapplicable
 
 
 def new_layers(config: EncoderConfig) -> list[Layer]:
@@ -20,12 +21,17 @@ def new_layers(config: EncoderConfig) -> list[Layer]:
         bias = _position_bias(config, shape, made)
         layer = Layer(
             attention.attention if attention else SelfAttention(config.hidden, shape, bias),
-            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation),
-            norms.attention_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+            ffn.ffn if ffn else FeedForward(config.hidden, shape, config.activation, gated=config.gated),
+            norms.attention_norm if norms else _attention_norm(config, shape),
             norms.ffn_norm if norms else LayerNorm(config.hidden, config.norm_eps),
+            norm_first=config.norm_first,
         )
         made.append(layer)
     return made
+
+
+def _attention_norm(config: EncoderConfig, shape: LayerConfig) -> LayerNorm | nn.Identity:
+    return LayerNorm(config.hidden, config.norm_eps) if shape.attention_norm else nn.Identity()
 
 
 def _position_bias(config: EncoderConfig, shape: LayerConfig, made: Sequence[Layer]) -> RelativePositionBias | None:
@@ -43,16 +49,31 @@ def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
         LayerConfig(
             heads=layer.attention.heads,
             head_size=layer.attention.head_size,
-            ffn=layer.ffn.input.outputs,
+            ffn=layer.ffn.output.inputs,
             attention_of=_earlier(attentions, number),
             ffn_of=_earlier(ffns, number),
             norms_of=_earlier(norms, number),
             position_bias_of=None if biases[number] is None else _earlier(biases, number),
+            rotary_base=layer.attention.rotary_base,
+            window=layer.attention.window,
+            attention_norm=isinstance(layer.attention_norm, LayerNorm),
             ranks=_ranks(layer),
             kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
+            expression=layer.ffn.written,
+            ffn_blocks=len(layer.ffn.blocks),
         )
         for number, layer in enumerate(layers)
     )
+
+
+def check_one_block(config: EncoderConfig, strategy: str) -> None:
+    """Raises `Inapplicable` where a layer has several feed-forward blocks, which this strategy cannot change."""
+    most = max((each.ffn_blocks for each in config.layers), default=1)
+    if most > 1:
+        raise Inapplicable(
+            f"`{strategy}` acts on layers with one feed-forward block, but one has {most}: put it before what adds "
+            "blocks, or keep one of them by `ffn_choice`"
+        )
 
 
 def _ranks(layer: Layer) -> tuple[int, int, int, int]:

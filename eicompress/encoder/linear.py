@@ -206,6 +206,27 @@ class Kronecker(nn.Module):
 AnyLinear = Linear | LowRank | Kronecker
 
 
+def low_rank(whole: Linear | Kronecker, outer: Tensor, inner: Tensor) -> LowRank:
+    """In place of a linear layer, with its bias and bits, the product of outer (outputs, rank) and inner (rank,
+    inputs)."""
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+        made = LowRank(whole.inputs, whole.outputs, len(inner))
+    made.inner.weight, made.outer.weight = nn.Parameter(inner.clone()), nn.Parameter(outer.clone())
+    made.outer.bias = whole.bias
+    for each in (made.inner, made.outer):
+        each.set_quantization(whole.spec)
+    return made
+
+
+def kronecker(whole: Linear | LowRank, large: Tensor, small: Tensor) -> Kronecker:
+    """In place of a linear layer, with its bias, the sum of the Kronecker products of factors (terms, ., .)."""
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+        made = Kronecker(whole.inputs, whole.outputs, small.shape[1], len(small))
+    made.large, made.small = nn.Parameter(large.clone()), nn.Parameter(small.clone())
+    made.bias = whole.bias
+    return made
+
+
 def new_linear(inputs: int, outputs: int, rank: int = 0, kronecker: tuple[int, int] = (0, 0)) -> AnyLinear:
     """A linear layer: of two factors where it has a rank, of Kronecker products where these have a size and terms."""
     if kronecker[1]:

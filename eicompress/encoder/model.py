@@ -17,7 +17,7 @@ from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttenti
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding, new_words
 from eicompress.encoder.layers import described, new_layers
-from eicompress.encoder.linear import Kronecker, Linear, LowRank
+from eicompress.encoder.linear import Linear, kronecker, low_rank
 from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, pooled_by
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.errors import Inapplicable
@@ -39,12 +39,14 @@ class Encoder(nn.Module):
         self.trainings = 0  # it has had, each of which reads batches of its own
         self.words = new_words(config)
         self.projection = Linear(config.embedding, config.hidden) if config.projection else None
-        self.positions = Embedding(config.positions, config.summed)
+        self.positions = Embedding(config.positions, config.summed) if config.position_vectors else None
         self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
         self.embedding_norm = LayerNorm(config.summed, config.norm_eps)
         self.layers = nn.ModuleList(new_layers(config))
+        self.final_norm = LayerNorm(config.hidden, config.norm_eps) if config.norm_first else None
         self.bigrams = BigramEmbedding(config.hidden, config.bigrams) if config.bigrams else None
         self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
+        self.pooler_norm = LayerNorm(config.hidden, config.norm_eps) if config.pooler_norm else None
         self.classifier = Linear(config.hidden, config.outputs)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -76,6 +78,8 @@ class Encoder(nn.Module):
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden), or states."""
+        if self.final_norm is not None:
+            states = self.final_norm(states)
         pooled = pooled_by(self.config.pooling, states, mask)
         return pooled if self.bigrams is None else pooled + self.bigrams(input_ids, mask)
 
@@ -84,7 +88,8 @@ class Encoder(nn.Module):
         states: Tensor = self.words(input_ids)
         if self.projection is not None and self.config.projection == "words":
             states = self.projection(states, mask)
-        states = states + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
+        if self.positions is not None:
+            states = states + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
         if self.token_types is not None:
             states = states + self.token_types(token_type_ids)
         states = self.embedding_norm(states)
@@ -100,7 +105,8 @@ class Encoder(nn.Module):
         """The pooled state (B, hidden) -> what the classifier reads (B, hidden)."""
         if self.pooler is None:
             return pooled
-        return activated(apply_to_pooled(self.pooler, pooled, None), self.config.pooler_activation)
+        features = activated(apply_to_pooled(self.pooler, pooled, None), self.config.pooler_activation)
+        return features if self.pooler_norm is None else self.pooler_norm(features)
 
     def classify(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `head`, of what the classifier reads."""
@@ -140,18 +146,22 @@ class Encoder(nn.Module):
     def take_head(self, other: "Encoder", hidden: Tensor) -> None:
         """Take another encoder's head, in as much as it reads these of its residual dimensions; the bits stay."""
         spec = self.classifier.spec
-        for name in ("classifier", "pooler"):
+        for name in ("classifier", "pooler", "pooler_norm"):
             part = copy.deepcopy(getattr(other, name))
-            if part is not None:
+            if isinstance(part, LayerNorm):
+                part.select(hidden)
+            elif part is not None:
                 part.select(inputs=hidden, outputs=hidden if name == "pooler" else None)
                 part.set_quantization(spec)
             setattr(self, name, part)
+        taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm")}
         pooling = other.config.pooling if self.layers or other.config.per_word else "mean"
-        self.config = replace(self.config, outputs=other.config.outputs, pooler=other.config.pooler, pooling=pooling)
+        self.config = replace(self.config, pooling=pooling, **taken)
 
     def keep_positions(self, count: int) -> None:
         """Keep the first positions only."""
-        self.positions.select(rows=torch.arange(count))
+        if self.positions is not None:
+            self.positions.select(rows=torch.arange(count))
         self.config = replace(self.config, positions=count)
 
     def keep_layers(self, numbers: Sequence[int]) -> None:
@@ -161,7 +171,8 @@ class Encoder(nn.Module):
     def use_layers(self, layers: Sequence[Layer]) -> None:
         """These layers instead. A part that several of them hold is stored once and used several times."""
         self.layers = nn.ModuleList(
-            Layer(each.attention, each.ffn, each.attention_norm, each.ffn_norm) for each in layers
+            Layer(each.attention, each.ffn, each.attention_norm, each.ffn_norm, norm_first=each.norm_first)
+            for each in layers
         )
         self._describe_layers()
 
@@ -180,15 +191,7 @@ class Encoder(nn.Module):
 
         The factors get the matrix's bits where it is quantized.
         """
-        whole = getattr(block, matrix)
-        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
-            factors = LowRank(whole.inputs, whole.outputs, len(inner))
-        factors.inner.weight = nn.Parameter(inner.clone())
-        factors.outer.weight = nn.Parameter(outer.clone())
-        factors.outer.bias = whole.bias
-        for each in (factors.inner, factors.outer):
-            each.set_quantization(whole.spec)
-        setattr(block, matrix, factors)
+        setattr(block, matrix, low_rank(getattr(block, matrix), outer, inner))
         self._describe_layers()
 
     def use_kronecker(self, block: SelfAttention | FeedForward, matrix: str, large: Tensor, small: Tensor) -> None:
@@ -196,12 +199,7 @@ class Encoder(nn.Module):
 
         The factors are floats, also where the matrix was quantized.
         """
-        whole = getattr(block, matrix)
-        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
-            products = Kronecker(whole.inputs, whole.outputs, small.shape[1], len(small))
-        products.large, products.small = nn.Parameter(large.clone()), nn.Parameter(small.clone())
-        products.bias = whole.bias
-        setattr(block, matrix, products)
+        setattr(block, matrix, kronecker(getattr(block, matrix), large, small))
         self._describe_layers()
 
     def _describe_layers(self) -> None:
@@ -278,7 +276,7 @@ class Encoder(nn.Module):
         the classifier.
         """
         shape = BigramConfig(*table.shape)
-        spec = next(self.embedding_tables()).spec
+        spec = next((each.spec for each in self.embedding_tables()), None)
         with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
             bigrams = BigramEmbedding(self.config.hidden, shape)
         bigrams.table.weight, bigrams.output.weight = nn.Parameter(table.clone()), nn.Parameter(output.clone())
@@ -293,14 +291,15 @@ class Encoder(nn.Module):
 
     def drop_pooler(self) -> None:
         """Let the classifier read the pooled state as it is."""
-        self.pooler = None
-        self.config = replace(self.config, pooler=False)
+        self.pooler = self.pooler_norm = None
+        self.config = replace(self.config, pooler=False, pooler_norm=False)
 
     def residual_norms(self) -> Iterator[LayerNorm]:
-        """The norms whose result is a residual state, each once, however many layers share it."""
+        """The norms of residual states and of what the pooler says, each once, however many layers share it."""
         if self.config.projection != "embeddings":
             yield self.embedding_norm
         yield from (each for each in self.layers.modules() if isinstance(each, LayerNorm))
+        yield from (each for each in (self.final_norm, self.pooler_norm) if each is not None)
 
     def embedding_tables(self) -> Iterator[Embedding]:
         """The tables that are worth storing in few bits: words unless they have a codebook, positions, bigrams."""

@@ -13,15 +13,17 @@ What is not obvious, with what it brought (docs/export.md has the figures):
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
+from torch import nn
 
 from eicompress.encoder.blocks import Layer, LayerNorm, SelfAttention
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.export.feed_forward import feed_forward
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.packing import packed_rows
-from eicompress.export.positions import position_bias
+from eicompress.export.positions import added_to_scores, rotated
 from eicompress.export.sparse import expand_sparse
 
 
@@ -53,15 +55,20 @@ def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
     states = _words(graph, encoder.words)
     if encoder.projection is not None and encoder.config.projection == "words":
         states = linears.biased(encoder.projection, states)
-    places = _rows(graph, encoder.positions, lambda table: table, picked=False)
-    length = graph.op("Shape", "input_ids", start=1, end=2)
+    places = None
+    if encoder.positions is not None:
+        places = _rows(graph, encoder.positions, lambda table: table, picked=False)
+        length = graph.op("Shape", "input_ids", start=1, end=2)
     if encoder.token_types is not None and pairs:
         types = _rows(graph, encoder.token_types, lambda table: graph.op("Gather", table, "token_type_ids"))
         states = graph.op("Add", states, types)
     elif encoder.token_types is not None:
-        places = graph.op("Add", places, graph.floats(encoder.token_types.weight[0]))
-    places = graph.op("Slice", places, graph.integers(0), length, graph.integers(0))
-    states = _norm(graph, encoder.embedding_norm, graph.op("Add", states, places))
+        same = graph.floats(encoder.token_types.weight[0])
+        places = same if places is None else graph.op("Add", places, same)
+    if places is not None and encoder.positions is not None:
+        places = graph.op("Slice", places, graph.integers(0), length, graph.integers(0))
+    states = states if places is None else graph.op("Add", states, places)
+    states = _norm(graph, encoder.embedding_norm, states)
     if encoder.projection is not None and encoder.config.projection == "embeddings":
         states = linears.biased(encoder.projection, states)
     return states
@@ -110,11 +117,13 @@ def _rows(graph: Graph, table: Embedding, pick: Pick, *, picked: bool = True) ->
 def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, alone: bool) -> str:
     """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
     graph = linears.graph
-    attended = _attention(linears, layer.attention, states, positions, alone)
-    states = graph.first(states) if alone else states
-    states = _norm(graph, layer.attention_norm, graph.op("Add", states, attended), alone)
-    inner = linears.activated(layer.ffn.input, states, layer.ffn.activation)
-    changed = graph.op("Add", states, linears.biased(layer.ffn.output, inner))
+    read = _norm(graph, layer.attention_norm, states) if layer.norm_first else states
+    attended = _attention(linears, layer.attention, read, positions, alone)
+    states = graph.op("Add", graph.first(states) if alone else states, attended)
+    if layer.norm_first:
+        return graph.op("Add", states, feed_forward(linears, layer.ffn, _norm(graph, layer.ffn_norm, states, alone)))
+    states = _norm(graph, layer.attention_norm, states, alone)
+    changed = graph.op("Add", states, feed_forward(linears, layer.ffn, states))
     return _norm(graph, layer.ffn_norm, changed, alone)
 
 
@@ -126,10 +135,12 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     graph = linears.graph
     linear, states = linears.last_factor(attention.qkv, states)
     qkv = linears.thirds(linear, states, alone=alone)
-    bias = graph.floats(linear.bias)
+    if attention.rotary_base:
+        qkv, bias = rotated(graph, attention, qkv, linear.bias, positions, alone=alone), ""
+    else:
+        bias = graph.floats(linear.bias)
     mask = graph.op("Cast", "attention_mask", to=TensorProto.INT32)
-    relative = attention.position_bias
-    scores = [] if relative is None else [position_bias(graph, relative, positions, alone=alone)]
+    scores = added_to_scores(graph, attention, positions, alone=alone)
     context = graph.op("MultiHeadAttention", *qkv, bias, mask, *scores, num_heads=attention.heads)
     return linears.biased(attention.output, context)
 
@@ -138,6 +149,9 @@ def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | N
     """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs), or
     (batch, tokens, outputs) where each token has an answer."""
     graph = linears.graph
+    if encoder.final_norm is not None:
+        alone = encoder.config.pooling == "first"
+        states = _norm(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
     if encoder.config.per_word:
         pooled = states
     elif encoder.config.pooling == "first":
@@ -148,6 +162,9 @@ def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | N
         pooled = graph.op("Add", pooled, bigrams)
     if encoder.pooler is not None:
         pooled = linears.activated(encoder.pooler, pooled, encoder.config.pooler_activation)
+    if encoder.pooler_norm is not None:
+        token = graph.op("Unsqueeze", pooled, graph.integers(1))
+        pooled = graph.op("Squeeze", _norm(graph, encoder.pooler_norm, token, alone=True), graph.integers(1))
     return linears.biased(encoder.classifier, pooled)
 
 
@@ -160,8 +177,10 @@ def _mean(graph: Graph, states: str) -> str:
     return graph.op("Squeeze", mean, graph.integers(1))
 
 
-def _norm(graph: Graph, norm: LayerNorm, states: str, alone: bool = False) -> str:
+def _norm(graph: Graph, norm: LayerNorm | nn.Identity, states: str, alone: bool = False) -> str:
     """Layer normalization: each token is an instance with a gain of one and a bias of zero, then our own."""
+    if not isinstance(norm, LayerNorm):
+        return states
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
     if alone:
         gain, bias = graph.constant(one), graph.constant(zero)

@@ -26,7 +26,10 @@ IR_VERSION = 8
 
 _MICROSOFT = "com.microsoft"
 _CONTRIBUTED = frozenset(
-    {"BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"}
+    {
+        *("BiasGelu", "FastGelu", "Gelu", "RotaryEmbedding"),
+        *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"),
+    }
 )
 _LETTERS: dict[Group, str] = {"embedding": "E", "layers": "L", "head": "H"}
 _GROUPS = {letter: group for group, letter in _LETTERS.items()}

@@ -44,6 +44,13 @@ class LinearLayers:
             return self.graph.op(kind, self.product(linear, states), self.graph.floats(linear.bias))
         return self.graph.op("Tanh" if activation == "tanh" else "Relu", self.biased(linear, states))
 
+    def gated(self, linear: AnyLinear, states: str, activation: Activation) -> str:
+        """(..., inputs) -> (..., outputs / 2): the activation of the first half times the second."""
+        graph = self.graph
+        inner, gates = graph.ops("Split", 2, self.biased(linear, states), axis=-1, num_outputs=2)
+        kinds = {"gelu": "Gelu", "gelu_tanh": "FastGelu", "relu": "Relu", "tanh": "Tanh"}
+        return graph.op("Mul", graph.op(kinds[activation], inner), gates)
+
     def product(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), without bias."""
         linear, states = self.last_factor(linear, states)

@@ -124,7 +124,7 @@ def _taken(
         times = _checked(device.time(artifact, reference, length, threads=threads, seconds=seconds))
     except EicompressError as error:
         raise MeasureError(f"the device `{device.name}` timed nothing: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MeasureError(f"the device `{device.name}` timed nothing: {type(error).__name__}: {error}") from error
     return times, described
 
@@ -133,7 +133,7 @@ def describe(device: Device) -> dict[str, str]:
     """What a device says that its times depend on. Raises `MeasureError` with its name."""
     try:
         return dict(device.describe())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MeasureError(f"the device `{device.name}` does not describe itself: {error}") from error
 
 

@@ -25,7 +25,7 @@ def measure(metrics: Iterable[type[Metric]], subject: Subject) -> Taken:
     for metric in metrics:
         try:
             found += _checked(metric, subject)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_disk_error(error):
                 raise
             unmeasured[metric.name] = (

@@ -45,6 +45,8 @@ class Point:
     stopped: bool
     rebuilt: bool
     fidelity: float
+    whole: str
+    """What the fidelity is a share of."""
     words: str
 
     def on(self, axis: Quantity) -> float | None:
@@ -184,6 +186,7 @@ def points(result: Result) -> tuple[Point, ...]:
             stopped=record.outcome == STOPPED,
             rebuilt=again,
             fidelity=record.fidelity,
+            whole=record.whole,
             words=in_words(record.recipe),
         )
         for number, record, again in trials + rebuilt

@@ -118,7 +118,7 @@ class Screen:
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, since time is short"
                 self._line(f"rebuilding trial {number} at {length}")
             case Promoted(number=number, record=record, rebuilt=rebuilt):
-                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the full training"
+                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the {record.whole}"
                 what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
                 self._line(f"{what}: {summary(record, self._baseline, self._extra)}")
             case Noticed(text=text):
@@ -222,7 +222,7 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
         "model": spec.model,
         "data": spec.data,
         "budget": ", ".join(_budgets(spec, objective)) or "none",
-        "objective": settings["objective"] + SAMPLED[settings["sampler"]],
+        "objective": settings["objective"] + _within_noise(objective) + SAMPLED[settings["sampler"]],
         "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),
@@ -237,6 +237,10 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
     for name, text in [*rows.items(), ("space", f"{space.name}: {first}"), *(("", other) for other in others)]:
         table.add_row(name, Text(text))
     console.print(table)
+
+
+def _within_noise(objective: Objective) -> str:
+    return " within noise of the best quality" if objective.least else ""
 
 
 def _budgets(spec: Spec, objective: Objective) -> list[str]:
@@ -272,7 +276,11 @@ def _trains_on(spec: Spec) -> str:
 
 def show_forecast(console: Console, found: Forecast, spec: Spec) -> None:
     """Print a forecast: what is reachable, and how many candidates the time allows."""
-    rows = {**_foreseen(found), "rungs": described(found.rungs, found.full_steps), "buys": _bought(found, spec)}
+    rows = {
+        **_foreseen(found),
+        "rungs": described(found.rungs, found.full_steps, found.whole),
+        "buys": _bought(found, spec),
+    }
     table = _grid()
     for name, text in rows.items():
         if text:

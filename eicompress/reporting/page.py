@@ -14,7 +14,7 @@ from eicompress.reporting.data import STOPPED, Numbers, axes
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
 from eicompress.study.agreement import ENOUGH_PAIRS
-from eicompress.study.halving import described
+from eicompress.study.halving import COMPARED, described
 from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
 from eicompress.study.within_noise import within_noise
 from eicompress.values import MEGABYTE, SIMPLE, Json
@@ -168,7 +168,8 @@ def _search(numbers: Numbers) -> str:
     )
     lengths = numbers.result.rungs
     if lengths:
-        note = f"Candidates were trained for {described(lengths, numbers.result.full_steps)}."
+        whole = numbers.result.whole
+        note = f"Candidates were {COMPARED[whole]} {described(lengths, numbers.result.full_steps, whole)}."
         found.append(f'<p class="soft">{note}</p>')
     said = (*numbers.result.handed_out_as_they_were, *numbers.result.agreements)
     found += [_rebuilds(numbers), *(f'<p class="soft">{each}</p>' for each in said)]

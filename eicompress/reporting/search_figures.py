@@ -148,7 +148,7 @@ def _hover_text(point: Point, numbers: Numbers) -> str:
     names = {axis.name: "" if axis.name in (SIZE, LATENCY) else f"{axis.label} " for axis, _ in known}
     parts = [escape(f"{names[axis.name]}{axis.text(value)}") for axis, value in known]
     parts.append(f"{escape(numbers.metric)} {point.quality:.2%}" if point.quality is not None else "not trained")
-    length = f"{point.fidelity:.0%} of the full training" if point.quality is not None else ""
+    length = f"{point.fidelity:.0%} of the {point.whole}" if point.quality is not None else ""
     lines = [f"<b>{kind} {point.trial}</b>", " · ".join(part for part in parts if part), length]
     return "<br>".join([line for line in lines if line] + [escape(line) for line in point.words.splitlines()])
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,10 +22,11 @@ from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import duration, metric_text, share, summary
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
+from eicompress.study.kept_artifacts import as_it_lies
 from eicompress.study.ranking import ranked
 from eicompress.study.result import CHOSEN, NEAR, Result, by_quality
 from eicompress.study.within_noise import within_noise
-from eicompress.values import MEGABYTE, Measurement, Quantity, Record
+from eicompress.values import MEGABYTE, Artifact, Measurement, Quantity, Record
 
 if TYPE_CHECKING:
     from eicompress.trials.teach import Lesson
@@ -47,11 +49,13 @@ def show_result(console: Console, result: Result) -> None:
     _show_trust(console, result)
     if result.front:
         traded = " and ".join(result.objective.metrics)
-        text = f"on the front of {traded}: {len(result.front)}; below, the best by {result.objective.metrics[0]}"
+        below = f"the {result.objective.name} within noise" if result.objective.least else "the best"
+        below += "" if result.objective.least else f" by {result.objective.metrics[0]}"
+        text = f"on the front of {traded}: {len(result.front)}; below, {below}"
         console.print(text, highlight=False, soft_wrap=True)
     if near := within_noise(result):
         console.print(str(near), highlight=False, soft_wrap=True)
-    show_artifact(console, record, result.objective.extra)
+    show_artifact(console, as_it_lies(record, result.folder), result.objective.extra)
     name, studies = result.folder.name, result.folder.parent
     place = "" if str(studies) == "studies" else f" --studies {studies}"
     commands = [f"eicompress show {name}{place}"]
@@ -102,13 +106,14 @@ def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = 
     heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
     parts = ", ".join(f"{name} {size / MEGABYTE:.3f}" for name, size in heaviest)
     artifact = record.files.get("artifact", "")
+    there = Artifact(Path(artifact)).onnx.is_file()
     latency = next((each.conditions for each in record.measurements if each.name == LATENCY), {})
     rows = {
         "measured": summary(record, None, extra),
         "timed on": taken_on(latency),
         "megabytes": parts,
-        "artifact": artifact,
-        "next": f'eicompress predict {artifact} "some text"',
+        "artifact": artifact if there else f"{artifact} (gone)",
+        "next": f'eicompress predict {artifact} "some text"' if there else "",
     }
     for name, text in rows.items():
         if text:

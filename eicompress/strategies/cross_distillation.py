@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy, Origin, Training
+from eicompress.encoder.heads import head_modules
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
@@ -267,8 +268,7 @@ class _Teacher(nn.Module):
             return []
         layers = len(self.model.layers)
         parts = [self.model.layer(number) for number in range(max(0, layers - self.knobs.teacher_layers), layers)]
-        head = [each for each in (self.model.pooler, self.model.classifier) if each is not None]
-        return [each for part in (*parts, *head) for each in part.parameters()]
+        return [each for part in (*parts, *head_modules(self.model)) for each in part.parameters()]
 
     def rates(self) -> dict[nn.Parameter, float]:
         """What does not learn does so at rate 0."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.device import moved
+from eicompress.encoder.heads import head_modules
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, tokenize
 from eicompress.errors import Inapplicable
@@ -123,8 +124,7 @@ class _SentenceLoss:
 
     def rates(self) -> dict[torch.nn.Parameter, float]:
         """The head is not read here, and stays."""
-        parts = [self.student.classifier] + ([self.student.pooler] if self.student.pooler else [])
-        return {each: 0.0 for part in parts for each in part.parameters()}
+        return {each: 0.0 for part in head_modules(self.student) for each in part.parameters()}
 
     def loss(self, batch: Batch) -> Tensor:
         device = str(batch.input_ids.device)

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import Layer
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.errors import Inapplicable
 
@@ -71,6 +71,11 @@ class LayerSharing(ModelStrategy):
     def _parts(self, members: Sequence[Layer]) -> dict[str, nn.Module]:
         """What a group's layers have in common, by the attribute of `Layer`."""
         names = {"all": PARTS, "matrices": PARTS[:2]}.get(self.shared, (self.shared,))
+        if self.shared != "ffn" and len({_way_of_reading(each) for each in members}) > 1:
+            raise Inapplicable(
+                f"`{self.name}` puts layers in one group whose attention reads differently: one a window of tokens and "
+                'another all, or one without a norm before it. Set `shared = "ffn"`'
+            )
         return {name: self._begun([getattr(each, name) for each in members]) for name in names}
 
     def _begun(self, modules: Sequence[nn.Module]) -> nn.Module:
@@ -83,6 +88,12 @@ class LayerSharing(ModelStrategy):
         shapes = {tuple(each.shape for each in module.parameters()) for module in modules}
         if len(shapes) > 1:
             raise Inapplicable(f"`{self.name}` takes the mean of layers of one shape, but a group has {len(shapes)}")
+        computed = {str(each.expression) for each in modules if isinstance(each, FeedForward)}
+        if len(computed) > 1:
+            raise Inapplicable(
+                f"`{self.name}` takes the mean of blocks that compute the same, but a group has {len(computed)} "
+                "expressions: start from the first or the last layer"
+            )
         return mean_of(modules)
 
     def _repeated(self, layers: Sequence[Layer], places: Sequence[int]) -> list[Layer]:
@@ -110,7 +121,12 @@ def arranged(places: int, distinct: int, order: str) -> list[int]:
 
 def replaced(layer: Layer, parts: Mapping[str, nn.Module]) -> Layer:
     """A layer of the same parts but for these."""
-    return Layer(**{name: parts.get(name, getattr(layer, name)) for name in PARTS})
+    return Layer(**{name: parts.get(name, getattr(layer, name)) for name in PARTS}, norm_first=layer.norm_first)
+
+
+def _way_of_reading(layer: Layer) -> tuple[object, ...]:
+    attention = layer.attention
+    return attention.window, attention.rotary_base, isinstance(layer.attention_norm, LayerNorm)
 
 
 def mean_of(modules: Sequence[nn.Module]) -> nn.Module:

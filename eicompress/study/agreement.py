@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from eicompress.values import Record
+from eicompress.study.halving import is_control
+from eicompress.values import TRAINING, Record
 
 ENOUGH_PAIRS = 3
 """The least number of pairs for a rank correlation."""
@@ -25,6 +26,8 @@ class Agreement:
     pairs: int
     correlation: float | None
     """None for too few pairs, or where all are equal."""
+    whole: str = TRAINING
+    """What the fidelities are shares of."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -49,7 +52,7 @@ class Agreement:
         return self.correlation is not None and self.correlation < TRUSTED
 
     def __str__(self) -> str:
-        lengths = f"{self.short:.1%} and {self.full:.1%} of the full training"
+        lengths = f"{self.short:.1%} and {self.full:.1%} of the {self.whole}"
         if self.correlation is None:
             few = f"too few candidates ({self.pairs}) had both"
             why = (
@@ -58,18 +61,24 @@ class Agreement:
             return f"The rank correlation between {lengths} is not known: {why}."
         interval = f" (95 % interval {self.interval[0]:.2f} to {self.interval[1]:.2f})" if self.interval else ""
         found = f"Rank correlation between {lengths}: {self.correlation:.2f}{interval}, of {self.pairs} candidates."
-        warning = f" It is below {TRUSTED}: do not trust what was stopped early, and train longer at first."
+        longer = "train longer at first" if self.whole == TRAINING else "give more validation texts"
+        warning = f" It is below {TRUSTED}: do not trust what was stopped early, and {longer}."
         return found + (warning if self.doubtful else "")
 
 
 def agreements(records: Iterable[Record], fidelities: Sequence[float]) -> list[Agreement]:
-    """How far each rung ranks as the last one does, among the trials that had both."""
+    """How far each rung ranks as the last one does, among the trials that had both.
+
+    Of parts of a shared training, among the controls alone, which were not chosen by their scores."""
+    records = [each for each in records if not each.only_shared or is_control(each.draw)]
+    whole = records[0].whole if records else TRAINING
     trials = [{each.fidelity: each.quality for each in record.rungs} for record in records]
     last = fidelities[-1]
-    return [
-        agreement(short, last, [(trial[short], trial[last]) for trial in trials if short in trial and last in trial])
-        for short in fidelities[:-1]
-    ]
+
+    def pairs(short: float) -> list[tuple[float, float]]:
+        return [(trial[short], trial[last]) for trial in trials if short in trial and last in trial]
+
+    return [replace(agreement(short, last, pairs(short)), whole=whole) for short in fidelities[:-1]]
 
 
 def agreement(short: float, full: float, pairs: Sequence[tuple[float, float]]) -> Agreement:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from eicompress.recipe import Recipe
 from eicompress.study.database import lasting
+from eicompress.study.halving import at_first
 from eicompress.study.ledger import RECORD, Ledger
 from eicompress.study.objective import Objective
 from eicompress.study.optuna_private import begin, frozen, parameters_to_draw, stored, trial_of
@@ -139,9 +140,12 @@ class Draws:
 def tell(trial: Trial, record: Record, objective: Objective) -> None:
     """Tell a study the result of a trial. Constraints first, all at once.
 
-    The state FAIL is for crashes and repeats alone: the sampler learns nothing from such a trial.
+    The state FAIL is for crashes and repeats alone: the sampler learns nothing from such a trial. Of parts of a
+    shared training it gets the score of their first rung, which all of them have.
     """
     study = trial.study
+    if record.only_shared:
+        record = at_first(record)
     if record.outcome == "failed" or record.repeat_of is not None:
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         return
@@ -149,7 +153,7 @@ def tell(trial: Trial, record: Record, objective: Objective) -> None:
     for name, value in objective.constraints(record).items():
         if name not in known:
             trial.set_constraint(name, value)
-    if record.trained and record.outcome != "stopped early":
+    if record.trained and (record.only_shared or record.outcome != "stopped early"):
         study.tell(trial, list(objective.values(record)), skip_if_finished=True)
         return
     step = len(record.rungs)

@@ -4,7 +4,7 @@ It alone asks and tells. What it does it reports as events, through one callback
 call goes on: a recipe that has a record is never built again.
 """
 
-from eicompress.errors import BudgetError, EicompressError, StudyError
+from eicompress.errors import BudgetError, Crashed, EicompressError, StudyError
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.drawing import draw, enqueue_variants
@@ -20,13 +20,13 @@ from eicompress.study.search import Search
 from eicompress.study.streaks import REPEATS
 from eicompress.study.time_keeping import trial_seconds
 from eicompress.study.trial_training import compare, go_on, take_in
-from eicompress.values import counted
+from eicompress.values import OUT_OF_TIME, counted
 
 
 def run_search(search: Search) -> Result:
     """Search, then promote. Raises `BudgetError` where no candidate meets, or can meet, the budgets."""
     ledger, goal = search.ledger, search.goal
-    search.started, search.seconds_before = search.clock(), ledger.seconds()
+    search.started, search.seconds_before = search.clock(), ledger.seconds() + search.prepared_s
     try:
         begin(search)
         known = _known_end(search)
@@ -67,7 +67,7 @@ def draw_and_train(search: Search) -> str:
             elif not ended and search.workers.free:
                 draw(trials)
             elif trials.running:
-                take_in(trials, search.workers.wait(search.doing))
+                take_in(trials, search.wait())
             elif trials.waiting:
                 compare(trials, trials.at_rung(min(each.rung for each in trials.waiting)))
             else:
@@ -93,7 +93,7 @@ def _ended(trials: OpenTrials) -> str:
     if goal.trials is not None and reached >= goal.trials and not variant:
         return f"{counted(reached, 'candidate')} reached training, as asked"
     if not search.time_left.allows_search(trial_seconds(search.trained)):
-        return "the time for the search is used up"
+        return OUT_OF_TIME
     return ""
 
 
@@ -117,10 +117,12 @@ def _out_of_reach(search: Search) -> str:
 
     Raises `BudgetError` where nothing can be.
     """
-    if search.best is not None:
+    if search.best is not None or search.time_left.seconds <= 0:
         return ""
     try:
         check_reachable(search.builder, search.space, search.goal.objective)
+    except Crashed:
+        pass  # which the trials that use it tell
     except BudgetError as error:
         if result_of(search.ledger, search.goal.objective).best_simple is None:
             raise

@@ -59,7 +59,7 @@ def draw(trials: OpenTrials) -> None:
         return
     # One that shares another's training has the last one alone.
     lengths = search.space.rungs if drawn.variant_of is None else (search.space.fidelity,)
-    lengths = (1.0,) if recipe.only_shared else lengths
+    lengths = (1.0,) if recipe.only_shared and not search.space.only_shared else lengths
     _hand_over(trials, OpenTrial(drawn, recipe, replace(preview, key=key), lengths))
 
 

@@ -10,6 +10,7 @@ import optuna
 from optuna.samplers import RandomSampler
 
 from eicompress.cache import is_disk_error
+from eicompress.errors import Crashed
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
@@ -23,7 +24,7 @@ from eicompress.study.reach import check_reachable
 from eicompress.study.space import SearchSpace
 from eicompress.study.time_keeping import full_seconds
 from eicompress.trials.training_time import Rehearsal
-from eicompress.values import Quantity, Record, seed_of
+from eicompress.values import TRAINING, Quantity, Record, seed_of
 
 DRAWS = 16
 """Random recipes that are previewed."""
@@ -35,13 +36,17 @@ ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
 
 
-class StepCounter(Protocol):
-    """Counts the training steps of a recipe."""
+class Measurer(Protocol):
+    """Knows how long trainings are, and on how many texts candidates are scored."""
+
+    @property
+    def scored_share(self) -> float:
+        """The share of the validation texts that parts of a shared training are scored on at first."""
 
     def count_steps(self, recipe: Recipe) -> int: ...
 
 
-class Rehearser(Previewer, StepCounter, Protocol):
+class Rehearser(Previewer, Measurer, Protocol):
     """Previews recipes, and estimates the time of their trainings."""
 
     def rehearse(self, recipe: Recipe) -> Rehearsal: ...
@@ -68,13 +73,15 @@ class Forecast:
     promotion: PromotionPlan
     """What is trained of the best in the end."""
     rungs: tuple[float, ...]
-    """Shares of the full training that candidates are trained for."""
+    """Shares of `whole` that candidates have."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
     shared_s: float = 0.0
     """The training that all candidates share, which is made once; 0 where there is none, or it was made before."""
+    whole: str = TRAINING
+    """What the rungs are shares of."""
     baselines: Mapping[str, Record] = field(default_factory=dict)
     """What the baseline reaches, and simple baselines, by their names."""
 
@@ -121,7 +128,8 @@ def forecast(
 ) -> Forecast:
     """Preview the space's corner and random recipes, and time a few steps of some that fit.
 
-    `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget.
+    `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget,
+    and `Crashed`.
     """
     timed = _Timed(builder)
     corner = check_reachable(builder, space, objective)
@@ -132,7 +140,7 @@ def forecast(
             recipe = filled(timed, space, recipe, objective.hard)
             preview = timed.preview(recipe)
         except Exception as error:
-            if is_disk_error(error):
+            if is_disk_error(error) or isinstance(error, Crashed):
                 raise
             continue
         previews.append(preview)
@@ -155,17 +163,18 @@ def forecast(
         shared_s=max((each.shared for each in rehearsals), default=0.0),
         promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
         rungs=space.rungs,
+        whole=space.whole,
         records=len(known) if enough else 0,
     )
 
 
-def in_rungs(
-    space: SearchSpace, ledger: Ledger | None, builder: StepCounter, seed: int
-) -> tuple[SearchSpace, int | None]:
+def in_rungs(space: SearchSpace, ledger: Ledger | None, builder: Measurer, seed: int) -> tuple[SearchSpace, int | None]:
     """The space with the rungs that a study has or is going to have, and the steps of the full training, if counted."""
     known = ledger.rungs() if ledger else {}
     if known:
         return replace(space, rungs=tuple(known["shares"])), known["steps"]
+    if space.only_shared:
+        return replace(space, rungs=tuple(sorted({builder.scored_share, 1.0}))), None
     # A study that has records without them began with the shares as they were written.
     if not space.rung_steps or (ledger and ledger.records()):
         return space, None
@@ -173,7 +182,7 @@ def in_rungs(
     return space if steps is None else space.with_least_steps(steps), steps
 
 
-def typical_steps(builder: StepCounter, space: SearchSpace, seed: int) -> int | None:
+def typical_steps(builder: Measurer, space: SearchSpace, seed: int) -> int | None:
     """Steps of the full training of the first given recipe that applies and has one of its own, or else of a random
     one; None without."""
     given = map(space.recipe, space.known)
@@ -183,6 +192,8 @@ def typical_steps(builder: StepCounter, space: SearchSpace, seed: int) -> int | 
         except Exception as error:
             if is_disk_error(error):
                 raise
+            if isinstance(error, Crashed):
+                return None
         else:
             if steps:
                 return steps

@@ -14,7 +14,11 @@ import numpy as np
 
 from eicompress.metrics.quality import QUALITY
 from eicompress.study.objective import Objective, dominated_by
-from eicompress.values import Measurement, Record, Rung
+from eicompress.values import TRAINING, VALIDATION, Measurement, Record, Rung
+
+CONTROLS = 10
+COMPARED = {TRAINING: "trained for", VALIDATION: "scored on"}
+"""What becomes of a candidate at a rung."""
 
 Gains: TypeAlias = tuple[float, ...]
 """The values that a candidate is compared by: those of the objective, with signs such that more is better."""
@@ -32,7 +36,7 @@ class Arrival:
     one_of: int
     """How many there are for each one that goes on."""
     given: bool = False
-    """Whether its recipe was given, and not drawn: it is trained to the end however it begins."""
+    """Whether it is trained to the end however it begins, as a recipe is that was given, and not drawn."""
 
 
 def compared(arrival: Arrival, *, hurry: bool) -> Literal["all", "alone", "later"]:
@@ -45,6 +49,12 @@ def compared(arrival: Arrival, *, hurry: bool) -> Literal["all", "alone", "later
         return "all"
     first_at_later = arrival.rung > 0 and not arrival.others
     return "alone" if arrival.given or first_at_later or hurry else "later"
+
+
+def is_control(draw: int) -> bool:
+    """Whether a part of a shared training is scored on all validation texts, however it does on the first ones: one in
+    `CONTROLS`, so that how far both scores agree is known of parts that nobody chose."""
+    return draw % CONTROLS == 0
 
 
 def goes_on(arrival: Arrival) -> bool:
@@ -80,10 +90,16 @@ def beyond_mending(record: Record, objective: Objective) -> bool:
     return bool(objective.broken_for_good(record))
 
 
-def described(rungs: Sequence[float], steps: int | None) -> str:
-    """The lengths of a search's trainings, for people; `steps` is how many the full training has, where it is known."""
+def described(rungs: Sequence[float], steps: int | None, whole: str = TRAINING) -> str:
+    """The lengths of a search's trainings, or how much parts of a shared training are scored on, for people; `steps` is
+    how many the full training has, where it is known."""
     counts = [f"{share:.1%}" + (f" ({share * steps:,.0f} steps)" if steps else "") for share in rungs]
-    return f"{', then '.join(counts)} of the full training" + (f" ({steps:,} steps)" if steps else "")
+    return f"{', then '.join(counts)} of the {whole}" + (f" ({steps:,} steps)" if steps else "")
+
+
+def at_first(record: Record) -> Record:
+    """The record with the quality of its first rung."""
+    return record.with_measured([Measurement(QUALITY, record.rungs[0].quality, "")], {}) if record.rungs else record
 
 
 def rungs_of(trainings: Iterable[Record]) -> tuple[Rung, ...]:

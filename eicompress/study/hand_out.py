@@ -84,4 +84,4 @@ def _with_artifact(search: Search, number: int, record: Record) -> Record:
     artifact = Artifact(Path(record.files.get("artifact", "removed")))
     if artifact.onnx.is_file() and artifact.manifest.is_file():
         return record
-    return search.build(search.job(number, record.recipe, record.fidelity, record.seed))
+    return search.build(search.job(number, record.recipe, record.fidelity, record.seed), limited=False)

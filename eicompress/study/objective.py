@@ -11,6 +11,7 @@ from eicompress.metrics import register_metrics
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
+from eicompress.settings import LEAST_WITHIN_NOISE
 from eicompress.values import Direction, Quantity, Record
 
 REWARD = "reward"
@@ -30,10 +31,14 @@ def built_in() -> dict[str, Quantity]:
 
 @dataclass(frozen=True)
 class Objective:
-    """One metric is optimised, or two are traded, within limits. `reward` is quality with a target for the latency."""
+    """One metric is optimised, or two are traded, within limits. `reward` is quality with a target for the latency.
+
+    `smallest` and `fastest` trade quality and a metric, and hand out one candidate: the one with the least of that
+    metric which is not certainly worse than the best.
+    """
 
     name: str
-    """A metric's name, `reward`, or `pareto`."""
+    """A metric's name, `smallest`, `fastest`, `reward`, or `pareto`."""
     budgets: Mapping[str, float]
     """Limits by metric: upper bounds of what is minimised, lower ones of what is maximised."""
     metrics: tuple[str, ...] = (QUALITY,)
@@ -47,6 +52,11 @@ class Objective:
         if self.name == REWARD:
             return {name: bound for name, bound in self.budgets.items() if name != LATENCY}
         return self.budgets
+
+    @property
+    def least(self) -> str:
+        """The metric of which the least within noise of the best is handed out; empty where it is the best itself."""
+        return LEAST_WITHIN_NOISE.get(self.name, "")
 
     @property
     def wanted(self) -> tuple[str, ...]:

@@ -41,5 +41,5 @@ def trained(trainings: Sequence[Record], *, variant_of: int | None, in_rungs: bo
 
 
 def after(training: Record) -> str:
-    """How long a training was, for the reason why none follows."""
-    return f"after {training.fidelity:.1%} of the full training"
+    """How long a training was, or on how much a candidate was scored, for the reason why no more follows."""
+    return f"after {training.fidelity:.1%} of the {training.whole}"

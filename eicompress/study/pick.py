@@ -1,18 +1,25 @@
 """Picking: the best candidate of a study within limits that its search did not know."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from eicompress.errors import BudgetError, StudyError
 from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
+from eicompress.study.halving import at_first
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 from eicompress.values import Record
 
+LUCKY = 2
+"""How many candidates that were scored on a part of the validation texts alone are tried beside the best."""
 
-def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> tuple[int, Record]:
-    """The trial of the highest quality within these limits, among candidates of one shared training, and its number.
+
+def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> list[tuple[int, Record]]:
+    """The trial of the highest quality within these limits, among candidates of one shared training, and its number;
+    after it those that were scored on a part of the validation texts alone, and did better there. Which of them is the
+    best, all validation texts must say.
 
     Raises `StudyError` where a study has no shared training, and `BudgetError` where nothing is within the limits.
     """
@@ -24,10 +31,24 @@ def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> 
             f"the other limits, or train a super-network: `eicompress search --space supernet`"
         )
     objective = replace(result.objective, name=QUALITY, metrics=(QUALITY,), budgets=budgets)
-    found = ranked(cheap, objective)
+    best = ranked(cheap, objective)[:1]
+    begun = {number: replace(each, outcome="complete") for number, each in cheap.items() if _part(each)}
+    least = max((_first(each) for _, each in best), default=-math.inf)
+    better = [(number, cheap[number]) for number, each in ranked(begun, objective) if _first(each) > least]
+    found = [*best, *better[:LUCKY]]
     if not found:
         raise BudgetError(f"no sub-network of study `{study}` is within the limits. {_least(cheap, result, budgets)}")
-    return found[0]
+    return found
+
+
+def _part(record: Record) -> bool:
+    """Whether it was scored on a part of the validation texts alone."""
+    return record.only_shared and record.outcome == "stopped early"
+
+
+def _first(record: Record) -> float:
+    """The score that all have."""
+    return at_first(record).value(QUALITY) or 0.0
 
 
 def _least(records: Mapping[int, Record], result: Result, budgets: Mapping[str, float]) -> str:

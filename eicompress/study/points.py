@@ -7,7 +7,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, IntDistribution
 
-from eicompress.study.space import Slot, grid
+from eicompress.study.distributions import grid
+from eicompress.study.space import Slot
 
 VALUES = 3
 """Of a knob whose values are not a finite number: both ends, and the middle."""

@@ -73,12 +73,16 @@ def front_of(records: Mapping[int, Record], objective: Objective) -> list[tuple[
 
 
 def to_promote(records: Mapping[int, Record], objective: Objective) -> list[tuple[int, Record]]:
-    """The trials to rebuild, most wanted first: the best, or of a front the best and others spread along it."""
+    """The trials to rebuild, most wanted first: the best, or of a front the best and others spread along it.
+
+    Where the smallest or the fastest is wanted, it comes first; `records` are then those within noise of the best.
+    """
     if len(objective.metrics) == 1:
         return ranked(records, objective)[: objective.rebuilds]
     front = front_of(records, objective)
     last = min(len(front), objective.rebuilds) - 1
-    return [front[round(at * (len(front) - 1) / last)] for at in range(last + 1)] if last > 0 else front
+    spread = [front[round(at * (len(front) - 1) / last)] for at in range(last + 1)] if last > 0 else front
+    return spread[::-1] if objective.least else spread
 
 
 def violation(record: Record, objective: Objective) -> float:

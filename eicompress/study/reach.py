@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eicompress.cache import is_disk_error
-from eicompress.errors import BudgetError
+from eicompress.errors import BudgetError, Crashed
 from eicompress.metrics.size import SIZE
+from eicompress.study.distributions import grid
 from eicompress.study.fit_to_budget import Previewer
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import heaviest_parts
-from eicompress.study.space import SearchSpace, grid
+from eicompress.study.space import SearchSpace
 from eicompress.values import Record
 
 VALUES = 3
@@ -22,7 +23,7 @@ size counts as out of reach only if it is missed by more than this share."""
 def check_reachable(builder: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
     """The preview of the smallest candidate that was found, None where none can be built.
 
-    Raises `BudgetError` if that is over the size budget, or, measured with care, far over another.
+    Raises `BudgetError` if that is over the size budget, or, measured with care, far over another; and `Crashed`.
     """
     bound = objective.budgets.get(SIZE)
     parameters = _smallest(builder, space, bound)
@@ -72,7 +73,7 @@ def _previewed(
     try:
         return builder.preview(space.recipe(parameters), size_only=size_only)
     except Exception as error:
-        if is_disk_error(error):
+        if is_disk_error(error) or isinstance(error, Crashed):
             raise
         return None
 

@@ -8,8 +8,10 @@ from eicompress.errors import EicompressError
 from eicompress.metrics.quality import QUALITY
 from eicompress.study.events import Comparing, Promoting
 from eicompress.study.hand_out import hand_out_as_it_is, hand_out_rebuild
+from eicompress.study.noise import near_the_best
 from eicompress.study.outcomes import completed, judged
 from eicompress.study.promotion import PromotionRung, ahead_of_rebuilds, promotion_rung, survivors
+from eicompress.study.ranking import ranked
 from eicompress.study.result import result_of
 from eicompress.study.search import Search
 from eicompress.values import Record
@@ -27,7 +29,7 @@ def promote(search: Search, *, finished_before: bool) -> None:
             hand_out_as_it_is(search, number, record)
         return
     compared = _compared(search, _promotion_rung(search, finished_before=finished_before))
-    best = survivors(compared, search.records, search.goal.objective)
+    best = survivors(_wanted(search, compared), _wanted(search, search.records), search.goal.objective)
     seeds = range(search.goal.seed, search.goal.seed + search.most_seeds)
     for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
         if (number, seed) in done:
@@ -53,7 +55,7 @@ def _promotion_rung(search: Search, *, finished_before: bool) -> PromotionRung:
     if finished_before:
         return PromotionRung()
     rung = promotion_rung(
-        search.records,
+        _wanted(search, search.records),
         _given(search),
         search.goal.objective,
         search.space.fidelity,
@@ -87,6 +89,13 @@ def _compared(search: Search, rung: PromotionRung) -> dict[int, Record]:
     return found
 
 
+def _wanted(search: Search, records: Mapping[int, Record]) -> Mapping[int, Record]:
+    """The records; where the smallest or the fastest is wanted, those that are not certainly worse than the best."""
+    if not search.goal.objective.least:
+        return records
+    return near_the_best(dict(ranked(records, search.goal.objective)), search.ledger.baseline(), search.ledger.folder)
+
+
 def _given(search: Search) -> set[int]:
     """The trials of given recipes, also if the sampler drew them first."""
     ended = search.ledger.given() & search.records.keys()
@@ -111,3 +120,18 @@ def _hand_out_what_is_ahead(search: Search) -> None:
             hand_out_as_it_is(search, number, record)
         except EicompressError as error:
             search.notice(f"trial {number} could not be handed out as it was: {error}")
+    if search.goal.objective.least:
+        _hand_out_least(search)
+
+
+def _hand_out_least(search: Search) -> None:
+    """Hand out the smallest or the fastest within noise of the best; once measured with care it may be another."""
+    for _ in range(search.goal.objective.rebuilds):
+        result = result_of(search.ledger, search.goal.objective)
+        if result.best_candidate is None or result.best_candidate[0] in result.promoted:
+            return
+        number, record = result.best_candidate
+        try:
+            hand_out_as_it_is(search, number, record)
+        except EicompressError as error:
+            return search.notice(f"trial {number} could not be handed out as it was: {error}")

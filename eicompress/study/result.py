@@ -11,9 +11,10 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.agreement import Agreement, agreement, agreements
 from eicompress.study.ledger import Ledger
+from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
-from eicompress.values import Json, Record
+from eicompress.values import TRAINING, Json, Record
 
 CHOSEN = "was chosen by validation, where its quality is therefore optimistic"
 """What is to be said beside the quality on validation of what a search hands out."""
@@ -43,7 +44,8 @@ class Kept:
 
     def __str__(self) -> str:
         quality = f"{self.record.value(QUALITY) or 0.0:.4f}"
-        kept = f"Trial {self.trial} is handed out as it was after {self.record.fidelity:.1%} of the full training, with"
+        length = f"{self.record.fidelity:.1%} of the {self.record.whole}"
+        kept = f"Trial {self.trial} is handed out as it was after {length}, with"
         if self.rebuild is None:
             return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
         if self.rebuild.outcome == "over budget":
@@ -68,11 +70,16 @@ class Result:
     kept: Mapping[int, Record] = field(default_factory=dict)
     """Trials whose own artifacts are results, measured like a rebuild."""
     rungs: tuple[float, ...] = ()
-    """Shares of the full training that its candidates are trained for, where the study knows them."""
+    """Shares of `whole` that its candidates have, where the study knows them."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
     compared: Mapping[int, Record] = field(default_factory=dict)
     """The trials that were compared before one was rebuilt, after the longer training that they got for it."""
+
+    @property
+    def whole(self) -> str:
+        """What its rungs are shares of."""
+        return next((each.whole for each in self.records.values() if each.trained), TRAINING)
 
     @property
     def counts(self) -> Counts:
@@ -134,8 +141,11 @@ class Result:
     def best(self) -> tuple[int | str, Record] | None:
         """What to ship: the best candidate, or a simple baseline of a higher quality, or of the same in fewer bytes.
 
-        With the number of its trial, or the name of the simple baseline.
+        Where the smallest or the fastest is wanted, that of all which are not certainly worse than the best one. With
+        the number of its trial, or the name of the simple baseline.
         """
+        if self.objective.least:
+            return self._least_near(self._known)
         simple, candidate = self.best_simple, self.best_candidate
         if simple and (candidate is None or self._worth(simple[1]) > self._worth(candidate[1])):
             return simple
@@ -146,6 +156,26 @@ class Result:
         """The best simple baseline that is an artifact within budget."""
         fitting = [each for each in self.simple.items() if is_within(each[1], self.objective)]
         return max(fitting, key=lambda each: self._worth(each[1]), default=None)
+
+    @property
+    def best_quality(self) -> tuple[int | str, Record]:
+        """The candidate or simple baseline within budget of the highest quality on validation; there must be one."""
+        return max(self._known.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
+
+    @property
+    def _known(self) -> dict[int | str, Record]:
+        """The candidates and simple baselines within budget."""
+        simple = [each for each in self.simple.items() if is_within(each[1], self.objective)]
+        return dict([*self._candidates.items(), *simple])
+
+    @property
+    def _candidates(self) -> dict[int, Record]:
+        return dict(ranked({**self.before_rebuilding, **self.promoted}, self.objective))
+
+    def _least_near(self, records: Mapping[Key, Record]) -> tuple[Key, Record] | None:
+        """Of the records that are not certainly worse than the best the one with the least of what is wanted least."""
+        near = near_the_best(records, self.baseline, self.folder)
+        return min(near.items(), key=lambda each: -self.objective.gains(each[1])[1], default=None)
 
     def _worth(self, record: Record) -> tuple[float, float]:
         return self.objective.gains(record)[0], -(record.value(SIZE) or 0.0)
@@ -160,11 +190,19 @@ class Result:
         if candidate is None:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
+        if self.objective.least:
+            number, record = max(self._candidates.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
+            return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
-        """The best that was promoted and is within budget, or the best trial where there is none."""
+        """The best that was promoted and is within budget, or the best trial where there is none.
+
+        Where the smallest or the fastest is wanted, that of all candidates which are not certainly worse than the best.
+        """
+        if self.objective.least:
+            return self._least_near(self._candidates)
         found = ranked(self.promoted, self.objective) or ranked(self.before_rebuilding, self.objective)
         return found[0] if found else None
 
@@ -206,40 +244,7 @@ class Result:
         )
 
     def to_json(self) -> dict[str, Any]:
-        best = self.best
-        return {
-            "folder": str(self.folder),
-            "objective": self.objective.name,
-            "metrics": list(self.objective.metrics),
-            "budgets": dict(self.objective.budgets),
-            "seconds": self.seconds,
-            "seconds_to_near": self.seconds_to_near,
-            "ended": self.ended,
-            "counts": vars(self.counts),
-            "baseline": self.baseline.to_json() if self.baseline else None,
-            "best": _entry(*best) if best else None,
-            "verdict": self.verdict,
-            "simple": [
-                {"name": name, "within_budget": is_within(record, self.objective), **record.to_json()}
-                for name, record in by_quality(self.simple)
-            ],
-            "front": [number for number, _ in self.front],
-            "promoted": [
-                {**_entry(number, record), "spread": self._spreads(number)}
-                for number, record in ranked(self.promoted, self.objective)
-            ],
-            "compared": [_entry(*each) for each in ranked(self.compared, self.objective)],
-            "handed_out_as_they_were": [each.trial for each in self.handed_out_as_they_were],
-            "rungs": list(self.rungs),
-            "full_steps": self.full_steps,
-            "agreements": [each.to_json() for each in self.agreements],
-            "trials": [_entry(*each) for each in self.records.items()],
-        }
-
-    def _spreads(self, number: int) -> dict[str, Json]:
-        """Of quality on validation and on test, where there are several seeds."""
-        found = {metric: self.spread(number, metric) for metric in (QUALITY, QUALITY_TEST)}
-        return {metric: vars(spread) for metric, spread in found.items() if spread}
+        return _as_json(self)
 
 
 def result_of(ledger: Ledger, objective: Objective) -> Result:
@@ -289,6 +294,44 @@ def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
 
 def _reached(record: Record) -> str:
     return f"{record.value(QUALITY):.4f} in {record.value(SIZE):.3f} MB"
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    best = result.best
+    return {
+        "folder": str(result.folder),
+        "objective": result.objective.name,
+        "metrics": list(result.objective.metrics),
+        "budgets": dict(result.objective.budgets),
+        "seconds": result.seconds,
+        "seconds_to_near": result.seconds_to_near,
+        "ended": result.ended,
+        "counts": vars(result.counts),
+        "baseline": result.baseline.to_json() if result.baseline else None,
+        "best": _entry(*best) if best else None,
+        "verdict": result.verdict,
+        "simple": [
+            {"name": name, "within_budget": is_within(record, result.objective), **record.to_json()}
+            for name, record in by_quality(result.simple)
+        ],
+        "front": [number for number, _ in result.front],
+        "promoted": [
+            {**_entry(number, record), "spread": _spreads(result, number)}
+            for number, record in ranked(result.promoted, result.objective)
+        ],
+        "compared": [_entry(*each) for each in ranked(result.compared, result.objective)],
+        "handed_out_as_they_were": [each.trial for each in result.handed_out_as_they_were],
+        "rungs": list(result.rungs),
+        "full_steps": result.full_steps,
+        "agreements": [each.to_json() for each in result.agreements],
+        "trials": [_entry(*each) for each in result.records.items()],
+    }
+
+
+def _spreads(result: Result, number: int) -> dict[str, Json]:
+    """Of quality on validation and on test, where there are several seeds."""
+    found = {metric: result.spread(number, metric) for metric in (QUALITY, QUALITY_TEST)}
+    return {metric: vars(spread) for metric, spread in found.items() if spread}
 
 
 def _entry(number: int | str, record: Record) -> Json:

@@ -1,28 +1,31 @@
 """Runs or forecasts a planned search: opens the builder and the workers, then starts the coordinator."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from eicompress.cache import write_folder
-from eicompress.errors import BudgetError, PluginError
+from eicompress.errors import BudgetError, PluginError, SpecError
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Event, Foreseen, Noticed
 from eicompress.study.forecast import Forecast, forecast, in_rungs
-from eicompress.study.halving import described
+from eicompress.study.halving import COMPARED, described
 from eicompress.study.ledger import Ledger
 from eicompress.study.plan import Plan, place_of
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
 from eicompress.trials.builder import Builder, open_builder
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.previews import Previews
+from eicompress.trials.processes import Processes
 from eicompress.trials.ray_cluster import Cluster
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import MEGABYTE, Progress
 
@@ -43,10 +46,13 @@ def run(
     report: Callable[[Ledger, Spec], str],
 ) -> Result:
     """Run or go on with a planned search; `report` writes what was found, also after an error, and says where."""
-    spec, settings = plan.spec, plan.spec.settings
+    spec, settings, begun = plan.spec, plan.spec.settings, time.monotonic()
     kept = spec.folder / TEACHER
     head = kept if kept.is_dir() else None
     builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
+    if builder.head != head:
+        begun = time.monotonic()  # the training of a teacher has a limit of its own
+    _check_comparable(builder, plan)
     for note in filter(None, (*plan.notes, *builder.notes, builder.unlabelled.note())):
         on_event(Noticed(note))
     goal = _goal(plan)
@@ -60,8 +66,10 @@ def run(
         plan = _with_recorded_rungs(plan, builder, ledger, on_event)
         if not ledger.records():
             _foresee(plan, builder, on_event)
+        prepared_s = time.monotonic() - begun
+        search = Search(builder, workers, plan.registry, ledger, plan.space, goal, on_event, prepared_s=prepared_s)
         try:
-            return run_search(Search(builder, workers, plan.registry, ledger, plan.space, goal, on_event))
+            return run_search(search)
         finally:
             # Where nothing fits, and after Ctrl-C, what was found until then can be looked at.
             on_event(Noticed(report(ledger, spec)))
@@ -76,6 +84,7 @@ def foreseen(
     """
     spec = plan.spec
     builder = open_builder(spec, plan.registry, folder=folder, progress=on_progress)
+    _check_comparable(builder, plan)
     reached = _compared(builder, plan)
     on_event(reached)
     ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
@@ -83,6 +92,16 @@ def foreseen(
     records = ledger.records().values() if ledger else ()
     found = forecast(builder, space, plan.objective, spec.seed, records)
     return replace(found, full_steps=steps, baselines={"baseline": reached.baseline, **reached.simple})
+
+
+def _check_comparable(builder: Builder, plan: Plan) -> None:
+    """Raise `SpecError` where answers are to be compared text by text, and no such comparison of them is known."""
+    least, name = plan.objective.least, plan.spec.settings["objective"]
+    if least and not builder.task.answer.holds(builder.examples["validation"].targets):
+        raise SpecError(
+            f"`--objective {name}` must compare answers text by text, but the labels of the task `{builder.task.name}` "
+            f"have a form of their own: ask for `--objective pareto:quality,{least}`"
+        )
 
 
 def _compared(builder: Builder, plan: Plan) -> Compared:
@@ -117,7 +136,7 @@ def _with_recorded_rungs(plan: Plan, builder: Builder, ledger: Ledger, on_event:
     """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
     space, steps = in_rungs(plan.space, ledger, builder, plan.spec.seed)
     ledger.set_rungs(space.rungs, steps)
-    on_event(Noticed(f"candidates are trained for {described(space.rungs, steps)}"))
+    on_event(Noticed(f"candidates are {COMPARED[space.whole]} {described(space.rungs, steps, space.whole)}"))
     return replace(plan, space=space)
 
 
@@ -136,7 +155,8 @@ def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) ->
 
 @contextmanager
 def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
-    """The workers of a plan, and the builder that pauses them while it takes a latency."""
+    """The workers of a plan, and the builder that previews in a process beside them, and pauses all of them while it
+    takes a latency."""
     spec, settings = plan.spec, plan.spec.settings
     if not settings["workers"]:
         yield builder, InProcess(builder, plan.registry)
@@ -146,8 +166,14 @@ def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
     team: Processes | Cluster = Processes(setup, limits.shared(count), count)
     if settings["engine"] == "ray":
         team = Cluster(setup, limits, count, place_of(spec))
-    with team as workers:
-        yield replace(builder, quiet=workers.paused), workers
+    with team as workers, Previews(setup, limits.shared(count)) as previews:
+
+        @contextmanager
+        def quiet() -> Iterator[None]:
+            with workers.paused(), previews.paused():
+                yield
+
+        yield replace(builder, quiet=quiet, previews=previews), workers
 
 
 def setup_of(spec: Spec, builder: Builder) -> Setup:

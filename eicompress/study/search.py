@@ -23,6 +23,8 @@ from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 SEEDS = 3
 """Default number of seeds for rebuilding the best, if time allows."""
 
+GRACE_S = 3.0
+"""Seconds after the end of a search in which a candidate that is nearly done may still be."""
 NOTED_EVERY_S = 5.0
 """How often the time that a study has taken is stored while trials run."""
 
@@ -56,8 +58,11 @@ class Workers(Protocol):
 
     def submit(self, job: Job) -> None: ...
 
-    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
-        """The result of the job that ends next; `progress` is called with a trial's number and its progress."""
+    def wait(self, progress: Callable[[int, Progress], None], within_s: float = math.inf) -> Done:
+        """The result of the job that ends next, or of one that is stopped since none ended within so many seconds.
+
+        `progress` is called with a trial's number and its progress.
+        """
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Search:
     goal: Goal
     on_event: Callable[[Event], None]
     clock: Callable[[], float] = time.monotonic
+    prepared_s: float = 0.0
+    """What this search took before it began: model and data read, simple baselines measured."""
     records: dict[int, Record] = field(default_factory=dict, init=False)
     """Of the trials that have ended, by their numbers."""
     seconds_before: float = field(default=0.0, init=False)
@@ -169,11 +176,18 @@ class Search:
         name = self.builder.key(shared, fidelity=1.0, seed=seed) if shared.steps else ""
         return Job(number, recipe, fidelity, seed, name)
 
-    def build(self, job: Job) -> Record:
-        """What a worker makes of the job, tried again where it is lost. Raises `StudyError`."""
+    def wait(self) -> Done:
+        """The result of the worker's job that ends next; one that runs when the time is used up is stopped."""
+        return self.workers.wait(self.doing, max(0.0, self.goal.limit_s - self.seconds) + GRACE_S)
+
+    def build(self, job: Job, *, limited: bool = True) -> Record:
+        """What a worker makes of the job, tried again where it is lost; `limited` to the time of the search.
+
+        Raises `StudyError`.
+        """
         for _ in range(RESTARTS + 1):
             self.workers.submit(job)
-            done = self.workers.wait(self.doing)
+            done = self.wait() if limited else self.workers.wait(self.doing)
             if done.record is not None:
                 return done.record
             if done.fate != "lost":

@@ -38,10 +38,15 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial, FixedTrial
 
-from eicompress.contracts import Strategy
+from eicompress.contracts import Strategy, TextDomain
 from eicompress.errors import SpecError, nearest
 from eicompress.recipe import Recipe, check_value, knobs
+from eicompress.study.distributions import grid, least, suggest
+from eicompress.study.halving import one_in
+from eicompress.values import TRAINING, VALIDATION
 
+ONE_IN = 10
+"""Of this number of parts of a shared training that were scored on some validation texts, one is scored on all."""
 APART = 1.5
 """How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""
 
@@ -140,7 +145,7 @@ class SearchSpace:
                 continue
             if slot.optional and not trial.suggest_categorical(slot.switch, [False, True]):
                 continue
-            drawn = {knob: _suggest(trial, slot.parameter(knob), of) for knob, of in slot.searched.items()}
+            drawn = {knob: suggest(trial, slot.parameter(knob), of) for knob, of in slot.searched.items()}
             steps[slot.name] = slot.step(drawn)
         return Recipe(tuple(steps.values()))
 
@@ -177,6 +182,26 @@ class SearchSpace:
         return any(slot.strategy.shares_training for slot in self.slots)
 
     @property
+    def only_shared(self) -> bool:
+        """Whether every recipe shares a training and trains nothing after it: its rungs are then shares of the
+        validation texts."""
+        used = [
+            place
+            for place, slot in enumerate(self.slots)
+            if slot.strategy.shares_training and not slot.optional and not slot.unless
+        ]
+        return bool(used) and not any(slot.strategy.trains for slot in self.slots[used[-1] + 1 :])
+
+    @property
+    def whole(self) -> str:
+        """What its rungs are shares of."""
+        return VALIDATION if self.only_shared else TRAINING
+
+    def one_of(self, rung: int) -> int:
+        """The number n of candidates at this rung of which one goes on."""
+        return ONE_IN if self.only_shared else one_in(self.rungs, rung)
+
+    @property
     def after_training(self) -> dict[str, BaseDistribution]:
         """The parameters of what stands after the last step that trains: they can change without another training."""
         trains = [place for place, slot in enumerate(self.slots) if slot.strategy.trains]
@@ -202,7 +227,7 @@ class SearchSpace:
         every optional slot in use except those that replace others."""
         instead = {slot.unless for slot in self.slots}
         switches = {slot.switch: slot.name not in instead for slot in self.slots if slot.optional}
-        return {name: switches[name] if name in switches else _least(of) for name, of in self.domains.items()}
+        return {name: switches[name] if name in switches else least(of) for name, of in self.domains.items()}
 
     def recipe(self, parameters: Mapping[str, Any]) -> Recipe:
         """The recipe that these trial parameters stand for, at the low end of what is filled."""
@@ -229,7 +254,7 @@ def _unfilled(slot: Slot) -> Slot:
     return replace(slot, fill=None, searched=searched)
 
 
-def in_domain(label: str, value: Any, domain: BaseDistribution) -> Any:
+def in_domain(label: str, value: Any, domain: BaseDistribution | TextDomain) -> Any:
     check_value(label, value, domain)
     return float(value) if isinstance(domain, FloatDistribution) else value
 
@@ -292,41 +317,6 @@ def _check_drawable(label: str, value: Any, distribution: BaseDistribution) -> N
         steps = (value - distribution.low) / step  # type: ignore[attr-defined]
         if abs(steps - round(steps)) > 1e-6:
             raise SpecError(f"`{label}` must be on the search space's grid of step {step}, but got {value!r}")
-
-
-def _suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    assert isinstance(distribution, CategoricalDistribution)
-    return trial.suggest_categorical(name, distribution.choices)
-
-
-def _least(distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, IntDistribution | FloatDistribution):
-        return distribution.low
-    assert isinstance(distribution, CategoricalDistribution)
-    numbers = [each for each in distribution.choices if isinstance(each, int | float)]
-    return min(numbers) if len(numbers) == len(distribution.choices) else distribution.choices[0]
-
-
-def grid(distribution: BaseDistribution, most: int) -> list[Any]:
-    """The values of a distribution, or `most` of them."""
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    count = most if step is None else min(most, round((high - low) / step) + 1)
-    shares = np.linspace(0, 1, count)
-    values = low * (high / low) ** shares if distribution.log else low + (high - low) * shares
-    if step is not None:
-        values = low + np.round((values - low) / step) * step
-    return sorted({int(each) if isinstance(distribution, IntDistribution) else float(each) for each in values})
 
 
 def _described(slot: Slot) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import Strategy
+from eicompress.contracts import Strategy, TextDomain
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.recipe import Knob, check_value, knobs
@@ -41,9 +41,9 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     rungs = _rungs(tables.get("fidelity", 1.0), path)
     least = _rung_steps(tables["rung_steps"], len(rungs), path) if "rung_steps" in tables else ()
     made_of = [tables, sorted(missing)] if missing else tables
-    if _all_is_shared(slots):
-        rungs, least = (1.0,), ()
     space = SearchSpace(path.stem, digest_of(made_of), rungs, slots, rung_steps=least)
+    if space.only_shared:
+        space = replace(space, rungs=(1.0,), rung_steps=())
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
         space.recipe(space.corner())
@@ -175,7 +175,7 @@ def _fill(label: str, wanted: Mapping[str, Any], strategy: str, knob: Knob) -> F
     return Fill(strategy, knob.name, low, high)
 
 
-def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistribution) -> BaseDistribution:
+def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistribution | TextDomain) -> BaseDistribution:
     if "choices" in wanted:
         _check_keys(label, wanted, ("choices",))
         choices = wanted["choices"]
@@ -223,16 +223,6 @@ def _check_shared(slots: tuple[Slot, ...], path: Path) -> None:
             f"the training of `{slots[last].name}` in `{path}` serves every candidate, so each knob up to it must have "
             f"one value, but {what} is searched: give it a value, or search it after `{slots[last].name}`"
         )
-
-
-def _all_is_shared(slots: tuple[Slot, ...]) -> bool:
-    """Whether every recipe shares a training and trains nothing after it: rungs then mean nothing."""
-    used = [
-        place
-        for place, slot in enumerate(slots)
-        if slot.strategy.shares_training and not slot.optional and not slot.unless
-    ]
-    return bool(used) and not any(slot.strategy.trains for slot in slots[used[-1] + 1 :])
 
 
 def _strategies_of(table: Mapping[str, Any]) -> set[str]:

@@ -10,12 +10,12 @@ from eicompress.study.halving import (
     compared,
     cost_s,
     goes_on,
-    one_in,
+    is_control,
 )
 from eicompress.study.open_trials import OpenTrial, OpenTrials, end
 from eicompress.study.outcomes import after, completed, judged, trained
 from eicompress.study.search import Search
-from eicompress.values import Done, Record
+from eicompress.values import OUT_OF_TIME, Done, Record
 
 
 def train(trials: OpenTrials, trial: OpenTrial) -> None:
@@ -42,6 +42,9 @@ def take_in(trials: OpenTrials, done: Done) -> None:
         search.workers.submit(done.job)
         return
     del trials.running[trial.number]
+    if done.fate == "out of time":
+        _stop(trials, trial)
+        return
     if done.record is None:
         end(trials, trial, _unmade(search, trial, done))
         return
@@ -75,9 +78,20 @@ def needless(search: Search, trial: OpenTrial) -> str:
     if search.good_enough:
         return f"not needed any more {after(last)}"
     time_left = search.time_left
-    if time_left.kept_s is not None and not time_left.allows_search(cost_s(last) * trial.next_length / last.fidelity):
+    if not time_left.allows_search(cost_s(last) * trial.next_length / last.fidelity):
         return f"no time was left {after(last)}"
     return ""
+
+
+def _stop(trials: OpenTrials, trial: OpenTrial) -> None:
+    """Leave a trial at the end of the search: with what its earlier trainings came to, or to be drawn again when the
+    study goes on, with its training where it was."""
+    if trial.trainings:
+        end(trials, trial, _record(trials.search, trial, f"no time was left {after(trial.last)}"))
+        return
+    for draw in (trial.draw, *trial.followers):
+        trials.draws.interrupt(draw)
+    trials.search.notice(f"the training of trial {trial.number} was stopped: {OUT_OF_TIME}")
 
 
 def _arrive(trials: OpenTrials, trial: OpenTrial) -> None:
@@ -96,8 +110,8 @@ def _arrival(trials: OpenTrials, trial: OpenTrial) -> Arrival:
         rung=trial.rung,
         gains=trials.search.goal.objective.gains(trial.last),
         others=_others(trials, trial),
-        one_of=one_in(trials.search.space.rungs, trial.rung),
-        given=trial.draw.known,
+        one_of=trials.search.space.one_of(trial.rung),
+        given=trial.draw.known or (trial.last.only_shared and is_control(trial.draw.index)),
     )
 
 

@@ -1,17 +1,17 @@
 """The smallest and the fastest candidate that no paired comparison tells from the best one."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.study.kept_answers import logits_of, validation_of
+from eicompress.study.noise import not_certainly_worse
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 from eicompress.values import Record
+
+_COMPARED = {"smallest": "smaller", "fastest": "faster"}
 
 
 @dataclass(frozen=True)
@@ -31,48 +31,56 @@ class WithinNoise:
         )
 
 
-def within_noise(result: Result) -> WithinNoise | None:
+@dataclass(frozen=True)
+class LeastWithinNoise:
+    """What a search for the smallest or the fastest hands out, beside the candidate of the highest quality."""
+
+    name: str
+    """`smallest` or `fastest`."""
+    chosen: tuple[int | str, Record]
+    best: tuple[int | str, Record]
+
+    def __str__(self) -> str:
+        chosen, best = _named(*self.chosen), _named(*self.best)
+        if self.chosen[0] == self.best[0]:
+            return f"No {_COMPARED[self.name]} one is within noise of the best, {best}."
+        return (
+            f"The {self.name} within noise of the best is {chosen}; the best is {best}. On the validation texts it is "
+            "not certainly worse (95 % interval, paired). With many candidates a small one can be lucky there: compare "
+            "both on other rows."
+        )
+
+
+def within_noise(result: Result) -> WithinNoise | LeastWithinNoise | None:
     """None where nothing smaller or faster is within noise of the best, or where answers are not kept."""
-    best, validation = result.best, validation_of(result.baseline, result.folder) if result.baseline else None
-    if best is None or validation is None:
+    if result.best is None:
         return None
-    theirs = logits_of(best[1], validation, result.folder)
-    if theirs is None:
+    if result.objective.least:
+        return LeastWithinNoise(result.objective.name, result.best, result.best_quality)
+    near = not_certainly_worse(result.best[1], result.baseline, result.folder)
+    if near is None:
         return None
-    candidates = {**result.before_rebuilding, **result.promoted}
-    # No interval is wider, unless two models are right on opposite texts: what is further behind is not read.
-    widest = 1.96 * math.sqrt(2 / len(validation.targets))
-    floor = (best[1].value(QUALITY) or 0.0) - widest
-
-    @cache
-    def near(number: int) -> bool:
-        ours = logits_of(candidates[number], validation, result.folder)
-        if ours is None:
-            return False
-        mean, half = validation.answer.difference(validation.targets, ours, theirs)
-        return mean + half >= 0
-
-    fitting = [
-        (number, record)
-        for number, record in ranked(candidates, result.objective)
-        if (record.value(QUALITY) or 0.0) >= floor
-    ]
-    smallest, fastest = (_least(fitting, name, best[1], near) for name in (SIZE, LATENCY))
+    candidates = ranked({**result.before_rebuilding, **result.promoted}, result.objective)
+    smallest, fastest = (_least(candidates, name, result.best[1], near) for name in (SIZE, LATENCY))
     return WithinNoise(smallest, fastest) if smallest or fastest else None
 
 
 def _least(
-    candidates: Iterable[tuple[int, Record]], name: str, best: Record, near: Callable[[int], bool]
+    candidates: Iterable[tuple[int, Record]], name: str, best: Record, near: Callable[[Record], bool]
 ) -> tuple[int, Record] | None:
     """Of what has less of a metric than the best, and is near it, the one with least."""
     bound = best.value(name)
     values = [(record.value(name), number, record) for number, record in candidates]
     less = [each for each in values if each[0] is not None and bound is not None and each[0] < bound]
     by_value = sorted(less, key=lambda each: each[:2])
-    return next(((number, record) for _, number, record in by_value if near(number)), None)
+    return next(((number, record) for _, number, record in by_value if near(record)), None)
 
 
-def _described(number: int, record: Record) -> str:
+def _named(name: int | str, record: Record) -> str:
+    return f"{'trial ' if isinstance(name, int) else ''}{_described(name, record)}"
+
+
+def _described(number: int | str, record: Record) -> str:
     latency = record.value(LATENCY)
     took = "" if latency is None else f", {latency:.2f} ms"
     return f"{number} ({record.value(QUALITY) or 0.0:.4f}, {record.value(SIZE) or 0.0:.3f} MB{took})"

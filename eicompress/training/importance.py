@@ -45,8 +45,8 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
 
 
 def fingerprint(subject: Candidate) -> str:
-    """Names a candidate by its weights and its tokenizer: what is measured of it can be kept under it."""
-    digest = hashlib.sha256(subject.tokenizer.to_str().encode())
+    """Names a candidate by its shapes, its weights and its tokenizer: what is measured of it can be kept under it."""
+    digest = hashlib.sha256(f"{subject.encoder.config}{subject.tokenizer.to_str()}".encode())
     for name, tensor in subject.model.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -175,7 +175,8 @@ def _magnitudes(model: Encoder) -> dict[str, Array]:
             writes = attention.output.weight.T.reshape(attention.heads, -1).norm(dim=1)
             found[f"heads.{number}"] = reads * writes
         if shape.ffn_of is None:
-            found[f"neurons.{number}"] = ffn.input.weight.norm(dim=1) * _norms(ffn.output)
+            reads = ffn.input.weight.norm(dim=1).reshape(1 + ffn.gated, -1).norm(dim=0)
+            found[f"neurons.{number}"] = reads * _norms(ffn.output)
         written = attention.output.weight.square().sum() + ffn.output.weight.square().sum()
         found[f"layers.{number}"] = written.sqrt().reshape(1)
     for norm in model.residual_norms():

@@ -66,8 +66,8 @@ class LayerStates:
 
     def attention(self, layer: int) -> Tensor:
         """(B, heads, slots, slots)"""
-        attention = self.model.layer(layer).attention
-        return self.slots.maps(attention.attention_map(self.states[layer].float(), self.mask), self.own)
+        read = self.model.layer(layer)
+        return self.slots.maps(read.attention.attention_map(read.read(self.states[layer].float()), self.mask), self.own)
 
     def relations(self, layer: int, heads: int) -> Tensor:
         """(B, 3 x heads, slots, slots): of queries, keys and values."""
@@ -75,7 +75,8 @@ class LayerStates:
         return torch.cat([losses.relation(each, heads, self.slots.mask) for each in vectors], dim=1)
 
     def _projections(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        return self.model.layer(layer).attention.projections(self.states[layer].float(), self.mask)
+        read = self.model.layer(layer)
+        return read.attention.projections(read.read(self.states[layer].float()), self.mask)
 
     def width(self, layer: int) -> int:
         """Of queries, keys and values."""

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import torch
 
-from eicompress.cache import Cache, default_folder, write_folder
-from eicompress.contracts import Candidate, Context
+from eicompress.cache import Cache, default_folder
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
-from eicompress.encoder.model import Encoder
-from eicompress.errors import EicompressError, Inapplicable, MeasureError
+from eicompress.errors import EicompressError, MeasureError
 from eicompress.export import folder as artifacts
 from eicompress.measures import Conditions
 from eicompress.metrics.latency import LATENCY
@@ -26,9 +24,7 @@ from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
 from eicompress.training.trainer import fit_nothing
-from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
-from eicompress.trials.code import code_version
 from eicompress.trials.inputs import (
     how_taught,
     model_folder,
@@ -39,9 +35,11 @@ from eicompress.trials.inputs import (
     who_teaches,
     with_teacher,
 )
-from eicompress.trials.kept import Measured, kept_examples
+from eicompress.trials.kept import Measured, code_of, kept_examples
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, record_of, written
+from eicompress.trials.previews import PREVIEWS, Previews
+from eicompress.trials.shared_training import SharedTraining, build
 from eicompress.trials.simple import STATIC, TFIDF, measure_simplest, measure_static, measure_tfidf
 from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
@@ -62,6 +60,8 @@ class Builder(Materials):
     """Where latency is taken."""
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
     """What is entered while a metric is measured that must be alone, so that nothing else of ours runs."""
+    previews: Previews | None = None
+    """The process that applies what is not trained; None for this one."""
     head: Path | None = None
     """The folder of the baseline, where its head was trained first."""
     wanted: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Builder(Materials):
         return replace(record, files={**record.files, "validation_examples": examples})
 
     def simple(self, size_mb: float | None) -> dict[str, Record]:
-        """The records of simple baselines on the validation split, by name; none where targets have another form.
+        """The records of simple baselines on validation, by name; none where targets have a form of their own.
 
         tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's.
         """
@@ -94,57 +94,71 @@ class Builder(Materials):
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """The recipe's artifact, built and measured without training: every metric that previews know, or the size
-        alone; with care, as of what is kept.
-
-        Raises `Inapplicable`.
-        """
+        alone; with care, as of what is kept. Raises `Inapplicable`."""
         key = ["preview", self.made_from(recipe, 0.0, self.seed), size_only, *(["careful"] if careful else [])]
         return self._measured.remembered(key, lambda: self._measure_preview(recipe, size_only, careful))
 
+    def exported(self, recipe: Recipe, *, size_only: bool, careful: bool) -> Record:
+        """The recipe's artifact without training, `files["artifact"]`, with what of a preview may be measured while
+        anything else runs. Raises `Inapplicable`."""
+        clock, context = Clock(), self.context(fit_nothing)
+        with clock.phase("preview"):
+            made = self._shared.previewed(recipe, context)
+            artifact = written(self, recipe, made, context, self.folder / PREVIEWS / recipe.digest)
+        with clock.phase("measuring"):
+            if size_only:
+                taken = measuring.weighed(self, artifact, self._bench_alone)
+            else:
+                taken = measuring.previewed(self, artifact, self._bench, careful)
+        record = record_of(self, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
+        files = {"artifact": str(artifact.folder)}
+        return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact), files=files)
+
     def rehearse(self, recipe: Recipe) -> Rehearsal:
         """Estimated seconds of the recipe's training at full length. Raises `Inapplicable`."""
+        if self.previews is not None:
+            return self.previews.rehearse(recipe)
         return rehearse(recipe, self.begin(), self.rehearsal_context())
 
     def count_steps(self, recipe: Recipe) -> int:
         """Steps of the recipe's trainings at full length; nothing is trained. Raises `Inapplicable`."""
+        if self.previews is not None:
+            return self.previews.count_steps(recipe)
         return count_steps(recipe, self.begin(), self.rehearsal_context())
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: nothing is measured that must be alone.
 
-        The artifact's folder is `record.files["artifact"]`.
+        The artifact's folder is `record.files["artifact"]`. Where all training is shared, `fidelity` is the share of
+        the validation texts to score on; below 1 the artifact is not kept.
         """
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
         context = self.training_context(recipe, fidelity=fidelity, seed=seed, progress=progress)
-        begin, done = self._shared(recipe, seed, progress, clock)
+        done = len(recipe.shared.steps)
+        begin = self._shared.trained(recipe, seed, progress, clock) if done else self.start
         with clock.phase("training"):
-            made = self._made(recipe, context, fidelity, begin, done)
+            made = build(recipe, context, self, fidelity, begin, done)
         progress(Progress("export"))
         with clock.phase("export"):
             artifact = written(self, recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
-        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock)
+        share = fidelity if recipe.only_shared else 1.0
+        record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock, share=share)
+        if share < 1.0:
+            artifacts.remove(artifact)
         shared: dict[str, Json] = {SHARED: {"key": self.key(recipe.shared, fidelity=1.0, seed=seed)}} if done else {}
         facts = {**record.facts, **shared}
-        return replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
-
-    def prepare(self, recipe: Recipe, folder: Path, *, progress: Callable[[Progress], None]) -> None:
-        """Train a candidate at full length and write it to a new folder, as a starting point for other studies."""
-        context = self.training_context(recipe, fidelity=1.0, seed=self.seed, progress=progress)
-        made = self._made(recipe, context, 1.0, self.start)
-        if not isinstance(made.model, Encoder):
-            raise Inapplicable(
-                f"a starting point must be an encoder, but the recipe made a {type(made.model).__name__}"
-            )
-        write_folder(folder, lambda into: candidates.save(made, into))
+        record = replace(record, key=key, fidelity=fidelity, seed=seed, trained=True, facts=facts)
+        return replace(record, only_shared=recipe.only_shared)
 
     def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """As `build`, remembered, and without the artifact: for those who want to know how good a recipe is."""
 
         def build() -> Record:
             record = self.build(recipe, fidelity=fidelity, seed=seed, progress=progress)
-            artifacts.remove(Artifact(Path(record.files["artifact"])))
+            if "artifact" in record.files:
+                artifacts.remove(Artifact(Path(record.files["artifact"])))
             return replace(record, files={name: file for name, file in record.files.items() if name != "artifact"})
 
         return self._measured.remembered(["scored", self.key(recipe, fidelity=fidelity, seed=seed)], build)
@@ -162,41 +176,15 @@ class Builder(Materials):
         facts: dict[str, Json] = {"baseline": {QUALITY_TEST: self._baseline_on_test()}, "steps": {"mb": sizes}}
         return replace(promoted, facts={**promoted.facts, **facts})
 
-    def _shared(
-        self, recipe: Recipe, seed: int, progress: Callable[[Progress], None], clock: Clock
-    ) -> tuple[Candidate, int]:
-        """What the recipe's own training begins with, and how many steps made it: those up to the last one whose
-        training is shared, at full length. All of them are, since a shared training knows no fidelity."""
-        shared = recipe.shared
-        if not shared.steps:
-            return self.start, 0
-        progress(Progress(SHARED))
-        context = self.training_context(shared, fidelity=1.0, seed=seed, progress=progress, phase=SHARED)
-        with clock.phase(SHARED):
-            return self._made(shared, context, 1.0, self.start), len(shared.steps)
-
-    def _made(self, recipe: Recipe, context: Context, fidelity: float, begin: Candidate, done: int = 0) -> Candidate:
-        """What the recipe makes, of what its first `done` steps made of the starting point."""
-
-        def key(prefix: Recipe) -> str:
-            return self.key(prefix, fidelity=fidelity, seed=context.seed)
-
-        return candidates.build(recipe, context, self.cache, key, begin, done)
-
     def _measure_preview(self, recipe: Recipe, size_only: bool, careful: bool) -> Record:
-        clock, context = Clock(), self.context(fit_nothing)
-        with clock.phase("preview"):
-            made = candidates.build(recipe, context, self.cache, str, self.start)
-            artifact = written(self, recipe, made, context, self.folder / "previews" / recipe.digest)
-        with clock.phase("measuring"):
-            if size_only:
-                taken = measuring.weighed(self, artifact, self._bench_alone)
-            else:
-                taken = measuring.previewed(self, artifact, self._bench, careful)
-        record = record_of(self, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
-        record = replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
+        record = (self.previews or self).exported(recipe, size_only=size_only, careful=careful)
+        artifact, clock = Artifact(Path(record.files["artifact"])), Clock(record.seconds_by_phase)
+        if not size_only:
+            with clock.phase("measuring"):
+                taken = measuring.previewed_alone(self, artifact, self._bench, careful)
+            record = record.with_measured(taken.measurements, taken.unmeasured)
         artifacts.remove(artifact)
-        return record
+        return replace(record, seconds_by_phase=clock.seconds, files={})
 
     def _previewed_mb(self, recipe: Recipe) -> float | None:
         try:
@@ -205,11 +193,13 @@ class Builder(Materials):
             # The beginning of a recipe need not be one that stands alone.
             return None
 
+    @cached_property
+    def _shared(self) -> SharedTraining:
+        return SharedTraining(self)
+
     @property
     def _measured(self) -> Measured:
-        metrics = {each.name: each.__module__.partition(".")[0] for each in self._bench_alone.usual}
-        code = {name: "" if package == "eicompress" else code_version(package) for name, package in metrics.items()}
-        return Measured(self.cache, self.threads, self.seq_len, self.device, code)
+        return Measured(self.cache, self.threads, self.seq_len, self.device, code_of(self._bench_alone.usual))
 
     @cached_property
     def _bench(self) -> Bench:
@@ -262,7 +252,7 @@ def open_builder(
     Raises `DataError`, `ModelError`, `SpecError`.
     """
     settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
-    read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed)
+    read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed, spec.rows)
     source_folder = model_folder(spec.model)
     named = read_model(source_folder, read.task.answer.outputs)
     baseline, notes, trained = named.answering(read.task.answer), read.notes, None

@@ -69,10 +69,12 @@ def applied(step: Strategy, subject: Any, context: Context) -> Any:
     """
     try:
         made = step.apply(subject, context)  # type: ignore[attr-defined]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, EicompressError) or is_disk_error(error):
             raise
         first = (str(error).splitlines() or [""])[0]
+        if isinstance(error, SystemExit):
+            first = f"`apply` must return or raise an error, but ended the process with {first}"
         where = f"of {_bringer(step)}{_line(step, error)}"
         raise PluginError(f"{type(error).__name__} in `{step.name}`, {where}: {first}") from error
     if not isinstance(made, type(subject)):
@@ -83,14 +85,14 @@ def applied(step: Strategy, subject: Any, context: Context) -> Any:
     return made
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Why a build failed: where it was raised, and what a `PluginError` says of it."""
     raised = error.__cause__ if isinstance(error, PluginError) else error
     lines = traceback.format_exception(raised) if raised is not None else []
     return "".join([*lines, str(error)] if isinstance(error, PluginError) else lines)
 
 
-def _line(step: Strategy, error: Exception) -> str:
+def _line(step: Strategy, error: BaseException) -> str:
     """The last line of the strategy's own package, or file, that the error came through."""
     home = Path(getattr(sys.modules[type(step).__module__], "__file__", "")).parent
     frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).parent == home]

@@ -47,15 +47,18 @@ class TaskData:
     notes: tuple[str, ...]
 
 
-def read_data(registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int) -> TaskData:
-    """The splits of a data set; without the name of a task, columns and labels decide.
+def read_data(
+    registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int, rows: int | None = None
+) -> TaskData:
+    """The splits of a data set; without the name of a task, columns and labels decide. Of train and of validation at
+    most `rows` rows are drawn.
 
     Raises `SpecError` and `DataError`.
     """
     tables = read_tables(data)
     kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, columns)
     named = kind.columns_in(tables["train"].rows[0], columns)
-    dataset = dataset_from_tables(tables, named, data, seed, kind.cell_refusal)
+    dataset = dataset_from_tables(tables, named, data, seed, kind.cell_refusal, rows)
     defined, examples = kind.read(dataset.splits, named)
     return TaskData(
         defined, examples, digest_of([dataset.digest, kind.name]), (*([note] if note else []), *dataset.notes)

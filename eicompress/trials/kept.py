@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from eicompress.cache import Cache, write_whole
 from eicompress.contracts import Array, Examples, Task
 from eicompress.deployment import Device
 from eicompress.export.folder import versions
+from eicompress.measures import Metric
 from eicompress.metrics.latency import describe
 from eicompress.metrics.this_machine import machine
 from eicompress.trials.code import MEASURING, code_version, own_code
@@ -54,6 +55,12 @@ class Measured:
         """The identity of the device."""
         code = code_version(type(self.device).__module__.partition(".")[0])
         return [self.device.name, describe(self.device), code]
+
+
+def code_of(metrics: Iterable[type[Metric]]) -> dict[str, str]:
+    """The code of each metric, by its name; empty for our own, which every key holds already."""
+    packages = {each.name: each.__module__.partition(".")[0] for each in metrics}
+    return {name: "" if package == "eicompress" else code_version(package) for name, package in packages.items()}
 
 
 def kept_logits(folder: Path, logits: Mapping[str, Array]) -> dict[str, str]:

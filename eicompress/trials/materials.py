@@ -1,8 +1,12 @@
 """The inputs of all recipes: baseline, data, teachers and starting point; and the cache keys of the results."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Context, Examples, Fit, Task
@@ -13,7 +17,12 @@ from eicompress.recipe import Recipe
 from eicompress.training.teacher import Ensemble, StoredTeacher, ignore
 from eicompress.training.trainer import Checkpoints, Trainer, fit_nothing
 from eicompress.trials.code import MAKING, code_version, own_code
-from eicompress.values import Phase, Progress, digest_of
+from eicompress.values import Phase, Progress, digest_of, seed_of
+
+SCORED = 500
+"""Validation texts that a part of a shared training is scored on at first."""
+WORTH_IT = 0.5
+"""The largest share of the validation texts that is scored before all of them are."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class Materials:
     seed: int
     compute_device: str
     """The compute device of torch: `cpu` or `cuda`."""
+    statistics: Callable[[], AbstractContextManager[None]] = field(default=nullcontext, kw_only=True)
+    """What is entered while strategies get statistics that are computed once."""
     _memory: dict[str, Mapping[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -59,12 +70,26 @@ class Materials:
         return digest_of(self.made_from(recipe, fidelity, seed))
 
     def made_from(self, recipe: Recipe, fidelity: float, seed: int) -> list[object]:
-        """What a recipe's candidate depends on, as plain data: on no fidelity where all of its training is shared."""
-        fidelity = 1.0 if recipe.only_shared else fidelity
+        """What a recipe's candidate and its record depend on, as plain data."""
         packages = {type(step).__module__.partition(".")[0] for step in recipe.steps} - {"eicompress"}
         code = [code_version(package) for package in sorted(packages)]
         computing = [self.compute_device, multiplies_bfloat16(self.compute_device)]
         return [self.inputs, recipe.to_json(), seed, fidelity, code, *computing]
+
+    @property
+    def scored_share(self) -> float:
+        """The share of the validation texts that parts of a shared training are scored on before the best are scored on
+        all; 1 where that would save little."""
+        share = SCORED / len(self.examples["validation"])
+        return math.ceil(1000 * share) / 1000 if share <= WORTH_IT else 1.0
+
+    def validation(self, share: float) -> Examples:
+        """This share of the validation texts, the same ones for every candidate."""
+        examples = self.examples["validation"]
+        if share == 1.0:
+            return examples
+        order = np.random.default_rng(seed_of(self.seed, "scored")).permutation(len(examples))
+        return examples.take(sorted(order[: max(1, round(share * len(examples)))].tolist()))
 
     def begin(self) -> Candidate:
         """A copy of the candidate that recipes start from."""
@@ -105,5 +130,6 @@ class Materials:
 
     def _remember(self, key: str, compute: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
         if key not in self._memory:
-            self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
+            with self.statistics():
+                self._memory[key] = self.cache.arrays("context", [self.inputs, self.seed, key], compute)
         return self._memory[key]

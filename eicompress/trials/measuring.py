@@ -1,10 +1,11 @@
 """Exports a built candidate and measures it for its record."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -44,8 +45,8 @@ class Bench:
 
     @property
     def previewed(self) -> tuple[type[Metric], ...]:
-        """Metrics that previews measure."""
-        return tuple(each for each in self.usual if each.preview)
+        """Metrics of previews that may be measured while anything else runs."""
+        return tuple(each for each in self.usual if each.preview and not each.alone)
 
     @property
     def trained(self) -> tuple[type[Metric], ...]:
@@ -54,7 +55,7 @@ class Bench:
 
     @property
     def alone(self) -> tuple[type[Metric], ...]:
-        """Metrics of a result that must be measured while nothing else runs."""
+        """Metrics of previews and results that must be measured while nothing else runs."""
         return tuple(each for each in self.usual if each.alone)
 
     @property
@@ -71,8 +72,8 @@ class Bench:
 class Clock:
     """Seconds of each phase of one build."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: Mapping[str, float] = MappingProxyType({})) -> None:
+        self.seconds = dict(seconds)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -111,27 +112,43 @@ def record_of(materials: Materials, recipe: Recipe, made: Candidate, clock: Cloc
 
 
 def scored(
-    materials: Materials, recipe: Recipe, made: Candidate, artifact: Artifact, on: Bench, clock: Clock
+    materials: Materials,
+    recipe: Recipe,
+    made: Candidate,
+    artifact: Artifact,
+    on: Bench,
+    clock: Clock,
+    *,
+    share: float = 1.0,
 ) -> Record:
-    """What is measured of everything that was trained, the baseline included. Raises `MeasureError` without quality."""
+    """What is measured of everything that was trained, the baseline included, on this share of the validation texts.
+
+    Of less than all of them, no parity is checked and no logits are kept. Raises `MeasureError` without quality.
+    """
     facts: dict[str, Json] = dict(made.facts)
-    subject = _subject(materials, artifact, on.conditions)
+    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share))
     with clock.phase("measuring"):
         taken = measure(on.trained, subject)
     if QUALITY in taken.unmeasured:
         raise MeasureError(f"the quality of a candidate must be known, but is not: {taken.unmeasured[QUALITY]}")
+    record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
+    if share < 1.0:
+        return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
     if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
         with clock.phase("parity"):
             parity = check_parity(made, subject.examples.texts, subject.logits, materials.task.answer)
         facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
-    record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
     return replace(_found(record, subject, on), facts=facts)
 
 
 def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
-    """What is measured before anything is trained; with care, as of what is kept."""
-    conditions = replace(on.conditions, seconds=CAREFUL_SECONDS if careful else QUICK_SECONDS)
-    return measure(on.previewed, _subject(materials, artifact, conditions))
+    """What is measured before anything is trained, and need not be alone; with care, as of what is kept."""
+    return measure(on.previewed, _subject(materials, artifact, _preview_conditions(on, careful)))
+
+
+def previewed_alone(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
+    """What is measured before anything is trained, while nothing else runs."""
+    return measure(on.alone, _subject(materials, artifact, _preview_conditions(on, careful)))
 
 
 def weighed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
@@ -172,6 +189,10 @@ def quality_on_test(materials: Materials, artifact: Artifact, on: Bench) -> Reco
     subject = replace(_subject(materials, artifact, on.conditions), examples=materials.examples["test"], split="test")
     record = record_of(materials, Recipe(()), materials.source, Clock())
     return record.with_measured(QualityMetric().measure(subject), {})
+
+
+def _preview_conditions(on: Bench, careful: bool) -> Conditions:
+    return replace(on.conditions, seconds=CAREFUL_SECONDS if careful else QUICK_SECONDS)
 
 
 def _subject(materials: Materials, artifact: Artifact, conditions: Conditions) -> Subject:

@@ -18,8 +18,9 @@ from typing import Any
 
 from eicompress.cache import Cache, default_folder
 from eicompress.errors import EicompressError, StudyError
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.processes import Processes
 from eicompress.trials.shipping import Files, files_digest, files_in, keep_trained, trained_in, unpacked, write_files
+from eicompress.trials.watched import Limits, Setup
 from eicompress.values import SHARED, Job, Json, Progress, Record
 
 

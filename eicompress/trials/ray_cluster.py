@@ -10,8 +10,9 @@ those with a GPU among those without, make their own.
 """
 
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -21,7 +22,7 @@ from typing import Any, Self
 
 from eicompress.cache import Cache, default_folder
 from eicompress.errors import StudyError
-from eicompress.trials.processes import Limits, Setup, Tell, next_job
+from eicompress.trials.processes import Tell, next_job
 from eicompress.trials.ray_actor import Actor
 from eicompress.trials.ray_connection import answers, connect, first_line
 from eicompress.trials.shipping import (
@@ -33,7 +34,8 @@ from eicompress.trials.shipping import (
     trained_in,
     write_files,
 )
-from eicompress.values import SHARED, Done, Job, Json, Progress, counted
+from eicompress.trials.watched import Limits, Setup
+from eicompress.values import OUT_OF_TIME, SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they are doing."""
@@ -60,6 +62,23 @@ class Place:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU" + "s" * (self.gpus > 1) if self.gpus else ""
         return counted(self.cpus, "CPU") + gpus
+
+
+def check_room(nodes: Iterable[Json], place: Place, count: int) -> int:
+    """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
+    room = [place.room(node["Resources"]) for node in nodes if node["Alive"]]
+    if sum(room) < count:
+        raise StudyError(
+            f"the Ray cluster must have room for {count} workers of {place} each, but has it for {sum(room)}: give a "
+            "smaller `--workers`, `--worker-cpus` or `--worker-gpus`, or add nodes"
+        )
+    return max(room)
+
+
+def new_actor(ray: Any, place: Place) -> Any:
+    """A worker of its own process, on whichever node has room for it; Ray never starts it again."""
+    options = {"num_cpus": place.cpus, "num_gpus": place.gpus, "max_restarts": 0, "max_concurrency": 2}
+    return ray.remote(Actor).options(**options, scheduling_strategy="SPREAD").remote()
 
 
 def check_installed() -> None:
@@ -99,7 +118,7 @@ class Cluster:
         try:
             sent_bytes = sum(map(len, files.values()))
             self._ray, self._own = connect(self.place.address, self.count * self.place.cpus, sent_bytes)
-            most = self._check_room()
+            most = check_room(self._ray.nodes(), self.place, self.count)
             opening = {"setup": setup, "limits": asdict(self.limits), "threads": self.place.cpus}
             self._opening = json.dumps({**opening, "neighbours": min(most, self.count), "digest": files_digest(files)})
             self._sent = [self._ray.put(files)]
@@ -135,8 +154,12 @@ class Cluster:
         self._waiting.append(job)
         self._hand_out()
 
-    def wait(self, progress: Tell) -> Done:
-        """What became of the job that ends next. Raises `StudyError` where no other job would fare better."""
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job that ends next, or of one that is stopped since none ended within so many seconds.
+
+        Raises `StudyError` where no other job would fare better.
+        """
+        stop = time.monotonic() + within_s
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
@@ -146,6 +169,8 @@ class Cluster:
             if self._busy:
                 end = time.monotonic() + PATIENCE_SECONDS
                 self._tell(progress)
+            if time.monotonic() > stop:
+                return self._stopped()
             self._check_patience(end)
 
     @contextmanager
@@ -163,28 +188,8 @@ class Cluster:
     def _busy(self) -> "list[_Seat]":
         return [seat for seat in self._seats if seat.job is not None]
 
-    def _check_room(self) -> int:
-        """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
-        room = [self.place.room(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
-        if sum(room) < self.count:
-            raise StudyError(
-                f"the Ray cluster must have room for {self.count} workers of {self.place} each, but has it for "
-                f"{sum(room)}: give a smaller `--workers`, `--worker-cpus` or `--worker-gpus`, or add nodes"
-            )
-        return max(room)
-
     def _seat(self) -> "_Seat":
-        actor = (
-            self._ray.remote(Actor)
-            .options(
-                num_cpus=self.place.cpus,
-                num_gpus=self.place.gpus,
-                max_restarts=0,
-                max_concurrency=2,
-                scheduling_strategy="SPREAD",
-            )
-            .remote()
-        )
+        actor = new_actor(self._ray, self.place)
         return _Seat(actor, actor.open.remote(self._opening, self._sent))
 
     def _wait_until_open(self) -> None:
@@ -192,7 +197,8 @@ class Cluster:
         end = time.monotonic() + PATIENCE_SECONDS
         while any(not seat.node for seat in self._seats):
             self._receive()
-            self._check_room()  # A dead node counts as alive until its heartbeats are missed.
+            # A dead node counts as alive until its heartbeats are missed.
+            check_room(self._ray.nodes(), self.place, self.count)
             self._check_patience(end)
 
     def _check_patience(self, end: float) -> None:
@@ -262,6 +268,15 @@ class Cluster:
         if seat.job is None:
             return None
         return Done(seat.job, "lost", reason=f"its worker on {seat.host} was lost: {first_line(error)}")
+
+    def _stopped(self) -> Done:
+        """Stop a job, with its worker."""
+        for seat in self._busy:
+            assert seat.job is not None
+            self._ray.kill(seat.actor)
+            self._seats[self._seats.index(seat)] = self._seat()
+            return Done(seat.job, "out of time", reason=OUT_OF_TIME)
+        return Done(self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
 
     def _tell(self, progress: Tell) -> None:
         seats = self._busy

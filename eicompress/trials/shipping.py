@@ -11,7 +11,7 @@ from eicompress.cache import CHECKSUMS, TRAINED, Cache, write_whole
 from eicompress.declaration import declared
 from eicompress.errors import StudyError, shortened
 from eicompress.settings import SearchSettings
-from eicompress.trials.processes import Setup
+from eicompress.trials.watched import Setup
 from eicompress.values import Artifact, Json, Record, digest_of
 
 MOST_BYTES = 4_000_000_000

@@ -48,7 +48,7 @@ def train_teacher(
 ) -> Lesson:
     """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
     device, cache = own_device(), Cache(default_folder())
-    read = read_data(registry, spec.data, spec.settings["task"], spec.columns, spec.seed)
+    read = read_data(registry, spec.data, spec.settings["task"], spec.columns, spec.seed, spec.rows)
     search = opened_teacher_search(
         model_folder(spec.model),
         read,

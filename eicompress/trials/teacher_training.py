@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from eicompress.contracts import Array, Candidate, Examples, Task, Training
-from eicompress.encoder.heads import answer_words
+from eicompress.encoder.heads import answer_words, head_modules
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.training.teacher import ignore
@@ -99,6 +99,6 @@ def rates_by_depth(model: Encoder) -> dict[torch.nn.Parameter, float]:
     rates = {each: LAYER_DECAY ** (depth + 1) for each in model.parameters()}
     for number in range(depth):
         rates.update({each: LAYER_DECAY ** (depth - number) for each in model.layer(number).parameters()})
-    for head in filter(None, (model.pooler, model.classifier)):
+    for head in head_modules(model):
         rates.update(dict.fromkeys(head.parameters(), 1.0))
     return rates

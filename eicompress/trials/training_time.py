@@ -12,6 +12,7 @@ from torch import Tensor
 from eicompress.contracts import Candidate, Context, Fit, ModelStrategy, Teacher, TeacherOutputs, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.recipe import Recipe
+from eicompress.trials.candidate import applied
 from eicompress.values import Text
 
 ASKED = 64
@@ -59,7 +60,7 @@ def _applied(recipe: Recipe, candidate: Candidate, context: Context, so_far: Cal
     shared = 0.0
     for step in recipe.steps:
         if isinstance(step, ModelStrategy):
-            candidate = step.apply(candidate, context)
+            candidate = applied(step, candidate, context)
             shared = so_far() if step.shares_training else shared
     return shared
 

@@ -1,20 +1,24 @@
 """Builds candidates in a worker process, or in this one.
 
-A worker process makes the coordinator's builder once more, from the same inputs, and then builds one job after the
-other. `processes` is the coordinator's end, and tells what they say to each other.
+A process makes the coordinator's builder once more, from the same inputs, and then builds one job after the other, or
+answers one question after the other. `processes` and `previews` are the coordinator's ends, and tell what they say to
+each other.
 """
 
 import ctypes
 import faulthandler
 import json
+import math
 import os
 import platform
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +31,8 @@ from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.candidate import reason_of
 from eicompress.trials.code import code_version
 from eicompress.trials.processes import Tell
-from eicompress.values import Done, Job, Json, Progress, Record
+from eicompress.trials.watched import OWN_LIMIT, TRIALS_LIMIT, WHERE
+from eicompress.values import OUT_OF_TIME, Done, Job, Json, Progress, Record
 
 FIRST_TO_GO = 500
 """What the kernel adds to a worker's badness when memory runs out, so that it does not choose the coordinator."""
@@ -48,11 +53,29 @@ def perform(job: Job, builder: CanBuild, registry: Registry, progress: Callable[
         record = builder.build(recipe, fidelity=job.fidelity, seed=job.seed, progress=progress)
     except Inapplicable as error:
         return Done(job, "inapplicable", reason=str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_disk_error(error) or isinstance(error, StudyError):
             raise
         return Done(job, "failed", reason=reason_of(error))
     return Done(job, "built", record)
+
+
+def answered(question: Json, builder: Builder, registry: Registry) -> Json:
+    """The answer to what `Previews` asks. Failures are returned, as those of `perform`."""
+    try:
+        recipe = registry.recipe(question["recipe"])
+        if question["ask"] == "rehearsal":
+            return {"answer": asdict(builder.rehearse(recipe))}
+        if question["ask"] == "steps":
+            return {"answer": builder.count_steps(recipe)}
+        how = {name: question[name] for name in ("size_only", "careful")}
+        return {"answer": builder.exported(recipe, **how).to_json()}
+    except Inapplicable as error:
+        return {"inapplicable": str(error)}
+    except (Exception, SystemExit) as error:
+        if is_disk_error(error) or isinstance(error, StudyError):
+            raise
+        return {"failed": reason_of(error)}
 
 
 @dataclass
@@ -70,17 +93,32 @@ class InProcess:
     def submit(self, job: Job) -> None:
         self._jobs.append(job)
 
-    def wait(self, progress: Tell) -> Done:
-        job = self._jobs.pop()
-        return perform(job, self.builder, self.registry, lambda each: progress(job.number, each))
+    def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
+        """What became of the job; it is stopped where it reports its progress after so many seconds."""
+        job, end = self._jobs.pop(), time.monotonic() + within_s
+
+        def watched(each: Progress) -> None:
+            progress(job.number, each)
+            if time.monotonic() > end:
+                raise _OutOfTime
+
+        try:
+            return perform(job, self.builder, self.registry, watched)
+        except _OutOfTime:
+            return Done(job, "out of time", reason=OUT_OF_TIME)
+
+
+class _OutOfTime(BaseException):
+    """No `Exception`, so that no strategy takes it for an error of its own."""
 
 
 def serve(setup: Json) -> None:
-    """A worker process: make the builder, then build job after job, until the coordinator closes stdin."""
+    """A watched process: make the builder, then do what is asked, until the coordinator closes stdin."""
     faulthandler.enable()
+    faulthandler.register(WHERE)
     _end_with(setup["parent"])
-    jobs: queue.Queue[Job] = queue.Queue()
-    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    asked: queue.Queue[Json] = queue.Queue()
+    threading.Thread(target=_read, args=(asked,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -90,15 +128,29 @@ def serve(setup: Json) -> None:
     def progress(each: Progress) -> None:
         say({"doing": asdict(each)})
 
+    @contextmanager
+    def statistics() -> Iterator[None]:
+        say(TRIALS_LIMIT)
+        try:
+            yield
+        finally:
+            say(OWN_LIMIT)
+
     spec, folder, head = Spec(setup["settings"]), Path(setup["folder"]), Path(setup["head"]) if setup["head"] else None
     try:
         registry = discover(spec.plugin, spec.settings.get("only_plugins"))
         builder = open_builder(spec, registry, folder=folder, head=head, progress=progress)
         _check_same(made_of(builder), setup["digests"])
+        builder = replace(builder, statistics=statistics)
         while True:
             with disk_errors(folder):
-                done = perform(jobs.get(), builder, registry, progress)
-            say({"done": done.to_json()})
+                message = asked.get()
+                say(OWN_LIMIT)
+                if "job" in message:
+                    done = perform(Job.from_json(message["job"]), builder, registry, progress)
+                    say({"done": done.to_json()})
+                else:
+                    say(answered(message, builder, registry))
     except EicompressError as error:
         say({"refused": str(error)})
 
@@ -121,9 +173,9 @@ def _check_same(here: Json, there: Json) -> None:
         )
 
 
-def _read_jobs(jobs: "queue.Queue[Job]") -> None:
+def _read(asked: "queue.Queue[Json]") -> None:
     for line in sys.stdin:
-        jobs.put(Job.from_json(json.loads(line)["job"]))
+        asked.put(json.loads(line))
     os._exit(0)
 
 

@@ -87,7 +87,7 @@ class Simulated:
             self.busy += seconds
         heapq.heappush(self.ends, (now + seconds, job.number, job))
 
-    def wait(self, progress: Callable[[int, Progress], None]) -> Done:
+    def wait(self, progress: Callable[[int, Progress], None], within_s: float = float("inf")) -> Done:
         end, _, job = heapq.heappop(self.ends)
         self.clock.skip_to(end)
         heapq.heappush(self.idle_since, end)

@@ -18,6 +18,7 @@ from eicompress.contracts import Candidate, Context, Examples
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder.convert import load
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.pooling import mean_of_tokens
 from eicompress.errors import ModelError
 from eicompress.export.emit import emit
 from eicompress.export.folder import write
@@ -27,7 +28,7 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.trials.inputs import whole_candidate
 from eicompress.values import Text
 from tests.conftest import ContextMaker
-from tests.kinds import CORPUS, albert_like, bert_like, mpnet_like, roberta_like, xlm_roberta_like
+from tests.kinds import CORPUS, albert_like, bert_like, modernbert_like, mpnet_like, roberta_like, xlm_roberta_like
 
 OUTPUTS = 3
 ABC = Labels(("a", "b", "c"))
@@ -46,6 +47,7 @@ class Like:
 
 
 DISTIL = {"dim": 24, "n_heads": 3, "hidden_dim": 20, "n_layers": 2}
+MODERN = {**USUAL, "num_hidden_layers": 3, "num_attention_heads": 3, "local_attention": 8}
 GROUPS = {**USUAL, "embedding_size": 10, "num_hidden_layers": 6}
 FAMILIES: Mapping[str, Like] = {
     "bert": Like("Bert", bert_like),
@@ -57,6 +59,21 @@ FAMILIES: Mapping[str, Like] = {
     "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
     "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
     "mpnet": Like("MPNet", mpnet_like, 50),
+    "modernbert": Like("ModernBert", modernbert_like, shapes=MODERN),
+    "modernbert, local first": Like(
+        "ModernBert",
+        modernbert_like,
+        shapes={**MODERN, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
+    "modernbert, mean and biases": Like(
+        "ModernBert",
+        modernbert_like,
+        shapes={
+            **MODERN,
+            **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True),
+            "classifier_pooling": "mean",
+        },
+    ),
     "albert": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 1}),
     "albert, groups": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 3}),
     "albert, inner groups": Like(
@@ -66,7 +83,7 @@ FAMILIES: Mapping[str, Like] = {
 }
 each_family = pytest.mark.parametrize("family", FAMILIES)
 each_main_family = pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "albert, inner groups"]
+    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "modernbert", "albert, inner groups"]
 )
 
 
@@ -107,7 +124,7 @@ def read(
 
 def type_arguments(model: torch.nn.Module, types: torch.Tensor) -> dict[str, torch.Tensor]:
     """Token types, if the model takes any."""
-    return {} if model.config.model_type in ("distilbert", "mpnet") else {"token_type_ids": types}
+    return {} if model.config.model_type in ("distilbert", "mpnet", "modernbert") else {"token_type_ids": types}
 
 
 @each_family
@@ -132,7 +149,9 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
     with torch.no_grad():
         out = theirs(ids, attention_mask=mask, **type_arguments(theirs, types))
         pooled = out.get("pooler_output")
-        expected = source.encoder.classify(out.last_hidden_state[:, 0] if pooled is None else pooled)
+        first, mean = out.last_hidden_state[:, 0], mean_of_tokens(out.last_hidden_state, mask)
+        unpooled = first if source.encoder.config.pooling == "first" else mean
+        expected = source.encoder.classify(unpooled if pooled is None else pooled)
         got = source.encoder(ids, mask, types)
     assert source.answer is None and got.shape == (len(CORPUS), 4)
     assert source.encoder.config.pooler is (pooled is not None)
@@ -247,7 +266,7 @@ def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["MPNet"])
+@pytest.mark.parametrize("kind", ["MPNet", "ModernBert"])
 def test_a_model_of_the_usual_size_has_the_same_logits_and_parameters(tmp_path: Path, kind: str) -> None:
     theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
     theirs.save_pretrained(tmp_path)

@@ -12,8 +12,10 @@ import torch
 from eicompress import runtime
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy
 from eicompress.encoder.convert import load
+from eicompress.errors import Inapplicable
 from eicompress.export.folder import write
 from eicompress.export.parity import check_parity
+from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
@@ -24,11 +26,15 @@ from eicompress.trials.inputs import whole_candidate
 from tests.conftest import ContextMaker
 from tests.encoder.test_families import ABC, CORPUS, save
 
-SMALL: Mapping[str, ModelStrategy] = {"layer_pruning": LayerPruning(count=1, rounds=1)}
-STEPS: Mapping[str, ModelStrategy] = {
-    each.name: SMALL.get(each.name, each) for each in built_in_steps() if isinstance(each, ModelStrategy)
+FITTING: Mapping[str, ModelStrategy] = {
+    "layer_pruning": LayerPruning(count=1, rounds=1),
+    "layer_sharing": LayerSharing(shared="ffn"),
 }
-each_family = pytest.mark.parametrize("family", ["mpnet"])
+"""Knobs that fit models of this size, with layers that read differently."""
+STEPS: Mapping[str, ModelStrategy] = {
+    each.name: FITTING.get(each.name, each) for each in built_in_steps() if isinstance(each, ModelStrategy)
+}
+each_family = pytest.mark.parametrize("family", ["mpnet", "modernbert"])
 
 
 @pytest.fixture
@@ -57,9 +63,10 @@ def applied(steps: Sequence[ModelStrategy], context: Context) -> Candidate:
 
 @each_family
 def test_a_model_is_pruned_quantized_stored_and_exported(tmp_path: Path, context: Context, family: str) -> None:
-    pruning = (VocabularyPruning(100), HeadPruning(0.4), NeuronPruning(0.7), SMALL["layer_pruning"])
-    made = applied([*pruning, Quantization()], context)
-    assert [(each.heads, each.ffn) for each in made.encoder.config.layers] == [(2, 8)]
+    layers = len(context.baseline.encoder.layers)
+    pruning = (VocabularyPruning(100), HeadPruning(0.4, budget="uniform"), NeuronPruning(0.7, budget="uniform"))
+    made = applied([*pruning, FITTING["layer_pruning"], Quantization()], context)
+    assert [(each.heads, each.ffn) for each in made.encoder.config.layers] == [(2, 8)] * (layers - 1)
     checked(made, tmp_path / "artifact")
     candidates.save(made, tmp_path)
     again = candidates.load(tmp_path).encoder
@@ -67,6 +74,13 @@ def test_a_model_is_pruned_quantized_stored_and_exported(tmp_path: Path, context
     assert {each: True for each in made.encoder.state_dict()} == {
         name: torch.equal(each, made.encoder.state_dict()[name]) for name, each in again.state_dict().items()
     }
+
+
+@pytest.mark.parametrize("family", ["modernbert"])
+@pytest.mark.parametrize("shared", ["all", "matrices", "attention"])
+def test_layers_that_read_differently_share_no_attention(context: Context, family: str, shared: str) -> None:
+    with pytest.raises(Inapplicable, match=r'reads differently.* Set `shared = "ffn"`'):
+        applied([LayerSharing(shared=shared)], context)
 
 
 @pytest.mark.slow

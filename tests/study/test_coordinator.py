@@ -18,6 +18,7 @@ from eicompress.study.importance import importance
 from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
 from eicompress.study.samplers import POPULATION
+from eicompress.study.search import GRACE_S
 from eicompress.study.store import read_ledger
 from eicompress.study.streaks import REPEATS
 from eicompress.values import Artifact, Measurement, Progress, Quantity, Record, digest_of
@@ -327,6 +328,52 @@ def test_too_little_time_makes_a_shorter_rebuild_and_says_so(tmp_path: Path) -> 
     assert 0.25 <= promoting.fidelity < 1.0
     assert result.best is not None
     assert bench.now <= 60
+
+
+def hangs(bench: Bench, build: int) -> None:
+    """From this one on, let the bench's builds take an hour."""
+
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        bench.now += 3600 if stage == "build" and calls >= build else 0
+
+    bench.fails = fails
+
+
+def test_a_training_that_runs_when_the_time_is_used_up_is_stopped_and_the_best_is_handed_out(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, timeout_s=400.0)
+    hangs(bench, 3)
+    result = made.run(bench, Several(bench, 1))
+    assert bench.now <= 400 + 2 * GRACE_S
+    assert result.counts.trained == 2 and result.best is not None
+    (said,) = [each for each in notices(made) if each.startswith("the training of trial")]
+    assert said.endswith("was stopped: the time for the search is used up")
+    ended = {record.draw for record in result.records.values()}
+    on = Bench(tmp_path / "made", now=bench.now)
+    longer = replace(made, goal=replace(made.goal, timeout_s=800.0)).run(on, Several(on, 1))
+    assert longer.counts.failed == 0
+    drawn = {record.draw for record in longer.records.values()}
+    assert drawn == {*range(len(drawn))} > ended, "what was stopped is drawn again"
+
+
+def test_a_rebuild_that_runs_when_the_time_is_used_up_leaves_the_trial_as_it_is(tmp_path: Path) -> None:
+    bench, made = Bench(tmp_path / "made"), bed(tmp_path, trials=3, timeout_s=400.0)
+    hangs(bench, 4)
+    result = made.run(bench, Several(bench, 1))
+    assert bench.now <= 400 + 2 * GRACE_S
+    assert result.counts.trained == 3 and not result.rebuilds
+    assert len(result.kept) == 1 and result.best is not None
+
+
+def test_what_was_spent_before_the_first_trial_is_time_of_the_search(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made", baselines=simple(tmp_path, 0.9))
+    made = bed(tmp_path, timeout_s=400.0)
+    with made.ledger() as ledger:
+        search = made.search(bench, ledger, made.events.append)
+        search.prepared_s = 401.0
+        result = run_search(search)
+    assert (bench.calls["build"], bench.calls["preview"]) == (0, 0)
+    assert made.ended() == "the time for the search is used up"
+    assert result.best is not None and result.best[0] == "tf-idf" and result.seconds >= 401
 
 
 def test_a_budget_below_what_is_reachable_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

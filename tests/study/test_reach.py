@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from fake_builder import Bench, bed, knobs_of, measured
 
-from eicompress.errors import BudgetError
+from eicompress.errors import BudgetError, Crashed, StudyError
 from eicompress.recipe import Recipe
 from eicompress.study.reach import check_reachable
+from eicompress.study.streaks import FAILURES
 from eicompress.values import Record
 
 
@@ -47,6 +48,19 @@ def test_a_corner_within_the_budget_is_previewed_and_nothing_else(tmp_path: Path
     bench, made = Bench(tmp_path / "made"), bed(tmp_path, budgets={"size_mb": 0.5})
     assert check_reachable(bench, made.space, made.goal.objective) is not None
     assert bench.calls["preview"] == 2
+
+
+def test_what_ends_its_process_is_previewed_once_and_left_to_the_trials_that_use_it(tmp_path: Path) -> None:
+    def fails(stage: str, recipe: Recipe, calls: int) -> None:
+        raise Crashed("a preview must end within 60 s, but this one did not")
+
+    bench, made = Bench(tmp_path / "made", fails), bed(tmp_path, budgets={"size_mb": 0.05}, trials=99)
+    with pytest.raises(StudyError, match=r"10 candidates in a row crashed, .*: a preview must end within 60 s"):
+        made.run(bench)
+    assert bench.calls["preview"] == 1 + FAILURES
+    assert {each.record.reason for each in made.trials_ended()} == {
+        "a preview must end within 60 s, but this one did not"
+    }
 
 
 def test_a_latency_is_refused_only_where_a_careful_measurement_says_so(tmp_path: Path) -> None:

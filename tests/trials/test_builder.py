@@ -33,6 +33,7 @@ from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.inputs import read_start
+from eicompress.trials.starting_point import write_starting_point
 from eicompress.values import Artifact, Progress, Record
 
 RECIPE = Recipe(
@@ -127,7 +128,7 @@ GENERAL = Recipe((ThinStudent(layers=1), GeneralDistillation(tokens=100)))
 def test_a_study_starts_from_what_another_prepared(opened: Opener, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the sun will stop the rain\nwhat is the song today")
     first = opened(unlabelled=[str(tmp_path / "text.txt")])
-    first.prepare(GENERAL, tmp_path / "starts" / "general", progress=ignore)
+    write_starting_point(first, GENERAL, tmp_path / "starts" / "general", progress=ignore)
     assert [each.name for each in (tmp_path / "starts").iterdir()] == ["general"]
     second = opened(start=str(tmp_path / "starts" / "general"))
     model, whole = second.start.model, second.source.model
@@ -152,7 +153,7 @@ def test_pairs_say_that_single_sentences_teach_them_nothing(opened: Opener, tmp_
 
 
 def test_a_starting_point_takes_the_head_of_another_task(opened: Opener, tmp_path: Path) -> None:
-    opened().prepare(Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
+    write_starting_point(opened(), Recipe((ThinStudent(layers=2, hidden=0.67),)), tmp_path / "start", progress=ignore)
     baseline = tiny_candidate(seed=5, outputs=7, pooler=True)
     begun = candidates.starting_point(candidates.load(tmp_path / "start"), baseline, "start")
     kept = list(begun.origin.hidden)

@@ -18,6 +18,7 @@ from eicompress.strategies.thin_student import ThinStudent
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
 from eicompress.trials.candidate import build, load, reason_of, save
+from eicompress.trials.training_time import count_steps
 from tests.conftest import ContextMaker, tiny_candidate
 
 TRAINED = (ThinStudent(layers=2), EmbeddingFactorization(size=8), Distillation(epochs=1, distortions=0))
@@ -103,6 +104,25 @@ def test_what_a_strategy_raises_is_said_once_with_its_package_and_line(
     assert last == said and f'File "{__file__}", line {line}, in apply' in "\n".join(before)
     with pytest.raises(Inapplicable):
         build(Recipe((ThinStudent(layers=9),)), make_context(), Cache(tmp_path / "kept"), keyed)
+
+
+def test_a_strategy_that_would_end_the_process_is_an_error_with_its_line(
+    make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object]
+) -> None:
+    class Ending(Quantization):
+        def apply(self, subject: Candidate, context: Context) -> Candidate:
+            raise SystemExit(0)
+
+    recipe = Recipe((Ending(),))
+    said = (
+        rf"^SystemExit in `quantization`, .*, line {Ending.apply.__code__.co_firstlineno + 1} of `test_candidate.py`: "
+    )
+    for apply in (
+        lambda: build(recipe, make_context(), Cache(tmp_path / "kept"), keyed),
+        lambda: count_steps(recipe, tiny_candidate(), make_context()),
+    ):
+        with pytest.raises(PluginError, match=said + "`apply` must return or raise an error, but .* with 0$"):
+            apply()
 
 
 def test_a_full_disk_is_no_error_of_the_strategy(

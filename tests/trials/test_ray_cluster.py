@@ -28,9 +28,9 @@ from eicompress.spec import Spec, read
 from eicompress.study.plan import place_of
 from eicompress.study.result import Result
 from eicompress.trials.builder import BUILDS, open_builder
-from eicompress.trials.processes import Limits, Setup
 from eicompress.trials.ray_cluster import Cluster, Place
 from eicompress.trials.shipping import SENT, arrived, files_digest, packed_setup, unpacked, write_files
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import Job, Progress, Record
 

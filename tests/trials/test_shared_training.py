@@ -27,7 +27,7 @@ from eicompress.study.result import Result
 from eicompress.training.trainer import Trainer
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.processes import next_job
-from eicompress.values import SHARED, Job, Progress
+from eicompress.values import SHARED, Job, Progress, Record
 
 PLUGIN = str(Path(shared_weights.__file__))
 SPACE = """
@@ -73,6 +73,11 @@ def builder(model_folder: Path, data_folder: Path, tmp_path: Path) -> Builder:
     return open_builder(spec, discover(PLUGIN), folder=tmp_path / "study", progress=ignored)
 
 
+def examples(record: Record) -> int:
+    """The number of texts that a quality was measured on."""
+    return next(int(each.conditions["examples"]) for each in record.measurements if each.name == "quality")
+
+
 def ignored(progress: Progress) -> None:
     pass
 
@@ -95,14 +100,22 @@ def test_many_candidates_with_rungs_are_made_of_one_training(
     assert len({record.facts[SHARED]["key"] for record in trained}) == 1
 
 
-def test_a_candidate_of_a_shared_training_alone_is_the_same_at_every_fidelity(builder: Builder, tmp_path: Path) -> None:
+def test_a_part_of_a_shared_training_is_scored_on_some_texts_or_on_all_and_says_on_which(
+    builder: Builder, tmp_path: Path
+) -> None:
     recipe, seen = Recipe((Elastic(), Take(first=8, layers=2))), list[Progress]()
-    keys = {builder.key(recipe, fidelity=fidelity, seed=0) for fidelity in (0.1, 0.5, 1.0)}
-    assert len(keys) == 1 and builder.key(recipe, fidelity=1.0, seed=1) not in keys
-    first = builder.build(recipe, fidelity=0.1, seed=0, progress=seen.append)
+    first = builder.build(recipe, fidelity=0.25, seed=0, progress=seen.append)
     again = builder.build(recipe, fidelity=1.0, seed=0, progress=ignored)
     assert steps_taken(tmp_path / "log") == list(range(STEPS))
-    assert first.key == again.key and first.value("quality") == again.value("quality")
+    count = len(builder.examples["validation"])
+    assert [(each.fidelity, each.whole, examples(each)) for each in (first, again)] == [
+        (0.25, "validation texts", count // 4),
+        (1.0, "validation texts", count),
+    ]
+    assert first.key != again.key
+    # What nobody is going to use is not kept, and no logits that others would be compared with.
+    assert not first.files and "parity" not in first.facts
+    assert {*again.files} == {"artifact", "validation_logits"} and "parity" in again.facts
     assert seen[0] == Progress(SHARED) and seen[1].phase == SHARED and seen[1].steps == STEPS
     assert "training" not in {each.phase for each in seen}
     # What took the training is counted apart from what the candidate itself took.

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,16 @@ import pytest
 
 from eicompress.errors import StudyError
 from eicompress.plugins import discover
+from eicompress.recipe import Recipe
 from eicompress.spec import Spec, read
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.trials.builder import open_builder
-from eicompress.trials.processes import Limits, Processes, Setup
+from eicompress.trials.processes import Processes
+from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess
-from eicompress.values import Done, Job, Progress
+from eicompress.values import Done, Job, Progress, Record
 
 STEPS = tuple(
     {"strategy": step.name, **vars(step)}
@@ -115,8 +117,8 @@ def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(
         done = workers.wait(lambda number, progress: seen.append((number, progress)))
         assert workers.free
         bug, diverged = built(workers, job(8, "raise")), built(workers, job(9, "nan"))
-        (process,) = workers._processes
-    assert process.alive is False
+        (worker,) = workers._workers
+    assert worker.process.alive is False
     assert {number for number, _ in seen} == {7}
     assert {"training", "export", "measuring"} <= {progress.phase for _, progress in seen}
     builder = open_builder(Spec(setup.settings), discover(), folder=Path(setup.folder), progress=lambda _: None)
@@ -153,6 +155,30 @@ def test_what_ends_a_process_is_one_failed_job_with_its_reason_and_a_new_process
 
 
 @pytest.mark.slow
+def test_a_job_that_runs_when_the_time_is_used_up_is_stopped(setup: Setup) -> None:
+    with processes(setup) as workers:
+        for number in range(2):
+            workers.submit(job(number, "hang"))
+        done = [workers.wait(ignore, within_s=1.0) for _ in range(2)]
+        assert [each.fate for each in done] == ["out of time"] * 2
+        assert built(workers, job(4)).fate == "built"
+
+
+def test_a_job_in_this_process_is_stopped_where_it_reports_its_progress() -> None:
+    class Reports:
+        def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+            try:
+                progress(Progress("training"))
+            except Exception:
+                pytest.fail("a strategy must not take the end of the search for an error of its own")
+            raise AssertionError("it must have been stopped")
+
+    here = InProcess(Reports(), discover(only=""))
+    here.submit(Job(0, (), 1.0, 0))
+    assert here.wait(ignore, within_s=-1.0).fate == "out of time"
+
+
+@pytest.mark.slow
 def test_a_full_disk_is_no_jobs_fault(setup: Setup) -> None:
     with processes(setup) as workers, pytest.raises(StudyError, match="`/somewhere` must be a place to write to"):
         built(workers, job(0, "disk"))
@@ -166,7 +192,7 @@ def test_processes_stand_still_while_a_latency_is_taken(setup: Setup) -> None:
     with processes(setup, count=2) as workers:
         for number in range(2):
             workers.submit(job(number, "hang"))
-        pids = [each._process.pid for each in workers._processes]
+        pids = [each.process.pid for each in workers._workers]
         with workers.paused():
             while not all(stands(pid) for pid in pids):
                 time.sleep(0.01)

@@ -116,6 +116,10 @@ def _all_parts(model: Encoder, neurons: float, heads: float) -> Iterator[Parts]:
     for number, shape in enumerate(model.config.layers):
         layer = model.layer(number)
         if shape.ffn_of is None and neurons:
+            if layer.ffn.gated:
+                raise Inapplicable(
+                    "NNI masks rows, and a gated neuron has two: set `neurons` to 0, use `neuron_pruning`"
+                )
             name, matrix = _factor(layer.ffn.input, f"layers.{number}.ffn.input", "outer")
             stay = _stay(shape.ffn, neurons, NEURONS_AT_ONCE)
             yield Parts(number, "neurons", name, (matrix.outputs, matrix.inputs), shape.ffn, stay)

@@ -306,7 +306,7 @@ def cosines(students: dict[str, Encoder], tokens: Tokens, states: Array) -> dict
     """Mean cosine between student's and teacher's state of a text, by student."""
     found: dict[str, list[float]] = {name: [] for name in students}
     for rows in in_order_of_length(tokens.lengths):
-        device = str(next(iter(students.values())).positions.weight.device)
+        device = str(next(iter(students.values())).classifier.weight.device)
         batch = tokens.batch(rows, 0, device)
         wanted = padded(states, tokens, rows, batch.input_ids.shape[1]).to(device)
         mask = batch.attention_mask.float()[..., None]

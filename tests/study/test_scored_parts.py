@@ -1,0 +1,102 @@
+"""Parts of a shared training: all are scored on a part of the validation texts, and the best of them on all."""
+
+from pathlib import Path
+
+import pytest
+from fake_builder import REGISTRY, Bed, Bench, bed
+
+from eicompress.errors import BudgetError
+from eicompress.study.forecast import in_rungs
+from eicompress.study.pick import picked
+from eicompress.study.result import Result
+from eicompress.values import Record
+
+PARTS = """
+[[slot]]
+strategy = "shared"
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+rate = { low = 0.0, high = 1.0 }
+"""
+
+
+def made_in(folder: Path) -> Bed:
+    traded = ("quality", "size_mb")
+    return bed(folder, PARTS, trials=35, budgets={}, objective="pareto", metrics=traded, sampler="nsga2")
+
+
+def searched(made: Bed, bench: Bench | None = None) -> Result:
+    bench = bench or Bench(made.root)
+    made.space, steps = in_rungs(made.space, None, bench, 0)
+    assert made.space.rungs == (0.25, 1.0) and steps is None
+    return made.run(bench)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Bed:
+    return made_in(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def result(made: Bed) -> Result:
+    return searched(made)
+
+
+def parts_and_whole(result: Result) -> tuple[list[Record], list[Record]]:
+    by_outcome = [
+        [each for each in result.records.values() if each.outcome == outcome and each.repeat_of is None]
+        for outcome in ("stopped early", "complete")
+    ]
+    return by_outcome[0], by_outcome[1]
+
+
+def test_the_best_and_one_in_ten_are_scored_on_all_texts(result: Result) -> None:
+    parts, whole = parts_and_whole(result)
+    assert {each.fidelity for each in parts} == {0.25} and {each.fidelity for each in whole} == {1.0}
+    assert len(parts) > len(whole) and all(len(each.rungs) == 2 for each in whole)
+    drawn = {each.draw for each in result.records.values() if each.repeat_of is None}
+    assert {each.draw for each in whole} >= {0, 10, 20, 30} & drawn
+    assert all(each.reason == "behind others after 25.0% of the validation texts" for each in parts)
+    assert {record.fidelity for _, record in result.front} == {1.0}
+
+
+def test_the_agreement_of_both_scores_is_that_of_parts_that_nobody_chose(result: Result) -> None:
+    (found,) = result.agreements
+    controls = [each for each in result.records.values() if each.draw % 10 == 0 and each.repeat_of is None]
+    assert found.pairs == len(controls) >= 3 and found.to_json()["whole"] == "validation texts"
+    assert str(found).startswith("Rank correlation between 25.0% and 100.0% of the validation texts: ")
+
+
+def test_a_sampler_is_told_the_score_that_all_have(made: Bed, result: Result) -> None:
+    with made.ledger() as ledger:
+        told = {each.number: each.values for each in ledger.study.get_trials(deepcopy=False)}
+    scored = {number: each for number, each in result.records.items() if each.rungs and each.repeat_of is None}
+    assert all(told[number] == [each.rungs[0].quality, each.value("size_mb")] for number, each in scored.items())
+    assert len({len(each.rungs) for each in scored.values()}) == 2
+
+
+def test_a_search_that_was_killed_scores_as_it_would_have(result: Result, tmp_path: Path) -> None:
+    other = made_in(tmp_path)
+
+    def killed(stage: str, recipe: object, count: int) -> None:
+        if stage == "build" and count == 23:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        searched(other, bench=Bench(other.root, fails=killed))
+    again = searched(other)
+    assert [record.recipe for _, record in again.front] == [record.recipe for _, record in result.front]
+
+
+def test_what_did_better_on_a_part_of_the_texts_is_tried_beside_the_best(result: Result) -> None:
+    parts, _ = parts_and_whole(result)
+    bound = sorted(each.value("size_mb") or 0.0 for each in parts)[len(parts) // 2]
+    found = picked(result, {"size_mb": bound}, REGISTRY)
+    assert all((record.value("size_mb") or 0.0) <= bound for _, record in found) and len(found) <= 3
+    first = {number: each.rungs[0].quality for number, each in result.records.items() if each.rungs}
+    assert all(first[number] > first[found[0][0]] for number, _ in found[1:])
+    # A bound below all that was scored on all texts.
+    least = min(each.value("size_mb") or 0.0 for each in result.records.values())
+    with pytest.raises(BudgetError, match="They reach"):
+        picked(result, {"size_mb": least / 2}, REGISTRY)
