@@ -85,7 +85,8 @@ def test_tags_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert cli.run(["search", *words, "--trials", "3", "--teacher-training", "probe"]) == 0
     printed = capsys.readouterr()
     assert "so the task is `token_classification`" in printed.out + printed.err
-    assert "linear token classifier" in printed.out + printed.err and "most frequent tag of a word" in printed.out + printed.err
+    assert "linear token classifier" in printed.out + printed.err
+    assert "most frequent tag of a word" in printed.out + printed.err
     result = eicompress.show("things")
     assert result.best is not None
     best = result.best[1]
