@@ -68,7 +68,6 @@ class Tags(Answer):
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = True
     per_word: ClassVar[bool] = True
-    quality_is_share: ClassVar[bool] = True
 
     @property
     def names(self) -> tuple[str, ...]:
