@@ -7,8 +7,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import tomli_w
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import GraphStrategy, Strategy
-from eicompress.errors import SpecError, nearest
+from eicompress.contracts import GraphStrategy, Strategy, TextDomain
+from eicompress.errors import SpecError, nearest, shortened
 from eicompress.values import Json, digest_of
 
 
@@ -17,7 +17,7 @@ class Knob:
     """A searchable field of a strategy."""
 
     name: str
-    domain: BaseDistribution
+    domain: BaseDistribution | TextDomain
     default: Any
 
 
@@ -90,8 +90,13 @@ def _strategy(step: Json, strategies: Mapping[str, type[Strategy]]) -> Strategy:
     return strategies[name](**values)
 
 
-def check_value(name: str, value: object, domain: BaseDistribution) -> None:
+def check_value(name: str, value: object, domain: BaseDistribution | TextDomain) -> None:
     """Raise `SpecError` if a knob's value lies outside its domain."""
+    if isinstance(domain, TextDomain):
+        reason = domain.refusal(value) if isinstance(value, str) else "it is no text"
+        if reason:
+            raise SpecError(f"`{name}` must be {domain.described}, but got {shortened(repr(value))}: {reason}")
+        return
     if isinstance(domain, CategoricalDistribution):
         if not any(value == choice and type(value) is type(choice) for choice in domain.choices):
             choices = ", ".join(repr(choice) for choice in domain.choices)

@@ -66,6 +66,7 @@ class Tags(Answer):
         "first token's"
     )
     surest: ClassVar[bool] = False
+    quality_is_share: ClassVar[bool] = True
     per_word: ClassVar[bool] = True
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from eicompress.api.opening import artifact_at, check_new, registry_of
 from eicompress.declaration import checked
 from eicompress.errors import MeasureError, SpecError
-from eicompress.settings import MeasureSettings, PluginSettings
+from eicompress.settings import PROCESSORS, MeasureSettings, PluginSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
 
@@ -29,7 +29,7 @@ def load(artifact: str | Path, *, threads: int = 1) -> "Model":
     """
     from eicompress import runtime
 
-    return runtime.load(artifact_at(artifact), threads=threads)
+    return runtime.load(artifact_at(artifact), threads=PROCESSORS(threads, "threads"))
 
 
 def pack(
@@ -107,8 +107,7 @@ def compare(
     """
     from eicompress import runtime
     from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency
-    from eicompress.metrics.quality import answers
-    from eicompress.metrics.significance import score_difference
+    from eicompress.metrics.quality import answers, difference_of
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
@@ -142,10 +141,7 @@ def compare(
         found.append(measured)
         reference = reference or each
     first, *others = found
-    apart = [
-        None if task.averaged else score_difference(task.score, each, logits[0], examples.targets)
-        for each in logits[1:]
-    ]
+    apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
     comparison = Comparison(data, split, task.quality, length, device.name, first, compared)
     if output is not None:

@@ -1,10 +1,13 @@
 """The layers of the encoder: attention, feed-forward network and norms."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.encoder.config import Activation, LayerConfig
+from eicompress.encoder.expression import FUNCTIONS, evaluate, parsed, plain
 from eicompress.encoder.linear import new_linear
 from eicompress.encoder.positions import RelativePositionBias, near, rotated
 
@@ -99,34 +102,62 @@ class SelfAttention(nn.Module):
 
 def activated(states: Tensor, activation: Activation) -> Tensor:
     """The activation function of each value."""
-    if activation in ("gelu", "gelu_tanh"):
-        return F.gelu(states, approximate="none" if activation == "gelu" else "tanh")
-    return torch.tanh(states) if activation == "tanh" else F.relu(states)
+    return FUNCTIONS[activation](states)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between them; if gated, the first one's later outputs are the gates."""
+    """Two linear layers in an expression: by default with an activation between them. If gated, there is no other: the
+    earlier outputs of the first layer are activated and multiplied by the later ones (GLU, arXiv 2002.05202).
+
+    Blocks in a row (MobileBERT, arXiv 2004.02984) are the first one and `more`: each reads the states with all that
+    those before it have added, and adds to them.
+    """
 
     def __init__(self, hidden: int, shape: LayerConfig, activation: Activation, *, gated: bool = False) -> None:
         super().__init__()
         self.gated = gated
         self.input = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
         self.output = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
-        self.activation = activation
+        self.activation, self.written = activation, shape.expression
+        self.expression = parsed(shape.expression or plain(activation))
+        alone = replace(shape, ffn_blocks=1)
+        self.more = nn.ModuleList(
+            FeedForward(hidden, alone, activation, gated=gated) for _ in range(shape.ffn_blocks - 1)
+        )
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        inner, *gates = self.input(states, mask).chunk(1 + self.gated, dim=-1)
-        inner = activated(inner, self.activation)
-        outer: Tensor = self.output(inner * gates[0] if gates else inner, mask)
-        return outer
+        """states (B, T, hidden) -> what is added to them (B, T, hidden)."""
+        if self.gated:
+            inner, gates = self.input(states, mask).chunk(2, dim=-1)
+            gated: Tensor = self.output(activated(inner, self.activation) * gates, mask)
+            return gated
+        linears = {"linear1": lambda read: self.input(read, mask), "linear2": lambda read: self.output(read, mask)}
+        added: Tensor = evaluate(self.expression, states, {**FUNCTIONS, **linears})
+        for block in self.more:
+            added = added + block(states + added, mask)
+        return added
+
+    def compute(self, expression: str) -> None:
+        """Compute this expression from here on, in every block; its text is kept as it is printed."""
+        self.expression = parsed(expression)
+        self.written = "" if str(self.expression) == plain(self.activation) else str(self.expression)
+        for block in self.blocks[1:]:
+            block.compute(expression)
+
+    @property
+    def blocks(self) -> "list[FeedForward]":
+        """The first block and the others."""
+        return [self, *(each for each in self.more if isinstance(each, FeedForward))]
 
     def keep_neurons(self, neurons: Tensor) -> None:
-        """Keep only these neurons."""
-        self.input.select(outputs=torch.cat([neurons, neurons + self.output.inputs]) if self.gated else neurons)
-        self.output.select(inputs=neurons)
+        """Keep only these neurons, of every block."""
+        for block in self.blocks:
+            outputs = torch.cat([neurons, neurons + block.output.inputs]) if block.gated else neurons
+            block.input.select(outputs=outputs)
+            block.output.select(inputs=neurons)
 
     def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions."""
+        """Keep only these residual dimensions, of this block alone."""
         self.input.select(inputs=dimensions)
         self.output.select(outputs=dimensions)
 

@@ -5,8 +5,8 @@ from typing import Any, Literal, TypeAlias
 
 from eicompress.values import Json
 
-Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "tanh"]
-"""`gelu_tanh` is the approximation of GELU by a tanh."""
+Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+"""`gelu_tanh` is the approximation of GELU by a tanh, `silu` a value times its sigmoid (arXiv 1710.05941)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class LayerConfig:
     """Whether what attention reads, or writes where norms stand after the sums, is normalized."""
     kroneckers: tuple[tuple[int, int], ...] = ((0, 0),) * 4
     """Of the same matrices, size and number of the small factors where they are sums of Kronecker products."""
+    expression: str = ""
+    """What a feed-forward block computes, such as `linear2(relu(linear1(x)))`; empty for two linear maps with the
+    encoder's activation between them."""
+    ffn_blocks: int = 1
+    """Feed-forward blocks in a row, each of which adds to what the next one reads."""
 
 
 @dataclass(frozen=True)

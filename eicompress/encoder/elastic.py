@@ -8,7 +8,7 @@ super-network; `extract` cuts one out. Both take the same slices, so their logit
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,11 @@ from torch.func import functional_call
 
 from eicompress.encoder.blocks import Layer
 from eicompress.encoder.config import EncoderConfig
+from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
+
+Module = TypeVar("Module", bound=nn.Module)
 
 MULTIPLE = 8
 """Numbers of neurons and of word dimensions are rounded to a multiple of this, which matrix kernels like."""
@@ -80,6 +83,7 @@ def rounded(width: float, most: int) -> int:
 def check_elastic(model: Encoder) -> None:
     """Raises `Inapplicable` unless every matrix of the encoder can be cut at any width."""
     config = model.config
+    check_one_block(config, "super_network")
     shared = any(each is not None for of in config.layers for each in (of.attention_of, of.ffn_of, of.norms_of))
     factors = any(any(of.ranks) or any(terms for _, terms in of.kroneckers) for of in config.layers)
     cut = any(each.kept is not None or (each.spec is not None and each.spec.block) for _, each in model.linears())
@@ -108,7 +112,7 @@ class Elastic:
         """Raises `Inapplicable` for an encoder that cannot be cut at any width."""
         check_elastic(model)
         self.model = model
-        self._whole = _without_weights(model)
+        self._whole = without_weights(model)
         self._shells: dict[Part, Encoder] = {}
 
     def logits(self, part: Part, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
@@ -136,7 +140,7 @@ class Elastic:
         return self._shells[part]
 
 
-def _without_weights(model: Encoder) -> Encoder:
+def without_weights(model: Module) -> Module:
     """A copy whose parameters have shapes, and take no memory."""
     shell = copy.deepcopy(model)
     for module in shell.modules():

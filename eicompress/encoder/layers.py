@@ -8,6 +8,7 @@ from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttenti
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
 from eicompress.encoder.positions import RelativePositionBias
+from eicompress.errors import Inapplicable
 
 
 def new_layers(config: EncoderConfig) -> list[Layer]:
@@ -58,9 +59,21 @@ def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
             attention_norm=isinstance(layer.attention_norm, LayerNorm),
             ranks=_ranks(layer),
             kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
+            expression=layer.ffn.written,
+            ffn_blocks=len(layer.ffn.blocks),
         )
         for number, layer in enumerate(layers)
     )
+
+
+def check_one_block(config: EncoderConfig, strategy: str) -> None:
+    """Raises `Inapplicable` where a layer has several feed-forward blocks, which this strategy cannot change."""
+    most = max((each.ffn_blocks for each in config.layers), default=1)
+    if most > 1:
+        raise Inapplicable(
+            f"`{strategy}` acts on layers with one feed-forward block, but one has {most}: put it before what adds "
+            "blocks, or keep one of them by `ffn_choice`"
+        )
 
 
 def _ranks(layer: Layer) -> tuple[int, int, int, int]:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 from torch import nn
 
-from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention
+from eicompress.encoder.blocks import Layer, LayerNorm, SelfAttention
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.export.feed_forward import feed_forward
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.packing import packed_rows
@@ -120,16 +121,10 @@ def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, 
     attended = _attention(linears, layer.attention, read, positions, alone)
     states = graph.op("Add", graph.first(states) if alone else states, attended)
     if layer.norm_first:
-        return graph.op("Add", states, _feed_forward(linears, layer.ffn, _norm(graph, layer.ffn_norm, states, alone)))
+        return graph.op("Add", states, feed_forward(linears, layer.ffn, _norm(graph, layer.ffn_norm, states, alone)))
     states = _norm(graph, layer.attention_norm, states, alone)
-    changed = graph.op("Add", states, _feed_forward(linears, layer.ffn, states))
+    changed = graph.op("Add", states, feed_forward(linears, layer.ffn, states))
     return _norm(graph, layer.ffn_norm, changed, alone)
-
-
-def _feed_forward(linears: LinearLayers, ffn: FeedForward, states: str) -> str:
-    """states (batch, tokens, hidden) -> the same"""
-    inner = (linears.gated if ffn.gated else linears.activated)(ffn.input, states, ffn.activation)
-    return linears.biased(ffn.output, inner)
 
 
 def _attention(linears: LinearLayers, attention: SelfAttention, states: str, positions: int, alone: bool) -> str:

@@ -27,14 +27,8 @@ IR_VERSION = 8
 _MICROSOFT = "com.microsoft"
 _CONTRIBUTED = frozenset(
     {
-        "BiasGelu",
-        "DynamicQuantizeMatMul",
-        "FastGelu",
-        "MatMulIntegerToFloat",
-        "MatMulNBits",
-        "MultiHeadAttention",
-        "Gelu",
-        "RotaryEmbedding",
+        *("BiasGelu", "FastGelu", "Gelu", "QuickGelu", "RotaryEmbedding"),
+        *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"),
     }
 )
 _LETTERS: dict[Group, str] = {"embedding": "E", "layers": "L", "head": "H"}

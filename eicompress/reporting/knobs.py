@@ -7,7 +7,7 @@ import textwrap
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import Strategy
+from eicompress.contracts import Strategy, TextDomain
 
 
 def meanings(strategy: type[Strategy]) -> dict[str, str]:
@@ -25,8 +25,10 @@ def meanings(strategy: type[Strategy]) -> dict[str, str]:
     return found
 
 
-def domain(of: BaseDistribution) -> str:
+def domain(of: BaseDistribution | TextDomain) -> str:
     """A knob's domain in words."""
+    if isinstance(of, TextDomain):
+        return of.described
     if isinstance(of, CategoricalDistribution):
         return ", ".join(str(choice) for choice in of.choices)
     assert isinstance(of, IntDistribution | FloatDistribution)

@@ -7,6 +7,7 @@ from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.ffn_search import FfnChoice, FfnSuperNetwork
 from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import KroneckerFactorization
@@ -46,4 +47,6 @@ def register_strategies() -> list[type[Strategy]]:
         CrossDistillation,
         SuperNetwork,
         Subnetwork,
+        FfnSuperNetwork,
+        FfnChoice,
     ]

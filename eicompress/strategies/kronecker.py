@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, SelfAttention
+from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.linear import Linear
 from eicompress.errors import Inapplicable
 
@@ -44,6 +45,7 @@ class KroneckerFactorization(ModelStrategy):
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder
+        check_one_block(model.config, self.name)
         chosen = [
             (block, name, whole)
             for block in model.modules()

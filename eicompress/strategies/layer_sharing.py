@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import Layer, LayerNorm
+from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.errors import Inapplicable
 
@@ -88,6 +88,12 @@ class LayerSharing(ModelStrategy):
         shapes = {tuple(each.shape for each in module.parameters()) for module in modules}
         if len(shapes) > 1:
             raise Inapplicable(f"`{self.name}` takes the mean of layers of one shape, but a group has {len(shapes)}")
+        computed = {str(each.expression) for each in modules if isinstance(each, FeedForward)}
+        if len(computed) > 1:
+            raise Inapplicable(
+                f"`{self.name}` takes the mean of blocks that compute the same, but a group has {len(computed)} "
+                "expressions: start from the first or the last layer"
+            )
         return mean_of(modules)
 
     def _repeated(self, layers: Sequence[Layer], places: Sequence[int]) -> list[Layer]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.config import LayerConfig
+from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable
 from eicompress.training.finetune import recover
@@ -135,6 +136,8 @@ _NEURONS = _Kind("neurons", lambda layer: layer.ffn, lambda layer: layer.ffn_of,
 
 def _with_fewer(kind: _Kind, step: HeadPruning | NeuronPruning, subject: Candidate, context: Context) -> Candidate:
     model = _encoder(subject, step.name)
+    if kind is _NEURONS:
+        check_one_block(model.config, step.name)
     whole = {number: kind.count(layer) for number, layer in enumerate(model.config.layers) if kind.owner(layer) is None}
     for share in _in_rounds(step.share, step.rounds, step.epochs, subject, context):
         importance = _parts(kind.name, subject, _seeing(context, step.budget == "global"), step.importance)

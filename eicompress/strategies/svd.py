@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import FeedForward, SelfAttention
+from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.training.importance import Moments, fingerprint, measured_batches, watch_inputs
@@ -49,6 +50,7 @@ class Svd(ModelStrategy):
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder
+        check_one_block(model.config, self.name)
         chosen = self._chosen(model)
         wholes: list[Linear] = [getattr(block, matrix) for block, matrix in chosen]
         if context.preview:

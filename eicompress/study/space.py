@@ -38,7 +38,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial, FixedTrial
 
-from eicompress.contracts import Strategy
+from eicompress.contracts import Strategy, TextDomain
 from eicompress.errors import SpecError, nearest
 from eicompress.recipe import Recipe, check_value, knobs
 from eicompress.study.distributions import grid, least, suggest
@@ -230,8 +230,9 @@ class SearchSpace:
         return {name: switches[name] if name in switches else least(of) for name, of in self.domains.items()}
 
     def recipe(self, parameters: Mapping[str, Any]) -> Recipe:
-        """The recipe that these trial parameters stand for, at the low end of what is filled."""
-        return self.suggest(FixedTrial(dict(parameters)))
+        """The recipe that these trial parameters stand for, at the low end of what is filled or left to the sampler."""
+        left = {name: least(of) for name, of in self.domains.items() if name not in parameters}
+        return self.suggest(FixedTrial({**left, **parameters}))
 
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""
@@ -254,7 +255,7 @@ def _unfilled(slot: Slot) -> Slot:
     return replace(slot, fill=None, searched=searched)
 
 
-def in_domain(label: str, value: Any, domain: BaseDistribution) -> Any:
+def in_domain(label: str, value: Any, domain: BaseDistribution | TextDomain) -> Any:
     check_value(label, value, domain)
     return float(value) if isinstance(domain, FloatDistribution) else value
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from eicompress.contracts import Strategy
+from eicompress.contracts import Strategy, TextDomain
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.recipe import Knob, check_value, knobs
@@ -175,7 +175,7 @@ def _fill(label: str, wanted: Mapping[str, Any], strategy: str, knob: Knob) -> F
     return Fill(strategy, knob.name, low, high)
 
 
-def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistribution) -> BaseDistribution:
+def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistribution | TextDomain) -> BaseDistribution:
     if "choices" in wanted:
         _check_keys(label, wanted, ("choices",))
         choices = wanted["choices"]

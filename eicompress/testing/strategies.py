@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from eicompress import runtime, strategies
-from eicompress.contracts import Candidate, Context, GraphStrategy, ModelStrategy, Strategy, Training
+from eicompress.contracts import Candidate, Context, GraphStrategy, ModelStrategy, Strategy, TextDomain, Training
 from eicompress.errors import Inapplicable, SpecError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import TOLERANCE, check_parity
@@ -314,7 +314,7 @@ class _Composed:
 def _outside(knob: Knob) -> object:
     """A value of the knob's type beyond its domain."""
     domain = knob.domain
-    if isinstance(domain, CategoricalDistribution):
+    if isinstance(domain, CategoricalDistribution | TextDomain):
         return "a value that is no choice"
     assert isinstance(domain, IntDistribution | FloatDistribution)
     return domain.high + 1

@@ -45,8 +45,8 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
 
 
 def fingerprint(subject: Candidate) -> str:
-    """Names a candidate by its weights and its tokenizer: what is measured of it can be kept under it."""
-    digest = hashlib.sha256(subject.tokenizer.to_str().encode())
+    """Names a candidate by its shapes, its weights and its tokenizer: what is measured of it can be kept under it."""
+    digest = hashlib.sha256(f"{subject.encoder.config}{subject.tokenizer.to_str()}".encode())
     for name, tensor in subject.model.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

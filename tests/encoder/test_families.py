@@ -74,6 +74,9 @@ FAMILIES: Mapping[str, Like] = {
             "classifier_pooling": "mean",
         },
     ),
+    "nomic_bert": Like("NomicBert", bert_like, shapes=USUAL),
+    "gte": Like("Gte", xlm_roberta_like, shapes=USUAL),
+    "gte, no types": Like("Gte", bert_like, shapes={**USUAL, "type_vocab_size": 0}),
     "albert": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 1}),
     "albert, groups": Like("Albert", albert_like, shapes={**GROUPS, "num_hidden_groups": 3}),
     "albert, inner groups": Like(
@@ -83,7 +86,18 @@ FAMILIES: Mapping[str, Like] = {
 }
 each_family = pytest.mark.parametrize("family", FAMILIES)
 each_main_family = pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "modernbert", "albert, inner groups"]
+    "family",
+    [
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "distilbert",
+        "electra",
+        "mpnet",
+        "modernbert",
+        "nomic_bert",
+        "albert, inner groups",
+    ],
 )
 
 
@@ -254,7 +268,7 @@ def test_a_single_token_type_is_no_table_of_its_own(tmp_path: Path) -> None:
         ("roberta", "position_embedding_type", "relative_key_query"),
         ("electra", "is_decoder", True),
         ("xlm-roberta", "add_cross_attention", True),
-        ("albert", "hidden_act", "silu"),
+        ("albert", "hidden_act", "selu"),
         ("distilbert", "activation", "mish"),
     ],
 )
@@ -265,9 +279,45 @@ def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("rope_parameters", [1], r"`rope_parameters` .* must be a JSON object, but is `\[1\]`"),
+        ("rope_parameters", {"full_attention": {"rope_type": "yarn"}}, "must be of the default kind"),
+        ("rope_parameters", {"full_attention": {"rope_theta": "much"}}, 'must be a number above 1, but is `"much"`'),
+        ("rope_parameters", {"full_attention": 7}, "must be a JSON object, but is `7`"),
+        ("rope_scaling", {"type": "linear", "factor": 2.0}, "must be of the default kind"),
+        ("layer_types", ["full_attention"], "must be 3 times"),
+        ("layer_types", "all", "must be 3 times"),
+        ("local_attention", 1, "`local_attention` .* at least 2, but is `1`"),
+        ("classifier_pooling", "max", '`classifier_pooling` .* must be `cls` or `mean`, but is `"max"`'),
+        ("num_attention_heads", 8, "even sizes"),
+    ],
+)
+def test_rotary_positions_that_are_others_are_refused(tmp_path: Path, name: str, value: object, said: str) -> None:
+    path = save(tmp_path, "modernbert") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
+def test_a_config_of_an_older_transformers_is_read_as_the_same(tmp_path: Path) -> None:
+    path = save(tmp_path, "modernbert") / "config.json"
+    raw = json.loads(path.read_text())
+    newer = load(tmp_path).encoder.config
+    older = {"global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0}
+    path.write_text(json.dumps({**raw, "rope_parameters": None, "layer_types": None, **older}))
+    assert load(tmp_path).encoder.config == newer
+
+
+def weights_of(model: torch.nn.Module) -> int:
+    """How many it has that are no biases, which a family may lack."""
+    return sum(each.numel() for name, each in model.named_parameters() if not name.endswith("bias"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["MPNet", "ModernBert"])
-def test_a_model_of_the_usual_size_has_the_same_logits_and_parameters(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["MPNet", "ModernBert", "NomicBert"])
+def test_a_model_of_the_usual_size_has_the_same_logits_and_weights(tmp_path: Path, kind: str) -> None:
     theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
     theirs.save_pretrained(tmp_path)
     bert_like().save(str(tmp_path / "tokenizer.json"))
@@ -280,7 +330,7 @@ def test_a_model_of_the_usual_size_has_the_same_logits_and_parameters(tmp_path: 
         expected, got = theirs(ids, attention_mask=mask).logits, encoder(ids, mask, torch.zeros_like(ids))
     assert (got - expected).abs().max() < 1e-4
     unread = theirs.config.hidden_size * (theirs.config.max_position_embeddings - encoder.config.positions)
-    assert sum(each.numel() for each in encoder.parameters()) == theirs.num_parameters() - unread
+    assert weights_of(encoder) == weights_of(theirs) - unread
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.cache import Cache
-from eicompress.contracts import GraphStrategy
+from eicompress.contracts import GraphStrategy, TextDomain
 from eicompress.export.folder import graph_of
 from eicompress.plugins import discover
 from eicompress.recipe import knobs
@@ -55,6 +55,9 @@ def value(draw: st.DrawFn, domain: object, searched: bool) -> str:
     if isinstance(domain, CategoricalDistribution):
         chosen = draw(st.lists(st.sampled_from(domain.choices), min_size=1, max_size=3))
         return f"{{ choices = {json.dumps(chosen)} }}" if searched else json.dumps(chosen[0])
+    if isinstance(domain, TextDomain):
+        texts = draw(st.lists(st.text("x()12, linear gelu relu tanh max", max_size=40), min_size=1, max_size=3))
+        return f"{{ choices = {json.dumps(texts)} }}" if searched else json.dumps(texts[0])
     if isinstance(domain, IntDistribution):
         low, high = (draw(st.integers(domain.low, domain.high)) for _ in range(2))
         step = draw(st.sampled_from(("", "", ", step = 2", ", log = true", ", fill = true")))

@@ -45,7 +45,7 @@ def test_what_a_worker_gets_of_ray_is_checked() -> None:
         ({"engine": "raay"}, "`--engine` must be one of local, ray, but got `raay`: did you mean `ray`"),
         ({"ray_address": "auto"}, "`--ray-address` must come with `--engine ray`"),
         ({"worker_gpus": "1"}, "`--worker-gpus` must come with `--engine ray`"),
-        ({"engine": "ray", "workers": "0"}, "`--workers` must be a whole number of at least 1"),
+        ({"engine": "ray", "workers": "0"}, "`--workers` must be a whole number from 1 to 1,024"),
         ({"engine": "ray", "ray_address": "ray://head:10001"}, "`--ray-address` must be `auto`, or the host and port"),
         ({"engine": "ray", "worker_gpus": "1.5"}, "`--worker-gpus` must be a whole number or a share of one GPU"),
     ]:
@@ -282,6 +282,20 @@ def test_a_lost_worker_and_a_lost_node_cost_their_jobs_an_attempt_and_nothing_el
     said = r"must have room for 2 workers of 1 CPU each, but has it for 1: give a smaller `--workers`"
     with pytest.raises(StudyError, match=said), cluster(nodes, setup):
         pass
+
+
+@pytest.mark.slow
+def test_a_job_of_the_cluster_that_runs_when_the_time_is_used_up_is_stopped(
+    nodes: Nodes, setup: Setup, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    settings = Spec({**setup.settings, "plugin": str(tmp_path / "bad.py")}).settings
+    with cluster(nodes, replace(setup, settings=settings), count=1) as workers:
+        workers.submit(job(1, "hang"))
+        done = workers.wait(ignore, within_s=1.0)
+        assert (done.fate, done.job.number, workers.free) == ("out of time", 1, True)
+        workers.submit(job(2))
+        assert workers.wait(ignore).fate == "built"
 
 
 SPACE = """
