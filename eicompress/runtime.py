@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,18 +55,20 @@ class Model:
         """Names of the outputs."""
         return self.answer.names
 
-    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+    def predict(self, texts: Sequence[Text], *, parallel: int = 1) -> list[Prediction]:
         """The answer to each text, or pair of texts: a `LabelPrediction`, a `NumberPrediction` or a `TagPrediction`.
+
+        `parallel` texts are read at a time, each in a thread of its own; the answers are the same.
 
         Raises as `logits` does.
         """
-        return list(self.answer.decode(self.logits(texts), texts))
+        return list(self.answer.decode(self.logits(texts, parallel=parallel), texts))
 
-    def choices(self, texts: Sequence[Text], count: int) -> list[Sequence[Prediction]]:
+    def choices(self, texts: Sequence[Text], count: int, *, parallel: int = 1) -> list[Sequence[Prediction]]:
         """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""
-        return list(self.answer.choices(self.logits(texts), texts, count))
+        return list(self.answer.choices(self.logits(texts, parallel=parallel), texts, count))
 
-    def logits(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
+    def logits(self, texts: Sequence[Text], *, parallel: int = 1) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts; (n, W, outputs) where each word is answered, with zeros
         for one that was not read.
 
@@ -73,7 +76,11 @@ class Model:
         does not run.
         """
         _check(texts, self.pairs)
-        rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
+        if parallel > 1:
+            with ThreadPoolExecutor(parallel) as pool:
+                rows = list(pool.map(self._row, texts, list(self.feeds(texts))))
+        else:
+            rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
         if self.answer.per_word:
             rows = [self._of_words(str(text), row) for text, row in zip(texts, rows, strict=True)]
             return padded(rows) if rows else np.zeros((0, 0, self.answer.outputs), np.float32)

@@ -333,6 +333,19 @@ def test_no_other_numbers_are_asked_of_a_regressor(tmp_path: Path, capsys: Any) 
     assert "number" in json.loads(capsys.readouterr().out)
 
 
+def test_predict_answers_several_lines_at_a_time_as_one_by_one(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
+    lines = "".join(f"play {'rain ' * (place % 25)}\n" for place in range(300))
+    told = []
+    for parallel in ("1", "2"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+        assert cli.run(["predict", str(tmp_path / "artifact"), "--parallel", parallel]) == 0
+        told.append(capsys.readouterr())
+    assert told[0] == told[1] and len(told[0].out.splitlines()) == 300 and "text 299 is cut" in told[0].err
+
+
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     assert cli.run(["predict", str(tmp_path / "artifact"), "play the song", "rain " * 30]) == 0

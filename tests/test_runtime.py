@@ -29,6 +29,14 @@ def test_a_prediction_is_the_best_label_with_its_probability(artifact: Artifact)
         assert prediction.confidence == pytest.approx(row.max())
 
 
+def test_several_texts_at_a_time_have_the_same_logits_bit_for_bit(artifact: Artifact) -> None:
+    model = runtime.load(artifact.folder)
+    texts = ["play " * (1 + place % 7) + "the song" for place in range(40)]
+    assert np.array_equal(model.logits(texts, parallel=3), model.logits(texts))
+    assert model.predict(texts, parallel=3) == model.predict(texts)
+    assert model.choices(texts, 2, parallel=3) == model.choices(texts, 2)
+
+
 def test_a_text_says_how_much_of_it_is_read(artifact: Artifact) -> None:
     model = runtime.load(artifact.folder)
     # The tiny tokenizer cuts at 20 tokens, of which two stand around a text.

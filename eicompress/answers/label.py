@@ -65,6 +65,7 @@ class Labels(Answer):
     )
     browser: ClassVar[str] = '`pipeline("text-classification", ..., { dtype: "fp32" })`'
     surest: ClassVar[bool] = True
+    quality_is_share: ClassVar[bool] = True
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ class Number(Answer):
         "the\npipeline's softmax of one number would always be 1"
     )
     surest: ClassVar[bool] = False
+    quality_is_share: ClassVar[bool] = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class Tags(Answer):
     )
     surest: ClassVar[bool] = False
     per_word: ClassVar[bool] = True
+    quality_is_share: ClassVar[bool] = True
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,21 +1,32 @@
 """Commands about an artifact: predict, measure, compare and export."""
 
+import itertools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
-from eicompress.settings import TRIALS, LatencySettings, PluginSettings, TaskSettings
+from eicompress.settings import PROCESSORS, TRIALS, LatencySettings, PluginSettings, TaskSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eicompress.answers import Prediction
+    from eicompress.runtime import Length
+
+BLOCK = 256
+"""Texts that are read before the first is answered, where several are answered at a time."""
 
 
 @click.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
+@click.option("--parallel", metavar="N", default="1", help="Texts read at a time.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], top: str | None, as_json: bool) -> None:
+def predict(artifact: str, texts: tuple[str, ...], top: str | None, parallel: str, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
@@ -24,6 +35,7 @@ def predict(artifact: str, texts: tuple[str, ...], top: str | None, as_json: boo
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
+    With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.
 
     \b
     eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
@@ -31,7 +43,7 @@ def predict(artifact: str, texts: tuple[str, ...], top: str | None, as_json: boo
     """
     from eicompress import api
 
-    count = None if top is None else TRIALS(top, "--top")
+    count, at_a_time = None if top is None else TRIALS(top, "--top"), PROCESSORS(parallel, "--parallel")
     model = api.load(artifact)
     if top is not None and not model.answer.surest:
         raise SpecError(
@@ -39,17 +51,25 @@ def predict(artifact: str, texts: tuple[str, ...], top: str | None, as_json: boo
         )
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
-    for place, text in enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1):
-        sides = [_sides(text, model.pairs, place)]
-        (found,), (length,) = model.choices(sides, count or 1), model.lengths(sides)
-        if length.cut:
-            click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
-        if as_json:
-            several = {} if top is None else {"top": [each.to_json() for each in found]}
-            print_json({"text": text, **found[0].to_json(), **several}, indent=None)
-        else:
-            for each in found:
-                click.echo("\t".join((*each.columns, text)))
+    numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
+    while block := list(itertools.islice(numbered, 1 if at_a_time == 1 else BLOCK)):
+        sides = [_sides(text, model.pairs, place) for place, text in block]
+        answers = model.choices(sides, count or 1, parallel=at_a_time)
+        for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
+            _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
+
+
+def _show_answer(
+    text: str, found: "Sequence[Prediction]", length: "Length", place: int, *, several: bool, as_json: bool
+) -> None:
+    if length.cut:
+        click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
+    if as_json:
+        top = {"top": [each.to_json() for each in found]} if several else {}
+        print_json({"text": text, **found[0].to_json(), **top}, indent=None)
+    else:
+        for each in found:
+            click.echo("\t".join((*each.columns, text)))
 
 
 @click.command()

@@ -7,7 +7,8 @@ estimator); scales are learned (LSQ, arXiv 1902.08153).
 
 LSQ scales the gradient of a step size, so that under SGD step sizes and weights change by about the same share of
 themselves. Adam's steps do not depend on the size of a gradient: there step sizes have a learning rate of their own for
-the same end, and what the scaled gradient decides is their part in the norm that gradients are clipped to.
+the same end, and what the scaled gradient decides is their part in the norm that gradients are clipped to. That it is
+better is not proven: 2-bit layers, three seeds, 87.9 % instead of 87.5 %.
 """
 
 import math

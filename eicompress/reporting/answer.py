@@ -10,6 +10,8 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import MoreBytes, Numbers
+from eicompress.reporting.record_text import cut_texts
+from eicompress.spec import SHORT_FORMS
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted
@@ -24,13 +26,14 @@ class Tile:
     lines: tuple[str, ...]
 
 
-def wanted(asked: Json) -> str:
+def wanted(numbers: Numbers) -> str:
     """The settings of the study, in a line."""
+    asked, objective = numbers.asked, numbers.result.objective
     names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
-    limits = [str(asked[name]) for name in ("budget", "latency", "memory") if asked.get(name)]
-    limits += [str(each) for each in asked.get("limit", ())]
-    within = f", within {' and '.join(limits)}" if limits else ""
-    return f"{' on '.join(names)}{within}"
+    short = [name for name in ("budget", "latency", "memory") if asked.get(name)]
+    within = [f"within {' and '.join(str(asked[name]) for name in short)}"] if short else []
+    others = [name for name in objective.budgets if name not in {SHORT_FORMS[each] for each in short}]
+    return ", ".join([" on ".join(names), *within, *map(objective.limit, others)])
 
 
 def sentence(numbers: Numbers) -> str:
@@ -103,7 +106,7 @@ def cost(numbers: Numbers) -> str:
         parts.append(f"{NEAR:.0%} of the baseline's quality was reached within the budgets after {spoken(near)}.")
     if record and record.fidelity < 1.0:
         parts.append(f"This one had {record.fidelity:.0%} of the full training.")
-    parts.append(numbers.result.cut_texts.replace("`", ""))
+    parts.append(cut_texts(numbers.best[1] if numbers.best else None).replace("`", ""))
     latency = _measured(record, LATENCY) if record else None
     if latency and "sequence_length" in latency.conditions:
         known = latency.conditions

@@ -50,6 +50,8 @@ HOST = "127.0.0.1"
 LAST_PORT = 65_535
 REST = 10.0
 """Seconds between two readings of the database at least."""
+UNBROKEN = 10_000
+"""Characters of a line of a note; the page wraps it."""
 CONSTRAINTS = "constraints"
 """Where dashboards up to 0.21 look for constraint values, in one list; Optuna 5 writes an attribute for each."""
 UNKNOWN = re.compile(r"(^|/)\.\.(/|$)|^/artifacts/(?!0/)")
@@ -124,7 +126,8 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
             save_note(copy, note(record, rebuild, numbers))
     for name, figure in figures.drawn(numbers).items():
         # Nothing stands around it there, so it says itself what it is.
-        titled = figure.update_layout(title={"text": name.replace("-", " ").capitalize()}, margin={"t": 64})
+        title = name[:1].upper() + name[1:].replace("-", " ")
+        titled = figure.update_layout(title={"text": title}, margin={"t": 64})
         save_plotly_graph_object(study, titled, graph_object_id=name)
     return storage, Shelf(shelf)
 
@@ -139,7 +142,7 @@ def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
     if record.bytes_by_group:
         lines.append(f"Most of its bytes are {heaviest_parts(rebuild or record, 3)}.")
     if record.recipe:
-        lines.append("\n".join(f"- {line}" for line in in_words(record.recipe, width=200).splitlines()))
+        lines.append("\n".join(f"- {line}" for line in in_words(record.recipe, width=UNBROKEN).splitlines()))
     if record.outcome == "failed":
         lines.append("\n".join(["```", record.reason.strip(), "```"]))
     return "\n\n".join(lines)

@@ -60,7 +60,7 @@ def card(
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
     parts += [_summary(record, baseline, asked, answer)]
     parts += ["## Use", USE.format(folder=name, example=example, browser=answer.browser)]
-    parts += ["## Measured", _measured(record, baseline, metrics)]
+    parts += ["## Measured", _measured(record, baseline, metrics, answer)]
     parts += [answer.described]
     parts += ["## How it was made", _making(record, asked, answer)]
     parts += ["## Limits", _limits(record, answer, searched=baseline is not None)]
@@ -135,7 +135,7 @@ def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answe
     return "".join(parts) + "."
 
 
-def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity]) -> str:
+def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity], answer: Answer) -> str:
     kind = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
     rows = [(each, kind[each.name]) for each in record.measurements if each.name in kind]
     rows += [(each, f"{_metric(each)}, {_split(each)} split") for each in _qualities(record)]
@@ -151,7 +151,9 @@ def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Qua
             for name, value in each.conditions.items()
             if name not in (*MACHINE, "metric", "split")
         )
-        lines.append(f"| {what} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
+        lines.append(
+            f"| {what} | {_valued(each.value, each, answer)} | {_valued(before, each, answer)} | {conditions} |"
+        )
     devices = {taken_on(each.conditions) for each in record.measurements if "device" in each.conditions}
     return "\n".join([*lines, *(f"\nLatencies were taken on {each}." for each in sorted(devices))])
 
@@ -196,10 +198,12 @@ def _split(each: Measurement) -> str:
     return str(each.conditions.get("split", "validation"))
 
 
-def _valued(value: float | None, each: Measurement) -> str:
+def _valued(value: float | None, each: Measurement, answer: Answer) -> str:
     if value is None:
         return ""
-    return f"{value:.2%}" if "metric" in each.conditions else f"{value:.3g} {each.unit}"
+    if "metric" in each.conditions:
+        return f"{value:.2%}" if answer.quality_is_share else f"{value:.4f}"
+    return f"{value:.3g} {each.unit}".strip()
 
 
 def _language(model: str, data: str) -> Any:

@@ -65,7 +65,7 @@ def _answer(numbers: Numbers) -> str:
         + "</div>"
         for tile in answer(numbers)
     )
-    found = [f"<h1>{escape(numbers.name)}</h1>", f'<p class="soft">{escape(wanted(numbers.asked))}</p>']
+    found = [f"<h1>{escape(numbers.name)}</h1>", f'<p class="soft">{escape(wanted(numbers))}</p>']
     found.append(f'<p class="lead">{escape(sentence(numbers))}</p>')
     found += [f'<div class="tiles">{tiles}</div>'] if tiles else []
     asked = {
@@ -105,8 +105,8 @@ def _contenders(numbers: Numbers) -> str:
 def _candidates(numbers: Numbers) -> str:
     if not numbers.points:
         return ""
-    others = "".join(f", against {escape(each.label)}" for each in numbers.result.objective.extra)
-    found = [f"<h2>Quality against bytes, and against milliseconds{others}</h2>"]
+    *names, last = ["bytes", "milliseconds", *(escape(each.label) for each in numbers.result.objective.extra)]
+    found = [f"<h2>Quality against {', '.join(names)} and {last}</h2>"]
     found.append(
         '<p class="soft">Each mark is one candidate; point at it for its recipe. Grey ones are over budget.</p>'
     )

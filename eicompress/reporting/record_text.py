@@ -7,7 +7,7 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.objective import Objective
 from eicompress.study.result import is_within
-from eicompress.values import Quantity, Record
+from eicompress.values import Json, Quantity, Record
 
 
 def summary(record: Record, baseline: Record | None, extra: Sequence[Quantity] = ()) -> str:
@@ -28,6 +28,17 @@ def standing(record: Record, baseline: Record, objective: Objective) -> str:
         return f"quality {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
     within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
     return f"{summary(record, baseline, objective.extra)} · {within}"
+
+
+def cut_texts(record: Record | None) -> str:
+    """A sentence on validation texts that an artifact cuts; empty if it cuts none."""
+    cut: Json = record.facts.get("cut", {}) if record else {}
+    if not cut or not cut["texts"]:
+        return ""
+    return (
+        f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
+        f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
+    )
 
 
 def metric_text(record: Record, name: str, form: str) -> str:

@@ -20,7 +20,7 @@ from eicompress.reporting.answer import taken_on
 from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
-from eicompress.reporting.record_text import duration, metric_text, share, summary
+from eicompress.reporting.record_text import cut_texts, duration, metric_text, share, summary
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
 from eicompress.study.ranking import ranked
@@ -207,7 +207,7 @@ def _show_trust(console: Console, result: Result) -> None:
         reached = "was not reached" if near is None else f"was reached after {duration(near)}"
         lines.append(f"{NEAR:.0%} of the baseline's quality within the budgets {reached}")
     lines += [f"the best {CHOSEN}: go by test, or by rows that the search has not read"] if result.best else []
-    lines += [result.cut_texts] if result.cut_texts else []
+    lines += [cut] if (cut := cut_texts(result.best[1] if result.best else None)) else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, QUALITY), "test": result.spread(number, QUALITY_TEST)}
         parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]

@@ -87,8 +87,7 @@ class Result:
 
     @property
     def promoted(self) -> dict[int, Record]:
-        """The best of each rebuilt trial: a rebuild, or the trial's own artifact. It
-        goes by validation, since the test split is not to choose by."""
+        """The best of each rebuilt trial on validation: a rebuild, or the trial's own artifact."""
         found = {number: [record] for number, record in self.rebuilt.items()}
         for number, record in {**self.before_rebuilding, **self.kept}.items():
             if number in found or number in self.kept:
@@ -145,7 +144,7 @@ class Result:
         the number of its trial, or the name of the simple baseline.
         """
         if self.objective.least:
-            return self._least_near(self._known)
+            return least_near(self._known, self)
         simple, candidate = self.best_simple, self.best_candidate
         if simple and (candidate is None or self._worth(simple[1]) > self._worth(candidate[1])):
             return simple
@@ -170,12 +169,8 @@ class Result:
 
     @property
     def _candidates(self) -> dict[int, Record]:
+        """Those within budget, the one of the highest quality first where quality and size or latency are traded."""
         return dict(ranked({**self.before_rebuilding, **self.promoted}, self.objective))
-
-    def _least_near(self, records: Mapping[Key, Record]) -> tuple[Key, Record] | None:
-        """Of the records that are not certainly worse than the best the one with the least of what is wanted least."""
-        near = near_the_best(records, self.baseline, self.folder)
-        return min(near.items(), key=lambda each: -self.objective.gains(each[1])[1], default=None)
 
     def _worth(self, record: Record) -> tuple[float, float]:
         return self.objective.gains(record)[0], -(record.value(SIZE) or 0.0)
@@ -191,18 +186,16 @@ class Result:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
         if self.objective.least:
-            number, record = max(self._candidates.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
+            number, record = next(iter(self._candidates.items()))
             return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 
     @property
     def best_candidate(self) -> tuple[int, Record] | None:
-        """The best that was promoted and is within budget, or the best trial where there is none.
-
-        Where the smallest or the fastest is wanted, that of all candidates which are not certainly worse than the best.
-        """
+        """The best that was promoted and is within budget, or the best trial where there is none; where the smallest or
+        the fastest is wanted, that of all candidates which are not certainly worse than the best."""
         if self.objective.least:
-            return self._least_near(self._candidates)
+            return least_near(self._candidates, self)
         found = ranked(self.promoted, self.objective) or ranked(self.before_rebuilding, self.objective)
         return found[0] if found else None
 
@@ -232,19 +225,14 @@ class Result:
         near = [each for each in made if fits(each, self.objective) and (self.share(each) or 0.0) >= NEAR]
         return min((each.recorded_s for each in near if each.recorded_s is not None), default=None)
 
-    @property
-    def cut_texts(self) -> str:
-        """A sentence on validation texts that the best artifact cuts; empty if it cuts none."""
-        cut: Json = self.best[1].facts.get("cut", {}) if self.best else {}
-        if not cut or not cut["texts"]:
-            return ""
-        return (
-            f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
-            f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
-        )
-
     def to_json(self) -> dict[str, Any]:
         return _as_json(self)
+
+
+def least_near(records: Mapping[Key, Record], result: Result) -> tuple[Key, Record] | None:
+    """Of the records that are not certainly worse than the best the one with the least of what is wanted least."""
+    near = near_the_best(records, result.baseline, result.folder)
+    return min(near.items(), key=lambda each: -result.objective.gains(each[1])[1], default=None)
 
 
 def result_of(ledger: Ledger, objective: Objective) -> Result:

@@ -230,8 +230,9 @@ class SearchSpace:
         return {name: switches[name] if name in switches else least(of) for name, of in self.domains.items()}
 
     def recipe(self, parameters: Mapping[str, Any]) -> Recipe:
-        """The recipe that these trial parameters stand for, at the low end of what is filled."""
-        return self.suggest(FixedTrial(dict(parameters)))
+        """The recipe that these trial parameters stand for, at the low end of what is filled or left to the sampler."""
+        left = {name: least(of) for name, of in self.domains.items() if name not in parameters}
+        return self.suggest(FixedTrial({**left, **parameters}))
 
     def describe(self) -> list[str]:
         """One line a slot, to be read by people."""

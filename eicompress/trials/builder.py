@@ -81,14 +81,13 @@ class Builder(Materials):
 
         tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's.
         """
-        if not self.task.answer.holds(self.examples["train"].targets):
-            return {}
         answer, key, remembered = self.task.answer, ["simple", self.inputs, self.seed], self._measured.remembered
+        if not answer.holds(self.examples["train"].targets):
+            return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
         if answer.per_word:  # the others answer whole texts
             return simplest
-        return {
-            **simplest,
+        return simplest | {
             STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
             TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
         }

@@ -21,6 +21,8 @@ from eicompress.values import Direction, Measurement
 
 EICOMPRESS_INTERFACE = 1
 MILLION = 1_000_000
+TEXTS = 64
+"""Texts whose tokens are repeated, or cut, to the length that is measured."""
 
 Shape = Sequence[int]
 Feeds = Mapping[str, np.ndarray[Any, Any]]
@@ -37,8 +39,10 @@ class MacsMetric(Metric):
 
     def measure(self, subject: Subject) -> Iterable[Measurement]:
         """Raises `MeasureError` for a graph with products that are not counted."""
-        ids = np.zeros((1, subject.length), np.int64)
-        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids}
+        # Real tokens: a graph that looks words up has nothing to multiply for one that it does not know.
+        tokens = [each["input_ids"][0] for each in subject.model.feeds(subject.examples.texts[:TEXTS])]
+        ids = np.resize(np.concatenate(tokens), (1, subject.length))
+        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         feeds = {each.name: known[each.name] for each in subject.model.session.get_inputs()}
         found = counted(subject.artifact.onnx, feeds)
         return (self.measurement(found / MILLION, batch=1, sequence_length=subject.length),)

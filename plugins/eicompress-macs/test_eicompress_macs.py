@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 import eicompress
 from eicompress import cli
 from eicompress.errors import MeasureError
+from eicompress.export.folder import write_files
 from eicompress.measures import Conditions, Subject
 from eicompress.plugins import discover
 from eicompress.strategies.quantization import Quantization
@@ -26,6 +27,7 @@ from eicompress.testing import (
     write_tiny_data,
     write_tiny_model,
 )
+from eicompress.trials.tfidf import fit_tfidf
 from eicompress.values import Artifact
 
 INTS = TensorProto.INT8
@@ -137,6 +139,12 @@ def test_an_encoder_is_counted_as_by_hand(tmp_path: Path) -> None:
     layer = tokens * (4 * 24 * 24 + 2 * 24 * 32) + 2 * tokens * tokens * 24
     last = (2 * tokens + 2) * 24 * 24 + 2 * 24 * 32 + 2 * tokens * 24
     assert whole == 2 * layer + last + 24 * 24 + 24 * 2
+
+
+def test_of_a_graph_that_looks_words_up_those_of_real_texts_are_counted(tmp_path: Path) -> None:
+    found = fit_tfidf(tiny_task(), tiny_examples(), 0, None)
+    assert found is not None
+    assert macs(write_files(found.files, tmp_path / "words", {})) > 0
 
 
 def test_fewer_bits_take_as_many_and_more_tokens_take_more(tmp_path: Path) -> None:

@@ -1,21 +1,19 @@
 """The best candidates of searches on several data sets and budgets, beside their teachers and simple methods.
 
     python studies/quality/run.py --set hwu64=TEACHER,DATA --set snips=TEACHER,DATA --output results/quality
-    python studies/quality/run.py --output results/quality --table
 
 One cell is one set at one budget: a search of `--timeout`, and its best candidate, also where a simple method is handed
 out in its place, which the last column shows. Where the search had no time to rebuild it with `--seeds` seeds, the same
 recipe is trained as long with the others afterwards. The test split is read once for each seed. A seed of a cell in the
 output is not run again, and a search that was stopped goes on.
-`--table` prints what is there as Markdown: the mean over seeds, its share of the teacher's quality with a 95 % interval
-(a bootstrap over examples and seeds, paired with the teacher), and the best simple method within the budget.
+`studies/results/run.py` makes the tables of it.
 """
 
 import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +23,6 @@ import numpy as np
 
 import eicompress
 from eicompress.cache import write_whole
-from eicompress.metrics.significance import CONFIDENCE, DRAWS
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
@@ -34,26 +31,14 @@ from eicompress.trials.builder import open_builder
 from eicompress.trials.inputs import read_data
 from eicompress.values import Record
 
-COLUMNS = (
-    "set",
-    "budget",
-    "MB",
-    "validation",
-    "test, mean of seeds",
-    "of the teacher",
-    "teacher",
-    "best simple method",
-)
 SIZES = ("1.91MB", "1.0MB", "0.5MB", "0.25MB")
 
 
 def main() -> None:
     asked = arguments()
-    if not asked.table:
-        for name, (model, data) in asked.sets.items():
-            for size in asked.sizes:
-                run_cell(asked, name, model, data, size)
-    print("\n".join(table(cells(asked.output))))
+    for name, (model, data) in asked.sets.items():
+        for size in asked.sizes:
+            run_cell(asked, name, model, data, size)
 
 
 def arguments() -> argparse.Namespace:
@@ -65,7 +50,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     asked = parser.parse_args()
     asked.sets = dict(asked.set)
     return asked
@@ -159,47 +143,6 @@ def whole(values: np.ndarray) -> list[float]:
 
 def simple_json(record: Record) -> dict[str, float | None]:
     return {name: record.value(name) for name in ("quality", "size_mb", "latency_ms")}
-
-
-def cells(folder: Path) -> list[Mapping[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*-*MB.json"))]
-
-
-def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| " + " | ".join(COLUMNS) + " |"
-    yield "|---" * len(COLUMNS) + "|"
-    for cell in sorted(found, key=lambda each: (each["set"], -float(each["budget"].removesuffix("MB")))):
-        right, teacher = np.array(cell["right"]), np.array(cell["teacher_right"])
-        low, high = share_interval(right, teacher)
-        means = ", ".join(f"{each:.1%}" for each in right.mean(axis=1))
-        yield (
-            f"| {cell['set']} | {cell['budget']} | {max(cell['size_mb']):.3f} | {np.mean(cell['validation']):.2%} "
-            f"| **{right.mean():.2%}** ({means}) | {right.mean() / teacher.mean():.1%} ({low:.1%} to {high:.1%}) "
-            f"| {teacher.mean():.2%} | {simple(cell)} |"
-        )
-
-
-def share_interval(right: np.ndarray, teacher: np.ndarray) -> tuple[float, float]:
-    """Of the mean of (seeds, n) as a share of that of (n,): examples and seeds are drawn with replacement."""
-    generator = np.random.default_rng(0)
-    shares = []
-    for _ in range(DRAWS):
-        examples = generator.integers(len(teacher), size=len(teacher))
-        seeds = generator.integers(len(right), size=len(right))
-        shares.append(right[seeds][:, examples].mean() / teacher[examples].mean())
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(shares, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def simple(cell: Mapping[str, Any]) -> str:
-    """The best simple method that fits into the budget, on validation."""
-    bound = float(cell["budget"].removesuffix("MB"))
-    fits = {
-        name: each for name, each in cell["simple"].items() if (each["size_mb"] or 0.0) <= bound and each["quality"]
-    }
-    name = max(fits, key=lambda each: fits[each]["quality"], default="")
-    return f"{name}, {fits[name]['quality']:.2%} on validation" if name else "none fits"
 
 
 if __name__ == "__main__":

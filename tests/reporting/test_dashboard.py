@@ -68,6 +68,8 @@ def test_the_dashboard_shows_what_became_of_each_trial(tmp_path: Path) -> None:
     assert "The best artifact is" in answered["note"]["body"]
     figures = {each["id"] for each in answered["plotly_graph_objects"]}
     assert {"quality-against-bytes", "best-over-time"} <= figures
+    steps = [line for line in trials[0]["note"]["body"].splitlines() if line.startswith("- ")]
+    assert len(steps) == len(result.records[0].recipe), "a step is a line, however long"
     assert len(trials) == len(result.records)
     over = [number for number, record in result.records.items() if record.outcome == "over budget"]
     infeasible = [each["number"] for each in trials if any(value > 0 for value in each["constraints"])]

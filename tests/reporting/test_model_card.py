@@ -69,6 +69,14 @@ def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
     assert "# license: choose one" in text and "one text at a time" in text
 
 
+def test_a_correlation_is_no_percentage(artifact: Artifact) -> None:
+    config = {"id2label": {"0": "grade"}, "problem_type": "regression"}
+    (artifact.folder / "config.json").write_text(json.dumps(config))
+    correlation = Measurement("quality", 0.9513, "", {"metric": "pearson", "split": "validation", "examples": 300})
+    text = card(artifact, replace(RECORD, measurements=(correlation,)), BASELINE, {}, METRICS)
+    assert "| pearson, validation split | 0.9513 | 0.9650 | examples 300 |" in text
+
+
 def test_teachers_are_named_beside_what_was_compressed(artifact: Artifact) -> None:
     text = card(
         artifact, RECORD, BASELINE, {"model": "small", "data": "d", "teacher": ["large", "/home/me/other"]}, built_in()

@@ -11,6 +11,7 @@ from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, command, cost, more, sentence
 from eicompress.reporting.answer import simple as beside_simple
 from eicompress.reporting.files import length_of
+from eicompress.reporting.record_text import cut_texts
 from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Measurement, Record
@@ -207,11 +208,9 @@ def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
 def test_what_the_best_artifact_cuts_is_reported_if_it_cuts_anything() -> None:
     cut = {"texts": 31, "of": 2_000, "tokens": 256}
     rebuilt = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": cut})
-    result = found(trial(1.8, 0.5, 0.88), promoted={0: rebuilt})
-    assert result.cut_texts.startswith("31 of 2,000 validation texts (1.6%) are cut after 256 tokens: ")
+    assert cut_texts(rebuilt).startswith("31 of 2,000 validation texts (1.6%) are cut after 256 tokens: ")
     whole = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": {**cut, "texts": 0}})
-    assert found(trial(1.8, 0.5, 0.88), promoted={0: whole}).cut_texts == ""
-    assert found(trial(1.8, 0.5, 0.88)).cut_texts == ""
+    assert cut_texts(whole) == cut_texts(trial(1.8, 0.5, 0.88)) == cut_texts(None) == ""
 
 
 def test_the_cost_counts_what_was_trained_briefly_too() -> None:

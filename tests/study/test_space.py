@@ -338,3 +338,14 @@ def test_nothing_is_searched_before_a_shared_training(tmp_path: Path, good: str,
     assert good in SHARED
     with pytest.raises(SpecError, match=f"training of `elastic` in .* serves every candidate, .*{said}"):
         sharing_space(tmp_path, SHARED.replace(good, bad))
+
+
+def test_given_recipes_of_a_space_that_trades_bytes_leave_what_was_filled_to_the_sampler() -> None:
+    space = read_space("edge", discover()).unfilled()
+    assert space.known and all("vocabulary_pruning.num_tokens" not in each for each in space.known)
+    recipes = [space.recipe(each) for each in space.known]
+    assert {step.num_tokens for each in recipes for step in each.steps if step.name == "vocabulary_pruning"} == {300}  # type: ignore[attr-defined]
+    study = optuna.create_study(sampler=sampler("random", 0))
+    study.enqueue_trial(dict(space.known[0]))
+    drawn = space.suggest(study.ask())
+    assert [step.name for step in drawn.steps] == [step.name for step in recipes[0].steps]
