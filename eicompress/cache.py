@@ -29,6 +29,8 @@ from eicompress.values import digest_of
 CHECKSUMS = "checksums.json"
 TRAINED = "candidate"
 """The kind of the entries that hold candidates after a training."""
+DRAFT = ".draft-"
+"""Begins the temporary name of what is being written; what it is to be named follows."""
 SWEPT_SHARE = 0.01
 """Share of the size limit after whose addition the store is compared with the limit again."""
 STALE_SECONDS = 7 * 86_400.0
@@ -63,7 +65,7 @@ def sha256_of(path: Path) -> str:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: under a temporary name in its folder, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".draft-", delete=False) as draft:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{DRAFT}{path.name}-", delete=False) as draft:
         try:
             draft.write(data)
             draft.close()
@@ -76,13 +78,25 @@ def write_whole(path: Path, data: bytes) -> None:
 def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Write a folder whole or not at all: let `write` fill one beside it, which then takes its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{DRAFT}{folder.name}-") as draft:
         made = Path(draft) / "made"
         made.mkdir()
         write(made)
         with suppress(FileNotFoundError):
             folder.rename(Path(draft) / "old")
         made.rename(folder)
+
+
+def drop_drafts(folder: Path, pattern: str, age: float = 0.0) -> None:
+    """Remove the drafts of killed processes: those under `folder` that the pattern names, of at least `age` seconds."""
+    for draft in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime < age:
+                continue
+            if draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink()
 
 
 @dataclass(frozen=True)
@@ -186,9 +200,7 @@ class Cache:
         return self.folder / kind / digest_of(key)
 
     def _sweep(self, keep: Path) -> None:
-        for draft in self.folder.glob("*/.draft-*"):
-            if time.time() - draft.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(draft, ignore_errors=True)
+        drop_drafts(self.folder, f"*/{DRAFT}*", STALE_SECONDS)
         entries = [path.parent for path in self.folder.glob(f"*/*/{CHECKSUMS}") if path.parent != keep]
         sizes = {entry: _folder_bytes(entry) for entry in entries}
         excess = sum(sizes.values()) + _folder_bytes(keep) - self.limit_bytes

@@ -120,6 +120,11 @@ class Task(ABC):
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())
 
+    def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
+        """The score of one model's logits less that of another's, and half the width of its 95 % interval, where a task
+        has a faster way than to score 2,000 draws of the examples; else None."""
+        return None
+
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
         """Other qualities of all predictions, by name, shown beside the one that is maximised."""
         return {}

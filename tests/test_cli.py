@@ -347,12 +347,12 @@ def test_predict_answers_several_lines_at_a_time_as_one_by_one(
 ) -> None:
     write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "artifact", pairs=False, manifest={})
     lines = "".join(f"play {'rain ' * (place % 25)}\n" for place in range(300))
-    told = []
+    printed = []
     for parallel in ("1", "2"):
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         assert cli.run(["predict", str(tmp_path / "artifact"), "--parallel", parallel]) == 0
-        told.append(capsys.readouterr())
-    assert told[0] == told[1] and len(told[0].out.splitlines()) == 300 and "text 299 is cut" in told[0].err
+        printed.append(capsys.readouterr())
+    assert printed[0] == printed[1] and len(printed[0].out.splitlines()) == 300 and "text 299 is cut" in printed[0].err
 
 
 def test_predict_notes_on_stderr_which_text_is_cut(tmp_path: Path, capsys: Any) -> None:

@@ -66,8 +66,8 @@ class Tags(Answer):
         "first token's"
     )
     surest: ClassVar[bool] = False
-    per_word: ClassVar[bool] = True
     quality_is_share: ClassVar[bool] = True
+    per_word: ClassVar[bool] = True
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -107,8 +107,7 @@ def compare(
     """
     from eicompress import runtime
     from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency
-    from eicompress.metrics.quality import answers
-    from eicompress.metrics.significance import score_difference
+    from eicompress.metrics.quality import answers, difference_of
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
@@ -142,10 +141,7 @@ def compare(
         found.append(measured)
         reference = reference or each
     first, *others = found
-    apart = [
-        None if task.averaged else score_difference(task.score, each, logits[0], examples.targets)
-        for each in logits[1:]
-    ]
+    apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
     comparison = Comparison(data, split, task.quality, length, device.name, first, compared)
     if output is not None:

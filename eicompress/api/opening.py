@@ -1,11 +1,13 @@
 """Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
+import glob
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eicompress.cache import DRAFT, drop_drafts
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
 from eicompress.settings import PluginSettings, StudiesFolder
@@ -72,7 +74,10 @@ def artifact_at(artifact: str | Path) -> Path:
 
 
 def check_new(output: str | Path) -> None:
-    """Raise `SpecError` where something is there already, or where it would be written inside an artifact."""
+    """Raise `SpecError` where something is there already, or where it would be written inside an artifact.
+
+    What a killed command had begun to write there is removed.
+    """
     path = Path(os.path.abspath(output))
     if os.path.lexists(path):
         raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
@@ -82,6 +87,7 @@ def check_new(output: str | Path) -> None:
             f"`--output` must not be inside an artifact, whose bytes count, but `{output}` is inside `{around}`: "
             "choose another place"
         )
+    drop_drafts(path.parent, f"{DRAFT}{glob.escape(path.name)}-*")
 
 
 def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Builder":

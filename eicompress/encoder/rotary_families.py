@@ -61,6 +61,11 @@ _GLOBAL, _LOCAL = "full_attention", "sliding_attention"
 
 def modernbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """ModernBERT (arXiv 2412.13663): norms before the blocks, and local attention in most layers."""
+    pooling = raw.get("classifier_pooling", "cls")
+    if pooling not in ("cls", "mean"):
+        raise ModelError(
+            f"`classifier_pooling` of a ModernBERT must be `cls` or `mean`, but is {shortened(json.dumps(pooling))}."
+        )
     state = _modernbert_state(weights, layers_of(raw, "num_hidden_layers"))
     values = {
         "position_vectors": False,
@@ -68,7 +73,7 @@ def modernbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
         "activation": raw.get("hidden_activation", "gelu"),
         "pooler_activation": activation_of(raw.get("classifier_activation", "gelu")),
         "pooler_norm": "pooler_norm.weight" in state,
-        "pooling": "mean" if raw.get("classifier_pooling") == "mean" else "first",
+        "pooling": "mean" if pooling == "mean" else "first",
         "norm_eps": epsilon(raw, "norm_eps", 1e-5),
         "gated": True,
         "norm_first": True,
@@ -101,7 +106,7 @@ def _modernbert_layers(raw: Json) -> tuple[LayerConfig, ...]:
     kinds = raw.get("layer_types") or [_LOCAL if number % every else _GLOBAL for number in range(count)]
     if not isinstance(kinds, list) or len(kinds) != count or not {*map(str, kinds)} <= {_LOCAL, _GLOBAL}:
         raise ModelError(f"`layer_types` of a ModernBERT must be {count} times {_GLOBAL} or {_LOCAL}, but is not.")
-    rotary = raw.get("rope_parameters") or {}
+    rotary = _object(raw.get("rope_parameters"))
     whole = _rotary_layer(raw, rotary.get(_GLOBAL), raw.get("global_rope_theta", 160_000.0))
     local = _rotary_layer(raw, rotary.get(_LOCAL), raw.get("local_rope_theta", 10_000.0))
     local = replace(local, window=whole_number(known, "local_attention", least=2) // 2)
@@ -148,9 +153,17 @@ def _norms_last(
     return encoder_config(state, raw, (layer,) * count, **known), state
 
 
-def _rotary_layer(raw: Json, rotary: Json | None, usual: float) -> LayerConfig:
+def _object(parameters: object) -> Json:
+    if parameters is not None and not isinstance(parameters, dict):
+        raise ModelError(
+            f"`rope_parameters` of a model must be a JSON object, but is {shortened(json.dumps(parameters))}."
+        )
+    return parameters or {}
+
+
+def _rotary_layer(raw: Json, rotary: object, usual: float) -> LayerConfig:
     """A layer that rotates queries and keys as `rope_parameters` say, or by the usual base."""
-    layer, rotary = layer_config(raw), rotary or {}
+    layer, rotary = layer_config(raw), _object(rotary)
     scaled = rotary.get("rope_type", "default") != "default" or raw.get("rope_scaling")
     if scaled or rotary.get("partial_rotary_factor", 1.0) != 1.0:
         raise ModelError("Rotary positions of a model must be of the default kind, unscaled and of whole heads.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from eicompress.answers.kind import Floats
 from eicompress.contracts import Array, Examples, Task
 from eicompress.measures import Metric, Subject
+from eicompress.metrics.significance import Difference, score_difference
 from eicompress.values import Direction, Measurement
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ def _beside(subject: Subject) -> Iterable[Measurement]:
 def _on(split: str, name: str) -> str:
     """What a measurement is called on a split."""
     return name if split == "validation" else f"{name}_{split}"
+
+
+def difference_of(task: Task, ours: Array, theirs: Array, targets: Array) -> Difference:
+    """The score of one model's logits (n, outputs) less that of another's, both of the same examples."""
+    known = task.difference(ours, theirs, targets)
+    if known is None:
+        return score_difference(task.score, ours, theirs, targets)
+    mean, half = known
+    return Difference(mean, mean - half, mean + half)
 
 
 def answers(model: "Model", task: Task, examples: Examples) -> Floats:

@@ -242,11 +242,11 @@ def table_name(file: Path) -> Path:
 
 def save(ablation: Ablation, file: Path) -> None:
     """Write the table as Markdown, and everything as JSON beside it. Raises `StudyError`."""
-    stem = table_name(file)
+    stem, table = table_name(file), markdown(ablation)
     value = json.dumps(ablation.to_json(), ensure_ascii=False, indent=1)
     try:
         write_whole(stem.with_name(f"{stem.name}.json"), value.encode())
-        write_whole(stem.with_name(f"{stem.name}.md"), markdown(ablation).encode())
+        write_whole(stem.with_name(f"{stem.name}.md"), table.encode())
     except OSError as error:
         raise StudyError(f"`{file}` must be a place to write to, but: {error.strerror}") from error
 

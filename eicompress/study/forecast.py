@@ -11,7 +11,7 @@ import optuna
 from optuna.samplers import RandomSampler
 
 from eicompress.cache import is_disk_error
-from eicompress.errors import Crashed
+from eicompress.errors import Crashed, StudyError
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
@@ -164,7 +164,7 @@ def forecast(
             recipe = filled(timed, space, recipe, objective.hard)
             preview = timed.preview(recipe)
         except Exception as error:
-            if is_disk_error(error) or isinstance(error, Crashed):
+            if is_disk_error(error) or isinstance(error, Crashed | StudyError):
                 raise
             continue
         previews.append(preview)
@@ -219,7 +219,7 @@ def typical_steps(builder: Measurer, space: SearchSpace, seed: int) -> int | Non
         try:
             steps = builder.count_steps(recipe)
         except Exception as error:
-            if is_disk_error(error):
+            if is_disk_error(error) or isinstance(error, StudyError):
                 raise
             if isinstance(error, Crashed):
                 return None

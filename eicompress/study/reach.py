@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eicompress.cache import is_disk_error
-from eicompress.errors import BudgetError, Crashed
+from eicompress.errors import BudgetError, Crashed, StudyError
 from eicompress.metrics.size import SIZE
 from eicompress.study.distributions import grid
 from eicompress.study.fit_to_budget import Previewer
@@ -73,7 +73,7 @@ def _previewed(
     try:
         return builder.preview(space.recipe(parameters), size_only=size_only)
     except Exception as error:
-        if is_disk_error(error) or isinstance(error, Crashed):
+        if is_disk_error(error) or isinstance(error, Crashed | StudyError):
             raise
         return None
 

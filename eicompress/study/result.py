@@ -169,7 +169,7 @@ class Result:
 
     @property
     def _candidates(self) -> dict[int, Record]:
-        """Those within budget, the one of the highest quality first where quality and size or latency are traded."""
+        """Those within budget."""
         return dict(ranked({**self.before_rebuilding, **self.promoted}, self.objective))
 
     def _worth(self, record: Record) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
 from eicompress.study.time_advice import advice, shortened
 from eicompress.trials.builder import Builder, open_builder
-from eicompress.trials.previews import Previews
+from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.processes import Processes
 from eicompress.trials.ray_cluster import Cluster
 from eicompress.trials.watched import Limits, Setup
@@ -205,6 +205,8 @@ def _staffed(builder: Builder, plan: Plan) -> Iterator[tuple[Builder, Workers]]:
     """The workers of a plan, and the builder that previews in a process beside them, and pauses all of them while it
     takes a latency."""
     spec, settings = plan.spec, plan.spec.settings
+    # What a coordinator left that was killed.
+    shutil.rmtree(spec.folder / PREVIEWS, ignore_errors=True)
     if not settings["workers"]:
         yield builder, InProcess(builder, plan.registry)
         return

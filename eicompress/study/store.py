@@ -22,7 +22,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from eicompress.cache import disk_errors
+from eicompress.cache import DRAFT, disk_errors, drop_drafts
 from eicompress.errors import StudyError
 from eicompress.spec import STUDY_FILE, read_study_file
 from eicompress.study.asked import check, claim
@@ -44,6 +44,7 @@ def opened(
     storage: str = "",
 ) -> Iterator[Ledger]:
     """The ledger of a study that is made here or goes on, held alone; `storage` is the URL of its database.
+    What a killed coordinator had begun to write is removed.
 
     Raises `StudyError` if another process holds it, if something else was asked, or if disk or database refuse.
     """
@@ -51,6 +52,8 @@ def opened(
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder):
             check(folder, asked, digests)
+            for place in ("", "*/"):
+                drop_drafts(folder, f"{place}{DRAFT}*")
             connected = connect(folder, storage)
             try:
                 # A database that does not answer is not remembered: its name may be mistyped.

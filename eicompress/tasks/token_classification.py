@@ -95,6 +95,9 @@ class TokenClassification(Task):
     def score(self, logits: Array, targets: Array) -> float:
         return f1(self.answer.counts(targets, logits).sum(axis=0))
 
+    def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float]:
+        return self.answer.difference(targets, ours, theirs)
+
 
 def is_meant(row: Json, columns: Mapping[str, str]) -> bool:
     """Whether a row's columns can only be meant as tags of words."""

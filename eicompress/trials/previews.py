@@ -48,7 +48,6 @@ class Previews:
     """What recipes did that have ended a process, by their digests."""
 
     def __enter__(self) -> Self:
-        self._clear()
         return self
 
     def __exit__(
@@ -119,6 +118,8 @@ class Previews:
                 elif "failed" in message:
                     raise PluginError(message["failed"])
                 elif "refused" in message:
+                    process.end()
+                    self._process = None
                     raise StudyError(message["refused"])
             process.check(limits)
 

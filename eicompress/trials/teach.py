@@ -58,17 +58,20 @@ def train_teacher(
         progress=progress,
         on_attempt=on_attempt,
     )
-    taught = read_taught(with_teacher(search, "teach", members))
-    write_folder(output, taught.write)
-    trained = Spec({**spec.settings, "model": str(output)})
+    found = with_teacher(search, "teach", members)
+    taught = read_taught(found)
+    trained = Spec({**spec.settings, "model": str(found)})
     measured = open_builder(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
     logits = stacked([answers_of(each, validation.texts, device)[0] for each in taught.members])
+    simple = {name: record.value(QUALITY) or 0.0 for name, record in measured.simple(None).items()}
+    # Last, since the same command refuses an output that is there.
+    write_folder(output, taught.write)
     return Lesson(
         output,
         taught,
         read.task.score(logits.mean(axis=0), validation.targets),
         tuple(read.task.score(each, validation.targets) for each in logits),
-        {name: record.value(QUALITY) or 0.0 for name, record in measured.simple(None).items()},
+        simple,
         read.notes,
     )

@@ -279,6 +279,37 @@ def test_what_an_encoder_has_no_parts_for_is_refused(tmp_path: Path, family: str
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("rope_parameters", [1], r"`rope_parameters` .* must be a JSON object, but is `\[1\]`"),
+        ("rope_parameters", {"full_attention": {"rope_type": "yarn"}}, "must be of the default kind"),
+        ("rope_parameters", {"full_attention": {"rope_theta": "much"}}, 'must be a number above 1, but is `"much"`'),
+        ("rope_parameters", {"full_attention": 7}, "must be a JSON object, but is `7`"),
+        ("rope_scaling", {"type": "linear", "factor": 2.0}, "must be of the default kind"),
+        ("layer_types", ["full_attention"], "must be 3 times"),
+        ("layer_types", "all", "must be 3 times"),
+        ("local_attention", 1, "`local_attention` .* at least 2, but is `1`"),
+        ("classifier_pooling", "max", '`classifier_pooling` .* must be `cls` or `mean`, but is `"max"`'),
+        ("num_attention_heads", 8, "even sizes"),
+    ],
+)
+def test_rotary_positions_that_are_others_are_refused(tmp_path: Path, name: str, value: object, said: str) -> None:
+    path = save(tmp_path, "modernbert") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
+def test_a_config_of_an_older_transformers_is_read_as_the_same(tmp_path: Path) -> None:
+    path = save(tmp_path, "modernbert") / "config.json"
+    raw = json.loads(path.read_text())
+    newer = load(tmp_path).encoder.config
+    older = {"global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0}
+    path.write_text(json.dumps({**raw, "rope_parameters": None, "layer_types": None, **older}))
+    assert load(tmp_path).encoder.config == newer
+
+
 def weights_of(model: torch.nn.Module) -> int:
     """How many it has that are no biases, which a family may lack."""
     return sum(each.numel() for name, each in model.named_parameters() if not name.endswith("bias"))

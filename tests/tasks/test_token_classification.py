@@ -8,6 +8,7 @@ import torch
 
 from eicompress.answers.entities import CONTINUED, NONE
 from eicompress.errors import DataError
+from eicompress.metrics.quality import difference_of
 from eicompress.plugins import discover
 from eicompress.tasks import task_answering, task_of
 from eicompress.tasks.classification import Classification
@@ -125,3 +126,13 @@ def test_an_entity_that_only_goes_on_is_refused_where_others_begin(tmp_path: Pat
         )
     with pytest.raises(DataError, match="must have entities"):
         read([{"tokens": ["a"], "tags": ["O"]}])
+
+
+def test_two_models_are_compared_by_the_counts_of_their_texts_in_a_moment() -> None:
+    task, examples = read([{**ROW, "tokens": [*ROW["tokens"][:-1], f"x{at}"]} for at in range(2000)])
+    right = np.eye(5, dtype=np.float32)[examples.targets]
+    wrong = right.copy()
+    wrong[:500, 4] = np.eye(5)[0]
+    found = difference_of(task, wrong, right, examples.targets)
+    assert found.mean == pytest.approx(task.score(wrong, examples.targets) - 1)
+    assert found.low < found.mean < found.high < 0

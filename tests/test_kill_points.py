@@ -1,0 +1,172 @@
+"""A command that is killed at a point of its work, and given again, ends as an undisturbed one."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eicompress
+from eicompress import cli
+from eicompress.study.result import Result
+
+KILLED = """
+import os, signal, sys
+from importlib import import_module
+
+module, name, count, how = sys.argv.pop(1).split(":")
+*path, last = name.split(".")
+holder = import_module(module)
+for each in path:
+    holder = getattr(holder, each)
+original, left = getattr(holder, last), int(count)
+
+def killed(*given, **named):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), getattr(signal, how))
+    return original(*given, **named)
+
+setattr(holder, last, killed)
+from eicompress.cli import main
+main()
+"""
+"""Runs a command that gets a signal when a function is called for the n-th time: `module:function:n:SIGKILL`."""
+SPACE = """
+fidelity = 0.5
+
+[[slot]]
+strategy = "thin_student"
+layers = { low = 1, high = 3 }
+
+[[slot]]
+strategy = "distillation"
+epochs = 4.0
+distortions = 0
+learning_rate = { low = 1e-3, high = 1e-2, log = true }
+"""
+RECIPE = """
+[[steps]]
+strategy = "thin_student"
+layers = 1
+
+[[steps]]
+strategy = "distillation"
+epochs = 4.0
+distortions = 0
+"""
+SEARCH_POINTS = (
+    # While another process is in the middle of a preview, and while this one looks at an artifact of a preview.
+    ("eicompress.trials.watched:Watched.received:4:SIGKILL", "1"),
+    ("eicompress.trials.measuring:previewed_alone:2:SIGKILL", "0"),
+    ("eicompress.study.search:Search.doing:5:SIGTERM", "1"),
+    # After the last trial: in the training of a rebuild, and when it is written, before and after its last file.
+    ("eicompress.study.search:Search.doing:1:SIGKILL", "0"),
+    ("eicompress.study.hand_out:copy:1:SIGKILL", "0"),
+    ("eicompress.study.ledger:Ledger.promote:1:SIGKILL", "0"),
+)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def enter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go into a folder with a cache of its own."""
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(place / "cache"))
+
+
+def killed_at(point: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-c", KILLED, point, *command], capture_output=True, text=True, timeout=300)
+    expected = 128 + signal.SIGTERM if point.endswith("SIGTERM") else -signal.SIGKILL
+    assert done.returncode == expected, (point, done.stdout[-2000:], done.stderr[-2000:])
+    return done
+
+
+def drafts(place: Path) -> list[Path]:
+    """What was begun and not finished, but for the cache, which counts with it."""
+    left = [each for each in place.rglob(".draft-*") if "cache" not in each.relative_to(place).parts]
+    return left + [each for each in place.rglob("previews/*")]
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_at_each_point_ends_as_an_undisturbed_one(
+    model_folder: Path, data_folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["search", "--model", str(model_folder), "--data", str(data_folder), "--budget", "1MB", "--study", "s"]
+    asked += ["--space", str(place / "space.toml"), "--trials", "3", "--workers"]
+    results: list[Result] = []
+    for name in ("whole", "killed"):
+        enter(place / name, monkeypatch)
+        for point, workers in SEARCH_POINTS if name == "killed" else ():
+            done = killed_at(point, [*asked, workers])
+            if "SIGTERM" in point:
+                assert done.stderr.strip().splitlines()[-1] == (
+                    "ended by SIGTERM: what was recorded is kept, and the same command continues"
+                )
+        assert cli.run([*asked, "0"]) == 0
+        assert not drafts(place / name)
+        results.append(eicompress.show("s"))
+    whole, killed = results
+    qualities = [
+        {record.draw: (record.recipe, record.value("quality")) for record in each.records.values()} for each in results
+    ]
+    assert qualities[0] == qualities[1] and len(killed.records) == len(whole.records)
+    assert killed.counts == whole.counts and killed.counts.failed == 0
+    made = [
+        sorted(str(each.relative_to(place / name)) for each in (place / name / "studies/s/artifacts").rglob("*"))
+        for name in ("whole", "killed")
+    ]
+    assert len(made[0]) == len(made[1]) > 0
+    best, same = killed.best_candidate, whole.best_candidate
+    assert best is not None and same is not None
+    assert (best[1].recipe, best[1].value("quality_test")) == (same[1].recipe, same[1].value("quality_test"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "more", "points"),
+    [
+        ("prepare", ["--recipe", "../recipe.toml"], ("training.trainer:Trainer.__call__:1", "trials.candidate:save:2")),
+        (
+            "teach",
+            ["--timeout", "1h"],
+            ("training.trainer:Trainer.__call__:3", "trials.teach:answers_of:1", "trials.taught:Taught.write:2"),
+        ),
+        (
+            "ablate",
+            ["--recipe", "../recipe.toml", "--seeds", "1"],
+            ("trials.builder:Builder.scored:2", "study.ablation:markdown:1"),
+        ),
+    ],
+)
+def test_a_command_that_is_killed_at_each_point_writes_what_an_undisturbed_one_writes(
+    command: str,
+    more: list[str],
+    points: tuple[str, ...],
+    model_folder: Path,
+    data_folder: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = [command, "--model", str(model_folder), "--data", str(data_folder), "--output", "made", *more]
+    written = []
+    for name in ("whole", "killed"):
+        enter(place / name, monkeypatch)
+        for point in points if name == "killed" else ():
+            killed_at(f"eicompress.{point}:SIGKILL", asked)
+            assert not list(Path().glob("made*")), point
+        assert cli.run(asked) == 0
+        assert not drafts(place / name)
+        files = sorted(each for path in Path().glob("made*") for each in (path, *path.rglob("*")) if each.is_file())
+        written.append({str(each): each.read_bytes() for each in files})
+    assert written[0].keys() == written[1].keys() and written[0]
+    assert written[0] == written[1]
