@@ -68,9 +68,18 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
         (["predict", "no-such-folder", "hello"], "no-such-folder"),
         (["compress", "--model", "m", "--data", "d"], "either `--recipe FILE` or `--trial STUDY NUMBER`"),
         (["compress", "--model", "m", "--data", "d", "--recipe", "none.toml"], "none.toml"),
-        (["compress", "--trial", "s", "one"], "but got `one` for the number"),
-        (["compress", "--trial", "base", "\u00b2"], "but got `\u00b2` for the number"),
-        (["compress", "--trial", "base", "9" * 5000], "for the number: `eicompress show STUDY` lists them"),
+        (
+            ["compress", "--trial", "s", "one"],
+            "`--trial` must be a whole number from 0 to 2,147,483,647, but got `one`: give one of these",
+        ),
+        (
+            ["compress", "--trial", "base", "\u00b2"],
+            "`--trial` must be a whole number from 0 to 2,147,483,647, but got `\u00b2`",
+        ),
+        (
+            ["compress", "--trial", "base", "9" * 5000],
+            "`--trial` must be a whole number from 0 to 2,147,483,647, but got `",
+        ),
         (["plugins", "show", "distilation"], "did you mean `distillation`"),
     ],
 )
