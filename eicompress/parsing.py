@@ -6,6 +6,7 @@ Each function takes what was written and the flag that it stands behind, and rai
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -16,8 +17,6 @@ SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "GB": 10**9, "KiB": 1_024, "MiB": 
 """Bytes of each unit of size."""
 LATENCIES = {"us": 0.001, "ms": 1.0, "s": 1_000.0}
 """Milliseconds of each unit of latency."""
-MOST = 2**31 - 1
-"""Of a whole number for which nothing else is said."""
 TIMES = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """Seconds of each unit of time."""
 
@@ -27,6 +26,32 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+_.-]*")
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
 """In the name of a URL's parameter."""
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The least and the largest number that something may be, both included unless `above` the least is meant.
+
+    They are in the unit that is checked; a quantity writes them as `ends`.
+    """
+
+    least: float
+    most: float
+    above: bool = False
+    ends: tuple[str, str] | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return (self.least < number if self.above else self.least <= number) and number <= self.most
+
+    def __str__(self) -> str:
+        least, most = self.ends or (f"{self.least:,}", f"{self.most:,}")
+        return f"above {least} and at most {most}" if self.above else f"from {least} to {most}"
+
+
+def quantities(units: Mapping[str, float], least: str, most: str) -> Bounds:
+    """The bounds of a number with a unit, given as they are written."""
+    low, high = (_quantity(each, "bounds", units, least) for each in (least, most))
+    return Bounds(low, high, ends=(least, most))
 
 
 def size_mb(value: object, flag: str = "--budget", example: str = "1.91MB, 2MiB or 500KB") -> float:
@@ -48,24 +73,32 @@ def seconds(value: object, flag: str = "--timeout") -> float:
     return sum(_quantity("".join(part), flag, TIMES, example) for part in parts)
 
 
-def size(value: object, flag: str) -> str:
-    """A size in MB."""
-    return f"{_plain(size_mb(value, flag))}MB"
+def size(value: object, flag: str, bounds: Bounds) -> str:
+    """A size in MB; its bounds are in bytes."""
+    found = size_mb(value, flag)
+    _check_within(found * MEGABYTE, bounds, flag, value)
+    return f"{_plain(found)}MB"
 
 
-def memory(value: object, flag: str) -> str:
-    """A size of memory in MB."""
-    return f"{_plain(size_mb(value, flag, '80MB, 64MiB or 900KB'))}MB"
+def memory(value: object, flag: str, bounds: Bounds) -> str:
+    """A size of memory in MB; its bounds are in bytes."""
+    found = size_mb(value, flag, "80MB, 64MiB or 900KB")
+    _check_within(found * MEGABYTE, bounds, flag, value)
+    return f"{_plain(found)}MB"
 
 
-def latency(value: object, flag: str) -> str:
+def latency(value: object, flag: str, bounds: Bounds) -> str:
     """A latency in ms."""
-    return f"{_plain(latency_ms(value, flag))}ms"
+    found = latency_ms(value, flag)
+    _check_within(found, bounds, flag, value)
+    return f"{_plain(found)}ms"
 
 
-def time(value: object, flag: str) -> str:
+def time(value: object, flag: str, bounds: Bounds) -> str:
     """A time in s."""
-    return f"{_plain(seconds(value, flag))}s"
+    found = seconds(value, flag)
+    _check_within(found, bounds, flag, value)
+    return f"{_plain(found)}s"
 
 
 def objective(value: object, flag: str, usual: tuple[str, str]) -> str:
@@ -133,45 +166,34 @@ def choice(value: object, flag: str, known: tuple[str, ...]) -> str:
     return str(value)
 
 
-def share(value: object, flag: str) -> float:
-    """A number above 0 and at most 1, as a quality is."""
-    number = _number(value)
-    if not 0 < number <= 1:
+def number(value: object, flag: str, bounds: Bounds, what: str, example: str) -> float:
+    """A number within bounds; `what` is what it is called."""
+    found = math.nan if isinstance(value, bool) else _number(value)
+    if found not in bounds:
         came = shortened(str(value))
-        raise SpecError(f"`{flag}` must be a quality above 0 and at most 1, but got {came}: write for example 0.95")
-    return number
+        raise SpecError(f"`{flag}` must be a {what} {bounds}, but got {came}: write for example {example}")
+    return found
 
 
-def length(value: object, flag: str) -> float:
-    """A share of the full training: above 0, and at most 1."""
-    number = _number(value)
-    if not 0 < number <= 1:
-        raise SpecError(
-            f"`{flag}` must be a share of the full training above 0 and at most 1, but got {shortened(str(value))}: "
-            "write for example 0.25"
-        )
-    return number
-
-
-def gpus(value: object, flag: str) -> float:
+def gpus(value: object, flag: str, bounds: Bounds) -> float:
     """How many GPUs: a whole number, or a share of one."""
-    number = _number(value)
-    if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
-        raise SpecError(f"`{flag}` must be a whole number or a share of one GPU, but got {shortened(str(value))}")
-    return number
+    what, example = "whole number or a share of one GPU,", "1 or 0.5"
+    found = number(value, flag, bounds, what, example)
+    if found > 1 and not found.is_integer():
+        came = shortened(str(value))
+        raise SpecError(f"`{flag}` must be a {what} {bounds}, but got {came}: write for example {example}")
+    return found
 
 
-def whole(value: object, flag: str, least: int, most: int = MOST) -> int:
-    """A whole number from `least` to `most`."""
+def whole(value: object, flag: str, bounds: Bounds) -> int:
+    """A whole number within bounds."""
     try:
-        number = int(str(value))
+        found = None if isinstance(value, bool) else int(str(value))
     except ValueError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise SpecError(f"`{flag}` must be a whole number of at least {least}, but got {shortened(str(value))}")
-    if number > most:
-        raise SpecError(f"`{flag}` must be a whole number of at most {most:,}, but got {shortened(str(value))}")
-    return number
+        found = None
+    if found is None or found not in bounds:
+        raise SpecError(f"`{flag}` must be a whole number {bounds}, but got {shortened(str(value))}: give one of these")
+    return found
 
 
 def ray_address(value: object, flag: str) -> str:
@@ -240,6 +262,11 @@ def _quantity(value: object, flag: str, units: Mapping[str, float], example: str
     if not (0 < number < math.inf):
         raise SpecError(f"`{flag}` must be above zero, but got {shortened(str(value))}: write for example {example}")
     return number
+
+
+def _check_within(found: float, bounds: Bounds, flag: str, value: object) -> None:
+    if found not in bounds:
+        raise SpecError(f"`{flag}` must be {bounds}, but got {shortened(str(value))}: give one of these")
 
 
 def _number(value: object) -> float:

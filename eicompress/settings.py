@@ -16,6 +16,7 @@ from eicompress.declaration import Setting
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
+from eicompress.parsing import LATENCIES, SIZES, TIMES, Bounds, quantities
 
 SAMPLERS = ("tpe", "nsga2", "random")
 TEACHER_TRAININGS = ("teach", "probe", "finetune")
@@ -24,9 +25,18 @@ ENGINES = ("local", "ray")
 LEAST_WITHIN_NOISE = {"smallest": SIZE, "fastest": LATENCY}
 """Objectives that hand out the candidate with the least of a metric that is not certainly worse than the best one."""
 
-COUNT, NUMBER = partial(parsing.whole, least=1), partial(parsing.whole, least=0)
-PROCESSORS, WORKERS = (partial(parsing.whole, least=least, most=1_024) for least in (1, 0))
-TOKENS = partial(parsing.whole, least=1, most=100_000)
+MOST = 2**31 - 1
+
+TRIALS, ROWS, TRIAL, SEED = (partial(parsing.whole, bounds=Bounds(least, MOST)) for least in (1, 1, 0, 0))
+REPEATS, PROCESSORS = (partial(parsing.whole, bounds=Bounds(1, most)) for most in (1_000, 1_024))
+WORKERS, PORT = (partial(parsing.whole, bounds=Bounds(0, most)) for most in (1_024, 65_535))
+TOKENS = partial(parsing.whole, bounds=Bounds(1, 100_000))
+QUALITY_SHARE = partial(parsing.number, bounds=Bounds(0, 1, above=True), what="quality", example="0.95")
+LENGTH = partial(parsing.number, bounds=Bounds(0, 1, above=True), what="share of the full training", example="0.25")
+GPUS = partial(parsing.gpus, bounds=Bounds(0, 1_024))
+BYTES, MEMORY = (partial(read, bounds=quantities(SIZES, "1B", "1000GB")) for read in (parsing.size, parsing.memory))
+MILLISECONDS = partial(parsing.latency, bounds=quantities(LATENCIES, "1us", "1000s"))
+TIME = partial(parsing.time, bounds=quantities(TIMES, "1s", "366d"))
 
 
 class ModelAndData(TypedDict, total=False):
@@ -41,10 +51,10 @@ class ModelAndData(TypedDict, total=False):
 class LimitSettings(TypedDict, total=False):
     """What an artifact may take, and what it must reach."""
 
-    budget: Annotated[str, Setting("Size of the whole artifact: 1.91MB, 2MiB, 500KB.", "SIZE", parsing.size)]
-    latency: Annotated[str, Setting("Latency (p50, batch 1) of one text: 2ms, 500us.", "TIME", parsing.latency)]
-    memory: Annotated[str, Setting("Memory that the artifact adds to a process: 80MB.", "SIZE", parsing.memory)]
-    min_quality: Annotated[float, Setting("Lowest quality allowed on validation: 0.9.", "SHARE", parsing.share)]
+    budget: Annotated[str, Setting("Size of the whole artifact: 1.91MB, 2MiB, 500KB.", "SIZE", BYTES)]
+    latency: Annotated[str, Setting("Latency (p50, batch 1) of one text: 2ms, 500us.", "TIME", MILLISECONDS)]
+    memory: Annotated[str, Setting("Memory that the artifact adds to a process: 80MB.", "SIZE", MEMORY)]
+    min_quality: Annotated[float, Setting("Lowest quality allowed on validation: 0.9.", "SHARE", QUALITY_SHARE)]
     limit: Annotated[
         Sequence[str],
         Setting("Limit on any metric, in its unit; may be repeated.", "NAME=VALUE", parsing.limits, repeated=True),
@@ -59,19 +69,19 @@ class GoalSettings(LimitSettings, total=False):
         Setting(
             "Time for the whole search: 2h, 30m.",
             "TIME",
-            parsing.time,
+            TIME,
             otherwise="2h without --trials",
             identifies=False,
         ),
     ]
-    trials: Annotated[int, Setting("Candidates to train.", "N", COUNT, identifies=False)]
+    trials: Annotated[int, Setting("Candidates to train.", "N", TRIALS, identifies=False)]
     stop_at: Annotated[
         float,
-        Setting("Quality within budget at which the search ends: 0.95.", "SHARE", parsing.share, identifies=False),
+        Setting("Quality within budget at which the search ends: 0.95.", "SHARE", QUALITY_SHARE, identifies=False),
     ]
     from_: Annotated[str, Setting("Recipes to try first.", "STUDY|FOLDER", identifies=False)]
     promotion_seeds: Annotated[
-        int, Setting("Seeds to rebuild the best with.", "N", COUNT, otherwise="3 if time allows", identifies=False)
+        int, Setting("Seeds to rebuild the best with.", "N", REPEATS, otherwise="3 if time allows", identifies=False)
     ]
     study: Annotated[str, Setting("Name of the study.", "NAME", parsing.study_name, otherwise="the data's name")]
 
@@ -136,14 +146,14 @@ class WorkerSettings(TypedDict, total=False):
     ]
     worker_cpus: Annotated[int, Setting("CPUs that Ray keeps for a worker.", "N", PROCESSORS, 1, identifies=False)]
     worker_gpus: Annotated[
-        float, Setting("GPUs that Ray keeps for a worker; may be a fraction.", "N", parsing.gpus, 0, identifies=False)
+        float, Setting("GPUs that Ray keeps for a worker; may be a fraction.", "N", GPUS, 0, identifies=False)
     ]
     trial_timeout: Annotated[
         str,
         Setting(
             "Time limit of a candidate: 20m.",
             "TIME",
-            parsing.time,
+            TIME,
             otherwise="half of --timeout, or 2h",
             identifies=False,
         ),
@@ -153,7 +163,7 @@ class WorkerSettings(TypedDict, total=False):
         Setting(
             "Memory limit of a candidate: 4GB.",
             "SIZE",
-            parsing.size,
+            BYTES,
             otherwise="80 % of all, divided",
             identifies=False,
         ),
@@ -173,7 +183,7 @@ class Rows(TypedDict, total=False):
     """How many rows are used."""
 
     rows: Annotated[
-        int, Setting("Rows of train, and of validation, for a first look at large data.", "N", COUNT, otherwise="all")
+        int, Setting("Rows of train, and of validation, for a first look at large data.", "N", ROWS, otherwise="all")
     ]
 
 
@@ -190,7 +200,7 @@ class LatencySettings(TypedDict, total=False):
 class Seed(TypedDict, total=False):
     """The seed."""
 
-    seed: Annotated[int, Setting("Seed of all random numbers.", "N", NUMBER, 0)]
+    seed: Annotated[int, Setting("Seed of all random numbers.", "N", SEED, 0)]
 
 
 class TeacherSettings(TypedDict, total=False):
@@ -206,7 +216,14 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     teacher_timeout: Annotated[
-        str, Setting("Time for a teacher's training, besides --timeout.", "TIME", parsing.time, "30m", identifies=False)
+        str,
+        Setting(
+            "Time for a teacher's training, besides --timeout.",
+            "TIME",
+            TIME,
+            otherwise="30m, or half of --timeout",
+            identifies=False,
+        ),
     ]
     teacher: Annotated[
         Sequence[str],
@@ -256,8 +273,8 @@ class AblationSettings(TypedDict, total=False):
         Sequence[str],
         Setting("Also try strategy.knob at its default, or strategy.knob=VALUE.", "KNOB", parsing.texts, repeated=True),
     ]
-    seeds: Annotated[int, Setting("Trainings of each variant.", "N", COUNT, 3)]
-    fidelity: Annotated[float, Setting("Share of the full training: 0.25.", "SHARE", parsing.length)]
+    seeds: Annotated[int, Setting("Trainings of each variant.", "N", REPEATS, 3)]
+    fidelity: Annotated[float, Setting("Share of the full training: 0.25.", "SHARE", LENGTH)]
 
 
 class PrepareSettings(TaskSettings, Rows, Seed, TeacherSettings, PluginSettings, total=False):

@@ -1,5 +1,6 @@
 """The settings that a user gave, on the command line, in Python or in a `study.toml`, read and checked."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,12 +14,14 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, seconds, size_mb, study_name, whole
-from eicompress.settings import LEAST_WITHIN_NOISE, SearchSettings
+from eicompress.parsing import latency_ms, seconds, size_mb, study_name
+from eicompress.settings import LEAST_WITHIN_NOISE, PROCESSORS, SearchSettings
 
 STUDY_FILE = "study.toml"
 """The file in a study's folder with the settings of the search."""
 DEFAULT_TIMEOUT = "2h"
+LONGEST_TEACHER_S = 1_800.0
+"""Unless another time is named for the training of a teacher."""
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """Settings for a Ray cluster only."""
 SHORT_FORMS = {"budget": SIZE, "latency": LATENCY, "memory": MEMORY, "min_quality": QUALITY}
@@ -71,6 +74,12 @@ class Spec:
         """Seconds for everything except the training of a teacher."""
         timeout = self.settings.get("timeout")
         return None if timeout is None else seconds(timeout)
+
+    @property
+    def teacher_s(self) -> float:
+        """Seconds for the training of a teacher."""
+        named = self.settings.get("teacher_timeout")
+        return seconds(named) if named else min(LONGEST_TEACHER_S, (self.timeout_s or math.inf) / 2)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -126,7 +135,7 @@ def read(written: Mapping[str, object]) -> Spec:
         if not given.get(name):
             raise SpecError(f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name")
     if settings["engine"] == "ray":
-        whole(settings["workers"], "--workers", 1)
+        PROCESSORS(settings["workers"], "--workers")
     else:
         for name in RAY_SETTINGS:
             if name in given:

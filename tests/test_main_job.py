@@ -194,8 +194,8 @@ def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
 def test_a_study_with_two_teachers_goes_on_with_the_same_alone(
     model_folder: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [each for kind in ("XLNet", "Roberta") for each in ("--teacher", str(tmp_path / kind))]
-    for kind in ("XLNet", "Roberta"):
+    flags = [each for kind in ("XLNet", "DebertaV2") for each in ("--teacher", str(tmp_path / kind))]
+    for kind in ("XLNet", "DebertaV2"):
         write_tiny_teacher(tmp_path / kind, kind)
     command = asked(model_folder, data_folder, *flags, "--ensemble", "weighted")
     assert cli.run([*command, "--trials", "1"]) == 0

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -93,7 +94,7 @@ def test_the_normal_form_of_a_setting_is_of_its_own_type_and_its_own_normal_form
 def test_every_default_is_one_that_could_be_written() -> None:
     found = checked(SearchSettings, {})
     assert found.keys() == {name for name, each in declared(SearchSettings).items() if each.default is not None}
-    assert found["teacher_timeout"] == "1800s" and found["workers"] == 1 and found["studies"] == "studies"
+    assert found["device"] == "this_machine" and found["workers"] == 1 and found["studies"] == "studies"
 
 
 @pytest.mark.parametrize(
@@ -145,10 +146,70 @@ def test_a_number_out_of_bounds_is_refused_by_every_command_alike(name: str, val
     for group in groups:
         if name in declared(group):
             with pytest.raises(
-                SpecError, match=rf"`{flag(name)}` must be a whole number of at (least|most)"
+                SpecError,
+                match=rf"`{flag(name)}` must be a whole number from \d to [\d,]+, but got .*: give one of these",
             ) as refused:
                 checked(group, {name: value})
             assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "bounds"),
+    [
+        ("budget", ["0.5B", "2000GB"], "from 1B to 1000GB"),
+        ("memory", ["0.5B", "2000GB"], "from 1B to 1000GB"),
+        ("trial_memory", ["0.5B", "2000GB"], "from 1B to 1000GB"),
+        ("latency", ["0.5us", "1001s"], "from 1us to 1000s"),
+        ("timeout", ["0.5s", "367d"], "from 1s to 366d"),
+        ("trial_timeout", ["0.5s", "367d"], "from 1s to 366d"),
+        ("teacher_timeout", ["0.5s", "367d"], "from 1s to 366d"),
+        ("min_quality", [0, 1.01, "nan", True], "a quality above 0 and at most 1"),
+        ("stop_at", [0, 1.01, "nan"], "a quality above 0 and at most 1"),
+        ("worker_gpus", [-0.1, 1_025, 1.5, "inf"], "a whole number or a share of one GPU, from 0 to 1,024"),
+        ("promotion_seeds", [0, 1_001], "a whole number from 1 to 1,000"),
+        ("rows", [0, -1, 2.5], "a whole number from 1 to 2,147,483,647"),
+        ("seeds", [0, 1_001], "a whole number from 1 to 1,000"),
+        ("fidelity", [0, 1.1, "nan"], "a share of the full training above 0 and at most 1"),
+    ],
+)
+def test_every_number_has_bounds_and_one_message(name: str, values: list[object], bounds: str) -> None:
+    for group in [each for each in (SearchSettings, AblateSettings) if name in declared(each)]:
+        for value in values:
+            with pytest.raises(SpecError) as refused:
+                checked(group, {name: value})
+            said = str(refused.value)
+            assert said.startswith(f"`{flag(name)}` must be {bounds}, but got `{value}`: "), said
+
+
+@pytest.mark.parametrize(
+    ("said", "call"),
+    [
+        ("`threads` must be a whole number from 1 to 1,024", lambda: api.load("none", threads=-5)),
+        ("`threads` must be a whole number from 1 to 1,024", lambda: api.load("none", threads=10**8)),
+        ("`fidelity` must be a share", lambda: api.compress(model="m", data="d", recipe="r", output="o", fidelity=0.0)),
+        ("`--members` must be a whole number", lambda: api.teach(model="m", data="d", output="no-such", members=0)),
+        ("`--trial` must be a whole number", lambda: api.replay("none", -1, output="no-such")),
+    ],
+)
+def test_numbers_of_python_functions_have_bounds_too(said: str, call: Callable[[], object]) -> None:
+    with pytest.raises(SpecError, match=said):
+        call()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "none", "--trial", "-1"],
+        ["predict", "none", "--top", "0", "text"],
+        ["dashboard", "none", "--port", "70000"],
+        ["teach", "--model", "m", "--data", "d", "--members", "many"],
+        ["ablate", "none", "seven"],
+    ],
+)
+def test_numbers_of_commands_end_with_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: `") and "must be a whole number from" in said[0]
 
 
 @pytest.mark.parametrize("port", [-1, 65_536])

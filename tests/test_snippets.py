@@ -188,6 +188,13 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "my-pairs.jsonl", pairs)
     grades = [{"text": f"{text} {at}", "label": at + len(text) / 4 + 0.1} for at in range(3) for text, _ in labelled]
     write_rows(folder / "my-grades.jsonl", grades)
+    things = [(text, text.split()[-1]) for text, _ in labelled]
+    entities = [
+        {"text": f"{text} {at}", "entities": [{"start": len(text) - len(word), "end": len(text), "label": "thing"}]}
+        for at in range(3)
+        for text, word in things
+    ]
+    write_rows(folder / "my-entities.jsonl", entities)
     (folder / "my-text.txt").write_text("\n".join(text for text, _ in labelled))
     (folder / "space.toml").write_text(SPACE)
     (folder / "recipe.toml").write_text(RECIPE)

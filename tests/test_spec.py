@@ -66,7 +66,7 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
         ({"min_quality": "95%"}, "`--min-quality` must be a quality above 0 and at most 1"),
         ({"stop_at": 1.5}, "`--stop-at` must be a quality"),
         ({"sampler": "grid"}, "`--sampler` must be one of tpe, nsga2, random"),
-        ({"trials": 0}, "`--trials` must be a whole number of at least 1"),
+        ({"trials": 0}, "`--trials` must be a whole number from 1 to 2,147,483,647"),
         ({"trials": "many"}, "`--trials` must be"),
         ({"trials": True}, "`--trials` must be"),
         ({"seed": -1}, "`--seed` must be"),
@@ -171,3 +171,18 @@ def test_a_long_value_is_shortened_in_its_message() -> None:
     with pytest.raises(SpecError) as caught:
         spec.read({**ASKED, "budget": "9" * 5_000})
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, 1800),
+        ({"timeout": "2h"}, 1800),
+        ({"timeout": "6m"}, 180),
+        ({"timeout": "6m", "teacher_timeout": "20m"}, 1200),
+    ],
+)
+def test_a_teacher_takes_half_of_the_timeout_unless_another_time_is_named(
+    given: dict[str, object], seconds: float
+) -> None:
+    assert spec.read({"model": "m", "data": "d", **given}).teacher_s == seconds

@@ -14,6 +14,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "Bert": BERT,
     "Roberta": {**BERT, "type_vocab_size": 1},
     "DebertaV2": {**BERT, "type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "Deberta": {**BERT, "type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "EuroBert": {**BERT, "num_key_value_heads": 2},
     "XLNet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32},
     "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 24},
     "Electra": {**BERT, "embedding_size": 16},

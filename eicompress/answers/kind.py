@@ -122,11 +122,11 @@ class Answer(ABC):
     """How transformers.js runs it, in Markdown."""
     surest: ClassVar[bool]
     """Whether logits give a confidence, by which teachers can be weighted."""
-    quality_is_share: ClassVar[bool]
-    """Whether qualities are shares, which are written in percent; a correlation is none."""
     per_word: ClassVar[bool] = False
     """Whether a text has an answer for each of its words: logits are then (n, W, outputs), W words of the text that has
     most, with zeros where a word was not read and behind a text's last one. Below, `outputs` then stands for both."""
+    quality_is_share: ClassVar[bool]
+    """Whether qualities are shares, which are written in percent; a correlation is none."""
 
     @property
     @abstractmethod

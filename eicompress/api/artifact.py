@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from eicompress.api.opening import artifact_at, check_new, registry_of
 from eicompress.declaration import checked
 from eicompress.errors import MeasureError, SpecError
-from eicompress.settings import MeasureSettings, PluginSettings
+from eicompress.settings import PROCESSORS, MeasureSettings, PluginSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
 
@@ -29,7 +29,7 @@ def load(artifact: str | Path, *, threads: int = 1) -> "Model":
     """
     from eicompress import runtime
 
-    return runtime.load(artifact_at(artifact), threads=threads)
+    return runtime.load(artifact_at(artifact), threads=PROCESSORS(threads, "threads"))
 
 
 def pack(

@@ -9,8 +9,10 @@ from eicompress.api.opening import builder_of, check_new, known, nothing, recipe
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
 from eicompress.metrics.quality import QUALITY
-from eicompress.parsing import whole
 from eicompress.settings import (
+    LENGTH,
+    REPEATS,
+    TRIAL,
     AblateSettings,
     CompressSettings,
     PickSettings,
@@ -51,6 +53,7 @@ def compress(
     from eicompress.measures import quantities
     from eicompress.reporting.model_card import write_card
 
+    fidelity = LENGTH(fidelity, "fidelity")
     check_new(output)
     spec = read({"model": model, "data": data, **checked(CompressSettings, settings)})
     registry = registry_of(spec)
@@ -111,7 +114,7 @@ def teach(
         spec,
         registry_of(spec),
         Path(output),
-        members=whole(members, "--members", 1),
+        members=REPEATS(members, "--members"),
         progress=on_progress or nothing,
         on_attempt=on_attempt or nothing,
     )
@@ -132,6 +135,7 @@ def replay(
     from eicompress.study.plan import found_so_far
     from eicompress.trials.replay import Replay, differences
 
+    trial = TRIAL(trial, "--trial")
     check_new(output)
     spec = known(study, checked(ReplaySettings, settings), builds=True)
     result = found_so_far(spec)
@@ -190,7 +194,7 @@ def ablate(
     from eicompress.study.plan import found_so_far
 
     asked = checked(AblateSettings, settings)
-    fidelity = asked.get("fidelity")
+    fidelity, trial = asked.get("fidelity"), None if trial is None else TRIAL(trial, "TRIAL")
     if (recipe is None) == (study is None or trial is None):
         raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
     output = "ablation" if output is None and recipe is not None else output

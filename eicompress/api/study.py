@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from eicompress.api.opening import check_new, known, nothing, scratch
 from eicompress.declaration import checked
-from eicompress.parsing import whole
-from eicompress.settings import SearchSettings, StudiesFolder
+from eicompress.settings import PORT, SearchSettings, StudiesFolder
 from eicompress.values import Progress
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def dashboard(study: str, *, port: int = 8080, **where: Unpack[StudiesFolder]) -
     from eicompress.reporting.files import numbers_of
     from eicompress.study.store import read_ledger
 
-    port = whole(port, "--port", 0, 65_535)
+    port = PORT(port, "--port")
     spec = known(study, checked(StudiesFolder, where))
     ledger = read_ledger(spec.folder)
 

@@ -8,7 +8,7 @@ import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
-from eicompress.settings import LatencySettings, PluginSettings, TaskSettings
+from eicompress.settings import PROCESSORS, TRIALS, LatencySettings, PluginSettings, TaskSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,10 @@ BLOCK = 256
 @click.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--top", metavar="N", type=click.IntRange(1), help="The N likeliest labels, each with its probability.")
-@click.option("--parallel", metavar="N", type=click.IntRange(1, 1024), default=1, help="Texts read at a time.  [1]")
+@click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
+@click.option("--parallel", metavar="N", default="1", help="Texts read at a time.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], top: int | None, parallel: int, as_json: bool) -> None:
+def predict(artifact: str, texts: tuple[str, ...], top: str | None, parallel: str, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
@@ -43,6 +43,7 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, parallel: in
     """
     from eicompress import api
 
+    count, at_a_time = None if top is None else TRIALS(top, "--top"), PROCESSORS(parallel, "--parallel")
     model = api.load(artifact)
     if top is not None and not model.answer.surest:
         raise SpecError(
@@ -51,9 +52,9 @@ def predict(artifact: str, texts: tuple[str, ...], top: int | None, parallel: in
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
-    while block := list(itertools.islice(numbered, 1 if parallel == 1 else BLOCK)):
+    while block := list(itertools.islice(numbered, 1 if at_a_time == 1 else BLOCK)):
         sides = [_sides(text, model.pairs, place) for place, text in block]
-        answers = model.choices(sides, top or 1, parallel=parallel)
+        answers = model.choices(sides, count or 1, parallel=at_a_time)
         for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
             _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
 

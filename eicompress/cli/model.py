@@ -6,8 +6,9 @@ import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.declaration import declared
-from eicompress.errors import SpecError, shortened
+from eicompress.errors import SpecError
 from eicompress.settings import (
+    TRIAL,
     AblationSettings,
     CompressSettings,
     ModelAndData,
@@ -17,15 +18,12 @@ from eicompress.settings import (
     TeachSettings,
 )
 
-MOST_DIGITS = 10
-"""Of the number of a trial."""
-
 
 @click.command()
 @options(ModelAndData, model="Folder of the model, or builtin:minilm.")
 @click.option("--output", metavar="FOLDER", default="teacher", help="New folder to write.  [teacher]")
 @click.option("--timeout", metavar="TIME", help="Time for everything: 30m, 2h.  [30m]")
-@click.option("--members", metavar="N", default=1, help="Teachers that students learn from together.  [1]")
+@click.option("--members", metavar="N", default="1", help="Teachers that students learn from together.  [1]")
 @options(TeachSettings)
 @json_option
 def teach(as_json: bool, **written: Any) -> None:
@@ -78,7 +76,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
         if trial is not None:
             replayed = api.replay(
                 trial[0],
-                _number(trial[1]),
+                TRIAL(trial[1], "--trial"),
                 output=output,
                 **where,
                 plugin=written["plugin"],
@@ -151,7 +149,7 @@ def prepare(**written: Any) -> None:
 
 @click.command()
 @click.argument("study", required=False)
-@click.argument("trial", required=False, type=int)
+@click.argument("trial", required=False)
 @click.option("--recipe", metavar="FILE", help="File with [[steps]], in place of a study's trial.")
 @options(
     ModelAndData,
@@ -191,12 +189,3 @@ def ablate(as_json: bool, **written: Any) -> None:
         print_json(found.to_json())
     else:
         tables.show_ablation(console, found)
-
-
-def _number(written: str) -> int:
-    if not (written.isascii() and written.isdigit() and len(written) < MOST_DIGITS):
-        raise SpecError(
-            f"`--trial` must be a study and the number of its trial, but got {shortened(written)} for the number: "
-            "`eicompress show STUDY` lists them"
-        )
-    return int(written)

@@ -7,7 +7,7 @@ import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError, StudyError
-from eicompress.settings import SearchSettings, StudiesFolder
+from eicompress.settings import PORT, TRIAL, SearchSettings, StudiesFolder
 
 if TYPE_CHECKING:
     from eicompress.study.result import Result
@@ -93,10 +93,10 @@ def plan(as_json: bool, **written: Any) -> None:
 
 @click.command()
 @click.argument("study")
-@click.option("--trial", metavar="N", type=int, help="One trial, with its recipe.")
+@click.option("--trial", metavar="N", help="One trial, with its recipe.")
 @options(StudiesFolder)
 @json_option
-def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
+def show(study: str, trial: str | None, as_json: bool, **where: Any) -> None:
     """Show the results of a study, also while it runs.
 
     It ends with status 2 if an artifact that the study has handed out is gone, and says what builds it again.
@@ -109,22 +109,23 @@ def show(study: str, trial: int | None, as_json: bool, **where: Any) -> None:
     from eicompress import api
     from eicompress.reporting import tables
 
+    number = None if trial is None else TRIAL(trial, "--trial")
     result = api.show(study, **where)
-    if trial is None:
+    if number is None:
         if as_json:
             print_json(result.to_json())
         else:
             tables.show_study(console_of(False), result)
         _check_handed_out(result)
         return
-    record = result.promoted.get(trial) or result.records.get(trial)
+    record = result.promoted.get(number) or result.records.get(number)
     if record is None:
         known = len(result.records)
-        raise SpecError(f"`--trial` must be the number of a trial that ended, but got {trial}: {known} ended so far")
+        raise SpecError(f"`--trial` must be the number of a trial that ended, but got {number}: {known} ended so far")
     if as_json:
-        print_json({"trial": trial, **record.to_json()})
+        print_json({"trial": number, **record.to_json()})
     else:
-        tables.show_trial(console_of(False), trial, record)
+        tables.show_trial(console_of(False), number, record)
 
 
 @click.command()
@@ -148,9 +149,9 @@ def report(study: str, output: str | None, png: str | None, **where: Any) -> Non
 
 @click.command()
 @click.argument("study")
-@click.option("--port", metavar="N", type=int, default=8080, help="Port on this machine; 0 for a free one.  [8080]")
+@click.option("--port", metavar="N", default="8080", help="Port on this machine; 0 for a free one.  [8080]")
 @options(StudiesFolder)
-def dashboard(study: str, port: int, **where: Any) -> None:
+def dashboard(study: str, port: str, **where: Any) -> None:
     """Show a study in Optuna's dashboard, also while it runs.
 
     It serves a copy on 127.0.0.1 and follows the search: changes made there do
@@ -163,7 +164,7 @@ def dashboard(study: str, port: int, **where: Any) -> None:
     """
     from eicompress import api
 
-    server = api.dashboard(study, port=port, **where)
+    server = api.dashboard(study, port=PORT(port, "--port"), **where)
     click.echo(f"http://127.0.0.1:{server.server_port}/dashboard/studies/0  (Ctrl-C ends it)")
     with server, suppress(KeyboardInterrupt):
         server.serve_forever()

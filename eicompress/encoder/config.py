@@ -5,8 +5,8 @@ from typing import Any, Literal, TypeAlias
 
 from eicompress.values import Json
 
-Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "tanh"]
-"""`gelu_tanh` is the approximation of GELU by a tanh."""
+Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+"""`gelu_tanh` is the approximation of GELU by a tanh, `silu` a value times its sigmoid (arXiv 1710.05941)."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _MUSTS: Mapping[str, str | bool] = {
     "add_cross_attention": False,
 }
 """Settings of a config that the encoder cannot represent."""
-_LAYER = re.compile(r"(?:(?:encoder|transformer)\.layer|layers)\.(\d+)\.")
+_LAYER = re.compile(r"(?:encoder\.|transformer\.)?layers?\.(\d+)\.")
 _PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.bin.index.json")
 
 

@@ -6,9 +6,9 @@ super-network; `extract` cuts one out. Both take the same slices, so their logit
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,11 @@ class Part:
     """How many dimensions of the word vectors, from the first."""
 
 
-def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float, embedding: float) -> Part:
+Widths: TypeAlias = float | Sequence[float]
+"""A share of every layer, or of each one that is used."""
+
+
+def sub_network(config: EncoderConfig, layers: int, heads: Widths, neurons: Widths, embedding: float) -> Part:
     """The part with this number of layers, evenly spread up to the last one, with these shares of their heads and
     neurons, and this share of the word vectors' dimensions. Raises `Inapplicable` where these cannot be cut."""
     if embedding < 1 and config.projection != "words":
@@ -50,12 +54,20 @@ def sub_network(config: EncoderConfig, layers: int, heads: float, neurons: float
         )
     numbers = spread(len(config.layers), layers)
     shapes = [config.layers[number] for number in numbers]
+    of_heads, of_neurons = ([each] * layers if isinstance(each, float | int) else each for each in (heads, neurons))
     return Part(
         layers=tuple(numbers),
-        heads=tuple(max(1, round(heads * each.heads)) for each in shapes),
-        neurons=tuple(rounded(neurons * each.ffn, each.ffn) for each in shapes),
+        heads=tuple(max(1, round(share * each.heads)) for share, each in zip(of_heads, shapes, strict=True)),
+        neurons=tuple(rounded(share * each.ffn, each.ffn) for share, each in zip(of_neurons, shapes, strict=True)),
         embedding=rounded(embedding * config.embedding, config.embedding),
     )
+
+
+def sloping(share: float, slope: float, layers: int, least: float = 0.0) -> tuple[float, ...]:
+    """The share of each layer where the last one has `1 + slope` times this share, the first one `1 - slope` times, and
+    those between them what lies on the line; at least `least` and at most 1."""
+    places = [2 * place / (layers - 1) - 1 for place in range(layers)] if layers > 1 else [0.0]
+    return tuple(min(1.0, max(least, share * (1 + slope * place))) for place in places)
 
 
 def spread(count: int, kept: int) -> list[int]:

@@ -29,6 +29,7 @@ FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "relu": F.relu,
     "leaky_relu": F.leaky_relu,
     "elu": F.elu,
+    "silu": F.silu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "add": torch.add,

@@ -4,7 +4,8 @@ Each is given the raw `config.json` and the weights, their names without the fam
 returns the encoder's shapes and state. What a family has that an encoder has not is refused with a `ModelError`.
 
 - Positions of RoBERTa and MPNet start behind the padding's number: the rows before it are never read and go.
-- A single token type is the same for every token, so it is added to the positions.
+- A single token type is the same for every token, so it is added to the positions, or to the words where a model has no
+  vectors of positions.
 - DistilBERT, ELECTRA, RoBERTa and MPNet bring the dense layer of their heads with them; it becomes the pooler.
 """
 
@@ -15,9 +16,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
-from eicompress.encoder.modernbert import modernbert
 from eicompress.encoder.positions import BUCKETS
 from eicompress.encoder.raw_config import State, Weights, encoder_config, layer_config, layers_of, padding_id
+from eicompress.encoder.rotary_families import gte, modernbert, nomic_bert
 from eicompress.errors import ModelError, shortened
 from eicompress.values import Json
 
@@ -103,10 +104,14 @@ FAMILIES: Mapping[str, Family] = {
     "albert": Family("albert.", albert),
     "mpnet": Family("mpnet.", mpnet),
     "modernbert": Family("model.", modernbert),
+    "nomic_bert": Family("nomic_bert.", nomic_bert),
+    "gte": Family("gte.", gte),
 }
 """What can be converted, by `model_type`."""
 
-_RELATIVE = "adds to its attention what depends on how far two tokens are apart, and an encoder has no part for that"
+_RELATIVE = (
+    "multiplies queries and keys by vectors of how far two tokens are apart, and an encoder has no part for that"
+)
 REFUSED: Mapping[str, str] = {
     "deberta": f"DeBERTa {_RELATIVE}",
     "deberta-v2": f"DeBERTa {_RELATIVE}",

@@ -21,6 +21,7 @@ Weights: TypeAlias = Mapping[str, Tensor]
 _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
     "relu": "relu",
+    "silu": "silu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
 }

@@ -3,26 +3,12 @@
 `gelu` of a linear map that nothing else reads is one node with the map's bias.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from eicompress.encoder.blocks import FeedForward
 from eicompress.encoder.expression import LINEARS, Expression, evaluate
-from eicompress.export.linear_layers import LinearLayers
-
-_NODES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "gelu": ("Gelu", {}),
-    "gelu_tanh": ("FastGelu", {}),
-    "relu": ("Relu", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
-    "elu": ("Elu", {"alpha": 1.0}),
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "add": ("Add", {}),
-    "mul": ("Mul", {}),
-    "max": ("Max", {}),
-}
+from eicompress.export.linear_layers import NODES, LinearLayers
 
 
 def feed_forward(linears: LinearLayers, ffn: FeedForward, states: str) -> str:
@@ -39,7 +25,7 @@ def _block(linears: LinearLayers, block: FeedForward, states: str) -> str:
         return linears.biased(block.output, linears.gated(block.input, states, block.activation))
     graph = linears.graph
     operations: dict[str, Callable[..., str]] = {
-        name: partial(graph.op, kind, **attributes) for name, (kind, attributes) in _NODES.items()
+        name: partial(graph.op, kind, **attributes) for name, (kind, attributes) in NODES.items()
     }
     for name, linear in zip(LINEARS, (block.input, block.output), strict=True):
         operations[name] = partial(linears.biased, linear)

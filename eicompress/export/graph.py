@@ -27,7 +27,7 @@ IR_VERSION = 8
 _MICROSOFT = "com.microsoft"
 _CONTRIBUTED = frozenset(
     {
-        *("BiasGelu", "FastGelu", "Gelu", "RotaryEmbedding"),
+        *("BiasGelu", "FastGelu", "Gelu", "QuickGelu", "RotaryEmbedding"),
         *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention"),
     }
 )

@@ -7,6 +7,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -17,6 +18,20 @@ from eicompress.export.graph import Graph, float_array
 from eicompress.export.packing import packed_matrix
 from eicompress.export.sparse import Span, dense
 
+NODES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "gelu": ("Gelu", {}),
+    "gelu_tanh": ("FastGelu", {}),
+    "relu": ("Relu", {}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
+    "elu": ("Elu", {"alpha": 1.0}),
+    "silu": ("QuickGelu", {"alpha": 1.0}),
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+    "add": ("Add", {}),
+    "mul": ("Mul", {}),
+    "max": ("Max", {}),
+}
+"""Operators of an expression's operations, with their attributes."""
 _SAFE_SIGNED = 64
 """Two products of an 8-bit activation and a weight up to here fit 16 bits: 2 * 255 * 64 < 2 ** 15."""
 
@@ -42,14 +57,17 @@ class LinearLayers:
         if activation in ("gelu", "gelu_tanh"):
             kind = "BiasGelu" if activation == "gelu" else "FastGelu"
             return self.graph.op(kind, self.product(linear, states), self.graph.floats(linear.bias))
-        return self.graph.op("Tanh" if activation == "tanh" else "Relu", self.biased(linear, states))
+        return self._node(activation, self.biased(linear, states))
 
     def gated(self, linear: AnyLinear, states: str, activation: Activation) -> str:
         """(..., inputs) -> (..., outputs / 2): the activation of the first half times the second."""
         graph = self.graph
         inner, gates = graph.ops("Split", 2, self.biased(linear, states), axis=-1, num_outputs=2)
-        kinds = {"gelu": "Gelu", "gelu_tanh": "FastGelu", "relu": "Relu", "tanh": "Tanh"}
-        return graph.op("Mul", graph.op(kinds[activation], inner), gates)
+        return graph.op("Mul", self._node(activation, inner), gates)
+
+    def _node(self, activation: Activation, states: str) -> str:
+        kind, attributes = NODES[activation]
+        return self.graph.op(kind, states, **attributes)
 
     def product(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), without bias."""

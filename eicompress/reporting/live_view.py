@@ -310,6 +310,7 @@ def _foreseen(found: Forecast) -> dict[str, str]:
         "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
         "shared training": f"{duration(found.shared_s)} once, for all candidates" if found.shared_s else "",
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
+        "the time is short": found.advice,
     }
 
 

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Training
-from eicompress.encoder.elastic import Elastic, Part, check_elastic, extract, sub_network
+from eicompress.encoder.elastic import Elastic, Part, Widths, check_elastic, extract, sloping, sub_network
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
@@ -24,6 +24,7 @@ from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
 from eicompress.training.importance import measure_importance
 from eicompress.training.losses import answer_loss, label_loss
+from eicompress.training.nested_vocabulary import first_tokens, readings
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import seed_of
@@ -32,6 +33,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Of heads, neurons and word dimensions, as they are trained; those between them work too."""
 
 Share = Annotated[float, FloatDistribution(0.05, 1.0)]
+Slope = Annotated[float, FloatDistribution(-1.0, 1.0)]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class SuperNetwork(ModelStrategy):
     """Share of a layer's neurons that it has."""
     embedding: Share = 0.25
     """Share of the word vectors' dimensions that it has; all are kept where the word embedding is not factorized."""
+    vocabulary: Share = 1.0
+    """Share of the tokens that it reads texts with: those that the training texts miss most."""
+    uneven: Annotated[bool, CategoricalDistribution((True, False))] = False
+    """Whether random sub-networks have heads and neurons of their own in each layer, and not one share in all."""
     random: Annotated[int, IntDistribution(0, 8)] = 2
     """Random sub-networks of a step, beside the largest and the smallest one."""
     rewire: Annotated[bool, CategoricalDistribution((True, False))] = True
@@ -80,7 +86,7 @@ class SuperNetwork(ModelStrategy):
         model = subject.encoder
         check_elastic(model)
         elastic = ["embedding"] if model.config.projection == "words" else []
-        least = {each: getattr(self, each) for each in ("layers", "heads", "neurons", *elastic)}
+        least = {each: getattr(self, each) for each in ("layers", "heads", "neurons", "vocabulary", *elastic)}
         if self.layers > len(model.layers):
             raise Inapplicable(
                 f"`{self.name}.layers` must be at most the model's {len(model.layers)} layers, but is {self.layers}"
@@ -109,6 +115,13 @@ class Subnetwork(ModelStrategy):
     """Share of each layer's neurons."""
     embedding: Share = 1.0
     """Share of the word vectors' dimensions."""
+    vocabulary: Share = 1.0
+    """Share of the tokens: those that the training texts miss most."""
+    heads_slope: Slope = 0.0
+    """By how much the share of heads grows towards the last layer: at 0.5 the last one has 1.5 times `heads`, the first
+    one 0.5 times, as far as such layers were trained."""
+    neurons_slope: Slope = 0.0
+    """The same of `neurons`."""
 
     name: ClassVar[str] = "subnetwork"
     paper: ClassVar[str] = "DynaBERT, arXiv 2004.04037"
@@ -117,16 +130,22 @@ class Subnetwork(ModelStrategy):
         model = subject.encoder
         check_elastic(model)
         trained = subject.facts.get(SuperNetwork.name)
-        if isinstance(trained, dict):
-            self._check_trained(trained["least"])
+        least: Mapping[str, float] = trained["least"] if isinstance(trained, dict) else {}
+        self._check_trained(least)
         if self.layers > len(model.layers):
             raise Inapplicable(
                 f"`{self.name}.layers` must be at most the model's {len(model.layers)} layers, but is {self.layers}"
             )
-        part = sub_network(model.config, self.layers, self.heads, self.neurons, self.embedding)
+        heads = sloping(self.heads, self.heads_slope, self.layers, least.get("heads", 0.0))
+        neurons = sloping(self.neurons, self.neurons_slope, self.layers, least.get("neurons", 0.0))
+        part = sub_network(model.config, self.layers, heads, neurons, self.embedding)
         extract(model, part)
+        tokenizer = subject.tokenizer
+        if self.vocabulary < 1.0:
+            tokenizer, kept = first_tokens(tokenizer, self.vocabulary, context)
+            model.keep_tokens(torch.from_numpy(kept))
         origin = Origin(tuple(subject.origin.layers[number] for number in part.layers), subject.origin.hidden)
-        return replace(subject, origin=origin)
+        return replace(subject, origin=origin, tokenizer=tokenizer)
 
     def _check_trained(self, least: Mapping[str, float]) -> None:
         for name, bound in least.items():
@@ -148,6 +167,9 @@ class _Lessons:
         self.answers = LazyAnswers(context.teacher, self.texts)
         self.elastic, self.config = Elastic(subject.encoder), subject.encoder.config
         self.least = {"embedding": 1.0, **least}
+        padding = self.config.padding_id
+        self.shares = _between(knobs.vocabulary)
+        self.read = readings(subject.tokenizer, self.shares, self.texts, padding, context)
         self.largest = sub_network(self.config, len(self.config.layers), 1.0, 1.0, 1.0)
         self.smallest = sub_network(self.config, knobs.layers, *(self.least[each] for each in _WIDTHS))
 
@@ -174,9 +196,10 @@ class _Lessons:
         loss = (1 - knobs.label_weight) * self._compared(logits, wanted)
         if knobs.label_weight:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
-        others = [self.smallest, *self._drawn(batch.step)]
-        for part in others:
-            loss = loss + self._compared(self._logits(part, batch), logits.detach())
+        others = [(self.smallest, knobs.vocabulary), *self._drawn(batch.step)]
+        for part, vocabulary in others:
+            read = self.read[vocabulary].batch(batch) if vocabulary in self.read else batch
+            loss = loss + self._compared(self._logits(part, read), logits.detach())
         return loss / (1 + len(others))
 
     def _logits(self, part: Part, batch: Batch) -> Tensor:
@@ -186,14 +209,20 @@ class _Lessons:
     def _compared(self, logits: Tensor, wanted: Tensor) -> Tensor:
         return answer_loss(self.context.task.answer, logits, wanted, self.knobs.temperature)
 
-    def _drawn(self, step: int) -> list[Part]:
-        """The random sub-networks of a step, the same whenever a training goes on from there."""
+    def _drawn(self, step: int) -> list[tuple[Part, float]]:
+        """The random sub-networks of a step, each with its share of the tokens, the same whenever a training goes on
+        from there."""
         generator = np.random.default_rng(seed_of(self.context.seed, f"sub-networks of step {step}"))
         found = []
         for _ in range(self.knobs.random):
             layers = int(generator.integers(self.knobs.layers, len(self.config.layers) + 1))
             shares = [float(generator.choice(_between(self.least[each]))) for each in _WIDTHS]
-            found.append(sub_network(self.config, layers, *shares))
+            heads: Widths = shares[0]
+            neurons: Widths = shares[1]
+            if self.knobs.uneven:
+                heads, neurons = (generator.choice(_between(self.least[each]), layers).tolist() for each in _WIDTHS[:2])
+            vocabulary = float(generator.choice(self.shares)) if self.read else 1.0
+            found.append((sub_network(self.config, layers, heads, neurons, shares[2]), vocabulary))
         return found
 
 

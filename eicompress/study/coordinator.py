@@ -132,6 +132,11 @@ def _out_of_reach(search: Search) -> str:
 
 def _nothing_fits(result: Result) -> EicompressError:
     nearest = result.nearest
+    if nearest is None and result.ended == OUT_OF_TIME:
+        return StudyError(
+            "a search must have the time to train a candidate, but had not, and no simple baseline is within the "
+            "budgets: give a longer `--timeout`, or fewer rows with `--rows`; `eicompress plan` says how much is enough"
+        )
     if nearest is None:
         reasons = [record.reason.strip().splitlines()[-1] for record in result.records.values() if record.reason]
         return StudyError(f"no candidate could be built ({result.ended}); the last one: {(reasons or ['-'])[-1]}")

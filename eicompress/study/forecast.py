@@ -1,7 +1,8 @@
 """A forecast of a search before anything is trained: what fits, what is reachable, how long a training takes."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from eicompress.study.fit_to_budget import Previewer, filled
 from eicompress.study.halving import one_in
 from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
-from eicompress.study.promotion import PromotionPlan, kept_for_promotion, promotion_plan
+from eicompress.study.promotion import PROMOTION_SHARE, PromotionPlan, kept_for_promotion, promotion_plan
 from eicompress.study.ranking import has_own_training
 from eicompress.study.reach import check_reachable
 from eicompress.study.space import SearchSpace
@@ -80,6 +81,10 @@ class Forecast:
     """Steps of the full training, where they were counted."""
     shared_s: float = 0.0
     """The training that all candidates share, which is made once; 0 where there is none, or it was made before."""
+    epochs: float = 1.0
+    """How often a training at full length reads each of its texts."""
+    advice: str = ""
+    """What to ask for where the time is too short; empty where it is enough."""
     whole: str = TRAINING
     """What the rungs are shares of."""
     baselines: Mapping[str, Record] = field(default_factory=dict)
@@ -105,6 +110,19 @@ class Forecast:
         searching = trials * self._trial_s(self.training_s, rungs)
         return self.teacher_s + self.shared_s + searching + self.promotion.trainings * self.training_s
 
+    def first_s(self, length: float) -> float:
+        """Estimated seconds of the first training at this length, with the teacher's answers to the texts it reads."""
+        teacher_s = self.teacher_s * min(1.0, length * self.epochs)
+        return self.shared_s + teacher_s + length * (self.training_s or 0.0)
+
+    def seconds_for(self, trials: int, rungs: Sequence[float]) -> float | None:
+        """Estimated seconds of a search that trains this number of candidates, and reserves time for promotion."""
+        if self.training_s is None:
+            return None
+        searching = self.teacher_s + self.shared_s + trials * self._trial_s(self.training_s, rungs)
+        promoting = kept_for_promotion(math.inf, self.training_s, self.promotion)
+        return min(searching / (1 - PROMOTION_SHARE), searching + promoting)
+
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
         """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
         length, share = rungs[0], 1.0
@@ -125,8 +143,10 @@ def forecast(
     records: Iterable[Record] = (),
     *,
     draws: int = DRAWS,
+    hurry: Callable[[], bool] = lambda: False,
 ) -> Forecast:
-    """Preview the space's corner and random recipes, and time a few steps of some that fit.
+    """Preview the space's corner and random recipes, and time a few steps of some that fit. In a `hurry` no more than
+    one that fits is looked for.
 
     `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget,
     and `Crashed`.
@@ -134,8 +154,12 @@ def forecast(
     timed = _Timed(builder)
     corner = check_reachable(builder, space, objective)
     previews = [] if corner is None else [corner]
-    fitting = []
+    fitting: list[Recipe] = []
+    drawn = 0
     for recipe in random_recipes(space, seed, draws):
+        if fitting and hurry():
+            break
+        drawn += 1
         try:
             recipe = filled(timed, space, recipe, objective.hard)
             preview = timed.preview(recipe)
@@ -148,19 +172,24 @@ def forecast(
             fitting.append(recipe)
     known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
     enough = len(known) >= ENOUGH_RECORDS
-    rehearsals = [] if enough else [builder.rehearse(recipe) for recipe in fitting[:REHEARSED]]
+    rehearsals: list[Rehearsal] = []
+    for recipe in [] if enough else fitting[:REHEARSED]:
+        if rehearsals and hurry():
+            break
+        rehearsals.append(builder.rehearse(recipe))
     seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
     least = _reachable(previews, objective)
     return Forecast(
         knobs=len(space.knobs),
-        draws=draws,
+        draws=drawn,
         fitting=len(fitting),
         least=least,
         metrics=tuple(objective.known[name] for name in least),
-        preview_s=timed.seconds / draws,
+        preview_s=timed.seconds / drawn,
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in rehearsals), default=0.0),
         shared_s=max((each.shared for each in rehearsals), default=0.0),
+        epochs=max((each.epochs for each in rehearsals), default=1.0),
         promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
         rungs=space.rungs,
         whole=space.whole,

@@ -1,11 +1,13 @@
 """Runs or forecasts a planned search: opens the builder and the workers, then starts the coordinator."""
 
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from eicompress.cache import write_folder
 from eicompress.errors import BudgetError, PluginError, SpecError
@@ -14,20 +16,21 @@ from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Event, Foreseen, Noticed
-from eicompress.study.forecast import Forecast, forecast, in_rungs
+from eicompress.study.forecast import Forecast, Rehearser, forecast, in_rungs
 from eicompress.study.halving import COMPARED, described
 from eicompress.study.ledger import Ledger
 from eicompress.study.plan import Plan, place_of
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
+from eicompress.study.time_advice import advice, shortened
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.previews import Previews
 from eicompress.trials.processes import Processes
 from eicompress.trials.ray_cluster import Cluster
 from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
-from eicompress.values import MEGABYTE, Progress
+from eicompress.values import MEGABYTE, TRAINING, Progress
 
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
@@ -37,6 +40,15 @@ SHORTEST_LIMIT = 600.0
 """Least time limit of a trial in seconds."""
 FEW_DRAWS = 4
 """Random recipes that a search previews before it begins; `plan` takes more."""
+FORECAST_SHARE = 0.15
+"""Of the time left, after which a search that begins takes no more previews for its forecast."""
+
+
+class Foreseer(Rehearser, Protocol):
+    """Previews and times recipes, and has the examples."""
+
+    @property
+    def examples(self) -> Mapping[str, Sized]: ...
 
 
 def run(
@@ -63,9 +75,8 @@ def run(
         _staffed(_with_kept_teacher(builder, spec), plan) as (builder, workers),
     ):
         on_event(_compared(builder, plan))
-        plan = _with_recorded_rungs(plan, builder, ledger, on_event)
-        if not ledger.records():
-            _foresee(plan, builder, on_event)
+        left_s = goal.limit_s - ledger.seconds() - (time.monotonic() - begun)
+        plan = prepared(plan, builder, ledger, left_s, on_event)
         prepared_s = time.monotonic() - begun
         search = Search(builder, workers, plan.registry, ledger, plan.space, goal, on_event, prepared_s=prepared_s)
         try:
@@ -90,8 +101,10 @@ def foreseen(
     ledger = read_ledger(spec.folder) if (spec.folder / "study.toml").is_file() else None
     space, steps = in_rungs(plan.space, ledger, builder, spec.seed)
     records = ledger.records().values() if ledger else ()
-    found = forecast(builder, space, plan.objective, spec.seed, records)
-    return replace(found, full_steps=steps, baselines={"baseline": reached.baseline, **reached.simple})
+    found = replace(forecast(builder, space, plan.objective, spec.seed, records), full_steps=steps)
+    if not (ledger and ledger.rungs()):
+        found = _in_time(found, plan.spec, _goal(plan).limit_s, builder)
+    return replace(found, baselines={"baseline": reached.baseline, **reached.simple})
 
 
 def _check_comparable(builder: Builder, plan: Plan) -> None:
@@ -132,18 +145,44 @@ def _with_kept_teacher(builder: Builder, spec: Spec) -> Builder:
     return replace(builder, head=kept)
 
 
-def _with_recorded_rungs(plan: Plan, builder: Builder, ledger: Ledger, on_event: Callable[[Event], None]) -> Plan:
-    """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported."""
+def prepared(plan: Plan, builder: Foreseer, ledger: Ledger, left_s: float, on_event: Callable[[Event], None]) -> Plan:
+    """The plan with the rungs of its study, which are recorded, since all its trials must have them, and reported.
+
+    Those of a new study are shortened where little time is left. Where none is, there is nothing to prepare.
+    """
+    if left_s <= 0:
+        return plan
+    begun, known = time.monotonic(), ledger.rungs()
     space, steps = in_rungs(plan.space, ledger, builder, plan.spec.seed)
+    if not ledger.records():
+        found = _foreseen(replace(plan, space=space), builder, begun + FORECAST_SHARE * left_s, on_event)
+        if found is not None:
+            found = replace(found, full_steps=steps)
+            found = found if known else _in_time(found, plan.spec, left_s - (time.monotonic() - begun), builder)
+            space = replace(space, rungs=found.rungs)
+            on_event(Foreseen(found))
     ledger.set_rungs(space.rungs, steps)
     on_event(Noticed(f"candidates are {COMPARED[space.whole]} {described(space.rungs, steps, space.whole)}"))
     return replace(plan, space=space)
 
 
-def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) -> None:
-    """Tell what the search will meet, in short."""
+def _in_time(found: Forecast, spec: Spec, left_s: float, builder: Foreseer) -> Forecast:
+    """The forecast with rungs that fit into the time left, and with advice if they are short."""
+    if left_s == math.inf or spec.timeout_s is None or found.whole != TRAINING:
+        return found
+    rungs, rows = shortened(found, left_s), len(builder.examples["train"])
+    inside = replace(found, rungs=rungs)
+    return replace(inside, advice=advice(inside, found.rungs, spec.timeout_s, rows))
+
+
+def _foreseen(plan: Plan, builder: Foreseer, until: float, on_event: Callable[[Event], None]) -> Forecast | None:
+    """What the search will meet, from as many previews as there is time for; None where that cannot be known."""
+
+    def hurry() -> bool:
+        return time.monotonic() > until
+
     try:
-        on_event(Foreseen(forecast(builder, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS)))
+        return forecast(builder, plan.space, plan.objective, plan.spec.seed, draws=FEW_DRAWS, hurry=hurry)
     except BudgetError:
         pass  # which the search finds too, and leaves a report
     except PluginError:
@@ -151,6 +190,7 @@ def _foresee(plan: Plan, builder: Builder, on_event: Callable[[Event], None]) ->
     except Exception as error:
         # A strategy that crashes is an outcome of the trials that use it.
         on_event(Noticed(f"nothing could be foreseen: {error}"))
+    return None
 
 
 @contextmanager

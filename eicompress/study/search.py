@@ -59,7 +59,7 @@ class Workers(Protocol):
     def submit(self, job: Job) -> None: ...
 
     def wait(self, progress: Callable[[int, Progress], None], within_s: float = math.inf) -> Done:
-        """The result of the job that ends next, or of one that is stopped since none ended within so many seconds.
+        """The result of the job that ends next, or of one that is stopped since none ended within `within_s` seconds.
 
         `progress` is called with a trial's number and its progress.
         """

@@ -32,6 +32,8 @@ READ = (".json", ".safetensors", ".txt", ".model")
 """Endings of the files that a model and its tokenizer may be made of."""
 LONGEST = 512
 """Tokens of a text that are read where neither model nor tokenizer sets a limit."""
+SINGLE_PRECISION = ("deberta",)
+"""Models that compute nothing in bfloat16: DeBERTa hides padding with the least single-precision number."""
 BATCH_TOKENS = 8192
 BATCH_TEXTS = 64
 
@@ -189,7 +191,8 @@ class Pretrained:
         ]
         try:
             # In the user's units a number may be far from zero, where bfloat16 tells none from its neighbours.
-            with fast_products(self.device) if self.answer.scale is None else nullcontext():
+            fast = self.answer.scale is None and self.model.config.model_type not in SINGLE_PRECISION
+            with fast_products(self.device) if fast else nullcontext():
                 logits: Tensor = self.model(**padded).logits
         finally:
             for hook in hooks:

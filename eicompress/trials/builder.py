@@ -19,7 +19,6 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine
-from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
@@ -27,6 +26,7 @@ from eicompress.training.trainer import fit_nothing
 from eicompress.trials import measuring
 from eicompress.trials.inputs import (
     how_taught,
+    in_time_for_a_teacher,
     model_folder,
     opened_teacher_search,
     read_data,
@@ -81,14 +81,13 @@ class Builder(Materials):
 
         tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's.
         """
-        if not self.task.answer.holds(self.examples["train"].targets):
-            return {}
         answer, key, remembered = self.task.answer, ["simple", self.inputs, self.seed], self._measured.remembered
+        if not answer.holds(self.examples["train"].targets):
+            return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
         if answer.per_word:  # the others answer whole texts
             return simplest
-        return {
-            **simplest,
+        return simplest | {
             STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
             TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
         }
@@ -262,7 +261,7 @@ def open_builder(
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
     if baseline is None:
-        limit_s, how = seconds(settings["teacher_timeout"]), settings["teacher_training"]
+        limit_s, how = spec.teacher_s, settings["teacher_training"]
         search = opened_teacher_search(
             source_folder,
             read,
@@ -270,7 +269,7 @@ def open_builder(
             device=compute_device,
             limit_s=limit_s,
             cache=cache,
-            progress=progress,
+            progress=progress if spec.timeout_s is None else in_time_for_a_teacher(progress, limit_s),
         )
         trained = head or with_teacher(search, how)
         baseline = read_model(trained, read.task.answer.outputs)

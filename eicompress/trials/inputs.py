@@ -6,6 +6,7 @@ here, by the way that `--teacher-training` names.
 
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,7 +22,7 @@ from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError, SpecError, nearest
+from eicompress.errors import ModelError, SpecError, StudyError, nearest
 from eicompress.plugins import Registry
 from eicompress.tasks import task_of
 from eicompress.training.foreign_teacher import open_pretrained
@@ -33,6 +34,8 @@ from eicompress.trials.taught import Attempt, is_taught, poolings_of, read_descr
 from eicompress.trials.taught import digest as taught_digest
 from eicompress.values import Progress, digest_of
 
+READING_S = 5.0
+"""Seconds after which it is known how long reading the training rows takes."""
 BUILT_IN = "builtin:"
 """Prefix of the names of what comes with a package."""
 
@@ -135,6 +138,30 @@ def opened_teacher_search(
         progress=progress,
         on_attempt=on_attempt,
     )
+
+
+def in_time_for_a_teacher(
+    progress: Callable[[Progress], None], limit_s: float, clock: Callable[[], float] = time.monotonic
+) -> Callable[[Progress], None]:
+    """A progress that raises `StudyError` if to read the training rows once, before any training, takes longer than a
+    teacher's time."""
+    begun: list[float] = []
+
+    def watched(each: Progress) -> None:
+        progress(each)
+        if each.loss is not None or not each.step:
+            return
+        begun.append(clock())
+        seconds = (clock() - begun[0]) / each.step * each.steps
+        if clock() - begun[0] > READING_S and seconds > limit_s:
+            raise StudyError(
+                "a search must have time to train a teacher first, since the model answers no labels of this data, but "
+                f"reading the {each.steps:,} training rows alone takes about {seconds:.0f} s, and there are "
+                f"{limit_s:.0f} s: give a longer `--timeout`, fewer rows with `--rows`, or as `--model` what "
+                "`eicompress teach` has trained"
+            )
+
+    return watched
 
 
 def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 1) -> Path:

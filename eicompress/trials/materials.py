@@ -19,7 +19,7 @@ from eicompress.training.trainer import Checkpoints, Trainer, fit_nothing
 from eicompress.trials.code import MAKING, code_version, own_code
 from eicompress.values import Phase, Progress, digest_of, seed_of
 
-SCORED = 500
+SCORED = 1000
 """Validation texts that a part of a shared training is scored on at first."""
 WORTH_IT = 0.5
 """The largest share of the validation texts that is scored before all of them are."""
@@ -86,10 +86,13 @@ class Materials:
     def validation(self, share: float) -> Examples:
         """This share of the validation texts, the same ones for every candidate."""
         examples = self.examples["validation"]
-        if share == 1.0:
-            return examples
-        order = np.random.default_rng(seed_of(self.seed, "scored")).permutation(len(examples))
-        return examples.take(sorted(order[: max(1, round(share * len(examples)))].tolist()))
+        return examples if share == 1.0 else examples.take(self.scored_rows(share))
+
+    def scored_rows(self, share: float) -> list[int]:
+        """The rows of this share of the validation texts; those of a smaller share are among them."""
+        count = len(self.examples["validation"])
+        order = np.random.default_rng(seed_of(self.seed, "scored")).permutation(count)
+        return sorted(order[: max(1, round(share * count))].tolist())
 
     def begin(self) -> Candidate:
         """A copy of the candidate that recipes start from."""

@@ -74,7 +74,7 @@ class Processes:
         return idle
 
     def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
-        """What became of the job that ends next, or of one that is stopped since none ended within so many seconds.
+        """What became of the job that ends next, or of one that is stopped since none ended within `within_s` seconds.
 
         Raises `StudyError` where no other job would fare better.
         """

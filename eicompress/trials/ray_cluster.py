@@ -155,12 +155,9 @@ class Cluster:
         self._hand_out()
 
     def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
-        """What became of the job that ends next, or of one that is stopped since none ended within so many seconds.
-
-        Raises `StudyError` where no other job would fare better.
-        """
-        stop = time.monotonic() + within_s
-        end = time.monotonic() + PATIENCE_SECONDS
+        """What became of the job that ends next, or of one that is stopped since none ended within `within_s` seconds.
+        Raises `StudyError` where no other job would fare better."""
+        stop, end = time.monotonic() + within_s, time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
             done = self._receive()
@@ -171,7 +168,7 @@ class Cluster:
                 self._tell(progress)
             if time.monotonic() > stop:
                 return self._stopped()
-            self._check_patience(end)
+            _check_patience(end, self.place)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -199,14 +196,7 @@ class Cluster:
             self._receive()
             # A dead node counts as alive until its heartbeats are missed.
             check_room(self._ray.nodes(), self.place, self.count)
-            self._check_patience(end)
-
-    def _check_patience(self, end: float) -> None:
-        if time.monotonic() > end:
-            raise StudyError(
-                f"the Ray cluster must give a worker {self.place} within {PATIENCE_SECONDS:.0f} s, but did not: it is "
-                "busy, or its nodes are gone. What is recorded is kept: see to it, and give the same command again"
-            )
+            _check_patience(end, self.place)
 
     def _hand_out(self) -> None:
         if not self._waiting:
@@ -271,12 +261,8 @@ class Cluster:
 
     def _stopped(self) -> Done:
         """Stop a job, with its worker."""
-        for seat in self._busy:
-            assert seat.job is not None
-            self._ray.kill(seat.actor)
-            self._seats[self._seats.index(seat)] = self._seat()
-            return Done(seat.job, "out of time", reason=OUT_OF_TIME)
-        return Done(self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
+        lost = next((self._lost(seat, StudyError(OUT_OF_TIME)) for seat in self._busy), None)
+        return Done(lost.job if lost else self._waiting.pop(), "out of time", reason=OUT_OF_TIME)
 
     def _tell(self, progress: Tell) -> None:
         seats = self._busy
@@ -285,6 +271,14 @@ class Cluster:
             if doing and seat.job is not None and doing != seat.doing:
                 seat.doing = doing
                 progress(seat.job.number, Progress(**doing))
+
+
+def _check_patience(end: float, place: Place) -> None:
+    if time.monotonic() > end:
+        raise StudyError(
+            f"the Ray cluster must give a worker {place} within {PATIENCE_SECONDS:.0f} s, but did not: it is busy, or "
+            "its nodes are gone. What is recorded is kept: see to it, and give the same command again"
+        )
 
 
 @dataclass(eq=False)

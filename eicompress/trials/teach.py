@@ -7,7 +7,6 @@ from pathlib import Path
 from eicompress.cache import Cache, default_folder, write_folder
 from eicompress.encoder.device import own_device
 from eicompress.metrics.quality import QUALITY
-from eicompress.parsing import seconds
 from eicompress.plugins import Registry
 from eicompress.spec import Spec
 from eicompress.training.teacher import answers_of, stacked
@@ -54,7 +53,7 @@ def train_teacher(
         read,
         seed=spec.seed,
         device=device,
-        limit_s=seconds(spec.settings["teacher_timeout"]),
+        limit_s=spec.teacher_s,
         cache=cache,
         progress=progress,
         on_attempt=on_attempt,

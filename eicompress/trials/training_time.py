@@ -31,6 +31,8 @@ class Rehearsal:
     training: float
     teacher: float
     shared: float = 0.0
+    epochs: float = 1.0
+    """How often a training at full length reads each of its texts."""
 
 
 def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsal:
@@ -43,7 +45,7 @@ def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsa
     teacher = _FewAnswers(context.teacher)
     context = replace(context, fit=fit, teacher=teacher)
     shared = _applied(recipe, candidate, context, lambda: sum(fit.seconds))
-    return Rehearsal(sum(fit.seconds) - shared, sum(teacher.seconds), shared)
+    return Rehearsal(sum(fit.seconds) - shared, sum(teacher.seconds), shared, sum(fit.epochs))
 
 
 def count_steps(recipe: Recipe, candidate: Candidate, context: Context) -> int:
@@ -86,8 +88,10 @@ class _FewSteps:
 
     fit: Fit
     seconds: list[float] = field(default_factory=list)
+    epochs: list[float] = field(default_factory=list)
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
+        self.epochs.append(training.epochs)
         steps, texts, begun = _steps(training), training.texts[:TEXTS], []
         if training.prepare is not None:
             read = min(len(training.texts), max(len(texts), round(steps * training.batch_size)))

@@ -20,7 +20,7 @@ from typing import Self
 
 import psutil
 
-from eicompress.errors import Crashed
+from eicompress.errors import Crashed, StudyError
 from eicompress.settings import SearchSettings
 from eicompress.values import Json
 
@@ -72,7 +72,8 @@ class Limits:
     """The setting of the seconds, in brackets, where there is one."""
 
     def shared(self, workers: int) -> Self:
-        """These limits on this machine, divided by the number of workers."""
+        """These limits on this machine, divided by the number of workers. Raises `StudyError` where none hold."""
+        _memory(os.getpid())
         return replace(self, memory_bytes=self.memory_bytes or round(MEMORY_SHARE * total_memory() / workers))
 
 
@@ -186,16 +187,30 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def total_memory() -> int:
-    """Bytes that this machine, or the container around us, has."""
-    total = int(psutil.virtual_memory().total)
+    """Bytes that this machine, or the container around us, has. Raises `StudyError` where it does not tell."""
+    try:
+        total = int(psutil.virtual_memory().total)
+    except (psutil.Error, OSError, NotImplementedError) as error:
+        raise _not_told() from error
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return total if text == "max" else min(total, int(text))
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory that a process holds; none when it has ended."""
+    """Bytes of memory that a process holds; none when it has ended. Raises `StudyError` where that is not told."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
+    except psutil.NoSuchProcess as error:
+        if pid == os.getpid():
+            raise _not_told() from error
         return 0
+    except (psutil.Error, OSError, NotImplementedError) as error:
+        raise _not_told() from error
+
+
+def _not_told() -> StudyError:
+    return StudyError(
+        "the memory of a process must be known where it is limited (`--trial-memory`), but this machine does not tell "
+        "it: mount /proc, or give `--workers 0`, which trains in this process without limits"
+    )

@@ -94,7 +94,7 @@ class InProcess:
         self._jobs.append(job)
 
     def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
-        """What became of the job; it is stopped where it reports its progress after so many seconds."""
+        """What became of the job; it is stopped where it reports its progress after `within_s` seconds."""
         job, end = self._jobs.pop(), time.monotonic() + within_s
 
         def watched(each: Progress) -> None:

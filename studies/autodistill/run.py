@@ -108,7 +108,7 @@ def opened(asked: argparse.Namespace) -> Builder:
 
 
 def some(examples: Examples, rows: int | None, seed: int) -> Examples:
-    """So many rows, or all of them; drawn, since data are often sorted by label."""
+    """This many rows, or all of them; drawn, since data are often sorted by label."""
     if rows is None or rows >= len(examples):
         return examples
     return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:rows]).tolist())

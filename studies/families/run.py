@@ -40,6 +40,10 @@ STRENGTHS: dict[str, tuple[dict[str, object], ...]] = {
     "head_pruning": ({"share": 0.25}, {"share": 0.5}),
     "neuron_pruning": ({"share": 0.5}, {"share": 0.75}),
     "hidden_pruning": ({"share": 0.25}, {"share": 0.5}),
+    "ffn_choice": (
+        {"expression": "linear2(relu(linear1(x)))"},
+        {"expression": "linear2(mul(relu(linear1(x)), relu(linear1(x))))"},
+    ),
     "layer_sharing": ({"groups": 3}, {"groups": 1}),
     "svd": ({"share": 0.5}, {"share": 0.25}),
     "kronecker": ({"size": 4, "terms": 8}, {"size": 4, "terms": 4}),

@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument(
         "--after", type=int, nargs="+", default=[40, 80, 160], help="evaluations (default: %(default)s)"
     )
+    parser.add_argument("--samplers", nargs="+", default=[*SAMPLERS], choices=[*SAMPLERS])
     parser.add_argument("--limit", type=float, default=0.5, help="share of the most parameters")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -145,8 +146,8 @@ def main() -> None:
     print(f"best of all {len(table.shares):,} choices within {asked.limit:.0%} of the parameters: {table.best:.4f}\n")
     print(f"| sampler | {' | '.join(f'after {each}' for each in asked.after)} |")
     print("|---" * (1 + len(asked.after)) + "|")
-    for name, draw in SAMPLERS.items():
-        runs = [draw(table, seed, max(asked.after)) for seed in range(asked.seeds)]
+    for name in asked.samplers:
+        runs = [SAMPLERS[name](table, seed, max(asked.after)) for seed in range(asked.seeds)]
         medians = [statistics.median(best(run[:count]) for run in runs) for count in asked.after]
         print(f"| {name} | {' | '.join(f'{each:.4f}' for each in medians)} |", flush=True)
 

@@ -58,7 +58,7 @@ def test_words_that_only_continue_a_token_do_not_count() -> None:
     assert TAGS.counts(targets, wrong).tolist() == [[0, 1, 1]]
 
 
-def test_entities_are_told_with_their_characters() -> None:
+def test_entities_have_their_characters() -> None:
     (found,) = TAGS.decode(logits_of([[1, 3, 0, 2, 0]]), ["Ada Byron saw London ."])
     assert isinstance(found, TagPrediction)
     assert [(each.label, each.start, each.end, each.text) for each in found.entities] == [

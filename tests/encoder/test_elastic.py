@@ -6,7 +6,7 @@ import torch
 from conftest import tiny_encoder
 
 from eicompress.encoder.config import BigramConfig, LayerConfig
-from eicompress.encoder.elastic import Elastic, Part, extract, spread, sub_network
+from eicompress.encoder.elastic import Elastic, Part, extract, sloping, spread, sub_network
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import Inapplicable
@@ -18,6 +18,9 @@ PARTS = [
     (layers, heads, neurons, embedding)
     for layers, heads, neurons, embedding in itertools.product((1, 2, 3), (0.25, 1.0), (0.25, 0.5, 1.0), (0.5, 1.0))
 ]
+
+
+UNEVEN = [(3, (0.25, 0.5, 1.0), (1.0, 0.25, 0.75), 0.5), (2, (1.0, 0.25), 0.5, 1.0)]
 
 
 def super_network(*, bits: bool = False, pooling: str = "first") -> Encoder:
@@ -32,7 +35,7 @@ def super_network(*, bits: bool = False, pooling: str = "first") -> Encoder:
 def test_a_part_that_is_cut_out_answers_as_it_does_in_place(bits: bool, pooling: str) -> None:
     model = super_network(bits=bits, pooling=pooling)
     elastic = Elastic(model)
-    for shares in PARTS:
+    for shares in (*PARTS, *UNEVEN):
         part = sub_network(model.config, *shares)
         alone = copy.deepcopy(model)
         extract(alone, part)
@@ -44,6 +47,14 @@ def test_a_part_that_is_cut_out_answers_as_it_does_in_place(bits: bool, pooling:
     model.eval()
     whole = sub_network(model.config, 3, 1.0, 1.0, 1.0)
     assert torch.equal(elastic.logits(whole, *READ), model(*READ))
+
+
+def test_a_slope_gives_the_last_layers_more_within_bounds() -> None:
+    assert sloping(0.5, 0.5, 3) == (0.25, 0.5, 0.75)
+    assert sloping(0.5, -1.0, 2, least=0.25) == (1.0, 0.25)
+    assert sloping(0.5, 1.0, 1) == (0.5,)
+    part = sub_network(super_network().config, 3, sloping(0.5, 1.0, 3, least=0.25), 0.5, 1.0)
+    assert part.heads == (1, 2, 4)
 
 
 def test_parts_differ_and_are_smaller() -> None:

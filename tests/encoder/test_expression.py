@@ -15,7 +15,7 @@ STATES, MASK = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(1)),
     [
         plain("gelu"),
         "linear2(max(linear1(x), tanh(linear1(x))))",
-        "mul(sigmoid(x), linear2(leaky_relu(linear1(add(x, elu(x))))))",
+        "mul(sigmoid(x), linear2(leaky_relu(linear1(silu(add(x, elu(x)))))))",
     ],
 )
 def test_what_is_printed_is_read_as_the_same(text: str) -> None:

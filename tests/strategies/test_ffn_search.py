@@ -9,13 +9,15 @@ from eicompress.contracts import Candidate, Context, Training
 from eicompress.encoder.expression import plain
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable, SpecError
+from eicompress.plugins import discover
 from eicompress.recipe import Recipe
-from eicompress.strategies.ffn_search import FfnChoice, FfnSuperNetwork
+from eicompress.strategies.ffn_search import DEFAULT, FfnChoice, FfnSuperNetwork
 from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import NeuronPruning
 from eicompress.strategies.super_network import SuperNetwork
 from eicompress.strategies.svd import Svd
+from eicompress.study.space_file import read_space
 from tests.conftest import ContextMaker, tiny_candidate
 
 TWO = f"{plain('gelu')}; {plain('tanh')}; {plain('gelu')}"
@@ -88,6 +90,15 @@ def test_layers_that_compute_different_things_have_no_mean(make_context: Context
         LayerSharing().apply(copy.deepcopy(subject), context)
     shared = LayerSharing(start="first").apply(subject, context)
     assert {each.expression for each in shared.encoder.config.layers} == {""}
+
+
+def test_the_space_that_is_given_chooses_what_it_trains() -> None:
+    space = read_space("efficientbert", discover(only=""))
+    trained = {*DEFAULT.split("; ")}
+    chosen = [slot.searched["expression"] for slot in space.slots if slot.strategy is FfnChoice]
+    assert len(chosen) == 3
+    assert all({*domain.choices} == trained for domain in chosen)  # type: ignore[attr-defined]
+    assert all("expressions" not in slot.fixed for slot in space.slots)
 
 
 def test_an_interrupted_training_draws_the_same_choices(make_context: ContextMaker) -> None:

@@ -34,7 +34,7 @@ FITTING: Mapping[str, ModelStrategy] = {
 STEPS: Mapping[str, ModelStrategy] = {
     each.name: FITTING.get(each.name, each) for each in built_in_steps() if isinstance(each, ModelStrategy)
 }
-each_family = pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+each_family = pytest.mark.parametrize("family", ["mpnet", "modernbert", "nomic_bert"])
 
 
 @pytest.fixture

@@ -68,11 +68,11 @@ def test_the_agreement_of_both_scores_is_that_of_parts_that_nobody_chose(result:
     assert str(found).startswith("Rank correlation between 25.0% and 100.0% of the validation texts: ")
 
 
-def test_a_sampler_is_told_the_score_that_all_have(made: Bed, result: Result) -> None:
+def test_a_sampler_learns_the_score_that_all_have(made: Bed, result: Result) -> None:
     with made.ledger() as ledger:
-        told = {each.number: each.values for each in ledger.study.get_trials(deepcopy=False)}
+        learned = {each.number: each.values for each in ledger.study.get_trials(deepcopy=False)}
     scored = {number: each for number, each in result.records.items() if each.rungs and each.repeat_of is None}
-    assert all(told[number] == [each.rungs[0].quality, each.value("size_mb")] for number, each in scored.items())
+    assert all(learned[number] == [each.rungs[0].quality, each.value("size_mb")] for number, each in scored.items())
     assert len({len(each.rungs) for each in scored.values()}) == 2
 
 

@@ -45,7 +45,7 @@ def test_what_a_worker_gets_of_ray_is_checked() -> None:
         ({"engine": "raay"}, "`--engine` must be one of local, ray, but got `raay`: did you mean `ray`"),
         ({"ray_address": "auto"}, "`--ray-address` must come with `--engine ray`"),
         ({"worker_gpus": "1"}, "`--worker-gpus` must come with `--engine ray`"),
-        ({"engine": "ray", "workers": "0"}, "`--workers` must be a whole number of at least 1"),
+        ({"engine": "ray", "workers": "0"}, "`--workers` must be a whole number from 1 to 1,024"),
         ({"engine": "ray", "ray_address": "ray://head:10001"}, "`--ray-address` must be `auto`, or the host and port"),
         ({"engine": "ray", "worker_gpus": "1.5"}, "`--worker-gpus` must be a whole number or a share of one GPU"),
     ]:

@@ -11,13 +11,15 @@ import torch
 
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Training
-from eicompress.errors import ModelError
+from eicompress.errors import ModelError, StudyError
 from eicompress.training.linear_probe import PENALTIES
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
 from eicompress.trials import teacher_schedule, teacher_search, teacher_training
+from eicompress.trials.inputs import in_time_for_a_teacher
 from eicompress.trials.taught import DESCRIPTION, Attempt, digest, is_taught, poolings_of, read_taught
 from eicompress.trials.teacher_search import TeacherSearch
+from eicompress.values import Progress
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
 Trained = list[Training]
@@ -259,3 +261,18 @@ def test_a_pooling_that_cannot_be_read_is_refused(text: str, tmp_path: Path) -> 
     (tmp_path / "1_Pooling" / "config.json").write_text(text)
     with pytest.raises(ModelError, match="must be"):
         poolings_of(tmp_path)
+
+
+def test_a_search_that_has_no_time_to_read_the_rows_for_a_teacher_is_refused_while_it_reads() -> None:
+    def read(limit_s: float) -> int:
+        now, steps = 0.0, 0
+        progress = in_time_for_a_teacher(lambda _: None, limit_s, lambda: now)
+        for steps in range(0, 1001, 10):
+            now = steps / 10
+            progress(Progress("teacher", steps, 1000))
+        progress(Progress("teacher", 1, 1000, loss=0.5))
+        return steps
+
+    assert read(200.0) == 1000, "a training may take longer than the reading"
+    with pytest.raises(StudyError, match=r"reading the 1,000 training rows .* there are 30 s: .*`--timeout`.*`--rows`"):
+        read(30.0)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from eicompress.errors import StudyError
@@ -176,6 +177,14 @@ def test_a_job_in_this_process_is_stopped_where_it_reports_its_progress() -> Non
     here = InProcess(Reports(), discover(only=""))
     here.submit(Job(0, (), 1.0, 0))
     assert here.wait(ignore, within_s=-1.0).fate == "out of time"
+
+
+def test_limits_of_memory_are_refused_where_no_memory_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Limits(60.0).shared(2).memory_bytes > 0
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    for limits in (Limits(60.0), PLENTY):
+        with pytest.raises(StudyError, match=r"`--trial-memory`.* mount /proc, or give `--workers 0`"):
+            limits.shared(1)
 
 
 @pytest.mark.slow
