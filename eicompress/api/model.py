@@ -59,6 +59,8 @@ def compress(
     registry = registry_of(spec)
     steps = recipe_of(recipe, registry)
     builder = builder_of(spec, registry, on_progress)
+    if steps.only_shared:
+        fidelity = 1.0  # a shared training knows no other
     record = builder.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
     placed = _placed(builder.timed(record), Path(output))
     write_card(Artifact(Path(output)), placed, None, spec.to_toml(), quantities(registry.metrics))

@@ -187,7 +187,7 @@ class Result:
             return f"{ship}: no candidate is within budget{'' if self.ended else ' yet'}."
         number, record = candidate
         if self.objective.least:
-            number, record = next(iter(self._candidates.items()))
+            number, record = max(self._candidates.items(), key=lambda each: each[1].value(QUALITY) or 0.0)
             return f"{ship}: the best candidate, trial {number}, is not certainly better ({_reached(record)})."
         return f"{ship}: the best candidate, trial {number}, does not beat it ({_reached(record)})."
 
