@@ -246,9 +246,9 @@ def test_a_finished_study_without_its_artifacts_says_so(
     shutil.rmtree("studies/mine/artifacts")
     for command in (search, ["show", "mine"], ["show", "mine", "--json"]):
         assert cli.run(command) == 2
-        told, error = capsys.readouterr()
+        printed, error = capsys.readouterr()
         assert "the artifacts of study `mine` must be in its folder, but some are gone: that of " in error
-        assert json.loads(told)["best"] if "--json" in command else " (gone)" in told and "predict" not in told
+        assert json.loads(printed)["best"] if "--json" in command else " (gone)" in printed and "predict" not in printed
 
 
 def test_a_trials_ablation_lies_in_its_study(
