@@ -20,6 +20,7 @@ from eicompress.encoder.elastic_ffn import BlockChoice, ElasticFeedForward, add_
 from eicompress.encoder.expression import distinct, parsed, plain, refusal
 from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import measure_importance
 from eicompress.training.sandwich import Lessons, SubNetworks, train_sandwich
@@ -98,21 +99,16 @@ class FfnSuperNetwork(ModelStrategy):
         largest = tuple(BlockChoice(expressions[0], self.blocks, width) for width in widths)
         if not context.preview:
             smallest = tuple(BlockChoice(expressions[0], 1, rounded(self.neurons * width, width)) for width in widths)
-            lessons = Lessons(
-                self.epochs,
-                self.distortions,
-                self.learning_rate,
-                self.temperature,
-                self.label_weight,
-                self.batch_size,
-                self.max_steps,
-            )
+            lessons, elastic = Lessons.of(self), ElasticFeedForward(model)
 
             def draw(generator: np.random.Generator) -> tuple[BlockChoice, ...]:
                 return tuple(self._drawn(generator, expressions, width) for width in widths)
 
-            parts = SubNetworks(ElasticFeedForward(model).logits, largest, smallest, draw, self.random)
-            train_sandwich(subject, context, lessons, parts)
+            def logits(part: tuple[BlockChoice, ...], batch: Batch) -> torch.Tensor:
+                return batch.answers(elastic.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids))
+
+            parts = SubNetworks(logits, largest, smallest, draw, self.random)
+            train_sandwich(subject, context, lessons, lessons.rows(subject, context), parts)
         choose(model, largest)
         facts = {"expressions": expressions, "neurons": self.neurons}
         return replace(subject, facts={**subject.facts, self.name: facts})

@@ -15,18 +15,15 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor
 
-from eicompress.contracts import Candidate, Context, ModelStrategy, Origin, Training
+from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
 from eicompress.encoder.elastic import Elastic, Part, Widths, check_elastic, extract, sloping, sub_network
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
-from eicompress.training.augmentation import with_distortions
 from eicompress.training.importance import measure_importance
-from eicompress.training.losses import answer_loss, label_loss
-from eicompress.training.nested_vocabulary import first_tokens, readings
-from eicompress.training.teacher import LazyAnswers
-from eicompress.training.trainer import RATE_STEPS
+from eicompress.training.nested_vocabulary import Reading, first_tokens, readings
+from eicompress.training.sandwich import Lessons, SubNetworks, train_sandwich
 from eicompress.values import seed_of
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -96,7 +93,12 @@ class SuperNetwork(ModelStrategy):
             return made
         if self.rewire:
             rewire(subject, context)
-        _Lessons(self, subject, context, least).train()
+        lessons = Lessons.of(self)
+        rows = lessons.rows(subject, context)
+        read = readings(subject.tokenizer, _between(self.vocabulary), rows[1], model.config.padding_id, context)
+        of = _Parts(self, Elastic(model), {"embedding": 1.0, **least}, read)
+        parts = SubNetworks(of.logits, of.largest, of.smallest, of.draw, self.random)
+        train_sandwich(subject, context, lessons, rows, parts)
         return made
 
 
@@ -156,74 +158,42 @@ class Subnetwork(ModelStrategy):
                 )
 
 
-class _Lessons:
-    """What sub-networks learn at each step."""
+@dataclass(frozen=True)
+class _Parts:
+    """The sub-networks that are trained: each a part of the encoder, and the share of the tokens that it reads with."""
 
-    def __init__(self, knobs: SuperNetwork, subject: Candidate, context: Context, least: Mapping[str, float]) -> None:
-        self.knobs, self.subject, self.context = knobs, subject, context
-        most = knobs.max_steps * knobs.batch_size
-        train, self.texts = with_distortions(context.train, subject.texts, knobs.distortions, most, context.seed)
-        self.targets = torch.from_numpy(train.targets)
-        self.answers = LazyAnswers(context.teacher, self.texts)
-        self.elastic, self.config = Elastic(subject.encoder), subject.encoder.config
-        self.least = {"embedding": 1.0, **least}
-        padding = self.config.padding_id
-        self.shares = _between(knobs.vocabulary)
-        self.read = readings(subject.tokenizer, self.shares, self.texts, padding, context)
-        self.largest = sub_network(self.config, len(self.config.layers), 1.0, 1.0, 1.0)
-        self.smallest = sub_network(self.config, knobs.layers, *(self.least[each] for each in _WIDTHS))
+    knobs: SuperNetwork
+    elastic: Elastic
+    least: Mapping[str, float]
+    """The shares of the smallest one."""
+    read: Mapping[float, Reading]
+    """The texts, as they are read with a share of the tokens."""
 
-    def train(self) -> None:
-        knobs = self.knobs
-        epochs = min(knobs.epochs, knobs.max_steps * knobs.batch_size / len(self.texts))
-        training = Training(
-            self.texts,
-            self._loss,
-            epochs=epochs,
-            learning_rate=knobs.learning_rate,
-            rate_steps=RATE_STEPS,
-            batch_size=knobs.batch_size,
-            sparse=False,
-            prepare=self.answers.ask,
-        )
-        self.context.fit(self.subject, training)
+    def logits(self, part: tuple[Part, float], batch: Batch) -> Tensor:
+        shape, vocabulary = part
+        read = self.read[vocabulary].batch(batch) if vocabulary in self.read else batch
+        return read.answers(self.elastic.logits(shape, read.input_ids, read.attention_mask, read.token_type_ids))
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """The mean over the sub-networks of a step."""
-        knobs, rows = self.knobs, batch.rows.cpu()
-        wanted = self.answers.logits[rows].to(batch.input_ids.device)
-        logits = self._logits(self.largest, batch)
-        loss = (1 - knobs.label_weight) * self._compared(logits, wanted)
-        if knobs.label_weight:
-            loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
-        others = [(self.smallest, knobs.vocabulary), *self._drawn(batch.step)]
-        for part, vocabulary in others:
-            read = self.read[vocabulary].batch(batch) if vocabulary in self.read else batch
-            loss = loss + self._compared(self._logits(part, read), logits.detach())
-        return loss / (1 + len(others))
+    @property
+    def largest(self) -> tuple[Part, float]:
+        config = self.elastic.model.config
+        return sub_network(config, len(config.layers), 1.0, 1.0, 1.0), 1.0
 
-    def _logits(self, part: Part, batch: Batch) -> Tensor:
-        read = batch.input_ids, batch.attention_mask, batch.token_type_ids
-        return batch.answers(self.elastic.logits(part, *read))
+    @property
+    def smallest(self) -> tuple[Part, float]:
+        shares = (self.least[each] for each in _WIDTHS)
+        return sub_network(self.elastic.model.config, self.knobs.layers, *shares), self.knobs.vocabulary
 
-    def _compared(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        return answer_loss(self.context.task.answer, logits, wanted, self.knobs.temperature)
-
-    def _drawn(self, step: int) -> list[tuple[Part, float]]:
-        """The random sub-networks of a step, each with its share of the tokens, the same whenever a training goes on
-        from there."""
-        generator = np.random.default_rng(seed_of(self.context.seed, f"sub-networks of step {step}"))
-        found = []
-        for _ in range(self.knobs.random):
-            layers = int(generator.integers(self.knobs.layers, len(self.config.layers) + 1))
-            shares = [float(generator.choice(_between(self.least[each]))) for each in _WIDTHS]
-            heads: Widths = shares[0]
-            neurons: Widths = shares[1]
-            if self.knobs.uneven:
-                heads, neurons = (generator.choice(_between(self.least[each]), layers).tolist() for each in _WIDTHS[:2])
-            vocabulary = float(generator.choice(self.shares)) if self.read else 1.0
-            found.append((sub_network(self.config, layers, heads, neurons, shares[2]), vocabulary))
-        return found
+    def draw(self, generator: np.random.Generator) -> tuple[Part, float]:
+        config = self.elastic.model.config
+        layers = int(generator.integers(self.knobs.layers, len(config.layers) + 1))
+        shares = [float(generator.choice(_between(self.least[each]))) for each in _WIDTHS]
+        heads: Widths = shares[0]
+        neurons: Widths = shares[1]
+        if self.knobs.uneven:
+            heads, neurons = (generator.choice(_between(self.least[each]), layers).tolist() for each in _WIDTHS[:2])
+        vocabulary = float(generator.choice(_between(self.knobs.vocabulary))) if self.read else 1.0
+        return sub_network(config, layers, heads, neurons, shares[2]), vocabulary
 
 
 _WIDTHS = ("heads", "neurons", "embedding")

@@ -1,22 +1,22 @@
 """The training of a super-network by the sandwich rule (BigNAS, arXiv 2003.11142)."""
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eicompress.contracts import Candidate, Context, Training
+from eicompress.contracts import Candidate, Context, Examples, Strategy, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.training.augmentation import with_distortions
 from eicompress.training.losses import answer_loss, label_loss
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
-from eicompress.values import seed_of
+from eicompress.values import Text, seed_of
 
-Part = TypeVar("Part", bound=Hashable)
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,26 @@ class Lessons:
     batch_size: int
     max_steps: int
 
+    @classmethod
+    def of(cls, strategy: Strategy) -> Self:
+        """Those that the knobs of these names say."""
+        return cls(**{each.name: getattr(strategy, each.name) for each in fields(cls)})
+
+    def rows(self, subject: Candidate, context: Context) -> tuple[Examples, Sequence[Text]]:
+        """The training rows, and the texts to learn from: theirs, the subject's own and their distortions."""
+        return with_distortions(context.train, subject.texts, self.distortions, self.most_texts, context.seed)
+
+    @property
+    def most_texts(self) -> int:
+        return self.max_steps * self.batch_size
+
 
 @dataclass(frozen=True)
 class SubNetworks(Generic[Part]):
     """The sub-networks of an encoder, as the training needs them."""
 
-    logits: Callable[[Part, Tensor, Tensor, Tensor], Tensor]
-    """A part, and ids, mask and token types (B, T) -> logits (B, outputs)."""
+    logits: Callable[[Part, Batch], Tensor]
+    """A part's logits (B, outputs) for a batch."""
     largest: Part
     smallest: Part
     draw: Callable[[np.random.Generator], Part]
@@ -46,34 +59,39 @@ class SubNetworks(Generic[Part]):
     """Random ones of a step, beside the largest and the smallest."""
 
 
-def train_sandwich(subject: Candidate, context: Context, lessons: Lessons, parts: SubNetworks[Part]) -> None:
-    """At each step the largest sub-network learns from the teacher and the labels, the others from the largest."""
-    most = lessons.max_steps * lessons.batch_size
-    train, texts = with_distortions(context.train, subject.texts, lessons.distortions, most, context.seed)
+def train_sandwich(
+    subject: Candidate,
+    context: Context,
+    lessons: Lessons,
+    rows: tuple[Examples, Sequence[Text]],
+    parts: SubNetworks[Part],
+) -> None:
+    """At each step the largest sub-network learns from the teacher and the labels, the others from the largest.
+
+    `rows` are those of the lessons.
+    """
+    train, texts = rows
     targets = torch.from_numpy(train.targets)
     answers = LazyAnswers(context.teacher, texts)
 
     def compared(logits: Tensor, wanted: Tensor) -> Tensor:
         return answer_loss(context.task.answer, logits, wanted, lessons.temperature)
 
-    def run(part: Part, batch: Batch) -> Tensor:
-        return batch.answers(parts.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids))
-
     def loss(batch: Batch) -> Tensor:
-        rows = batch.rows.cpu()
-        logits = run(parts.largest, batch)
-        total = (1 - lessons.label_weight) * compared(logits, answers.logits[rows].to(logits.device))
+        at = batch.rows.cpu()
+        logits = parts.logits(parts.largest, batch)
+        total = (1 - lessons.label_weight) * compared(logits, answers.logits[at].to(logits.device))
         if lessons.label_weight:
-            total = total + lessons.label_weight * label_loss(context.task.loss, logits, rows, targets)
+            total = total + lessons.label_weight * label_loss(context.task.loss, logits, at, targets)
         others = [parts.smallest, *drawn(parts, context.seed, batch.step)]
         for part in others:
-            total = total + compared(run(part, batch), logits.detach())
+            total = total + compared(parts.logits(part, batch), logits.detach())
         return total / (1 + len(others))
 
     training = Training(
         texts,
         loss,
-        epochs=min(lessons.epochs, most / len(texts)),
+        epochs=min(lessons.epochs, lessons.most_texts / len(texts)),
         learning_rate=lessons.learning_rate,
         rate_steps=RATE_STEPS,
         batch_size=lessons.batch_size,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.contracts import Candidate, Context, Training
+from eicompress.contracts import Candidate, Context
 from eicompress.encoder.elastic import Elastic, sloping, sub_network
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import tokenize
@@ -137,16 +137,3 @@ def test_what_it_was_not_trained_for_is_refused(make_context: ContextMaker) -> N
     ):
         with pytest.raises(Inapplicable, match=said):
             part.apply(copy.deepcopy(trained), context)
-
-
-def test_an_interrupted_training_draws_the_same_parts(make_context: ContextMaker) -> None:
-    context, drawn = make_context(), []
-
-    def fit(candidate: Candidate, training: Training) -> None:
-        drawn.append(training)
-
-    for _ in range(2):
-        SuperNetwork(epochs=1.0, distortions=0).apply(tiny_candidate(), replace(context, fit=fit))
-    first, second = (each.loss.__self__ for each in drawn)  # type: ignore[attr-defined]
-    assert first._drawn(7) == second._drawn(7)
-    assert first._drawn(7) != first._drawn(8)
