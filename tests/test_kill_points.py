@@ -137,11 +137,6 @@ def test_a_search_that_is_killed_at_each_point_ends_as_an_undisturbed_one(
     [
         ("prepare", ["--recipe", "../recipe.toml"], ("training.trainer:Trainer.__call__:1", "trials.candidate:save:2")),
         (
-            "teach",
-            ["--timeout", "1h"],
-            ("training.trainer:Trainer.__call__:3", "trials.teach:answers_of:1", "trials.taught:Taught.write:2"),
-        ),
-        (
             "ablate",
             ["--recipe", "../recipe.toml", "--seeds", "1"],
             ("trials.builder:Builder.scored:2", "study.ablation:markdown:1"),
