@@ -230,7 +230,7 @@ def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     assert result.best[1].fidelity == 1.0
 
 
-@pytest.mark.parametrize("calls", [3, 22])
+@pytest.mark.parametrize("calls", [3, pytest.param(22, marks=pytest.mark.slow)])
 def test_evolution_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path: Path, calls: int) -> None:
     def fails(at: str, recipe: Recipe, number: int) -> None:
         if (at, number) == ("build", calls):
@@ -245,6 +245,7 @@ def test_evolution_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path: Pa
     assert len(trained) == len(set(trained)) == result.counts.trained == POPULATION + 5
 
 
+@pytest.mark.slow
 def test_evolution_finds_better_ones_than_it_began_with(tmp_path: Path) -> None:
     result = bed(tmp_path, sampler="nsga2", trials=4 * POPULATION).run(Bench(tmp_path / "made"))
     complete = [record.value("quality") or 0.0 for record in result.records.values() if record.outcome == "complete"]
@@ -554,7 +555,9 @@ def test_where_time_is_limited_the_first_waits_for_nobody(tmp_path: Path) -> Non
     assert [fidelity for _, fidelity in bench.built[:2]] == [0.08, 0.25]
 
 
-@pytest.mark.parametrize("calls", range(1, 12))
+@pytest.mark.parametrize(
+    "calls", [1, 4, 7, 11, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 3, 5, 6, 8, 9, 10))]
+)
 def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(tmp_path: Path, calls: int) -> None:
     def fails(at: str, recipe: Recipe, number: int) -> None:
         if (at, number) == ("build", calls):
