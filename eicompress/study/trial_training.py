@@ -136,11 +136,15 @@ def _stopped(trials: OpenTrials, trial: OpenTrial) -> str:
 
 
 def _record(search: Search, trial: OpenTrial, stopped: str = "") -> Record:
-    """The record of a trial whose trainings are over, or were `stopped` for that reason."""
-    objective = search.goal.objective
+    """The record of a trial whose trainings are over, or were `stopped` for that reason.
+
+    What it came to is a result all the same where the time of the search is over and there is no other.
+    """
+    objective, left = search.goal.objective, search.time_left
     record = trained(trial.trainings, variant_of=trial.draw.variant_of, in_rungs=len(trial.lengths) > 1)
     found = judged(record, objective, trial.recipe, trial.draw.index)
-    early = stopped and not beyond_mending(record, objective)
+    last_chance = left.in_a_hurry and left.seconds <= 0 and "artifact" in record.files
+    early = stopped and not beyond_mending(record, objective) and not last_chance
     return replace(found, outcome="stopped early", reason=stopped) if early else found
 
 

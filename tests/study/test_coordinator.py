@@ -555,6 +555,12 @@ def test_where_time_is_limited_the_first_waits_for_nobody(tmp_path: Path) -> Non
     assert [fidelity for _, fidelity in bench.built[:2]] == [0.08, 0.25]
 
 
+def test_a_search_whose_time_ends_between_two_rungs_hands_out_what_the_first_came_to(tmp_path: Path) -> None:
+    result = bed(tmp_path, NONE_GIVEN, timeout_s=10.0).run(Bench(tmp_path / "made"))
+    assert [(each.outcome, each.fidelity) for each in result.records.values()] == [("complete", 0.08)]
+    assert result.best is not None and result.best[0] == 0
+
+
 @pytest.mark.parametrize(
     "calls", [1, 4, 7, 11, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 3, 5, 6, 8, 9, 10))]
 )
