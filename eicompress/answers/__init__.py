@@ -51,7 +51,7 @@ def of_config(config: Json) -> Answer | None:
     if not named or not all(str(number) in named for number in range(len(named))):
         return None
     names = tuple(named[str(number)] for number in range(len(named)))
-    classes = config.get("architectures") or ()
-    if any(str(each).endswith(Tags.architecture) for each in classes):
+    classes = config.get("architectures")
+    if isinstance(classes, list) and any(str(each).endswith(Tags.architecture) for each in classes):
         return Tags(names)
     return Number() if len(names) == 1 else Labels(names)

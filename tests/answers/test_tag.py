@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eicompress.answers import Tags, from_json, of_config
+from eicompress.answers import Labels, Tags, from_json, of_config
 from eicompress.answers.entities import CONTINUED, NONE, f1
 from eicompress.answers.tag import TagPrediction
 from eicompress.answers.words import first_tokens, words_of
@@ -117,3 +117,8 @@ def test_mistakes_are_entities_that_are_lost_and_kinds_of_mistakes() -> None:
     assert "4 entities" in found.summary and "finds 1 of them, and answers 3 others" in found.summary
     mean, half = TAGS.difference(targets, artifact, baseline)
     assert mean == pytest.approx(2 * 1 / 8 - 1) and 0 < half == found.interval
+
+
+@pytest.mark.parametrize("classes", [True, "BertForTokenClassification", None, {"a": 1}])
+def test_classes_that_are_no_list_name_no_tags(classes: object) -> None:
+    assert of_config({"id2label": {"0": "a", "1": "b"}, "architectures": classes}) == Labels(("a", "b"))
