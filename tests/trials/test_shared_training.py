@@ -271,3 +271,13 @@ def test_a_shared_training_that_is_killed_in_the_middle_goes_on_from_its_checkpo
     assert len(made.trainers()) == 2
     counts = made.result().counts
     assert (counts.trained, counts.failed) == (6, 0)
+
+
+def test_a_shared_training_is_whole_at_any_fidelity_that_a_recipe_is_built_with(
+    model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe((Elastic(), Take(first=8, layers=2)))
+    asked: dict[str, Any] = {"model": str(model_folder), "data": str(data_folder), "recipe": recipe, "plugin": PLUGIN}
+    record = eicompress.compress(output="part", fidelity=0.3, **asked)
+    assert steps_taken(tmp_path / "log") == list(range(STEPS)) and record.fidelity == 1.0
+    assert eicompress.load("part").predict(["play the song"])
