@@ -6,14 +6,14 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.page_parts import table
-from eicompress.study.family import Axis, Family, families, knobs_of
+from eicompress.study.family import Axis, Family, knobs_of
 from eicompress.study.result import Result
 from eicompress.values import Record, counted
 
 
 def super_networks(result: Result) -> str:
     """A section for each super-network; empty where candidates share no training."""
-    return "\n".join(_section(result, each) for each in families(result))
+    return "\n".join(_section(result, each) for each in result.families)
 
 
 def _section(result: Result, family: Family) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.halving import at_first
 from eicompress.values import SHARED, Json, Record
-
-if TYPE_CHECKING:
-    from eicompress.study.result import Result
 
 SPARE = 3
 """Parts that a fit must have beyond its unknowns."""
@@ -52,13 +49,13 @@ class Family:
         return asdict(self)
 
 
-def families(result: "Result") -> list[Family]:
-    """The super-networks of a study with their parts, the one with most parts first."""
+def families(records: Mapping[int, Record], front: Sequence[int]) -> list[Family]:
+    """The super-networks of a study's trials with their parts, the one with most parts first; `front` are the trials
+    that no other dominates."""
     found: dict[str, dict[int, Record]] = {}
-    for number, record in result.records.items():
+    for number, record in records.items():
         if record.trained and record.repeat_of is None and SHARED in record.facts:
             found.setdefault(record.facts[SHARED]["key"], {})[number] = record
-    front = [number for number, _ in result.front]
     return sorted(
         (_family(key, parts, front) for key, parts in found.items()), key=lambda each: (-len(each.trials), each.key)
     )

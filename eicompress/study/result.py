@@ -10,7 +10,7 @@ from typing import Any
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.study.agreement import Agreement, agreement, agreements
-from eicompress.study.family import families
+from eicompress.study.family import Family, families
 from eicompress.study.ledger import Ledger
 from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
@@ -209,6 +209,11 @@ class Result:
         return front_of({**self.before_rebuilding, **self.promoted}, self.objective)
 
     @property
+    def families(self) -> list[Family]:
+        """The super-networks with their parts, where trials took from any."""
+        return families(self.records, [number for number, _ in self.front])
+
+    @property
     def nearest(self) -> tuple[int, Record] | None:
         """The measured candidate that breaks the budgets least."""
         measured = [each for each in self.records.items() if each[1].measurements]
@@ -313,7 +318,7 @@ def _as_json(result: Result) -> dict[str, Any]:
         "rungs": list(result.rungs),
         "full_steps": result.full_steps,
         "agreements": [each.to_json() for each in result.agreements],
-        "families": [each.to_json() for each in families(result)],
+        "families": [each.to_json() for each in result.families],
         "trials": [_entry(*each) for each in result.records.items()],
     }
 

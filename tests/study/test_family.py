@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eicompress.reporting.super_networks import super_networks
-from eicompress.study.family import families, knobs_of
+from eicompress.study.family import knobs_of
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
 from eicompress.values import SHARED, Measurement, Record, Rung
@@ -43,7 +43,7 @@ def test_an_axis_buys_what_a_fit_over_all_parts_says() -> None:
         part(layers, width, seen=1 + (layers + place) % 2)
         for (place, width), layers in itertools.product(enumerate((0.25, 0.5, 1.0)), (1, 2, 3))
     ]
-    (family,) = families(of(parts))
+    (family,) = of(parts).families
     layers, neurons = family.axes
     assert (layers.name, layers.low, layers.high) == ("subnetwork.layers", 1.0, 3.0)
     assert (layers.quality, layers.size_mb) == pytest.approx((0.06, 0.4))
@@ -63,8 +63,8 @@ def test_a_report_shows_the_parts_on_the_front_and_what_axes_buy() -> None:
 
 
 def test_each_super_network_has_its_own_parts_and_few_parts_tell_nothing_of_an_axis() -> None:
-    made = families(of([part(1, 0.5), part(2, 0.5, "other"), part(3, 0.5)]))
+    made = of([part(1, 0.5), part(2, 0.5, "other"), part(3, 0.5)]).families
     assert [(each.key, each.trials, each.axes) for each in made] == [("one", (0, 2), ()), ("other", (1,), ())]
     plain = Record((), draw=0, outcome="complete", trained=True)
-    assert families(of([plain])) == []
+    assert of([plain]).families == []
     assert knobs_of(part(2, 0.5)) == {"subnetwork.layers": 2, "subnetwork.neurons": 0.5, "subnetwork.heads": 1.0}
