@@ -16,6 +16,7 @@ def rows() -> list[dict[str, str]]:
     return docstrings()
 
 
+@pytest.mark.slow
 def test_there_are_about_three_thousand_sentences_of_eight_libraries(rows: list[dict[str, str]]) -> None:
     counts = Counter(row["label"] for row in rows)
     assert set(counts) == set(LIBRARIES)
@@ -24,15 +25,18 @@ def test_there_are_about_three_thousand_sentences_of_eight_libraries(rows: list[
     assert min(counts.values()) >= 250
 
 
+@pytest.mark.slow
 def test_no_sentence_comes_twice(rows: list[dict[str, str]]) -> None:
     assert len({row["text"].casefold() for row in rows}) == len(rows)
 
 
+@pytest.mark.slow
 def test_no_sentence_names_a_library(rows: list[dict[str, str]]) -> None:
     names = "|".join(name for aliases in LIBRARIES.values() for name in aliases)
     assert [row for row in rows if re.search(rf"\b({names})\b", row["text"], re.IGNORECASE)] == []
 
 
+@pytest.mark.slow
 def test_sentences_are_of_4_to_30_words_and_without_code(rows: list[dict[str, str]]) -> None:
     assert all(4 <= len(row["text"].split()) <= 30 for row in rows)
     assert [row for row in rows if re.search(r"[`_{}<>=\[\]|\\*]|\w\.\w", row["text"])] == []

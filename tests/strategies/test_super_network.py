@@ -34,6 +34,7 @@ def largest_change(before: Candidate, after: Candidate, context: Context) -> flo
 TRAINED = SuperNetwork(epochs=20.0, distortions=0, learning_rate=3e-3, label_weight=1.0, temperature=1.0, batch_size=8)
 
 
+@pytest.mark.slow
 def test_after_one_training_small_and_large_parts_know_the_task(make_context: ContextMaker) -> None:
     context = make_context()
     subject = EmbeddingFactorization(size=16).apply(tiny_candidate(), context)
