@@ -145,15 +145,17 @@ def in_time_for_a_teacher(
 ) -> Callable[[Progress], None]:
     """A progress that raises `StudyError` if to read the training rows once, before any training, takes longer than a
     teacher's time."""
-    begun: list[float] = []
+    begun: float | None = None
 
     def watched(each: Progress) -> None:
+        nonlocal begun
         progress(each)
         if each.loss is not None or not each.step:
             return
-        begun.append(clock())
-        seconds = (clock() - begun[0]) / each.step * each.steps
-        if clock() - begun[0] > READING_S and seconds > limit_s:
+        begun = clock() if begun is None else begun
+        taken = clock() - begun
+        seconds = taken / each.step * each.steps
+        if taken > READING_S and seconds > limit_s:
             raise StudyError(
                 "a search must have time to train a teacher first, since the model answers no labels of this data, but "
                 f"reading the {each.steps:,} training rows alone takes about {seconds:.0f} s, and there are "

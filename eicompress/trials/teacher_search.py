@@ -149,11 +149,8 @@ class TeacherSearch:
             logits = []
             for rows in self._folds:
                 candidate = self._fitted(attempt, self._others(rows), self.seed)
-                answers, targets = (
-                    answers_of(candidate, self.train.take(rows.tolist()).texts, self.device)[0],
-                    self.train.targets,
-                )
-                logits.append(fitted(answers, targets.shape[1]) if self.task.answer.per_word else answers)
+                answers, _ = answers_of(candidate, self.train.take(rows.tolist()).texts, self.device)
+                logits.append(fitted(answers, self.train.targets.shape[1]) if self.task.answer.per_word else answers)
             return {"logits": np.concatenate(logits), "seconds": np.array(self.clock() - begun)}
 
         key = [self.key, self.seed, linear.pooling, linear.penalty, rate, epochs]
