@@ -47,8 +47,9 @@ def compress(
 ) -> Record:
     """Build one recipe, without a search, and write the artifact to `output`.
 
-    Quality is measured on the validation split; `measure` reads another one. A recipe whose only training is a shared one
-    is trained whole at any `fidelity`. Raises `SpecError`, `DataError`, `ModelError`, `Inapplicable` and `ExportError`.
+    Quality is measured on the validation split; `measure` reads another one. A recipe whose only training is a shared
+    one is trained whole at any `fidelity`. Raises `SpecError`, `DataError`, `ModelError`, `Inapplicable` and
+    `ExportError`.
     """
     from eicompress.measures import quantities
     from eicompress.reporting.model_card import write_card
