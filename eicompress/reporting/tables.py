@@ -1,4 +1,4 @@
-"""Records, results and plug-ins, drawn for people."""
+"""Tables of records, results and plug-ins for the terminal."""
 
 import inspect
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ SHOWN = 5
 
 
 def show_result(console: Console, result: Result) -> None:
-    """The best artifacts under budget, which bytes go where, and what to type next."""
+    """The best artifacts within budget, the bytes of each part, and the next commands."""
     best = result.best
     if best is None:
         console.print("no candidate within budget yet")
@@ -48,11 +48,7 @@ def show_result(console: Console, result: Result) -> None:
         console.print(result.verdict, highlight=False, soft_wrap=True)
     _show_trust(console, result)
     if result.front:
-        traded = " and ".join(result.objective.metrics)
-        below = f"the {result.objective.name} within noise" if result.objective.least else "the best"
-        below += "" if result.objective.least else f" by {result.objective.metrics[0]}"
-        text = f"on the front of {traded}: {len(result.front)}; below, {below}"
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(_front_text(result), highlight=False, soft_wrap=True)
     if near := within_noise(result):
         console.print(str(near), highlight=False, soft_wrap=True)
     show_artifact(console, as_it_lies(record, result.folder), result.objective.extra)
@@ -67,7 +63,7 @@ def show_result(console: Console, result: Result) -> None:
 
 
 def show_lesson(console: Console, lesson: "Lesson") -> None:
-    """The teacher beside simple methods, and what to type next."""
+    """The quality of the teacher and of simple methods, and the next command."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("on validation")
     table.add_column("quality", justify="right")
@@ -102,7 +98,7 @@ def lesson_json(lesson: "Lesson") -> dict[str, Any]:
 
 
 def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = ()) -> None:
-    """Where an artifact lies, which bytes of it go where, and how to try it."""
+    """The folder of an artifact, the bytes of each part, and a command that tries it."""
     heaviest = sorted(record.bytes_by_group.items(), key=lambda each: -each[1])
     parts = ", ".join(f"{name} {size / MEGABYTE:.3f}" for name, size in heaviest)
     artifact = record.files.get("artifact", "")
@@ -121,7 +117,7 @@ def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = 
 
 
 def show_study(console: Console, result: Result) -> None:
-    """What a study has found so far."""
+    """The counts and the best artifacts of a study so far."""
     counts = result.counts
     became = {
         "stopped early": counts.stopped,
@@ -138,7 +134,7 @@ def show_study(console: Console, result: Result) -> None:
 
 
 def show_ablation(console: Console, ablation: Ablation) -> None:
-    """What each step and knob is worth."""
+    """What each step and knob gains and costs."""
     console.print(caption(ablation), highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
@@ -149,7 +145,7 @@ def show_ablation(console: Console, ablation: Ablation) -> None:
 
 
 def show_measurements(console: Console, measurements: Sequence[Measurement]) -> None:
-    """Metrics with their conditions; what they all share about the machine is said once."""
+    """Metrics with their conditions; the conditions of the machine stand once below the table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("metric", "value", "unit", "conditions"):
         table.add_column(name, justify="right" if name == "value" else "left")
@@ -164,7 +160,7 @@ def show_measurements(console: Console, measurements: Sequence[Measurement]) -> 
 
 
 def show_comparison(console: Console, found: Comparison) -> None:
-    """Artifacts on the same data, and what can be said of their differences."""
+    """Artifacts on the same data, and the differences between them with their intervals."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(HEADS):
         table.add_column(name, justify="right" if 0 < place < len(HEADS) - 1 else "left")
@@ -199,8 +195,14 @@ def _best_table(result: Result) -> Table:
     return table
 
 
+def _front_text(result: Result) -> str:
+    objective = result.objective
+    below = f"the {objective.name} within noise" if objective.least else f"the best by {objective.metrics[0]}"
+    return f"on the front of {' and '.join(objective.metrics)}: {len(result.front)}; below, {below}"
+
+
 def _show_trust(console: Console, result: Result) -> None:
-    """How far seeds differ, and how far short training says what long training would."""
+    """The spread over seeds, and how well short trainings rank candidates as long ones do."""
     lines = [str(each) for each in (*result.handed_out_as_they_were, *result.agreements)]
     if result.baseline:
         near = result.seconds_to_near
@@ -249,7 +251,7 @@ def show_trial(console: Console, index: int, record: Record) -> None:
 
 
 def show_plugins(console: Console, registry: Registry) -> None:
-    """Everything that the plug-ins provide, and the plug-ins that could not be used."""
+    """All that plug-ins provide, and the plug-ins that could not be loaded."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("kind", "name", "from"):
         table.add_column(name)
@@ -263,7 +265,7 @@ def show_plugins(console: Console, registry: Registry) -> None:
 
 
 def plugins_json(registry: Registry) -> dict[str, Any]:
-    """The same as one JSON document."""
+    """The contents of `show_plugins` as one JSON document."""
     return {
         "provided": [
             {"kind": kind, "name": name, "package": source.package, "version": source.version}
@@ -280,7 +282,7 @@ def plugins_json(registry: Registry) -> dict[str, Any]:
 
 
 def show_plugin(console: Console, registry: Registry, name: str) -> None:
-    """What a plug-in provides by this name, with a strategy's knobs."""
+    """Each thing of this name that a plug-in provides, with the knobs of a strategy."""
     found = [(kind, source) for (kind, known), source in registry.sources.items() if known == name]
     broken = [each for each in registry.broken if each.plugin == name]
     for each in broken:

@@ -1,8 +1,8 @@
 """A worker on a node of a Ray cluster: an actor, and behind it one watched process.
 
-What the flags name by a path goes to a node once, as bytes, into the cache of its user, and is checked there. An actor
-hands back plain values and the bytes of the files that a build wrote. It imports neither torch nor optuna; its process
-does.
+Files and folders that a setting names are sent to a node once, as bytes; the node checks them and keeps them in its
+user's cache. An actor returns plain values and the bytes of the files that a build wrote. It imports neither torch nor
+optuna; its process does.
 """
 
 import json
@@ -25,7 +25,7 @@ from eicompress.values import SHARED, Job, Json, Progress, Record
 
 
 class Actor:
-    """A worker on its node: one watched process. Two threads of Ray's call it: one builds, the other asks."""
+    """A worker on its node: one watched process. Ray calls it from two threads: one for `build`, one for the rest."""
 
     def __init__(self) -> None:
         self._starting = threading.Lock()
@@ -34,20 +34,20 @@ class Actor:
         self._folder = Path(tempfile.mkdtemp(prefix="eicompress-")).resolve()
         self._workers: Processes | None = None
         self._kept: set[str] = set()
-        """Shared trainings that were received."""
+        """Shared trainings that this node has received."""
 
     def open(self, opening: str, sent: list[Any]) -> Json:
-        """Get ready; where it is that it runs. `sent` holds a reference to all that was sent."""
+        """Start the process; return the node it runs on. `sent` holds a Ray reference to the files that were sent."""
         self._opening, self._sent = json.loads(opening), sent
         return _or_refused(self._open)
 
     def build(self, job: str, trained: list[Any]) -> Json:
-        """What became of a job, as text, and the bytes of the files that it wrote. `trained` holds a reference to what
-        came of the training that it shares, if that is there; if not, what came of it here is handed back too."""
+        """Run a job; return its outcome as JSON and the bytes of the files it wrote. `trained` holds a Ray reference to
+        the weights of its shared training; where it is empty, the weights trained here are returned too."""
         return _or_refused(lambda: self._build(Job.from_json(json.loads(job)), trained))
 
     def doing(self) -> Json | None:
-        """What is done now."""
+        """The progress of the current job."""
         return None if self._doing is None else asdict(self._doing)
 
     def pause(self) -> None:
@@ -92,7 +92,7 @@ class Actor:
         return {"done": json.dumps(done.to_json()), "files": files, "trained": made}
 
     def _receive_trained(self, job: Job, trained: list[Any]) -> None:
-        """Keep what came of a shared training elsewhere, once."""
+        """Keep the weights that another node trained, once."""
         import ray
 
         if trained and job.shared not in self._kept:
@@ -103,7 +103,7 @@ class Actor:
         self._doing = progress
 
     def _received(self) -> Path:
-        """The folder of what was sent, in this machine's cache, its checksums verified."""
+        """The folder of the files that were sent, in this machine's cache, verified by their checksums."""
         digest = self._opening["digest"]
 
         def write(folder: Path) -> None:
@@ -118,13 +118,13 @@ class Actor:
 
 
 def _trained(record: Record) -> Files:
-    """What this node keeps of the shared training that a candidate was made of, if it was made of one."""
+    """The weights that this node keeps of a candidate's shared training; none where it has no such training."""
     shared = record.facts.get(SHARED)
     return trained_in(Cache(default_folder()), shared["key"]) if shared else {}
 
 
 def _or_refused(call: Callable[[], Json]) -> Json:
-    """The call's answer, or why no other job would fare better here."""
+    """The call's answer, or the reason why every other job would fail on this node too."""
     try:
         return call()
     except EicompressError as error:

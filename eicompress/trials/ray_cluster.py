@@ -1,12 +1,11 @@
-"""Where candidates are built on other machines: watched processes again, each behind an actor of a Ray cluster.
+"""Builds candidates on other machines: in watched processes, each behind an actor of a Ray cluster.
 
-Ray carries and restarts nothing by itself: it finds a place for an actor, and says when one is lost. Job, limits and
-reasons are those of one machine. A job whose actor or node is lost may be tried again, and gets whichever actor is
-free.
+Ray finds a node for an actor and reports when an actor is lost; it restarts nothing by itself. Jobs, limits and reasons
+of failures are the same as on one machine. A job whose actor or node is lost may be tried again, by any free actor.
 
-A training that jobs share is made on one node, which hands back what it kept of it. The coordinator keeps that in its
-own cache and sends it to the others, each of which keeps it where its worker looks. Nodes of another kind, such as
-those with a GPU among those without, make their own.
+A training that jobs share is run on one node, which returns the weights. The coordinator keeps them in its own cache
+and sends them to the other nodes, each of which keeps them in the cache of its worker. A node of another kind, such as
+one with a GPU among nodes without, trains its own.
 """
 
 import json
@@ -38,17 +37,17 @@ from eicompress.trials.watched import Limits, Setup
 from eicompress.values import OUT_OF_TIME, SHARED, Done, Job, Json, Progress, counted
 
 POLL_SECONDS = 0.5
-"""How often workers are asked what they are doing."""
+"""Time between two questions for the workers' progress."""
 PATIENCE_SECONDS = 600.0
-"""How long there may be no worker at all, as while a cluster is busy or its nodes come back."""
+"""How long the search waits without any worker, as while a cluster is busy or its nodes come back."""
 FALSE_STARTS = 3
-"""Workers in a row that are lost before they began, after which none will begin."""
+"""Workers that may be lost in a row before they start; after that, the search ends with an error."""
 CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker gets, and where: the address of a cluster, or empty for one that is started here."""
+    """The address of a cluster, empty for one that is started here, and the cores of each worker."""
 
     address: str = ""
     cpus: int = 1
@@ -65,7 +64,7 @@ class Place:
 
 
 def check_room(nodes: Iterable[Json], place: Place, count: int) -> int:
-    """The most workers that any node has room for. Raises `StudyError` if the cluster has too little for all."""
+    """The most workers that one node has room for. Raises `StudyError` if the cluster has no room for all of them."""
     room = [place.room(node["Resources"]) for node in nodes if node["Alive"]]
     if sum(room) < count:
         raise StudyError(
@@ -76,13 +75,13 @@ def check_room(nodes: Iterable[Json], place: Place, count: int) -> int:
 
 
 def new_actor(ray: Any, place: Place) -> Any:
-    """A worker of its own process, on whichever node has room for it; Ray never starts it again."""
+    """A worker in a process of its own, on any node with room for it; Ray never restarts it."""
     options = {"num_cpus": place.cpus, "num_gpus": place.gpus, "max_restarts": 0, "max_concurrency": 2}
     return ray.remote(Actor).options(**options, scheduling_strategy="SPREAD").remote()
 
 
 def check_installed() -> None:
-    """Raise `StudyError` unless Ray is there."""
+    """Raise `StudyError` unless Ray is installed."""
     try:
         metadata.version("ray")
     except metadata.PackageNotFoundError as error:
@@ -101,16 +100,16 @@ class Cluster:
     place: Place
     _ray: Any = None
     _own: bool = False
-    """Whether the connection to Ray is ours to end."""
+    """Whether the connection to Ray is ended by `__exit__`."""
     _seats: "list[_Seat]" = field(default_factory=list)
     _waiting: list[Job] = field(default_factory=list)
     _false_starts: int = 0
     _opening: str = ""
     """The arguments of an actor's `open`, as JSON."""
     _sent: list[Any] = field(default_factory=list)
-    """A reference to all that is sent; in a list, it is fetched by who needs it alone."""
+    """A Ray reference to the files that are sent; in a list, so that a node fetches it only when it reads it."""
     _trained: dict[str, list[Any]] = field(default_factory=dict)
-    """Of each shared training that is there, a reference to its files."""
+    """Of each shared training that has ended, a Ray reference to its files."""
 
     def __enter__(self) -> Self:
         check_installed()
@@ -155,8 +154,8 @@ class Cluster:
         self._hand_out()
 
     def wait(self, progress: Tell, within_s: float = math.inf) -> Done:
-        """What became of the job that ends next, or of one that is stopped since none ended within `within_s` seconds.
-        Raises `StudyError` where no other job would fare better."""
+        """The outcome of the job that ends next, or of one that is stopped where none ended within `within_s` seconds.
+        Raises `StudyError` if every other job would fail too."""
         stop, end = time.monotonic() + within_s, time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
@@ -190,7 +189,7 @@ class Cluster:
         return _Seat(actor, actor.open.remote(self._opening, self._sent))
 
     def _wait_until_open(self) -> None:
-        """So that none of them begins while a latency is taken."""
+        """Wait until all workers have started, so that none of them starts while latency is measured."""
         end = time.monotonic() + PATIENCE_SECONDS
         while any(not seat.node for seat in self._seats):
             self._receive()
@@ -204,7 +203,7 @@ class Cluster:
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         for place, seat in enumerate(self._seats):
             if seat.idle and seat.node not in alive:
-                # No job of its own is lost with a node, so that none may be held against a job.
+                # An idle worker is replaced before it gets a job, so that a dead node is no failure of a job.
                 self._seats[place] = self._seat()
             elif seat.idle and (
                 job := next_job(self._waiting, [seat.job for seat in self._busy if seat.job], self._trained)
@@ -213,7 +212,7 @@ class Cluster:
                 seat.begin(job, self._trained.get(job.shared, []))
 
     def _receive(self) -> Done | None:
-        """What became of a job, if one ends soon."""
+        """The outcome of a job, if one ends within `POLL_SECONDS`."""
         seats = {seat.answer: seat for seat in self._seats if seat.answer is not None}
         ready, _ = self._ray.wait(list(seats), timeout=POLL_SECONDS)
         return self._answer_of(seats[ready[0]]) if ready else None
@@ -240,7 +239,7 @@ class Cluster:
         return replace(done, record=arrived(done.record, answer["files"], Path(self.setup.folder)))
 
     def _keep_trained(self, name: str, files: Files) -> None:
-        """Keep what came of a shared training here, for all nodes and for a search that goes on later."""
+        """Keep the weights of a shared training here, for all nodes and for a search that is resumed later."""
         Cache(default_folder()).kept(SHARED, name, lambda folder: write_files(files, folder))
         self._trained[name] = [self._ray.put(files)]
 
@@ -287,9 +286,9 @@ class _Seat:
 
     actor: Any
     answer: Any = None
-    """Of what it does now: it opens, or builds."""
+    """Ray reference to the answer of its current call, `open` or `build`; None where it is idle."""
     node: str = ""
-    """Ray's name for its machine, once it is open."""
+    """Ray's name for its machine, once it has started."""
     host: str = ""
     job: Job | None = None
     doing: Json = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""To and from Ray: a connection to a cluster, or a Ray that is started here, and questions to actors that may be lost.
+"""Connects to a Ray cluster, or starts Ray here, and calls actors that may be lost.
 
-`ray` is the module, which is imported when it is first needed and has no types.
+The module `ray` is imported when it is first needed. It has no types.
 """
 
 import os
@@ -14,11 +14,11 @@ from eicompress.errors import StudyError
 ANSWER_SECONDS = 10.0
 """How long a cluster's address may take to answer."""
 STORE_BYTES = 200_000_000
-"""Of the object store of a Ray that is started here, beside what is sent."""
+"""Size of the object store of a Ray that is started here, beside the files that are sent."""
 
 
 def connect(address: str, cpus: int, sent_bytes: int) -> tuple[Any, bool]:
-    """Ray, connected to the cluster at an address, and whether the connection is the caller's to end.
+    """The module `ray`, connected to the cluster at an address, and whether the caller must end the connection.
 
     Without an address, a Ray with this number of CPUs is started here. Raises `StudyError`.
     """
@@ -51,7 +51,7 @@ def connect(address: str, cpus: int, sent_bytes: int) -> tuple[Any, bool]:
 
 
 def answers(ray: Any, actors: Iterable[Any], what: str, seconds: float | None = None) -> list[Any]:
-    """What each actor answers to a call of its method `what`; None from who is lost, or does not answer in time."""
+    """The answer of each actor's method `what`; None where the actor is lost or does not answer in time."""
     asked = [getattr(actor, what).remote() for actor in actors]
     ready = ray.wait(asked, num_returns=len(asked), timeout=seconds)[0] if asked else []
     found: list[Any] = []

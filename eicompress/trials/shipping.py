@@ -1,4 +1,4 @@
-"""What a Ray cluster is sent, and what comes back: files by their names, under the digest of what they hold."""
+"""Files that are sent to a Ray cluster and come back: bytes by their paths, with a digest of their contents."""
 
 import hashlib
 import tempfile
@@ -15,17 +15,18 @@ from eicompress.trials.watched import Setup
 from eicompress.values import Artifact, Json, Record, digest_of
 
 MOST_BYTES = 4_000_000_000
-"""Of all that is sent to a node."""
+"""Limit for all files that are sent to a node."""
 SENT = "sent"
-"""The one key of a table that stands for what was sent; its value is the path in the folder of all that was sent."""
+"""A table with this one key stands for a file or folder that was sent; its value is the path in the folder of all
+that was sent."""
 Files = Mapping[str, bytes]
 """Files by their paths in a folder."""
 
 
 def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The inputs of a worker's builder as plain data, and the files that they name, as they are found there.
+    """The inputs of a worker's builder as plain data, and the files that they name.
 
-    Raises `StudyError` where that is too much to send.
+    Raises `StudyError` where the files are too large to send.
     """
     places: dict[Path, str] = {}
 
@@ -51,7 +52,7 @@ def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def unpacked(setup: Json, folder: Path) -> dict[str, Any]:
-    """Plain data, with what was sent named by where it lies in a folder."""
+    """Plain data, in which each sent file or folder is named by its path below `folder`."""
 
     def found(value: Any) -> Any:
         if isinstance(value, list):
@@ -66,7 +67,7 @@ def unpacked(setup: Json, folder: Path) -> dict[str, Any]:
 
 
 def arrived(record: Record, files: Files, folder: Path) -> Record:
-    """The record of a build elsewhere, its files written where a build here would have left them."""
+    """The record of a build on another machine, with its files written where a build on this machine writes them."""
     from eicompress.export.folder import copy
 
     for name in record.files.values():
@@ -82,20 +83,19 @@ def arrived(record: Record, files: Files, folder: Path) -> Record:
 
 
 def trained_in(cache: Cache, key: str) -> Files:
-    """The files of a candidate that a cache keeps after a training, below the key that it is kept under; none where it
-    is not there."""
+    """The files of a trained candidate in a cache, by paths that begin with its key; none where it is not there."""
     return {f"{key}/{name}": data for name, data in files_of_entry(cache, TRAINED, key).items()}
 
 
 def files_of_entry(cache: Cache, kind: str, key: str) -> Files:
-    """The files of what a cache keeps; none where it is not there."""
+    """The files of a cache entry; none where the entry does not exist."""
     entry = cache.find(kind, key)
     files = files_in(entry) if entry else {}
     return {name: data for name, data in files.items() if name != CHECKSUMS}
 
 
 def keep_trained(cache: Cache, files: Files) -> None:
-    """Keep a candidate that came from another machine's cache where that one kept it."""
+    """Keep a trained candidate from another machine's cache under the same key."""
     (key,) = {name.partition("/")[0] for name in files}
     cache.kept(TRAINED, key, lambda folder: write_files(_under(files, key), folder))
 
@@ -105,7 +105,7 @@ def _under(files: Files, key: str) -> Files:
 
 
 def _below(path: Path) -> list[Path]:
-    """The files of a folder, without what git keeps there; or the file itself."""
+    """The files of a folder, without those in `.git`; or the file itself."""
     if path.is_file():
         return [path]
     found = (each for each in sorted(path.rglob("*")) if each.is_file())
@@ -121,8 +121,8 @@ def files_in(folder: Path, before: str = "") -> dict[str, bytes]:
 
 
 def write_files(files: Files, folder: Path) -> None:
-    """Write what came from another machine. Raises `StudyError`, before anything is written, for a path that leads out
-    of the folder."""
+    """Write files from another machine. Raises `StudyError`, before anything is written, for a path that leads out of
+    the folder."""
     for name in files:
         check_below(name)
     for name, data in files.items():
@@ -131,7 +131,7 @@ def write_files(files: Files, folder: Path) -> None:
 
 
 def check_below(name: str) -> None:
-    """Raise `StudyError` unless a path from another machine is one in a folder, and leads nowhere else."""
+    """Raise `StudyError` unless a path from another machine is relative and stays in its folder."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise StudyError(
