@@ -283,6 +283,18 @@ def kronecker(whole: Linear | LowRank, large: Tensor, small: Tensor) -> Kronecke
     return made
 
 
+def grouped(whole: Linear, groups: int) -> Grouped:
+    """In place of a linear layer, with its bias and bits, the blocks on its matrix's diagonal."""
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+        made = Grouped(whole.inputs, whole.outputs, groups)
+    weights, biases = whole.weight.detach().chunk(groups), whole.bias.detach().chunk(groups)
+    for at, (part, weight, bias) in enumerate(zip(made.linears, weights, biases, strict=True)):
+        part.weight = nn.Parameter(weight.chunk(groups, dim=1)[at].clone())
+        part.bias = nn.Parameter(bias.clone())
+        part.set_quantization(whole.spec)
+    return made
+
+
 def new_linear(inputs: int, outputs: int, rank: int = 0, kronecker: tuple[int, int] = (0, 0)) -> Matrix:
     """A linear layer: of two factors where it has a rank, of Kronecker products where these have a size and terms."""
     if kronecker[1]:

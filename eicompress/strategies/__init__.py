@@ -9,6 +9,7 @@ from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.ffn_search import FfnChoice, FfnSuperNetwork
 from eicompress.strategies.general_distillation import GeneralDistillation
+from eicompress.strategies.grouped_ffn import GroupedFfn
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.layer_distillation import LayerDistillation
@@ -36,6 +37,7 @@ def register_strategies() -> list[type[Strategy]]:
         LayerSharing,
         Svd,
         KroneckerFactorization,
+        GroupedFfn,
         EmbeddingFactorization,
         EmbeddingCodebook,
         NgramEmbedding,
