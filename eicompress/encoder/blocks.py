@@ -71,7 +71,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
-        q, k, v = self._split(states, mask)
+        q, k, v = self.unturned(states, mask)
         asked = q[:, :, :queries].transpose(1, 2).flatten(2)
         q, k, v = self._turned(q, k, v)
         q = q[:, :, :queries]
@@ -88,9 +88,10 @@ class SelfAttention(nn.Module):
 
     def projections(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each, rotated if they are."""
-        return self._turned(*self._split(states, mask))
+        return self._turned(*self.unturned(states, mask))
 
-    def _split(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def unturned(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `projections`, not rotated."""
         split = self.qkv(states, mask).reshape(*states.shape[:2], 3, self.heads, self.head_size)
         q, k, v = split.permute(2, 0, 3, 1, 4)
         return q, k, v
@@ -123,6 +124,15 @@ class SelfAttention(nn.Module):
         if self.position_bias is not None:
             self.position_bias = self.position_bias.of_heads(heads)
         self.heads = len(heads)
+
+    def replace_heads(self, heads: Tensor, convolution: DynamicConvolution) -> None:
+        """Put the heads of a convolution in the place of these, where what reads these reads them."""
+        every = torch.arange(self.heads)
+        columns = every.repeat_interleave(self.head_size)
+        replaced = [(columns == head).nonzero().flatten() for head in heads]
+        self.output.select(inputs=torch.cat([torch.arange(self.width), *replaced]))
+        self.keep_heads(every[~torch.isin(every, heads)])
+        self.convolution = convolution
 
     def keep_hidden(self, dimensions: Tensor) -> None:
         """Keep only these residual dimensions."""

@@ -37,25 +37,33 @@ class DynamicConvolution(nn.Module):
 
     def forward(self, states: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, hidden) and the queries (B, Q, width) of the first Q tokens -> (B, Q, heads x head_size)."""
-        count = queries.shape[1]
-        mask = mask[:, : count + self.reach]
-        read = states[:, : count + self.reach] * mask[..., None]
-        weights = self.weights(read, queries, mask)
-        values = self._padded(self.values(read, mask) * mask[..., None], count).reshape(
-            len(states), -1, self.heads, self.values.outputs // self.heads
-        )
-        mixed = sum(weights[..., place, None] * values[:, place : place + count] for place in range(self.kernel))
-        assert isinstance(mixed, Tensor)
-        return mixed.flatten(2)
+        near = queries.shape[1] + self.reach
+        mask = mask[:, :near]
+        read = states[:, :near] * mask[..., None]
+        values = self.values(read, mask) * mask[..., None]
+        return self.mixed(values, self.weights(read, queries, mask))
 
     def weights(self, read: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, hidden), zero beyond the text, and queries (B, Q, width) -> (B, Q, heads, kernel): of each
         token around, from the farthest before to the farthest after; the sum is one."""
+        scores: Tensor = self.kernels(self.features(read, queries, mask), mask[:, : queries.shape[1]])
+        return scores.reshape(*scores.shape[:2], self.heads, self.kernel).softmax(dim=-1)
+
+    def features(self, read: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
+        """As `weights` -> (B, Q, width): what the weights are a linear map of, before their softmax."""
         count = queries.shape[1]
         around = self._padded(read, count).transpose(1, 2)
         spans = F.conv1d(around, self.depthwise, groups=len(self.depthwise)).transpose(1, 2)
-        scores: Tensor = self.kernels(self.spans(spans, mask[:, :count]) * queries, mask[:, :count])
-        return scores.reshape(*scores.shape[:2], self.heads, self.kernel).softmax(dim=-1)
+        features: Tensor = self.spans(spans, mask[:, :count]) * queries
+        return features
+
+    def mixed(self, vectors: Tensor, weights: Tensor) -> Tensor:
+        """Vectors (B, T, heads x size), zero beyond the text, and weights (B, Q, heads, kernel) -> (B, Q, heads x
+        size): the weighted means."""
+        batch, count, heads, _ = weights.shape
+        around = self._padded(vectors, count).reshape(batch, count + 2 * self.reach, heads, -1)
+        parts = [weights[..., at, None] * around[:, at : at + count] for at in range(self.kernel)]
+        return torch.stack(parts).sum(dim=0).flatten(2)
 
     def _padded(self, vectors: Tensor, count: int) -> Tensor:
         """(B, T, size) -> (B, count + kernel - 1, size), with zeros around."""

@@ -14,6 +14,7 @@ from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.layer_distillation import LayerDistillation
 from eicompress.strategies.layer_sharing import LayerSharing
+from eicompress.strategies.mixed_attention import MixedAttention
 from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.ngram_embedding import NgramEmbedding
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
@@ -37,6 +38,7 @@ def register_strategies() -> list[type[Strategy]]:
         LayerSharing,
         Svd,
         KroneckerFactorization,
+        MixedAttention,
         GroupedFfn,
         EmbeddingFactorization,
         EmbeddingCodebook,

@@ -38,6 +38,9 @@ CHOOSING = ("ffn_super_network", "ffn_choice")
 REFUSED: Mapping[tuple[str, str], str] = {
     **{(name, family): "layers without gates" for name in CHOOSING for family in ("modernbert", "nomic_bert")},
     **{(name, "convbert"): "before what shares layers, factorizes, groups" for name in CHOOSING},
+    **{("grouped_ffn", family): "blocks without gates" for family in ("modernbert", "nomic_bert")},
+    ("grouped_ffn", "convbert"): "before what factorizes, groups or prunes",
+    ("mixed_attention", "convbert"): "layers without convolutions",
     ("super_network", "convbert"): "before what shares, factorizes, groups",
 }
 """Which strategies do not work on which families, and what they say."""
