@@ -58,10 +58,9 @@ class Task(ABC):
     """Texts and labels in, loss and quality out. Never token ids: a candidate has a vocabulary of its own."""
 
     name: ClassVar[str]
-    quality: ClassVar[str]
-    """Name of the quality metric; higher is better."""
-    averaged: ClassVar[bool] = True
-    """Whether the quality is the mean of `correct`; its intervals are then computed from these values."""
+    qualities: ClassVar[tuple[str, ...]] = ()
+    """Names of the qualities of which a search may maximise one (`--quality`), where there are several: the task is
+    then a dataclass with the field `quality`."""
     columns: ClassVar[tuple[str, ...]]
     """Columns that a data set must have, by role: `text`, `text_pair`, `label`."""
     may_have: ClassVar[tuple[str, ...]] = ()
@@ -96,6 +95,16 @@ class Task(ABC):
         if role == "label":
             return cls.refusal(row[columns[role]])
         return "" if isinstance(row[columns[role]], str) else "must be text"
+
+    @property
+    @abstractmethod
+    def quality(self) -> str:
+        """Name of the quality that is maximised; a class attribute where the task has only one. Higher is better."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the quality is the mean of `correct`; its intervals are then computed from these values."""
+        return True
 
     @property
     @abstractmethod
@@ -218,7 +227,7 @@ class TeacherOutputs:
     """(n, outputs), or (n, W, outputs) where each word is answered, with zeros for words that were not read."""
     states: Array
     """(n, width): the state that the teacher's head reads; of several teachers, side by side. Of no width where each
-    word is answered: these are the last layer's states, which `hidden_weight` of `distillation` compares."""
+    word is answered: these are the last layer's states, which `layer_distillation` compares."""
 
 
 class Teacher(Protocol):

@@ -33,7 +33,7 @@ __all__ = [
 def from_json(value: Json) -> Answer:
     """The answer that `to_json` wrote. Raises `KeyError` for a kind that is not known."""
     if value["kind"] == Labels.kind:
-        return Labels(tuple(map(str, value["labels"])))
+        return Labels(tuple(map(str, value["labels"])), str(value["quality"]))
     if value["kind"] == Number.kind:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == Tags.kind:

@@ -3,17 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from eicompress.answers.calibration import Flags, calibration, calibration_chart
+from eicompress.answers.f1 import Whole, half_width, macro_f1
 from eicompress.answers.kind import (
     TIE,
     Answer,
     Array,
     Chart,
-    Curve,
     Floats,
     Matrix,
     Mistakes,
@@ -25,13 +25,11 @@ from eicompress.answers.kind import (
 from eicompress.errors import DataError, nearest
 from eicompress.values import Json, Text
 
-Whole: TypeAlias = npt.NDArray[np.int64]
-Flags: TypeAlias = npt.NDArray[np.bool_]
-
+ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
+"""Qualities."""
 EXAMPLES = 15
 PAIRS = 10
 """Rows of the tables of labels."""
-BINS = 10
 MATRIX = 12
 """Labels of the confusion matrix at most; the others are one row and one column."""
 
@@ -53,6 +51,8 @@ class Labels(Answer):
     """One of these labels for a text."""
 
     labels: tuple[str, ...]
+    quality: str = ACCURACY
+    """By which models are compared."""
 
     kind: ClassVar[str] = "label"
     pipeline: ClassVar[str] = "text-classification"
@@ -72,7 +72,7 @@ class Labels(Answer):
         return self.labels
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "labels": list(self.labels)}
+        return {"kind": self.kind, "labels": list(self.labels), "quality": self.quality}
 
     def config(self) -> dict[str, Any]:
         return {"id2label": id2label(self.labels)}
@@ -135,7 +135,17 @@ class Labels(Answer):
         return [{**rows[0], column: label} for label in self.labels]
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
-        return _paired(ours.argmax(axis=1) == targets, theirs.argmax(axis=1) == targets)
+        first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
+        if self.quality == ACCURACY:
+            return _paired(first == targets, second == targets)
+
+        def apart(rows: Whole) -> float:
+            return self._macro_f1(targets[rows], first[rows]) - self._macro_f1(targets[rows], second[rows])
+
+        return apart(np.arange(len(targets))), half_width(apart, len(targets))
+
+    def _macro_f1(self, targets: Whole, answers: Whole) -> float:
+        return macro_f1(targets, answers, self.outputs)
 
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         found = counted(self.labels, targets, baseline, artifact)
@@ -160,9 +170,18 @@ class Labels(Answer):
             f"The artifact loses {len(found.lost)} that the baseline reads right, and gains {found.gained}: "
             f"{signed} ± {100 * found.interval:.1f} points (95 % interval, paired)."
         )
+        interval, averaged = found.interval, self.quality == ACCURACY
+        if not averaged:
+            apart, interval = self.difference(targets, artifact, baseline)
+            signed = f"{100 * apart:+.1f}".replace("-", "\u2212")
+            ours, theirs = (self._macro_f1(targets, each.argmax(axis=1)) for each in (artifact, baseline))
+            summary += (
+                f" Macro F1 is {ours:.1%} for the artifact and {theirs:.1%} for the baseline: {signed} ± "
+                f"{100 * interval:.1f} points (95 % interval, paired)."
+            )
         kept = tuple(each for each in tables if each.rows)
         matrix = confusion(self.labels, targets, found.answers)
-        return Mistakes(summary, found.interval, True, kept, found.chart, matrix)
+        return Mistakes(summary, interval, averaged, kept, found.chart, matrix)
 
 
 def per_label(labels: Sequence[str], targets: Whole, answers: Whole, baseline: Whole) -> tuple[tuple[str, ...], ...]:
@@ -228,7 +247,7 @@ class Counted:
     chart: Chart
 
 
-def _paired(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _paired(ours: Flags, theirs: Flags) -> tuple[float, float]:
     """The difference of two shares of right answers (n,), and half the width of its 95 % interval."""
     apart = ours.astype(np.float64) - theirs
     return float(apart.mean()), 1.96 * float(apart.std() / np.sqrt(len(apart)))
@@ -254,62 +273,6 @@ def counted(labels: Sequence[str], targets: Whole, baseline: Floats, artifact: F
         confused=_confused(labels, targets, before, after),
         weakest=_weakest(labels, targets, right_before, right_after),
         chart=calibration_chart(calibration(sure_before, right_before), calibration(sure_after, right_after)),
-    )
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Answers of about the same confidence: how sure on average, how often right, how many."""
-
-    confidence: float
-    accuracy: float
-    count: int
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Confidence against accuracy. `error` is the expected calibration error: their mean distance."""
-
-    bins: tuple[Bin, ...]
-    error: float
-
-
-def calibration(confidence: Floats, right: Flags) -> Calibration:
-    """Answers in bins of equal width of confidence; empty bins are left out."""
-    at = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins = tuple(
-        Bin(float(confidence[at == number].mean()), float(right[at == number].mean()), int((at == number).sum()))
-        for number in range(BINS)
-        if (at == number).any()
-    )
-    whole = sum(each.count for each in bins)
-    return Calibration(bins, sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / max(1, whole))
-
-
-def calibration_chart(baseline: Calibration, artifact: Calibration, *, of: str = "texts") -> Chart:
-    """Confidence against accuracy: on the diagonal, answers that are 80 % sure are right 80 times in 100."""
-
-    def curve(name: str, found: Calibration) -> Curve:
-        return Curve(
-            name,
-            tuple(100 * each.confidence for each in found.bins),
-            tuple(100 * each.accuracy for each in found.bins),
-            tuple(str(each.count) for each in found.bins),
-        )
-
-    return Chart(
-        name="calibration",
-        title="Calibration",
-        note=f"Confidence is off by {100 * artifact.error:.1f} points on average, the baseline's by "
-        f"{100 * baseline.error:.1f} (expected calibration error).",
-        x_title="confidence, %",
-        y_title="right, %",
-        ideal="calibrated",
-        diagonal=(0, 100),
-        joined=True,
-        hover="%{x:.0f} % sure, %{y:.0f} % right, %{customdata} " + of,
-        baseline=curve("baseline", baseline),
-        artifact=curve("artifact", artifact),
     )
 
 

@@ -1,9 +1,12 @@
 """Built-in tasks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from eicompress.answers import Answer, Number, Tags
 from eicompress.contracts import Task
+from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.regression import Regression, are_numbers
@@ -28,6 +31,19 @@ def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task
     if are_numbers(row.get(label) for row in rows):
         return Regression, f"The labels are numbers, most of them with a fraction, so the task is `{Regression.name}`."
     return PairClassification if pair in rows[0] else Classification, ""
+
+
+def judged_by(task: Task, quality: str) -> Task:
+    """The task with the quality that is to be maximised; empty for its own. Raises `SpecError` for one it lacks."""
+    if quality in ("", task.quality):
+        return task
+    known = task.qualities or (task.quality,)
+    if quality not in known:
+        raise SpecError(
+            f"`--quality` must be one of {listed(known)} for the task `{task.name}`, but got `{quality}`: name one of "
+            "them"
+        )
+    return cast(Task, replace(cast(Any, task), quality=quality))
 
 
 def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:

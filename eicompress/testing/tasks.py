@@ -15,6 +15,7 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.metrics.quality import answers
+from eicompress.tasks import judged_by
 from eicompress.testing.claims import Claim, hold, random_state_kept, with_missed
 from eicompress.testing.tiny import MUSIC, WEATHER, tiny_candidate
 from eicompress.values import Json
@@ -98,6 +99,10 @@ class _Checked:
     def scores_examples(self, folder: Path) -> None:
         task, examples = self._read()
         logits = self._logits(task, examples)
+        for quality in self.task.qualities or (task.quality,):
+            self._scores(judged_by(task, quality), examples, logits)
+
+    def _scores(self, task: Task, examples: Examples, logits: Array) -> None:
         correct, score = task.correct(logits, examples.targets), task.score(logits, examples.targets)
         hold(correct.shape == (len(examples),), f"`correct` must be one number an example, but is {correct.shape}")
         inside = all(0 <= each <= 1 for each in (*correct.tolist(), score))

@@ -254,7 +254,7 @@ def open_builder(
     Raises `DataError`, `ModelError`, `SpecError`.
     """
     settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
-    read = read_data(registry, spec.data, settings["task"], spec.columns, spec.seed, spec.rows)
+    read = read_data(registry, spec)
     source_folder = model_folder(spec.model)
     named = read_model(source_folder, read.task.answer.outputs)
     baseline, notes, trained = named.answering(read.task.answer), read.notes, None

@@ -6,7 +6,7 @@ from eicompress.errors import DataError
 from eicompress.plugins import Registry
 from eicompress.runtime import Model
 from eicompress.spec import Spec
-from eicompress.tasks import task_answering
+from eicompress.tasks import judged_by, task_answering
 
 
 def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, Examples]:
@@ -24,4 +24,4 @@ def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, E
     made, examples = task.read({"train": known, "measured": rows}, columns)
     if made.answer.names != model.answer.names:
         raise DataError(f"the artifact must number its labels as `{task.name}` does, but does not")
-    return split, made, examples["measured"]
+    return split, judged_by(made, spec.settings["quality"]), examples["measured"]

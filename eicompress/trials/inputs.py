@@ -24,7 +24,8 @@ from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError, SpecError, StudyError, nearest
 from eicompress.plugins import Registry
-from eicompress.tasks import task_of
+from eicompress.spec import Spec
+from eicompress.tasks import judged_by, task_of
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.trials import candidate as candidates
@@ -50,22 +51,20 @@ class TaskData:
     notes: tuple[str, ...]
 
 
-def read_data(
-    registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int, rows: int | None = None
-) -> TaskData:
-    """The splits of a data set; without the name of a task, columns and labels decide. Of train and of validation at
-    most `rows` rows are drawn.
+def read_data(registry: Registry, spec: Spec) -> TaskData:
+    """The splits of a spec's data; without the name of a task, columns and labels decide.
 
     Raises `SpecError` and `DataError`.
     """
-    tables = read_tables(data)
-    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, columns)
-    named = kind.columns_in(tables["train"].rows[0], columns)
-    dataset = dataset_from_tables(tables, named, data, seed, kind.cell_refusal, rows)
+    tables, task = read_tables(spec.data), spec.settings["task"]
+    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, spec.columns)
+    named = kind.columns_in(tables["train"].rows[0], spec.columns)
+    dataset = dataset_from_tables(tables, named, spec.data, spec.seed, kind.cell_refusal, spec.rows)
     defined, examples = kind.read(dataset.splits, named)
-    return TaskData(
-        defined, examples, digest_of([dataset.digest, kind.name]), (*([note] if note else []), *dataset.notes)
-    )
+    judged = judged_by(defined, spec.settings["quality"])
+    other = [] if judged.quality == defined.quality else [judged.quality]
+    digest = digest_of([dataset.digest, kind.name, *other])
+    return TaskData(judged, examples, digest, (*([note] if note else []), *dataset.notes))
 
 
 @dataclass(frozen=True)
