@@ -20,6 +20,10 @@ from eicompress.values import Artifact, Json, Text, readable
 
 LOCATION = b"location"
 """The key under which an ONNX file names another one; where its bytes have no such word, it names none."""
+EXIT_THRESHOLD = "exit_threshold"
+"""The input of a graph with off-ramps that says when a text exits; where it is not given, the file's own counts."""
+LAYERS = "layers"
+"""The output of such a graph that says how many layers were run."""
 SHORTEST = 16
 """Tokens that a text is taken to have at least, where an artifact is run at the usual length."""
 
