@@ -87,6 +87,13 @@ class Artifact:
         return self.size_bytes / MEGABYTE
 
 
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class ExitRule:
     """When a text skips the rest of a model: at the first off-ramp whose confidence is above the threshold.
@@ -111,7 +118,26 @@ class ExitRule:
 
     def to_json(self) -> dict[str, Any]:
         """The threshold as a text of always the same length, so that a preview has as many bytes as the result."""
-        return {"after": list(self.after), "layers": self.layers, "criterion": self.criterion, "threshold": f"{self.threshold:.6f}"}
+        return {
+            "after": list(self.after),
+            "layers": self.layers,
+            "criterion": self.criterion,
+            "threshold": f"{self.threshold:.6f}",
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> "ExitRule":
+        """Raises `ValueError`, which says what must hold."""
+        known = value if isinstance(value, Mapping) else {}
+        after, layers, criterion = (known.get(name) for name in ("after", "layers", "criterion"))
+        threshold = known.get("threshold")
+        if not (isinstance(layers, int) and isinstance(after, list) and all(isinstance(each, int) for each in after)):
+            raise ValueError("must name `layers`, and numbers of them in `after`")
+        if criterion not in ("entropy", "margin", "patience"):
+            raise ValueError(f"must have a `criterion` of entropy, margin and patience, but has {criterion!r:.40}")
+        if not (isinstance(threshold, str) and _is_share(threshold)):
+            raise ValueError(f"must have a `threshold` from 0 to 1, but has {threshold!r:.40}")
+        return cls(tuple(after), layers, criterion, float(threshold))
 
 
 @dataclass(frozen=True)

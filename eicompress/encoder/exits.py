@@ -6,6 +6,7 @@ answers in a row are the same.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -85,7 +86,7 @@ def confidences(answers: Tensor, criterion: str) -> Tensor:
     if criterion == "patience":
         labels = answers.argmax(dim=-1)
         in_a_row = [torch.ones_like(labels[0])]
-        for before, now in zip(labels[:-2], labels[1:-1], strict=True):
+        for before, now in pairwise(labels[:-1]):
             in_a_row.append(torch.where(before == now, in_a_row[-1] + 1, 1))
         return torch.stack(in_a_row).float() / len(answers)
     probabilities = answers[:-1].float().softmax(dim=-1)

@@ -117,7 +117,9 @@ class Graph:
         self._parameters.append(name)
         return name
 
-    def choose(self, condition: str, yes: Callable[[], Sequence[str]], no: Callable[[], Sequence[str]]) -> Sequence[str]:
+    def choose(
+        self, condition: str, yes: Callable[[], Sequence[str]], no: Callable[[], Sequence[str]]
+    ) -> Sequence[str]:
         """The outputs of the one of two branches that is run; `yes` and `no` write the nodes of theirs.
 
         A branch reads the values of the graph around it by their names. All constants stand in the outermost graph, and

@@ -7,6 +7,7 @@ and the threshold is chosen for a loss of quality, on training texts that the of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -44,7 +45,7 @@ def _refusal(text: str) -> str:
     if not all(each.isascii() and each.isdigit() and len(each) < 5 for each in parts):
         return f'it must be "{ALL}", or numbers of layers with commas between them'
     numbers = [int(each) for each in parts]
-    if numbers[0] < 1 or any(first >= second for first, second in zip(numbers, numbers[1:], strict=False)):
+    if numbers[0] < 1 or any(first >= second for first, second in pairwise(numbers)):
         return "the numbers must be at least 1, and rise"
     return ""
 
@@ -54,7 +55,7 @@ LAYERS = TextDomain(f'"{ALL}", or numbers of layers such as "2, 4"', _refusal)
 
 @dataclass(frozen=True)
 class EarlyExit(ModelStrategy):
-    """Give the encoder off-ramps after some of its layers, train them, and choose the confidence from which on texts exit.
+    """Give the encoder off-ramps after some of its layers, train them, and choose from which confidence on texts exit.
 
     The encoder's weights stay as they are, so whatever edits an encoder must stand before this step.
     """
@@ -127,8 +128,8 @@ class EarlyExit(ModelStrategy):
         numbers = tuple(range(1, depth)) if self.after == ALL else tuple(map(int, self.after.split(",")))
         if numbers[-1] >= depth:
             raise Inapplicable(
-                f"`{self.name}.after` must name numbers below the encoder's {depth} layers, since the head stands after "
-                f"the last one, but names {numbers[-1]}"
+                f"`{self.name}.after` must name numbers below the encoder's {depth} layers, since the head stands "
+                f"after the last one, but names {numbers[-1]}"
             )
         return numbers
 

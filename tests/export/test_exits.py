@@ -75,7 +75,9 @@ def test_a_text_exits_where_the_torch_model_says(criterion: str, threshold: floa
         assert max(worst) < 1e-4
 
 
-@pytest.mark.parametrize("changes", [{"pooling": "mean"}, {"norm_first": True}, {"bigrams": BigramConfig(30, 8)}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"pooling": "mean"}, {"norm_first": True}, {"bigrams": BigramConfig(30, 8)}], ids=str
+)
 def test_shapes_of_the_encoder_are_kept(changes: dict[str, object]) -> None:
     model = with_exits("margin", 0.5, None, **changes)
     made = opened(model)
