@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
+from eicompress.encoder.mobilebert import mobilebert
 from eicompress.encoder.positions import BUCKETS
 from eicompress.encoder.raw_config import State, Weights, encoder_config, layer_config, layers_of, padding_id
 from eicompress.encoder.rotary_families import gte, modernbert, nomic_bert
@@ -103,6 +104,7 @@ FAMILIES: Mapping[str, Family] = {
     "electra": Family("electra.", electra),
     "albert": Family("albert.", albert),
     "mpnet": Family("mpnet.", mpnet),
+    "mobilebert": Family("mobilebert.", mobilebert),
     "modernbert": Family("model.", modernbert),
     "nomic_bert": Family("nomic_bert.", nomic_bert),
     "gte": Family("gte.", gte),
