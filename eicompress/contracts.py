@@ -227,7 +227,7 @@ class TeacherOutputs:
     """(n, outputs), or (n, W, outputs) where each word is answered, with zeros for words that were not read."""
     states: Array
     """(n, width): the state that the teacher's head reads; of several teachers, side by side. Of no width where each
-    word is answered: these are the last layer's states, which `hidden_weight` of `distillation` compares."""
+    word is answered: these are the last layer's states, which `layer_distillation` compares."""
 
 
 class Teacher(Protocol):

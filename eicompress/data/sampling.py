@@ -14,7 +14,7 @@ LEAST_OF_LABEL = 2
 def fewer(rows: Sequence[Json], label: str | None, most: int, seed: int) -> list[Json]:
     """At most `most` rows in their old order, drawn with the seed; each label keeps its share, and some rows at least.
 
-    Where most labels are unique they are numbers, not classes, and rows are drawn evenly along them. Raises `DataError`
+    Where most labels are unique, or lists, they are no classes: rows are drawn evenly along them. Raises `DataError`
     where `most` is too few for all labels.
     """
     if len(rows) <= most:
@@ -26,7 +26,8 @@ def fewer(rows: Sequence[Json], label: str | None, most: int, seed: int) -> list
     for row in drawn:
         by_label[labels[row]].append(row)
     alone = sum(len(each) == 1 for each in by_label.values())
-    least = 0 if 2 * alone > len(rows) else LEAST_OF_LABEL
+    lists = label is not None and any(isinstance(row[label], list) for row in rows)
+    least = 0 if lists or 2 * alone > len(rows) else LEAST_OF_LABEL
     first = [row for each in by_label.values() for row in each[:least]]
     if len(first) > most:
         raise DataError(

@@ -43,6 +43,11 @@ def test_numbers_are_drawn_evenly_and_few_rows_are_all_taken() -> None:
     assert fewer(numbers, "label", 100, 0) == numbers
 
 
+def test_lists_of_tags_are_no_classes_of_which_each_must_stay() -> None:
+    tags = [{"tokens": ["a", "b"], "tags": ["O", f"B-{n % 30}"]} for n in range(100)]
+    assert len(fewer(tags, "tags", 10, 0)) == 10
+
+
 def test_too_few_rows_for_the_labels_are_refused_with_how_many_would_do() -> None:
     given = labelled(**{f"label{n}": 5 for n in range(30)})
     with pytest.raises(DataError, match=r"2 rows of each of the 30 labels, but got 59: give at least 60"):
