@@ -195,6 +195,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for text, word in things
     ]
     write_rows(folder / "my-entities.jsonl", entities)
+    topics = [{"text": f"{text} {at}", "labels": [label][: at % 3]} for at in range(3) for text, label in labelled]
+    write_rows(folder / "my-topics.jsonl", topics)
     (folder / "my-text.txt").write_text("\n".join(text for text, _ in labelled))
     (folder / "space.toml").write_text(SPACE)
     (folder / "recipe.toml").write_text(RECIPE)
