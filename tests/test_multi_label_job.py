@@ -124,10 +124,10 @@ def test_a_multi_label_model_is_the_baseline_and_the_teacher_as_it_is(tmp_path: 
         found = [model(torch.tensor([tokenizer.encode(text).ids])).logits[0].numpy()[::-1] for text in texts]
     record = builder.baseline()
     assert runtime.load(record.files["artifact"]).logits(texts) == pytest.approx(np.array(found), abs=1e-4)
-    assert builder.teacher.outputs(texts).logits == pytest.approx(np.array(found), abs=1e-2)
+    assert builder.teacher.outputs(texts).logits == pytest.approx(np.array(found), abs=0.06)  # in bfloat16
 
     logits, _ = open_pretrained(folder, LabelSet(LABELS), "cpu").answers(texts, lambda _: None)
-    assert logits == pytest.approx(np.array(found), abs=1e-2)
+    assert logits == pytest.approx(np.array(found), abs=0.06)  # in bfloat16
     with pytest.raises(ModelError, match="must answer each label on its own"):
         open_pretrained(write_tiny_teacher(tmp_path / "labels", "Bert", LABELS), LabelSet(LABELS), "cpu")
 

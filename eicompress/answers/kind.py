@@ -178,7 +178,7 @@ class Answer(ABC):
         raise ModelError(f"`--reject` must be asked of a model of labels, but this one is a {self.model}: leave it out")
 
     def of_outside(self, logits: Floats, targets: Array, outside: Floats) -> Mapping[str, float]:
-        """How well texts that have no answer are told from others, from logits (n, outputs) and (m, outputs)."""
+        """How well texts that have no answer are rejected, from logits (n, outputs) and (m, outputs)."""
         return {}
 
     @abstractmethod

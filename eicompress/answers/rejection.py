@@ -1,4 +1,4 @@
-"""Texts that belong to no label: at which confidence they are told from others, and how well."""
+"""Texts that belong to no label: at which confidence they are rejected, and how well."""
 
 import numpy as np
 
@@ -23,8 +23,8 @@ def threshold(confidence: Floats, right: Flags, outside: Floats | None) -> float
         return float(_shortened(np.array([lowest]))[0])
     tried = np.unique(_shortened(np.concatenate([[0.0], confidence, outside])))
     kept = 1 - np.searchsorted(np.sort(confidence[right]), tried) / max(1, int(right.sum()))
-    told = np.searchsorted(np.sort(outside), tried) / len(outside)
-    return float(tried[np.argmax(kept * right.mean() + told)])
+    rejected = np.searchsorted(np.sort(outside), tried) / len(outside)
+    return float(tried[np.argmax(kept * right.mean() + rejected)])
 
 
 def auroc(inside: Floats, outside: Floats) -> float:

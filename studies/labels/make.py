@@ -2,8 +2,9 @@
 
     python studies/labels/make.py TAGGED OUTPUT [ROWS]
 
-TAGGED is a folder with `tokens` and `tags` (JSONL), such as wnut17's; OUTPUT a new folder. ROWS, 1,200 by default, is how
-many training rows are kept, drawn with seed 0; a later split keeps half as many. Most rows of wnut17 name nothing.
+TAGGED is a folder with `tokens` and `tags` (JSONL), such as wnut17's, where two training rows of three name nothing.
+OUTPUT is a new folder. ROWS, 1,200 by default, is how many training rows are kept, drawn with seed 0; a later split
+keeps half as many.
 """
 
 import json
