@@ -46,22 +46,27 @@ class Examples:
 
     texts: tuple[Text, ...]
     targets: Array
+    outside: tuple[Text, ...] = ()
+    """Texts beside these that have no answer, where the data have some."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def all_texts(self) -> tuple[Text, ...]:
+        return (*self.texts, *self.outside)
+
     def take(self, rows: Sequence[int]) -> "Examples":
-        return Examples(tuple(self.texts[row] for row in rows), self.targets[list(rows)])
+        return Examples(tuple(self.texts[row] for row in rows), self.targets[list(rows)], self.outside)
 
 
 class Task(ABC):
     """Texts and labels in, loss and quality out. Never token ids: a candidate has a vocabulary of its own."""
 
     name: ClassVar[str]
-    quality: ClassVar[str]
-    """Name of the quality metric; higher is better."""
-    averaged: ClassVar[bool] = True
-    """Whether the quality is the mean of `correct`; its intervals are then computed from these values."""
+    qualities: ClassVar[tuple[str, ...]] = ()
+    """Names of the qualities of which a search may maximise one (`--quality`), where there are several: the task is
+    then a dataclass with the field `quality`."""
     columns: ClassVar[tuple[str, ...]]
     """Columns that a data set must have, by role: `text`, `text_pair`, `label`."""
     may_have: ClassVar[tuple[str, ...]] = ()
@@ -99,6 +104,16 @@ class Task(ABC):
 
     @property
     @abstractmethod
+    def quality(self) -> str:
+        """Name of the quality that is maximised; a class attribute where the task has only one. Higher is better."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the quality is the mean of `correct`; its intervals are then computed from these values."""
+        return True
+
+    @property
+    @abstractmethod
     def answer(self) -> Answer:
         """The kind of answer of this task's models, from `eicompress.answers`."""
 
@@ -119,6 +134,12 @@ class Task(ABC):
     def score(self, logits: Array, targets: Array) -> float:
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())
+
+    def best_score(self, logits: Array, targets: Array) -> float:
+        """The quality of a model's logits with what is chosen on validation, such as a threshold, chosen on these."""
+        if not self.answer.tuned_on_validation:
+            return self.score(logits, targets)
+        return self.score(self.answer.tuned(logits, targets, None).standard(logits), targets)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
         """The score of one model's logits less that of another's, and half the width of its 95 % interval, where a task
@@ -218,7 +239,7 @@ class TeacherOutputs:
     """(n, outputs), or (n, W, outputs) where each word is answered, with zeros for words that were not read."""
     states: Array
     """(n, width): the state that the teacher's head reads; of several teachers, side by side. Of no width where each
-    word is answered: these are the last layer's states, which `hidden_weight` of `distillation` compares."""
+    word is answered: these are the last layer's states, which `layer_distillation` compares."""
 
 
 class Teacher(Protocol):

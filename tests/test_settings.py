@@ -27,6 +27,7 @@ WRITTEN: dict[str, object] = {
     "latency": "500us",
     "memory": "64MiB",
     "min_quality": 0.9,
+    "quality": "macro_f1",
     "limit": ["macs_m=5", "energy_mj = 3.0"],
     "timeout": "1h30m",
     "trials": 3,

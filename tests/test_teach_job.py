@@ -20,7 +20,7 @@ def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A working folder and a cache of its own, and short trainings of teachers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    for name, value in (("LEAST_STEPS", 4), ("LEAST_EPOCHS", 0.1), ("LONGEST", 1.0)):
+    for name, value in (("LEAST_STEPS", 4), ("FIRST_EPOCHS", 0.1), ("LONGEST", 1.0)):
         monkeypatch.setattr(teacher_schedule, name, value)
     monkeypatch.setattr("eicompress.trials.teacher_training.MOST_FOLDS", 1)
     Path("space.toml").write_text(SPACE)

@@ -2,17 +2,14 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
-from eicompress.answers.label import Whole
+from eicompress.answers.f1 import Whole, half_width
 
 OUTSIDE = "O"
 BEGINS, INSIDE = "B-", "I-"
 NONE, CONTINUED = -1, -2
 """Targets of what is no word; and less the number of a tag, of a word that only continues a token of the data."""
-DRAWS = 1000
-"""Of the bootstrap."""
 
 
 class Spans(NamedTuple):
@@ -42,10 +39,4 @@ def f1(counts: npt.NDArray[Any]) -> float:
 
 def interval_of(ours: Whole, theirs: Whole) -> float:
     """Half the width of the 95 % interval of the difference of two F1, by a bootstrap over the texts."""
-    generator = np.random.default_rng(0)
-    found = []
-    for _ in range(DRAWS):
-        rows = generator.integers(len(ours), size=len(ours))
-        found.append(f1(ours[rows].sum(axis=0)) - f1(theirs[rows].sum(axis=0)))
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(high - low) / 2
+    return half_width(lambda rows: f1(ours[rows].sum(axis=0)) - f1(theirs[rows].sum(axis=0)), len(ours))

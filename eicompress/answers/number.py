@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from eicompress.answers.f1 import half_width
 from eicompress.answers.kind import (
     TIE,
     Answer,
@@ -30,8 +31,6 @@ FLAT = 0.1
 EXAMPLES = 15
 SHOWN = 500
 """Points of a chart, at most."""
-DRAWS = 1000
-"""Of the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +182,9 @@ def correlation(one: Array, other: Array) -> float:
 
 def _interval(ours: Floats, theirs: Floats, wanted: Floats) -> float:
     """Half the width of the 95 % interval of the difference of two correlations, by a bootstrap over the examples."""
-    generator = np.random.default_rng(0)
-    drawn = (generator.integers(len(wanted), size=len(wanted)) for _ in range(DRAWS))
-    found = [correlation(ours[rows], wanted[rows]) - correlation(theirs[rows], wanted[rows]) for rows in drawn]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(high - low) / 2
+    return half_width(
+        lambda rows: correlation(ours[rows], wanted[rows]) - correlation(theirs[rows], wanted[rows]), len(wanted)
+    )
 
 
 def _scatter(texts: Sequence[Text], wanted: Floats, before: Floats, after: Floats) -> Chart:

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from eicompress.answers.calibration import Calibration, Flags, calibration, calibration_chart
 from eicompress.answers.entities import BEGINS, CONTINUED, INSIDE, NONE, Spans, f1, interval_of, type_of
 from eicompress.answers.entity_mistakes import Found, summary_of
+from eicompress.answers.f1 import Whole
 from eicompress.answers.kind import TIE, Answer, Array, Floats, Mistakes, Prediction, id2label
-from eicompress.answers.label import Calibration, Flags, Whole, calibration, calibration_chart
 from eicompress.answers.words import fitted, words_of
 from eicompress.errors import nearest
 from eicompress.values import Json, Text, readable

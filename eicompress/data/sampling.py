@@ -14,7 +14,7 @@ LEAST_OF_LABEL = 2
 def fewer(rows: Sequence[Json], label: str | None, most: int, seed: int) -> list[Json]:
     """At most `most` rows in their old order, drawn with the seed; each label keeps its share, and some rows at least.
 
-    Where most labels are unique, or lists, they are no classes, and rows are drawn evenly along them. Raises `DataError`
+    Where most labels are unique, or lists, they are no classes: rows are drawn evenly along them. Raises `DataError`
     where `most` is too few for all labels.
     """
     if len(rows) <= most:

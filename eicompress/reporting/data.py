@@ -21,6 +21,7 @@ from eicompress.reporting.anatomy import (
     tensors,
 )
 from eicompress.reporting.mistakes import mistakes
+from eicompress.reporting.record_text import quality_name
 from eicompress.study.halving import cost_s
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import ranked
@@ -144,7 +145,7 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
         name=result.folder.name,
         result=result,
         best=best,
-        metric=metric_name(result),
+        metric=quality_name(result.baseline),
         points=points(result),
         contenders=contenders(result),
         shares=shares(result.baseline, best[1]) if best else (),
@@ -160,15 +161,6 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
         asked=asked,
         checksums=checksums(best[1]) if best else {},
     )
-
-
-def metric_name(result: Result) -> str:
-    """The task's name for its quality, such as `accuracy`."""
-    for record in (result.baseline, *result.records.values()):
-        for each in record.measurements if record else ():
-            if each.name == QUALITY and "metric" in each.conditions:
-                return str(each.conditions["metric"])
-    return QUALITY
 
 
 def points(result: Result) -> tuple[Point, ...]:

@@ -218,11 +218,12 @@ def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objec
     """Print the plan of a search."""
     settings = spec.settings
     first, *others = space.describe()
+    named = f" ({settings['quality']})" if settings["quality"] else ""
     rows = {
         "model": spec.model,
         "data": spec.data,
         "budget": ", ".join(_budgets(spec, objective)) or "none",
-        "objective": settings["objective"] + _within_noise(objective) + SAMPLED[settings["sampler"]],
+        "objective": settings["objective"] + named + _within_noise(objective) + SAMPLED[settings["sampler"]],
         "ends after": " or ".join(_ends(spec)),
         "study": str(spec.folder),
         "trains on": _trains_on(spec),

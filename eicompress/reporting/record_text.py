@@ -13,7 +13,7 @@ from eicompress.values import Json, Quantity, Record
 def summary(record: Record, baseline: Record | None, extra: Sequence[Quantity] = ()) -> str:
     """Size, latency and quality in one line, with the share of the baseline's quality; `extra` metrics stand behind."""
     parts = [metric_text(record, SIZE, "{:.3f} MB"), metric_text(record, LATENCY, "{:.2f} ms")]
-    parts.append("quality " + metric_text(record, QUALITY, "{:.4f}"))
+    parts.append(f"{quality_name(record)} {metric_text(record, QUALITY, '{:.4f}')}")
     of = share(record, baseline)
     parts[-1] += f" ({of} of the baseline)" if of else ""
     parts += [f"{each.label} {each.text(value)}" for each in extra if (value := record.value(each.name)) is not None]
@@ -25,9 +25,15 @@ def standing(record: Record, baseline: Record, objective: Objective) -> str:
     if record.outcome != "complete":
         return record.reason
     if "artifact" not in record.files:
-        return f"quality {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
+        return f"{quality_name(record)} {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
     within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
     return f"{summary(record, baseline, objective.extra)} · {within}"
+
+
+def quality_name(record: Record | None) -> str:
+    """The task's name for its quality, such as `accuracy`."""
+    measured = record.measurements if record else ()
+    return next((str(each.conditions.get("metric", QUALITY)) for each in measured if each.name == QUALITY), QUALITY)
 
 
 def cut_texts(record: Record | None) -> str:

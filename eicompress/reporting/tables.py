@@ -20,7 +20,7 @@ from eicompress.reporting.answer import taken_on
 from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
-from eicompress.reporting.record_text import cut_texts, duration, metric_text, share, summary
+from eicompress.reporting.record_text import cut_texts, duration, metric_text, quality_name, share, summary
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
 from eicompress.study.ranking import ranked
@@ -66,7 +66,7 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
     """The quality of the teacher and of simple methods, and the next command."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("on validation")
-    table.add_column("quality", justify="right")
+    table.add_column(lesson.metric, justify="right")
     table.add_row("the teacher", f"{lesson.quality:.2%}")
     if len(lesson.of_members) > 1:
         for at, quality in enumerate(lesson.of_members):
@@ -182,7 +182,7 @@ def show_comparison(console: Console, found: Comparison) -> None:
 def _best_table(result: Result) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     objective = result.objective
-    shown = [objective.known[name].title for name in (SIZE, LATENCY, QUALITY)]
+    shown = [*(objective.known[name].title for name in (SIZE, LATENCY)), quality_name(result.baseline)]
     for name in ("trial", "training", *shown, "of baseline", "test", *(each.title for each in objective.extra)):
         table.add_column(name, justify="left" if name == "training" else "right")
     if result.baseline:

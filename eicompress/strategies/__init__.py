@@ -12,6 +12,7 @@ from eicompress.strategies.ffn_search import FfnChoice, FfnSuperNetwork
 from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.kronecker import KroneckerFactorization
+from eicompress.strategies.layer_distillation import LayerDistillation
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.ngram_embedding import NgramEmbedding
@@ -44,6 +45,7 @@ def register_strategies() -> list[type[Strategy]]:
         GeneralDistillation,
         MixedPrecision,
         Augmentation,
+        LayerDistillation,
         Distillation,
         CrossDistillation,
         SuperNetwork,

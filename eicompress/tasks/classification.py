@@ -11,6 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from eicompress.answers import Labels
+from eicompress.answers.f1 import macro_f1
+from eicompress.answers.label import ACCURACY, MACRO_F1
 from eicompress.contracts import Array, Examples, Task
 from eicompress.errors import DataError
 from eicompress.values import Json, Text, readable
@@ -21,9 +23,10 @@ class Classification(Task):
     """One label for a text."""
 
     label_names: tuple[str, ...]
+    quality: str = ACCURACY
 
     name: ClassVar[str] = "classification"
-    quality: ClassVar[str] = "accuracy"
+    qualities: ClassVar[tuple[str, ...]] = (ACCURACY, MACRO_F1)
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
 
     @classmethod
@@ -62,7 +65,11 @@ class Classification(Task):
 
     @property
     def answer(self) -> Labels:
-        return Labels(self.label_names)
+        return Labels(self.label_names, self.quality)
+
+    @property
+    def averaged(self) -> bool:
+        return self.quality == ACCURACY
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy; logits (B, labels), targets (B,) label numbers."""
@@ -71,6 +78,18 @@ class Classification(Task):
     def correct(self, logits: Array, targets: Array) -> Array:
         right: Array = logits.argmax(axis=1) == targets
         return right.astype(np.float64)
+
+    def score(self, logits: Array, targets: Array) -> float:
+        if self.quality == ACCURACY:
+            return super().score(logits, targets)
+        return macro_f1(targets, logits.argmax(axis=1), len(self.label_names))
+
+    def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
+        return None if self.averaged else self.answer.difference(targets, ours, theirs)
+
+    def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
+        """The accuracy, where another quality is maximised."""
+        return {} if self.averaged else {ACCURACY: float(self.correct(logits, targets).mean())}
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ from tokenizers import Tokenizer
 from eicompress.answers import Answer
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Origin, Task
-from eicompress.data.datasets import dataset_from_tables, read_tables
+from eicompress.data.datasets import Table, dataset_from_tables, read_tables
+from eicompress.data.outside import read_outside, texts_of
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError, SpecError, StudyError, nearest
 from eicompress.plugins import Registry
-from eicompress.tasks import task_of
+from eicompress.spec import Spec
+from eicompress.tasks import judged_by, task_of
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.trials import candidate as candidates
@@ -50,22 +52,32 @@ class TaskData:
     notes: tuple[str, ...]
 
 
-def read_data(
-    registry: Registry, data: str, task: str, columns: Mapping[str, str], seed: int, rows: int | None = None
-) -> TaskData:
-    """The splits of a data set; without the name of a task, columns and labels decide. Of train and of validation at
-    most `rows` rows are drawn.
+def read_data(registry: Registry, spec: Spec) -> TaskData:
+    """The splits of a spec's data; without the name of a task, columns and labels decide.
 
     Raises `SpecError` and `DataError`.
     """
-    tables = read_tables(data)
-    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, columns)
-    named = kind.columns_in(tables["train"].rows[0], columns)
-    dataset = dataset_from_tables(tables, named, data, seed, kind.cell_refusal, rows)
+    tables, task = read_tables(spec.data), spec.settings["task"]
+    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, spec.columns)
+    named = kind.columns_in(tables["train"].rows[0], spec.columns)
+    dataset = dataset_from_tables(tables, named, spec.data, spec.seed, kind.cell_refusal, spec.rows)
     defined, examples = kind.read(dataset.splits, named)
-    return TaskData(
-        defined, examples, digest_of([dataset.digest, kind.name]), (*([note] if note else []), *dataset.notes)
-    )
+    judged = judged_by(defined, spec.settings["quality"])
+    outside = read_outside(spec.data, named, kind.cell_refusal) if judged.answer.may_reject else {}
+    others = {split: texts_of(table, named) for split, table in outside.items()}
+    examples = {**examples, **{split: replace(examples[split], outside=texts) for split, texts in others.items()}}
+    chosen = [*([] if judged.quality == defined.quality else [judged.quality]), *([others] if others else [])]
+    notes = (*([note] if note else []), *dataset.notes, *_of_outside(outside))
+    return TaskData(judged, examples, digest_of([dataset.digest, kind.name, *chosen]), notes)
+
+
+def _of_outside(outside: Mapping[str, Table]) -> list[str]:
+    """What a user should know of the texts that belong to no label."""
+    if not outside:
+        return []
+    counts = " and ".join(f"{len(table.rows):,} in `{table.origin}`" for table in outside.values())
+    how = "chosen on those of validation" if "validation" in outside else "measured on them, but chosen without them"
+    return [f"Texts that belong to no label: {counts}. The threshold of `predict --reject` is {how}."]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ class Lesson:
 
     folder: Path
     taught: Taught
+    metric: str
+    """The task's name for its quality."""
     quality: float
     """Of all members together."""
     of_members: tuple[float, ...]
@@ -47,7 +49,7 @@ def train_teacher(
 ) -> Lesson:
     """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
     device, cache = own_device(), Cache(default_folder())
-    read = read_data(registry, spec.data, spec.settings["task"], spec.columns, spec.seed, spec.rows)
+    read = read_data(registry, spec)
     search = opened_teacher_search(
         model_folder(spec.model),
         read,
@@ -70,8 +72,9 @@ def train_teacher(
     return Lesson(
         output,
         taught,
-        read.task.score(logits.mean(axis=0), validation.targets),
-        tuple(read.task.score(each, validation.targets) for each in logits),
+        read.task.quality,
+        read.task.best_score(logits.mean(axis=0), validation.targets),
+        tuple(read.task.best_score(each, validation.targets) for each in logits),
         simple,
         read.notes,
     )

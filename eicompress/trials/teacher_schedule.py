@@ -12,8 +12,9 @@ from eicompress.trials.taught import Attempt
 
 LEARNING_RATES = (1e-4, 3e-5, 3e-4)
 """In the order in which they are tried."""
-LEAST_EPOCHS, LEAST_STEPS = 2.0, 300
-"""The first trainings take both at least; where rows are few, the steps decide."""
+FIRST_EPOCHS, LEAST_STEPS = 2.0, 300
+"""Length of the first trainings: where rows are few, the steps decide, and where time is short, half of the epochs or
+a quarter."""
 LONGEST = 8.0
 """The longest training, as a multiple of the first ones."""
 
@@ -36,23 +37,28 @@ class Schedule:
     members: int
     left_s: Callable[[], float]
 
-    @property
-    def first_epochs(self) -> float:
-        return max(LEAST_EPOCHS, LEAST_STEPS * Training.batch_size / self.rows)
+    def first_epochs(self, epoch_s: float) -> float:
+        """The length of the first trainings: halved while there is no time for one of them."""
+        least = LEAST_STEPS * Training.batch_size / self.rows
+        epochs = max(FIRST_EPOCHS, least)
+        while epochs / 2 >= least and not self._time_for(epochs, epoch_s):
+            epochs /= 2
+        return epochs
 
-    def at_rates(self, train: Train, epoch_s: float) -> Iterator[Attempt | None]:
+    def at_rates(self, train: Train, epochs: float, epoch_s: float) -> Iterator[Attempt | None]:
         """The first trainings, one for each learning rate, while there is time; None for one that diverged."""
         for rate in LEARNING_RATES:
-            if not self._time_for(self.first_epochs, epoch_s):
+            if not self._time_for(epochs, epoch_s):
                 return
-            attempt = train(rate, self.first_epochs)
+            attempt = train(rate, epochs)
             yield attempt
             if attempt is not None:
                 epoch_s = self._epoch_s(attempt)
 
     def longer(self, train: Train, best: Attempt) -> Iterator[Attempt]:
         """Twice the length, as long as that gains and time allows."""
-        while best.epochs * 2 <= self.first_epochs * LONGEST:
+        longest = best.epochs * LONGEST
+        while best.epochs * 2 <= longest:
             if not self._time_for(best.epochs * 2, self._epoch_s(best)):
                 return
             longer = train(best.learning_rate, best.epochs * 2)
@@ -63,14 +69,14 @@ class Schedule:
                 return
             best = longer
 
-    def notes(self, limit_s: float, tried: int, epoch_s: float, head: str) -> Iterator[str]:
+    def notes(self, limit_s: float, tried: int, epochs: float, epoch_s: float, head: str) -> Iterator[str]:
         """What to say where the time was too short for all learning rates; `head` is what the model has got."""
         if tried == len(LEARNING_RATES):
             return
         what = f"{tried} of {len(LEARNING_RATES)} learning rates" if tried else f"the linear {head} alone"
         yield (
-            f"In {limit_s:.0f} s the teacher search tried {what}, since {self.first_epochs:.3g} epochs of training all "
-            f"weights take about {self.first_epochs * epoch_s:.0f} s: more time may make a better teacher."
+            f"In {limit_s:.0f} s the teacher search tried {what}, since {epochs:.3g} epochs of training all "
+            f"weights take about {epochs * epoch_s:.0f} s: more time may make a better teacher."
         )
 
     def _time_for(self, epochs: float, epoch_s: float) -> bool:

@@ -73,12 +73,13 @@ class TeacherSearch:
             schedule = Schedule(len(self.train), self._folds, members, lambda: ends - self.clock())
             train = partial(self._all_weights, linear)
             epoch_s = self._timed_epoch_s(linear)
-            tried = list(schedule.at_rates(train, epoch_s))
+            epochs = schedule.first_epochs(epoch_s)
+            tried = list(schedule.at_rates(train, epochs, epoch_s))
             trained = [each for each in tried if each is not None]
             attempts += trained
             if trained:
                 attempts += schedule.longer(train, best_of(trained))
-            notes += schedule.notes(self.limit_s, len(tried), epoch_s, self.task.answer.head)
+            notes += schedule.notes(self.limit_s, len(tried), epochs, epoch_s, self.task.answer.head)
         chosen = best_of(attempts)
         # A single member is cached by the caller.
         make = self._member if members > 1 else self._trained
@@ -200,7 +201,7 @@ class TeacherSearch:
 
     def _judged(self, attempt: Attempt, logits: Array, targets: Array) -> Attempt:
         scale, loss = calibrated(self.task, logits, targets)
-        judged = replace(attempt, quality=self.task.score(logits, targets), loss=loss, scale=scale)
+        judged = replace(attempt, quality=self.task.best_score(logits, targets), loss=loss, scale=scale)
         self.on_attempt(judged)
         return judged
 

@@ -48,8 +48,12 @@ class Way:
 
     def recipe(self, registry: Registry, steps: int) -> Recipe:
         """Each way takes the same number of steps, whatever text there is."""
-        last = {"strategy": self.strategy, "epochs": 100.0, "max_steps": steps, **self.knobs}
-        return Recipe.from_json([*SHAPE, *self.before, BITS, last], registry.strategies)
+        first = sum(each["strategy"] == LAYERS["strategy"] for each in self.before) * round(LAYER_SHARE * steps)
+        before = [
+            {**each, "max_steps": first} if each["strategy"] == LAYERS["strategy"] else each for each in self.before
+        ]
+        last = {"strategy": self.strategy, "epochs": 100.0, "max_steps": steps - first, **self.knobs}
+        return Recipe.from_json([*SHAPE, *before, BITS, last], registry.strategies)
 
 
 PLAIN, TEXT, FEATURES = {"distortions": 0}, {"distortions": 3}, {"state_weight": 1.0}
@@ -58,6 +62,12 @@ LEARNING = {**TEXT, "head": "tied", "teacher_updates": "joint"}
 SOON = {**LEARNING, "start": 0.0}
 NEAR_WORDS = ({"strategy": "augmentation", "copies": 3},)
 GENERAL = ({"strategy": "general_distillation"},)
+LAYERS = {"strategy": "layer_distillation", "epochs": 100.0}
+HIDDEN = (LAYERS,)
+RELATIONS = ({**LAYERS, "hidden_weight": 0.0, "relation_weight": 1.0},)
+IN_TURN = ({**LAYERS, "hidden_weight": 0.0, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": True},)
+LAYER_SHARE = 0.3
+"""Of the steps, for the layers where they learn first."""
 WAYS = (
     Way("labels alone", "", "distillation", {**PLAIN, "label_weight": 1.0}),
     Way("+ logits", "labels alone", "distillation", PLAIN),
@@ -86,16 +96,9 @@ WAYS = (
     ),
     Way("general distillation, head + text", "head + text", "cross_distillation", HEAD, GENERAL),
     # The teacher runs beside the student from here on.
-    Way(
-        "features + text + hidden states", "features + text", "distillation", {**TEXT, **FEATURES, "hidden_weight": 1.0}
-    ),
-    Way("features + text + relations", "features + text", "distillation", {**TEXT, **FEATURES, "relation_weight": 1.0}),
-    Way(
-        "features + text, one layer after the other",
-        "features + text",
-        "distillation",
-        {**TEXT, **FEATURES, "feature_map_weight": 1.0, "attention_weight": 1.0, "progressive": 0.3},
-    ),
+    Way("hidden states, features + text", "features + text", "distillation", {**TEXT, **FEATURES}, HIDDEN),
+    Way("relations, features + text", "features + text", "distillation", {**TEXT, **FEATURES}, RELATIONS),
+    Way("one layer after the other, features + text", "features + text", "distillation", {**TEXT, **FEATURES}, IN_TURN),
     Way("cross: its last layer learns", "head + text", "cross_distillation", {**LEARNING, "teacher_layers": 1}),
     Way(
         "cross: its upper half learns from the start",

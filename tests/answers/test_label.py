@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from eicompress.answers import LabelPrediction, Labels, Number, from_json, of_config
-from eicompress.answers.label import MATRIX, calibration, confusion, counted, per_label
+from eicompress.answers.calibration import calibration
+from eicompress.answers.label_mistakes import MATRIX, confusion, counted, per_label
 from eicompress.errors import DataError
 
 LABELS = ("music", "weather")
@@ -118,3 +119,15 @@ def test_of_150_labels_the_most_confused_are_shown_and_the_others_together() -> 
     tables = Labels(labels).mistakes([""] * 600, targets, np.eye(150)[targets], np.eye(150)[answers]).tables
     (worst,) = [each for each in tables if "lowest F1" in each.title]
     assert len(worst.rows) == 15 and {row[0] for row in worst.rows[:2]} == {"label 7", "label 90"}
+
+
+def test_models_are_compared_by_the_quality_that_is_maximised() -> None:
+    answer = Labels(LABELS, "macro_f1")
+    targets = np.array([0, 0, 0, 1])
+    all_music, all_right = np.array([[1.0, 0.0]] * 4), np.eye(2)[targets]
+    apart, half = answer.difference(targets, all_music, all_right)
+    assert apart == pytest.approx(6 / 14 - 1) and half > 0.2
+    found = answer.mistakes(TEXTS, targets, all_right, all_music)
+    assert not found.shares and found.interval == half
+    assert "Macro F1 is 42.9% for the artifact and 100.0% for the baseline: \u221257.1 ±" in found.summary
+    assert from_json(answer.to_json()) == answer

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from eicompress.data.corpus import UnlabelledText
 from eicompress.plugins import Registry, discover
+from eicompress.spec import read
 from eicompress.trials.inputs import TaskData, read_data
 
 pytestmark = pytest.mark.slow
@@ -90,7 +91,8 @@ def test_rows_are_read_or_refused(
         (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
     source = folder if split else folder / "train.jsonl"
     with ends_well():
-        _check(read_data(registry, str(source), task, named, 0), named, [line for line in lines if line.strip()])
+        spec = read({"model": "-", "data": str(source), "task": task, **named})
+        _check(read_data(registry, spec), named, [line for line in lines if line.strip()])
 
 
 CSV = "text,label\n" + "\n".join(f'"text, {number}",{"music" if number % 2 else "rain"}' for number in range(30))
@@ -122,4 +124,4 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFact
     file: Path = tmp_path_factory.getbasetemp() / f"fuzzed{suffix}"
     file.write_bytes(data)
     with ends_well():
-        read_data(discover(), str(file), "", {}, 0)
+        read_data(discover(), read({"model": "-", "data": str(file)}))

@@ -24,6 +24,7 @@ from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.general_distillation import GeneralDistillation
+from eicompress.strategies.layer_distillation import LayerDistillation
 from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.ngram_embedding import NgramEmbedding
 from eicompress.strategies.quantization import Quantization
@@ -40,7 +41,7 @@ ROWS = [
     for text in (*TEXTS, *TEXTS)
 ]
 VARIANTS: list[tuple[type[ModelStrategy], Mapping[str, Any]]] = [
-    (Distillation, {"hidden_weight": 1.0, "attention_weight": 1.0, "held_out": 0.2, "progressive": 0.3}),
+    (LayerDistillation, {"attention_weight": 1.0, "progressive": True}),
     (Distillation, {"logits": "mse"}),
     (CrossDistillation, {"teacher_updates": "none"}),
     (CrossDistillation, {"teacher_updates": "alternating", "teacher_layers": 1, "head": "copy"}),

@@ -1,23 +1,18 @@
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
-from eicompress.contracts import Candidate, Teacher, TeacherOutputs, Training
-from eicompress.encoder.tokens import tokenize
-from eicompress.encoder.vocabulary import with_max_length
-from eicompress.errors import Inapplicable
+from eicompress.contracts import Teacher, TeacherOutputs
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.training.teacher import answers_of
 from eicompress.values import Text
-from tests.conftest import ContextMaker, spelling, tiny_candidate
+from tests.conftest import ContextMaker, tiny_candidate
 
 
 def test_distillation_brings_the_student_nearer_to_its_teacher(make_context: ContextMaker) -> None:
@@ -68,84 +63,12 @@ def test_states_of_another_teacher_are_learned_through_a_map(make_context: Conte
     assert unexplained() < before
 
 
-LAYERS = {
-    "hidden_weight": 1.0,
-    "attention_weight": 1.0,
-    "relation_weight": 1.0,
-    "embedding_weight": 1.0,
-    "feature_map_weight": 1.0,
-    "mean_weight": 1.0,
-    "variance_weight": 1.0,
-}
-
-
-@pytest.mark.parametrize(
-    ("knobs", "bits"),
-    [
-        ({**LAYERS}, 4),
-        ({**LAYERS, "hidden_map": "learned", "layer_map": "learned"}, 8),
-        ({**LAYERS, "layer_map": "last", "logits": "mse"}, 4),
-        ({"hidden_weight": 1.0, "layer_map": "uniform", "progressive": 0.5, "held_out": 0.2}, 4),
-    ],
-)
-def test_layers_come_nearer_to_those_of_the_baseline(
-    make_context: ContextMaker, knobs: dict[str, Any], bits: Literal[4, 8]
-) -> None:
-    context = make_context()
-    student = ThinStudent(layers=2, neurons=0.5, hidden=0.67).apply(tiny_candidate(), context)
-    spells = with_max_length(spelling("song"), student.model.config.positions)
-    student = replace(Quantization(layer_bits=bits).apply(student, context), tokenizer=spells)
-    step = Distillation(epochs=20, distortions=0, learning_rate=3e-3, **knobs)
-    losses = []
-
-    def watched(candidate: Candidate, training: Training) -> None:
-        batch = tokenize(candidate.tokenizer, training.texts).batch(np.arange(80), 0, "cpu")
-        before = training.loss(batch).item()
-        context.fit(candidate, training)
-        losses.append(training.loss(batch).item() / before)
-
-    step.apply(student, replace(context, fit=watched))
-    assert len(losses) == (3 if "progressive" in knobs else 1)
-    assert max(losses) < 0.9
-    assert all(each.grad is None for each in context.baseline.model.parameters())
-
-
-def test_in_a_progressive_transfer_one_layer_learns_after_the_other(make_context: ContextMaker) -> None:
-    context = make_context()
-    student = tiny_candidate(seed=1)
-    moved = []
-
-    def fit(candidate: Candidate, training: Training) -> None:
-        before = copy.deepcopy(candidate.model)
-        context.fit(candidate, training)
-        pairs = zip(before.layers, candidate.model.layers, strict=True)
-        moved.append([(one.ffn.input.weight - two.ffn.input.weight).abs().max().item() for one, two in pairs])
-        moved[-1].append((before.classifier.weight - candidate.model.classifier.weight).abs().max().item())
-
-    step = Distillation(epochs=6, distortions=0, feature_map_weight=1.0, progressive=0.5)
-    step.apply(student, replace(context, fit=fit))
-    assert [[each > 0 for each in phase] for phase in moved] == [
-        [True, False, False, False],
-        [True, True, False, False],
-        [True, True, True, False],
-        [True, True, True, True],
-    ]
-    assert moved[1][0] < 0.5 * moved[1][1]
-
-
 def test_held_out_texts_and_their_distortions_are_not_learned_from(make_context: ContextMaker) -> None:
     context, seen = make_context(), []
     step = Distillation(distortions=2, held_out=0.25)
     step.apply(tiny_candidate(), replace(context, fit=lambda _, training: seen.append(training)))
     held_out = np.array(seen[0].held_out)
     assert len(held_out) == 60 and len(np.unique(held_out % 80)) == 20
-
-
-def test_layers_cannot_be_compared_where_the_student_has_none(make_context: ContextMaker) -> None:
-    context = make_context()
-    student = ThinStudent(layers=0).apply(tiny_candidate(), context)
-    with pytest.raises(Inapplicable, match="has none"):
-        Distillation(hidden_weight=1.0).apply(student, context)
 
 
 def test_no_more_text_is_distorted_and_labelled_than_the_steps_can_read(make_context: ContextMaker) -> None:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from eicompress.errors import DataError
+from eicompress.errors import DataError, SpecError
+from eicompress.metrics.quality import difference_of
+from eicompress.tasks import judged_by
 from eicompress.tasks.classification import Classification, PairClassification
 
 ROWS = [{"text": "one", "label": "b"}, {"text": "two", "label": "a"}]
@@ -70,3 +72,18 @@ def test_labels_of_one_row_each_are_named_and_no_split_is_blamed() -> None:
     train = [{"text": f"{n}", "label": f"{n}"} for n in range(48)]
     with pytest.raises(DataError, match=r"48 of the 48 labels of `train` have one row each.*--label"):
         Classification.read({"train": train, "validation": [{"text": "x", "label": "50"}]}, {})
+
+
+def test_macro_f1_counts_each_label_alike() -> None:
+    task = judged_by(Classification(("a", "b")), "macro_f1")
+    logits, targets = np.array([[2.0, 1.0]] * 4), np.array([0, 0, 0, 1])
+    assert task.quality == "macro_f1" and not task.averaged
+    assert task.score(logits, targets) == pytest.approx(6 / 14)
+    assert task.beside(logits, targets) == {"accuracy": 0.75}
+    assert difference_of(task, logits, np.eye(2)[targets], targets).high < 0
+    assert judged_by(task, "accuracy").averaged and judged_by(task, "") == task
+
+
+def test_a_quality_that_a_task_lacks_is_refused_with_those_it_has() -> None:
+    with pytest.raises(SpecError, match="must be one of `accuracy`, `macro_f1` for the task `classification`, but got"):
+        judged_by(Classification(("a", "b")), "precision")

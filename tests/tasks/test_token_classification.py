@@ -10,6 +10,7 @@ from eicompress.answers.entities import CONTINUED, NONE
 from eicompress.errors import DataError
 from eicompress.metrics.quality import difference_of
 from eicompress.plugins import discover
+from eicompress.spec import read as read_spec
 from eicompress.tasks import task_answering, task_of
 from eicompress.tasks.classification import Classification
 from eicompress.tasks.token_classification import TokenClassification
@@ -29,7 +30,7 @@ def from_file(folder: Path, *rows: dict[str, Any]) -> TaskData:
         json.dumps(row) for row in (*[{**ROW, "tokens": [*ROW["tokens"][:-1], f"x{at}"]} for at in range(12)], *rows)
     ]
     (folder / "train.jsonl").write_text("\n".join(lines))
-    return read_data(discover(), str(folder / "train.jsonl"), "", {"text": "text", "label": "label"}, 0)
+    return read_data(discover(), read_spec({"model": "-", "data": str(folder / "train.jsonl")}))
 
 
 def test_tokens_with_tags_and_a_text_with_spans_are_the_same_examples() -> None:
@@ -114,7 +115,7 @@ def test_an_entity_must_be_words_of_the_text(tmp_path: Path, entity: dict[str, A
     bad = {"text": "meet Ada Byron", "entities": [{"start": 5, "end": 8, "label": "per"}, entity]}
     (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(row) for row in [*good, bad]))
     with pytest.raises(DataError, match=rf"`train.jsonl`, row 13, column `entities`, {said}"):
-        read_data(discover(), str(tmp_path / "train.jsonl"), "", {"text": "text", "label": "label"}, 0)
+        read_data(discover(), read_spec({"model": "-", "data": str(tmp_path / "train.jsonl")}))
 
 
 def test_an_entity_that_only_goes_on_is_refused_where_others_begin(tmp_path: Path) -> None:

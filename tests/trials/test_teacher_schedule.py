@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from eicompress.trials.taught import Attempt
-from eicompress.trials.teacher_schedule import LEARNING_RATES, LEAST_EPOCHS, Schedule
+from eicompress.trials.teacher_schedule import FIRST_EPOCHS, LEARNING_RATES, Schedule
 
 ROWS = 10_000
-FIRST = LEAST_EPOCHS
+FIRST = FIRST_EPOCHS
 
 
 class Trained:
@@ -35,9 +35,9 @@ FIRST_BEST = Attempt("mean", 0.1, 1e-4, FIRST, 0.6, seconds=0.8 * FIRST)
 
 def test_all_rates_are_tried_for_the_same_length_where_there_is_time() -> None:
     trained = Trained(100.0, {})
-    found = list(trained.schedule.at_rates(trained, 1.0))
+    found = list(trained.schedule.at_rates(trained, FIRST, 1.0))
     assert [(each.learning_rate, each.epochs) for each in found if each] == [(rate, FIRST) for rate in LEARNING_RATES]
-    assert not list(trained.schedule.notes(100.0, len(found), 1.0, "classifier"))
+    assert not list(trained.schedule.notes(100.0, len(found), FIRST, 1.0, "classifier"))
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_all_rates_are_tried_for_the_same_length_where_there_is_time() -> None:
 )
 def test_nothing_begins_that_leaves_no_time_for_the_members(limit_s: float, members: int, tried: int) -> None:
     trained = Trained(limit_s, {}, members)
-    assert len(list(trained.schedule.at_rates(trained, 1.0))) == tried
+    assert len(list(trained.schedule.at_rates(trained, FIRST, 1.0))) == tried
 
 
 def test_once_a_training_ran_its_own_time_counts_and_not_the_estimate() -> None:
     trained = Trained(10.0, {})
-    assert len(list(trained.schedule.at_rates(trained, 2.5))) == len(LEARNING_RATES)
+    assert len(list(trained.schedule.at_rates(trained, FIRST, 2.5))) == len(LEARNING_RATES)
 
 
 def test_a_rate_that_diverges_is_no_end() -> None:
     trained = Trained(100.0, {(LEARNING_RATES[1], FIRST): None})
-    assert [each is None for each in trained.schedule.at_rates(trained, 1.0)] == [False, True, False]
+    assert [each is None for each in trained.schedule.at_rates(trained, FIRST, 1.0)] == [False, True, False]
 
 
 def test_the_length_is_doubled_up_to_the_longest_while_that_gains() -> None:
@@ -81,12 +81,22 @@ def test_no_longer_training_begins_without_time_for_it() -> None:
 
 
 def test_few_rows_are_read_more_often() -> None:
-    assert Schedule(64, [], 1, lambda: 0.0).first_epochs > Schedule(ROWS, [], 1, lambda: 0.0).first_epochs == FIRST
+    few, many = (Schedule(rows, [], 1, lambda: 100.0).first_epochs(1.0) for rows in (64, ROWS))
+    assert few > many == FIRST
+
+
+# An epoch takes 1.8 s with that of a member; 300 steps of 32 of 10,000 rows are 0.96 epochs.
+@pytest.mark.parametrize(
+    ("limit_s", "rows", "epochs"), [(3.7, ROWS, 2), (3.5, ROWS, 1), (0.1, ROWS, 1), (0.1, 80_000, 0.125)]
+)
+def test_the_first_trainings_are_halved_where_time_is_short(limit_s: float, rows: int, epochs: float) -> None:
+    schedule = Schedule(rows, [np.arange(rows // 5)], 1, lambda: limit_s)
+    assert schedule.first_epochs(1.0) == epochs
 
 
 @pytest.mark.parametrize(("tried", "said"), [(0, "the linear classifier alone"), (2, "2 of 3 learning rates")])
 def test_too_little_time_is_said(tried: int, said: str) -> None:
-    (note,) = Trained(9.0, {}).schedule.notes(9.0, tried, 30.0, "classifier")
+    (note,) = Trained(9.0, {}).schedule.notes(9.0, tried, FIRST, 30.0, "classifier")
     assert note == (
         f"In 9 s the teacher search tried {said}, since 2 epochs of training all weights take about 60 s: "
         "more time may make a better teacher."

@@ -37,7 +37,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trained:
         fit(self, candidate, training)
 
     monkeypatch.setattr(Trainer, "__call__", counted)
-    for name, value in (("LEAST_STEPS", 8), ("LEAST_EPOCHS", 0.1), ("LONGEST", 2.0)):
+    for name, value in (("LEAST_STEPS", 8), ("FIRST_EPOCHS", 0.1), ("LONGEST", 2.0)):
         monkeypatch.setattr(teacher_schedule, name, value)
     monkeypatch.setattr(teacher_training, "MOST_FOLDS", 1)
     return found
