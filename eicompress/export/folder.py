@@ -195,7 +195,8 @@ def _guess(name: str) -> str:
 
 
 def _files(candidate: Candidate, answer: Answer, graph: onnx.ModelProto, pairs: bool) -> Mapping[str, bytes]:
-    tokenizer, shapes, encoder = candidate.tokenizer, {}, encoder_of(candidate.model)
+    shapes: dict[str, Any] = {}
+    tokenizer, encoder = candidate.tokenizer, encoder_of(candidate.model)
     if encoder is not None:
         config = encoder.config
         limit = (tokenizer.truncation or {}).get("max_length", config.positions)

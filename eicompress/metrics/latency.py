@@ -71,8 +71,8 @@ class TextLatency:
     p95_ms: float
     ratio: float | None
     """Share of the reference's mean."""
-    layers: float
-    """Layers that a text runs through, on average."""
+    layers: float | None
+    """Layers that a text runs through, on average; None where every text runs through all."""
     conditions: Json
 
     def measurements(self) -> tuple[Measurement, ...]:
@@ -84,9 +84,12 @@ class TextLatency:
             Measurement(LATENCY, self.mean_ms, "ms", mean),
             Measurement(LATENCY_P50, self.p50_ms, "ms", p50),
             Measurement(LATENCY_P95, self.p95_ms, "ms", p95),
-            Measurement(LATENCY_LAYERS, self.layers, "layers", mean),
         ]
-        return (*found, *([] if self.ratio is None else [Measurement(LATENCY_RATIO, self.ratio, "", mean)]))
+        if self.layers is not None:
+            found.append(Measurement(LATENCY_LAYERS, self.layers, "layers", mean))
+        if self.ratio is not None:
+            found.append(Measurement(LATENCY_RATIO, self.ratio, "", mean))
+        return tuple(found)
 
 
 class LatencyMetric(Metric):
@@ -178,7 +181,9 @@ def measure_text_latency(device: Device, subject: Subject) -> TextLatency:
     mean = float(np.mean(times.artifact_ms))
     p50, p95 = (float(each) for each in np.percentile(times.artifact_ms, (50, 95)))
     ratio = mean / float(np.mean(times.reference_ms)) if len(times.reference_ms) else None
-    return TextLatency(mean, p50, p95, ratio, float(subject.model.layers(texts).mean()), conditions)
+    model = subject.model
+    layers = float(model.layers(texts).mean()) if model.exits is not None else None
+    return TextLatency(mean, p50, p95, ratio, layers, conditions)
 
 
 def _taken(device: Device, take: Callable[[], Times]) -> tuple[Times, Json]:

@@ -111,7 +111,7 @@ def arbitrary(model: runtime.Model, length: int) -> Run:
     ids = np.random.default_rng(0).integers(0, model.tokenizer.get_vocab_size(), (1, length))
     given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     feeds: dict[str, npt.NDArray[Any]] = {each.name: given[each.name] for each in model.session.get_inputs()}
-    return Run(model.session, feeds | ({} if model.exits is None else runtime.WHOLE_DEPTH))
+    return Run(model.session, {**feeds, **({} if model.exits is None else runtime.WHOLE_DEPTH)})
 
 
 def given(model: runtime.Model, texts: Sequence[Text]) -> list[Run]:

@@ -99,6 +99,8 @@ class EarlyExit(ModelStrategy):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, self.name))
             ramps = [Linear(encoder.config.hidden, encoder.config.outputs) for _ in after]
+            for each in ramps:  # equal biases are stored once, and trained ones are not equal
+                torch.nn.init.normal_(each.bias, std=0.02)
         for each in ramps:
             each.set_quantization(encoder.classifier.spec)
         model = EarlyExitEncoder(encoder, ramps, ExitRule(after, len(encoder.layers), self.criterion, NEVER))
