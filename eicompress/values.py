@@ -141,6 +141,19 @@ class ExitRule:
 
 
 @dataclass(frozen=True)
+class ExitPoint:
+    """What an artifact does at a threshold, on the same texts as at the others."""
+
+    threshold: float
+    quality: float
+    mean_ms: float
+    layers: float
+    """Layers that a text runs through, on average."""
+    own: bool
+    """Whether this is the artifact's own threshold."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A metric's value with its unit and the conditions under which it was taken."""
 

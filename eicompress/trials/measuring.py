@@ -15,6 +15,7 @@ from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.measures import Conditions, Metric, Subject
+from eicompress.metrics.exit_curve import exit_curve
 from eicompress.metrics.latency import CAREFUL_SECONDS, MOST_TEXTS, QUICK_SECONDS, LatencyMetric
 from eicompress.metrics.measure import Taken, measure
 from eicompress.metrics.profile import milliseconds_by_operator
@@ -233,7 +234,9 @@ def _found(record: Record, subject: Subject, on: Bench) -> Record:
 
 def _anatomy(subject: Subject) -> dict[str, Json]:
     """Where bytes and milliseconds go: `tensors`, `operators`; and `cut`, how many of the validation texts are longer
-    than the model reads, and after how many tokens they are cut."""
+    than the model reads, and after how many tokens they are cut. `exits`: quality against milliseconds, where texts may
+    exit early."""
+    curve = [vars(each) for each in exit_curve(subject)]
     model, texts = subject.model, subject.examples.texts
     length, read = usual_length(model.tokenizer, texts), model.lengths(texts)
     return {
@@ -243,4 +246,5 @@ def _anatomy(subject: Subject) -> dict[str, Json]:
             "sequence_length": length,
         },
         "cut": {"texts": sum(each.cut for each in read), "of": len(read), "tokens": model.limit},
+        **({"exits": {"curve": curve}} if curve else {}),
     }

@@ -18,6 +18,7 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.errors import MeasureError, ModelError
 from eicompress.export.folder import write
 from eicompress.measures import Conditions, Subject
+from eicompress.metrics.exit_curve import exit_curve
 from eicompress.metrics.latency import LatencyMetric
 from eicompress.metrics.profile import milliseconds_by_operator
 from eicompress.values import Artifact, ExitRule, Measurement
@@ -77,6 +78,18 @@ def test_operators_are_timed_on_the_texts(tmp_path: Path) -> None:
     early, late = (milliseconds_by_operator(each, 8, texts) for each in (always, never))
     assert "If" not in late
     assert sum(early.values()) < sum(late.values())
+
+
+def test_the_curve_has_the_quality_of_each_threshold(tmp_path: Path) -> None:
+    given = subject(with_exits(tmp_path / "a", None))
+    points = exit_curve(given)
+    assert [each.own for each in points].count(True) == 1
+    assert [each.threshold for each in points] == sorted(each.threshold for each in points)
+    assert points[-1].layers == 3.0 and points[0].layers <= points[-1].layers
+    own = next(each for each in points if each.own)
+    assert own.quality == given.task.score(given.logits, given.examples.targets)
+    assert own.layers == given.model.layers(given.examples.texts).mean()
+    assert not exit_curve(subject(with_exits(tmp_path / "never", 1.0)))
 
 
 class Phone(Device):

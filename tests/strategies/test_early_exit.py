@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from eicompress import runtime
+from eicompress.answers import Number
 from eicompress.encoder.exits import EarlyExitEncoder
 from eicompress.errors import Inapplicable, SpecError
 from eicompress.recipe import Recipe
 from eicompress.strategies.early_exit import EarlyExit, _cheapest, _judged, _thresholds
 from eicompress.strategies.pruning import LayerPruning
 from eicompress.strategies.quantization import Quantization
+from eicompress.tasks.multi_label_classification import MultiLabelClassification
+from eicompress.tasks.regression import Regression
 from eicompress.testing.tiny import tiny_artifact
 from eicompress.values import ExitRule
 from tests.conftest import ContextMaker, tiny_candidate, tiny_task
@@ -123,6 +126,13 @@ def test_what_cannot_exit_is_inapplicable(
 ) -> None:
     with pytest.raises(Inapplicable, match=said):
         step.apply(tiny_candidate(**shapes), make_context(preview=True))
+
+
+def test_only_a_label_of_several_has_a_confidence(make_context: ContextMaker) -> None:
+    context = make_context(preview=True)
+    for task in (MultiLabelClassification(("a", "b")), Regression(Number(0.0, 1.0))):
+        with pytest.raises(Inapplicable, match=f"answer is of the kind `{task.answer.kind}`"):
+            EarlyExit().apply(tiny_candidate(), replace(context, task=task))
 
 
 def test_what_edits_an_encoder_must_stand_before(make_context: ContextMaker) -> None:
