@@ -165,7 +165,8 @@ def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | N
     if encoder.pooler_norm is not None:
         token = graph.op("Unsqueeze", pooled, graph.integers(1))
         pooled = graph.op("Squeeze", _norm(graph, encoder.pooler_norm, token, alone=True), graph.integers(1))
-    return linears.biased(encoder.classifier, pooled)
+    logits = linears.biased(encoder.classifier, pooled)
+    return graph.op("LpNormalization", logits, axis=-1, p=2) if encoder.config.unit else logits
 
 
 def _mean(graph: Graph, states: str) -> str:
