@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.encoder.config import Activation, LayerConfig
+from eicompress.encoder.convolution import DynamicConvolution
 from eicompress.encoder.expression import FUNCTIONS, evaluate, parsed, plain
-from eicompress.encoder.linear import new_linear
+from eicompress.encoder.linear import AnyLinear, Grouped, new_linear
 from eicompress.encoder.positions import RelativePositionBias, near, rotated
 
 
@@ -41,19 +42,38 @@ class LayerNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order."""
+    """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order.
+
+    The heads of a convolution may stand beside it (ConvBERT, arXiv 2008.02496): the output reads its heads, then those.
+    """
 
     def __init__(self, hidden: int, shape: LayerConfig, position_bias: RelativePositionBias | None = None) -> None:
         super().__init__()
         self.heads, self.head_size = shape.heads, shape.head_size
         self.rotary_base, self.window, self.position_bias = shape.rotary_base, shape.window, position_bias
-        width = shape.heads * shape.head_size
+        width, convolution = shape.heads * shape.head_size, shape.convolution
         self.qkv = new_linear(hidden, 3 * width, shape.ranks[0], shape.kroneckers[0])
-        self.output = new_linear(width, hidden, shape.ranks[1], shape.kroneckers[1])
+        self.convolution = (
+            None if convolution is None else DynamicConvolution(hidden, width, shape.head_size, convolution)
+        )
+        mixed = width + (convolution.heads * shape.head_size if convolution else 0)
+        self.output = new_linear(mixed, hidden, shape.ranks[1], shape.kroneckers[1])
+
+    @property
+    def width(self) -> int:
+        """Of queries, keys and values."""
+        return self.heads * self.head_size
+
+    @property
+    def all_heads(self) -> int:
+        """Of the attention and of the convolution."""
+        return self.heads + (0 if self.convolution is None else self.convolution.heads)
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
-        q, k, v = self.projections(states, mask)
+        q, k, v = self._split(states, mask)
+        asked = q[:, :, :queries].transpose(1, 2).flatten(2)
+        q, k, v = self._turned(q, k, v)
         q = q[:, :, :queries]
         # Torch's CPU kernel goes back through attention six times slower in bfloat16 than in single precision.
         if q.device.type == "cpu":
@@ -61,13 +81,21 @@ class SelfAttention(nn.Module):
         with torch.autocast("cpu", enabled=False):
             context = F.scaled_dot_product_attention(q, k, v, attn_mask=self._score_mask(mask, queries, q.dtype))
         context = context.transpose(1, 2).flatten(2)
+        if self.convolution is not None:
+            context = torch.cat([context, self.convolution(states, asked, mask)], dim=-1)
         projected: Tensor = self.output(context, mask[:, :queries])
         return projected
 
     def projections(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each, rotated if they are."""
+        return self._turned(*self._split(states, mask))
+
+    def _split(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         split = self.qkv(states, mask).reshape(*states.shape[:2], 3, self.heads, self.head_size)
         q, k, v = split.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def _turned(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (rotated(q, self.rotary_base), rotated(k, self.rotary_base), v) if self.rotary_base else (q, k, v)
 
     def attention_map(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -84,12 +112,14 @@ class SelfAttention(nn.Module):
         return bias.masked_fill(~read, -torch.inf).to(dtype)
 
     def keep_heads(self, heads: Tensor) -> None:
-        """Keep only these heads."""
+        """Keep only these heads of the attention; the convolution then reads their queries alone."""
         each = torch.arange(self.head_size)
         kept = (heads[:, None] * self.head_size + each).flatten()
-        width = self.heads * self.head_size
+        width = self.width
         self.qkv.select(outputs=torch.cat([kept, kept + width, kept + 2 * width]))
-        self.output.select(inputs=kept)
+        self.output.select(inputs=torch.cat([kept, torch.arange(width, self.output.inputs)]))
+        if self.convolution is not None:
+            self.convolution.keep_queries(kept)
         if self.position_bias is not None:
             self.position_bias = self.position_bias.of_heads(heads)
         self.heads = len(heads)
@@ -98,6 +128,8 @@ class SelfAttention(nn.Module):
         """Keep only these residual dimensions."""
         self.qkv.select(inputs=dimensions)
         self.output.select(outputs=dimensions)
+        if self.convolution is not None:
+            self.convolution.keep_hidden(dimensions)
 
 
 def activated(states: Tensor, activation: Activation) -> Tensor:
@@ -116,8 +148,12 @@ class FeedForward(nn.Module):
     def __init__(self, hidden: int, shape: LayerConfig, activation: Activation, *, gated: bool = False) -> None:
         super().__init__()
         self.gated = gated
-        self.input = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
-        self.output = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
+        self.input: AnyLinear = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
+        self.output: AnyLinear = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
+        if shape.ffn_groups > 1:
+            self.input, self.output = (
+                Grouped(each.inputs, each.outputs, shape.ffn_groups) for each in (self.input, self.output)
+            )
         self.activation, self.written = activation, shape.expression
         self.expression = parsed(shape.expression or plain(activation))
         alone = replace(shape, ffn_blocks=1)

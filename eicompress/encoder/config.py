@@ -1,5 +1,6 @@
 """The shapes of an encoder, as a frozen value."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -7,6 +8,15 @@ from eicompress.values import Json
 
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 """`gelu_tanh` is the approximation of GELU by a tanh, `silu` a value times its sigmoid (arXiv 1710.05941)."""
+
+
+@dataclass(frozen=True)
+class ConvolutionConfig:
+    """Shapes of the dynamic convolution beside a layer's attention. Its heads are as wide as those of the attention."""
+
+    heads: int
+    kernel: int
+    """How many tokens a head reads, the token itself in their middle: an odd number."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class LayerConfig:
     encoder's activation between them."""
     ffn_blocks: int = 1
     """Feed-forward blocks in a row, each of which adds to what the next one reads."""
+    ffn_groups: int = 1
+    """Groups of the feed-forward block's matrices: each reads and writes a part of the dimensions."""
+    convolution: ConvolutionConfig | None = None
+    """None where all heads attend."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,11 @@ class EncoderConfig:
         """Dimensions in which word vectors, positions and token types are summed up."""
         return self.embedding if self.projection == "embeddings" else self.hidden
 
+    @property
+    def hidden_groups(self) -> int:
+        """Groups of residual dimensions, all of one size, of which each must keep as many as the others."""
+        return math.lcm(*(each.ffn_groups for each in self.layers))
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -128,4 +147,5 @@ class EncoderConfig:
 
 def _layer(value: Json) -> LayerConfig:
     products = {"ranks": tuple(value["ranks"]), "kroneckers": tuple(tuple(each) for each in value["kroneckers"])}
-    return LayerConfig(**{**value, **products})
+    convolution = None if value.get("convolution") is None else ConvolutionConfig(**value["convolution"])
+    return LayerConfig(**{**value, **products, "convolution": convolution})

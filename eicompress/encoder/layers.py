@@ -6,7 +6,7 @@ from torch import nn
 
 from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention
 from eicompress.encoder.config import EncoderConfig, LayerConfig
-from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
+from eicompress.encoder.linear import AnyLinear, Grouped, Kronecker, LowRank
 from eicompress.encoder.positions import RelativePositionBias
 from eicompress.errors import Inapplicable
 
@@ -61,6 +61,8 @@ def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
             kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
             expression=layer.ffn.written,
             ffn_blocks=len(layer.ffn.blocks),
+            ffn_groups=len(layer.ffn.input.parts) if isinstance(layer.ffn.input, Grouped) else 1,
+            convolution=None if layer.attention.convolution is None else layer.attention.convolution.shape,
         )
         for number, layer in enumerate(layers)
     )

@@ -13,12 +13,13 @@ What is not obvious, with what it brought (docs/export.md has the figures):
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
-from torch import nn
+from torch import Tensor, nn
 
 from eicompress.encoder.blocks import Layer, LayerNorm, SelfAttention
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.export.convolution import convolved
 from eicompress.export.feed_forward import feed_forward
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
@@ -133,8 +134,9 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     A sequence has at most as many tokens as there are `positions`.
     """
     graph = linears.graph
-    linear, states = linears.last_factor(attention.qkv, states)
-    qkv = linears.thirds(linear, states, alone=alone)
+    linear, read = linears.last_factor(attention.qkv, states)
+    qkv = linears.thirds(linear, read, alone=alone)
+    said = _convolution(linears, attention, states, qkv[0], linear.bias, alone=alone)
     if attention.rotary_base:
         qkv, bias = rotated(graph, attention, qkv, linear.bias, positions, alone=alone), ""
     else:
@@ -142,7 +144,22 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     mask = graph.op("Cast", "attention_mask", to=TensorProto.INT32)
     scores = added_to_scores(graph, attention, positions, alone=alone)
     context = graph.op("MultiHeadAttention", *qkv, bias, mask, *scores, num_heads=attention.heads)
-    return linears.biased(attention.output, context)
+    return linears.biased(attention.output, graph.op("Concat", context, *said, axis=-1) if said else context)
+
+
+def _convolution(
+    linears: LinearLayers, attention: SelfAttention, states: str, queries: str, bias: Tensor, *, alone: bool
+) -> list[str]:
+    """What the heads of the convolution say, for queries without their bias, if there are any."""
+    if attention.convolution is None:
+        return []
+    graph, width = linears.graph, attention.width
+    if attention.rotary_base:  # its bias is stored in three parts
+        stored = graph.floats(bias[:width])
+    else:
+        stored = graph.op("Slice", graph.floats(bias), graph.integers(0), graph.integers(width), graph.integers(0))
+    queries = graph.op("Add", queries, stored)
+    return [convolved(linears, attention.convolution, states, queries, attention.head_size, alone=alone)]
 
 
 def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | None) -> str:

@@ -13,7 +13,7 @@ import onnx
 from tokenizers import Tokenizer
 
 from eicompress.answers import Answer
-from eicompress.cache import write_folder, write_whole
+from eicompress.cache import write_folder
 from eicompress.contracts import Candidate
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import minified_json, with_max_length
@@ -53,7 +53,7 @@ def write_files(files: Mapping[str, bytes], folder: Path, manifest: Json) -> Art
     """Write an artifact's files, and its manifest beside them: all, or nothing. Raises `ExportError`."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     notes = json.dumps({**manifest, "versions": dict(versions(_RECORDED)), "files": sums}, indent=1, sort_keys=True)
-    return _place(files, notes.encode(), folder)
+    return _place(files, folder, notes.encode())
 
 
 def files_of(
@@ -85,11 +85,14 @@ def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
     return {name: version(name) for name in packages}
 
 
-def copy(artifact: Artifact, folder: Path) -> Artifact:
-    """The same artifact, with its manifest, in another folder: all of it, or nothing. Raises `ExportError`."""
+def copy(artifact: Artifact, folder: Path, card: str | None = None) -> Artifact:
+    """The same artifact, with its manifest and a model card, in another folder: all of it, or nothing.
+
+    Raises `ExportError`.
+    """
     paths = sorted(path for path in artifact.folder.rglob("*") if path.is_file())
     files = {path.relative_to(artifact.folder).as_posix(): path.read_bytes() for path in paths}
-    return _place(files, artifact.manifest.read_bytes(), folder)
+    return _place(files, folder, artifact.manifest.read_bytes(), card)
 
 
 def check_free(folder: Path) -> None:
@@ -98,9 +101,10 @@ def check_free(folder: Path) -> None:
         raise ExportError(f"`{folder}` must be a new folder or an artifact, but is something else: choose another.")
 
 
-def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifact:
+def _place(files: Mapping[str, bytes], folder: Path, manifest: bytes, card: str | None = None) -> Artifact:
     artifact = Artifact(folder)
     check_free(folder)
+    beside = {artifact.manifest: manifest} | ({} if card is None else {artifact.card: card.encode()})
 
     def write_files(made: Path) -> None:
         for name, data in files.items():
@@ -111,8 +115,7 @@ def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifac
         artifact.card.unlink(missing_ok=True)
 
     try:
-        write_folder(folder, write_files)
-        write_whole(artifact.manifest, manifest)
+        write_folder(folder, write_files, beside)
     except OSError as error:
         raise ExportError(f"The artifact must be written to `{folder}`, but that failed: {error}.") from error
     return artifact
