@@ -133,6 +133,10 @@ class Task(ABC):
         """The examples with targets that the data lacks, where the teacher's answers are the truth."""
         return examples
 
+    def unmeasurable(self, examples: Examples) -> str:
+        """The rule that examples break which are to be measured without a teacher; empty where they break none."""
+        return ""
+
     def score(self, logits: Array, targets: Array) -> float:
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())

@@ -195,6 +195,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for text, word in things
     ]
     write_rows(folder / "my-entities.jsonl", entities)
+    write_tiny_model(folder / "my-embedder")
+    write_rows(folder / "my-texts.jsonl", [{"text": f"{text} {at}"} for at in range(4) for text, _ in labelled])
     (folder / "my-text.txt").write_text("\n".join(text for text, _ in labelled))
     (folder / "space.toml").write_text(SPACE)
     (folder / "recipe.toml").write_text(RECIPE)

@@ -53,7 +53,7 @@ def of_config(config: Json) -> Answer | None:
     Vectors have an entry of our own.
     """
     width = config.get(DIMENSIONS)
-    if isinstance(width, int) and width > 0:
+    if isinstance(width, int) and not isinstance(width, bool) and width > 0:
         return Vector(width)
     said = config.get("id2label")
     named = {str(number): str(name) for number, name in said.items()} if isinstance(said, Mapping) else {}

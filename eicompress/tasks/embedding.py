@@ -50,14 +50,13 @@ class Embedding(Task):
     def columns_in(cls, row: Json, columns: Mapping[str, str]) -> dict[str, str]:
         """A score is of a pair; a label beside a single text is not read, unless it is a number or is named."""
         names = {role: columns.get(role, role) for role in (*cls.columns, *cls.may_have)}
-        number = isinstance(row.get(names["label"]), int | float) and not isinstance(row[names["label"]], bool)
-        scored = "label" in columns or number or names["text_pair"] in row
-        found = {"text": names["text"]}
-        if "text_pair" in columns or scored:
-            found["text_pair"] = names["text_pair"]
-        if "label" in columns or (scored and names["label"] in row):
-            found["label"] = names["label"]
-        return found
+        label = row.get(names["label"])
+        number = isinstance(label, int | float) and not isinstance(label, bool)
+        scored = number or names["label"] != "label" or names["text_pair"] in row
+        roles = ["text", *(["text_pair"] if scored or "text_pair" in columns else [])]
+        if names["label"] != "label" or (scored and names["label"] in row):
+            roles.append("label")
+        return {role: names[role] for role in roles}
 
     @classmethod
     def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> tuple[Self, dict[str, Examples]]:
@@ -87,6 +86,14 @@ class Embedding(Task):
         cosines = pairs.cosines(np.asarray(teacher.outputs(examples.texts).logits, np.float32))
         targets[pairs.first, 1] = targets[pairs.second, 1] = cosines
         return Examples(examples.texts, targets)
+
+    def unmeasurable(self, examples: Examples) -> str:
+        if len(pairs_of(examples.targets).scores):
+            return ""
+        return (
+            "must have a score for each pair of texts to measure an artifact, which no teacher stands beside, but has "
+            "none. Give pairs with a number (`text`, `text_pair`, `label`)."
+        )
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """One less Pearson's correlation of cosines and scores, over the pairs that have both texts in the batch; zero
@@ -125,7 +132,7 @@ class Embedding(Task):
 def are_texts_alone(row: Json, columns: Mapping[str, str]) -> bool:
     """Whether a row has nothing but a text, or two of them."""
     text, pair = columns.get("text", "text"), columns.get("text_pair", "text_pair")
-    return "label" not in columns and text in row and set(row) <= {text, pair}
+    return columns.get("label", "label") == "label" and text in row and set(row) <= {text, pair}
 
 
 def _examples(split: str, rows: Sequence[Json], columns: Mapping[str, str]) -> Examples:

@@ -25,4 +25,6 @@ def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, E
     made = read.sized(model.answer.outputs)
     if made.answer.names != model.answer.names:
         raise DataError(f"the artifact must number its labels as `{task.name}` does, but does not")
+    if why := made.unmeasurable(examples["measured"]):
+        raise DataError(f"`{tables[split].origin}` {why}")
     return split, judged_by(made, spec.settings["quality"]), examples["measured"]
