@@ -161,7 +161,9 @@ def _cut_layer(layer: Layer, name: str, parameter: Tensor, heads: int, neurons: 
     if matrix == "attention.position_bias":
         return parameter[:, :heads]
     if matrix == "attention.qkv":
-        return parameter.reshape(3, -1, *parameter.shape[1:])[:, :width].flatten(0, 1)
+        return parameter.reshape(layer.attention.parts, -1, *parameter.shape[1:])[:, :width].flatten(0, 1)
+    if matrix == "attention.value":
+        return parameter[:width]
     if matrix == "ffn.input":
         return parameter.reshape(1 + layer.ffn.gated, -1, *parameter.shape[1:])[:, :neurons].flatten(0, 1)
     if matrix == "attention.convolution.spans":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers import Answer, Number, Vector
+from eicompress.answers import Answer, LabelSet, Number, Vector
 from eicompress.encoder.blocks import attention_map
 
 RELATIONS = 1.0
@@ -47,6 +47,8 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
         return logit_mse(student, teacher)
     if isinstance(answer, Vector):
         return vector_distance(student, teacher)
+    if isinstance(answer, LabelSet):
+        return temperature**2 * label_kl(student / temperature, teacher / temperature).mean()
     return logit_kl(student, teacher, temperature)
 
 
@@ -62,6 +64,8 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
         return (student - teacher).square().sum(dim=1)
     if isinstance(answer, Vector):
         return 1 - F.cosine_similarity(student, teacher, dim=1)
+    if isinstance(answer, LabelSet):
+        return label_kl(student, teacher)
     student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
     return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
 
@@ -83,6 +87,14 @@ def sensitivity(answer: Answer, loss: Callable[[Tensor, Tensor], Tensor], logits
         return loss(logits, targets)
     cosines = logits @ logits.T / SHARPNESS
     return F.cross_entropy(cosines, torch.arange(len(logits), device=logits.device))
+
+
+def label_kl(student: Tensor, teacher: Tensor) -> Tensor:
+    """(B,) KL(teacher || student) of each label's own probability, the sum over labels; logits (B, labels)."""
+    wanted = teacher.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(teacher, wanted, reduction="none")
+    lost = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
+    return (lost - entropy).sum(dim=1)
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:

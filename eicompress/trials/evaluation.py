@@ -1,7 +1,10 @@
 """Data for measuring a finished artifact: rows under the artifact's own answer."""
 
+from dataclasses import replace
+
 from eicompress.contracts import Examples, Task
 from eicompress.data.datasets import check_rows, read_tables
+from eicompress.data.outside import read_outside, texts_of
 from eicompress.errors import DataError
 from eicompress.plugins import Registry
 from eicompress.runtime import Model
@@ -25,6 +28,8 @@ def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, E
     made = read.sized(model.answer.outputs)
     if made.answer.names != model.answer.names:
         raise DataError(f"the artifact must number its labels as `{task.name}` does, but does not")
-    if why := made.unmeasurable(examples["measured"]):
+    outside = read_outside(spec.data, columns, task.cell_refusal) if made.answer.may_reject else {}
+    found = replace(examples["measured"], outside=texts_of(outside[split], columns) if split in outside else ())
+    if why := made.unmeasurable(found):
         raise DataError(f"`{tables[split].origin}` {why}")
-    return split, judged_by(made, spec.settings["quality"]), examples["measured"]
+    return split, judged_by(made, spec.settings["quality"]), found
