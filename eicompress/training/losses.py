@@ -80,8 +80,8 @@ def vector_distance(student: Tensor, teacher: Tensor) -> Tensor:
 def sensitivity(answer: Answer, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
     """What the importance of a part is the gradient of: the task's loss.
 
-    Of vectors, whose loss knows only the pairs that meet in a batch, it is how well each text is distinguished from the others:
-    the cross-entropy of its own number, from its cosines with all texts of the batch.
+    Of vectors, whose loss knows only the pairs that meet in a batch, it is how well each text is distinguished from the
+    others: the cross-entropy of its own number, from its cosines with all texts of the batch.
     """
     if not isinstance(answer, Vector):
         return loss(logits, targets)
