@@ -50,8 +50,9 @@ def write_rows(folder: Path, kind: str) -> Path:
     folder.mkdir()
     for split, endings in ENDINGS.items():
         texts = [text + ending for ending in endings for text in TEXTS]
-        rows: list[dict[str, object]] = [{"text": text} for text in texts]
+        rows: list[dict[str, object]] = [{"text": text} for text in texts[:-1]]  # an odd number
         if kind == "pairs":
+            rows.append({"text": texts[-1]})
             drawn = np.random.default_rng(0).permutation(len(texts))
             rows = [
                 {**row, "text_pair": texts[other], "label": round(abs(at - other) / len(texts), 3)}

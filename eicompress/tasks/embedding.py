@@ -85,7 +85,7 @@ class Embedding(Task):
         pairs = pairs_of(np.where(unknown[:, None], np.nan_to_num(targets), np.nan))
         cosines = pairs.cosines(np.asarray(teacher.outputs(examples.texts).logits, np.float32))
         targets[pairs.first, 1] = targets[pairs.second, 1] = cosines
-        return replace(examples, targets=targets)
+        return replace(examples, targets=np.nan_to_num(targets))  # a text without a partner does not count
 
     def unmeasurable(self, examples: Examples) -> str:
         if len(pairs_of(examples.targets).scores):
