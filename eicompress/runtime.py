@@ -70,7 +70,8 @@ class Model:
         return self.answer.names
 
     def predict(self, texts: Sequence[Text], *, parallel: int = 1, reject: bool = False) -> list[Prediction]:
-        """The answer to each text, or pair of texts: a `LabelPrediction`, a `NumberPrediction` or a `TagPrediction`.
+        """The answer to each text, or pair of texts, such as a `LabelPrediction`, a `NumberPrediction` or a
+        `VectorPrediction`.
 
         `parallel` texts are read at a time, each in a thread of its own; the answers are the same. With `reject`, the
         label of a text is None where it is less sure than `reject_below` in `config.json`.
@@ -250,7 +251,7 @@ def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answe
     if kind != "tensor(float)" or width is None or (isinstance(width, int) and width != answer.outputs):
         each = "token" if answer.per_word else "text"
         raise ModelError(
-            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a {each}, as many as `id2label` "
+            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a {each}, as many as `config.json` "
             f"names, but has {kind} {shape}."
         )
 

@@ -242,7 +242,8 @@ def write_head(begun: Begun, states: str) -> str:
     if encoder.pooler_norm is not None:
         token = graph.op("Unsqueeze", pooled, graph.integers(1))
         pooled = graph.op("Squeeze", normed(graph, encoder.pooler_norm, token, alone=True), graph.integers(1))
-    return linears.biased(encoder.classifier, pooled)
+    logits = linears.biased(encoder.classifier, pooled)
+    return graph.op("LpNormalization", logits, axis=-1, p=2) if encoder.config.unit else logits
 
 
 def write_pooled(begun: Begun, states: str, pooling: str) -> str:
