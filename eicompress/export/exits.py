@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from eicompress.encoder.exits import TINY, EarlyExitEncoder
 from eicompress.export.emit import Begun, begin, write_head, write_layer, write_pooled
-from eicompress.export.graph import Graph
+from eicompress.export.graph import Graph, store_in_branches
 from eicompress.runtime import EXIT_THRESHOLD
 
 
@@ -21,7 +21,9 @@ def emit_exits(model: EarlyExitEncoder, *, pairs: bool) -> ModelProto:
     graph = begun.linears.graph
     graph.parameter(EXIT_THRESHOLD, model.rule.threshold)
     logits, layers = _rest(begun, model, 0, begun.states, None)
-    return graph.model(begun.inputs, logits, model.encoder.config.outputs, layers=layers)
+    made = graph.model(begun.inputs, logits, model.encoder.config.outputs, layers=layers)
+    store_in_branches(made.graph)
+    return made
 
 
 def _rest(

@@ -22,7 +22,7 @@ from eicompress.errors import ExportError
 from eicompress.export.emit import emit
 from eicompress.export.exits import emit_exits
 from eicompress.export.generic import trace
-from eicompress.export.graph import group_of, nodes_of, scaled
+from eicompress.export.graph import constants_of, group_of, nodes_of, scaled
 from eicompress.manifest import read_object
 from eicompress.values import Artifact, Json
 
@@ -153,7 +153,7 @@ def remove(artifact: Artifact) -> None:
 def bytes_by_group(artifact: Artifact) -> dict[str, int]:
     """Which bytes of the folder go where; they sum up to its size."""
     groups = {"embedding": 0, "layers": 0, "head": 0}
-    for constant in onnx.load(artifact.onnx).graph.initializer:
+    for constant in constants_of(onnx.load(artifact.onnx).graph):
         size = len(constant.raw_data) or constant.ByteSize()
         groups[group_of(constant.name) or _guess(constant.name)] += size
     weights = sum(groups.values())
@@ -168,7 +168,7 @@ def bytes_by_tensor(artifact: Artifact, most: int = 40) -> list[tuple[str, str, 
     """Group, name for people and bytes of the weights, the heaviest first; after the `most`, sums by group."""
     graph, found = onnx.load(artifact.onnx).graph, []
     readers = {name: node.op_type for node in reversed(list(nodes_of(graph))) for name in node.input}
-    for constant in graph.initializer:
+    for constant in constants_of(graph):
         size = len(constant.raw_data) or constant.ByteSize()
         group = group_of(constant.name)
         # The emitter's names are short, since every byte is shipped: they say nothing to people.

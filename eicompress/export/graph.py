@@ -1,5 +1,6 @@
 """An ONNX graph in the making: nodes and constants, each kept once."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -49,6 +50,39 @@ def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from nodes_of(attribute.g)
+
+
+def constants_of(graph: GraphProto) -> Iterator[TensorProto]:
+    """The constants of a graph and of its branches."""
+    yield from graph.initializer
+    for branch in _branches(graph):
+        yield from constants_of(branch)
+
+
+def store_in_branches(graph: GraphProto) -> None:
+    """Move each constant that one branch alone reads into it, for onnxruntime packs a matrix for its kernels only where
+    the constant stands in the same graph as the node that reads it."""
+    branches = _branches(graph)
+    read = [_read(each) for each in branches]
+    own = {name for node in graph.node for name in node.input}
+    readers = Counter(name for names in (*read, own) for name in names)
+    stays = GraphProto()
+    for each in graph.initializer:
+        inside = [branch for branch, names in zip(branches, read, strict=True) if each.name in names]
+        (inside[0] if inside and readers[each.name] == 1 else stays).initializer.append(each)
+    graph.ClearField("initializer")
+    graph.initializer.extend(stays.initializer)
+    for branch in branches:
+        store_in_branches(branch)
+
+
+def _branches(graph: GraphProto) -> list[GraphProto]:
+    return [each.g for node in graph.node for each in node.attribute if each.HasField("g")]
+
+
+def _read(graph: GraphProto) -> set[str]:
+    """The names that the nodes of a graph and of its branches read."""
+    return {name for node in nodes_of(graph) for name in node.input}
 
 
 class Graph:
@@ -122,8 +156,7 @@ class Graph:
     ) -> Sequence[str]:
         """The outputs of the one of two branches that is run; `yes` and `no` write the nodes of theirs.
 
-        A branch reads the values of the graph around it by their names. All constants stand in the outermost graph, and
-        onnxruntime folds and packs them for the branches as for the rest.
+        A branch reads the values of the graph around it by their names.
         """
         then, otherwise = (self._branch(each) for each in (yes, no))
         return self.ops("If", len(then.output), condition, then_branch=then, else_branch=otherwise)

@@ -1,5 +1,8 @@
 """The graph of an encoder with off-ramps exits where the torch model does, and skips what comes after."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -7,18 +10,22 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from eicompress.answers import Labels
 from eicompress.encoder.config import BigramConfig, LayerConfig
 from eicompress.encoder.exits import EarlyExitEncoder, confidences, first_exits
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.exits import emit_exits
-from eicompress.export.graph import nodes_of
+from eicompress.export.folder import bytes_by_group, bytes_by_tensor, write
+from eicompress.export.graph import constants_of
 from eicompress.runtime import session
 from eicompress.values import ExitRule
-from tests.conftest import tiny_encoder
+from tests.conftest import tiny_candidate, tiny_encoder
 
 DEPTH = 4
 TEXTS = 40
+LARGE = 100
+"""Bytes that only matrices have."""
 
 
 def with_exits(criterion: str, threshold: float, spec: QuantSpec | None = None, **changes: object) -> EarlyExitEncoder:
@@ -104,8 +111,28 @@ def test_a_batch_goes_on_until_all_of_its_texts_exit() -> None:
     assert min(alone) < max(alone) <= together
 
 
-def test_weights_stand_once_outside_of_all_branches() -> None:
-    made = emit_exits(with_exits("entropy", 0.5, QuantSpec(4)), pairs=False)
-    branches = [each.g for node in nodes_of(made.graph) for each in node.attribute if each.HasField("g")]
-    assert len(branches) == 2 * (DEPTH - 1)
-    assert not any(each.initializer for each in branches)
+@pytest.mark.parametrize("spec", [None, QuantSpec(8), QuantSpec(4)], ids=str)
+def test_each_matrix_stands_once_and_where_it_is_read(spec: QuantSpec | None) -> None:
+    """onnxruntime packs it for its kernels only there: floats took half as long again otherwise."""
+    made = emit_exits(with_exits("entropy", 0.5, spec), pairs=False).graph
+    names = [each.name for each in constants_of(made)]
+    assert len(names) == len(set(names))
+    graphs = [made]
+    for graph in graphs:
+        graphs += [each.g for node in graph.node for each in node.attribute if each.HasField("g")]
+    for graph in graphs:
+        read = {name for node in graph.node for name in node.input}
+        assert all(each.name in read for each in graph.initializer if len(each.raw_data) > LARGE)
+    assert sum(any(len(each.raw_data) > LARGE for each in graph.initializer) for graph in graphs) == DEPTH
+
+
+def test_bytes_in_branches_are_counted(tmp_path: Path) -> None:
+    model = with_exits("margin", 0.5)
+    candidate = replace(tiny_candidate(), model=model)
+    artifact = write(candidate, Labels(tuple("abcde")), tmp_path / "a", pairs=False, manifest={})
+    groups = bytes_by_group(artifact)
+    assert sum(groups.values()) == artifact.size_bytes
+    assert groups["layers"] > 4 * sum(each.numel() for each in model.encoder.layers.parameters() if each.ndim == 2) - 1
+    assert sum(size for _, _, size in bytes_by_tensor(artifact)) == sum(
+        groups[each] for each in ("embedding", "layers", "head")
+    )
