@@ -131,6 +131,18 @@ class Task(ABC):
     def correct(self, logits: Array, targets: Array) -> Array:
         """Quality of each example, (n,) floats; the mean is the task's quality unless `score` says otherwise."""
 
+    def sized(self, width: int) -> "Task":
+        """The task for models with this many outputs, where only they know how many an answer has."""
+        return self
+
+    def judged(self, examples: Examples, teacher: "Teacher") -> Examples:
+        """The examples with targets that the data lacks, where the teacher's answers are the truth."""
+        return examples
+
+    def unmeasurable(self, examples: Examples) -> str:
+        """The rule that examples break which are to be measured without a teacher; empty where they break none."""
+        return ""
+
     def score(self, logits: Array, targets: Array) -> float:
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())

@@ -10,6 +10,7 @@ from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.tag import Entity, TagPrediction, Tags
+from eicompress.answers.vector import DIMENSIONS, Vector, VectorPrediction
 from eicompress.values import Json
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Table",
     "TagPrediction",
     "Tags",
+    "Vector",
+    "VectorPrediction",
     "from_json",
     "of_config",
 ]
@@ -43,6 +46,8 @@ def from_json(value: Json) -> Answer:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
+    if value["kind"] == Vector.kind:
+        return Vector(int(value["width"]))
     raise KeyError(value["kind"])
 
 
@@ -50,8 +55,11 @@ def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
     As in `transformers`, one output alone is a number, the model's class says whether each word is answered, and
-    `problem_type` whether each label is answered on its own.
+    `problem_type` whether each label is answered on its own. Vectors have an entry of our own.
     """
+    width = config.get(DIMENSIONS)
+    if isinstance(width, int) and not isinstance(width, bool) and width > 0:
+        return Vector(width)
     said = config.get("id2label")
     named = {str(number): str(name) for number, name in said.items()} if isinstance(said, Mapping) else {}
     if not named or not all(str(number) in named for number in range(len(named))):
