@@ -16,8 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import FeedForward, SelfAttention
-from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
+from eicompress.encoder.linear import AnyLinear, Grouped, Kronecker, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.training.importance import (
     WAYS,
@@ -55,12 +54,12 @@ class HiddenPruning(ModelStrategy):
         if count == width:
             return subject
         worth = measure_importance(subject, context, "magnitude" if context.preview else self.importance)["hidden"]
-        kept = most_important(worth, count)
+        kept = most_important(worth, count, model.config.hidden_groups)
         if self.reconstruct and not context.preview:
             _make_up(subject, context, kept)
         model.keep_hidden(kept)
         origin = Origin(subject.origin.layers, tuple(subject.origin.hidden[each] for each in kept.tolist()))
-        facts = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
+        facts = {"width": len(kept), "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
         return replace(subject, origin=origin, facts={**subject.facts, self.name: facts})
 
 
@@ -87,8 +86,8 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
 
 def _readers(model: Encoder) -> list[AnyLinear]:
     """Every matrix that reads residual states, or the pooler's, whose width is the same."""
-    readers: list[AnyLinear] = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
-    readers += [each.input for each in model.modules() if isinstance(each, FeedForward)]
+    layers = (model.layer(number) for number in range(len(model.layers)))
+    readers = dict.fromkeys(each for layer in layers for each in layer.readers)
     return [*readers, *([model.pooler] if model.pooler is not None else []), model.classifier]
 
 
@@ -123,7 +122,7 @@ class _Drift:
 
 def read_kept_alone(reader: AnyLinear, seen: Moments, kept: Tensor) -> None:
     """Give the weights of the kept columns what of the others they can predict; the rest goes to the bias."""
-    if isinstance(reader, Kronecker):
+    if isinstance(reader, Kronecker | Grouped):
         return  # which dimensions cannot be taken out of: `keep_hidden` says so
     every = torch.ones(reader.inputs, dtype=torch.bool)
     every[kept] = False

@@ -11,6 +11,8 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer
+from torch.nn.utils.rnn import pad_sequence
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from eicompress import runtime
 from eicompress.answers import Labels
@@ -48,7 +50,17 @@ class Like:
 
 DISTIL = {"dim": 24, "n_heads": 3, "hidden_dim": 20, "n_layers": 2}
 MODERN = {**USUAL, "num_hidden_layers": 3, "num_attention_heads": 3, "local_attention": 8}
+CONV = {**USUAL, "num_attention_heads": 6, "embedding_size": 24, "head_ratio": 2, "conv_kernel_size": 5}
+ALL_HEADS = {**CONV, "num_attention_heads": 3, "head_ratio": 1, "conv_kernel_size": 9}
 GROUPS = {**USUAL, "embedding_size": 10, "num_hidden_layers": 6}
+MOBILE = {
+    **USUAL,
+    "embedding_size": 10,
+    "num_attention_heads": 3,
+    "intra_bottleneck_size": 12,
+    "num_feedforward_networks": 3,
+}
+INVERTED = {**MOBILE, "intra_bottleneck_size": 30, "num_feedforward_networks": 1, "hidden_act": "gelu"}
 FAMILIES: Mapping[str, Like] = {
     "bert": Like("Bert", bert_like),
     "roberta": Like("Roberta", roberta_like, 50, {**USUAL, "type_vocab_size": 1}),
@@ -58,7 +70,28 @@ FAMILIES: Mapping[str, Like] = {
     "distilbert, relu": Like("DistilBert", bert_like, shapes={**DISTIL, "activation": "relu"}),
     "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
     "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
+    "convbert": Like("ConvBert", bert_like, shapes={**CONV, "num_groups": 2, "embedding_size": 10}),
+    "convbert, all heads": Like("ConvBert", bert_like, shapes=ALL_HEADS),
+    "convbert, one head": Like("ConvBert", bert_like, shapes={**CONV, "head_ratio": 6, "hidden_act": "relu"}),
     "mpnet": Like("MPNet", mpnet_like, 50),
+    "mobilebert": Like("MobileBert", bert_like, shapes=MOBILE),
+    "mobilebert, all narrowed": Like("MobileBert", bert_like, shapes={**MOBILE, "use_bottleneck_attention": True}),
+    "mobilebert, one block": Like("MobileBert", bert_like, shapes={**MOBILE, "num_feedforward_networks": 1}),
+    "mobilebert, layer normalization": Like(
+        "MobileBert", bert_like, shapes={**MOBILE, "normalization_type": "layer_norm", "hidden_act": "gelu"}
+    ),
+    "mobilebert, no trigrams": Like("MobileBert", bert_like, shapes={**MOBILE, "trigram_input": False}),
+    "mobilebert, not projected": Like(
+        "MobileBert", bert_like, shapes={**MOBILE, "trigram_input": False, "embedding_size": 24}
+    ),
+    "mobilebert, no bottleneck": Like("MobileBert", bert_like, shapes={**MOBILE, "use_bottleneck": False}),
+    "mobilebert, nothing narrowed": Like(
+        "MobileBert",
+        bert_like,
+        shapes={**MOBILE, "intra_bottleneck_size": 24, "key_query_shared_bottleneck": False},
+    ),
+    "mobilebert, no pooler": Like("MobileBert", bert_like, shapes={**MOBILE, "classifier_activation": False}),
+    "mobilebert, inverted": Like("MobileBert", bert_like, shapes={**INVERTED, "normalization_type": "layer_norm"}),
     "modernbert": Like("ModernBert", modernbert_like, shapes=MODERN),
     "modernbert, local first": Like(
         "ModernBert",
@@ -93,7 +126,9 @@ each_main_family = pytest.mark.parametrize(
         "xlm-roberta",
         "distilbert",
         "electra",
+        "convbert",
         "mpnet",
+        "mobilebert",
         "modernbert",
         "nomic_bert",
         "albert, inner groups",
@@ -118,6 +153,8 @@ def save(folder: Path, family: str, *, head: bool = True, **changes: object) -> 
     model = getattr(transformers, f"{like.classes}{'ForSequenceClassification' if head else 'Model'}")(config)
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # so that no bias is zero, and no norm is one
+    if like.classes == "MobileBert":  # whose last token of a text reads the vector of padding after it
+        model.get_input_embeddings().weight.data[padding] = 0.0
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
@@ -141,6 +178,19 @@ def type_arguments(model: torch.nn.Module, types: torch.Tensor) -> dict[str, tor
     return {} if model.config.model_type in ("distilbert", "mpnet", "modernbert") else {"token_type_ids": types}
 
 
+def answers(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> Any:
+    """What a model of `transformers` says of padded texts, each read alone where it would read padding as text."""
+    if model.config.model_type != "convbert":
+        return model(ids, attention_mask=mask, **type_arguments(model, types))
+    alone = [
+        model(*(each[row : row + 1, : int(mask[row].sum())] for each in (ids, mask, types))) for row in range(len(ids))
+    ]
+    if "logits" in alone[0]:
+        return SequenceClassifierOutput(logits=torch.cat([each.logits for each in alone]))
+    states = pad_sequence([each.last_hidden_state[0] for each in alone], batch_first=True)
+    return BaseModelOutput(last_hidden_state=states)
+
+
 @each_family
 def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None:
     source = load(save(tmp_path, family))
@@ -149,10 +199,46 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
     for texts in (CORPUS, PAIRS):
         ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
         with torch.no_grad():
-            expected = theirs(ids, attention_mask=mask, **type_arguments(theirs, types)).logits
+            expected = answers(theirs, ids, mask, types).logits
             got = source.encoder(ids, mask, types)
         assert expected.std() > 0.05
         assert (got - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["mobilebert", "mobilebert, all narrowed"])
+def test_a_text_with_trigrams_is_read_as_it_is_alone(tmp_path: Path, family: str) -> None:
+    source = load(save(tmp_path, family))
+    source.encoder.words.weight.data[source.encoder.config.padding_id] = 1.0
+    together = source.encoder(*read(source.tokenizer, CORPUS, source.encoder.config.padding_id))
+    alone = torch.cat([source.encoder(*read(source.tokenizer, (text,), 0)) for text in CORPUS])
+    assert (together - alone).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("normalization_type", "batch_norm", 'must be `no_norm` or `layer_norm`, but is `"batch_norm"`'),
+        ("trigram_input", 3, "`trigram_input` of a MobileBERT must be true or false, but is `3`"),
+        ("num_feedforward_networks", 0, "`num_feedforward_networks` .* at least 1, but is `0`"),
+        ("key_query_shared_bottleneck", False, "must be true where its `intra_bottleneck_size`, 12, is not"),
+    ],
+)
+def test_a_mobilebert_whose_config_makes_no_sense_is_refused(
+    tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    path = save(tmp_path, "mobilebert") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("family", [each for each in FAMILIES if each.startswith("mobilebert")])
+def test_every_kind_of_mobilebert_has_the_weights_that_transformers_reads(tmp_path: Path, family: str) -> None:
+    theirs = transformers.MobileBertForSequenceClassification.from_pretrained(save(tmp_path, family))
+    unread = ("bottleneck.attention.",) if "all narrowed" in family else ()
+    unread += ("embedding_transformation",) if "not projected" in family else ()
+    expected = sum(each.numel() for name, each in theirs.named_parameters() if not any(part in name for part in unread))
+    assert sum(each.numel() for each in load(tmp_path).encoder.parameters()) == expected
 
 
 @each_family
@@ -161,7 +247,7 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
     theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
     ids, mask, types = read(source.tokenizer, CORPUS, source.encoder.config.padding_id)
     with torch.no_grad():
-        out = theirs(ids, attention_mask=mask, **type_arguments(theirs, types))
+        out = answers(theirs, ids, mask, types)
         pooled = out.get("pooler_output")
         first, mean = out.last_hidden_state[:, 0], mean_of_tokens(out.last_hidden_state, mask)
         unpooled = first if source.encoder.config.pooling == "first" else mean
@@ -310,15 +396,34 @@ def test_a_config_of_an_older_transformers_is_read_as_the_same(tmp_path: Path) -
     assert load(tmp_path).encoder.config == newer
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("conv_kernel_size", 4, "must be an odd number, but is 4"),
+        ("conv_kernel_size", 0, "at least 1, but is `0`"),
+        ("num_groups", 5, "must divide its `hidden_size` and `intermediate_size`, 24 and 20, but is 5"),
+        ("num_attention_heads", 10, "must be a multiple of 10, for 5 heads and as many of the convolution, but is 24"),
+        ("head_ratio", "two", 'at least 1, but is `"two"`'),
+    ],
+)
+def test_shapes_of_a_convbert_that_cannot_be_are_refused(tmp_path: Path, name: str, value: object, said: str) -> None:
+    path = save(tmp_path, "convbert") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
 def weights_of(model: torch.nn.Module) -> int:
     """How many it has that are no biases, which a family may lack."""
     return sum(each.numel() for name, each in model.named_parameters() if not name.endswith("bias"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["MPNet", "ModernBert", "NomicBert"])
+@pytest.mark.parametrize("kind", ["MPNet", "MobileBert", "ModernBert", "NomicBert", "ConvBert"])
 def test_a_model_of_the_usual_size_has_the_same_logits_and_weights(tmp_path: Path, kind: str) -> None:
     theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
+    if kind == "MobileBert":
+        assert weights_of(theirs.mobilebert) > 24_000_000
     theirs.save_pretrained(tmp_path)
     bert_like().save(str(tmp_path / "tokenizer.json"))
     encoder = load(tmp_path).encoder
@@ -327,7 +432,8 @@ def test_a_model_of_the_usual_size_has_the_same_logits_and_weights(tmp_path: Pat
     mask[1, 200:] = 0
     ids[1, 200:] = theirs.config.pad_token_id
     with torch.no_grad():
-        expected, got = theirs(ids, attention_mask=mask).logits, encoder(ids, mask, torch.zeros_like(ids))
+        types = torch.zeros_like(ids)
+        expected, got = answers(theirs, ids, mask, types).logits, encoder(ids, mask, types)
     assert (got - expected).abs().max() < 1e-4
     unread = theirs.config.hidden_size * (theirs.config.max_position_embeddings - encoder.config.positions)
     assert weights_of(encoder) == weights_of(theirs) - unread
