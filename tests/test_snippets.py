@@ -39,7 +39,7 @@ STANDS_IN = {
     r"trial-\d{4}": "trial-0000",
     r"(ablate \S+) 7": r"\1 0",
     # As little of everything as proves it.
-    r"(eicompress (search|plan) .*)": r"\1 --trials 1 --workers 0",
+    r"(eicompress (search|plan) .*)": r"\1 --trials 1 --workers 0 --teacher-timeout 1s",
     r"(eicompress (search|plan) (?!.*--space).*)": r"\1 --space space.toml",
     r'study="mine"': 'study="mine", space="space.toml", trials=1, workers=0',
     r"(--seeds) \d+": r"\1 1",
