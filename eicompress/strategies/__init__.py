@@ -5,6 +5,7 @@ from eicompress.hookspecs import hookimpl
 from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.early_exit import EarlyExit
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.ffn_search import FfnChoice, FfnSuperNetwork
@@ -51,4 +52,5 @@ def register_strategies() -> list[type[Strategy]]:
         Subnetwork,
         FfnSuperNetwork,
         FfnChoice,
+        EarlyExit,
     ]

@@ -15,7 +15,7 @@ from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.measures import Conditions, Metric, Subject
-from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, LatencyMetric
+from eicompress.metrics.latency import CAREFUL_SECONDS, MOST_TEXTS, QUICK_SECONDS, LatencyMetric
 from eicompress.metrics.measure import Taken, measure
 from eicompress.metrics.profile import milliseconds_by_operator
 from eicompress.metrics.quality import QUALITY, QualityMetric
@@ -238,6 +238,9 @@ def _anatomy(subject: Subject) -> dict[str, Json]:
     length, read = usual_length(model.tokenizer, texts), model.lengths(texts)
     return {
         "tensors": {"largest": artifacts.bytes_by_tensor(subject.artifact)},
-        "operators": {"ms": milliseconds_by_operator(subject.artifact, length), "sequence_length": length},
+        "operators": {
+            "ms": milliseconds_by_operator(subject.artifact, length, texts[:MOST_TEXTS]),
+            "sequence_length": length,
+        },
         "cut": {"texts": sum(each.cut for each in read), "of": len(read), "tokens": model.limit},
     }

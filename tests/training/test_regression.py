@@ -68,7 +68,7 @@ def test_least_squares_finds_the_map_and_shrinks_what_is_noise() -> None:
     assert noise[2] > penalty and np.abs(noise[0]).max() < 0.5
 
 
-def test_each_label_is_told_from_the_rest() -> None:
+def test_each_label_is_learned_against_the_rest() -> None:
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(200, 4))
     targets = np.stack([vectors[:, 0] > 0, vectors[:, 1] > 1, np.zeros(200), np.ones(200)], axis=1)
