@@ -15,7 +15,7 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor
 
-from eicompress.answers import Number
+from eicompress.answers import Number, Vector
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy, Task, TextDomain, Training
 from eicompress.encoder.exits import EarlyExitEncoder, confidences, first_exits, read_by_ramps, taken
 from eicompress.encoder.linear import Linear
@@ -139,9 +139,10 @@ class EarlyExit(ModelStrategy):
 def _check_answer(task: Task, encoder: Encoder) -> None:
     if encoder.config.per_word:
         raise Inapplicable("`early_exit` lets whole texts exit, but this encoder answers each word: leave it out")
-    if isinstance(task.answer, Number):
+    if isinstance(task.answer, Number | Vector):
         raise Inapplicable(
-            "`early_exit` goes by the confidence in a label, but this encoder answers a number: leave it out"
+            f"`early_exit` goes by the confidence in a label, but this encoder answers a {task.answer.kind}: leave it "
+            "out"
         )
 
 
