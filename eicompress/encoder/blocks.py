@@ -159,11 +159,13 @@ class FeedForward(nn.Module):
     def summed(self, states: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, hidden) -> the same with what all blocks add to them."""
         if not len(self.norms):
-            return states + self(states, mask)
+            added: Tensor = self(states, mask)
+            return states + added
         *before, last = self.blocks
         for block, norm in zip(before, self.norms, strict=True):
             states = norm(states + block._added(states, mask))
-        return states + last._added(states, mask)
+        summed: Tensor = states + last._added(states, mask)
+        return summed
 
     def _added(self, states: Tensor, mask: Tensor) -> Tensor:
         """What this block alone adds."""

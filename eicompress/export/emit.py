@@ -77,7 +77,7 @@ def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
 
 
 def _with_neighbours(graph: Graph, vectors: str) -> str:
-    """Word vectors (batch, sequence, size) -> those of the next token, the token and the one before it, (.., 3 * size)."""
+    """Word vectors (batch, sequence, size) -> those of the next, this and the previous token, (.., 3 * size)."""
     mask = graph.op("Unsqueeze", graph.op("Cast", "attention_mask", to=TensorProto.FLOAT), graph.integers(2))
     padded = graph.op("Pad", graph.op("Mul", vectors, mask), graph.integers(0, 1, 0, 0, 1, 0))
     end, axis = np.iinfo(np.int64).max, graph.integers(1)

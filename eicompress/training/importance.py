@@ -161,7 +161,8 @@ def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
 def _magnitude_of_neurons(block: FeedForward) -> Tensor:
     """(neurons,)"""
     reads = block.input.weight.detach().norm(dim=1).reshape(1 + block.gated, -1).norm(dim=0)
-    return reads * _norms(block.output)
+    magnitudes: Tensor = reads * _norms(block.output)
+    return magnitudes
 
 
 def _norms(linear: AnyLinear) -> Tensor:
