@@ -9,7 +9,7 @@ A new layer inherits what the old one computes, from the input on. On training t
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -100,8 +100,9 @@ class BottleneckLayers(ModelStrategy):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, self.name))
             made = new_layers(replace(config, layers=shapes))
+            _draw_biases(made)
         for number, layer in enumerate(made):
-            spec = model.layer(number).attention.qkv.spec
+            spec = _whole(model.layer(number).attention.qkv).spec
             for module in layer.modules():
                 if isinstance(module, Linear):
                     module.set_quantization(spec)
@@ -114,6 +115,14 @@ class BottleneckLayers(ModelStrategy):
             )
         bottleneck = BottleneckConfig(self.width, self.attention)
         return replace(shape, bottleneck=bottleneck, ffn=shape.ffn // self.blocks, ffn_blocks=self.blocks)
+
+
+def _draw_biases(layers: Sequence[Layer]) -> None:
+    """A file stores equal constants once, and a preview must not be smaller than the file."""
+    for layer in layers:
+        for parameter in layer.parameters():
+            if parameter.ndim == 1:
+                nn.init.normal_(parameter, std=0.02)
 
 
 @torch.no_grad()
@@ -195,7 +204,8 @@ def _fit_blocks(step: Step, components: Tensor) -> None:
         rows = torch.cat([own, own + output.inputs]) if block.gated else own
         fit_linear(_whole(block.input), step.new_reads(block.input), made[:, rows])
         _whole(block.output).weight.copy_(outer[:, own])
-        block.output.bias.copy_(components.T @ output.bias / len(blocks))
+        share = (number + 1) / sum(range(1, len(blocks) + 1))  # each another, as they are after a training
+        block.output.bias.copy_(share * (components.T @ output.bias))
     summed = step.old_reads(step.old.ffn_norm) @ components
     fit_norm(step.new.ffn_norm, step.new_reads(step.new.ffn_norm), summed)
 
@@ -215,7 +225,8 @@ def _fit_output(step: Step, bottleneck: Bottleneck) -> None:
 def _without(read: Tensor, wanted: Tensor) -> Tensor:
     """What of (tokens, outputs) cannot be computed from (tokens, inputs)."""
     weight, bias = least_squares(read, wanted)
-    return wanted - read @ weight.T - bias
+    left: Tensor = wanted - read @ weight.T - bias
+    return left
 
 
 def _whole(linear: AnyLinear) -> Linear:
