@@ -65,18 +65,17 @@ def sha256_of(path: Path) -> str:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: under a temporary name in its folder, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{DRAFT}{path.name}-", delete=False) as draft:
-        try:
-            draft.write(data)
-            draft.close()
-            Path(draft.name).replace(path)
-        except BaseException:
-            Path(draft.name).unlink(missing_ok=True)
-            raise
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{DRAFT}{path.name}-") as draft:
+        made = Path(draft) / "made"
+        made.write_bytes(data)
+        made.replace(path)
 
 
-def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Write a folder whole or not at all: let `write` fill one beside it, which then takes its place."""
+def write_folder(folder: Path, write: Callable[[Path], object], beside: Mapping[Path, bytes] | None = None) -> None:
+    """Write a folder whole or not at all: let `write` fill one beside it, which then takes its place.
+
+    The files that lie `beside` it are written before it does: where the folder is, they are there too.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{DRAFT}{folder.name}-") as draft:
         made = Path(draft) / "made"
@@ -84,6 +83,8 @@ def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
         write(made)
         with suppress(FileNotFoundError):
             folder.rename(Path(draft) / "old")
+        for path, data in (beside or {}).items():
+            write_whole(path, data)
         made.rename(folder)
 
 

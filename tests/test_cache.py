@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eicompress.cache import Cache, disk_errors
+from eicompress.cache import Cache, disk_errors, write_folder, write_whole
 from eicompress.errors import StudyError
 
 
@@ -26,6 +26,24 @@ def test_what_is_known_is_not_computed_again(tmp_path: Path) -> None:
     assert arrays(cache, "x", 1.0, calls) == 1.0
     assert arrays(cache, "x", 2.0, calls) == 1.0
     assert calls == ["x"]
+
+
+def test_what_is_written_whole_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
+    write_whole(tmp_path / "made", b"")
+    assert (tmp_path / "made").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_folder_that_is_there_has_its_files_beside_it(tmp_path: Path) -> None:
+    def written(path: Path) -> None:
+        write_folder(tmp_path / "made", lambda made: None, {path: b"note"})
+
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        written(tmp_path / "file" / "note")
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    written(tmp_path / "note")
+    assert (tmp_path / "note").read_bytes() == b"note" and (tmp_path / "made").is_dir()
 
 
 def test_a_damaged_entry_is_computed_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A command that is killed at a point of its work, and given again, ends as an undisturbed one."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,13 @@ import eicompress
 from eicompress import cli
 from eicompress.study.result import Result
 
+SHORT = {
+    "teacher_schedule.LEAST_STEPS": 4,
+    "teacher_schedule.LEAST_EPOCHS": 0.1,
+    "teacher_schedule.LONGEST": 1.0,
+    "teacher_training.MOST_FOLDS": 1,
+}
+"""What makes trainings of teachers short."""
 KILLED = """
 import os, signal, sys
 from importlib import import_module
@@ -30,10 +38,36 @@ def killed(*given, **named):
     return original(*given, **named)
 
 setattr(holder, last, killed)
+from tests.test_kill_points import SHORT
+for name, value in SHORT.items():
+    setattr(import_module(f"eicompress.trials.{name.partition('.')[0]}"), name.partition(".")[2], value)
 from eicompress.cli import main
 main()
 """
-"""Runs a command that gets a signal when a function is called for the n-th time: `module:function:n:SIGKILL`."""
+"""Runs a command that gets a signal when a function is called for the n-th time: `module:function:n:SIGKILL`.
+
+Trainings of teachers are short.
+"""
+KILLED_AT_RENAME = """
+import os, signal, sys
+from pathlib import Path
+
+left = int(sys.argv.pop(1))
+
+def counted(rename):
+    def renamed(source, target, **named):
+        global left
+        rename(source, target, **named)
+        left -= Path(target).absolute().parent == Path.cwd()
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return renamed
+
+os.rename, os.replace = counted(os.rename), counted(os.replace)
+from eicompress.cli import main
+main()
+"""
+"""Runs a command that is killed after the n-th rename of something into the working folder."""
 SPACE = """
 fidelity = 0.5
 
@@ -74,6 +108,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "space.toml").write_text(SPACE)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name, value in SHORT.items():
+        monkeypatch.setattr(f"eicompress.trials.{name}", value)
     return tmp_path
 
 
@@ -132,6 +168,38 @@ def test_a_search_that_is_killed_at_each_point_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("command", "more"), [("compress", ()), ("ablate", ("--seeds", "1"))])
+def test_a_command_that_is_killed_between_two_files_of_its_output_can_be_given_again(
+    command: str,
+    more: tuple[str, ...],
+    model_folder: Path,
+    data_folder: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = [command, "--model", str(model_folder), "--data", str(data_folder), "--output", "made", *more]
+    asked += ["--recipe", "../recipe.toml"]
+    enter(place / "killed", monkeypatch)
+    cache = str(Path("cache").absolute())
+    for renames in range(1, 10):
+        # Refused with status 2, it would not be killed.
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED_AT_RENAME, str(renames), *asked], capture_output=True, timeout=300
+        )
+        assert done.returncode == -signal.SIGKILL, (renames, done.stdout[-2000:], done.stderr[-2000:])
+        if Path("made").exists():
+            break
+    killed = sorted(each for each in Path().glob("made*"))
+    enter(place / "whole", monkeypatch)
+    monkeypatch.setenv("EICOMPRESS_CACHE", cache)
+    assert cli.run(asked) == 0
+    assert killed == sorted(Path().glob("made*"))
+    for path in (each for made in killed for each in (made, *made.rglob("*")) if each.is_file()):
+        # A model card has milliseconds, which differ from run to run.
+        assert "README" in path.name or path.read_bytes() == (Path("../killed") / path).read_bytes(), path
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "more", "points"),
     [
@@ -140,6 +208,17 @@ def test_a_search_that_is_killed_at_each_point_ends_as_an_undisturbed_one(
             "ablate",
             ["--recipe", "../recipe.toml", "--seeds", "1"],
             ("trials.builder:Builder.scored:2", "study.ablation:markdown:1"),
+        ),
+        # In its second training, before the teacher is kept, before it is measured, and in the middle of its writing.
+        (
+            "teach",
+            [],
+            (
+                "training.trainer:Trainer.__call__:2",
+                "trials.teach:read_taught:1",
+                "trials.teach:answers_of:1",
+                "trials.taught:Taught.write:1",
+            ),
         ),
     ],
 )
@@ -162,6 +241,6 @@ def test_a_command_that_is_killed_at_each_point_writes_what_an_undisturbed_one_w
         assert cli.run(asked) == 0
         assert not drafts(place / name)
         files = sorted(each for path in Path().glob("made*") for each in (path, *path.rglob("*")) if each.is_file())
-        written.append({str(each): each.read_bytes() for each in files})
+        written.append({str(each): re.sub(rb'"seconds": [0-9.e-]+', b"", each.read_bytes()) for each in files})
     assert written[0].keys() == written[1].keys() and written[0]
     assert written[0] == written[1]

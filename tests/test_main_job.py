@@ -258,7 +258,7 @@ def test_a_trials_ablation_lies_in_its_study(
     (number,) = [number for number, record in eicompress.show("mine").records.items() if record.trained]
     assert cli.run(["ablate", "mine", str(number), "--seeds", "1"]) == 0
     assert "without distillation" in shown(capsys)
-    table = json.loads(Path(f"studies/mine/ablation-{number:04d}.json").read_text())
+    table = json.loads(Path(f"studies/mine/ablation-{number:04d}/table.json").read_text())
     assert table["fidelity"] == 0.5 and len(table["rows"]) == 5
     assert cli.run(["ablate", "mine", "77"]) == 2
     assert "trial 77 does not exist" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def compress(
     `ExportError`.
     """
     from eicompress.measures import quantities
-    from eicompress.reporting.model_card import write_card
+    from eicompress.reporting.model_card import card
 
     fidelity = LENGTH(fidelity, "fidelity")
     check_new(output)
@@ -63,9 +63,9 @@ def compress(
     if steps.only_shared:
         fidelity = 1.0  # a shared training knows no other
     record = builder.build(steps, fidelity=fidelity, seed=spec.seed, progress=on_progress or nothing)
-    placed = _placed(builder.timed(record), Path(output))
-    write_card(Artifact(Path(output)), placed, None, spec.to_toml(), quantities(registry.metrics))
-    return placed
+    timed = builder.timed(record)
+    made, metrics = Artifact(Path(timed.files["artifact"])), quantities(registry.metrics)
+    return _placed(timed, Path(output), card(made, timed, None, spec.to_toml(), metrics, Path(output).name))
 
 
 def prepare(
@@ -190,10 +190,10 @@ def ablate(
     """What each step of a trial, or of a recipe for `model` and `data`, is worth, and each `knob`.
 
     The recipe is built again without each step, and with each knob (`strategy.knob`, or `strategy.knob=value`) set
-    back, with `seeds` seeds. `fidelity` is the trial's own, or full length. The table is written to `output` with the
-    endings `.md` and `.json`: by default into the study's folder, or `ablation` here. Raises as `compress` does.
+    back, with `seeds` seeds. `fidelity` is the trial's own, or full length. The folder `output` gets `table.md` and
+    `table.json`: by default one in the study's folder, or `ablation` here. Raises as `compress` does.
     """
-    from eicompress.study.ablation import ablate, save, table_name, variants
+    from eicompress.study.ablation import ablate, save, variants
     from eicompress.study.plan import found_so_far
 
     asked = checked(AblateSettings, settings)
@@ -202,9 +202,7 @@ def ablate(
         raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
     output = "ablation" if output is None and recipe is not None else output
     if output is not None:
-        stem = table_name(Path(output))
-        for ending in ("json", "md"):
-            check_new(stem.with_name(f"{stem.name}.{ending}"))
+        check_new(output)
     if study is not None and trial is not None:
         spec = known(study, asked, builds=True)
         before = _trained(found_so_far(spec), trial)
@@ -264,9 +262,9 @@ def _trained(result: "Result", trial: int) -> Record:
     return record
 
 
-def _placed(record: Record, output: Path) -> Record:
-    """Copy the record's artifact, with its manifest, to where the user wants it."""
+def _placed(record: Record, output: Path, card: str | None = None) -> Record:
+    """Copy the record's artifact, with its manifest and a card, to where the user wants it."""
     from eicompress.export.folder import copy
 
-    artifact = copy(Artifact(Path(record.files["artifact"])), output)
+    artifact = copy(Artifact(Path(record.files["artifact"])), output, card)
     return replace(record, files={**record.files, "artifact": str(artifact.folder)})

@@ -94,10 +94,10 @@ def report(
     if output is not None:
         check_new(output)
     ledger = read_ledger(spec.folder)
-    path = write_report(ledger, spec, Path(output) if output is not None else None)
     if png is not None:
         write_pictures(drawn(numbers_of(ledger, spec)), Path(png))
-    return path
+    # Last, since the same command refuses an output that is there.
+    return write_report(ledger, spec, Path(output) if output is not None else None)
 
 
 def dashboard(study: str, *, port: int = 8080, **where: Unpack[StudiesFolder]) -> "WSGIServer":

@@ -157,7 +157,7 @@ def prepare(**written: Any) -> None:
     data="With --recipe: folder, file, hub name or builtin:docstrings.",
 )
 @options(AblationSettings)
-@click.option("--output", metavar="PATH", help="File for the table, .md and .json.  [in the study]")
+@click.option("--output", metavar="FOLDER", help="New folder for table.md and table.json.  [in the study]")
 @options(StudiesFolder)
 @options(PrepareSettings)
 @json_option

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
 from eicompress.encoder.config import Activation, LayerConfig
+from eicompress.encoder.convolution import DynamicConvolution
 from eicompress.encoder.expression import FUNCTIONS, evaluate, parsed, plain
-from eicompress.encoder.linear import AnyLinear, Linear, new_linear
+from eicompress.encoder.linear import AnyLinear, Grouped, Linear, new_linear
 from eicompress.encoder.norms import LayerNorm, NoNorm, Norm
 from eicompress.encoder.positions import RelativePositionBias, near, rotated
 
@@ -29,6 +30,8 @@ def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
 class SelfAttention(nn.Module):
     """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order.
 
+    The heads of a convolution may stand beside it (ConvBERT, arXiv 2008.02496): the output reads its heads, then those.
+
     With `narrow` queries and keys read what it makes of the states, and values have a matrix of their own.
     """
 
@@ -42,6 +45,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads, self.head_size = shape.heads, shape.head_size
         self.rotary_base, self.window, self.position_bias = shape.rotary_base, shape.window, position_bias
+        convolution = shape.convolution
         self.bottleneck = None if shape.bottleneck is None else replace(shape.bottleneck, of=None)
         inner = hidden if self.bottleneck is None else self.bottleneck.width
         read = hidden if self.bottleneck is None or self.bottleneck.attention == "none" else inner
@@ -50,12 +54,29 @@ class SelfAttention(nn.Module):
         self.parts = 3 if narrow is None else 2
         """How many of query, key and value are rows of `qkv`."""
         self.qkv = new_linear(read, self.parts * width, shape.ranks[0], shape.kroneckers[0])
-        self.output = new_linear(width, inner, shape.ranks[1], shape.kroneckers[1])
+        states = inner if self.reads_inner else hidden
+        self.convolution = (
+            None if convolution is None else DynamicConvolution(states, width, shape.head_size, convolution)
+        )
+        mixed = width + (convolution.heads * shape.head_size if convolution else 0)
+        self.output = new_linear(mixed, inner, shape.ranks[1], shape.kroneckers[1])
+
+    @property
+    def width(self) -> int:
+        """Of queries, keys and values."""
+        return self.heads * self.head_size
+
+    @property
+    def all_heads(self) -> int:
+        """Of the attention and of the convolution."""
+        return self.heads + (0 if self.convolution is None else self.convolution.heads)
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens; from a bottleneck in its
         width."""
-        q, k, v = self.projections(states, mask)
+        q, k, v = self._split(states, mask)
+        asked = q[:, :, :queries].transpose(1, 2).flatten(2)
+        q, k, v = self._turned(q, k, v)
         q = q[:, :, :queries]
         # Torch's CPU kernel goes back through attention six times slower in bfloat16 than in single precision.
         if q.device.type == "cpu":
@@ -63,17 +84,25 @@ class SelfAttention(nn.Module):
         with torch.autocast("cpu", enabled=False):
             context = F.scaled_dot_product_attention(q, k, v, attn_mask=self._score_mask(mask, queries, q.dtype))
         context = context.transpose(1, 2).flatten(2)
+        if self.convolution is not None:
+            context = torch.cat([context, self.convolution(states, asked, mask)], dim=-1)
         projected: Tensor = self.output(context, mask[:, :queries])
         return projected
 
     def projections(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """states (B, T, hidden) -> queries, keys and values, (B, heads, T, head_size) each, rotated if they are."""
+        return self._turned(*self._split(states, mask))
+
+    def _split(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         read = states if self.narrow is None else self.narrow(states, mask)
         split = self.qkv(read, mask).reshape(*states.shape[:2], self.parts, self.heads, self.head_size)
         if self.value is not None:
             values = self.value(states, mask).reshape(*states.shape[:2], 1, self.heads, self.head_size)
             split = torch.cat([split, values], dim=2)
         q, k, v = split.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def _turned(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (rotated(q, self.rotary_base), rotated(k, self.rotary_base), v) if self.rotary_base else (q, k, v)
 
     def attention_map(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -90,14 +119,16 @@ class SelfAttention(nn.Module):
         return bias.masked_fill(~read, -torch.inf).to(dtype)
 
     def keep_heads(self, heads: Tensor) -> None:
-        """Keep only these heads."""
+        """Keep only these heads of the attention; the convolution then reads their queries alone."""
         each = torch.arange(self.head_size)
         kept = (heads[:, None] * self.head_size + each).flatten()
-        width = self.heads * self.head_size
+        width = self.width
         self.qkv.select(outputs=torch.cat([kept + part * width for part in range(self.parts)]))
         if self.value is not None:
             self.value.select(outputs=kept)
-        self.output.select(inputs=kept)
+        self.output.select(inputs=torch.cat([kept, torch.arange(width, self.output.inputs)]))
+        if self.convolution is not None:
+            self.convolution.keep_queries(kept)
         if self.position_bias is not None:
             self.position_bias = self.position_bias.of_heads(heads)
         self.heads = len(heads)
@@ -105,9 +136,17 @@ class SelfAttention(nn.Module):
     @property
     def readers(self) -> list[AnyLinear]:
         """The matrices that read residual states."""
+        if self.reads_inner:
+            return []
+        own: list[AnyLinear] = [self.qkv]
         if self.narrow is not None and self.value is not None:
-            return [self.narrow.linear, self.value]
-        return [] if self.reads_inner else [self.qkv]
+            own = [self.narrow.linear, self.value]
+        return own if self.convolution is None else [*own, self.convolution.values]
+
+    def keep_hidden(self, dimensions: Tensor) -> None:
+        """Keep only these residual dimensions of what the convolution's kernels are made from."""
+        if self.convolution is not None and not self.reads_inner:
+            self.convolution.keep_hidden(dimensions)
 
     @property
     def reads_inner(self) -> bool:
@@ -139,8 +178,12 @@ class FeedForward(nn.Module):
     ) -> None:
         super().__init__()
         self.gated = gated
-        self.input = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
-        self.output = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
+        self.input: AnyLinear = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
+        self.output: AnyLinear = new_linear(shape.ffn, hidden, shape.ranks[3], shape.kroneckers[3])
+        if shape.ffn_groups > 1:
+            self.input, self.output = (
+                Grouped(each.inputs, each.outputs, shape.ffn_groups) for each in (self.input, self.output)
+            )
         self.activation, self.written = activation, shape.expression
         self.expression = parsed(shape.expression or plain(activation))
         alone = replace(shape, ffn_blocks=1)
@@ -151,7 +194,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, hidden) -> what is added to them (B, T, hidden), where no norms stand between blocks."""
-        added = self._added(states, mask)
+        added: Tensor = self._added(states, mask)
         for block in self.more:
             added = added + block(states + added, mask)
         return added
@@ -159,13 +202,11 @@ class FeedForward(nn.Module):
     def summed(self, states: Tensor, mask: Tensor) -> Tensor:
         """states (B, T, hidden) -> the same with what all blocks add to them."""
         if not len(self.norms):
-            added: Tensor = self(states, mask)
-            return states + added
+            return states + self.forward(states, mask)
         *before, last = self.blocks
         for block, norm in zip(before, self.norms, strict=True):
             states = norm(states + block._added(states, mask))
-        summed: Tensor = states + last._added(states, mask)
-        return summed
+        return states + last._added(states, mask)
 
     def _added(self, states: Tensor, mask: Tensor) -> Tensor:
         """What this block alone adds."""

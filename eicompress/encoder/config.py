@@ -1,5 +1,6 @@
 """The shapes of an encoder, as a frozen value."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +23,15 @@ class BottleneckConfig:
     the map that the layer has anyway; or nothing."""
     of: int | None = None
     """The earlier layer whose maps to this width and back this one uses as well; None where it has its own."""
+
+
+@dataclass(frozen=True)
+class ConvolutionConfig:
+    """Shapes of the dynamic convolution beside a layer's attention. Its heads are as wide as those of the attention."""
+
+    heads: int
+    kernel: int
+    """How many tokens a head reads, the token itself in their middle: an odd number."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,10 @@ class LayerConfig:
     encoder's activation between them."""
     ffn_blocks: int = 1
     """Feed-forward blocks in a row, each of which adds to what the next one reads."""
+    ffn_groups: int = 1
+    """Groups of the feed-forward block's matrices: each reads and writes a part of the dimensions."""
+    convolution: ConvolutionConfig | None = None
+    """None where all heads attend."""
     ffn_norms: bool = False
     """Whether what the next block reads is normalized."""
     bottleneck: BottleneckConfig | None = None
@@ -142,6 +156,11 @@ class EncoderConfig:
         """Dimensions in which word vectors, positions and token types are summed up."""
         return self.embedding if self.projection == "embeddings" else self.hidden
 
+    @property
+    def hidden_groups(self) -> int:
+        """Groups of residual dimensions, all of one size, of which each must keep as many as the others."""
+        return math.lcm(*(each.ffn_groups for each in self.layers))
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -155,6 +174,6 @@ class EncoderConfig:
 
 def _layer(value: Json) -> LayerConfig:
     products = {"ranks": tuple(value["ranks"]), "kroneckers": tuple(tuple(each) for each in value["kroneckers"])}
-    narrowed = value.get("bottleneck")
-    bottleneck = None if narrowed is None else BottleneckConfig(**narrowed)
-    return LayerConfig(**{**value, **products, "bottleneck": bottleneck})
+    convolution = None if value.get("convolution") is None else ConvolutionConfig(**value["convolution"])
+    bottleneck = None if value.get("bottleneck") is None else BottleneckConfig(**value["bottleneck"])
+    return LayerConfig(**{**value, **products, "convolution": convolution, "bottleneck": bottleneck})

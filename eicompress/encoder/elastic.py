@@ -85,13 +85,15 @@ def check_elastic(model: Encoder) -> None:
     config = model.config
     check_one_block(config, "super_network")
     shared = any(each is not None for of in config.layers for each in (of.attention_of, of.ffn_of, of.norms_of))
-    factors = any(any(of.ranks) or any(terms for _, terms in of.kroneckers) for of in config.layers)
+    factors = any(
+        any(of.ranks) or any(terms for _, terms in of.kroneckers) or of.ffn_groups > 1 for of in config.layers
+    )
     cut = any(each.kept is not None or (each.spec is not None and each.spec.block) for _, each in model.linears())
     if not config.layers or shared or factors or cut or config.codebook or config.bigrams:
         raise Inapplicable(
             "a super-network must be an encoder with layers of whole matrices, each with its own weights and one scale "
-            "a row: train it before what shares, factorizes or prunes its matrices, gives it a codebook or pairs of "
-            "tokens, or quantizes in blocks"
+            "a row: train it before what shares, factorizes, groups or prunes its matrices, gives it a codebook or "
+            "pairs of tokens, or quantizes in blocks"
         )
 
 
@@ -154,8 +156,8 @@ def _cut_words(name: str, parameter: Tensor, embedding: int) -> Tensor:
 
 
 def _cut_layer(layer: Layer, name: str, parameter: Tensor, heads: int, neurons: int) -> Tensor:
-    matrix, _, kind = name.rpartition(".")
-    width = heads * layer.attention.head_size
+    matrix = name.rpartition(".")[0]
+    width, whole = heads * layer.attention.head_size, layer.attention.width
     if matrix == "attention.position_bias":
         return parameter[:, :heads]
     if matrix == "attention.qkv":
@@ -164,6 +166,12 @@ def _cut_layer(layer: Layer, name: str, parameter: Tensor, heads: int, neurons: 
         return parameter[:width]
     if matrix == "ffn.input":
         return parameter.reshape(1 + layer.ffn.gated, -1, *parameter.shape[1:])[:, :neurons].flatten(0, 1)
-    if kind == "weight" and matrix in ("attention.output", "ffn.output"):
-        return parameter[:, : width if matrix == "attention.output" else neurons]
+    if matrix == "attention.convolution.spans":
+        return parameter[:width]
+    if name == "attention.convolution.kernels.weight":
+        return parameter[:, :width]
+    if name == "attention.output.weight":
+        return torch.cat([parameter[:, :width], parameter[:, whole:]], dim=1)
+    if name == "ffn.output.weight":
+        return parameter[:, :neurons]
     return parameter

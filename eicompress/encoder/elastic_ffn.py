@@ -39,13 +39,15 @@ def check_choosable(model: Encoder) -> None:
     """Raises `Inapplicable` unless every layer has feed-forward blocks of its own that can be cut at any width."""
     shapes = model.config.layers
     shared = any(each.ffn_of is not None for each in shapes)
-    products = any(any(each.ranks[2:]) or any(terms for _, terms in each.kroneckers[2:]) for each in shapes)
+    products = any(
+        any(each.ranks[2:]) or any(terms for _, terms in each.kroneckers[2:]) or each.ffn_groups > 1 for each in shapes
+    )
     linears = [linear for name, linear in model.linears() if ".ffn." in name]
     cut = any(each.kept is not None or (each.spec is not None and each.spec.block) for each in linears)
     if not shapes or shared or products or cut:
         raise Inapplicable(
             "feed-forward blocks are chosen in layers with blocks of their own, of whole matrices with one scale a "
-            "row: put this before what shares layers, factorizes or prunes matrices, or quantizes in blocks"
+            "row: put this before what shares layers, factorizes, groups or prunes matrices, or quantizes in blocks"
         )
     if model.config.gated or model.config.norm_first or any(each.ffn_norms for each in shapes):
         raise Inapplicable(

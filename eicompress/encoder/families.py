@@ -15,10 +15,19 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from eicompress.encoder.config import Activation, EncoderConfig, LayerConfig
+from eicompress.encoder.config import Activation, ConvolutionConfig, EncoderConfig, LayerConfig
 from eicompress.encoder.mobilebert import mobilebert
 from eicompress.encoder.positions import BUCKETS
-from eicompress.encoder.raw_config import State, Weights, encoder_config, layer_config, layers_of, padding_id
+from eicompress.encoder.raw_config import (
+    State,
+    Weights,
+    activation_of,
+    encoder_config,
+    layer_config,
+    layers_of,
+    padding_id,
+    whole_number,
+)
 from eicompress.encoder.rotary_families import gte, modernbert, nomic_bert
 from eicompress.errors import ModelError, shortened
 from eicompress.values import Json
@@ -58,6 +67,38 @@ def mpnet(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
 def electra(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
     """ELECTRA's discriminator (arXiv 2003.10555)."""
     return _bert_like(raw, weights, _dense_head(weights), pooler_activation="gelu")
+
+
+def convbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
+    """ConvBERT (arXiv 2008.02496): half of what a layer's attention says is a dynamic convolution's, and feed-forward
+    matrices may be in groups.
+
+    `transformers` lets the convolution read the vectors of padding; here a text has the same answer in any batch.
+    """
+    hidden, count, kernel = (whole_number(raw, each) for each in ("hidden_size", "num_attention_heads", _KERNEL))
+    heads = max(1, count // whole_number(raw, "head_ratio"))
+    if hidden % (2 * heads):
+        raise ModelError(
+            f"`hidden_size` of a ConvBERT must be a multiple of {2 * heads}, for {heads} heads and as many of the "
+            f"convolution, but is {hidden}."
+        )
+    if kernel % 2 == 0:
+        raise ModelError(f"`{_KERNEL}` of a ConvBERT must be an odd number, but is {kernel}.")
+    groups, neurons = (whole_number(raw, each) for each in ("num_groups", "intermediate_size"))
+    if hidden % groups or neurons % groups:
+        raise ModelError(
+            f"`num_groups` of a ConvBERT must divide its `hidden_size` and `intermediate_size`, {hidden} and "
+            f"{neurons}, but is {groups}."
+        )
+    shape = LayerConfig(
+        heads, hidden // heads // 2, neurons, ffn_groups=groups, convolution=ConvolutionConfig(heads, kernel)
+    )
+    state = _embeddings(weights, first_position=0) | _renamed(weights, {"embeddings_project": "projection"})
+    state |= _dense_head(weights)
+    layers = layers_of(raw, "num_hidden_layers")
+    for number in range(layers):
+        state |= _convbert_layer(weights, f"encoder.layer.{number}.", f"layers.{number}.", groups)
+    return encoder_config(state, raw, (shape,) * layers, pooler_activation=activation_of(raw.get("hidden_act"))), state
 
 
 def distilbert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
@@ -102,6 +143,7 @@ FAMILIES: Mapping[str, Family] = {
     "xlm-roberta": Family("roberta.", roberta),
     "distilbert": Family("distilbert.", distilbert),
     "electra": Family("electra.", electra),
+    "convbert": Family("convbert.", convbert),
     "albert": Family("albert.", albert),
     "mpnet": Family("mpnet.", mpnet),
     "mobilebert": Family("mobilebert.", mobilebert),
@@ -141,6 +183,7 @@ _MPNET_LAYER = {
     "output.dense": "ffn.output",
     "output.LayerNorm": "ffn_norm",
 }
+_KERNEL = "conv_kernel_size"
 _MPNET_PADDING = 1
 """Which token is padding where positions are counted, whatever the config says."""
 _DISTILBERT_LAYER = {
@@ -206,6 +249,25 @@ def _layer(weights: Weights, old: str, new: str, names: Mapping[str, str]) -> St
         state |= {f"{new}{name}.{part}": weight for name, weight in found.items()}
         state[f"{new}attention.qkv.{part}"] = torch.cat(qkv)
     return state
+
+
+def _convbert_layer(weights: Weights, old: str, new: str, groups: int) -> State:
+    grouped = {} if groups == 1 else {"intermediate.dense": "ffn.input", "output.dense": "ffn.output"}
+    state = _layer(weights, old, new, {name: ours for name, ours in _BERT_LAYER.items() if name not in grouped})
+    for theirs, ours in grouped.items():
+        parts = zip(weights[f"{old}{theirs}.weight"], weights[f"{old}{theirs}.bias"].chunk(groups), strict=True)
+        for number, (weight, bias) in enumerate(parts):
+            part = f"{new}{ours}.parts.{number}"
+            state |= {f"{part}.weight": weight.T.contiguous(), f"{part}.bias": bias.clone()}
+    theirs, ours = f"{old}attention.self.", f"{new}attention.convolution."
+    spans = f"{theirs}key_conv_attn_layer."
+    state |= {
+        f"{ours}depthwise": weights[f"{spans}depthwise.weight"],
+        f"{ours}spans.weight": weights[f"{spans}pointwise.weight"].squeeze(2),
+        f"{ours}spans.bias": weights[f"{spans}bias"].squeeze(1),
+    }
+    names = {f"{theirs}conv_kernel_layer": f"{ours}kernels", f"{theirs}conv_out_layer": f"{ours}values"}
+    return state | _renamed(weights, names)
 
 
 def _dense_head(weights: Weights) -> State:

@@ -8,7 +8,7 @@ from torch import nn
 from eicompress.encoder.blocks import FeedForward, Layer, SelfAttention
 from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
 from eicompress.encoder.config import EncoderConfig, LayerConfig
-from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
+from eicompress.encoder.linear import AnyLinear, Grouped, Kronecker, Linear, LowRank
 from eicompress.encoder.norms import LayerNorm, NoNorm, Norm, new_norm
 from eicompress.encoder.positions import RelativePositionBias
 from eicompress.errors import Inapplicable
@@ -96,6 +96,8 @@ def described(layers: Sequence[Layer]) -> tuple[LayerConfig, ...]:
             kroneckers=tuple(each.shape if isinstance(each, Kronecker) else (0, 0) for each in _matrices(layer)),
             expression=layer.ffn.written,
             ffn_blocks=len(layer.ffn.blocks),
+            ffn_groups=len(layer.ffn.input.parts) if isinstance(layer.ffn.input, Grouped) else 1,
+            convolution=None if layer.attention.convolution is None else layer.attention.convolution.shape,
             ffn_norms=len(layer.ffn.norms) > 0,
             bottleneck=layer.attention.bottleneck
             and replace(layer.attention.bottleneck, of=_earlier(bottlenecks, number)),

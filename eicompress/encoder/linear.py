@@ -1,4 +1,4 @@
-"""Matrices of the encoder: whole, of low rank, or as a sum of Kronecker products."""
+"""Matrices of the encoder: whole, of low rank, as a sum of Kronecker products, or in groups."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,7 +203,63 @@ class Kronecker(nn.Module):
         raise Inapplicable("nothing can be cut out of Kronecker products: put `kronecker` after what narrows the model")
 
 
-AnyLinear = Linear | LowRank | Kronecker
+class Grouped(nn.Module):
+    """Linear layers side by side: each reads its part of the inputs, all of one size, and makes its part of the outputs
+    (ConvBERT, arXiv 2008.02496)."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(Linear(inputs // groups, outputs // groups) for _ in range(groups))
+
+    @property
+    def linears(self) -> list[Linear]:
+        return [each for each in self.parts if isinstance(each, Linear)]
+
+    @property
+    def inputs(self) -> int:
+        return sum(each.inputs for each in self.linears)
+
+    @property
+    def outputs(self) -> int:
+        return sum(each.outputs for each in self.linears)
+
+    @property
+    def spec(self) -> QuantSpec | None:
+        return self.linears[0].spec
+
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs), with the zeros between the groups, before it is rounded."""
+        whole: Tensor = torch.block_diag(*(each.weight for each in self.linears))  # type: ignore[no-untyped-call]
+        return whole
+
+    @property
+    def bias(self) -> Tensor:
+        return torch.cat([each.bias for each in self.linears])
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (B, T, inputs) -> (B, T, outputs)"""
+        read = states.chunk(len(self.parts), dim=-1)
+        return torch.cat([part(each, mask) for part, each in zip(self.parts, read, strict=True)], dim=-1)
+
+    def select(self, *, inputs: Tensor | None = None, outputs: Tensor | None = None) -> None:
+        """Keep only these columns and rows. Raises `Inapplicable` unless each group keeps as many, in order."""
+        for name, kept, size in (("inputs", inputs, self.inputs), ("outputs", outputs, self.outputs)):
+            if kept is None:
+                continue
+            groups, size = len(self.parts), size // len(self.parts)
+            chosen = kept.chunk(groups)
+            if len(kept) % groups or any(bool((each // size != at).any()) for at, each in enumerate(chosen)):
+                raise Inapplicable(
+                    f"each of the {groups} groups of a feed-forward block must keep as many dimensions: put "
+                    "`grouped_ffn` after what narrows the model"
+                )
+            for at, (part, each) in enumerate(zip(self.linears, chosen, strict=True)):
+                part.select(**{name: each - at * size})
+
+
+Matrix = Linear | LowRank | Kronecker
+AnyLinear = Matrix | Grouped
 
 
 def low_rank(whole: Linear | Kronecker, outer: Tensor, inner: Tensor) -> LowRank:
@@ -227,7 +283,7 @@ def kronecker(whole: Linear | LowRank, large: Tensor, small: Tensor) -> Kronecke
     return made
 
 
-def new_linear(inputs: int, outputs: int, rank: int = 0, kronecker: tuple[int, int] = (0, 0)) -> AnyLinear:
+def new_linear(inputs: int, outputs: int, rank: int = 0, kronecker: tuple[int, int] = (0, 0)) -> Matrix:
     """A linear layer: of two factors where it has a rank, of Kronecker products where these have a size and terms."""
     if kronecker[1]:
         return Kronecker(inputs, outputs, *kronecker)

@@ -55,9 +55,9 @@ def mobilebert(raw: Json, weights: Weights) -> tuple[EncoderConfig, State]:
             for part in ("weight", "bias"):
                 found = [weights[f"encoder.layer.{number}.{each}.{part}"] for each in theirs]
                 state[f"layers.{number}.{ours}.{part}"] = torch.cat(found)
-    for name, ours in (("pooler.dense", "pooler"), ("classifier", "classifier")):
-        if f"{name}.weight" in weights:
-            state |= {f"{ours}.{part}": weights[f"{name}.{part}"] for part in ("weight", "bias")}
+    for old, new in (("pooler.dense", "pooler"), ("classifier", "classifier")):
+        if f"{old}.weight" in weights:
+            state |= {f"{new}.{part}": weights[f"{old}.{part}"] for part in ("weight", "bias")}
     values: Json = {"norm": _norm(known), "sum_norm_eps": None if _norm(known) == "no_norm" else _TORCH_EPS}
     if "projection.weight" in state:
         values = {**values, "projection": "trigrams" if _flag(known, "trigram_input") else "words"}

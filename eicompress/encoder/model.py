@@ -229,11 +229,13 @@ class Encoder(nn.Module):
                     table.select(columns=dimensions)
         for norm in self.residual_norms():
             norm.select(dimensions)
-        layers = [self.layer(number) for number in range(len(self.layers))]
+        layers = [cast(Layer, each) for each in self.layers]
         for reader in dict.fromkeys(each for layer in layers for each in layer.readers):
             reader.select(inputs=dimensions)
         for writer in dict.fromkeys(each for layer in layers for each in layer.writers):
             writer.select(outputs=dimensions)
+        for attention in {layer.attention for layer in layers}:
+            attention.keep_hidden(dimensions)
         if self.bigrams is not None:
             self.bigrams.output.select(outputs=dimensions)
         if self.pooler is not None:
@@ -317,9 +319,7 @@ class Encoder(nn.Module):
 
     def linears(self) -> Iterator[tuple[str, Linear]]:
         """Every linear layer with its name: the projection, the layers' own, the head's."""
-        for name, module in self.named_modules():
-            if isinstance(module, Linear):
-                yield name, module
+        yield from ((name, each) for name, each in self.named_modules() if isinstance(each, Linear))
 
     def set_quantization(
         self, embedding: QuantSpec | None, layers: QuantSpec | None, clipping: Clipping = "mse"

@@ -13,12 +13,14 @@ What is not obvious, with what it brought (docs/export.md has the figures):
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto
+from torch import Tensor
 
 from eicompress.encoder.blocks import Layer, SelfAttention
 from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.export.convolution import convolved
 from eicompress.export.feed_forward import feed_forward, summed
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
@@ -77,7 +79,7 @@ def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
 
 
 def _with_neighbours(graph: Graph, vectors: str) -> str:
-    """Word vectors (batch, sequence, size) -> those of the next, this and the previous token, (.., 3 * size)."""
+    """Word vectors (batch, sequence, size) -> those of the next token, the token and the one before it, 3 * size."""
     mask = graph.op("Unsqueeze", graph.op("Cast", "attention_mask", to=TensorProto.FLOAT), graph.integers(2))
     padded = graph.op("Pad", graph.op("Mul", vectors, mask), graph.integers(0, 1, 0, 0, 1, 0))
     end, axis = np.iinfo(np.int64).max, graph.integers(1)
@@ -173,6 +175,7 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     read = states if attention.narrow is None else _mapped(linears, attention.narrow, states)
     linear, read = linears.last_factor(attention.qkv, read)
     qkv, biases = linears.split(linear, read, attention.parts, alone=alone), linear.bias
+    said = _convolution(linears, attention, states, qkv[0], biases, alone=alone)
     if attention.value is not None:
         qkv = [*qkv, linears.product(attention.value, states)]
         biases = torch.cat([biases, attention.value.bias])
@@ -183,7 +186,22 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     mask = graph.op("Cast", "attention_mask", to=TensorProto.INT32)
     scores = added_to_scores(graph, attention, positions, alone=alone)
     context = graph.op("MultiHeadAttention", *qkv, bias, mask, *scores, num_heads=attention.heads)
-    return linears.biased(attention.output, context)
+    return linears.biased(attention.output, graph.op("Concat", context, *said, axis=-1) if said else context)
+
+
+def _convolution(
+    linears: LinearLayers, attention: SelfAttention, states: str, queries: str, bias: Tensor, *, alone: bool
+) -> list[str]:
+    """What the heads of the convolution say, for queries without their bias, if there are any."""
+    if attention.convolution is None:
+        return []
+    graph, width = linears.graph, attention.width
+    if attention.rotary_base:  # its bias is stored in three parts
+        stored = graph.floats(bias[:width])
+    else:
+        stored = graph.op("Slice", graph.floats(bias), graph.integers(0), graph.integers(width), graph.integers(0))
+    queries = graph.op("Add", queries, stored)
+    return [convolved(linears, attention.convolution, states, queries, attention.head_size, alone=alone)]
 
 
 def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | None) -> str:

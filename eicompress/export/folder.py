@@ -21,6 +21,7 @@ from eicompress.errors import ExportError
 from eicompress.export.emit import emit
 from eicompress.export.generic import trace
 from eicompress.export.graph import group_of, scaled
+from eicompress.manifest import read_object
 from eicompress.values import Artifact, Json
 
 _RECORDED = ("eicompress", "onnx", "onnxruntime", "tokenizers", "torch")
@@ -52,8 +53,8 @@ def write(
 def write_files(files: Mapping[str, bytes], folder: Path, manifest: Json) -> Artifact:
     """Write an artifact's files, and its manifest beside them: all, or nothing. Raises `ExportError`."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    notes = json.dumps({**manifest, "versions": dict(versions(_RECORDED)), "files": sums}, indent=1, sort_keys=True)
-    return _place(files, notes.encode(), folder)
+    notes = _notes({**manifest, "versions": dict(versions(_RECORDED)), "files": sums})
+    return _place(files, folder, notes)
 
 
 def files_of(
@@ -79,17 +80,37 @@ def files_of(
     }
 
 
+def write_answer(artifact: Artifact, answer: Answer) -> None:
+    """Write what was chosen for an artifact into its config and its manifest, where they do not say it already."""
+    path = artifact.folder / "config.json"
+    config = _json({**read_object(path), **answer.config()})
+    if config == path.read_bytes():
+        return
+    manifest = read_object(artifact.manifest)
+    manifest["files"][path.name] = hashlib.sha256(config).hexdigest()
+    artifact.manifest.unlink()
+    write_whole(path, config)
+    write_whole(artifact.manifest, _notes(manifest))
+
+
+def _notes(manifest: Json) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True).encode()
+
+
 @cache
 def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
     """Of installed packages; looked up once, since that takes milliseconds each."""
     return {name: version(name) for name in packages}
 
 
-def copy(artifact: Artifact, folder: Path) -> Artifact:
-    """The same artifact, with its manifest, in another folder: all of it, or nothing. Raises `ExportError`."""
+def copy(artifact: Artifact, folder: Path, card: str | None = None) -> Artifact:
+    """The same artifact, with its manifest and a model card, in another folder: all of it, or nothing.
+
+    Raises `ExportError`.
+    """
     paths = sorted(path for path in artifact.folder.rglob("*") if path.is_file())
     files = {path.relative_to(artifact.folder).as_posix(): path.read_bytes() for path in paths}
-    return _place(files, artifact.manifest.read_bytes(), folder)
+    return _place(files, folder, artifact.manifest.read_bytes(), card)
 
 
 def check_free(folder: Path) -> None:
@@ -98,9 +119,10 @@ def check_free(folder: Path) -> None:
         raise ExportError(f"`{folder}` must be a new folder or an artifact, but is something else: choose another.")
 
 
-def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifact:
+def _place(files: Mapping[str, bytes], folder: Path, manifest: bytes, card: str | None = None) -> Artifact:
     artifact = Artifact(folder)
     check_free(folder)
+    beside = {artifact.manifest: manifest} | ({} if card is None else {artifact.card: card.encode()})
 
     def write_files(made: Path) -> None:
         for name, data in files.items():
@@ -111,8 +133,7 @@ def _place(files: Mapping[str, bytes], manifest: bytes, folder: Path) -> Artifac
         artifact.card.unlink(missing_ok=True)
 
     try:
-        write_folder(folder, write_files)
-        write_whole(artifact.manifest, manifest)
+        write_folder(folder, write_files, beside)
     except OSError as error:
         raise ExportError(f"The artifact must be written to `{folder}`, but that failed: {error}.") from error
     return artifact

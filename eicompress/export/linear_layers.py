@@ -5,7 +5,7 @@
 - Query, key and value read one quantized copy of the states.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto
 
 from eicompress.encoder.config import Activation
-from eicompress.encoder.linear import AnyLinear, Kronecker, Linear, LowRank
+from eicompress.encoder.linear import AnyLinear, Grouped, Kronecker, Linear, LowRank, Matrix
 from eicompress.export.graph import Graph, float_array
 from eicompress.export.packing import packed_matrix
 from eicompress.export.sparse import Span, dense
@@ -46,6 +46,8 @@ class LinearLayers:
 
     def biased(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), bias and all."""
+        if isinstance(linear, Grouped):
+            return self._grouped(self.biased, linear, states)
         linear, states = self.last_factor(linear, states)
         bias = self.graph.floats(linear.bias)
         if linear.spec is None or linear.spec.block:
@@ -71,6 +73,8 @@ class LinearLayers:
 
     def product(self, linear: AnyLinear, states: str) -> str:
         """(..., inputs) -> (..., outputs), without bias."""
+        if isinstance(linear, Grouped):
+            return self._grouped(self.product, linear, states)
         linear, states = self.last_factor(linear, states)
         if linear.spec is None:
             return self.graph.op("MatMul", states, self._weight(linear))
@@ -78,7 +82,13 @@ class LinearLayers:
             return self._blocks(linear, states)
         return self.graph.op("DynamicQuantizeMatMul", states, *self._quantized(linear))
 
-    def last_factor(self, linear: AnyLinear, states: str) -> tuple[Linear | Kronecker, str]:
+    def _grouped(self, product: Callable[[Linear, str], str], grouped: Grouped, states: str) -> str:
+        """(..., inputs) -> (..., outputs), the groups side by side."""
+        graph, linears = self.graph, grouped.linears
+        parts = graph.ops("Split", len(linears), states, axis=-1, num_outputs=len(linears))
+        return graph.op("Concat", *map(product, linears, parts), axis=-1)
+
+    def last_factor(self, linear: Matrix, states: str) -> tuple[Linear | Kronecker, str]:
         """A linear layer and what it reads; of two factors the outer one, which reads the inner one's product."""
         return (linear.outer, self.product(linear.inner, states)) if isinstance(linear, LowRank) else (linear, states)
 

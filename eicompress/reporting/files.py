@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+from eicompress.cache import write_whole
 from eicompress.errors import StudyError
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.reporting.data import Numbers, numbers
@@ -48,8 +49,7 @@ def report_and_cards(ledger: Ledger, spec: Spec) -> str:
 def write_page(path: Path, text: str) -> None:
     """Write an HTML file, and the folder for it. Raises `StudyError`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text.encode())
     except OSError as error:
         raise StudyError(f"`{path}` must be a place to write to, but: {error.strerror}") from error
 

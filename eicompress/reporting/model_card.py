@@ -43,14 +43,19 @@ Without eicompress: `onnxruntime`, `tokenizers` and `numpy` are enough, and in a
 
 
 def card(
-    artifact: Artifact, record: Record, baseline: Record | None, asked: Json, metrics: Mapping[str, Quantity]
+    artifact: Artifact,
+    record: Record,
+    baseline: Record | None,
+    asked: Json,
+    metrics: Mapping[str, Quantity],
+    name: str = "",
 ) -> str:
     """The card in Markdown.
 
     `asked` are the words of the search or of `compress`: model, data, task and columns; empty where not known.
-    `metrics` tell what is measured, by name.
+    `metrics` tell what is measured, by name. `name` is the artifact's, by default that of its folder.
     """
-    name = artifact.folder.name
+    name = name or artifact.folder.name
     if SIMPLE in record.facts:  # no model was compressed for it
         asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
         record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})

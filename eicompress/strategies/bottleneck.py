@@ -3,7 +3,7 @@
 A new layer inherits what the old one computes, from the input on. On training texts:
 
 - The narrow width is that of the principal components of what the old feed-forward block reads and of what it sums up.
-- Queries and keys read the states through the best map of that rank, by singular values weighed with the states.
+- Queries and keys read the states through the map to their own principal components.
 - All other matrices are the least-squares best ones to compute, from what the new layer reads, what the old one
   computes from the old states, in these components.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.blocks import Layer
-from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
+from eicompress.encoder.bottleneck import Bottleneck
 from eicompress.encoder.config import BottleneckConfig, LayerConfig
 from eicompress.encoder.layers import check_one_block, new_layers
 from eicompress.encoder.linear import AnyLinear, Linear
@@ -27,8 +27,6 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.norms import LayerNorm, NoNorm, Norm
 from eicompress.encoder.swaps import read_neighbours
 from eicompress.errors import Inapplicable
-from eicompress.strategies.svd import Spectrum
-from eicompress.training.importance import Moments
 from eicompress.training.reconstruction import Step, batches_of, fit_linear, fit_norm, least_squares, steps
 from eicompress.values import seed_of
 
@@ -86,8 +84,11 @@ class BottleneckLayers(ModelStrategy):
                 f"`{self.name}` acts on layers of whole matrices, each with its own weights: put it before what "
                 "shares, factorizes or prunes them"
             )
-        if config.norm_first or any(each.bottleneck for each in config.layers):
-            raise Inapplicable(f"`{self.name}` acts on layers without a bottleneck that normalize after each sum")
+        other = any(each.bottleneck or each.convolution or each.ffn_groups > 1 for each in config.layers)
+        if config.norm_first or other:
+            raise Inapplicable(
+                f"`{self.name}` acts on layers without bottleneck, convolution or groups that normalize after each sum"
+            )
         if self.trigrams and config.projection != "words":
             raise Inapplicable(
                 f"`{self.name}.trigrams` needs word vectors that are projected: put `embedding_factorization` before it"
@@ -141,15 +142,21 @@ def _inherit(old: Encoder, subject: Candidate, context: Context) -> None:
 
 
 def _components(step: Step, width: int, seed: int) -> Tensor:
-    """(hidden, width): the first principal components of what the old feed-forward block reads and of what it sums up.
+    """(hidden, width): of what the old feed-forward block reads and of what it sums up."""
+    read, summed = step.old_writes(step.old.attention_norm), step.old_reads(step.old.ffn_norm)
+    return _principal(read.T.cov() + summed.T.cov(), width, seed)
+
+
+def _principal(covariance: Tensor, count: int, seed: int) -> Tensor:
+    """(size, count): the first principal components.
 
     They are turned by a random rotation: each dimension then has about the same spread, which few bits with one scale a
     text need.
     """
-    read, summed = step.old_writes(step.old.attention_norm), step.old_reads(step.old.ffn_norm)
-    _, vectors = torch.linalg.eigh(read.T.cov().double() + summed.T.cov().double())
-    noise = torch.randn(width, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (vectors[:, -width:] @ torch.linalg.qr(noise)[0]).float()
+    _, vectors = torch.linalg.eigh(covariance.double())
+    noise = torch.randn(count, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    turned: Tensor = vectors[:, -count:] @ torch.linalg.qr(noise)[0]
+    return turned.float()
 
 
 def _fit_attention(step: Step, bottleneck: Bottleneck, components: Tensor, seed: int) -> None:
@@ -169,29 +176,22 @@ def _fit_reading(step: Step, seed: int) -> None:
     new, old = step.new.attention, _whole(step.old.attention.qkv)
     weight, bias = old.effective_weight(), old.bias
     if new.narrow is not None and new.value is not None:
-        rows = _whole(new.qkv).outputs
-        _narrow(new.narrow, weight[:rows], step.new_reads(new.narrow.linear), seed)
+        rows, part = _whole(new.qkv).outputs, new.narrow
+        read = step.old_writes(old)[:, :rows]
+        rank = min(rows, part.linear.outputs)  # what is drawn stays where there are fewer queries and keys
+        directions = _principal(read.T.cov(), rank, seed)
+        part.linear.weight[:rank] = directions.T @ weight[:rows]
+        part.linear.bias[:rank] = directions.T @ bias[:rows]
+        narrowed = step.new_writes(part.linear)
+        fit_norm(part.norm, narrowed, narrowed)
         new.value.weight.copy_(weight[rows:])
         new.value.bias.copy_(bias[rows:])
-        fit_linear(_whole(new.qkv), step.new_reads(new.qkv), step.old_writes(old)[:, :rows])
+        fit_linear(_whole(new.qkv), step.new_reads(new.qkv), read)
     elif new.reads_inner:
         fit_linear(_whole(new.qkv), step.new_reads(new.qkv), step.old_writes(old))
     else:
         _whole(new.qkv).weight.copy_(weight)
         new.qkv.bias.copy_(bias)
-
-
-def _narrow(part: NormedLinear, weight: Tensor, states: Tensor, seed: int) -> None:
-    """The map of states (tokens, hidden) of which queries and keys, made by weight (outputs, hidden), lose least.
-
-    Where it has more outputs than they have, the others keep what was drawn.
-    """
-    seen = Moments(states.shape[1])
-    seen.add(states[None], torch.ones(1, len(states)))
-    rank = min(part.linear.outputs, *weight.shape)
-    part.linear.weight[:rank] = Spectrum(weight, seen).factors(rank, seed)[1]
-    narrowed = states @ part.linear.weight.T + part.linear.bias
-    fit_norm(part.norm, narrowed, narrowed)
 
 
 def _fit_blocks(step: Step, components: Tensor) -> None:

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.linear import AnyLinear, Kronecker, LowRank
+from eicompress.encoder.linear import AnyLinear, Grouped, Kronecker, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.training.importance import (
     WAYS,
@@ -54,12 +54,12 @@ class HiddenPruning(ModelStrategy):
         if count == width:
             return subject
         worth = measure_importance(subject, context, "magnitude" if context.preview else self.importance)["hidden"]
-        kept = most_important(worth, count)
+        kept = most_important(worth, count, model.config.hidden_groups)
         if self.reconstruct and not context.preview:
             _make_up(subject, context, kept)
         model.keep_hidden(kept)
         origin = Origin(subject.origin.layers, tuple(subject.origin.hidden[each] for each in kept.tolist()))
-        facts = {"width": count, "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
+        facts = {"width": len(kept), "importance_kept": float(worth[kept.numpy()].sum() / np.sum(worth))}
         return replace(subject, origin=origin, facts={**subject.facts, self.name: facts})
 
 
@@ -122,7 +122,7 @@ class _Drift:
 
 def read_kept_alone(reader: AnyLinear, seen: Moments, kept: Tensor) -> None:
     """Give the weights of the kept columns what of the others they can predict; the rest goes to the bias."""
-    if isinstance(reader, Kronecker):
+    if isinstance(reader, Kronecker | Grouped):
         return  # which dimensions cannot be taken out of: `keep_hidden` says so
     every = torch.ones(reader.inputs, dtype=torch.bool)
     every[kept] = False

@@ -127,11 +127,20 @@ class _Kind:
     owner: Callable[[LayerConfig], int | None]
     """The earlier layer whose block this one uses, if it does."""
     keep: Callable[[Encoder, int, Tensor], None]
+    groups: Callable[[LayerConfig], int] = lambda layer: 1
+    """How many groups of parts each keep as many."""
     at_once: int = 1
 
 
 _HEADS = _Kind("heads", lambda layer: layer.heads, lambda layer: layer.attention_of, Encoder.keep_heads)
-_NEURONS = _Kind("neurons", lambda layer: layer.ffn, lambda layer: layer.ffn_of, Encoder.keep_neurons, NEURONS_AT_ONCE)
+_NEURONS = _Kind(
+    "neurons",
+    lambda layer: layer.ffn,
+    lambda layer: layer.ffn_of,
+    Encoder.keep_neurons,
+    lambda layer: layer.ffn_groups,
+    NEURONS_AT_ONCE,
+)
 
 
 def _with_fewer(kind: _Kind, step: HeadPruning | NeuronPruning, subject: Candidate, context: Context) -> Candidate:
@@ -142,7 +151,8 @@ def _with_fewer(kind: _Kind, step: HeadPruning | NeuronPruning, subject: Candida
     for share in _in_rounds(step.share, step.rounds, step.epochs, subject, context):
         importance = _parts(kind.name, subject, _seeing(context, step.budget == "global"), step.importance)
         for number, parts in kept_parts(importance, share, step.budget, kind.at_once, whole=whole).items():
-            kind.keep(model, number, parts)
+            groups = kind.groups(model.config.layers[number])
+            kind.keep(model, number, most_important(importance[number], len(parts), groups) if groups > 1 else parts)
     return _with_facts(subject, step.name, {kind.name: [kind.count(layer) for layer in model.config.layers]})
 
 

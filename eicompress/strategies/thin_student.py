@@ -53,7 +53,8 @@ class ThinStudent(ModelStrategy):
         model.keep_layers(numbers)
         for place, source in enumerate(sources):
             _thin_layer(model, place, _of_layer(importance, context.baseline, source), self)
-        hidden = most_important(importance["hidden"][list(subject.origin.hidden)], _width(model, self.hidden))
+        worth = importance["hidden"][list(subject.origin.hidden)]
+        hidden = most_important(worth, _width(model, self.hidden), model.config.hidden_groups)
         if len(hidden) < model.config.hidden:
             model.keep_hidden(hidden)
         if not numbers:
@@ -93,7 +94,7 @@ def _thin_layer(model: Encoder, place: int, importance: tuple[Array, Array], kno
     if heads < shape.heads and shape.attention_of is None:
         model.keep_heads(place, most_important(importance[0], heads))
     if neurons < shape.ffn and shape.ffn_of is None:
-        model.keep_neurons(place, most_important(importance[1], neurons))
+        model.keep_neurons(place, most_important(importance[1], neurons, shape.ffn_groups))
 
 
 def _width(model: Encoder, share: float) -> int:

@@ -15,7 +15,7 @@ from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.token_ranking import Ranking, rank
 from eicompress.encoder.vocabulary import Words, compare_tokenizers, count_words, minified_json, prune, token_counts
 from eicompress.errors import Inapplicable
-from eicompress.training.importance import token_importance
+from eicompress.training.token_importance import token_importance
 from eicompress.values import digest_of
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from eicompress.cache import write_whole
+from eicompress.cache import write_folder
 from eicompress.contracts import Array, Examples, Strategy, Task
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
 from eicompress.metrics.quality import QUALITY
@@ -235,20 +235,21 @@ def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array]
     )
 
 
-def table_name(file: Path) -> Path:
-    """The path of a table without the endings `.md` and `.json`, which it is written with."""
-    return file.with_suffix("") if file.suffix in (".json", ".md") else file
+def save(ablation: Ablation, folder: Path) -> None:
+    """Write a folder with the table, `table.md`, and all of its numbers, `table.json`. Raises `StudyError`."""
+    texts = {
+        "table.md": markdown(ablation),
+        "table.json": json.dumps(ablation.to_json(), ensure_ascii=False, indent=1),
+    }
 
+    def write(made: Path) -> None:
+        for name, text in texts.items():
+            (made / name).write_text(text, encoding="utf-8")
 
-def save(ablation: Ablation, file: Path) -> None:
-    """Write the table as Markdown, and everything as JSON beside it. Raises `StudyError`."""
-    stem, table = table_name(file), markdown(ablation)
-    value = json.dumps(ablation.to_json(), ensure_ascii=False, indent=1)
     try:
-        write_whole(stem.with_name(f"{stem.name}.json"), value.encode())
-        write_whole(stem.with_name(f"{stem.name}.md"), table.encode())
+        write_folder(folder, write)
     except OSError as error:
-        raise StudyError(f"`{file}` must be a place to write to, but: {error.strerror}") from error
+        raise StudyError(f"`{folder}` must be a place to write to, but: {error.strerror}") from error
 
 
 COLUMNS = ("", "quality", "gain", "95 % interval", "verdict", "size MB")

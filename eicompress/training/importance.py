@@ -12,15 +12,15 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eicompress.contracts import Array, Candidate, Context, Task
-from eicompress.encoder.blocks import FeedForward, Layer, SelfAttention
+from eicompress.contracts import Array, Candidate, Context
+from eicompress.encoder.blocks import FeedForward, Layer
 from eicompress.encoder.linear import AnyLinear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import BATCH, Batch, in_order_of_length, tokenize
@@ -39,9 +39,10 @@ def measure_importance(subject: Candidate, context: Context, by: str = "taylor")
     """
     model = subject.encoder
     if by == "magnitude":
-        return _magnitudes(model)
-    found = _taylor(subject, context) if by == "taylor" else _activations(subject, context)
-    return {name: each.cpu().numpy() for name, each in found.items()}
+        found = _magnitudes(model)
+    else:
+        found = _taylor(subject, context) if by == "taylor" else _activations(subject, context)
+    return {name: _of_attention(model, name, each).cpu().numpy() for name, each in found.items()}
 
 
 def fingerprint(subject: Candidate) -> str:
@@ -52,8 +53,13 @@ def fingerprint(subject: Candidate) -> str:
     return digest.hexdigest()
 
 
-def most_important(importance: Array, count: int) -> Tensor:
-    """Numbers of the `count` most important parts, ascending."""
+def most_important(importance: Array, count: int, groups: int = 1) -> Tensor:
+    """Numbers of the `count` most important parts, ascending; as many, rounded up, of each of the groups in a row."""
+    if groups > 1:
+        size, of_group = len(importance) // groups, -(-count // groups)
+        return torch.cat(
+            [most_important(importance[at : at + size], of_group) + at for at in range(0, len(importance), size)]
+        )
     order = np.argsort(-np.asarray(importance), kind="stable")[:count]
     return torch.from_numpy(np.sort(order).astype(np.int64))
 
@@ -152,7 +158,7 @@ def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
     said = mean_square.sqrt()
     if kind == "heads":
         attention = model.layer(int(number)).attention
-        said = (said * _norms(attention.output)).reshape(attention.heads, -1).sum(dim=1)
+        said = (said * _norms(attention.output)).reshape(attention.all_heads, -1).sum(dim=1)
     elif kind == "neurons":
         said = said * _norms(model.layer(int(number)).ffn.output)
     return said
@@ -161,8 +167,8 @@ def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
 def _magnitude_of_neurons(block: FeedForward) -> Tensor:
     """(neurons,)"""
     reads = block.input.weight.detach().norm(dim=1).reshape(1 + block.gated, -1).norm(dim=0)
-    magnitudes: Tensor = reads * _norms(block.output)
-    return magnitudes
+    worth: Tensor = reads * _norms(block.output)
+    return worth
 
 
 def _norms(linear: AnyLinear) -> Tensor:
@@ -172,7 +178,7 @@ def _norms(linear: AnyLinear) -> Tensor:
 
 
 @torch.no_grad()
-def _magnitudes(model: Encoder) -> dict[str, Array]:
+def _magnitudes(model: Encoder) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {"hidden": torch.zeros(model.config.hidden)}
     for number, shape in enumerate(model.config.layers):
         layer = model.layer(number)
@@ -181,15 +187,21 @@ def _magnitudes(model: Encoder) -> dict[str, Array]:
             reads = attention.qkv.weight.reshape(attention.parts, attention.heads, -1).norm(dim=(0, 2))
             if attention.value is not None:
                 reads = reads.hypot(attention.value.weight.reshape(attention.heads, -1).norm(dim=1))
-            writes = attention.output.weight.T.reshape(attention.heads, -1).norm(dim=1)
-            found[f"heads.{number}"] = reads * writes
+            writes = attention.output.weight.T.reshape(attention.all_heads, -1).norm(dim=1)
+            found[f"heads.{number}"] = reads * writes[: attention.heads]
         if shape.ffn_of is None:
             found[f"neurons.{number}"] = torch.stack([_magnitude_of_neurons(each) for each in ffn.blocks]).sum(dim=0)
         written = attention.output.weight.square().sum() + ffn.output.weight.square().sum()
         found[f"layers.{number}"] = written.sqrt().reshape(1)
     for norm in model.residual_norms():
         found["hidden"] = found["hidden"] + norm.weight.abs().cpu()
-    return {name: each.cpu().numpy() for name, each in found.items()}
+    return found
+
+
+def _of_attention(model: Encoder, name: str, importance: Tensor) -> Tensor:
+    """The importance of a layer's heads without those of its convolution, which stand behind them."""
+    kind, _, number = name.partition(".")
+    return importance[: model.layer(int(number)).attention.heads] if kind == "heads" else importance
 
 
 def _grouped(values: Tensor, groups: int | None) -> Tensor:
@@ -209,60 +221,6 @@ def measured_batches(
     for places in in_order_of_length(tokens.lengths, size):
         targets = torch.from_numpy(taken.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets
-
-
-def token_importance(context: Context, by: Literal["attention", "gradient"]) -> Array:
-    """(vocabulary,) of the baseline: the mean importance of a token where it stands in the measured examples.
-
-    - `attention`: the share of all attention that it receives, over layers, heads and queries (after EI-BERT, arXiv
-      2507.04636, which reads all texts, not 512).
-    - `gradient`: the first-order change of the loss if its word vector were zero (arXiv 1611.06440).
-
-    A token that is in none of the examples gets the mean of the others.
-    """
-    model = context.baseline.encoder
-    sums, counts = np.zeros(model.config.vocabulary), np.zeros(model.config.vocabulary)
-    for batch, targets in measured_batches(context.baseline, context):
-        said = _attention_received(model, batch) if by == "attention" else _moves(model, batch, targets, context.task)
-        real = batch.attention_mask.bool()
-        ids = batch.input_ids[real].numpy()
-        np.add.at(sums, ids, said[real].double().numpy())
-        np.add.at(counts, ids, 1)
-    seen = counts > 0
-    means = np.full(len(sums), sums.sum() / counts.sum())
-    means[seen] = sums[seen] / counts[seen]
-    return means
-
-
-@torch.no_grad()
-def _attention_received(model: Encoder, batch: Batch) -> Tensor:
-    """(B, T), the sum over the tokens of an example is one."""
-    received: list[Tensor] = []
-
-    def collector(attention: SelfAttention) -> Callable[[Tensor, Tensor, int], None]:
-        def look(states: Tensor, mask: Tensor, queries: int) -> None:
-            shares = attention.attention_map(states, mask)[:, :, :queries].mean(dim=1)
-            asked = mask[:, :queries, None].float()
-            received.append((shares * asked).sum(dim=1) / asked.sum(dim=1))
-
-        return look
-
-    with watch_inputs([(each, collector(each)) for each in model.modules() if isinstance(each, SelfAttention)]):
-        model.states(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    return torch.stack(received).mean(dim=0)
-
-
-def _moves(model: Encoder, batch: Batch, targets: Tensor, task: Task) -> Tensor:
-    """(B, T): what each word vector changes in the loss of its example."""
-    vectors: list[Tensor] = []
-    handle = model.words.register_forward_hook(lambda _, __, output: vectors.append(output))
-    try:
-        with torch.enable_grad():
-            logits = batch.logits(model)
-            (gradient,) = torch.autograd.grad(task.loss(logits, targets), vectors)
-    finally:
-        handle.remove()
-    return (vectors[0].detach() * gradient).sum(dim=-1).abs() * len(targets)  # the loss is the mean of a batch
 
 
 class Moments:
@@ -322,7 +280,7 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
         layer: Layer = model.layer(number)
         handles.append(layer.register_forward_hook(changed(f"layers.{number}")))
         outputs: list[tuple[AnyLinear, Any, bool]] = [
-            (layer.attention.output, reads(f"heads.{number}", layer.attention.heads), shape.attention_of is None),
+            (layer.attention.output, reads(f"heads.{number}", layer.attention.all_heads), shape.attention_of is None),
             *((each.output, reads(f"neurons.{number}"), shape.ffn_of is None) for each in layer.ffn.blocks),
         ]
         handles += [linear.register_forward_pre_hook(hook) for linear, hook, own in outputs if own]

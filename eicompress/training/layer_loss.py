@@ -81,8 +81,7 @@ class LayerStates:
 
     def width(self, layer: int) -> int:
         """Of queries, keys and values."""
-        attention = self.model.layer(layer).attention
-        return attention.heads * attention.head_size
+        return self.model.layer(layer).attention.width
 
 
 class Matching(nn.Module):

@@ -222,7 +222,8 @@ class Builder(Materials):
         clock, recipe = Clock(), Recipe(())
 
         def write(folder: Path) -> None:
-            written(self, recipe, self.source, self.context(fit_nothing), folder / "artifact")
+            made = written(self, recipe, self.source, self.context(fit_nothing), folder / "artifact")
+            measuring.tuned_baseline(self, made, self._bench_alone)
 
         with clock.phase("export"):
             artifact = Artifact(self.cache.store("baseline", self.made_from(recipe, 1.0, 0), write) / "artifact")
@@ -293,7 +294,7 @@ def open_builder(
         digest=baseline.digest,
         teacher=who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=compute_device, cache=cache),
         unlabelled=UnlabelledText(
-            unlabelled, withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
+            unlabelled, withheld(text for name in ("validation", "test") for text in read.examples[name].all_texts)
         ),
         start=begin,
         start_digest=begin_digest,

@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 from eicompress_nni import NniMovementPruning, NniPruning
+from eicompress_nni.nas import evolve
 
 from eicompress.contracts import Candidate, ModelStrategy
 from eicompress.encoder.model import Encoder
-from eicompress.errors import Inapplicable
+from eicompress.errors import Inapplicable, SpecError
 from eicompress.plugins import discover
+from eicompress.recipe import Recipe
 from eicompress.study.space_file import read_space
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
 
@@ -103,3 +105,24 @@ def test_a_model_without_layers_is_none_of_its_business(tmp_path: Path) -> None:
 def test_nothing_is_printed_where_json_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     NniPruning().apply(tiny_candidate(), tiny_context(tmp_path))
     assert capsys.readouterr().out == ""
+
+
+def test_evolution_scores_as_many_parts_as_asked_and_the_same_ones_again() -> None:
+    space = read_space("supernet", discover(only="eicompress-nni"))
+    scored: list[Recipe] = []
+
+    def score(recipe: Recipe) -> float:
+        scored.append(recipe)
+        part = recipe.to_json()[-1]
+        return float(part["heads"] + part["neurons"] - part["layers"])
+
+    first, second = (evolve(space, score, candidates=12, population=4, seed=0) for _ in range(2))
+    assert len(scored) == 24 and [each.parameters for each in first] == [each.parameters for each in second]
+    assert first[0].quality == max(map(score, scored[:12]))
+    assert {each.digest for each in scored[:12]} == {space.recipe(each.parameters).digest for each in first}
+
+
+def test_knobs_that_cannot_be_listed_are_refused() -> None:
+    space = read_space(str(Path(__file__).with_name("space.toml")), discover(only="eicompress-nni"))
+    with pytest.raises(SpecError, match=r"must list the values of `nni_pruning\.neurons`"):
+        evolve(space, lambda _: 0.0, candidates=1, population=1, seed=0)

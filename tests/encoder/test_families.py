@@ -11,6 +11,8 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer
+from torch.nn.utils.rnn import pad_sequence
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from eicompress import runtime
 from eicompress.answers import Labels
@@ -48,6 +50,8 @@ class Like:
 
 DISTIL = {"dim": 24, "n_heads": 3, "hidden_dim": 20, "n_layers": 2}
 MODERN = {**USUAL, "num_hidden_layers": 3, "num_attention_heads": 3, "local_attention": 8}
+CONV = {**USUAL, "num_attention_heads": 6, "embedding_size": 24, "head_ratio": 2, "conv_kernel_size": 5}
+ALL_HEADS = {**CONV, "num_attention_heads": 3, "head_ratio": 1, "conv_kernel_size": 9}
 GROUPS = {**USUAL, "embedding_size": 10, "num_hidden_layers": 6}
 MOBILE = {
     **USUAL,
@@ -66,6 +70,9 @@ FAMILIES: Mapping[str, Like] = {
     "distilbert, relu": Like("DistilBert", bert_like, shapes={**DISTIL, "activation": "relu"}),
     "electra": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 10}),
     "electra, not projected": Like("Electra", bert_like, shapes={**USUAL, "embedding_size": 24}),
+    "convbert": Like("ConvBert", bert_like, shapes={**CONV, "num_groups": 2, "embedding_size": 10}),
+    "convbert, all heads": Like("ConvBert", bert_like, shapes=ALL_HEADS),
+    "convbert, one head": Like("ConvBert", bert_like, shapes={**CONV, "head_ratio": 6, "hidden_act": "relu"}),
     "mpnet": Like("MPNet", mpnet_like, 50),
     "mobilebert": Like("MobileBert", bert_like, shapes=MOBILE),
     "mobilebert, all narrowed": Like("MobileBert", bert_like, shapes={**MOBILE, "use_bottleneck_attention": True}),
@@ -119,6 +126,7 @@ each_main_family = pytest.mark.parametrize(
         "xlm-roberta",
         "distilbert",
         "electra",
+        "convbert",
         "mpnet",
         "mobilebert",
         "modernbert",
@@ -170,6 +178,19 @@ def type_arguments(model: torch.nn.Module, types: torch.Tensor) -> dict[str, tor
     return {} if model.config.model_type in ("distilbert", "mpnet", "modernbert") else {"token_type_ids": types}
 
 
+def answers(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> Any:
+    """What a model of `transformers` says of padded texts, each read alone where it would read padding as text."""
+    if model.config.model_type != "convbert":
+        return model(ids, attention_mask=mask, **type_arguments(model, types))
+    alone = [
+        model(*(each[row : row + 1, : int(mask[row].sum())] for each in (ids, mask, types))) for row in range(len(ids))
+    ]
+    if "logits" in alone[0]:
+        return SequenceClassifierOutput(logits=torch.cat([each.logits for each in alone]))
+    states = pad_sequence([each.last_hidden_state[0] for each in alone], batch_first=True)
+    return BaseModelOutput(last_hidden_state=states)
+
+
 @each_family
 def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None:
     source = load(save(tmp_path, family))
@@ -178,7 +199,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
     for texts in (CORPUS, PAIRS):
         ids, mask, types = read(source.tokenizer, texts, source.encoder.config.padding_id)
         with torch.no_grad():
-            expected = theirs(ids, attention_mask=mask, **type_arguments(theirs, types)).logits
+            expected = answers(theirs, ids, mask, types).logits
             got = source.encoder(ids, mask, types)
         assert expected.std() > 0.05
         assert (got - expected).abs().max() < 1e-4
@@ -226,7 +247,7 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
     theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
     ids, mask, types = read(source.tokenizer, CORPUS, source.encoder.config.padding_id)
     with torch.no_grad():
-        out = theirs(ids, attention_mask=mask, **type_arguments(theirs, types))
+        out = answers(theirs, ids, mask, types)
         pooled = out.get("pooler_output")
         first, mean = out.last_hidden_state[:, 0], mean_of_tokens(out.last_hidden_state, mask)
         unpooled = first if source.encoder.config.pooling == "first" else mean
@@ -375,13 +396,30 @@ def test_a_config_of_an_older_transformers_is_read_as_the_same(tmp_path: Path) -
     assert load(tmp_path).encoder.config == newer
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("conv_kernel_size", 4, "must be an odd number, but is 4"),
+        ("conv_kernel_size", 0, "at least 1, but is `0`"),
+        ("num_groups", 5, "must divide its `hidden_size` and `intermediate_size`, 24 and 20, but is 5"),
+        ("num_attention_heads", 10, "must be a multiple of 10, for 5 heads and as many of the convolution, but is 24"),
+        ("head_ratio", "two", 'at least 1, but is `"two"`'),
+    ],
+)
+def test_shapes_of_a_convbert_that_cannot_be_are_refused(tmp_path: Path, name: str, value: object, said: str) -> None:
+    path = save(tmp_path, "convbert") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
 def weights_of(model: torch.nn.Module) -> int:
     """How many it has that are no biases, which a family may lack."""
     return sum(each.numel() for name, each in model.named_parameters() if not name.endswith("bias"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["MPNet", "MobileBert", "ModernBert", "NomicBert"])
+@pytest.mark.parametrize("kind", ["MPNet", "MobileBert", "ModernBert", "NomicBert", "ConvBert"])
 def test_a_model_of_the_usual_size_has_the_same_logits_and_weights(tmp_path: Path, kind: str) -> None:
     theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
     if kind == "MobileBert":
@@ -394,7 +432,8 @@ def test_a_model_of_the_usual_size_has_the_same_logits_and_weights(tmp_path: Pat
     mask[1, 200:] = 0
     ids[1, 200:] = theirs.config.pad_token_id
     with torch.no_grad():
-        expected, got = theirs(ids, attention_mask=mask).logits, encoder(ids, mask, torch.zeros_like(ids))
+        types = torch.zeros_like(ids)
+        expected, got = answers(theirs, ids, mask, types).logits, encoder(ids, mask, types)
     assert (got - expected).abs().max() < 1e-4
     unread = theirs.config.hidden_size * (theirs.config.max_position_embeddings - encoder.config.positions)
     assert weights_of(encoder) == weights_of(theirs) - unread

@@ -34,9 +34,14 @@ FITTING: Mapping[str, ModelStrategy] = {
 STEPS: Mapping[str, ModelStrategy] = {
     each.name: FITTING.get(each.name, each) for each in built_in_steps() if isinstance(each, ModelStrategy)
 }
-REFUSED = {(name, family) for name in ("ffn_super_network", "ffn_choice") for family in ("modernbert", "nomic_bert")}
-"""Which strategies do not work on which families, and say so."""
-each_family = pytest.mark.parametrize("family", ["mpnet", "modernbert", "nomic_bert"])
+CHOOSING = ("ffn_super_network", "ffn_choice")
+REFUSED: Mapping[tuple[str, str], str] = {
+    **{(name, family): "layers without gates" for name in CHOOSING for family in ("modernbert", "nomic_bert")},
+    **{(name, "convbert"): "before what shares layers, factorizes, groups" for name in CHOOSING},
+    ("super_network", "convbert"): "before what shares, factorizes, groups",
+}
+"""Which strategies do not work on which families, and what they say."""
+each_family = pytest.mark.parametrize("family", ["mpnet", "modernbert", "nomic_bert", "convbert"])
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_a_strategy_works_alone_and_before_quantization(
     tmp_path: Path, context: Context, family: str, name: str
 ) -> None:
     if (name, family) in REFUSED:
-        with pytest.raises(Inapplicable, match="layers without gates"):
+        with pytest.raises(Inapplicable, match=REFUSED[name, family]):
             applied([STEPS[name]], context)
         return
     made = applied([STEPS[name]], context)

@@ -157,10 +157,10 @@ def test_the_command_trains_each_variant_once_and_saves_its_table(
     shown = capsys.readouterr().out
     assert "8 of 8: distillation.distortions 0 instead of 1, seed 1:" in shown
     assert "without thin_student" in shown and "verdict" in shown
-    saved: dict[str, Any] = json.loads(Path("table.json").read_text())
+    saved: dict[str, Any] = json.loads(Path("table/table.json").read_text())
     assert saved["rows"][0]["name"] == "the whole recipe"
     assert len(saved["rows"][3]["qualities"]) == 2 and saved["seeds"] == [0, 1]
-    assert Path("table.md").read_text().count("\n") == 8
+    assert Path("table/table.md").read_text().count("\n") == 8
     assert not list((Path("cache") / "single" / BUILDS).iterdir())
 
     trainings: list[object] = []

@@ -7,7 +7,8 @@ import torch
 from eicompress.contracts import Candidate, Context
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
-from eicompress.training.importance import WAYS, kept_parts, measure_importance, most_important, token_importance
+from eicompress.training.importance import WAYS, kept_parts, measure_importance, most_important
+from eicompress.training.token_importance import token_importance
 from tests.conftest import ContextMaker, tiny_candidate
 
 
