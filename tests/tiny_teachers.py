@@ -24,9 +24,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def write_tiny_teacher(
-    folder: Path, kind: str, labels: tuple[str, ...] = LABELS, head: str = "SequenceClassification"
+    folder: Path, kind: str, labels: tuple[str, ...] = LABELS, head: str = "SequenceClassification", **changes: int
 ) -> Path:
-    """A folder as `save_pretrained` writes it."""
+    """A folder as `save_pretrained` writes it; `changes` are fields of its configuration."""
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=tiny_tokenizer().get_vocab_size(),
         pad_token_id=0,
@@ -34,7 +34,7 @@ def write_tiny_teacher(
         eos_token_id=3,
         id2label=dict(enumerate(labels)),
         label2id={label: at for at, label in enumerate(labels)},
-        **KINDS[kind],
+        **{**KINDS[kind], **changes},
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,15 +1,18 @@
-"""The layers of the encoder: attention, feed-forward network and norms."""
+"""The layers of the encoder: attention and feed-forward blocks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
 from eicompress.encoder.config import Activation, LayerConfig
 from eicompress.encoder.convolution import DynamicConvolution
 from eicompress.encoder.expression import FUNCTIONS, evaluate, parsed, plain
-from eicompress.encoder.linear import AnyLinear, Grouped, new_linear
+from eicompress.encoder.linear import AnyLinear, Grouped, Linear, new_linear
+from eicompress.encoder.norms import LayerNorm, NoNorm, Norm
 from eicompress.encoder.positions import RelativePositionBias, near, rotated
 
 
@@ -24,40 +27,39 @@ def attention_map(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     return shares
 
 
-class LayerNorm(nn.Module):
-    """Layer normalization over the last dimension (arXiv 1607.06450)."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.bias = nn.Parameter(torch.zeros(size))
-        self.eps = eps
-
-    def forward(self, states: Tensor) -> Tensor:
-        return F.layer_norm(states, self.weight.shape, self.weight, self.bias, self.eps)
-
-    def select(self, dimensions: Tensor) -> None:
-        self.weight = nn.Parameter(self.weight.detach()[dimensions].clone())
-        self.bias = nn.Parameter(self.bias.detach()[dimensions].clone())
-
-
 class SelfAttention(nn.Module):
     """Multi-head self-attention (arXiv 1706.03762); query, key and value are one matrix, in this order.
 
     The heads of a convolution may stand beside it (ConvBERT, arXiv 2008.02496): the output reads its heads, then those.
+
+    With `narrow` queries and keys read what it makes of the states, and values have a matrix of their own.
     """
 
-    def __init__(self, hidden: int, shape: LayerConfig, position_bias: RelativePositionBias | None = None) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        shape: LayerConfig,
+        position_bias: RelativePositionBias | None = None,
+        narrow: NormedLinear | None = None,
+    ) -> None:
         super().__init__()
         self.heads, self.head_size = shape.heads, shape.head_size
         self.rotary_base, self.window, self.position_bias = shape.rotary_base, shape.window, position_bias
-        width, convolution = shape.heads * shape.head_size, shape.convolution
-        self.qkv = new_linear(hidden, 3 * width, shape.ranks[0], shape.kroneckers[0])
+        convolution = shape.convolution
+        self.bottleneck = None if shape.bottleneck is None else replace(shape.bottleneck, of=None)
+        inner = hidden if self.bottleneck is None else self.bottleneck.width
+        read = hidden if self.bottleneck is None or self.bottleneck.attention == "none" else inner
+        width = shape.heads * shape.head_size
+        self.narrow, self.value = narrow, None if narrow is None else Linear(hidden, width)
+        self.parts = 3 if narrow is None else 2
+        """How many of query, key and value are rows of `qkv`."""
+        self.qkv = new_linear(read, self.parts * width, shape.ranks[0], shape.kroneckers[0])
+        states = inner if self.reads_inner else hidden
         self.convolution = (
-            None if convolution is None else DynamicConvolution(hidden, width, shape.head_size, convolution)
+            None if convolution is None else DynamicConvolution(states, width, shape.head_size, convolution)
         )
         mixed = width + (convolution.heads * shape.head_size if convolution else 0)
-        self.output = new_linear(mixed, hidden, shape.ranks[1], shape.kroneckers[1])
+        self.output = new_linear(mixed, inner, shape.ranks[1], shape.kroneckers[1])
 
     @property
     def width(self) -> int:
@@ -70,7 +72,8 @@ class SelfAttention(nn.Module):
         return self.heads + (0 if self.convolution is None else self.convolution.heads)
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
-        """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens."""
+        """states (B, T, hidden) -> (B, queries, hidden), for the first `queries` tokens; from a bottleneck in its
+        width."""
         q, k, v = self.unturned(states, mask)
         asked = q[:, :, :queries].transpose(1, 2).flatten(2)
         q, k, v = self._turned(q, k, v)
@@ -92,7 +95,11 @@ class SelfAttention(nn.Module):
 
     def unturned(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `projections`, not rotated."""
-        split = self.qkv(states, mask).reshape(*states.shape[:2], 3, self.heads, self.head_size)
+        read = states if self.narrow is None else self.narrow(states, mask)
+        split = self.qkv(read, mask).reshape(*states.shape[:2], self.parts, self.heads, self.head_size)
+        if self.value is not None:
+            values = self.value(states, mask).reshape(*states.shape[:2], 1, self.heads, self.head_size)
+            split = torch.cat([split, values], dim=2)
         q, k, v = split.permute(2, 0, 3, 1, 4)
         return q, k, v
 
@@ -117,7 +124,9 @@ class SelfAttention(nn.Module):
         each = torch.arange(self.head_size)
         kept = (heads[:, None] * self.head_size + each).flatten()
         width = self.width
-        self.qkv.select(outputs=torch.cat([kept, kept + width, kept + 2 * width]))
+        self.qkv.select(outputs=torch.cat([kept + part * width for part in range(self.parts)]))
+        if self.value is not None:
+            self.value.select(outputs=kept)
         self.output.select(inputs=torch.cat([kept, torch.arange(width, self.output.inputs)]))
         if self.convolution is not None:
             self.convolution.keep_queries(kept)
@@ -134,12 +143,25 @@ class SelfAttention(nn.Module):
         self.keep_heads(every[~torch.isin(every, heads)])
         self.convolution = convolution
 
+    @property
+    def readers(self) -> list[AnyLinear]:
+        """The matrices that read residual states."""
+        if self.reads_inner:
+            return []
+        own: list[AnyLinear] = [self.qkv]
+        if self.narrow is not None and self.value is not None:
+            own = [self.narrow.linear, self.value]
+        return own if self.convolution is None else [*own, self.convolution.values]
+
     def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions."""
-        self.qkv.select(inputs=dimensions)
-        self.output.select(outputs=dimensions)
-        if self.convolution is not None:
+        """Keep only these residual dimensions of what the convolution's kernels are made from."""
+        if self.convolution is not None and not self.reads_inner:
             self.convolution.keep_hidden(dimensions)
+
+    @property
+    def reads_inner(self) -> bool:
+        """Whether all of it reads what a bottleneck's own map makes of the states."""
+        return self.bottleneck is not None and self.bottleneck.attention == "all"
 
 
 def activated(states: Tensor, activation: Activation) -> Tensor:
@@ -152,10 +174,18 @@ class FeedForward(nn.Module):
     earlier outputs of the first layer are activated and multiplied by the later ones (GLU, arXiv 2002.05202).
 
     Blocks in a row (MobileBERT, arXiv 2004.02984) are the first one and `more`: each reads the states with all that
-    those before it have added, and adds to them.
+    those before it have added, and adds to them. There may be `norms` of what the next one reads.
     """
 
-    def __init__(self, hidden: int, shape: LayerConfig, activation: Activation, *, gated: bool = False) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        shape: LayerConfig,
+        activation: Activation,
+        norms: Sequence[Norm] = (),
+        *,
+        gated: bool = False,
+    ) -> None:
         super().__init__()
         self.gated = gated
         self.input: AnyLinear = new_linear(hidden, shape.ffn * (1 + gated), shape.ranks[2], shape.kroneckers[2])
@@ -170,18 +200,39 @@ class FeedForward(nn.Module):
         self.more = nn.ModuleList(
             FeedForward(hidden, alone, activation, gated=gated) for _ in range(shape.ffn_blocks - 1)
         )
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """states (B, T, hidden) -> what is added to them (B, T, hidden)."""
+        """states (B, T, hidden) -> what is added to them (B, T, hidden), where no norms stand between blocks."""
+        added: Tensor = self._added(states, mask)
+        for block in self.more:
+            added = added + block(states + added, mask)
+        return added
+
+    def summed(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (B, T, hidden) -> the same with what all blocks add to them."""
+        if not len(self.norms):
+            return states + self.forward(states, mask)
+        *before, last = self.blocks
+        for block, norm in zip(before, self.norms, strict=True):
+            states = norm(states + block._added(states, mask))
+        return states + last._added(states, mask)
+
+    def _added(self, states: Tensor, mask: Tensor) -> Tensor:
+        """What this block alone adds."""
         if self.gated:
             inner, gates = self.input(states, mask).chunk(2, dim=-1)
             gated: Tensor = self.output(activated(inner, self.activation) * gates, mask)
             return gated
         linears = {"linear1": lambda read: self.input(read, mask), "linear2": lambda read: self.output(read, mask)}
         added: Tensor = evaluate(self.expression, states, {**FUNCTIONS, **linears})
-        for block in self.more:
-            added = added + block(states + added, mask)
         return added
+
+    def use_activation(self, activation: Activation) -> None:
+        """Compute this activation of this block's neurons, unless it has an expression of its own."""
+        self.activation = activation
+        if not self.written:
+            self.expression = parsed(plain(activation))
 
     def compute(self, expression: str) -> None:
         """Compute this expression from here on, in every block; its text is kept as it is printed."""
@@ -202,11 +253,6 @@ class FeedForward(nn.Module):
             block.input.select(outputs=outputs)
             block.output.select(inputs=neurons)
 
-    def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions, of this block alone."""
-        self.input.select(inputs=dimensions)
-        self.output.select(outputs=dimensions)
-
 
 class Layer(nn.Module):
     """A transformer layer with normalization after each residual sum, as in BERT (arXiv 1810.04805), or with
@@ -219,8 +265,9 @@ class Layer(nn.Module):
         self,
         attention: SelfAttention,
         ffn: FeedForward,
-        attention_norm: LayerNorm | nn.Identity,
-        ffn_norm: LayerNorm,
+        attention_norm: Norm | nn.Identity,
+        ffn_norm: Norm,
+        bottleneck: Bottleneck | None = None,
         *,
         norm_first: bool = False,
     ) -> None:
@@ -228,19 +275,52 @@ class Layer(nn.Module):
         self.norm_first = norm_first
         self.attention, self.ffn = attention, ffn
         self.attention_norm, self.ffn_norm = attention_norm, ffn_norm
+        self.bottleneck = bottleneck
 
     def forward(self, states: Tensor, mask: Tensor, queries: int) -> Tensor:
         """states (B, T, hidden) -> (B, queries, hidden): only the first `queries` tokens go on."""
-        attended = self.attention(self.read(states), mask, queries)
+        read, kept, real = self.read(states, mask), states[:, :queries], mask[:, :queries]
+        attended = self.attention(read, mask, queries)
         if self.norm_first:
-            states = states[:, :queries] + attended
-            summed: Tensor = states + self.ffn(self.ffn_norm(states), mask[:, :queries])
+            states = kept + attended
+            summed: Tensor = states + self.ffn(self.ffn_norm(states), real)
             return summed
-        states = self.attention_norm(states[:, :queries] + attended)
-        normed: Tensor = self.ffn_norm(states + self.ffn(states, mask[:, :queries]))
-        return normed
+        inner = kept
+        if self.bottleneck is not None:
+            inner = read[:, :queries] if self.attention.reads_inner else self.bottleneck.enter(kept, real)
+        normed: Tensor = self.ffn_norm(self.ffn.summed(self.attention_norm(inner + attended), real))
+        return normed if self.bottleneck is None else self.bottleneck.leave(normed, kept, real)
 
-    def read(self, states: Tensor) -> Tensor:
+    def read(self, states: Tensor, mask: Tensor) -> Tensor:
         """What attention reads of states (B, T, hidden)."""
+        if self.bottleneck is not None and self.attention.reads_inner:
+            return self.bottleneck.enter(states, mask)
         normed: Tensor = self.attention_norm(states) if self.norm_first else states
         return normed
+
+    @property
+    def readers(self) -> list[AnyLinear]:
+        """The matrices that read residual states."""
+        if self.bottleneck is not None:
+            return [self.bottleneck.input.linear, *self.attention.readers]
+        return [*self.attention.readers, *(each.input for each in self.ffn.blocks)]
+
+    @property
+    def writers(self) -> list[AnyLinear]:
+        """The matrices whose outputs are added to residual states."""
+        if self.bottleneck is not None:
+            return [self.bottleneck.output]
+        return [self.attention.output, *(each.output for each in self.ffn.blocks)]
+
+    @property
+    def residual_norms(self) -> list[Norm]:
+        """The norms of residual states."""
+        if self.bottleneck is not None:
+            return [self.bottleneck.norm]
+        every = [*self.ffn.norms, self.attention_norm, self.ffn_norm]
+        return [each for each in every if isinstance(each, LayerNorm | NoNorm)]
+
+    def with_parts(self, **parts: nn.Module) -> "Layer":
+        """Another layer, of the same parts but for these."""
+        names = ("attention", "ffn", "attention_norm", "ffn_norm", "bottleneck")
+        return Layer(**{name: parts.get(name, getattr(self, name)) for name in names}, norm_first=self.norm_first)

@@ -8,6 +8,21 @@ from eicompress.values import Json
 
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 """`gelu_tanh` is the approximation of GELU by a tanh, `silu` a value times its sigmoid (arXiv 1710.05941)."""
+NormKind: TypeAlias = Literal["layer_norm", "no_norm"]
+"""`no_norm` is a gain and a bias alone (MobileBERT, arXiv 2004.02984)."""
+
+
+@dataclass(frozen=True)
+class BottleneckConfig:
+    """A layer that computes in a width of its own (MobileBERT, arXiv 2004.02984)."""
+
+    width: int
+    """Of what its feed-forward blocks read and write, and of what its attention writes."""
+    attention: Literal["query_key", "all", "none"] = "query_key"
+    """What is narrowed before attention reads it: what queries and keys read, by a map of their own; what all read, by
+    the map that the layer has anyway; or nothing."""
+    of: int | None = None
+    """The earlier layer whose maps to this width and back this one uses as well; None where it has its own."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,10 @@ class LayerConfig:
     """Groups of the feed-forward block's matrices: each reads and writes a part of the dimensions."""
     convolution: ConvolutionConfig | None = None
     """None where all heads attend."""
+    ffn_norms: bool = False
+    """Whether what the next block reads is normalized."""
+    bottleneck: BottleneckConfig | None = None
+    """None where a layer computes in the hidden width."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +107,10 @@ class EncoderConfig:
     layers: tuple[LayerConfig, ...]
     positions: int
     outputs: int
-    projection: Literal["words", "embeddings"] | None = None
-    """What is projected from `embedding` dimensions to `hidden`: the word vectors, or their sum with positions and
-    token types, normalized (ALBERT, ELECTRA); None where the two are the same."""
+    projection: Literal["words", "trigrams", "embeddings"] | None = None
+    """What is projected from `embedding` dimensions to `hidden`: the word vectors; those of three neighbouring tokens
+    together (MobileBERT); or their sum with positions and token types, normalized (ALBERT, ELECTRA); None where the two
+    are the same."""
     position_vectors: bool = True
     """Whether a vector of its position is added to each word vector."""
     position_bias: bool = False
@@ -110,17 +130,28 @@ class EncoderConfig:
     norm_first: bool = False
     """Whether a layer normalizes what its blocks read, and the last layer's states are normalized, in place of the
     sums (arXiv 2002.04745)."""
+    norm: NormKind = "layer_norm"
+    """What normalizes the embedding and the sums of layers."""
     norm_eps: float = 1e-12
+    sum_norm_eps: float | None = None
+    """Of the norms of the embedding and of what a layer's last feed-forward block adds to, where it is another than
+    `norm_eps` (MobileBERT with layer normalization)."""
     padding_id: int = 0
     codebook: CodebookConfig | None = None
     """None where word vectors are stored as they are."""
     bigrams: BigramConfig | None = None
     """None where the pooled state holds nothing of pairs of tokens."""
+    unit: bool = False
+    """Whether logits are divided by their length, so that they are a vector of length one."""
 
     @property
     def per_word(self) -> bool:
         """Whether each token has an answer, of which the first of a word stands for the word."""
         return self.pooling == "none"
+
+    @property
+    def sum_eps(self) -> float:
+        return self.norm_eps if self.sum_norm_eps is None else self.sum_norm_eps
 
     @property
     def summed(self) -> int:
@@ -146,4 +177,5 @@ class EncoderConfig:
 def _layer(value: Json) -> LayerConfig:
     products = {"ranks": tuple(value["ranks"]), "kroneckers": tuple(tuple(each) for each in value["kroneckers"])}
     convolution = None if value.get("convolution") is None else ConvolutionConfig(**value["convolution"])
-    return LayerConfig(**{**value, **products, "convolution": convolution})
+    bottleneck = None if value.get("bottleneck") is None else BottleneckConfig(**value["bottleneck"])
+    return LayerConfig(**{**value, **products, "convolution": convolution, "bottleneck": bottleneck})

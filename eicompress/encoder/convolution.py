@@ -75,7 +75,6 @@ class DynamicConvolution(nn.Module):
         self.kernels.select(inputs=dimensions)
 
     def keep_hidden(self, dimensions: Tensor) -> None:
-        """Keep only these residual dimensions."""
+        """Keep only these dimensions of the states that the kernels are made from."""
         self.depthwise = nn.Parameter(self.depthwise.detach()[dimensions].clone())
         self.spans.select(inputs=dimensions)
-        self.values.select(inputs=dimensions)

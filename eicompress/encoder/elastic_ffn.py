@@ -49,8 +49,10 @@ def check_choosable(model: Encoder) -> None:
             "feed-forward blocks are chosen in layers with blocks of their own, of whole matrices with one scale a "
             "row: put this before what shares layers, factorizes, groups or prunes matrices, or quantizes in blocks"
         )
-    if model.config.gated or model.config.norm_first:
-        raise Inapplicable("feed-forward blocks are chosen in layers without gates that normalize after each sum")
+    if model.config.gated or model.config.norm_first or any(each.ffn_norms for each in shapes):
+        raise Inapplicable(
+            "feed-forward blocks are chosen in layers without gates that normalize after attention and after all blocks"
+        )
 
 
 def add_blocks(model: Encoder, blocks: int) -> None:
@@ -122,7 +124,7 @@ class ElasticFeedForward:
             ffn = copy.deepcopy(layer.ffn)
             _cut(ffn, choice)
             self._shells[number, choice] = ffn
-        return Layer(layer.attention, self._shells[number, choice], layer.attention_norm, layer.ffn_norm)
+        return layer.with_parts(ffn=self._shells[number, choice])
 
 
 def _layers(model: Encoder) -> list[Layer]:

@@ -128,6 +128,21 @@ class BigramEmbedding(nn.Module):
         return projected
 
 
+def with_neighbours(vectors: Tensor, mask: Tensor) -> Tensor:
+    """Word vectors (B, T, size) -> those of the next token, of the token and of the one before it, (B, T, 3 x size);
+    zeros where there is none, and for padding, so that a text is read as it is alone."""
+    vectors = vectors * mask.unsqueeze(-1).to(vectors.dtype)
+    after, before = F.pad(vectors[:, 1:], (0, 0, 0, 1)), F.pad(vectors[:, :-1], (0, 0, 1, 0))
+    return torch.cat([after, vectors, before], dim=-1)
+
+
+def new_projection(config: EncoderConfig) -> Linear | None:
+    """The map from word vectors, or from three of them, to the hidden width, if there is one."""
+    if config.projection is None:
+        return None
+    return Linear(config.embedding * (3 if config.projection == "trigrams" else 1), config.hidden)
+
+
 def new_words(config: EncoderConfig) -> Embedding | CodebookEmbedding:
     """A word embedding of this shape, with weights that are drawn."""
     if config.codebook is None:

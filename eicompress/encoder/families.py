@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from eicompress.encoder.config import Activation, ConvolutionConfig, EncoderConfig, LayerConfig
+from eicompress.encoder.mobilebert import mobilebert
 from eicompress.encoder.positions import BUCKETS
 from eicompress.encoder.raw_config import (
     State,
@@ -145,6 +146,7 @@ FAMILIES: Mapping[str, Family] = {
     "convbert": Family("convbert.", convbert),
     "albert": Family("albert.", albert),
     "mpnet": Family("mpnet.", mpnet),
+    "mobilebert": Family("mobilebert.", mobilebert),
     "modernbert": Family("model.", modernbert),
     "nomic_bert": Family("nomic_bert.", nomic_bert),
     "gte": Family("gte.", gte),

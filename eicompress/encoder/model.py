@@ -13,12 +13,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm, SelfAttention, activated
+from eicompress.encoder.blocks import FeedForward, Layer, SelfAttention, activated
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
-from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding, new_words
+from eicompress.encoder.embedding import (
+    BigramEmbedding,
+    CodebookEmbedding,
+    Embedding,
+    new_projection,
+    new_words,
+    with_neighbours,
+)
 from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Linear, kronecker, low_rank
-from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, pooled_by
+from eicompress.encoder.norms import LayerNorm, Norm, new_norm
+from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, of_length_one, pooled_by
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.errors import Inapplicable
 
@@ -38,10 +46,10 @@ class Encoder(nn.Module):
         self.config = config
         self.trainings = 0  # it has had, each of which reads batches of its own
         self.words = new_words(config)
-        self.projection = Linear(config.embedding, config.hidden) if config.projection else None
+        self.projection = new_projection(config)
         self.positions = Embedding(config.positions, config.summed) if config.position_vectors else None
         self.token_types = Embedding(config.token_types, config.summed) if config.token_types else None
-        self.embedding_norm = LayerNorm(config.summed, config.norm_eps)
+        self.embedding_norm = new_norm(config.norm, config.summed, config.sum_eps)
         self.layers = nn.ModuleList(new_layers(config))
         self.final_norm = LayerNorm(config.hidden, config.norm_eps) if config.norm_first else None
         self.bigrams = BigramEmbedding(config.hidden, config.bigrams) if config.bigrams else None
@@ -86,8 +94,9 @@ class Encoder(nn.Module):
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""
         states: Tensor = self.words(input_ids)
-        if self.projection is not None and self.config.projection == "words":
-            states = self.projection(states, mask)
+        if self.projection is not None and self.config.projection != "embeddings":
+            read = with_neighbours(states, mask) if self.config.projection == "trigrams" else states
+            states = self.projection(read, mask)
         if self.positions is not None:
             states = states + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
         if self.token_types is not None:
@@ -110,7 +119,8 @@ class Encoder(nn.Module):
 
     def classify(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `head`, of what the classifier reads."""
-        return apply_to_pooled(self.classifier, features, mask)
+        logits = apply_to_pooled(self.classifier, features, mask)
+        return of_length_one(logits) if self.config.unit else logits
 
     def layer(self, number: int) -> Layer:
         return cast(Layer, self.layers[number])
@@ -154,7 +164,7 @@ class Encoder(nn.Module):
                 part.select(inputs=hidden, outputs=hidden if name == "pooler" else None)
                 part.set_quantization(spec)
             setattr(self, name, part)
-        taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm")}
+        taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm", "unit")}
         pooling = other.config.pooling if self.layers or other.config.per_word else "mean"
         self.config = replace(self.config, pooling=pooling, **taken)
 
@@ -170,10 +180,7 @@ class Encoder(nn.Module):
 
     def use_layers(self, layers: Sequence[Layer]) -> None:
         """These layers instead. A part that several of them hold is stored once and used several times."""
-        self.layers = nn.ModuleList(
-            Layer(each.attention, each.ffn, each.attention_norm, each.ffn_norm, norm_first=each.norm_first)
-            for each in layers
-        )
+        self.layers = nn.ModuleList(each.with_parts() for each in layers)
         self._describe_layers()
 
     def keep_heads(self, layer: int, heads: Tensor) -> None:
@@ -223,9 +230,13 @@ class Encoder(nn.Module):
                     table.select(columns=dimensions)
         for norm in self.residual_norms():
             norm.select(dimensions)
-        for part in self.layers.modules():  # each once, however many layers share it
-            if isinstance(part, SelfAttention | FeedForward):
-                part.keep_hidden(dimensions)
+        layers = [cast(Layer, each) for each in self.layers]
+        for reader in dict.fromkeys(each for layer in layers for each in layer.readers):
+            reader.select(inputs=dimensions)
+        for writer in dict.fromkeys(each for layer in layers for each in layer.writers):
+            writer.select(outputs=dimensions)
+        for attention in {layer.attention for layer in layers}:
+            attention.keep_hidden(dimensions)
         if self.bigrams is not None:
             self.bigrams.output.select(outputs=dimensions)
         if self.pooler is not None:
@@ -294,11 +305,11 @@ class Encoder(nn.Module):
         self.pooler = self.pooler_norm = None
         self.config = replace(self.config, pooler=False, pooler_norm=False)
 
-    def residual_norms(self) -> Iterator[LayerNorm]:
+    def residual_norms(self) -> Iterator[Norm]:
         """The norms of residual states and of what the pooler says, each once, however many layers share it."""
         if self.config.projection != "embeddings":
             yield self.embedding_norm
-        yield from (each for each in self.layers.modules() if isinstance(each, LayerNorm))
+        yield from dict.fromkeys(norm for n in range(len(self.layers)) for norm in self.layer(n).residual_norms)
         yield from (each for each in (self.final_norm, self.pooler_norm) if each is not None)
 
     def embedding_tables(self) -> Iterator[Embedding]:
@@ -309,9 +320,7 @@ class Encoder(nn.Module):
 
     def linears(self) -> Iterator[tuple[str, Linear]]:
         """Every linear layer with its name: the projection, the layers' own, the head's."""
-        for name, module in self.named_modules():
-            if isinstance(module, Linear):
-                yield name, module
+        yield from ((name, each) for name, each in self.named_modules() if isinstance(each, Linear))
 
     def set_quantization(
         self, embedding: QuantSpec | None, layers: QuantSpec | None, clipping: Clipping = "mse"

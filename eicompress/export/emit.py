@@ -10,26 +10,54 @@ What is not obvious, with what it brought (docs/export.md has the figures):
 - The last layer computes only the first token where nothing else is read.
 """
 
-import numpy as np
-import numpy.typing as npt
-from onnx import ModelProto, TensorProto
-from torch import Tensor, nn
+from dataclasses import dataclass
 
-from eicompress.encoder.blocks import Layer, LayerNorm, SelfAttention
+import numpy as np
+import torch
+from onnx import ModelProto, TensorProto
+from torch import Tensor
+
+from eicompress.encoder.blocks import Layer, SelfAttention
+from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
 from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.export.convolution import convolved
-from eicompress.export.feed_forward import feed_forward
+from eicompress.export.feed_forward import feed_forward, summed
 from eicompress.export.graph import Graph, Pick, float_array
 from eicompress.export.linear_layers import LinearLayers
+from eicompress.export.norms import normed
 from eicompress.export.packing import packed_rows
 from eicompress.export.positions import added_to_scores, rotated
 from eicompress.export.sparse import expand_sparse
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A graph that has an encoder's embedding; layers and head come next."""
+
+    linears: LinearLayers
+    encoder: Encoder
+    inputs: list[str]
+    states: str
+    """(batch, sequence, hidden): what the first layer reads."""
+    bigrams: str | None
+    """(batch, hidden): what pairs of tokens add to the pooled state."""
+
+
 def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     """The graph of an encoder: `input_ids`, `attention_mask` and for pairs `token_type_ids` in, `logits` out."""
+    graph = begin(encoder, pairs=pairs)
+    states = graph.states
+    for number in range(len(encoder.layers)):
+        states = write_layer(graph, number, states)
+    return graph.linears.graph.model(
+        graph.inputs, write_head(graph, states), encoder.config.outputs, per_token=encoder.config.per_word
+    )
+
+
+def begin(encoder: Encoder, *, pairs: bool) -> Begun:
+    """The beginning of an encoder's graph."""
     specs = [each.spec for each in encoder.modules() if isinstance(each, Linear | Embedding)]
     # Once some weights are integers, no float needs more than half precision.
     graph = Graph(half=any(spec is not None for spec in specs))
@@ -38,24 +66,26 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     graph.group = "embedding"
     states = _embedding(linears, encoder, pairs)
     bigrams = None if encoder.bigrams is None else _bigrams(linears, encoder.bigrams)
-    graph.group = "layers"
-    for number, layer in enumerate(encoder.layers):
-        assert isinstance(layer, Layer)
-        last = number == len(encoder.layers) - 1
-        alone = last and encoder.config.pooling == "first"
-        states = _layer(linears, layer, states, encoder.config.positions, alone=alone)
-    graph.group = "head"
-    logits = _head(linears, encoder, states, bigrams)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
-    return graph.model(inputs, logits, encoder.config.outputs, per_token=encoder.config.per_word)
+    return Begun(linears, encoder, inputs, states, bigrams)
+
+
+def write_layer(begun: Begun, number: int, states: str) -> str:
+    """What a layer makes of states (batch, sequence, hidden): the same shape, or (batch, 1, hidden) after the last."""
+    encoder, layer = begun.encoder, begun.encoder.layers[number]
+    assert isinstance(layer, Layer)
+    begun.linears.graph.group = "layers"
+    alone = number == len(encoder.layers) - 1 and encoder.config.pooling == "first"
+    return _layer(begun.linears, layer, states, encoder.config.positions, alone=alone)
 
 
 def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
     """The states (batch, sequence, hidden) that the first layer reads."""
     graph = linears.graph
     states = _words(graph, encoder.words)
-    if encoder.projection is not None and encoder.config.projection == "words":
-        states = linears.biased(encoder.projection, states)
+    if encoder.projection is not None and encoder.config.projection != "embeddings":
+        read = _with_neighbours(graph, states) if encoder.config.projection == "trigrams" else states
+        states = linears.biased(encoder.projection, read)
     places = None
     if encoder.positions is not None:
         places = _rows(graph, encoder.positions, lambda table: table, picked=False)
@@ -69,10 +99,20 @@ def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
     if places is not None and encoder.positions is not None:
         places = graph.op("Slice", places, graph.integers(0), length, graph.integers(0))
     states = states if places is None else graph.op("Add", states, places)
-    states = _norm(graph, encoder.embedding_norm, states)
+    states = normed(graph, encoder.embedding_norm, states)
     if encoder.projection is not None and encoder.config.projection == "embeddings":
         states = linears.biased(encoder.projection, states)
     return states
+
+
+def _with_neighbours(graph: Graph, vectors: str) -> str:
+    """Word vectors (batch, sequence, size) -> those of the next token, the token and the one before it, 3 * size."""
+    mask = graph.op("Unsqueeze", graph.op("Cast", "attention_mask", to=TensorProto.FLOAT), graph.integers(2))
+    padded = graph.op("Pad", graph.op("Mul", vectors, mask), graph.integers(0, 1, 0, 0, 1, 0))
+    end, axis = np.iinfo(np.int64).max, graph.integers(1)
+    spans = ((2, end), (1, -1), (0, -2))
+    cut = [graph.op("Slice", padded, graph.integers(start), graph.integers(stop), axis) for start, stop in spans]
+    return graph.op("Concat", *cut, axis=2)
 
 
 def _words(graph: Graph, table: Embedding | CodebookEmbedding) -> str:
@@ -117,15 +157,40 @@ def _rows(graph: Graph, table: Embedding, pick: Pick, *, picked: bool = True) ->
 
 def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, alone: bool) -> str:
     """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
+    if layer.bottleneck is not None:
+        return _in_bottleneck(linears, layer, layer.bottleneck, states, positions, alone=alone)
     graph = linears.graph
-    read = _norm(graph, layer.attention_norm, states) if layer.norm_first else states
+    read = normed(graph, layer.attention_norm, states) if layer.norm_first else states
     attended = _attention(linears, layer.attention, read, positions, alone)
     states = graph.op("Add", graph.first(states) if alone else states, attended)
     if layer.norm_first:
-        return graph.op("Add", states, feed_forward(linears, layer.ffn, _norm(graph, layer.ffn_norm, states, alone)))
-    states = _norm(graph, layer.attention_norm, states, alone)
-    changed = graph.op("Add", states, feed_forward(linears, layer.ffn, states))
-    return _norm(graph, layer.ffn_norm, changed, alone)
+        return graph.op("Add", states, feed_forward(linears, layer.ffn, normed(graph, layer.ffn_norm, states, alone)))
+    return _fed_forward(linears, layer, states, alone)
+
+
+def _fed_forward(linears: LinearLayers, layer: Layer, states: str, alone: bool) -> str:
+    """The sums of states and attention, normalized -> the same with what the feed-forward blocks add, normalized."""
+    states = normed(linears.graph, layer.attention_norm, states, alone)
+    return normed(linears.graph, layer.ffn_norm, summed(linears, layer.ffn, states, alone), alone)
+
+
+def _in_bottleneck(
+    linears: LinearLayers, layer: Layer, bottleneck: Bottleneck, states: str, positions: int, *, alone: bool
+) -> str:
+    """As `_layer`, computed in another width."""
+    graph, kept = linears.graph, linears.graph.first(states) if alone else states
+    if layer.attention.reads_inner:
+        read = _mapped(linears, bottleneck.input, states)
+        inner = graph.first(read) if alone else read
+    else:
+        read, inner = states, _mapped(linears, bottleneck.input, kept, alone)
+    attended = _attention(linears, layer.attention, read, positions, alone)
+    inner = _fed_forward(linears, layer, graph.op("Add", inner, attended), alone)
+    return normed(graph, bottleneck.norm, graph.op("Add", kept, linears.biased(bottleneck.output, inner)), alone)
+
+
+def _mapped(linears: LinearLayers, part: NormedLinear, states: str, alone: bool = False) -> str:
+    return normed(linears.graph, part.norm, linears.biased(part.linear, states), alone)
 
 
 def _attention(linears: LinearLayers, attention: SelfAttention, states: str, positions: int, alone: bool) -> str:
@@ -134,13 +199,17 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     A sequence has at most as many tokens as there are `positions`.
     """
     graph = linears.graph
-    linear, read = linears.last_factor(attention.qkv, states)
-    qkv = linears.thirds(linear, read, alone=alone)
-    said = _convolution(linears, attention, states, qkv[0], linear.bias, alone=alone)
+    read = states if attention.narrow is None else _mapped(linears, attention.narrow, states)
+    linear, read = linears.last_factor(attention.qkv, read)
+    qkv, biases = linears.split(linear, read, attention.parts, alone=alone), linear.bias
+    said = _convolution(linears, attention, states, qkv[0], biases, alone=alone)
+    if attention.value is not None:
+        qkv = [*qkv, linears.product(attention.value, states)]
+        biases = torch.cat([biases, attention.value.bias])
     if attention.rotary_base:
-        qkv, bias = rotated(graph, attention, qkv, linear.bias, positions, alone=alone), ""
+        qkv, bias = rotated(graph, attention, qkv, biases, positions, alone=alone), ""
     else:
-        bias = graph.floats(linear.bias)
+        bias = graph.floats(biases)
     mask = graph.op("Cast", "attention_mask", to=TensorProto.INT32)
     scores = added_to_scores(graph, attention, positions, alone=alone)
     context = graph.op("MultiHeadAttention", *qkv, bias, mask, *scores, num_heads=attention.heads)
@@ -162,27 +231,35 @@ def _convolution(
     return [convolved(linears, attention.convolution, states, queries, attention.head_size, alone=alone)]
 
 
-def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | None) -> str:
-    """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs), or
-    (batch, tokens, outputs) where each token has an answer."""
-    graph = linears.graph
-    if encoder.final_norm is not None:
-        alone = encoder.config.pooling == "first"
-        states = _norm(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
-    if encoder.config.per_word:
-        pooled = states
-    elif encoder.config.pooling == "first":
-        pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
-    else:
-        pooled = _mean(graph, states)
-    if bigrams is not None:
-        pooled = graph.op("Add", pooled, bigrams)
+def write_head(begun: Begun, states: str) -> str:
+    """The last layer's states (batch, tokens, hidden) -> logits (batch, outputs), or (batch, tokens, outputs) where
+    each token has an answer."""
+    linears, encoder, graph = begun.linears, begun.encoder, begun.linears.graph
+    graph.group = "head"
+    pooled = write_pooled(begun, states, encoder.config.pooling)
     if encoder.pooler is not None:
         pooled = linears.activated(encoder.pooler, pooled, encoder.config.pooler_activation)
     if encoder.pooler_norm is not None:
         token = graph.op("Unsqueeze", pooled, graph.integers(1))
-        pooled = graph.op("Squeeze", _norm(graph, encoder.pooler_norm, token, alone=True), graph.integers(1))
-    return linears.biased(encoder.classifier, pooled)
+        pooled = graph.op("Squeeze", normed(graph, encoder.pooler_norm, token, alone=True), graph.integers(1))
+    logits = linears.biased(encoder.classifier, pooled)
+    return graph.op("LpNormalization", logits, axis=-1, p=2) if encoder.config.unit else logits
+
+
+def write_pooled(begun: Begun, states: str, pooling: str) -> str:
+    """A layer's states (batch, tokens, hidden) -> the pooled state (batch, hidden), or the states where `pooling` is
+    "none"."""
+    graph, encoder = begun.linears.graph, begun.encoder
+    if encoder.final_norm is not None:
+        alone = pooling == "first"
+        states = normed(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
+    if pooling == "none":
+        pooled = states
+    elif pooling == "first":
+        pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
+    else:
+        pooled = _mean(graph, states)
+    return pooled if begun.bigrams is None else graph.op("Add", pooled, begun.bigrams)
 
 
 def _mean(graph: Graph, states: str) -> str:
@@ -192,22 +269,3 @@ def _mean(graph: Graph, states: str) -> str:
     shares = graph.op("Div", mask, graph.op("Max", count, graph.constant(np.array(1.0, np.float32))))
     mean = graph.op("MatMul", graph.op("Unsqueeze", shares, graph.integers(1)), states)
     return graph.op("Squeeze", mean, graph.integers(1))
-
-
-def _norm(graph: Graph, norm: LayerNorm | nn.Identity, states: str, alone: bool = False) -> str:
-    """Layer normalization: each token is an instance with a gain of one and a bias of zero, then our own."""
-    if not isinstance(norm, LayerNorm):
-        return states
-    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-    if alone:
-        gain, bias = graph.constant(one), graph.constant(zero)
-    else:
-        length = graph.op("Shape", "input_ids", start=1, end=2)
-        gain = graph.op("ConstantOfShape", length, value=_tensor(one))
-        bias = graph.op("ConstantOfShape", length, value=_tensor(zero))
-    normed = graph.op("InstanceNormalization", states, gain, bias, epsilon=norm.eps)
-    return graph.op("Add", graph.op("Mul", normed, graph.floats(norm.weight)), graph.floats(norm.bias))
-
-
-def _tensor(values: npt.NDArray[np.float32]) -> TensorProto:
-    return TensorProto(data_type=TensorProto.FLOAT, dims=values.shape, raw_data=values.tobytes())

@@ -8,7 +8,9 @@ from functools import partial
 
 from eicompress.encoder.blocks import FeedForward
 from eicompress.encoder.expression import LINEARS, Expression, evaluate
+from eicompress.encoder.norms import LayerNorm, NoNorm
 from eicompress.export.linear_layers import NODES, LinearLayers
+from eicompress.export.norms import normed
 
 
 def feed_forward(linears: LinearLayers, ffn: FeedForward, states: str) -> str:
@@ -18,6 +20,18 @@ def feed_forward(linears: LinearLayers, ffn: FeedForward, states: str) -> str:
     for block in ffn.blocks[1:]:
         added = graph.op("Add", added, _block(linears, block, graph.op("Add", states, added)))
     return added
+
+
+def summed(linears: LinearLayers, ffn: FeedForward, states: str, alone: bool) -> str:
+    """states (batch, tokens, hidden) -> the same with what all blocks add to them."""
+    graph = linears.graph
+    if not len(ffn.norms):
+        return graph.op("Add", states, feed_forward(linears, ffn, states))
+    *before, last = ffn.blocks
+    for block, norm in zip(before, ffn.norms, strict=True):
+        assert isinstance(norm, LayerNorm | NoNorm)
+        states = normed(graph, norm, graph.op("Add", states, _block(linears, block, states)), alone)
+    return graph.op("Add", states, _block(linears, last, states))
 
 
 def _block(linears: LinearLayers, block: FeedForward, states: str) -> str:

@@ -5,7 +5,7 @@
 - Query, key and value read one quantized copy of the states.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,23 +92,23 @@ class LinearLayers:
         """A linear layer and what it reads; of two factors the outer one, which reads the inner one's product."""
         return (linear.outer, self.product(linear.inner, states)) if isinstance(linear, LowRank) else (linear, states)
 
-    def thirds(self, linear: Linear | Kronecker, states: str, *, alone: bool) -> Sequence[str]:
-        """Query, key and value, without bias: (batch, sequence, outputs / 3) each, or the query of the first token
-        `alone`.
+    def split(self, linear: Linear | Kronecker, states: str, parts: int, *, alone: bool) -> list[str]:
+        """Query, key and, of three parts, value, without bias: (batch, sequence, outputs / parts) each, or the query of
+        the first token `alone`.
         """
         graph = self.graph
         if linear.spec is None:
-            weights = graph.ops("Split", 3, self._weight(linear), axis=1, num_outputs=3)
-            read = [graph.first(states) if alone else states, states, states]
+            weights = graph.ops("Split", parts, self._weight(linear), axis=1, num_outputs=parts)
+            read = [graph.first(states) if alone else states, *[states] * (parts - 1)]
             return [graph.op("MatMul", *each) for each in zip(read, weights, strict=True)]
         if linear.spec.block:
-            read = [graph.first(states) if alone else states, states, states]
-            return [self._blocks(linear, each, third) for third, each in enumerate(read)]
+            read = [graph.first(states) if alone else states, *[states] * (parts - 1)]
+            return [self._blocks(linear, each, (part, parts)) for part, each in enumerate(read)]
         codes, scale, zero = graph.ops("DynamicQuantizeLinear", 3, states)
         weight, weight_scale, weight_zero = self._quantized(linear)
-        weights = graph.ops("Split", 3, weight, axis=1, num_outputs=3)
-        scales = graph.ops("Split", 3, weight_scale, axis=0, num_outputs=3)
-        read = [graph.first(codes) if alone else codes, codes, codes]
+        weights = graph.ops("Split", parts, weight, axis=1, num_outputs=parts)
+        scales = graph.ops("Split", parts, weight_scale, axis=0, num_outputs=parts)
+        read = [graph.first(codes) if alone else codes, *[codes] * (parts - 1)]
         return [
             graph.op("MatMulIntegerToFloat", each, part, scale, part_scale, zero, weight_zero)
             for each, part, part_scale in zip(read, weights, scales, strict=True)
@@ -151,12 +151,12 @@ class LinearLayers:
             weight, zero = graph.constant((codes + 128).astype(np.uint8)), np.array(128, np.uint8)
         return weight, graph.floats(scales.flatten()), graph.constant(zero)
 
-    def _blocks(self, linear: Linear, states: str, third: int | None = None) -> str:
-        """(..., inputs) -> (..., outputs), without bias, with a scale a block; or a third of the outputs."""
+    def _blocks(self, linear: Linear, states: str, part: tuple[int, int] = (0, 1)) -> str:
+        """(..., inputs) -> (..., outputs), without bias, with a scale a block; or one of equal parts of the outputs."""
         assert linear.spec is not None
         codes, scales = (float_array(each) for each in linear.stored())
-        if third is not None:
-            codes, scales = np.split(codes, 3)[third], np.split(scales, 3)[third]
+        number, parts = part
+        codes, scales = np.split(codes, parts)[number], np.split(scales, parts)[number]
         outputs, inputs = codes.shape
         block = linear.spec.block
         assert linear.spec.bits == 4  # older versions of onnxruntime cannot run others

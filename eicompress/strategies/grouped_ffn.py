@@ -59,6 +59,8 @@ class GroupedFfn(ModelStrategy):
         if not config.layers:
             raise Inapplicable(f"`{self.name}` acts on layers, but the model has none")
         check_one_block(config, self.name)
+        if any(each.bottleneck is not None for each in config.layers):
+            raise Inapplicable(f"`{self.name}` acts on layers without bottlenecks: put it before `bottleneck`")
         if config.gated:
             raise Inapplicable(f"`{self.name}` acts on feed-forward blocks without gates, but the model's have gates")
         for width, called in [(config.hidden, "hidden width"), *((each.ffn, "neurons") for each in config.layers)]:

@@ -16,8 +16,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import FeedForward, SelfAttention
-from eicompress.encoder.convolution import DynamicConvolution
 from eicompress.encoder.linear import AnyLinear, Grouped, Kronecker, LowRank
 from eicompress.encoder.model import Encoder
 from eicompress.training.importance import (
@@ -88,9 +86,8 @@ def _make_up(subject: Candidate, context: Context, kept: Tensor) -> None:
 
 def _readers(model: Encoder) -> list[AnyLinear]:
     """Every matrix that reads residual states, or the pooler's, whose width is the same."""
-    readers: list[AnyLinear] = [each.qkv for each in model.modules() if isinstance(each, SelfAttention)]
-    readers += [each.values for each in model.modules() if isinstance(each, DynamicConvolution)]
-    readers += [each.input for each in model.modules() if isinstance(each, FeedForward)]
+    layers = (model.layer(number) for number in range(len(model.layers)))
+    readers = dict.fromkeys(each for layer in layers for each in layer.readers)
     return [*readers, *([model.pooler] if model.pooler is not None else []), model.classifier]
 
 

@@ -4,7 +4,7 @@ A layer that is used again costs milliseconds and no bytes.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -13,12 +13,12 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from torch import nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy, Origin
-from eicompress.encoder.blocks import FeedForward, Layer, LayerNorm
+from eicompress.encoder.blocks import FeedForward, Layer
 from eicompress.encoder.linear import Kronecker, Linear, LowRank
 from eicompress.errors import Inapplicable
 
-PARTS = ("attention", "ffn", "attention_norm", "ffn_norm")
-NORMS = PARTS[2:]
+MATRICES = ("attention", "ffn", "bottleneck")
+NORMS = ("attention_norm", "ffn_norm")
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,18 @@ class LayerSharing(ModelStrategy):
             return list(layers)
         groups = arranged(len(layers), self.groups, self.order)
         parts = {group: self._parts([layers[place] for place in _places(groups, group)]) for group in set(groups)}
-        return [replaced(layer, parts[group]) for layer, group in zip(layers, groups, strict=True)]
+        return [layer.with_parts(**parts[group]) for layer, group in zip(layers, groups, strict=True)]
 
     def _parts(self, members: Sequence[Layer]) -> dict[str, nn.Module]:
         """What a group's layers have in common, by the attribute of `Layer`."""
-        names = {"all": PARTS, "matrices": PARTS[:2]}.get(self.shared, (self.shared,))
+        names = {"all": (*MATRICES, *NORMS), "matrices": MATRICES}.get(self.shared, (self.shared,))
         if self.shared != "ffn" and len({_way_of_reading(each) for each in members}) > 1:
             raise Inapplicable(
                 f"`{self.name}` puts layers in one group whose attention reads differently: one a window of tokens and "
                 'another all, or one without a norm before it. Set `shared = "ffn"`'
             )
-        return {name: self._begun([getattr(each, name) for each in members]) for name in names}
+        held = [name for name in names if getattr(members[0], name) is not None]
+        return {name: self._begun([getattr(each, name) for each in members]) for name in held}
 
     def _begun(self, modules: Sequence[nn.Module]) -> nn.Module:
         if self.start != "mean":
@@ -102,7 +103,7 @@ class LayerSharing(ModelStrategy):
         for number in places:
             layer = layers[number]
             if number in used and self.shared != "all":
-                layer = replaced(layer, {name: copy.deepcopy(getattr(layer, name)) for name in NORMS})
+                layer = layer.with_parts(**{name: copy.deepcopy(getattr(layer, name)) for name in NORMS})
             used.add(number)
             made.append(layer)
         return made
@@ -119,14 +120,10 @@ def arranged(places: int, distinct: int, order: str) -> list[int]:
     return numbers
 
 
-def replaced(layer: Layer, parts: Mapping[str, nn.Module]) -> Layer:
-    """A layer of the same parts but for these."""
-    return Layer(**{name: parts.get(name, getattr(layer, name)) for name in PARTS}, norm_first=layer.norm_first)
-
-
 def _way_of_reading(layer: Layer) -> tuple[object, ...]:
     attention = layer.attention
-    return attention.window, attention.rotary_base, isinstance(layer.attention_norm, LayerNorm)
+    has_norm = not isinstance(layer.attention_norm, nn.Identity)
+    return attention.window, attention.rotary_base, attention.bottleneck, has_norm
 
 
 def mean_of(modules: Sequence[nn.Module]) -> nn.Module:

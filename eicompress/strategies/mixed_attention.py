@@ -76,6 +76,8 @@ class MixedAttention(ModelStrategy):
         found = [each for each in model.modules() if isinstance(each, SelfAttention)]
         if any(each.convolution is not None for each in found):
             raise Inapplicable(f"`{self.name}` acts on layers without convolutions, but there are some already")
+        if any(each.bottleneck is not None for each in found):
+            raise Inapplicable(f"`{self.name}` acts on layers without bottlenecks: put it before `bottleneck`")
         if any(isinstance(each, Kronecker) for attention in found for each in (attention.qkv, attention.output)):
             raise Inapplicable(f"`{self.name}` takes heads out of matrices: put it before `kronecker`")
         several = [each for each in found if each.heads > 1]

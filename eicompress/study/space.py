@@ -22,7 +22,8 @@ what is searched, within the knob's own domain:
 
 A slot with `optional = true` may be left out, and one with `unless = "thin_student"` is left out where that optional
 slot is in use. One with `if_installed = true`, and the recipes that use it, are there only where an installed plug-in
-brings the strategy. A knob that is not named stays at its default. What stands after the last step that trains, such as
+brings the strategy. One with `each = { layer = [1, 2, 3] }` stands for one slot for each value of that knob, which is
+otherwise the same. A knob that is not named stays at its default. What stands after the last step that trains, such as
 `quantization` after `distillation`, is tried in several ways on each training. Where a slot's training is shared by the
 whole study, nothing up to it is searched, the rungs are those of what is trained after it, and where nothing is, every
 candidate is a draw of its own.

@@ -18,7 +18,7 @@ from eicompress.study.space import Fill, SearchSpace, Slot, in_domain, recipe_pa
 from eicompress.values import digest_of
 
 SETTINGS = ("fidelity", "rung_steps", "slot", "recipe")
-SLOT_SETTINGS = ("strategy", "optional", "unless", "if_installed")
+SLOT_SETTINGS = ("strategy", "optional", "unless", "if_installed", "each")
 """What a slot may say beside its strategy's knobs."""
 SPACES = "eicompress.search_spaces"
 """The package whose TOML files are known by name."""
@@ -119,8 +119,7 @@ def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> 
     used: dict[str, int] = {}
     before: list[str] = []
     missing: list[str] = []
-    for place, table in enumerate(written):
-        where = f"`slot[{place}]` of `{path}`"
+    for where, table in _repeated(written, path):
         name = table.get("strategy")
         if _is_missing(table, registry):
             missing.append(str(name))
@@ -138,6 +137,24 @@ def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> 
                 raise SpecError(f"`unless` must name an optional slot before it, but got {slot.unless!r}")
             before += [slot.name] if slot.optional else []
             yield slot
+
+
+def _repeated(written: list[Mapping[str, Any]], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where a slot stands, and its table: with `each`, once for every value of the knob that it names."""
+    for place, table in enumerate(written):
+        where = f"`slot[{place}]` of `{path}`"
+        if "each" not in table:
+            yield where, table
+            continue
+        each = table["each"]
+        values = next(iter(each.values()), None) if isinstance(each, dict) and len(each) == 1 else None
+        if not isinstance(values, list) or not values or not each.keys().isdisjoint(table):
+            raise SpecError(
+                f"`each` in {where} must have one knob, which the slot names nowhere else, and a list of values, as in "
+                f"`each = {{ layer = [1, 2, 3] }}`, but got {each!r}"
+            )
+        for value in values:
+            yield where, {**table, next(iter(each)): value}
 
 
 def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot:

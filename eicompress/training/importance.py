@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context
-from eicompress.encoder.blocks import Layer
+from eicompress.encoder.blocks import FeedForward, Layer
 from eicompress.encoder.linear import AnyLinear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import BATCH, Batch, in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import with_max_length
+from eicompress.training.losses import sensitivity
 
 WAYS = ("taylor", "activation", "magnitude")
 EXAMPLES = 512
@@ -117,7 +118,9 @@ def _taylor(subject: Candidate, context: Context) -> dict[str, Tensor]:
     with _recorded(model, training=True) as records, torch.enable_grad():
         for batch, targets in measured_batches(subject, context):
             logits = batch.logits(model)
-            gradients = torch.autograd.grad(context.task.loss(logits, targets), [each.state for each in records])
+            gradients = torch.autograd.grad(
+                sensitivity(context.task.answer, context.task.loss, logits, targets), [each.state for each in records]
+            )
             for seen, gradient in zip(records, gradients, strict=True):
                 changes = _grouped((seen.loss.detach() * gradient).sum(dim=1), seen.groups).abs().sum(dim=0)
                 changes = changes * len(targets)  # the loss is the mean of a batch
@@ -164,6 +167,13 @@ def _read(model: Encoder, name: str, mean_square: Tensor) -> Tensor:
     return said
 
 
+def _magnitude_of_neurons(block: FeedForward) -> Tensor:
+    """(neurons,)"""
+    reads = block.input.weight.detach().norm(dim=1).reshape(1 + block.gated, -1).norm(dim=0)
+    worth: Tensor = reads * _norms(block.output)
+    return worth
+
+
 def _norms(linear: AnyLinear) -> Tensor:
     """(inputs,): of the weights that read each input."""
     norms: Tensor = linear.weight.detach().norm(dim=0)
@@ -177,12 +187,13 @@ def _magnitudes(model: Encoder) -> dict[str, Tensor]:
         layer = model.layer(number)
         attention, ffn = layer.attention, layer.ffn
         if shape.attention_of is None:
-            reads = attention.qkv.weight.reshape(3, attention.heads, -1).norm(dim=(0, 2))
+            reads = attention.qkv.weight.reshape(attention.parts, attention.heads, -1).norm(dim=(0, 2))
+            if attention.value is not None:
+                reads = reads.hypot(attention.value.weight.reshape(attention.heads, -1).norm(dim=1))
             writes = attention.output.weight.T.reshape(attention.all_heads, -1).norm(dim=1)
             found[f"heads.{number}"] = reads * writes[: attention.heads]
         if shape.ffn_of is None:
-            reads = ffn.input.weight.norm(dim=1).reshape(1 + ffn.gated, -1).norm(dim=0)
-            found[f"neurons.{number}"] = reads * _norms(ffn.output)
+            found[f"neurons.{number}"] = torch.stack([_magnitude_of_neurons(each) for each in ffn.blocks]).sum(dim=0)
         written = attention.output.weight.square().sum() + ffn.output.weight.square().sum()
         found[f"layers.{number}"] = written.sqrt().reshape(1)
     for norm in model.residual_norms():
@@ -273,7 +284,7 @@ def _recorded(model: Encoder, *, training: bool) -> Iterator[list[_Seen]]:
         handles.append(layer.register_forward_hook(changed(f"layers.{number}")))
         outputs: list[tuple[AnyLinear, Any, bool]] = [
             (layer.attention.output, reads(f"heads.{number}", layer.attention.all_heads), shape.attention_of is None),
-            (layer.ffn.output, reads(f"neurons.{number}"), shape.ffn_of is None),
+            *((each.output, reads(f"neurons.{number}"), shape.ffn_of is None) for each in layer.ffn.blocks),
         ]
         handles += [linear.register_forward_pre_hook(hook) for linear, hook, own in outputs if own]
     was_training = model.training

@@ -67,7 +67,8 @@ class LayerStates:
     def attention(self, layer: int) -> Tensor:
         """(B, heads, slots, slots)"""
         read = self.model.layer(layer)
-        return self.slots.maps(read.attention.attention_map(read.read(self.states[layer].float()), self.mask), self.own)
+        states = read.read(self.states[layer].float(), self.mask)
+        return self.slots.maps(read.attention.attention_map(states, self.mask), self.own)
 
     def relations(self, layer: int, heads: int) -> Tensor:
         """(B, 3 x heads, slots, slots): of queries, keys and values."""
@@ -76,7 +77,7 @@ class LayerStates:
 
     def _projections(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         read = self.model.layer(layer)
-        return read.attention.projections(read.read(self.states[layer].float()), self.mask)
+        return read.attention.projections(read.read(self.states[layer].float(), self.mask), self.mask)
 
     def width(self, layer: int) -> int:
         """Of queries, keys and values."""

@@ -11,11 +11,12 @@ import torch
 
 from eicompress.contracts import Candidate, Context, GraphStrategy
 from eicompress.encoder.device import computes_with
-from eicompress.errors import MeasureError
+from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.measures import Conditions, Metric, Subject
-from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, LatencyMetric
+from eicompress.metrics.exit_curve import exit_curve
+from eicompress.metrics.latency import CAREFUL_SECONDS, MOST_TEXTS, QUICK_SECONDS, LatencyMetric
 from eicompress.metrics.measure import Taken, measure
 from eicompress.metrics.profile import milliseconds_by_operator
 from eicompress.metrics.quality import QUALITY, QualityMetric
@@ -126,19 +127,39 @@ def scored(
     Of less than all of them, no parity is checked and no logits are kept. Raises `MeasureError` without quality.
     """
     facts: dict[str, Json] = dict(made.facts)
-    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share))
     with clock.phase("measuring"):
+        subject = tuned(replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share)))
         taken = measure(on.trained, subject)
     if QUALITY in taken.unmeasured:
         raise MeasureError(f"the quality of a candidate must be known, but is not: {taken.unmeasured[QUALITY]}")
     record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
     if share < 1.0:
         return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
+    answer = materials.task.answer
     if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
         with clock.phase("parity"):
-            parity = check_parity(made, subject.examples.texts, subject.logits, materials.task.answer)
+            parity = check_parity(made, subject.examples.texts, answer.standard(subject.raw), answer)
         facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
     return replace(_found(record, subject, on), facts=facts)
+
+
+def tuned(subject: Subject) -> Subject:
+    """Choose on the subject's examples what its artifact's answers need beside the graph, such as a threshold, and
+    write it into the artifact; an artifact that does not run is left as it is, for `measure` to say so."""
+    if not subject.task.answer.tuned_on_validation:
+        return subject
+    try:
+        known, outside = subject.raw, subject.outside
+    except (ModelError, DataError):
+        return subject
+    answer = subject.task.answer
+    artifacts.write_answer(subject.artifact, answer.tuned(answer.standard(known), subject.examples.targets, outside))
+    return replace(subject, known=known)
+
+
+def tuned_baseline(materials: Materials, artifact: Artifact, on: Bench) -> None:
+    """The same of an artifact that is to be kept in the cache, where nothing changes later."""
+    tuned(_subject(materials, artifact, on.conditions))
 
 
 def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
@@ -164,7 +185,7 @@ def timed(record: Record, materials: Materials, on: Bench) -> Record:
 
 def measured_as_is(record: Record, materials: Materials, artifact: Artifact, on: Bench) -> Record:
     """The record of an artifact that no recipe made, measured as a candidate's is."""
-    subject = _subject(materials, artifact, on.conditions)
+    subject = tuned(_subject(materials, artifact, on.conditions))
     return timed(_found(_measured(record, on.trained, subject), subject, on), materials, on)
 
 
@@ -213,11 +234,17 @@ def _found(record: Record, subject: Subject, on: Bench) -> Record:
 
 def _anatomy(subject: Subject) -> dict[str, Json]:
     """Where bytes and milliseconds go: `tensors`, `operators`; and `cut`, how many of the validation texts are longer
-    than the model reads, and after how many tokens they are cut."""
+    than the model reads, and after how many tokens they are cut. `exits`: quality against milliseconds, where texts may
+    exit early."""
+    curve = [vars(each) for each in exit_curve(subject)]
     model, texts = subject.model, subject.examples.texts
     length, read = usual_length(model.tokenizer, texts), model.lengths(texts)
     return {
         "tensors": {"largest": artifacts.bytes_by_tensor(subject.artifact)},
-        "operators": {"ms": milliseconds_by_operator(subject.artifact, length), "sequence_length": length},
+        "operators": {
+            "ms": milliseconds_by_operator(subject.artifact, length, texts[:MOST_TEXTS]),
+            "sequence_length": length,
+        },
         "cut": {"texts": sum(each.cut for each in read), "of": len(read), "tokens": model.limit},
+        **({"exits": {"curve": curve}} if curve else {}),
     }

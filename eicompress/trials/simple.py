@@ -15,6 +15,7 @@ from eicompress.errors import Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.metrics.quality import quality_of
 from eicompress.recipe import Recipe
+from eicompress.trials import measuring
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, measured_as_is, record_of
 from eicompress.trials.static_embeddings import StaticClassifier, fit_static
@@ -54,7 +55,11 @@ def measure_static(materials: Materials, size_mb: float | None, on: Bench) -> Re
             table = source.words(torch.arange(source.config.vocabulary)).numpy()
         train = bounded(materials.examples["train"], materials.seed)
         try:
-            found = fit_static(materials.task, train, materials.source.tokenizer, table, materials.seed, size_mb)
+            vectors = None
+            if materials.task.answer.unit:
+                vectors = np.asarray(materials.teacher.outputs(train.texts).logits, np.float32)
+            tokenizer = materials.source.tokenizer
+            found = fit_static(materials.task, train, tokenizer, table, materials.seed, size_mb, vectors)
         except Inapplicable as error:
             return _no_artifact(materials, STATIC, f"no artifact can be made of it: {error}", clock)
     if found is None:
@@ -81,7 +86,7 @@ def _measured(
 
     def write(into: Path) -> None:
         manifest = {"recipe": [], "facts": record.facts, "task": materials.task.name}
-        artifacts.write_files(found.files, into / "artifact", manifest)
+        measuring.tuned_baseline(materials, artifacts.write_files(found.files, into / "artifact", manifest), on)
 
     entry = materials.cache.store(name.replace(" ", "-"), [materials.inputs, materials.seed, size_mb], write)
     return measured_as_is(record, materials, Artifact(entry / "artifact"), on)

@@ -53,6 +53,14 @@ MODERN = {**USUAL, "num_hidden_layers": 3, "num_attention_heads": 3, "local_atte
 CONV = {**USUAL, "num_attention_heads": 6, "embedding_size": 24, "head_ratio": 2, "conv_kernel_size": 5}
 ALL_HEADS = {**CONV, "num_attention_heads": 3, "head_ratio": 1, "conv_kernel_size": 9}
 GROUPS = {**USUAL, "embedding_size": 10, "num_hidden_layers": 6}
+MOBILE = {
+    **USUAL,
+    "embedding_size": 10,
+    "num_attention_heads": 3,
+    "intra_bottleneck_size": 12,
+    "num_feedforward_networks": 3,
+}
+INVERTED = {**MOBILE, "intra_bottleneck_size": 30, "num_feedforward_networks": 1, "hidden_act": "gelu"}
 FAMILIES: Mapping[str, Like] = {
     "bert": Like("Bert", bert_like),
     "roberta": Like("Roberta", roberta_like, 50, {**USUAL, "type_vocab_size": 1}),
@@ -66,6 +74,24 @@ FAMILIES: Mapping[str, Like] = {
     "convbert, all heads": Like("ConvBert", bert_like, shapes=ALL_HEADS),
     "convbert, one head": Like("ConvBert", bert_like, shapes={**CONV, "head_ratio": 6, "hidden_act": "relu"}),
     "mpnet": Like("MPNet", mpnet_like, 50),
+    "mobilebert": Like("MobileBert", bert_like, shapes=MOBILE),
+    "mobilebert, all narrowed": Like("MobileBert", bert_like, shapes={**MOBILE, "use_bottleneck_attention": True}),
+    "mobilebert, one block": Like("MobileBert", bert_like, shapes={**MOBILE, "num_feedforward_networks": 1}),
+    "mobilebert, layer normalization": Like(
+        "MobileBert", bert_like, shapes={**MOBILE, "normalization_type": "layer_norm", "hidden_act": "gelu"}
+    ),
+    "mobilebert, no trigrams": Like("MobileBert", bert_like, shapes={**MOBILE, "trigram_input": False}),
+    "mobilebert, not projected": Like(
+        "MobileBert", bert_like, shapes={**MOBILE, "trigram_input": False, "embedding_size": 24}
+    ),
+    "mobilebert, no bottleneck": Like("MobileBert", bert_like, shapes={**MOBILE, "use_bottleneck": False}),
+    "mobilebert, nothing narrowed": Like(
+        "MobileBert",
+        bert_like,
+        shapes={**MOBILE, "intra_bottleneck_size": 24, "key_query_shared_bottleneck": False},
+    ),
+    "mobilebert, no pooler": Like("MobileBert", bert_like, shapes={**MOBILE, "classifier_activation": False}),
+    "mobilebert, inverted": Like("MobileBert", bert_like, shapes={**INVERTED, "normalization_type": "layer_norm"}),
     "modernbert": Like("ModernBert", modernbert_like, shapes=MODERN),
     "modernbert, local first": Like(
         "ModernBert",
@@ -102,6 +128,7 @@ each_main_family = pytest.mark.parametrize(
         "electra",
         "convbert",
         "mpnet",
+        "mobilebert",
         "modernbert",
         "nomic_bert",
         "albert, inner groups",
@@ -126,6 +153,8 @@ def save(folder: Path, family: str, *, head: bool = True, **changes: object) -> 
     model = getattr(transformers, f"{like.classes}{'ForSequenceClassification' if head else 'Model'}")(config)
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # so that no bias is zero, and no norm is one
+    if like.classes == "MobileBert":  # whose last token of a text reads the vector of padding after it
+        model.get_input_embeddings().weight.data[padding] = 0.0
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
@@ -176,6 +205,42 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
         assert (got - expected).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("family", ["mobilebert", "mobilebert, all narrowed"])
+def test_a_text_with_trigrams_is_read_as_it_is_alone(tmp_path: Path, family: str) -> None:
+    source = load(save(tmp_path, family))
+    source.encoder.words.weight.data[source.encoder.config.padding_id] = 1.0
+    together = source.encoder(*read(source.tokenizer, CORPUS, source.encoder.config.padding_id))
+    alone = torch.cat([source.encoder(*read(source.tokenizer, (text,), 0)) for text in CORPUS])
+    assert (together - alone).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("normalization_type", "batch_norm", 'must be `no_norm` or `layer_norm`, but is `"batch_norm"`'),
+        ("trigram_input", 3, "`trigram_input` of a MobileBERT must be true or false, but is `3`"),
+        ("num_feedforward_networks", 0, "`num_feedforward_networks` .* at least 1, but is `0`"),
+        ("key_query_shared_bottleneck", False, "must be true where its `intra_bottleneck_size`, 12, is not"),
+    ],
+)
+def test_a_mobilebert_whose_config_makes_no_sense_is_refused(
+    tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    path = save(tmp_path, "mobilebert") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("family", [each for each in FAMILIES if each.startswith("mobilebert")])
+def test_every_kind_of_mobilebert_has_the_weights_that_transformers_reads(tmp_path: Path, family: str) -> None:
+    theirs = transformers.MobileBertForSequenceClassification.from_pretrained(save(tmp_path, family))
+    unread = ("bottleneck.attention.",) if "all narrowed" in family else ()
+    unread += ("embedding_transformation",) if "not projected" in family else ()
+    expected = sum(each.numel() for name, each in theirs.named_parameters() if not any(part in name for part in unread))
+    assert sum(each.numel() for each in load(tmp_path).encoder.parameters()) == expected
+
+
 @each_family
 def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) -> None:
     source = load(save(tmp_path, family, head=False), outputs=4)
@@ -189,7 +254,7 @@ def test_a_model_without_a_head_keeps_its_states(tmp_path: Path, family: str) ->
         expected = source.encoder.classify(unpooled if pooled is None else pooled)
         got = source.encoder(ids, mask, types)
     assert source.answer is None and got.shape == (len(CORPUS), 4)
-    assert source.encoder.config.pooler is (pooled is not None)
+    assert source.encoder.config.pooler is (pooled is not None and family != "mobilebert, no pooler")
     assert (got - expected).abs().max() < 1e-4
 
 
@@ -354,9 +419,11 @@ def weights_of(model: torch.nn.Module) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["MPNet", "ModernBert", "NomicBert", "ConvBert"])
+@pytest.mark.parametrize("kind", ["MPNet", "MobileBert", "ModernBert", "NomicBert", "ConvBert"])
 def test_a_model_of_the_usual_size_has_the_same_logits_and_weights(tmp_path: Path, kind: str) -> None:
     theirs = getattr(transformers, f"{kind}ForSequenceClassification")(getattr(transformers, f"{kind}Config")()).eval()
+    if kind == "MobileBert":
+        assert weights_of(theirs.mobilebert) > 24_000_000
     theirs.save_pretrained(tmp_path)
     bert_like().save(str(tmp_path / "tokenizer.json"))
     encoder = load(tmp_path).encoder

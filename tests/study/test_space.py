@@ -265,6 +265,35 @@ def test_an_unknown_space_offers_those_that_are_known(tmp_path: Path) -> None:
         read_space(str(tmp_path / "none.toml"), REGISTRY)
 
 
+EACH = """
+    [[slot]]
+    strategy = "thin"
+    each = { layers = [1, 2, 4] }
+    heads = { low = 0.25, high = 1.0, step = 0.25 }
+"""
+
+
+def test_a_slot_for_each_value_of_a_knob_is_as_many_slots_as_values(tmp_path: Path) -> None:
+    space = space_of(tmp_path, EACH)
+    assert [(slot.name, slot.fixed) for slot in space.slots] == [
+        ("thin", {"layers": 1}),
+        ("thin#2", {"layers": 2}),
+        ("thin#3", {"layers": 4}),
+    ]
+    written = "".join(EACH.replace("each = { layers = [1, 2, 4] }", f"layers = {each}") for each in (1, 2, 4))
+    assert draw(space, 5) == draw(space_of(tmp_path, written), 5)
+
+
+@pytest.mark.parametrize(
+    "bad", ["{ layers = 2 }", "{ layers = [] }", "[1, 2]", "{}", "{ layers = [1], heads = [0.5] }", "{ heads = [0.5] }"]
+)
+def test_each_names_one_knob_and_its_values(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(
+        SpecError, match=r"`each` in `slot\[0\]` of .* must have one knob, which the slot names nowhere"
+    ):
+        space_of(tmp_path, EACH.replace("{ layers = [1, 2, 4] }", bad))
+
+
 @pytest.mark.parametrize("name", sorted(known_spaces()))
 def test_every_space_that_is_shipped_reads_and_draws(name: str) -> None:
     space = read_space(name, discover())
