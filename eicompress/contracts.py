@@ -149,9 +149,7 @@ class Task(ABC):
 
     def best_score(self, logits: Array, targets: Array) -> float:
         """The quality of a model's logits with what is chosen on validation, such as a threshold, chosen on these."""
-        if not self.answer.tuned_on_validation:
-            return self.score(logits, targets)
-        return self.score(self.answer.tuned(logits, targets, None).standard(logits), targets)
+        return self.score(self.answer.tuned(logits, targets, None).decided(logits), targets)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
         """The score of one model's logits less that of another's, and half the width of its 95 % interval, where a task

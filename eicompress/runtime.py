@@ -70,8 +70,7 @@ class Model:
         return self.answer.names
 
     def predict(self, texts: Sequence[Text], *, parallel: int = 1, reject: bool = False) -> list[Prediction]:
-        """The answer to each text, or pair of texts, such as a `LabelPrediction`, a `NumberPrediction` or a
-        `VectorPrediction`.
+        """The answer to each text, or pair of texts: a `LabelPrediction`, or that of another kind of answer.
 
         `parallel` texts are read at a time, each in a thread of its own; the answers are the same. With `reject`, the
         label of a text is None where it is less sure than `reject_below` in `config.json`.

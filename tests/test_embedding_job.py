@@ -150,6 +150,7 @@ def test_vectors_go_all_the_way(tmp_path: Path, kind: str, capsys: pytest.Captur
     assert ("so the task is `embedding`" in printed.out + printed.err) is (kind == "texts")
     result = eicompress.show(kind)
     assert result.best is not None and result.baseline is not None
+    assert {"cosine of tf-idf", "static embeddings"} <= set(result.simple)
     best = result.best[1]
     assert best.value("quality_test") is not None and best.value("pearson") is not None
     folder = Path(best.files["artifact"])

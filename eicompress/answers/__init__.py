@@ -9,6 +9,7 @@ from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, 
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
 from eicompress.answers.number import Number, NumberPrediction
+from eicompress.answers.rejection import NEVER
 from eicompress.answers.tag import Entity, TagPrediction, Tags
 from eicompress.answers.vector import DIMENSIONS, Vector, VectorPrediction
 from eicompress.values import Json
@@ -69,10 +70,10 @@ def of_config(config: Json) -> Answer | None:
     if isinstance(classes, list) and any(str(each).endswith(Tags.architecture) for each in classes):
         return Tags(names)
     if config.get("problem_type") == PROBLEM:
-        return LabelSet(names, threshold=_share(config.get("threshold")) or EVEN)
-    return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below")))
+        return LabelSet(names, threshold=_share(config.get("threshold"), EVEN))
+    return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below"), NEVER))
 
 
-def _share(value: object) -> float:
-    """A number between 0 and 1 of a config; 0 where there is none."""
-    return value if isinstance(value, float) and 0 < value < 1 else 0.0
+def _share(value: object, otherwise: float) -> float:
+    """A number between 0 and 1 of a config."""
+    return value if isinstance(value, float) and 0 < value < 1 else otherwise

@@ -163,7 +163,11 @@ class Answer(ABC):
         return [(each,) for each in self.decode(logits, texts)]
 
     def standard(self, logits: Floats) -> Floats:
-        """Logits (n, outputs) of an artifact -> as the model that was trained gave them, a threshold taken off."""
+        """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""
+        return logits
+
+    def decided(self, logits: Floats) -> Floats:
+        """Logits (n, outputs) of a model -> with its threshold at zero, where it has one."""
         return logits
 
     def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "Answer":

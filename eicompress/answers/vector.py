@@ -83,7 +83,7 @@ class Vector(Answer):
     kind: ClassVar[str] = "vector"
     pipeline: ClassVar[str] = "feature-extraction"
     simplest: ClassVar[str] = "cosine of tf-idf"
-    linear: ClassVar[str] = "no model"
+    linear: ClassVar[str] = "least squares"
     head: ClassVar[str] = "projection to vectors"
     model: ClassVar[str] = "embedder"
     limit: ClassVar[str] = "It gives a vector to every text, also to one unlike all that it was trained on."

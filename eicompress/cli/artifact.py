@@ -40,8 +40,9 @@ def predict(
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text; where words are
-    tagged it is each entity's type, first and last character and words, and the text.
+    A line of output is label, confidence and text, or number and text; where a text has several
+    labels it is each of them with its probability; where words are tagged it is each entity's type,
+    first and last character and words; and the text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     With --reject a text that seems to belong to no label is answered with - (null in JSON): its
     confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.

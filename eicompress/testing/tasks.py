@@ -120,7 +120,7 @@ class _Checked:
         subject = Subject(artifact, task, examples)
         model = subject.model
         hold(model.pairs == task.pairs, f"a file must keep `pairs`, {task.pairs}, but has {model.pairs}")
-        check_parity(candidate, examples.texts, subject.logits, task.answer)
+        check_parity(candidate, examples.texts, task.answer.standard(subject.raw), task.answer)
         got = len(model.predict(examples.texts))
         hold(got == len(examples), f"each of {len(examples)} texts must have an answer, but {got} have")
 

@@ -85,12 +85,13 @@ class Builder(Materials):
         if not answer.holds(self.examples["train"].targets):
             return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
-        if answer.per_word or answer.unit:  # the others answer labels or numbers of whole texts
+        if answer.per_word:  # the others answer whole texts
             return simplest
-        return simplest | {
-            STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
-            TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
-        }
+        static = {STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench))}
+        if answer.unit:  # words that are not weighted by a label are what the simplest counts
+            return simplest | static
+        tfidf = {TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench))}
+        return simplest | static | tfidf
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """The recipe's artifact, built and measured without training: every metric that previews know, or the size

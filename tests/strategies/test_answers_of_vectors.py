@@ -14,11 +14,13 @@ from eicompress import runtime
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.heads import answer_with_states
+from eicompress.errors import Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.strategies import register_strategies
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.early_exit import EarlyExit
 from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.super_network import Subnetwork, SuperNetwork
@@ -37,7 +39,7 @@ VARIANTS: list[tuple[type[ModelStrategy], Mapping[str, Any]]] = [
 APPLICABLE = [
     pytest.param(each, dict(each.example), marks=pytest.mark.slow)
     for each in register_strategies()
-    if issubclass(each, ModelStrategy) and each is not Subnetwork and not each.name.startswith("ffn_choice")
+    if issubclass(each, ModelStrategy) and each not in (Subnetwork, EarlyExit)
 ]
 
 
@@ -79,6 +81,14 @@ def test_parts_of_a_super_network_and_few_bits_answer_vectors(tmp_path: Path) ->
     for step in (SuperNetwork(epochs=0.5, random=1), Subnetwork(layers=2, heads=0.5), Quantization(), MixedPrecision()):
         made = step.apply(made, context)
     check_file(made, context, tmp_path)
+
+
+def test_no_vector_leaves_early(tmp_path: Path) -> None:
+    context = vector_context(tmp_path)
+    with pytest.raises(
+        Inapplicable, match="the confidence in a label, but this encoder answers a vector: leave it out"
+    ):
+        EarlyExit().apply(copied(context.baseline), context)
 
 
 def test_parts_of_the_teacher_differ_in_importance(tmp_path: Path) -> None:
