@@ -24,7 +24,7 @@ from eicompress.spec import read
 from eicompress.strategies.early_exit import EarlyExit
 from eicompress.trials.evaluation import rows_for
 
-CURVE = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+CURVE = (0.3, 0.5, 0.7, 0.9, 0.99, 1.0)
 """Thresholds."""
 
 

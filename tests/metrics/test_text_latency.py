@@ -109,6 +109,21 @@ def test_a_device_that_runs_arbitrary_tokens_says_so(tmp_path: Path) -> None:
         measured(subject(with_exits(tmp_path / "a", None), device=Phone()))
 
 
+def test_a_device_that_knows_of_no_exits_is_given_a_file_without(tmp_path: Path) -> None:
+    ran: list[int] = []
+
+    class Watching(Phone):
+        def time(
+            self, artifact: Artifact, reference: Artifact | None, length: int, *, threads: int, seconds: float
+        ) -> Times:
+            ran.extend(runtime.load(artifact.folder).layers(tiny_examples(1).texts))
+            return Times([1.0])
+
+    found = measured(subject(with_exits(tmp_path / "a", 0.0), device=Watching(), seq_len=8))
+    assert found["latency_ms"].conditions["whole_depth"] is True
+    assert set(ran) == {3}
+
+
 def test_more_than_300_texts_are_drawn_evenly(tmp_path: Path) -> None:
     texts = tuple(f"it is {number}" for number in range(1000))
     examples = Examples(texts, np.zeros(1000, np.int64))
