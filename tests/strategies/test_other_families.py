@@ -53,7 +53,9 @@ REFUSED: Mapping[tuple[str, str], str] = {
     **{(name, "mobilebert"): "after attention and after all blocks" for name in CHOOSING},
 }
 """Which strategies do not work on which families, and what they say."""
-each_family = pytest.mark.parametrize("family", ["mpnet", "mobilebert, one block", "modernbert", "nomic_bert", "convbert"])
+each_family = pytest.mark.parametrize(
+    "family", ["mpnet", "mobilebert, one block", "modernbert", "nomic_bert", "convbert"]
+)
 
 
 @pytest.fixture
