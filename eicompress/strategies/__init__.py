@@ -6,6 +6,7 @@ from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.bottleneck import BottleneckLayers
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.early_exit import EarlyExit
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.fast_parts import SwapActivation, SwapNorm
@@ -56,4 +57,5 @@ def register_strategies() -> list[type[Strategy]]:
         Subnetwork,
         FfnSuperNetwork,
         FfnChoice,
+        EarlyExit,
     ]
