@@ -1,5 +1,6 @@
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,3 +110,8 @@ def test_what_cannot_be_cut_at_any_width_is_no_super_network() -> None:
 def test_word_vectors_of_full_width_have_no_parts() -> None:
     with pytest.raises(Inapplicable, match="put `embedding_factorization` before `super_network`"):
         sub_network(tiny_encoder().config, 3, 1.0, 1.0, 0.5)
+
+
+def test_word_vectors_that_cannot_be_cut_stay_whole_at_any_width() -> None:
+    config = replace(tiny_encoder().config, embedding=10, projection="embeddings")
+    assert sub_network(config, 3, 1.0, 0.5, 1.0).embedding == 10
