@@ -46,12 +46,18 @@ class Examples:
 
     texts: tuple[Text, ...]
     targets: Array
+    outside: tuple[Text, ...] = ()
+    """Texts beside these that have no answer, where the data have some."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def all_texts(self) -> tuple[Text, ...]:
+        return (*self.texts, *self.outside)
+
     def take(self, rows: Sequence[int]) -> "Examples":
-        return Examples(tuple(self.texts[row] for row in rows), self.targets[list(rows)])
+        return Examples(tuple(self.texts[row] for row in rows), self.targets[list(rows)], self.outside)
 
 
 class Task(ABC):
@@ -128,6 +134,12 @@ class Task(ABC):
     def score(self, logits: Array, targets: Array) -> float:
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())
+
+    def best_score(self, logits: Array, targets: Array) -> float:
+        """The quality of a model's logits with what is chosen on validation, such as a threshold, chosen on these."""
+        if not self.answer.tuned_on_validation:
+            return self.score(logits, targets)
+        return self.score(self.answer.tuned(logits, targets, None).standard(logits), targets)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
         """The score of one model's logits less that of another's, and half the width of its 95 % interval, where a task

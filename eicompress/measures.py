@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from eicompress.answers import Answer
 from eicompress.contracts import Array, Examples, Task
 from eicompress.deployment import Device
 from eicompress.errors import PluginError
@@ -43,6 +44,8 @@ class Subject:
     split: str = "validation"
     """Which examples these are."""
     conditions: Conditions = field(default_factory=Conditions)
+    known: Array | None = None
+    """`raw`, where it was computed before."""
 
     @cached_property
     def model(self) -> "Model":
@@ -53,8 +56,30 @@ class Subject:
 
     @cached_property
     def logits(self) -> Array:
-        """(n, outputs) of the examples, at batch 1, in the task's own units."""
-        return self.task.answer.standard(self.model.logits(self.examples.texts))
+        """(n, outputs) of the examples, at batch 1, in the task's own units, with a threshold at zero."""
+        return self.answer.standard(self.raw)
+
+    @cached_property
+    def raw(self) -> Array:
+        """The same as the artifact gives them."""
+        return self.model.logits(self.examples.texts) if self.known is None else self.known
+
+    @cached_property
+    def outside(self) -> Array | None:
+        """The same of texts that have no answer; None where there are none."""
+        texts = self.examples.outside
+        return self.answer.standard(self.model.logits(texts)) if texts else None
+
+    @cached_property
+    def answer(self) -> Answer:
+        """The task's answer, with what was chosen for this artifact."""
+        return self.task.answer.like(self.model.answer)
+
+    def beside(self) -> Mapping[str, float]:
+        """Other qualities than the task's own, by name."""
+        targets, outside = self.examples.targets, self.outside
+        found = {} if outside is None else self.answer.of_outside(self.logits, targets, outside)
+        return {**self.task.beside(self.logits, targets), **found}
 
     @cached_property
     def length(self) -> int:

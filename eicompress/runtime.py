@@ -55,14 +55,16 @@ class Model:
         """Names of the outputs."""
         return self.answer.names
 
-    def predict(self, texts: Sequence[Text], *, parallel: int = 1) -> list[Prediction]:
+    def predict(self, texts: Sequence[Text], *, parallel: int = 1, reject: bool = False) -> list[Prediction]:
         """The answer to each text, or pair of texts: a `LabelPrediction`, a `NumberPrediction` or a `TagPrediction`.
 
-        `parallel` texts are read at a time, each in a thread of its own; the answers are the same.
+        `parallel` texts are read at a time, each in a thread of its own; the answers are the same. With `reject`, the
+        label of a text is None where it is less sure than `reject_below` in `config.json`.
 
-        Raises as `logits` does.
+        Raises as `logits` does, and `ModelError` where the model cannot reject.
         """
-        return list(self.answer.decode(self.logits(texts, parallel=parallel), texts))
+        found = self.answer.decode(self.logits(texts, parallel=parallel), texts)
+        return [self.answer.rejected(each) for each in found] if reject else list(found)
 
     def choices(self, texts: Sequence[Text], count: int, *, parallel: int = 1) -> list[Sequence[Prediction]]:
         """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""

@@ -36,6 +36,41 @@ def write_rows(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_texts_that_belong_to_no_label_are_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = write_rows(tmp_path / "rows"), write_tiny_teacher(tmp_path / "model", "Bert")
+    outside = ("stop it", "will it stop", "the north", "a sun")
+    for split in ("validation", "test"):
+        rows = [json.dumps({"text": f"{text} {split[0]}"}) for text in outside]
+        (data / f"oos_{split}.jsonl").write_text("\n".join(rows))
+    words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]
+    assert cli.run(["search", *words, "--trials", "1", "--teacher-training", "probe"]) == 0
+    assert "4 in `oos_validation.jsonl` and 4 in `oos_test.jsonl`" in capsys.readouterr().out
+    (record,) = eicompress.show("rows").promoted.values()
+    artifact = Artifact(Path(record.files["artifact"]))
+    threshold = json.loads((artifact.folder / "config.json").read_text())["reject_below"]
+    assert threshold > 0.0 and record.value("size_mb") == artifact.size_mb
+
+    loaded = eicompress.load(artifact.folder)
+    assert loaded.checked
+    texts = [f"{text} t" for text in outside]
+    plain, found = loaded.predict(texts), loaded.predict(texts, reject=True)
+    assert [each.label is None for each in found] == [each.confidence < threshold for each in plain]
+    measured = {each.name: each.value for each in eicompress.measure(artifact.folder, data=str(data), seq_len=8)}
+    assert measured["out_of_scope_recall_test"] == sum(each.label is None for each in found) / 4
+    assert measured["auroc_test"] == record.value("auroc_test")
+    assert {"auroc", "in_scope_accuracy", "out_of_scope_recall"} <= {each.name for each in record.measurements}
+    assert measured["in_scope_accuracy_test"] <= measured["quality_test"]
+
+    page = (tmp_path / "studies" / "rows" / "report.html").read_text(encoding="utf-8")
+    assert "auroc " in page and "in_scope_accuracy" in page
+    assert "reject_below" in artifact.card.read_text(encoding="utf-8")
+    assert cli.run(["predict", str(artifact.folder), "--reject", "--json", *texts]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["label"] for line in lines] == [each.label for each in found]
+    assert cli.run(["predict", str(artifact.folder), "--reject", "--top", "2", "a song"]) == 2
+
+
+@pytest.mark.slow
 def test_macro_f1_is_maximised_and_shown_under_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = write_rows(tmp_path / "rows"), write_tiny_teacher(tmp_path / "model", "Bert")
     words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]

@@ -39,7 +39,7 @@ STANDS_IN = {
     r"trial-\d{4}": "trial-0000",
     r"(ablate \S+) 7": r"\1 0",
     # As little of everything as proves it.
-    r"(eicompress (search|plan) .*)": r"\1 --trials 1 --workers 0",
+    r"(eicompress (search|plan) .*)": r"\1 --trials 1 --workers 0 --teacher-timeout 1s",
     r"(eicompress (search|plan) (?!.*--space).*)": r"\1 --space space.toml",
     r'study="mine"': 'study="mine", space="space.toml", trials=1, workers=0',
     r"(--seeds) \d+": r"\1 1",
@@ -195,6 +195,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for text, word in things
     ]
     write_rows(folder / "my-entities.jsonl", entities)
+    topics = [{"text": f"{text} {at}", "labels": [label][: at % 3]} for at in range(3) for text, label in labelled]
+    write_rows(folder / "my-topics.jsonl", topics)
     (folder / "my-text.txt").write_text("\n".join(text for text, _ in labelled))
     (folder / "space.toml").write_text(SPACE)
     (folder / "recipe.toml").write_text(RECIPE)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
+from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.tag import Entity, TagPrediction, Tags
 from eicompress.values import Json
@@ -17,6 +18,8 @@ __all__ = [
     "Curve",
     "Entity",
     "LabelPrediction",
+    "LabelSet",
+    "LabelSetPrediction",
     "Labels",
     "Mistakes",
     "Number",
@@ -33,7 +36,9 @@ __all__ = [
 def from_json(value: Json) -> Answer:
     """The answer that `to_json` wrote. Raises `KeyError` for a kind that is not known."""
     if value["kind"] == Labels.kind:
-        return Labels(tuple(map(str, value["labels"])), str(value["quality"]))
+        return Labels(tuple(map(str, value["labels"])), str(value["quality"]), float(value["reject_below"]))
+    if value["kind"] == LabelSet.kind:
+        return LabelSet(tuple(map(str, value["labels"])), str(value["quality"]), float(value["threshold"]))
     if value["kind"] == Number.kind:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == Tags.kind:
@@ -44,7 +49,8 @@ def from_json(value: Json) -> Answer:
 def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
-    As in `transformers`, one output alone is a number, and the model's class says whether each word is answered.
+    As in `transformers`, one output alone is a number, the model's class says whether each word is answered, and
+    `problem_type` whether each label is answered on its own.
     """
     said = config.get("id2label")
     named = {str(number): str(name) for number, name in said.items()} if isinstance(said, Mapping) else {}
@@ -54,4 +60,11 @@ def of_config(config: Json) -> Answer | None:
     classes = config.get("architectures")
     if isinstance(classes, list) and any(str(each).endswith(Tags.architecture) for each in classes):
         return Tags(names)
-    return Number() if len(names) == 1 else Labels(names)
+    if config.get("problem_type") == PROBLEM:
+        return LabelSet(names, threshold=_share(config.get("threshold")) or EVEN)
+    return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below")))
+
+
+def _share(value: object) -> float:
+    """A number between 0 and 1 of a config; 0 where there is none."""
+    return value if isinstance(value, float) and 0 < value < 1 else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 from eicompress.answers.entities import NONE, Spans, f1
 from eicompress.answers.f1 import Whole
 from eicompress.answers.kind import Table
-from eicompress.answers.label import percent
+from eicompress.answers.label_mistakes import percent
 from eicompress.answers.words import words_of
 
 EXAMPLES = 15

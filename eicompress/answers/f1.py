@@ -13,10 +13,21 @@ DRAWS = 1000
 
 def macro_f1(targets: Whole, answers: Whole, labels: int) -> float:
     """The mean F1 over the labels that occur in targets (n,) or in answers (n,), as scikit-learn has it."""
-    right = np.bincount(targets[targets == answers], minlength=labels)
-    either = np.bincount(targets, minlength=labels) + np.bincount(answers, minlength=labels)
+    counted = (targets[targets == answers], answers, targets)
+    return macro(np.stack([np.bincount(each, minlength=labels) for each in counted], axis=1))
+
+
+def micro(counts: Whole) -> float:
+    """F1 of all labels together, from what is right, answered and there (labels, 3); 0 where there is nothing."""
+    right, answered, there = (int(each) for each in counts.sum(axis=0))
+    return 2 * right / (answered + there) if answered + there else 0.0
+
+
+def macro(counts: Whole) -> float:
+    """The mean F1 of the labels that occur or are answered, from the same (labels, 3); 0 where there are none."""
+    either = counts[:, 1] + counts[:, 2]
     occurs = either > 0
-    return float((2 * right[occurs] / either[occurs]).mean())
+    return float((2 * counts[occurs, 0] / either[occurs]).mean()) if occurs.any() else 0.0
 
 
 def half_width(difference: Callable[[npt.NDArray[Any]], float], texts: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from eicompress.errors import ModelError
 from eicompress.values import Json, Text
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -112,6 +113,8 @@ class Answer(ABC):
     """The name of the simplest baseline, which runs no model."""
     linear: ClassVar[str]
     """The name of the method of linear models of this kind."""
+    linear_artifacts: ClassVar[bool] = True
+    """Whether linear models of whole texts answer so: tf-idf and static embeddings are then simple baselines."""
     head: ClassVar[str]
     """The name of a head of this kind."""
     model: ClassVar[str]
@@ -124,6 +127,10 @@ class Answer(ABC):
     """Whether logits give a confidence, by which teachers can be weighted."""
     quality_is_share: ClassVar[bool]
     """Whether qualities are shares, which are written in percent; a correlation is none."""
+    tuned_on_validation: ClassVar[bool] = False
+    """Whether something of an artifact's answers, such as a threshold, is chosen for it on the validation split."""
+    may_reject: ClassVar[bool] = False
+    """Whether a prediction may be that a text has no answer, if that is asked for."""
     per_word: ClassVar[bool] = False
     """Whether a text has an answer for each of its words: logits are then (n, W, outputs), W words of the text that has
     most, with zeros where a word was not read and behind a text's last one. Below, `outputs` then stands for both."""
@@ -155,8 +162,26 @@ class Answer(ABC):
         return [(each,) for each in self.decode(logits, texts)]
 
     def standard(self, logits: Floats) -> Floats:
-        """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""
+        """Logits (n, outputs) of an artifact -> as the model that was trained gave them, a threshold taken off."""
         return logits
+
+    def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "Answer":
+        """This answer with what is chosen for an artifact by its logits (n, outputs) of validation texts; `outside` has
+        those of texts (m, outputs) that have no answer, None where there are none."""
+        return self
+
+    def like(self, artifact: "Answer") -> "Answer":
+        """This answer with what was chosen for an artifact, whose own answer is given."""
+        return self
+
+    def rejected(self, found: Prediction) -> Prediction:
+        """The prediction, or that the text has no answer, by the threshold that was chosen. Raises `ModelError` without
+        one."""
+        raise ModelError(f"`--reject` must be asked of a model of labels, but this one is a {self.model}: leave it out")
+
+    def of_outside(self, logits: Floats, targets: Array, outside: Floats) -> Mapping[str, float]:
+        """How well texts that have no answer are rejected, from logits (n, outputs) and (m, outputs)."""
+        return {}
 
     @abstractmethod
     def outputs_of(self, known: "Answer | None") -> tuple[int, ...] | None:

@@ -1,49 +1,44 @@
 """One label of several: the largest logit, with the softmax's probability."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from eicompress.answers.calibration import Flags, calibration, calibration_chart
+from eicompress.answers.calibration import Flags
 from eicompress.answers.f1 import Whole, half_width, macro_f1
 from eicompress.answers.kind import (
     TIE,
     Answer,
     Array,
-    Chart,
     Floats,
-    Matrix,
     Mistakes,
     Prediction,
     Table,
     id2label,
     joined,
 )
-from eicompress.errors import DataError, nearest
+from eicompress.answers.label_mistakes import confidence_of, confusion, counted, paired, per_label
+from eicompress.answers.rejection import auroc, threshold
+from eicompress.errors import DataError, ModelError, nearest
 from eicompress.values import Json, Text
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
 """Qualities."""
 EXAMPLES = 15
-PAIRS = 10
-"""Rows of the tables of labels."""
-MATRIX = 12
-"""Labels of the confusion matrix at most; the others are one row and one column."""
 
 
 @dataclass(frozen=True)
 class LabelPrediction(Prediction):
-    """The best label of one text, with the probability that the model gives it."""
+    """The best label of one text, with the probability that the model gives it; None where the text is rejected."""
 
-    label: str
+    label: str | None
     confidence: float
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return self.label, f"{self.confidence:.3f}"
+        return "-" if self.label is None else self.label, f"{self.confidence:.3f}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class Labels(Answer):
     labels: tuple[str, ...]
     quality: str = ACCURACY
     """By which models are compared."""
+    reject_below: float = 0.0
+    """The confidence below which a text is taken to belong to no label, if it is asked for; 0 where none was chosen."""
 
     kind: ClassVar[str] = "label"
     pipeline: ClassVar[str] = "text-classification"
@@ -61,10 +58,13 @@ class Labels(Answer):
     head: ClassVar[str] = "classifier"
     model: ClassVar[str] = "classifier"
     limit: ClassVar[str] = (
-        "It answers one of the labels above to every text, also to texts that are about none of them."
+        "It answers one of the labels above to every text, also to texts that are about none of them; "
+        "`predict --reject` answers none where it is not sure enough (`reject_below` in `config.json`)."
     )
     browser: ClassVar[str] = '`pipeline("text-classification", ..., { dtype: "fp32" })`'
     surest: ClassVar[bool] = True
+    tuned_on_validation: ClassVar[bool] = True
+    may_reject: ClassVar[bool] = True
     quality_is_share: ClassVar[bool] = True
 
     @property
@@ -72,10 +72,41 @@ class Labels(Answer):
         return self.labels
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "labels": list(self.labels), "quality": self.quality}
+        chosen = {"quality": self.quality, "reject_below": self.reject_below}
+        return {"kind": self.kind, "labels": list(self.labels), **chosen}
 
     def config(self) -> dict[str, Any]:
-        return {"id2label": id2label(self.labels)}
+        return {"id2label": id2label(self.labels), "reject_below": self.reject_below}
+
+    def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "Labels":
+        if not self.holds(targets):
+            return self
+        right = logits.argmax(axis=1) == targets
+        others = None if outside is None else confidence_of(outside)
+        return replace(self, reject_below=threshold(confidence_of(logits), right, others))
+
+    def like(self, artifact: Answer) -> "Labels":
+        return replace(self, reject_below=artifact.reject_below) if isinstance(artifact, Labels) else self
+
+    def rejected(self, found: Prediction) -> Prediction:
+        if not self.reject_below:
+            raise ModelError(
+                "`config.json` must have a threshold above 0, `reject_below`, if texts are to be rejected, but has "
+                "none: build the artifact with eicompress, which chooses one on the validation rows"
+            )
+        sure = isinstance(found, LabelPrediction) and found.confidence >= self.reject_below
+        return found if sure else replace(cast(LabelPrediction, found), label=None)
+
+    def of_outside(self, logits: Floats, targets: Array, outside: Floats) -> Mapping[str, float]:
+        if not self.holds(targets):
+            return {}
+        sure, others = confidence_of(logits), confidence_of(outside)
+        right = (logits.argmax(axis=1) == targets) & (sure >= self.reject_below)
+        return {
+            "auroc": auroc(sure, others),
+            "in_scope_accuracy": float(right.mean()),
+            "out_of_scope_recall": float((others < self.reject_below).mean()),
+        }
 
     def decode(self, logits: Floats, texts: Sequence[Text]) -> list[LabelPrediction]:
         best = logits.argmax(axis=1)
@@ -137,7 +168,7 @@ class Labels(Answer):
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
         if self.quality == ACCURACY:
-            return _paired(first == targets, second == targets)
+            return paired(first == targets, second == targets)
 
         def apart(rows: Whole) -> float:
             return self._macro_f1(targets[rows], first[rows]) - self._macro_f1(targets[rows], second[rows])
@@ -182,127 +213,3 @@ class Labels(Answer):
         kept = tuple(each for each in tables if each.rows)
         matrix = confusion(self.labels, targets, found.answers)
         return Mistakes(summary, interval, averaged, kept, found.chart, matrix)
-
-
-def per_label(labels: Sequence[str], targets: Whole, answers: Whole, baseline: Whole) -> tuple[tuple[str, ...], ...]:
-    """Label, texts, precision, recall, F1 and the baseline's F1, the lowest F1 first; `-` where nothing is divided."""
-    ours, theirs = (_scores(targets, each, len(labels)) for each in (answers, baseline))
-    order = sorted(range(len(labels)), key=lambda at: (np.nan_to_num(ours[2][at], nan=2.0), labels[at]))
-    texts = np.bincount(targets, minlength=len(labels))
-    return tuple(
-        (labels[at], str(texts[at]), *(percent(each[at]) for each in ours), percent(theirs[2][at])) for at in order
-    )
-
-
-def percent(share: float) -> str:
-    return "-" if np.isnan(share) else f"{share:.1%}"
-
-
-def _scores(targets: Whole, answers: Whole, count: int) -> tuple[Floats, Floats, Floats]:
-    """(labels,) precision, recall and F1; NaN where there is nothing to divide by."""
-    right = np.bincount(targets[targets == answers], minlength=count)
-    there, answered = np.bincount(targets, minlength=count), np.bincount(answers, minlength=count)
-    with np.errstate(invalid="ignore"):
-        return right / answered, right / there, 2 * right / (there + answered)
-
-
-def confusion(labels: Sequence[str], targets: Whole, answers: Whole) -> Matrix:
-    """All labels, or those most often confused, with the others as one row and one column."""
-    whole = np.zeros((len(labels), len(labels)), np.int64)
-    np.add.at(whole, (targets, answers), 1)
-    note = "Rows are labels of the data, columns the artifact's answers; the numbers are validation texts."
-    if len(labels) <= MATRIX:
-        return Matrix(note, tuple(labels), tuple(map(tuple, whole.tolist())))
-    wrong = whole - np.diag(np.diag(whole))
-    chosen = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:MATRIX])
-    group = np.full(len(labels), MATRIX)
-    group[chosen] = np.arange(MATRIX)
-    counts = np.zeros((MATRIX + 1, MATRIX + 1), np.int64)
-    np.add.at(counts, (group[targets], group[answers]), 1)
-    others = f"{len(labels) - MATRIX} others"
-    note += f" The {MATRIX} of {len(labels)} labels with most confusions; texts of the others are counted together."
-    return Matrix(note, (*(labels[at] for at in chosen), others), tuple(map(tuple, counts.tolist())))
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Artifact and baseline on the same texts, counted."""
-
-    answers: Whole
-    """(n,) the artifact's."""
-    confidence: Floats
-    lost: Whole
-    """Rows that the baseline reads right and the artifact does not, the surest first."""
-    gained: int
-    """The other way round."""
-    agreement: float
-    difference: float
-    """Share of texts that the artifact reads right, less the baseline's."""
-    interval: float
-    """Half the width of the difference's 95 % interval: the two are paired, so only texts that differ count."""
-    confused: tuple[tuple[str, str, str, str], ...]
-    """How often texts of one label are answered with another: label, answer, by the artifact, by the baseline."""
-    weakest: tuple[tuple[str, str, str, str], ...]
-    """Labels that lost the largest share of their texts, the worst first: label, texts, and how many are read right."""
-    chart: Chart
-
-
-def _paired(ours: Flags, theirs: Flags) -> tuple[float, float]:
-    """The difference of two shares of right answers (n,), and half the width of its 95 % interval."""
-    apart = ours.astype(np.float64) - theirs
-    return float(apart.mean()), 1.96 * float(apart.std() / np.sqrt(len(apart)))
-
-
-def counted(labels: Sequence[str], targets: Whole, baseline: Floats, artifact: Floats) -> Counted:
-    """Both sets of logits (n, labels) against the targets (n,)."""
-    before, after = baseline.argmax(axis=1), artifact.argmax(axis=1)
-    sure_before, sure_after = _confidence(baseline), _confidence(artifact)
-    right_before, right_after = before == targets, after == targets
-    lost, gained = right_before & ~right_after, right_after & ~right_before
-    difference, interval = _paired(right_after, right_before)
-    # The surest mistakes first: those are the ones that a threshold on the confidence would not catch.
-    worst = sorted(np.flatnonzero(lost), key=lambda row: -sure_after[row])
-    return Counted(
-        answers=after,
-        confidence=sure_after,
-        lost=np.array(worst, np.int64),
-        gained=int(gained.sum()),
-        agreement=float((before == after).mean()),
-        difference=difference,
-        interval=interval,
-        confused=_confused(labels, targets, before, after),
-        weakest=_weakest(labels, targets, right_before, right_after),
-        chart=calibration_chart(calibration(sure_before, right_before), calibration(sure_after, right_after)),
-    )
-
-
-def _confused(
-    labels: Sequence[str], targets: Whole, before: Whole, after: Whole
-) -> tuple[tuple[str, str, str, str], ...]:
-    counts = [
-        Counter((int(label), int(answer)) for label, answer in zip(targets, answers, strict=True) if label != answer)
-        for answers in (after, before)
-    ]
-    most = sorted(counts[0].items(), key=lambda each: (-each[1], each[0]))[:PAIRS]
-    return tuple(
-        (labels[label], labels[answer], str(count), str(counts[1][label, answer])) for (label, answer), count in most
-    )
-
-
-def _weakest(
-    labels: Sequence[str], targets: Whole, before: Flags, after: Flags
-) -> tuple[tuple[str, str, str, str], ...]:
-    counts = (np.bincount(targets[kept], minlength=len(labels)) for kept in (targets >= 0, after, before))
-    found = [
-        ((int(artifact) - int(baseline)) / int(texts), label, int(texts), int(artifact), int(baseline))
-        for label, texts, artifact, baseline in zip(labels, *counts, strict=True)
-        if artifact < baseline
-    ]
-    return tuple((label, *map(str, numbers)) for _, label, *numbers in sorted(found)[:PAIRS])
-
-
-def _confidence(logits: Floats) -> Floats:
-    """The softmax of each row's largest logit."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    confidence: Floats = 1.0 / np.exp(shifted).sum(axis=1)
-    return confidence

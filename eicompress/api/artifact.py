@@ -106,8 +106,9 @@ def compare(
     `PluginError`, `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
+    from eicompress.measures import Subject
     from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency
-    from eicompress.metrics.quality import answers, difference_of
+    from eicompress.metrics.quality import difference_of
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
     from eicompress.trials.evaluation import rows_for
@@ -128,14 +129,15 @@ def compare(
             wanted = settings.get("seq_len") or runtime.usual_length(model.tokenizer, examples.texts)
             length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
         latency = measure_latency(device, each, reference, length, threads=threads, seconds=CAREFUL_SECONDS)
-        logits.append(answers(model, task, examples))
+        subject = Subject(each, task, examples, split)
+        logits.append(subject.logits)
         measured = Measured(
             name,
             each.size_mb,
             latency.p50_ms,
             quality=task.score(logits[-1], examples.targets),
             correct=task.correct(logits[-1], examples.targets),
-            beside=task.beside(logits[-1], examples.targets),
+            beside=subject.beside(),
             latency_ratio=latency.ratio,
         )
         found.append(measured)

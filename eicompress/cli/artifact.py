@@ -24,15 +24,18 @@ BLOCK = 256
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
+@click.option("--reject", is_flag=True, help="Answer - where the model is not sure enough that a label fits.")
 @click.option("--parallel", metavar="N", default="1", help="Texts read at a time.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], top: str | None, parallel: str, as_json: bool) -> None:
+def predict(artifact: str, texts: tuple[str, ...], top: str | None, reject: bool, parallel: str, as_json: bool) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
     A line of output is label, confidence and text, or number and text; where words are
     tagged it is each entity's type, first and last character and words, and the text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
+    With --reject a text that seems to belong to no label is answered with - (null in JSON): its
+    confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
     A pair of texts is one TEXT with a tab between the two.
     A text that is longer than the model reads is cut, with a note on stderr.
     With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.
@@ -49,12 +52,18 @@ def predict(artifact: str, texts: tuple[str, ...], top: str | None, parallel: st
         raise SpecError(
             f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
         )
+    if top is not None and reject:
+        raise SpecError("`--top` must list labels, but `--reject` leaves them out: leave one of the two out")
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
     while block := list(itertools.islice(numbered, 1 if at_a_time == 1 else BLOCK)):
         sides = [_sides(text, model.pairs, place) for place, text in block]
-        answers = model.choices(sides, count or 1, parallel=at_a_time)
+        if count is None:
+            predicted = model.predict(sides, parallel=at_a_time, reject=reject)
+            answers: list[Sequence[Prediction]] = [(each,) for each in predicted]
+        else:
+            answers = model.choices(sides, count, parallel=at_a_time)
         for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
             _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
 

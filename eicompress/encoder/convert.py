@@ -176,7 +176,8 @@ def _answer(folder: Path, raw: Json, outputs: int) -> Answer | None:
             f"`id2label` in `{folder / 'config.json'}` must name all outputs, 0 to {outputs - 1}, but is "
             f"{shortened(json.dumps(named))}. Name them, or leave it out."
         )
-    return of_config({"id2label": named, "architectures": raw.get("architectures")})
+    said = {name: raw.get(name) for name in ("architectures", "problem_type")}
+    return of_config({"id2label": named, **said})
 
 
 def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> EncoderConfig:

@@ -13,7 +13,7 @@ import onnx
 from tokenizers import Tokenizer
 
 from eicompress.answers import Answer
-from eicompress.cache import write_folder
+from eicompress.cache import write_folder, write_whole
 from eicompress.contracts import Candidate
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import minified_json, with_max_length
@@ -21,6 +21,7 @@ from eicompress.errors import ExportError
 from eicompress.export.emit import emit
 from eicompress.export.generic import trace
 from eicompress.export.graph import group_of, scaled
+from eicompress.manifest import read_object
 from eicompress.values import Artifact, Json
 
 _RECORDED = ("eicompress", "onnx", "onnxruntime", "tokenizers", "torch")
@@ -52,8 +53,8 @@ def write(
 def write_files(files: Mapping[str, bytes], folder: Path, manifest: Json) -> Artifact:
     """Write an artifact's files, and its manifest beside them: all, or nothing. Raises `ExportError`."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    notes = json.dumps({**manifest, "versions": dict(versions(_RECORDED)), "files": sums}, indent=1, sort_keys=True)
-    return _place(files, folder, notes.encode())
+    notes = _notes({**manifest, "versions": dict(versions(_RECORDED)), "files": sums})
+    return _place(files, folder, notes)
 
 
 def files_of(
@@ -77,6 +78,23 @@ def files_of(
         "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=types)),
         "onnx/model.onnx": graph.SerializeToString(deterministic=True),
     }
+
+
+def write_answer(artifact: Artifact, answer: Answer) -> None:
+    """Write what was chosen for an artifact into its config and its manifest, where they do not say it already."""
+    path = artifact.folder / "config.json"
+    config = _json({**read_object(path), **answer.config()})
+    if config == path.read_bytes():
+        return
+    manifest = read_object(artifact.manifest)
+    manifest["files"][path.name] = hashlib.sha256(config).hexdigest()
+    artifact.manifest.unlink()
+    write_whole(path, config)
+    write_whole(artifact.manifest, _notes(manifest))
+
+
+def _notes(manifest: Json) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True).encode()
 
 
 @cache

@@ -47,7 +47,7 @@ def check_parity(
     Raises `ExportError` where they disagree beyond that.
     """
     texts = texts[:MOST_TEXTS]
-    expected = _logits(candidate, texts, answer)
+    expected = logits_of(candidate, texts, answer)
     got = fitted(logits[:MOST_TEXTS], expected.shape[1]) if answer.per_word else logits[:MOST_TEXTS]
     difference = float(np.abs(got - expected).max())
     agreement = float(answer.agrees(expected, got).mean())
@@ -72,7 +72,7 @@ def _quantized(model: nn.Module) -> bool:
 
 
 @torch.inference_mode()
-def _logits(candidate: Candidate, texts: Sequence[Text], answer: Answer) -> npt.NDArray[np.float32]:
+def logits_of(candidate: Candidate, texts: Sequence[Text], answer: Answer) -> npt.NDArray[np.float32]:
     """(n, outputs), or (n, W, outputs), of the torch model in `eval` mode, in the order of the texts."""
     model = candidate.model
     device = str(next(model.parameters()).device)

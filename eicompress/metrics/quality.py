@@ -1,16 +1,12 @@
 """The quality of an artifact: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from eicompress.answers.kind import Floats
 from eicompress.contracts import Array, Examples, Task
 from eicompress.measures import Metric, Subject
 from eicompress.metrics.significance import Difference, score_difference
 from eicompress.values import Direction, Measurement
-
-if TYPE_CHECKING:
-    from eicompress.runtime import Model
 
 QUALITY = "quality"
 QUALITY_TEST = f"{QUALITY}_test"
@@ -40,8 +36,8 @@ def quality_of(logits: Array, task: Task, examples: Examples, split: str, **how:
 
 
 def _beside(subject: Subject) -> Iterable[Measurement]:
-    """What the task says beside its quality, by its own names."""
-    for name, value in subject.task.beside(subject.logits, subject.examples.targets).items():
+    """What is known beside the task's quality, by its own names."""
+    for name, value in subject.beside().items():
         conditions = {"metric": name, "split": subject.split, "examples": len(subject.examples), "batch": 1}
         yield Measurement(_on(subject.split, name), value, "", conditions)
 
@@ -58,8 +54,3 @@ def difference_of(task: Task, ours: Array, theirs: Array, targets: Array) -> Dif
         return score_difference(task.score, ours, theirs, targets)
     mean, half = known
     return Difference(mean, mean - half, mean + half)
-
-
-def answers(model: "Model", task: Task, examples: Examples) -> Floats:
-    """An artifact's logits (n, outputs) in the task's own units, at batch 1."""
-    return task.answer.standard(model.logits(examples.texts))

@@ -160,7 +160,8 @@ def beside(found: Comparison) -> str:
     """What the task names beside its quality, in a sentence; empty where there is nothing."""
     names = found.first.beside
     sentences = [
-        f"{name}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". " for name in names
+        f"{name.replace('_', ' ')}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". "
+        for name in names
     ]
     return "".join(each[:1].upper() + each[1:] for each in sentences)
 

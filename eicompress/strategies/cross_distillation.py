@@ -325,7 +325,7 @@ class _Teacher(nn.Module):
             side = self._side(self.judged[places], reads=self.reads)
             answers = side.logits.float().cpu().numpy()
             logits[places, : answers.shape[1]] = answers
-        return self.task.score(logits, self.targets)
+        return self.task.best_score(logits, self.targets)
 
     def facts(self) -> dict[str, float | bool]:
         """The teacher's quality on held-out training texts, first and last."""

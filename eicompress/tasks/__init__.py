@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, Number, Tags
+from eicompress.answers import Answer, LabelSet, Number, Tags
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
+from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
 from eicompress.tasks.regression import Regression, are_numbers
 from eicompress.tasks.token_classification import TokenClassification, is_meant
 from eicompress.values import Json
@@ -16,7 +17,7 @@ from eicompress.values import Json
 
 @hookimpl
 def register_tasks() -> list[type[Task]]:
-    return [Classification, PairClassification, Regression, TokenClassification]
+    return [Classification, PairClassification, MultiLabelClassification, Regression, TokenClassification]
 
 
 def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], str]:
@@ -27,6 +28,10 @@ def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task
             TokenClassification,
             f"The rows have `{text}` and `{label}`, so the task is `{TokenClassification.name}`.",
         )
+    label = MultiLabelClassification.columns_in(rows[0], columns)["label"]
+    if are_lists([row.get(label) for row in rows]):
+        name = MultiLabelClassification.name
+        return MultiLabelClassification, f"The rows have lists in `{label}`, so the task is `{name}`."
     label, pair = columns.get("label", "label"), columns.get("text_pair", "text_pair")
     if are_numbers(row.get(label) for row in rows):
         return Regression, f"The labels are numbers, most of them with a fraction, so the task is `{Regression.name}`."
@@ -48,6 +53,8 @@ def judged_by(task: Task, quality: str) -> Task:
 
 def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
     """The built-in task whose artifacts answer so."""
+    if isinstance(answer, LabelSet):
+        return MultiLabelClassification
     if isinstance(answer, Number):
         return Regression
     if isinstance(answer, Tags):

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eicompress import runtime
 from eicompress.answers import Answer, from_json
 from eicompress.contracts import Array, Candidate, Examples, Task
 from eicompress.encoder.heads import answer_words
 from eicompress.encoder.tokens import tokenize
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
-from eicompress.metrics.quality import answers
+from eicompress.measures import Subject
 from eicompress.tasks import judged_by
 from eicompress.testing.claims import Claim, hold, random_state_kept, with_missed
 from eicompress.testing.tiny import MUSIC, WEATHER, tiny_candidate
@@ -116,9 +115,10 @@ class _Checked:
         task, examples = self._read()
         candidate = self._candidate(task)
         artifact = artifacts.write(candidate, task.answer, folder / "artifact", pairs=task.pairs, manifest={})
-        model = runtime.load(artifact.folder)
+        subject = Subject(artifact, task, examples)
+        model = subject.model
         hold(model.pairs == task.pairs, f"a file must keep `pairs`, {task.pairs}, but has {model.pairs}")
-        check_parity(candidate, examples.texts, answers(model, task, examples), task.answer)
+        check_parity(candidate, examples.texts, subject.logits, task.answer)
         got = len(model.predict(examples.texts))
         hold(got == len(examples), f"each of {len(examples)} texts must have an answer, but {got} have")
 

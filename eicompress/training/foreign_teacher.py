@@ -228,7 +228,7 @@ def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
             f"{' and '.join(made) or 'of no named class'}. Fine-tune it on the task first, and save what "
             f"`AutoModelFor{answer.architecture}` made."
         )
-    known = of_config({"id2label": config.id2label, "architectures": made})
+    known = of_config({"id2label": config.id2label, "architectures": made, "problem_type": config.problem_type})
     outputs = answer.outputs_of(known)
     if outputs is None:
         raise ModelError(answer.mismatch(f"the teacher `{folder}`", known))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers import Answer, Number
+from eicompress.answers import Answer, LabelSet, Number
 from eicompress.encoder.blocks import attention_map
 
 TINY = 1e-12
@@ -40,6 +40,8 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
         return logit_mse(student, teacher)
+    if isinstance(answer, LabelSet):
+        return temperature**2 * label_kl(student / temperature, teacher / temperature).mean()
     return logit_kl(student, teacher, temperature)
 
 
@@ -53,8 +55,18 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
         return (of_words * both).sum(dim=1) / both.sum(dim=1).clamp_min(1.0)
     if isinstance(answer, Number):
         return (student - teacher).square().sum(dim=1)
+    if isinstance(answer, LabelSet):
+        return label_kl(student, teacher)
     student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
     return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
+
+
+def label_kl(student: Tensor, teacher: Tensor) -> Tensor:
+    """(B,) KL(teacher || student) of each label's own probability, the sum over labels; logits (B, labels)."""
+    wanted = teacher.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(teacher, wanted, reduction="none")
+    lost = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
+    return (lost - entropy).sum(dim=1)
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from eicompress.answers import Answer, Number
+from eicompress.answers import Answer, LabelSet, Number
 from eicompress.contracts import Array, Task
 from eicompress.values import seed_of
 
@@ -65,13 +65,15 @@ def tuned(task: Task, vectors: Matrix, targets: Array, rows: Rows, strengths: Se
     learned, held_out = vectors[rows.learned], vectors[rows.held_out]
     found = [trained(task.answer, learned, targets[rows.learned], strength) for strength in strengths]
     # Of equal ones the first, which is regularised most.
-    return max(found, key=lambda each: task.score(each.logits(held_out), targets[rows.held_out]))
+    return max(found, key=lambda each: task.best_score(each.logits(held_out), targets[rows.held_out]))
 
 
 def trained(answer: Answer, vectors: Matrix, targets: Array, strength: float) -> Regression:
-    """The linear model of a kind of answer, with a ridge penalty; `targets` (n,) are not all equal."""
+    """The linear model of a kind of answer, with a ridge penalty; `targets` (n, ...) are not all equal."""
     if isinstance(answer, Number):
         return _ridge(vectors, targets, strength)
+    if isinstance(answer, LabelSet):
+        return _each_against_the_rest(vectors, targets, strength)
     return _softmax(vectors, targets, answer.outputs, strength)
 
 
@@ -81,6 +83,19 @@ def _ridge(vectors: Matrix, targets: Array, strength: float) -> Regression:
     model = Ridge(alpha=1 / strength).fit(vectors, targets)
     weights = np.asarray(model.coef_, np.float32).reshape(-1, 1)
     return Regression(weights, np.array([model.intercept_], np.float32), strength)
+
+
+def _each_against_the_rest(vectors: Matrix, targets: Array, strength: float) -> Regression:
+    """A logistic regression for each label, of targets (n, labels); one that no row has, or each, is never in doubt."""
+    weights, biases = np.zeros((vectors.shape[1], targets.shape[1]), np.float32), []
+    for label, there in enumerate(targets.T):
+        if there.min() == there.max():
+            biases.append(ABSENT if there[0] else -ABSENT)
+            continue
+        of_both = _softmax(vectors, there, 2, strength)
+        weights[:, label] = of_both.weights[:, 1] - of_both.weights[:, 0]
+        biases.append(float(of_both.bias[1] - of_both.bias[0]))
+    return Regression(weights, np.array(biases, np.float32), strength)
 
 
 def _softmax(vectors: Matrix, targets: Array, labels: int, strength: float) -> Regression:

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from eicompress import runtime
+from eicompress.contracts import Array
 from eicompress.errors import MeasureError
-from eicompress.export.parity import check_parity
+from eicompress.export.parity import check_parity, logits_of
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.recipe import Recipe
@@ -20,9 +21,11 @@ from eicompress.trials.measuring import Bench, Clock, written
 from eicompress.values import Artifact, Record
 
 TRIED = 16
-"""Validation texts that tell how long one takes."""
+"""Validation texts that tell how long one takes, and that a file which is not measured on all is compared on."""
 FEWEST = 100
 """Validation texts that quality is measured on, however long they take."""
+SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+"""Of the validation texts, what quality may be measured on."""
 
 
 @dataclass(frozen=True)
@@ -39,77 +42,86 @@ class Baseline:
     @cached_property
     def artifact(self) -> Artifact:
         """The folder in the cache."""
-        materials, recipe = self.materials, Recipe(())
-
-        def write(folder: Path) -> None:
-            written(materials, recipe, materials.source, materials.context(fit_nothing), folder / "artifact")
-
-        return Artifact(materials.cache.kept("baseline", self._made_from, write) / "artifact")
+        there = (self.materials.cache.find("baseline", self._key(share)) for share in SHARES)
+        found = next((each for each in there if each is not None), None)
+        return Artifact(found / "artifact") if found else self._made(self._share)[0]
 
     def record(self) -> Record:
         """Size, latency and quality. Raises `MeasureError`, and `ExportError` where the file answers otherwise."""
-        whole = ["baseline", self._made_from]
-        part = [*whole, self.within_s]
-        found = self.measured.known(whole) or self.measured.known(part)
-        if found is not None:
-            return found
-        clock = Clock()
-        with clock.phase("export"):
-            artifact = self.artifact
-        share = self._share()
-        return self.measured.remembered(whole if share == 1.0 else part, lambda: self._measure(artifact, share, clock))
+        known = self.measured.known(["baseline", self._key(1.0)])
+        share = 1.0 if known else self._share
+        return known or self.measured.remembered(["baseline", self._key(share)], lambda: self._measure(share))
 
     def on_test(self, within_s: float = math.inf) -> float | None:
         """The quality on the test split, read once for all studies of the same model and data; None where that is not
         known yet and takes longer."""
-        known = self.measured.known(self._on_test)
-        if known is None:
-            if self._text_s * len(self.materials.examples["test"]) > within_s:
-                return None
-            known = self.measured.remembered(
-                self._on_test, lambda: measuring.quality_on_test(self.materials, self.artifact, self.on)
-            )
-        return known.value(QUALITY_TEST)
+        if self.test_s() > within_s:
+            return None
+        return self.measured.remembered(
+            self._on_test, lambda: measuring.quality_on_test(self.materials, self.artifact, self.on)
+        ).value(QUALITY_TEST)
 
     def test_s(self) -> float:
         """Seconds that the quality on the test split will take; 0 where it is known."""
         known = self.measured.known(self._on_test)
         return 0.0 if known else self._text_s * len(self.materials.examples["test"])
 
-    @property
-    def _made_from(self) -> list[object]:
-        return self.materials.made_from(Recipe(()), 1.0, 0)
+    def _key(self, share: float) -> list[object]:
+        made_from = self.materials.made_from(Recipe(()), 1.0, 0)
+        return made_from if share == 1.0 else [*made_from, share]
 
     @property
     def _on_test(self) -> list[object]:
-        return ["baseline on test", self._made_from]
+        return ["baseline on test", self._key(1.0)]
 
     @cached_property
     def _text_s(self) -> float:
-        """Seconds that one text takes, by the first of them. Raises `ExportError` where the file answers otherwise."""
-        model = runtime.load(self.artifact.folder, threads=self.on.conditions.threads)
-        texts = self.materials.examples["validation"].texts[:TRIED]
-        model.logits(texts[:1])
+        """Seconds that one text takes the model, by the first of them; its file takes no longer."""
+        materials, texts = self.materials, self.materials.examples["validation"].texts[:TRIED]
+        logits_of(materials.source, texts[:1], materials.task.answer)
         begun = time.perf_counter()
-        logits = model.logits(texts)
-        seconds = (time.perf_counter() - begun) / len(texts)
-        answer = self.materials.task.answer
-        check_parity(self.materials.source, texts, answer.standard(logits), answer)
-        return seconds
+        for text in texts:
+            logits_of(materials.source, [text], materials.task.answer)
+        return (time.perf_counter() - begun) / len(texts)
 
+    @cached_property
     def _share(self) -> float:
         """Of the validation texts, what there is time for."""
         if self.within_s == math.inf:
             return 1.0
-        count = len(self.materials.examples["validation"])
-        return min(1.0, max(FEWEST, self.within_s / self._text_s) / count)
+        wanted = max(FEWEST, self.within_s / self._text_s) / len(self.materials.examples["validation"])
+        return next((share for share in SHARES if share <= wanted), SHARES[-1])
 
-    def _measure(self, artifact: Artifact, share: float, clock: Clock) -> Record:
-        materials = self.materials
-        record = measuring.scored(materials, Recipe(()), materials.source, artifact, self.on, clock, share=share)
+    def _made(self, share: float) -> tuple[Artifact, Array | None]:
+        """The folder in the cache, what is chosen on validation texts chosen on this share of them; their logits, where
+        it was written now and they were read for that."""
+        materials, recipe, logits = self.materials, Recipe(()), None
+
+        def write(folder: Path) -> None:
+            nonlocal logits
+            made = written(materials, recipe, materials.source, materials.context(fit_nothing), folder / "artifact")
+            logits = measuring.tuned_baseline(materials, made, self.on, share)
+
+        return Artifact(materials.cache.kept("baseline", self._key(share), write) / "artifact"), logits
+
+    def _measure(self, share: float) -> Record:
+        materials, clock, recipe = self.materials, Clock(), Recipe(())
+        with clock.phase("export"):
+            artifact, logits = self._made(share)
+        if share < 1.0:
+            self._check(artifact)
+        record = measuring.scored(
+            materials, recipe, materials.source, artifact, self.on, clock, share=share, known=logits
+        )
         record = replace(record, files={**record.files, "artifact": str(artifact.folder)})
         record = measuring.timed(record, materials, self.on)
         if LATENCY in record.unmeasured:
             # A device that is not there times no candidate either.
             raise MeasureError(record.unmeasured[LATENCY])
         return record
+
+    def _check(self, artifact: Artifact) -> None:
+        """Raise `ExportError` where the file answers otherwise than the model."""
+        texts, answer = self.materials.examples["validation"].texts[:TRIED], self.materials.task.answer
+        logits = runtime.load(artifact.folder, threads=self.on.conditions.threads).logits(texts)
+        check_parity(self.materials.source, texts, answer.standard(logits), answer)

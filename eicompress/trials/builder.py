@@ -90,7 +90,7 @@ class Builder(Materials):
         if not answer.holds(self.examples["train"].targets):
             return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
-        if answer.per_word:  # the others answer whole texts
+        if not answer.linear_artifacts:
             return simplest
         return simplest | {
             STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
@@ -277,7 +277,7 @@ def open_builder(
         digest=baseline.digest,
         teacher=who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=compute_device, cache=cache),
         unlabelled=UnlabelledText(
-            unlabelled, withheld((*read.examples["validation"].texts, *read.examples["test"].texts))
+            unlabelled, withheld(text for name in ("validation", "test") for text in read.examples[name].all_texts)
         ),
         start=begin,
         start_digest=begin_digest,

@@ -1,7 +1,10 @@
 """Data for measuring a finished artifact: rows under the artifact's own answer."""
 
+from dataclasses import replace
+
 from eicompress.contracts import Examples, Task
 from eicompress.data.datasets import check_rows, read_tables
+from eicompress.data.outside import read_outside, texts_of
 from eicompress.errors import DataError
 from eicompress.plugins import Registry
 from eicompress.runtime import Model
@@ -24,4 +27,6 @@ def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, E
     made, examples = task.read({"train": known, "measured": rows}, columns)
     if made.answer.names != model.answer.names:
         raise DataError(f"the artifact must number its labels as `{task.name}` does, but does not")
-    return split, judged_by(made, spec.settings["quality"]), examples["measured"]
+    outside = read_outside(spec.data, columns, task.cell_refusal) if made.answer.may_reject else {}
+    found = replace(examples["measured"], outside=texts_of(outside[split], columns) if split in outside else ())
+    return split, judged_by(made, spec.settings["quality"]), found

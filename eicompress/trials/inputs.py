@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from eicompress.answers import Answer
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Origin, Task
-from eicompress.data.datasets import dataset_from_tables, read_tables
+from eicompress.data.datasets import Table, dataset_from_tables, read_tables
+from eicompress.data.outside import read_outside, texts_of
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.heads import answer_as
@@ -62,9 +63,21 @@ def read_data(registry: Registry, spec: Spec) -> TaskData:
     dataset = dataset_from_tables(tables, named, spec.data, spec.seed, kind.cell_refusal, spec.rows)
     defined, examples = kind.read(dataset.splits, named)
     judged = judged_by(defined, spec.settings["quality"])
-    other = [] if judged.quality == defined.quality else [judged.quality]
-    digest = digest_of([dataset.digest, kind.name, *other])
-    return TaskData(judged, examples, digest, (*([note] if note else []), *dataset.notes))
+    outside = read_outside(spec.data, named, kind.cell_refusal) if judged.answer.may_reject else {}
+    others = {split: texts_of(table, named) for split, table in outside.items()}
+    examples = {**examples, **{split: replace(examples[split], outside=texts) for split, texts in others.items()}}
+    chosen = [*([] if judged.quality == defined.quality else [judged.quality]), *([others] if others else [])]
+    notes = (*([note] if note else []), *dataset.notes, *_of_outside(outside))
+    return TaskData(judged, examples, digest_of([dataset.digest, kind.name, *chosen]), notes)
+
+
+def _of_outside(outside: Mapping[str, Table]) -> list[str]:
+    """What a user should know of the texts that belong to no label."""
+    if not outside:
+        return []
+    counts = " and ".join(f"{len(table.rows):,} in `{table.origin}`" for table in outside.values())
+    how = "chosen on those of validation" if "validation" in outside else "measured on them, but chosen without them"
+    return [f"Texts that belong to no label: {counts}. The threshold of `predict --reject` is {how}."]
 
 
 @dataclass(frozen=True)

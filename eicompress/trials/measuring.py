@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 import torch
 
-from eicompress.contracts import Candidate, Context, GraphStrategy
+from eicompress.contracts import Array, Candidate, Context, GraphStrategy
 from eicompress.encoder.device import computes_with
-from eicompress.errors import MeasureError
+from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.measures import Conditions, Metric, Subject
@@ -120,25 +120,50 @@ def scored(
     clock: Clock,
     *,
     share: float = 1.0,
+    known: Array | None = None,
 ) -> Record:
     """What is measured of everything that was trained, the baseline included, on this share of the validation texts.
+    `known` are the artifact's logits of them, where they were read before.
 
     Of less than all of them, no parity is checked and no logits are kept. Raises `MeasureError` without quality.
     """
     facts: dict[str, Json] = dict(made.facts)
-    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share))
     with clock.phase("measuring"):
+        subject = _subject(materials, artifact, on.conditions)
+        subject = tuned(replace(subject, examples=materials.validation(share), known=known))
         taken = measure(on.trained, subject)
     if QUALITY in taken.unmeasured:
         raise MeasureError(f"the quality of a candidate must be known, but is not: {taken.unmeasured[QUALITY]}")
     record = record_of(materials, recipe, made, clock).with_measured(taken.measurements, taken.unmeasured)
     if share < 1.0:
         return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact))
+    answer = materials.task.answer
     if not any(isinstance(step, GraphStrategy) for step in recipe.steps):
         with clock.phase("parity"):
-            parity = check_parity(made, subject.examples.texts, subject.logits, materials.task.answer)
+            parity = check_parity(made, subject.examples.texts, answer.standard(subject.raw), answer)
         facts["parity"] = {"largest_difference": parity.largest_difference, "agreement": parity.agreement}
     return replace(_found(record, subject, on), facts=facts)
+
+
+def tuned(subject: Subject) -> Subject:
+    """Choose on the subject's examples what its artifact's answers need beside the graph, such as a threshold, and
+    write it into the artifact; an artifact that does not run is left as it is, for `measure` to say so."""
+    if not subject.task.answer.tuned_on_validation:
+        return subject
+    try:
+        known, outside = subject.raw, subject.outside
+    except (ModelError, DataError):
+        return subject
+    answer = subject.task.answer
+    artifacts.write_answer(subject.artifact, answer.tuned(answer.standard(known), subject.examples.targets, outside))
+    return replace(subject, known=known)
+
+
+def tuned_baseline(materials: Materials, artifact: Artifact, on: Bench, share: float = 1.0) -> Array | None:
+    """The same on this share of the validation texts, of an artifact that is to be kept in the cache, where nothing
+    changes later; its logits of them, if they were read."""
+    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share))
+    return tuned(subject).known
 
 
 def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:
@@ -164,7 +189,7 @@ def timed(record: Record, materials: Materials, on: Bench) -> Record:
 
 def measured_as_is(record: Record, materials: Materials, artifact: Artifact, on: Bench) -> Record:
     """The record of an artifact that no recipe made, measured as a candidate's is."""
-    subject = _subject(materials, artifact, on.conditions)
+    subject = tuned(_subject(materials, artifact, on.conditions))
     return timed(_found(_measured(record, on.trained, subject), subject, on), materials, on)
 
 

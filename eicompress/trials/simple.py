@@ -15,6 +15,7 @@ from eicompress.errors import Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.metrics.quality import quality_of
 from eicompress.recipe import Recipe
+from eicompress.trials import measuring
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, measured_as_is, record_of
 from eicompress.trials.static_embeddings import StaticClassifier, fit_static
@@ -81,7 +82,7 @@ def _measured(
 
     def write(into: Path) -> None:
         manifest = {"recipe": [], "facts": record.facts, "task": materials.task.name}
-        artifacts.write_files(found.files, into / "artifact", manifest)
+        measuring.tuned_baseline(materials, artifacts.write_files(found.files, into / "artifact", manifest), on)
 
     entry = materials.cache.store(name.replace(" ", "-"), [materials.inputs, materials.seed, size_mb], write)
     return measured_as_is(record, materials, Artifact(entry / "artifact"), on)

@@ -73,8 +73,8 @@ def train_teacher(
         output,
         taught,
         read.task.quality,
-        read.task.score(logits.mean(axis=0), validation.targets),
-        tuple(read.task.score(each, validation.targets) for each in logits),
+        read.task.best_score(logits.mean(axis=0), validation.targets),
+        tuple(read.task.best_score(each, validation.targets) for each in logits),
         simple,
         read.notes,
     )

@@ -201,7 +201,7 @@ class TeacherSearch:
 
     def _judged(self, attempt: Attempt, logits: Array, targets: Array) -> Attempt:
         scale, loss = calibrated(self.task, logits, targets)
-        judged = replace(attempt, quality=self.task.score(logits, targets), loss=loss, scale=scale)
+        judged = replace(attempt, quality=self.task.best_score(logits, targets), loss=loss, scale=scale)
         self.on_attempt(judged)
         return judged
 

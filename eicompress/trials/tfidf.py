@@ -77,7 +77,7 @@ def fit_tfidf(task: Task, train: Examples, seed: int, size_mb: float | None) -> 
         model = trained(task.answer, vectors[rows.learned], train.targets[rows.learned], whole.strength)
         integers, scales = quantized(model.weights, bits)
         rounded = replace(model, weights=integers.astype(np.float32) * scales[:, None].astype(np.float32))
-        return task.score(rounded.logits(vectors[rows.held_out]), train.targets[rows.held_out])
+        return task.best_score(rounded.logits(vectors[rows.held_out]), train.targets[rows.held_out])
 
     qualities = [quality(choice) for choice in choices]
     bits, kept = choices[_first_as_good_as_the_best(qualities, len(rows.held_out))]

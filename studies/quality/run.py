@@ -23,13 +23,14 @@ import numpy as np
 
 import eicompress
 from eicompress.cache import write_whole
+from eicompress.errors import BudgetError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.study.result import Result
 from eicompress.trials.builder import open_builder
 from eicompress.trials.inputs import read_data
-from eicompress.values import Record
+from eicompress.values import SHARED, Record
 
 SIZES = ("1.91MB", "1.0MB", "0.5MB", "0.25MB")
 
@@ -38,7 +39,7 @@ def main() -> None:
     asked = arguments()
     for name, (model, data) in asked.sets.items():
         for size in asked.sizes:
-            run_cell(asked, name, model, data, size)
+            run_cell(asked, asked.output / f"{name}-{size}.json", name, model, data, size)
 
 
 def arguments() -> argparse.Namespace:
@@ -63,15 +64,17 @@ def named_set(text: str) -> tuple[str, tuple[str, str]]:
     return name, (model, data)
 
 
-def run_cell(asked: argparse.Namespace, name: str, model: str, data: str, size: str) -> None:
-    path = asked.output / f"{name}-{size}.json"
+def run_cell(
+    asked: argparse.Namespace, path: Path, name: str, model: str, data: str, size: str, space: str = "edge"
+) -> None:
+    """Search at one budget, and train the best recipe with the seeds that are missing; `path` is the cell's record."""
     if path.is_file():
         cell = json.loads(path.read_text())
     else:
         words = {"model": model, "data": data, "budget": size, "latency": asked.latency, "timeout": asked.timeout}
-        words |= {"promotion_seeds": asked.seeds, "seed": asked.seed}
+        words |= {"space": space, "promotion_seeds": asked.seeds, "seed": asked.seed}
         print(f"{name} at {size}: searching for {asked.timeout}", file=sys.stderr, flush=True)
-        result = eicompress.search(**words, study=f"{name}-{size}", studies=asked.output / "studies")
+        result = eicompress.search(**words, study=path.stem, studies=asked.output / "studies")
         named = {**words, "model": Path(model).name, "data": Path(data).name}
         cell = {"set": name, "budget": size, "asked": named, **found(result, data)}
         write_cell(cell, path)
@@ -99,6 +102,7 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
     right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets)
     measured = {"size_mb": "size_mb", "latency_ms": "latency_ms", "validation": "quality"}
     known = {name: record.value(metric) for name, metric in measured.items()}
+    known["training_s"] = training_seconds(record)
     for name, value in {**known, "fidelity": record.fidelity, "seeds": seed, "right": whole(right)}.items():
         cell[name].append(value)
 
@@ -107,7 +111,8 @@ def found(result: Result, data: str) -> dict[str, Any]:
     """The best candidate, with its other seeds, and its teacher, example by example on the test split."""
     task_data = read_data(discover(), data, "", {}, 0)
     test = task_data.examples["test"]
-    assert result.best_candidate is not None and result.baseline is not None
+    if result.best_candidate is None or result.baseline is None:
+        raise BudgetError(f"no candidate of `{result.folder}` is within the budgets: give it more time, or more bytes")
     number, best = result.best_candidate
     same = result.rebuilds.get(number, ())
     # A trial that its rebuild fell behind is handed out as it was.
@@ -125,8 +130,11 @@ def found(result: Result, data: str) -> dict[str, Any]:
         "seeds": [each.seed for each in rebuilds],
         "size_mb": [each.value("size_mb") for each in rebuilds],
         "latency_ms": [each.value("latency_ms") for each in rebuilds],
+        "training_s": [training_seconds(each) for each in rebuilds],
         "validation": [each.value("quality") for each in rebuilds],
         "teacher_validation": result.baseline.value("quality"),
+        "teacher_size_mb": result.baseline.value("size_mb"),
+        "teacher_latency_ms": result.baseline.value("latency_ms"),
         "simple": {name: simple_json(each) for name, each in result.simple.items()},
         "right": [right(each) for each in rebuilds],
         "teacher_right": whole(task_data.task.correct(teacher, test.targets)),
@@ -134,6 +142,11 @@ def found(result: Result, data: str) -> dict[str, Any]:
         "versions": {each: version(each) for each in ("eicompress", "torch", "onnxruntime", "optuna")},
         "date": date.today().isoformat(),
     }
+
+
+def training_seconds(record: Record) -> float:
+    """Of the artifact's last training, with one that it shares with others."""
+    return sum(record.seconds_by_phase.get(phase, 0.0) for phase in ("training", SHARED))
 
 
 def whole(values: np.ndarray) -> list[float]:

@@ -27,15 +27,15 @@ Cell = Mapping[str, Any]
 
 
 def main() -> None:
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), tables()), encoding="utf-8")
 
 
-def with_tables(page: str) -> str:
-    """The page with the tables that the records give."""
-    for name, lines in tables().items():
+def with_tables(page: str, tables: Mapping[str, Sequence[str]]) -> str:
+    """The page with the lines of each table between its markers."""
+    for name, lines in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         if not (begin in page and end in page):
-            raise SystemExit(f"{PAGE} must have the markers {begin.strip()} and {end}, but has not")
+            raise SystemExit(f"the page must have the markers {begin.strip()} and {end}, but has not")
         written = "\n".join([begin, *lines, "", end])
         page = re.sub(f"{begin}.*?{end}", lambda _, text=written: text, page, flags=re.DOTALL)
     return page

@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from eicompress.answers import LabelPrediction, Labels, Number, from_json, of_config
-from eicompress.answers.label import MATRIX, calibration, confusion, counted, per_label
+from eicompress.answers.calibration import calibration
+from eicompress.answers.label_mistakes import MATRIX, confusion, counted, per_label
 from eicompress.errors import DataError
 
 LABELS = ("music", "weather")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from eicompress.answers import LabelSet
 from eicompress.encoder.blocks import attention_map
 from eicompress.training import losses
 
@@ -76,3 +77,15 @@ def test_where_the_two_agree_every_loss_is_zero() -> None:
     of_states = (losses.state_mse, losses.feature_map, losses.mean_gap, losses.variance_gap)
     same += [loss(STUDENT, STUDENT, MASK) for loss in of_states]
     assert torch.stack(same).abs().max() < 1e-6
+
+
+def test_labels_that_are_answered_alone_are_compared_alone() -> None:
+    student, teacher = torch.tensor([[0.5, -1.0], [2.0, 0.0]]), torch.tensor([[1.0, -2.0], [2.0, 0.0]])
+    p, q = teacher.sigmoid(), student.sigmoid()
+    expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum(dim=1)
+    answer = LabelSet(("a", "b"))
+    assert torch.allclose(losses.answer_losses(answer, student, teacher), expected, atol=1e-6)
+    assert torch.allclose(losses.answer_loss(answer, student, teacher, 1.0), expected.mean(), atol=1e-6)
+    assert losses.answer_loss(answer, teacher, teacher, 2.0).item() == pytest.approx(0.0, abs=1e-6)
+    soft = 4 * losses.answer_losses(answer, student / 2, teacher / 2).mean()
+    assert torch.allclose(losses.answer_loss(answer, student, teacher, 2.0), soft)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 
-from eicompress.answers import Labels, Number
+from eicompress.answers import Labels, LabelSet, Number
 from eicompress.training.regression import ABSENT, divided, least_squares, trained, tuned
 
 
@@ -66,3 +66,12 @@ def test_least_squares_finds_the_map_and_shrinks_what_is_noise() -> None:
     np.testing.assert_allclose(bias, 5.0, atol=0.05)
     noise = least_squares(generator.normal(size=(20, 15)), generator.normal(size=(20, 3)), PENALTIES)
     assert noise[2] > penalty and np.abs(noise[0]).max() < 0.5
+
+
+def test_each_label_is_learned_against_the_rest() -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(200, 4))
+    targets = np.stack([vectors[:, 0] > 0, vectors[:, 1] > 1, np.zeros(200), np.ones(200)], axis=1)
+    targets = targets.astype(np.int64)
+    found = trained(LabelSet(("a", "b", "never", "always")), vectors, targets, 100.0)
+    assert ((found.logits(vectors) >= 0) == targets).mean() > 0.97

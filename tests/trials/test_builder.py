@@ -220,7 +220,7 @@ def test_in_little_time_the_baseline_is_measured_on_some_texts_and_on_test_if_th
     counts = [
         next(each.conditions["examples"] for each in of.measurements if each.name == "quality") for of in (part, whole)
     ]
-    assert counts == [3, len(builder.examples["validation"])] and builder.baseline_s == 0.1
+    assert counts == [2, len(builder.examples["validation"])] and builder.baseline_s == 0.1
     assert (part.value("latency_ms") or 0) > 0 and part.value("size_mb") == whole.value("size_mb")
     assert hurried.baseline() == whole, "what is known of all texts is taken"
     record = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)

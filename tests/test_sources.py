@@ -1,0 +1,66 @@
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CELL: dict[str, Any] = {
+    "set": "clinc150",
+    "budget": "1.0MB",
+    "recipe": [{"strategy": "quantization"}],
+    "seconds": 1800.0,
+    "seeds": [0, 1],
+    "size_mb": [0.9, 0.8],
+    "latency_ms": [0.5, 0.7],
+    "training_s": [300.0, 500.0],
+    "right": [[1, 1, 0, 1], [1, 0, 0, 1]],
+    "teacher_right": [1, 1, 1, 1],
+    "teacher_size_mb": 90.0,
+    "teacher_latency_ms": 12.0,
+}
+
+
+@pytest.fixture(scope="module")
+def sources() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sources", ROOT / "studies" / "sources" / "run.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_the_sources_is_that_of_the_records(sources: ModuleType, tmp_path: Path) -> None:
+    """`python studies/sources/run.py` writes it."""
+    page = ROOT / "docs" / "sources.md"
+    (tmp_path / "sources.md").write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    sources.write_page(sources.RECORDS, tmp_path / "sources.md")
+    assert (tmp_path / "sources.md").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
+def test_a_system_without_a_record_is_not_run_and_one_without_a_space_not_built(
+    sources: ModuleType, tmp_path: Path
+) -> None:
+    made = sources.tables(tmp_path)
+    for lines in made.values():
+        rows = lines[2:]
+        assert len(rows) == len(sources.SYSTEMS) == 10
+        built = [system.space != "" for system in sources.SYSTEMS]
+        assert ["not run" in row for row in rows] == built
+        assert ["not built" in row for row in rows] == [not each for each in built]
+
+
+def test_a_record_is_a_row_of_means_over_its_seeds(sources: ModuleType, tmp_path: Path) -> None:
+    larger = {**CELL, "budget": "1.91MB", "recipe": [], "seeds": [], "why": "no candidate can meet the budget"}
+    for cell in (CELL, larger):
+        (tmp_path / f"albert-{cell['budget']}.json").write_text(json.dumps(cell))
+    made = sources.tables(tmp_path)
+    first, second = (line for line in made["systems"] if line.startswith("| ALBERT"))
+    assert first == "| ALBERT | `albert` | clinc150 | 1.91MB |  |  | no candidate fits |  |  |  |"
+    assert second == (
+        "| ALBERT | `albert` | clinc150 | 1.0MB | 0.900 | 0.60 | **62.50%** (75.0%, 50.0%) | 62.5% | 400 s | 30 min |"
+    )
+    (line,) = (line for line in made["claims"] if line.startswith("| ALBERT"))
+    assert "no candidate within 1.91MB; 62.5% of the teacher's accuracy, 100.0 times smaller and 20.0 times" in line
