@@ -131,15 +131,25 @@ class Task(ABC):
     def correct(self, logits: Array, targets: Array) -> Array:
         """Quality of each example, (n,) floats; the mean is the task's quality unless `score` says otherwise."""
 
+    def sized(self, width: int) -> "Task":
+        """The task for models with this many outputs, where only they know how many an answer has."""
+        return self
+
+    def judged(self, examples: Examples, teacher: "Teacher") -> Examples:
+        """The examples with targets that the data lacks, where the teacher's answers are the truth."""
+        return examples
+
+    def unmeasurable(self, examples: Examples) -> str:
+        """The rule that examples break which are to be measured without a teacher; empty where they break none."""
+        return ""
+
     def score(self, logits: Array, targets: Array) -> float:
         """The quality of all predictions, 0 to 1, higher is better."""
         return float(self.correct(logits, targets).mean())
 
     def best_score(self, logits: Array, targets: Array) -> float:
         """The quality of a model's logits with what is chosen on validation, such as a threshold, chosen on these."""
-        if not self.answer.tuned_on_validation:
-            return self.score(logits, targets)
-        return self.score(self.answer.tuned(logits, targets, None).standard(logits), targets)
+        return self.score(self.answer.tuned(logits, targets, None).decided(logits), targets)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
         """The score of one model's logits less that of another's, and half the width of its 95 % interval, where a task

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from eicompress.values import Artifact
+from eicompress.errors import MeasureError
+from eicompress.values import Artifact, Text
 
 
 class Target(ABC):
@@ -62,3 +63,17 @@ class Device(ABC):
         Both artifacts can read such a length. They take turns, since only the ratio of their times can be compared
         between machines. Raises `MeasureError`; whatever else is raised counts as one.
         """
+
+    def time_texts(
+        self, artifact: Artifact, reference: Artifact | None, texts: Sequence[Text], *, threads: int, seconds: float
+    ) -> Times:
+        """Run these texts, each as often as the others, for about `seconds` seconds but each once at least; as `time`
+        otherwise.
+
+        For artifacts with early exits, whose time depends on the text. By default such an artifact is not timed:
+        `MeasureError`.
+        """
+        raise MeasureError(
+            "the time of an artifact with early exits depends on the text, and this device runs arbitrary tokens "
+            "alone: take another device, or give it `time_texts`"
+        )

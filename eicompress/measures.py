@@ -57,7 +57,7 @@ class Subject:
     @cached_property
     def logits(self) -> Array:
         """(n, outputs) of the examples, at batch 1, in the task's own units, with a threshold at zero."""
-        return self.answer.standard(self.raw)
+        return self.answer.decided(self.answer.standard(self.raw))
 
     @cached_property
     def raw(self) -> Array:
@@ -68,7 +68,7 @@ class Subject:
     def outside(self) -> Array | None:
         """The same of texts that have no answer; None where there are none."""
         texts = self.examples.outside
-        return self.answer.standard(self.model.logits(texts)) if texts else None
+        return self.answer.decided(self.answer.standard(self.model.logits(texts))) if texts else None
 
     @cached_property
     def answer(self) -> Answer:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,16 @@ from eicompress.answers import Answer, Prediction, of_config
 from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.errors import DataError, ModelError, is_panic, shortened
 from eicompress.manifest import check_files, read_object
-from eicompress.values import Artifact, Json, Text, readable
+from eicompress.values import Artifact, ExitRule, Json, Text, readable
 
 LOCATION = b"location"
 """The key under which an ONNX file names another one; where its bytes have no such word, it names none."""
+EXIT_THRESHOLD = "exit_threshold"
+"""The input of a graph with off-ramps that says when a text exits; where it is not given, the file's own counts."""
+WHOLE_DEPTH: Mapping[str, npt.NDArray[np.float32]] = MappingProxyType({EXIT_THRESHOLD: np.array(1, np.float32)})
+"""With this, no text exits."""
+LAYERS = "layers"
+"""The output of such a graph that says how many layers were run."""
 SHORTEST = 16
 """Tokens that a text is taken to have at least, where an artifact is run at the usual length."""
 
@@ -49,6 +56,13 @@ class Model:
     """Tokens that the model can read, where its config says so; the tokenizer may cut texts earlier."""
     checked: bool
     """Whether the files were compared with a manifest; False where none lies beside the folder."""
+    exits: ExitRule | None = None
+    """When a text skips the rest of the layers; None for a model in which every text runs through all."""
+
+    @property
+    def depends_on_text(self) -> bool:
+        """Whether some texts run through fewer layers than others of the same length."""
+        return self.exits is not None and self.exits.exits
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -56,7 +70,7 @@ class Model:
         return self.answer.names
 
     def predict(self, texts: Sequence[Text], *, parallel: int = 1, reject: bool = False) -> list[Prediction]:
-        """The answer to each text, or pair of texts: a `LabelPrediction`, a `NumberPrediction` or a `TagPrediction`.
+        """The answer to each text, or pair of texts: a `LabelPrediction`, or that of another kind of answer.
 
         `parallel` texts are read at a time, each in a thread of its own; the answers are the same. With `reject`, the
         label of a text is None where it is less sure than `reject_below` in `config.json`.
@@ -108,6 +122,10 @@ class Model:
             raise DataError(empty) if silent else ModelError(_not_run(why))
         row: npt.NDArray[np.float32] = found[0]
         return row
+
+    def layers(self, texts: Sequence[Text]) -> npt.NDArray[np.int64]:
+        """(n,) how many layers each text runs through, in a model with off-ramps."""
+        return np.array([int(self.session.run([LAYERS], feed)[0]) for feed in self.feeds(texts)], np.int64)
 
     def lengths(self, texts: Sequence[Text]) -> list[Length]:
         """How long each text is, and how much of it is read: what is longer than the model's positions is cut."""
@@ -178,7 +196,30 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
         pairs=bool(config.get("pairs", False)),
         positions=_positions(artifact, config),
         checked=checked,
+        exits=_exits(artifact, config, opened),
     )
+
+
+def has_exits(artifact: Artifact) -> bool:
+    """Whether an artifact has off-ramps, by its config. Raises `ModelError`."""
+    return "early_exit" in read_object(artifact.folder / "config.json")
+
+
+def _exits(artifact: Artifact, config: Json, opened: onnxruntime.InferenceSession) -> ExitRule | None:
+    known = config.get("early_exit")
+    if known is None:
+        return None
+    named = {each.name for each in (*opened.get_outputs(), *opened.get_overridable_initializers())}
+    if not {LAYERS, EXIT_THRESHOLD} <= named:
+        raise ModelError(
+            f"`{artifact.onnx}` must have the off-ramps that `early_exit` in its config names, but has none."
+        )
+    try:
+        return ExitRule.from_json(known)
+    except ValueError as error:
+        raise ModelError(
+            f"`early_exit` in `{artifact.folder / 'config.json'}` {error}: copy the artifact again."
+        ) from error
 
 
 def positions(artifact: Artifact) -> int | None:
@@ -209,7 +250,7 @@ def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answe
     if kind != "tensor(float)" or width is None or (isinstance(width, int) and width != answer.outputs):
         each = "token" if answer.per_word else "text"
         raise ModelError(
-            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a {each}, as many as `id2label` "
+            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a {each}, as many as `config.json` "
             f"names, but has {kind} {shape}."
         )
 

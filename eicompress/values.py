@@ -87,6 +87,72 @@ class Artifact:
         return self.size_bytes / MEGABYTE
 
 
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """When a text skips the rest of a model: at the first off-ramp whose confidence is above the threshold.
+
+    The confidence is, 0 to 1, by criterion: "entropy": one less the entropy of the probabilities, as a share of the
+    largest possible one. "margin": the difference of the two largest probabilities. "patience": the number of answers
+    in a row that are the same, as a share of all answers, those of the off-ramps and of the head.
+    """
+
+    after: tuple[int, ...]
+    """How many layers stand before each off-ramp."""
+    layers: int
+    """Of the whole model."""
+    criterion: Literal["entropy", "margin", "patience"]
+    threshold: float
+    """0 to 1; at 1 no text exits."""
+
+    @property
+    def exits(self) -> bool:
+        """Whether any text may exit."""
+        return self.threshold < 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The threshold as a text of always the same length, so that a preview has as many bytes as the result."""
+        return {
+            "after": list(self.after),
+            "layers": self.layers,
+            "criterion": self.criterion,
+            "threshold": f"{self.threshold:.6f}",
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> "ExitRule":
+        """Raises `ValueError`, which says what must hold."""
+        known = value if isinstance(value, Mapping) else {}
+        after, layers, criterion = (known.get(name) for name in ("after", "layers", "criterion"))
+        threshold = known.get("threshold")
+        if not (isinstance(layers, int) and isinstance(after, list) and all(isinstance(each, int) for each in after)):
+            raise ValueError("must name `layers`, and numbers of them in `after`")
+        if criterion not in ("entropy", "margin", "patience"):
+            raise ValueError(f"must have a `criterion` of entropy, margin and patience, but has {criterion!r:.40}")
+        if not (isinstance(threshold, str) and _is_share(threshold)):
+            raise ValueError(f"must have a `threshold` from 0 to 1, but has {threshold!r:.40}")
+        return cls(tuple(after), layers, criterion, float(threshold))
+
+
+@dataclass(frozen=True)
+class ExitPoint:
+    """What an artifact does at a threshold, on the same texts as at the others."""
+
+    threshold: float
+    quality: float
+    mean_ms: float
+    layers: float
+    """Layers that a text runs through, on average."""
+    own: bool
+    """Whether this is the artifact's own threshold."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """A metric's value with its unit and the conditions under which it was taken."""

@@ -9,7 +9,9 @@ from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, 
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
 from eicompress.answers.number import Number, NumberPrediction
+from eicompress.answers.rejection import NEVER
 from eicompress.answers.tag import Entity, TagPrediction, Tags
+from eicompress.answers.vector import DIMENSIONS, Vector, VectorPrediction
 from eicompress.values import Json
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "Table",
     "TagPrediction",
     "Tags",
+    "Vector",
+    "VectorPrediction",
     "from_json",
     "of_config",
 ]
@@ -43,6 +47,8 @@ def from_json(value: Json) -> Answer:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
+    if value["kind"] == Vector.kind:
+        return Vector(int(value["width"]))
     raise KeyError(value["kind"])
 
 
@@ -50,8 +56,11 @@ def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
     As in `transformers`, one output alone is a number, the model's class says whether each word is answered, and
-    `problem_type` whether each label is answered on its own.
+    `problem_type` whether each label is answered on its own. Vectors have an entry of our own.
     """
+    width = config.get(DIMENSIONS)
+    if isinstance(width, int) and not isinstance(width, bool) and width > 0:
+        return Vector(width)
     said = config.get("id2label")
     named = {str(number): str(name) for number, name in said.items()} if isinstance(said, Mapping) else {}
     if not named or not all(str(number) in named for number in range(len(named))):
@@ -61,10 +70,10 @@ def of_config(config: Json) -> Answer | None:
     if isinstance(classes, list) and any(str(each).endswith(Tags.architecture) for each in classes):
         return Tags(names)
     if config.get("problem_type") == PROBLEM:
-        return LabelSet(names, threshold=_share(config.get("threshold")) or EVEN)
-    return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below")))
+        return LabelSet(names, threshold=_share(config.get("threshold"), EVEN))
+    return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below"), NEVER))
 
 
-def _share(value: object) -> float:
-    """A number between 0 and 1 of a config; 0 where there is none."""
-    return value if isinstance(value, float) and 0 < value < 1 else 0.0
+def _share(value: object, otherwise: float) -> float:
+    """A number between 0 and 1 of a config."""
+    return value if isinstance(value, float) and 0 < value < 1 else otherwise

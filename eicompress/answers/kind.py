@@ -134,6 +134,9 @@ class Answer(ABC):
     per_word: ClassVar[bool] = False
     """Whether a text has an answer for each of its words: logits are then (n, W, outputs), W words of the text that has
     most, with zeros where a word was not read and behind a text's last one. Below, `outputs` then stands for both."""
+    unit: ClassVar[bool] = False
+    """Whether the answer is a vector of length one, made of the state that the head reads: a model without a head then
+    answers too, and nothing is to be trained first."""
 
     @property
     @abstractmethod
@@ -162,7 +165,11 @@ class Answer(ABC):
         return [(each,) for each in self.decode(logits, texts)]
 
     def standard(self, logits: Floats) -> Floats:
-        """Logits (n, outputs) of an artifact -> as the model that was trained gave them, a threshold taken off."""
+        """Logits (n, outputs) of an artifact -> as the model that was trained gave them."""
+        return logits
+
+    def decided(self, logits: Floats) -> Floats:
+        """Logits (n, outputs) of a model -> with its threshold at zero, where it has one."""
         return logits
 
     def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "Answer":

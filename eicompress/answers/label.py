@@ -20,7 +20,7 @@ from eicompress.answers.kind import (
     joined,
 )
 from eicompress.answers.label_mistakes import confidence_of, confusion, counted, paired, per_label
-from eicompress.answers.rejection import auroc, threshold
+from eicompress.answers.rejection import NEVER, auroc, threshold
 from eicompress.errors import DataError, ModelError, nearest
 from eicompress.values import Json, Text
 
@@ -48,8 +48,8 @@ class Labels(Answer):
     labels: tuple[str, ...]
     quality: str = ACCURACY
     """By which models are compared."""
-    reject_below: float = 0.0
-    """The confidence below which a text is taken to belong to no label, if it is asked for; 0 where none was chosen."""
+    reject_below: float = NEVER
+    """The confidence below which a text is taken to belong to no label, if it is asked for."""
 
     kind: ClassVar[str] = "label"
     pipeline: ClassVar[str] = "text-classification"
@@ -89,10 +89,10 @@ class Labels(Answer):
         return replace(self, reject_below=artifact.reject_below) if isinstance(artifact, Labels) else self
 
     def rejected(self, found: Prediction) -> Prediction:
-        if not self.reject_below:
+        if self.reject_below <= NEVER:
             raise ModelError(
-                "`config.json` must have a threshold above 0, `reject_below`, if texts are to be rejected, but has "
-                "none: build the artifact with eicompress, which chooses one on the validation rows"
+                f"`config.json` must have a threshold above {NEVER}, `reject_below`, if texts are to be rejected, but "
+                "has none: build the artifact with eicompress, which chooses one on the validation rows"
             )
         sure = isinstance(found, LabelPrediction) and found.confidence >= self.reject_below
         return found if sure else replace(cast(LabelPrediction, found), label=None)

@@ -17,8 +17,9 @@ MICRO_F1, MACRO_F1 = "micro_f1", "macro_f1"
 """Qualities."""
 PROBLEM = "multi_label_classification"
 """What `transformers` calls it, as `problem_type` of a config."""
-EVEN = 0.5
-"""The threshold of a model for which none was chosen."""
+EVEN = 0.4999
+"""The threshold of a model for which none was chosen: about half, with as many digits as others, so that to choose one
+adds no byte to a file."""
 TRIED = 200
 """Thresholds that are compared, at most."""
 FLAT = 0.1
@@ -86,8 +87,8 @@ class LabelSet(Answer):
             found.append(LabelSetPrediction(names, tuple(float(shares[place]) for place in places)))
         return found
 
-    def standard(self, logits: Floats) -> Floats:
-        """With the threshold at zero: what is not below is answered."""
+    def decided(self, logits: Floats) -> Floats:
+        """What is not below zero is answered."""
         found: Floats = logits - np.float32(np.log(self.threshold / (1 - self.threshold)))
         return found
 

@@ -9,6 +9,8 @@ KEPT = 0.95
 """Share of the right answers that is kept where no text that belongs to no label is known."""
 DIGITS = 4
 """Of a threshold, as a `config.json` has it."""
+NEVER = 0.0001
+"""The threshold where none was chosen: with as many digits as others, so that to choose one adds no byte to a file."""
 
 
 def threshold(confidence: Floats, right: Flags, outside: Floats | None) -> float:

@@ -59,7 +59,8 @@ def measure(
     """Size and latency of an artifact, and on data its quality and all other metrics: on the test split, or on all rows
     of one file.
 
-    Latency is taken on `device`, at `seq_len` tokens, or at 16, 64 and 128. Raises `SpecError`, `PluginError`,
+    Latency is taken on `device`, at `seq_len` tokens, or at 16, 64 and 128, through all layers; of an artifact with
+    early exits also on the texts, where there are data and no `seq_len`. Raises `SpecError`, `PluginError`,
     `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
@@ -82,7 +83,9 @@ def measure(
     if data is not None:
         spec = read({"model": str(folder.folder), "data": data, **asked})
         split, task, examples = rows_for(model, spec, registry)
-        known = {LatencyMetric.name, *(each.name for each in found)}
+        known = {each.name for each in found}
+        if model.depends_on_text and "seq_len" not in asked:
+            known.remove(LatencyMetric.name)
         others = [metric for name, metric in registry.metrics.items() if name not in known]
         conditions = Conditions(threads, asked.get("seq_len"), device=device)
         taken = measure(others, Subject(folder, task, examples, split, conditions))
@@ -102,12 +105,13 @@ def compare(
     """Two artifacts or more on the same data: bytes, milliseconds, and quality against that of the first one.
 
     Latency is taken on `device` in turns with the first one, at `seq_len` tokens or the first one's 95th
-    percentile, or at as many as all of them have positions for. `output` is a page to write. Raises `SpecError`,
+    percentile, or at as many as all of them have positions for; without `seq_len`, where the time of one depends on the
+    text, on the texts. `output` is a page to write. Raises `SpecError`,
     `PluginError`, `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
-    from eicompress.measures import Subject
-    from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency
+    from eicompress.measures import Conditions, Subject
+    from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency, measure_text_latency
     from eicompress.metrics.quality import difference_of
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
@@ -122,30 +126,37 @@ def compare(
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
     reference, length = None, 0
+    by_text = "seq_len" not in settings and any(runtime.load(each.folder).depends_on_text for each in folders)
     for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)
         split, task, examples = rows_for(model, spec, registry)
         if reference is None:
             wanted = settings.get("seq_len") or runtime.usual_length(model.tokenizer, examples.texts)
             length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
-        latency = measure_latency(device, each, reference, length, threads=threads, seconds=CAREFUL_SECONDS)
-        subject = Subject(each, task, examples, split)
+        conditions = Conditions(threads, seconds=CAREFUL_SECONDS, reference=reference)
+        subject = Subject(each, task, examples, split, conditions)
+        if by_text:
+            of_texts = measure_text_latency(device, subject)
+            taken, ratio = of_texts.mean_ms, of_texts.ratio
+        else:
+            timed = measure_latency(device, each, reference, length, threads=threads, seconds=CAREFUL_SECONDS)
+            taken, ratio = timed.p50_ms, timed.ratio
         logits.append(subject.logits)
         measured = Measured(
             name,
             each.size_mb,
-            latency.p50_ms,
+            taken,
             quality=task.score(logits[-1], examples.targets),
             correct=task.correct(logits[-1], examples.targets),
             beside=subject.beside(),
-            latency_ratio=latency.ratio,
+            latency_ratio=ratio,
         )
         found.append(measured)
         reference = reference or each
     first, *others = found
     apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
-    comparison = Comparison(data, split, task.quality, length, device.name, first, compared)
+    comparison = Comparison(data, split, task.quality, None if by_text else length, device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

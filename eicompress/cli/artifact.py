@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eicompress.answers import Prediction
-    from eicompress.runtime import Length
+    from eicompress.runtime import Length, Model
 
 BLOCK = 256
 """Texts that are read before the first is answered, where several are answered at a time."""
@@ -25,18 +25,29 @@ BLOCK = 256
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--reject", is_flag=True, help="Answer - where the model is not sure enough that a label fits.")
+@click.option("--similarity", is_flag=True, help="The cosine of the two texts of each TEXT, with a tab between them.")
 @click.option("--parallel", metavar="N", default="1", help="Texts read at a time.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
-def predict(artifact: str, texts: tuple[str, ...], top: str | None, reject: bool, parallel: str, as_json: bool) -> None:
+def predict(
+    artifact: str,
+    texts: tuple[str, ...],
+    top: str | None,
+    reject: bool,
+    similarity: bool,
+    parallel: str,
+    as_json: bool,
+) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
     ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text; where words are
-    tagged it is each entity's type, first and last character and words, and the text.
+    A line of output is label, confidence and text, or number and text; where a text has several
+    labels it is each of them with its probability; where words are tagged it is each entity's type,
+    first and last character and words; and the text.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     With --reject a text that seems to belong to no label is answered with - (null in JSON): its
     confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
     A pair of texts is one TEXT with a tab between the two.
+    An embedder's line is a vector and the text; with --similarity it is the cosine of a pair.
     A text that is longer than the model reads is cut, with a note on stderr.
     With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.
 
@@ -52,12 +63,19 @@ def predict(artifact: str, texts: tuple[str, ...], top: str | None, reject: bool
         raise SpecError(
             f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
         )
+    if similarity and not model.answer.unit:
+        raise SpecError(
+            f"`--similarity` must be asked of a model of vectors, but this one is a {model.answer.model}: leave it out"
+        )
     if top is not None and reject:
         raise SpecError("`--top` must list labels, but `--reject` leaves them out: leave one of the two out")
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
     while block := list(itertools.islice(numbered, 1 if at_a_time == 1 else BLOCK)):
+        if similarity:
+            _show_similarities(model, block, at_a_time, as_json=as_json)
+            continue
         sides = [_sides(text, model.pairs, place) for place, text in block]
         if count is None:
             predicted = model.predict(sides, parallel=at_a_time, reject=reject)
@@ -66,6 +84,16 @@ def predict(artifact: str, texts: tuple[str, ...], top: str | None, reject: bool
             answers = model.choices(sides, count, parallel=at_a_time)
         for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
             _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
+
+
+def _show_similarities(model: "Model", block: "Sequence[tuple[int, str]]", parallel: int, *, as_json: bool) -> None:
+    pairs = [_two_texts(text, place, "--similarity compares two texts") for place, text in block]
+    one, other = (model.logits([pair[side] for pair in pairs], parallel=parallel) for side in (0, 1))
+    for (_, text), cosine in zip(block, (one * other).sum(axis=1), strict=True):
+        if as_json:
+            print_json({"text": text, "similarity": float(cosine)}, indent=None)
+        else:
+            click.echo(f"{cosine:.4f}\t{text}")
 
 
 def _show_answer(
@@ -158,11 +186,13 @@ def export(artifact: str, **written: Any) -> None:
 
 
 def _sides(text: str, pairs: bool, place: int) -> str | tuple[str, str]:
-    if not pairs:
-        return _not_empty(text, place)
+    return _two_texts(text, place, "this artifact reads pairs") if pairs else _not_empty(text, place)
+
+
+def _two_texts(text: str, place: int, why: str) -> tuple[str, str]:
     first, tab, second = text.partition("\t")
     if not tab:
-        raise SpecError(f"this artifact reads pairs, so a TEXT must have a tab between its two sides, but got {text!r}")
+        raise SpecError(f"{why}, so a TEXT must have a tab between its two sides, but got {text!r}")
     return _not_empty(first, place), _not_empty(second, place)
 
 

@@ -141,6 +141,8 @@ class EncoderConfig:
     """None where word vectors are stored as they are."""
     bigrams: BigramConfig | None = None
     """None where the pooled state holds nothing of pairs of tokens."""
+    unit: bool = False
+    """Whether logits are divided by their length, so that they are a vector of length one."""
 
     @property
     def per_word(self) -> bool:

@@ -47,7 +47,8 @@ Widths: TypeAlias = float | Sequence[float]
 def sub_network(config: EncoderConfig, layers: int, heads: Widths, neurons: Widths, embedding: float) -> Part:
     """The part with this number of layers, evenly spread up to the last one, with these shares of their heads and
     neurons, and this share of the word vectors' dimensions. Raises `Inapplicable` where these cannot be cut."""
-    if embedding < 1 and config.projection != "words":
+    factorized = config.projection == "words"
+    if embedding < 1 and not factorized:
         raise Inapplicable(
             "word vectors must be factorized where sub-networks have fewer dimensions of them: put "
             "`embedding_factorization` before `super_network`"
@@ -59,7 +60,7 @@ def sub_network(config: EncoderConfig, layers: int, heads: Widths, neurons: Widt
         layers=tuple(numbers),
         heads=tuple(max(1, round(share * each.heads)) for share, each in zip(of_heads, shapes, strict=True)),
         neurons=tuple(rounded(share * each.ffn, each.ffn) for share, each in zip(of_neurons, shapes, strict=True)),
-        embedding=rounded(embedding * config.embedding, config.embedding),
+        embedding=rounded(embedding * config.embedding, config.embedding) if factorized else config.embedding,
     )
 
 
@@ -127,7 +128,8 @@ class Elastic:
         """The part's parameters, by the names that they have once it is cut out: slices of the encoder's own."""
         for name, parameter in self.model.named_parameters():
             if not name.startswith("layers."):
-                yield name, _cut_words(name, parameter, part.embedding)
+                narrower = part.embedding < self.model.config.embedding
+                yield name, _cut_words(name, parameter, part.embedding) if narrower else parameter
         for place, number in enumerate(part.layers):
             layer = self.model.layer(number)
             for name, parameter in layer.named_parameters():

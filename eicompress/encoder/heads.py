@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from eicompress.answers import Answer
+from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 
 
@@ -12,6 +14,17 @@ def answer_words(encoder: Encoder) -> None:
     """Let the classifier read the state of each token, so that each has logits."""
     encoder.drop_pooler()
     encoder.config = replace(encoder.config, pooling="none")
+
+
+def answer_with_states(encoder: Encoder) -> None:
+    """Let the answer be the pooled state itself, divided by its length."""
+    width = encoder.config.hidden
+    encoder.drop_pooler()
+    encoder.classifier = Linear(width, width)
+    with torch.no_grad():
+        encoder.classifier.weight.copy_(torch.eye(width))
+        encoder.classifier.bias.zero_()
+    encoder.config = replace(encoder.config, outputs=width, unit=True)
 
 
 def head_modules(encoder: Encoder) -> list[nn.Module]:

@@ -26,7 +26,7 @@ from eicompress.encoder.embedding import (
 from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Linear, kronecker, low_rank
 from eicompress.encoder.norms import LayerNorm, Norm, new_norm
-from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, pooled_by
+from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, of_length_one, pooled_by
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.errors import Inapplicable
 
@@ -119,7 +119,8 @@ class Encoder(nn.Module):
 
     def classify(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `head`, of what the classifier reads."""
-        return apply_to_pooled(self.classifier, features, mask)
+        logits = apply_to_pooled(self.classifier, features, mask)
+        return of_length_one(logits) if self.config.unit else logits
 
     def layer(self, number: int) -> Layer:
         return cast(Layer, self.layers[number])
@@ -163,7 +164,7 @@ class Encoder(nn.Module):
                 part.select(inputs=hidden, outputs=hidden if name == "pooler" else None)
                 part.set_quantization(spec)
             setattr(self, name, part)
-        taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm")}
+        taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm", "unit")}
         pooling = other.config.pooling if self.layers or other.config.per_word else "mean"
         self.config = replace(self.config, pooling=pooling, **taken)
 

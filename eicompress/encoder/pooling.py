@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from eicompress.encoder.linear import Linear
 
@@ -27,6 +28,11 @@ def pooled_by(pooling: str, states: Tensor, mask: Tensor) -> Tensor:
     if pooling == "none":
         return states
     return states[:, 0] if pooling == "first" else mean_of_tokens(states, mask)
+
+
+def of_length_one(vectors: Tensor) -> Tensor:
+    """(B, outputs) -> the same directions"""
+    return F.normalize(vectors, dim=-1)
 
 
 def apply_to_pooled(linear: Linear, vectors: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,6 +10,8 @@ What is not obvious, with what it brought (docs/export.md has the figures):
 - The last layer computes only the first token where nothing else is read.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto
@@ -30,8 +32,32 @@ from eicompress.export.positions import added_to_scores, rotated
 from eicompress.export.sparse import expand_sparse
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A graph that has an encoder's embedding; layers and head come next."""
+
+    linears: LinearLayers
+    encoder: Encoder
+    inputs: list[str]
+    states: str
+    """(batch, sequence, hidden): what the first layer reads."""
+    bigrams: str | None
+    """(batch, hidden): what pairs of tokens add to the pooled state."""
+
+
 def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     """The graph of an encoder: `input_ids`, `attention_mask` and for pairs `token_type_ids` in, `logits` out."""
+    graph = begin(encoder, pairs=pairs)
+    states = graph.states
+    for number in range(len(encoder.layers)):
+        states = write_layer(graph, number, states)
+    return graph.linears.graph.model(
+        graph.inputs, write_head(graph, states), encoder.config.outputs, per_token=encoder.config.per_word
+    )
+
+
+def begin(encoder: Encoder, *, pairs: bool) -> Begun:
+    """The beginning of an encoder's graph."""
     specs = [each.spec for each in encoder.modules() if isinstance(each, Linear | Embedding)]
     # Once some weights are integers, no float needs more than half precision.
     graph = Graph(half=any(spec is not None for spec in specs))
@@ -40,16 +66,17 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     graph.group = "embedding"
     states = _embedding(linears, encoder, pairs)
     bigrams = None if encoder.bigrams is None else _bigrams(linears, encoder.bigrams)
-    graph.group = "layers"
-    for number, layer in enumerate(encoder.layers):
-        assert isinstance(layer, Layer)
-        last = number == len(encoder.layers) - 1
-        alone = last and encoder.config.pooling == "first"
-        states = _layer(linears, layer, states, encoder.config.positions, alone=alone)
-    graph.group = "head"
-    logits = _head(linears, encoder, states, bigrams)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
-    return graph.model(inputs, logits, encoder.config.outputs, per_token=encoder.config.per_word)
+    return Begun(linears, encoder, inputs, states, bigrams)
+
+
+def write_layer(begun: Begun, number: int, states: str) -> str:
+    """What a layer makes of states (batch, sequence, hidden): the same shape, or (batch, 1, hidden) after the last."""
+    encoder, layer = begun.encoder, begun.encoder.layers[number]
+    assert isinstance(layer, Layer)
+    begun.linears.graph.group = "layers"
+    alone = number == len(encoder.layers) - 1 and encoder.config.pooling == "first"
+    return _layer(begun.linears, layer, states, encoder.config.positions, alone=alone)
 
 
 def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
@@ -204,27 +231,35 @@ def _convolution(
     return [convolved(linears, attention.convolution, states, queries, attention.head_size, alone=alone)]
 
 
-def _head(linears: LinearLayers, encoder: Encoder, states: str, bigrams: str | None) -> str:
-    """states (batch, tokens, hidden), and what pairs of tokens add (batch, hidden) -> logits (batch, outputs), or
-    (batch, tokens, outputs) where each token has an answer."""
-    graph = linears.graph
-    if encoder.final_norm is not None:
-        alone = encoder.config.pooling == "first"
-        states = normed(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
-    if encoder.config.per_word:
-        pooled = states
-    elif encoder.config.pooling == "first":
-        pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
-    else:
-        pooled = _mean(graph, states)
-    if bigrams is not None:
-        pooled = graph.op("Add", pooled, bigrams)
+def write_head(begun: Begun, states: str) -> str:
+    """The last layer's states (batch, tokens, hidden) -> logits (batch, outputs), or (batch, tokens, outputs) where
+    each token has an answer."""
+    linears, encoder, graph = begun.linears, begun.encoder, begun.linears.graph
+    graph.group = "head"
+    pooled = write_pooled(begun, states, encoder.config.pooling)
     if encoder.pooler is not None:
         pooled = linears.activated(encoder.pooler, pooled, encoder.config.pooler_activation)
     if encoder.pooler_norm is not None:
         token = graph.op("Unsqueeze", pooled, graph.integers(1))
         pooled = graph.op("Squeeze", normed(graph, encoder.pooler_norm, token, alone=True), graph.integers(1))
-    return linears.biased(encoder.classifier, pooled)
+    logits = linears.biased(encoder.classifier, pooled)
+    return graph.op("LpNormalization", logits, axis=-1, p=2) if encoder.config.unit else logits
+
+
+def write_pooled(begun: Begun, states: str, pooling: str) -> str:
+    """A layer's states (batch, tokens, hidden) -> the pooled state (batch, hidden), or the states where `pooling` is
+    "none"."""
+    graph, encoder = begun.linears.graph, begun.encoder
+    if encoder.final_norm is not None:
+        alone = pooling == "first"
+        states = normed(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
+    if pooling == "none":
+        pooled = states
+    elif pooling == "first":
+        pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
+    else:
+        pooled = _mean(graph, states)
+    return pooled if begun.bigrams is None else graph.op("Add", pooled, begun.bigrams)
 
 
 def _mean(graph: Graph, states: str) -> str:

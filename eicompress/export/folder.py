@@ -15,12 +15,14 @@ from tokenizers import Tokenizer
 from eicompress.answers import Answer
 from eicompress.cache import write_folder, write_whole
 from eicompress.contracts import Candidate
+from eicompress.encoder.exits import EarlyExitEncoder, encoder_of
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.vocabulary import minified_json, with_max_length
 from eicompress.errors import ExportError
 from eicompress.export.emit import emit
+from eicompress.export.exits import emit_exits
 from eicompress.export.generic import trace
-from eicompress.export.graph import group_of, scaled
+from eicompress.export.graph import constants_of, group_of, nodes_of, scaled
 from eicompress.manifest import read_object
 from eicompress.values import Artifact, Json
 
@@ -30,6 +32,8 @@ _RECORDED = ("eicompress", "onnx", "onnxruntime", "tokenizers", "torch")
 def graph_of(candidate: Candidate, *, pairs: bool) -> onnx.ModelProto:
     """The ONNX graph of a candidate's model. Raises `ExportError`."""
     model = candidate.model
+    if isinstance(model, EarlyExitEncoder):
+        return emit_exits(model, pairs=pairs)
     return emit(model, pairs=pairs) if isinstance(model, Encoder) else trace(model, pairs=pairs)
 
 
@@ -149,7 +153,7 @@ def remove(artifact: Artifact) -> None:
 def bytes_by_group(artifact: Artifact) -> dict[str, int]:
     """Which bytes of the folder go where; they sum up to its size."""
     groups = {"embedding": 0, "layers": 0, "head": 0}
-    for constant in onnx.load(artifact.onnx).graph.initializer:
+    for constant in constants_of(onnx.load(artifact.onnx).graph):
         size = len(constant.raw_data) or constant.ByteSize()
         groups[group_of(constant.name) or _guess(constant.name)] += size
     weights = sum(groups.values())
@@ -163,8 +167,8 @@ def bytes_by_group(artifact: Artifact) -> dict[str, int]:
 def bytes_by_tensor(artifact: Artifact, most: int = 40) -> list[tuple[str, str, int]]:
     """Group, name for people and bytes of the weights, the heaviest first; after the `most`, sums by group."""
     graph, found = onnx.load(artifact.onnx).graph, []
-    readers = {name: node.op_type for node in reversed(graph.node) for name in node.input}
-    for constant in graph.initializer:
+    readers = {name: node.op_type for node in reversed(list(nodes_of(graph))) for name in node.input}
+    for constant in constants_of(graph):
         size = len(constant.raw_data) or constant.ByteSize()
         group = group_of(constant.name)
         # The emitter's names are short, since every byte is shipped: they say nothing to people.
@@ -191,9 +195,10 @@ def _guess(name: str) -> str:
 
 
 def _files(candidate: Candidate, answer: Answer, graph: onnx.ModelProto, pairs: bool) -> Mapping[str, bytes]:
-    tokenizer, shapes = candidate.tokenizer, {}
-    if isinstance(candidate.model, Encoder):
-        config = candidate.model.config
+    shapes: dict[str, Any] = {}
+    tokenizer, encoder = candidate.tokenizer, encoder_of(candidate.model)
+    if encoder is not None:
+        config = encoder.config
         limit = (tokenizer.truncation or {}).get("max_length", config.positions)
         tokenizer = with_max_length(tokenizer, min(limit, config.positions))
         shapes = {
@@ -202,6 +207,8 @@ def _files(candidate: Candidate, answer: Answer, graph: onnx.ModelProto, pairs: 
             "num_hidden_layers": len(config.layers),
             "vocab_size": config.vocabulary,
         }
+    if isinstance(candidate.model, EarlyExitEncoder):
+        shapes["early_exit"] = candidate.model.rule.to_json()
     types = pairs and _has_types(candidate)
     return files_of(graph, tokenizer, answer, pairs=pairs, types=types, shapes=shapes)
 
@@ -222,7 +229,8 @@ def _config(answer: Answer, shapes: Json, pairs: bool) -> dict[str, Any]:
 
 def _has_types(candidate: Candidate) -> bool:
     """Whether the model tells the first text of a pair from the second."""
-    return not isinstance(candidate.model, Encoder) or candidate.model.config.token_types > 0
+    encoder = encoder_of(candidate.model)
+    return encoder is None or encoder.config.token_types > 0
 
 
 def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:

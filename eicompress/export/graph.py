@@ -1,6 +1,7 @@
 """An ONNX graph in the making: nodes and constants, each kept once."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +16,8 @@ from onnx import (
     helper,
 )
 from torch import Tensor
+
+from eicompress.runtime import LAYERS
 
 Pick: TypeAlias = Callable[[str], str]
 """From a stored table's name to that of the rows that are read of it."""
@@ -40,6 +43,48 @@ def group_of(initializer: str) -> Group | None:
     return _GROUPS.get(initializer[:1]) if initializer[1:].isdigit() else None
 
 
+def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and of its branches, in the order in which they stand."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from nodes_of(attribute.g)
+
+
+def constants_of(graph: GraphProto) -> Iterator[TensorProto]:
+    """The constants of a graph and of its branches."""
+    yield from graph.initializer
+    for branch in _branches(graph):
+        yield from constants_of(branch)
+
+
+def store_in_branches(graph: GraphProto) -> None:
+    """Move each constant that one branch alone reads into it, for onnxruntime packs a matrix for its kernels only where
+    the constant stands in the same graph as the node that reads it."""
+    branches = _branches(graph)
+    read = [_read(each) for each in branches]
+    own = {name for node in graph.node for name in node.input}
+    readers = Counter(name for names in (*read, own) for name in names)
+    stays = GraphProto()
+    for each in graph.initializer:
+        inside = [branch for branch, names in zip(branches, read, strict=True) if each.name in names]
+        (inside[0] if inside and readers[each.name] == 1 else stays).initializer.append(each)
+    graph.ClearField("initializer")
+    graph.initializer.extend(stays.initializer)
+    for branch in branches:
+        store_in_branches(branch)
+
+
+def _branches(graph: GraphProto) -> list[GraphProto]:
+    return [each.g for node in graph.node for each in node.attribute if each.HasField("g")]
+
+
+def _read(graph: GraphProto) -> set[str]:
+    """The names that the nodes of a graph and of its branches read."""
+    return {name for node in nodes_of(graph) for name in node.input}
+
+
 class Graph:
     """Nodes and constants. Equal constants are stored once and equal nodes run once, so what a model shares stays
     shared; names are short, since every byte is shipped.
@@ -54,6 +99,7 @@ class Graph:
         self._outputs: dict[tuple[object, ...], tuple[str, ...]] = {}
         self._initializers: list[TensorProto] = []
         self._names: dict[tuple[object, ...], str] = {}
+        self._parameters: list[str] = []
         self._count = 0
 
     def constant(self, values: npt.NDArray[Any]) -> str:
@@ -91,29 +137,69 @@ class Graph:
         protos = [helper.make_attribute(name, value) for name, value in attributes.items()]
         key = (kind, count, inputs, *(each.SerializeToString() for each in protos))
         if key not in self._outputs:
-            names = tuple(f"{self._count + number:x}" for number in range(count))
-            self._count += count
+            names = tuple(self._new_name() for _ in range(count))
             domain = _MICROSOFT if kind in _CONTRIBUTED else ""
             self._nodes.append(NodeProto(op_type=kind, input=inputs, output=names, domain=domain, attribute=protos))
             self._outputs[key] = names
         return self._outputs[key]
 
+    def parameter(self, name: str, value: float) -> str:
+        """The name of a float that stands in the file and may be given another value at each run."""
+        self._initializers.append(
+            TensorProto(name=name, data_type=TensorProto.FLOAT, raw_data=np.array(value, np.float32).tobytes())
+        )
+        self._parameters.append(name)
+        return name
+
+    def choose(
+        self, condition: str, yes: Callable[[], Sequence[str]], no: Callable[[], Sequence[str]]
+    ) -> Sequence[str]:
+        """The outputs of the one of two branches that is run; `yes` and `no` write the nodes of theirs.
+
+        A branch reads the values of the graph around it by their names.
+        """
+        then, otherwise = (self._branch(each) for each in (yes, no))
+        return self.ops("If", len(then.output), condition, then_branch=then, else_branch=otherwise)
+
+    def _branch(self, write: Callable[[], Sequence[str]]) -> GraphProto:
+        outside = self._nodes, self._outputs
+        self._nodes, self._outputs = [], dict(self._outputs)
+        # An output must be made inside of the branch.
+        made = [NodeProto(op_type="Identity", input=[each], output=[self._new_name()]) for each in write()]
+        outputs = [ValueInfoProto(name=each.output[0]) for each in made]
+        branch = GraphProto(name=outputs[0].name, node=[*self._nodes, *made], output=outputs)
+        self._nodes, self._outputs = outside
+        return branch
+
+    def _new_name(self) -> str:
+        self._count += 1
+        return f"{self._count - 1:x}"
+
     def first(self, states: str) -> str:
         """(batch, sequence, size) -> (batch, 1, size)."""
         return self.op("Slice", states, self.integers(0), self.integers(1), self.integers(1))
 
-    def model(self, inputs: list[str], output: str, width: int, *, per_token: bool = False) -> ModelProto:
+    def model(
+        self, inputs: list[str], output: str, width: int, *, per_token: bool = False, layers: str | None = None
+    ) -> ModelProto:
         """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width), or (batch, sequence,
-        width)."""
+        width); `layers` is that of how many layers were run, where that depends on the text."""
+        named = {output: "logits", **({layers: LAYERS} if layers else {})}
         for node in self._nodes:
-            if output in node.output:
-                node.output[0] = "logits"
+            for place, each in enumerate(node.output):
+                node.output[place] = named.get(each, each)
         graph = GraphProto(
             name="eicompress",
             node=self._nodes,
             initializer=self._initializers,
-            input=[_value(name, TensorProto.INT64, "batch", "sequence") for name in inputs],
-            output=[_value("logits", TensorProto.FLOAT, "batch", *(["sequence"] if per_token else []), width)],
+            input=[
+                *(_value(name, TensorProto.INT64, "batch", "sequence") for name in inputs),
+                *(_value(name, TensorProto.FLOAT) for name in self._parameters),
+            ],
+            output=[
+                _value("logits", TensorProto.FLOAT, "batch", *(["sequence"] if per_token else []), width),
+                *([_value(LAYERS, TensorProto.INT64)] if layers else []),
+            ],
         )
         opsets = [
             OperatorSetIdProto(version=OPSET),

@@ -25,8 +25,9 @@ class StaticEmbeddings:
     """(outputs,)"""
 
 
-def emit_static_embeddings(model: StaticEmbeddings, *, pairs: bool) -> ModelProto:
-    """The graph: `input_ids`, `attention_mask` and for pairs of texts `token_type_ids` in, `logits` out."""
+def emit_static_embeddings(model: StaticEmbeddings, *, pairs: bool, unit: bool = False) -> ModelProto:
+    """The graph: `input_ids`, `attention_mask` and for pairs of texts `token_type_ids` in, `logits` out, with `unit`
+    divided by their length."""
     graph = Graph()
     rows = _floats(graph, graph.op("Gather", graph.constant(model.codes), "input_ids"))  # (batch, sequence, size)
     scales = _floats(graph, graph.constant(model.scales))
@@ -43,6 +44,8 @@ def emit_static_embeddings(model: StaticEmbeddings, *, pairs: bool) -> ModelProt
     scaled = graph.op("Mul", features, _floats(graph, graph.constant(model.weight_scales)))
     summed = graph.op("MatMul", scaled, _floats(graph, graph.constant(model.weights)))
     logits = graph.op("Add", summed, graph.constant(model.bias))
+    if unit:
+        logits = graph.op("LpNormalization", logits, axis=-1, p=2)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
     return graph.model(inputs, logits, len(model.bias))
 

@@ -24,6 +24,12 @@ LATENCY, LATENCY_P95 = "latency_ms", "latency_p95_ms"
 LATENCY_RATIO = "latency_ratio"
 """Share of the reference's time, both measured in turns: what "times faster" is said from."""
 
+LATENCY_P50, LATENCY_LAYERS = "latency_p50_ms", "latency_layers"
+"""Of artifacts whose time depends on the text."""
+MOST_TEXTS = 300
+WHOLE_DEPTH = "whole_depth"
+"""The condition that no text exited, so that a model with off-ramps took as long as it can."""
+
 QUICK_SECONDS = 0.3
 """For previews, of which there are many."""
 CAREFUL_SECONDS = 2.0
@@ -56,8 +62,39 @@ class Latency:
         return tuple(found)
 
 
+@dataclass(frozen=True)
+class TextLatency:
+    """Milliseconds of real texts, for an artifact whose time depends on the text."""
+
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    ratio: float | None
+    """Share of the reference's mean."""
+    layers: float | None
+    """Layers that a text runs through, on average; None where every text runs through all."""
+    conditions: Json
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """`latency_ms`, which budgets speak of, is the mean here; then `latency_p50_ms`, `latency_p95_ms`,
+        `latency_layers`, and `latency_ratio` where there is a reference."""
+        mean = {**self.conditions, "statistic": "mean"}
+        p50, p95 = ({**self.conditions, "percentile": each} for each in (50, 95))
+        found = [
+            Measurement(LATENCY, self.mean_ms, "ms", mean),
+            Measurement(LATENCY_P50, self.p50_ms, "ms", p50),
+            Measurement(LATENCY_P95, self.p95_ms, "ms", p95),
+        ]
+        if self.layers is not None:
+            found.append(Measurement(LATENCY_LAYERS, self.layers, "layers", mean))
+        if self.ratio is not None:
+            found.append(Measurement(LATENCY_RATIO, self.ratio, "", mean))
+        return tuple(found)
+
+
 class LatencyMetric(Metric):
-    """p50 on one thread of a device, at the 95th percentile of the texts' tokens."""
+    """On one thread of a device: p50 of a text at the 95th percentile of the texts' tokens; of an artifact whose time
+    depends on the text the mean of the texts themselves."""
 
     name: ClassVar[str] = LATENCY
     unit: ClassVar[str] = "ms"
@@ -70,9 +107,11 @@ class LatencyMetric(Metric):
         # Imported late: reading a study needs the names of metrics, and no runtime.
         from eicompress.metrics.this_machine import ThisMachine
 
-        given = subject.conditions
+        given, device = subject.conditions, subject.conditions.device or ThisMachine()
+        if subject.model.depends_on_text and given.seq_len is None:
+            return measure_text_latency(device, subject).measurements()
         return measure_latency(
-            given.device or ThisMachine(),
+            device,
             subject.artifact,
             given.reference,
             subject.length,
@@ -94,6 +133,7 @@ def measure_latency(
 ) -> Latency:
     """Time an artifact in turns with a reference for about `seconds` seconds, while nobody else times on that device.
 
+    An artifact with early exits runs through all of its layers.
     `length` is the number of tokens, or as many as both have positions for. The device's lock is held meanwhile, and
     `quiet` is entered where it is a local one. Raises `MeasureError`, and `ModelError` where a config cannot be read.
     """
@@ -102,26 +142,55 @@ def measure_latency(
     for each in (artifact, reference):
         length = min(length, runtime.positions(each) or length) if each is not None else length
     with FileLock(lock_of(device)), quiet() if device.local else nullcontext():
-        times, described = _taken(device, artifact, reference, length, threads, seconds)
+        times, described = _taken(
+            device, lambda: device.time(artifact, reference, length, threads=threads, seconds=seconds)
+        )
     conditions = {
         "device": device.name,
         "threads": threads,
         "batch": 1,
         "sequence_length": length,
         "runs": len(times.artifact_ms),
+        **({WHOLE_DEPTH: True} if runtime.has_exits(artifact) else {}),
         **described,
     }
     p50, p95 = (float(each) for each in np.percentile(times.artifact_ms, (50, 95)))
     return Latency(p50, p95, float(np.median(times.reference_ms)) if len(times.reference_ms) else None, conditions)
 
 
-def _taken(
-    device: Device, artifact: Artifact, reference: Artifact | None, length: int, threads: int, seconds: float
-) -> tuple[Times, Json]:
+def measure_text_latency(device: Device, subject: Subject) -> TextLatency:
+    """As `measure_latency`, on the texts of the examples, evenly drawn where there are more than 300."""
+    known, every = subject.conditions, subject.examples.texts
+    texts = [every[row] for row in np.unique(np.linspace(0, len(every) - 1, MOST_TEXTS).astype(int))]
+    with FileLock(lock_of(device)), known.quiet() if device.local else nullcontext():
+        times, described = _taken(
+            device,
+            lambda: device.time_texts(
+                subject.artifact, known.reference, texts, threads=known.threads, seconds=known.seconds
+            ),
+        )
+    conditions = {
+        "device": device.name,
+        "threads": known.threads,
+        "batch": 1,
+        "texts": len(texts),
+        "split": subject.split,
+        "runs": len(times.artifact_ms),
+        **described,
+    }
+    mean = float(np.mean(times.artifact_ms))
+    p50, p95 = (float(each) for each in np.percentile(times.artifact_ms, (50, 95)))
+    ratio = mean / float(np.mean(times.reference_ms)) if len(times.reference_ms) else None
+    model = subject.model
+    layers = float(model.layers(texts).mean()) if model.exits is not None else None
+    return TextLatency(mean, p50, p95, ratio, layers, conditions)
+
+
+def _taken(device: Device, take: Callable[[], Times]) -> tuple[Times, Json]:
     """The device's times and its description. Raises `MeasureError` with its name."""
     described = describe(device)
     try:
-        times = _checked(device.time(artifact, reference, length, threads=threads, seconds=seconds))
+        times = _checked(take())
     except EicompressError as error:
         raise MeasureError(f"the device `{device.name}` timed nothing: {error}") from error
     except (Exception, SystemExit) as error:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -11,19 +12,22 @@ from filelock import FileLock
 
 from eicompress import runtime
 from eicompress.metrics.latency import lock_of
-from eicompress.metrics.this_machine import Run, ThisMachine
-from eicompress.values import Artifact
+from eicompress.metrics.this_machine import ThisMachine, arbitrary, given
+from eicompress.values import Artifact, Text
 
 RUNS = 30
 MICROSECONDS = 1000.0
 """In a millisecond."""
 
 
-def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) -> dict[str, float]:
-    """Milliseconds of each kind of operator for one text of `length` tokens on one thread here, the slowest first.
+def milliseconds_by_operator(
+    artifact: Artifact, length: int, texts: Sequence[Text] = (), runs: int = RUNS
+) -> dict[str, float]:
+    """Milliseconds of each kind of operator for one text of `length` tokens on one thread here, the slowest first; or,
+    where the artifact's time depends on the text, for one of these texts, on average.
 
-    The median of the runs, node by node, summed up by kind. A profile writes down every node, which takes time of its
-    own: the sum is more than the latency.
+    The median of a node's runs, times the share of the texts that run it, summed up by kind. A profile writes down
+    every node, which takes time of its own: the sum is more than the latency.
     """
     model = runtime.load(artifact.folder)
     length = min(length, model.positions or length)
@@ -34,10 +38,11 @@ def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) 
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(str(artifact.onnx), options, providers=["CPUExecutionProvider"])
-        run = Run(replace(model, session=session), length)
+        model = replace(model, session=session)
+        read = given(model, texts) if model.depends_on_text and texts else [arbitrary(model, length)] * runs
         with FileLock(lock_of(ThisMachine())):
-            for _ in range(runs):
-                run.milliseconds()
+            for each in read:
+                each.milliseconds()
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     nodes: dict[tuple[str, str], list[float]] = {}
     for each in events:
@@ -45,5 +50,6 @@ def milliseconds_by_operator(artifact: Artifact, length: int, runs: int = RUNS) 
             nodes.setdefault((each["args"]["op_name"], each["name"]), []).append(each["dur"] / MICROSECONDS)
     found: dict[str, float] = {}
     for (operator, _), durations in nodes.items():
-        found[operator] = found.get(operator, 0.0) + median(durations)
+        if operator != "If":  # its time is that of the nodes in its branches
+            found[operator] = found.get(operator, 0.0) + median(durations) * len(durations) / len(read)
     return dict(sorted(found.items(), key=lambda each: -each[1]))

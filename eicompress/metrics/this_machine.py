@@ -3,17 +3,18 @@
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from eicompress import runtime
 from eicompress.deployment import Device, Times
-from eicompress.values import Artifact
+from eicompress.values import Artifact, Text
 
 _WARM_UP = 3
 _RUNS_A_TURN, _REFERENCE_RUNS_A_TURN = 5, 2
@@ -39,9 +40,16 @@ class ThisMachine(Device):
     def time(
         self, artifact: Artifact, reference: Artifact | None, length: int, *, threads: int, seconds: float
     ) -> Times:
-        run = Run(runtime.load(artifact.folder, threads=threads), length)
-        other = None if reference is None else Run(self._loaded(reference, threads), length)
+        run = arbitrary(runtime.load(artifact.folder, threads=threads), length)
+        other = None if reference is None else arbitrary(self._loaded(reference, threads), length)
         return _take_turns(run, other, seconds)
+
+    def time_texts(
+        self, artifact: Artifact, reference: Artifact | None, texts: Sequence[Text], *, threads: int, seconds: float
+    ) -> Times:
+        run = given(runtime.load(artifact.folder, threads=threads), texts)
+        other = [] if reference is None else given(self._loaded(reference, threads), texts)
+        return _take_turns_on(run, other, seconds)
 
     def _loaded(self, reference: Artifact, threads: int) -> runtime.Model:
         key = reference.folder, threads
@@ -71,19 +79,44 @@ def _turn(run: "Run", count: int) -> list[float]:
     return [run.milliseconds() for _ in range(count)]
 
 
-class Run:
-    """One text of a given length, ready to be run again and again."""
+def _take_turns_on(run: Sequence["Run"], other: Sequence["Run"], seconds: float) -> Times:
+    """Each text once, and then all of them again while there is time; five in a turn, after one that is not timed."""
+    own: list[float] = []
+    theirs: list[float] = []
+    end = time.perf_counter() + seconds
+    while not own or time.perf_counter() < end:
+        for start in range(0, len(run), _RUNS_A_TURN):
+            for timed, texts in ((own, run), (theirs, other)):
+                turn = texts[start : start + _RUNS_A_TURN]
+                for each in turn[:1]:
+                    each.milliseconds()
+                timed += [each.milliseconds() for each in turn]
+    return Times(own, theirs)
 
-    def __init__(self, model: runtime.Model, length: int) -> None:
-        self._session = model.session
-        ids = np.random.default_rng(0).integers(0, model.tokenizer.get_vocab_size(), (1, length))
-        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        self._feeds = {each.name: given[each.name] for each in self._session.get_inputs()}
+
+class Run:
+    """A text as a model is given it, ready to be run again and again."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._session, self._feeds = session, dict(feeds)
 
     def milliseconds(self) -> float:
         start = time.perf_counter()
         self._session.run(["logits"], self._feeds)
         return 1000 * (time.perf_counter() - start)
+
+
+def arbitrary(model: runtime.Model, length: int) -> Run:
+    """A text of this many arbitrary tokens, which runs through all layers."""
+    ids = np.random.default_rng(0).integers(0, model.tokenizer.get_vocab_size(), (1, length))
+    given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    feeds: dict[str, npt.NDArray[Any]] = {each.name: given[each.name] for each in model.session.get_inputs()}
+    return Run(model.session, {**feeds, **({} if model.exits is None else runtime.WHOLE_DEPTH)})
+
+
+def given(model: runtime.Model, texts: Sequence[Text]) -> list[Run]:
+    """Each of these texts."""
+    return [Run(model.session, feeds) for feeds in model.feeds(texts)]
 
 
 def machine() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eicompress import manifest
 from eicompress.metrics.size import SIZE
-from eicompress.values import Artifact, Record
+from eicompress.values import Artifact, ExitPoint, Record
 
 SAME_SIZE = 0.001
 """A step that changes less than this share of the bytes changes none."""
@@ -87,6 +87,11 @@ def operators(best: Record) -> tuple[Operator, ...]:
     found = [Operator(*each) for each in slow[:OPERATORS]]
     rest = sum(ms for _, ms in slow[OPERATORS:])
     return (*found, Operator(f"{len(slow) - OPERATORS} others", rest)) if rest else tuple(found)
+
+
+def exits(best: Record) -> tuple[ExitPoint, ...]:
+    """Quality against milliseconds at each threshold; empty where no text exits early."""
+    return tuple(ExitPoint(**each) for each in best.facts.get("exits", {}).get("curve", ()))
 
 
 def checksums(record: Record) -> dict[str, str]:

@@ -10,7 +10,7 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import MoreBytes, Numbers
-from eicompress.reporting.record_text import cut_texts
+from eicompress.reporting.record_text import cut_texts, latency_name, latency_text
 from eicompress.spec import SHORT_FORMS
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
@@ -46,9 +46,8 @@ def sentence(numbers: Numbers) -> str:
     name = f"The simple baseline {numbers.best[0]}" if numbers.result.verdict else "The best artifact"
     parts = [f"{name} is {_form(record.value(SIZE), '{:.2f} MB')}"]
     parts.append(_times(_share_of(baseline, record, SIZE), "smaller"))
-    latency = value(LATENCY)
-    if latency is not None:
-        parts.append(f", answers in {latency:.2f} ms{_times(value(LATENCY_RATIO), 'faster')}")
+    if value(LATENCY) is not None:
+        parts.append(f", answers in {latency_text(record)}{_times(value(LATENCY_RATIO), 'faster')}")
     if test is not None:
         parts.append(f", reaches {test:.1%} {numbers.metric} on test{_interval_on_test(numbers)}")
     if quality is not None:
@@ -77,7 +76,7 @@ def answer(numbers: Numbers) -> tuple[Tile, ...]:
     value = record.value
     return (
         _tile("size", value(SIZE), "{:.2f} MB", _value(baseline, SIZE), budgets.get(SIZE)),
-        _tile("latency", value(LATENCY), "{:.2f} ms", _timed_in_turns(record), budgets.get(LATENCY)),
+        _tile(latency_name(record), value(LATENCY), "{:.2f} ms", _timed_in_turns(record), budgets.get(LATENCY)),
         _share_tile(f"{numbers.metric}, test", value(QUALITY_TEST), baseline_on_test(record), _beside(record, "test")),
         _share_tile(
             f"{numbers.metric}, validation", value(QUALITY), _value(baseline, QUALITY), _beside(record, "validation")
@@ -113,6 +112,13 @@ def cost(numbers: Numbers) -> str:
         parts.append(
             f"Latency is the median for a text of {known['sequence_length']} tokens on "
             f"{_threads(known.get('threads', 1))} of {taken_on(known)}."
+        )
+    elif latency and "texts" in latency.conditions:
+        known = latency.conditions
+        parts.append(
+            f"Latency depends on the text, since the model has early exits: it is the mean of {known['texts']} "
+            f"{known['split']} texts on {_threads(known.get('threads', 1))} of {taken_on(known)}; a search goes by the "
+            "time of all layers."
         )
     return " ".join(part for part in parts if part)
 

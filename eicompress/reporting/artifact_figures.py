@@ -83,6 +83,29 @@ def operators(numbers: Numbers) -> go.Figure:
     return labelled_bars("ms for one text", (escape(each.name) for each in shown), (each.ms for each in shown), texts)
 
 
+def exits(numbers: Numbers) -> go.Figure:
+    """Quality against mean milliseconds of the artifact at each threshold; its own stands out."""
+    shown = sorted(numbers.exits, key=lambda each: each.mean_ms)
+    figure = layout("mean ms of a text", f"{numbers.metric}, %")
+    figure.add_trace(
+        go.Scatter(
+            x=[each.mean_ms for each in shown],
+            y=[100 * each.quality for each in shown],
+            customdata=[[each.threshold, each.layers] for each in shown],
+            mode="lines+markers",
+            line={"color": BLUE},
+            marker={
+                "size": [14 if each.own else 8 for each in shown],
+                "color": [ORANGE if each.own else BLUE for each in shown],
+            },
+            hovertemplate=(
+                "threshold %{customdata[0]:.3g}: %{x:.2f} ms, %{customdata[1]:.1f} layers, %{y:.2f} %<extra></extra>"
+            ),
+        )
+    )
+    return figure.update_layout(showlegend=False)
+
+
 def mistakes(numbers: Numbers) -> go.Figure:
     """The chart by which the kind of answer shows artifact and baseline, around the diagonal of an ideal model."""
     assert numbers.mistakes is not None

@@ -51,11 +51,17 @@ class Comparison:
     data: str
     split: str
     metric: str
-    sequence_length: int
+    sequence_length: int | None
+    """None where latency is the mean of the texts, since that of an artifact depends on the text."""
     device: str
     """Where latency was taken."""
     first: Measured
     others: tuple[Against, ...]
+
+    @property
+    def timed(self) -> str:
+        """What latency is that of."""
+        return "as the mean of texts" if self.sequence_length is None else f"at {self.sequence_length} tokens"
 
     @property
     def all(self) -> tuple[Measured, ...]:
@@ -175,7 +181,7 @@ def comparison_page(found: Comparison) -> str:
     how = "a paired bootstrap, and McNemar's exact test" if tested else "a paired bootstrap"
     note = (
         f"{len(found.first.correct):,} texts, the {found.split} split of {found.data}; {found.metric}; latency of one "
-        f"text of {found.sequence_length} tokens on {found.device}, and in brackets its share of the first one's, "
+        f"text {found.timed} on {found.device}, and in brackets its share of the first one's, "
         f"both taken in turns. {beside(found)}Differences are to "
         f"{found.first.name}, on the same texts: {how}."
     )

@@ -15,6 +15,7 @@ from eicompress.reporting.anatomy import (
     Share,
     Tensor,
     checksums,
+    exits,
     falls,
     operators,
     shares,
@@ -26,7 +27,7 @@ from eicompress.study.halving import cost_s
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
-from eicompress.values import SIMPLE, Json, Quantity, Record
+from eicompress.values import SIMPLE, ExitPoint, Json, Quantity, Record
 
 ARTIFACT, BASELINE = "this artifact", "baseline"
 PREVIEW, STOPPED = "over budget in the preview", "stopped early"
@@ -128,6 +129,7 @@ class Numbers:
     falls: tuple[Fall, ...]
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
+    exits: tuple[ExitPoint, ...]
     steps: tuple[Step, ...]
     rebuilds: tuple[Rebuild, ...]
     effort: Effort
@@ -152,6 +154,7 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
         falls=falls(result.baseline, best[1]) if best else (),
         tensors=tensors(best[1]) if best else (),
         operators=operators(best[1]) if best else (),
+        exits=exits(best[1]) if best else (),
         steps=steps(result),
         rebuilds=rebuilds(result),
         effort=effort(result),

@@ -2,7 +2,15 @@
 
 import plotly.graph_objects as go
 
-from eicompress.reporting.artifact_figures import bytes_of_best, confusions, mistakes, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import (
+    bytes_of_best,
+    confusions,
+    exits,
+    mistakes,
+    operators,
+    treemap,
+    waterfall,
+)
 from eicompress.reporting.data import Numbers, axes
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.study.agreement import ENOUGH_PAIRS
@@ -19,6 +27,7 @@ def drawn(numbers: Numbers) -> dict[str, go.Figure]:
         ("what-each-step-took", waterfall, bool(numbers.falls)),
         ("every-byte", treemap, bool(numbers.tensors)),
         ("where-the-milliseconds-go", operators, bool(numbers.operators)),
+        ("quality-against-exits", exits, bool(numbers.exits)),
         ("best-over-time", best_over_time, any(each.best is not None for each in numbers.steps)),
         ("which-knobs-mattered", importance, bool(numbers.importance)),
         ("short-against-full-training", rebuilds, len(numbers.rebuilds) >= ENOUGH_PAIRS),

@@ -14,11 +14,12 @@ from huggingface_hub import EvalResult, ModelCardData, metadata_load
 from eicompress.answers import Answer, of_config
 from eicompress.errors import ModelError
 from eicompress.manifest import read_object
-from eicompress.metrics.latency import LATENCY, LATENCY_P95
+from eicompress.metrics.latency import LATENCY, LATENCY_LAYERS, LATENCY_P50, LATENCY_P95
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
+from eicompress.reporting.record_text import latency_text
 from eicompress.reporting.tables import MACHINE
 from eicompress.study.result import CHOSEN
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
@@ -29,6 +30,8 @@ SHOWN = {
     SIZE: "size of the folder, tokenizer included",
     DOWNLOAD: "the same, zipped",
     LATENCY: "latency of one text, median",
+    LATENCY_P50: "latency of one text, median",
+    LATENCY_LAYERS: "layers that a text runs through",
     LATENCY_P95: "latency of one text, 95th percentile",
 }
 USE = """```python
@@ -129,10 +132,10 @@ def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
 
 
 def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answer) -> str:
-    size, latency = record.value(SIZE), record.value(LATENCY)
+    size, latency = record.value(SIZE), latency_text(record)
     parts = [f"A text {answer.model} for small devices"]
     parts.append(f", {size:.2f} MB in all" if size is not None else "")
-    parts.append(f", {latency:.2f} ms for a text" if latency is not None else "")
+    parts.append(f", {latency} for a text" if record.value(LATENCY) is not None else "")
     if asked.get("model"):
         parts.append(f", compressed out of `{_name(str(asked['model']))}`")
     whole = baseline.value(SIZE) if baseline else None
@@ -151,6 +154,8 @@ def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Qua
         before = baseline.value(each.name) if baseline else None
         if each.name == QUALITY_TEST:
             before = record.facts.get("baseline", {}).get(QUALITY_TEST)
+        if "texts" in each.conditions:  # the baseline was timed at one length
+            before, what = None, what.replace("text, median", "text, mean") if each.name == LATENCY else what
         conditions = ", ".join(
             f"{name.replace('_', ' ')} {value}"
             for name, value in each.conditions.items()

@@ -9,7 +9,15 @@ from plotly.offline import get_plotlyjs
 from eicompress.metrics.quality import QUALITY
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import answer, command, cost, more, sentence, simple, spoken, wanted
-from eicompress.reporting.artifact_figures import bytes_of_best, confusions, mistakes, operators, treemap, waterfall
+from eicompress.reporting.artifact_figures import (
+    bytes_of_best,
+    confusions,
+    exits,
+    mistakes,
+    operators,
+    treemap,
+    waterfall,
+)
 from eicompress.reporting.data import STOPPED, Numbers, axes
 from eicompress.reporting.page_parts import table
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
@@ -33,6 +41,7 @@ def page(numbers: Numbers) -> str:
         _candidates(numbers),
         _bytes(numbers),
         _milliseconds(numbers),
+        _exits(numbers),
         _search(numbers),
         super_networks(numbers.result),
         _mistakes(numbers),
@@ -148,6 +157,17 @@ def _milliseconds(numbers: Numbers) -> str:
         "so the sum is more than the latency there."
     )
     return f'<h2>Where the milliseconds go</h2><p class="soft">{note}</p>{drawn(operators(numbers))}'
+
+
+def _exits(numbers: Numbers) -> str:
+    if not numbers.exits:
+        return ""
+    note = (
+        "The artifact at other thresholds, on the same validation texts, up to 1,000: a text exits at the first "
+        "off-ramp whose confidence is above it. Milliseconds are the mean of the texts, each at its own length, on one "
+        "thread of the machine of the search; at a threshold of 1 every text runs through all layers."
+    )
+    return f'<h2>Quality against early exits</h2><p class="soft">{note}</p>{drawn(exits(numbers))}'
 
 
 def _search(numbers: Numbers) -> str:

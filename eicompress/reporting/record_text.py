@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, WHOLE_DEPTH
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.objective import Objective
@@ -12,7 +12,7 @@ from eicompress.values import Json, Quantity, Record
 
 def summary(record: Record, baseline: Record | None, extra: Sequence[Quantity] = ()) -> str:
     """Size, latency and quality in one line, with the share of the baseline's quality; `extra` metrics stand behind."""
-    parts = [metric_text(record, SIZE, "{:.3f} MB"), metric_text(record, LATENCY, "{:.2f} ms")]
+    parts = [metric_text(record, SIZE, "{:.3f} MB"), latency_text(record)]
     parts.append(f"{quality_name(record)} {metric_text(record, QUALITY, '{:.4f}')}")
     of = share(record, baseline)
     parts[-1] += f" ({of} of the baseline)" if of else ""
@@ -51,6 +51,21 @@ def metric_text(record: Record, name: str, form: str) -> str:
     """A metric's value, or a dash where it was not measured."""
     value = record.value(name)
     return "-" if value is None else form.format(value)
+
+
+def latency_text(record: Record) -> str:
+    """The latency, and what it is that of where the model has early exits; a dash where it was not measured."""
+    found = next((each for each in record.measurements if each.name == LATENCY), None)
+    if found is None:
+        return "-"
+    known = found.conditions
+    of = f" (mean of {known['texts']} texts)" if "texts" in known else " (all layers)" if WHOLE_DEPTH in known else ""
+    return f"{found.value:.2f} ms{of}"
+
+
+def latency_name(record: Record) -> str:
+    """What the latency is called: its mean, where it depends on the text."""
+    return "mean latency" if "(mean" in latency_text(record) else "latency"
 
 
 def share(record: Record, baseline: Record | None) -> str:

@@ -20,7 +20,15 @@ from eicompress.reporting.answer import taken_on
 from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
-from eicompress.reporting.record_text import cut_texts, duration, metric_text, quality_name, share, summary
+from eicompress.reporting.record_text import (
+    cut_texts,
+    duration,
+    latency_text,
+    metric_text,
+    quality_name,
+    share,
+    summary,
+)
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
 from eicompress.study.ranking import ranked
@@ -169,7 +177,7 @@ def show_comparison(console: Console, found: Comparison) -> None:
     console.print(table)
     console.print(
         f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name} in "
-        f"points; latency at {found.sequence_length} tokens on {found.device}, in brackets the "
+        f"points; latency {found.timed} on {found.device}, in brackets the "
         "share of the first one's, both taken in turns",
         highlight=False,
         markup=False,
@@ -230,7 +238,7 @@ def _best(result: Result) -> list[tuple[int, Record]]:
 def _cells(record: Record, baseline: Record | None, extra: Sequence[Quantity]) -> list[str]:
     cells = [
         metric_text(record, SIZE, "{:.3f}"),
-        metric_text(record, LATENCY, "{:.2f}"),
+        latency_text(record).replace(" ms", ""),
         metric_text(record, QUALITY, "{:.4f}"),
         share(record, baseline),
         metric_text(record, QUALITY_TEST, "{:.4f}").removeprefix("-"),

@@ -3,10 +3,13 @@
 from eicompress.contracts import Strategy
 from eicompress.hookspecs import hookimpl
 from eicompress.strategies.augmentation import Augmentation
+from eicompress.strategies.bottleneck import BottleneckLayers
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.early_exit import EarlyExit
 from eicompress.strategies.embedding_codebook import EmbeddingCodebook
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
+from eicompress.strategies.fast_parts import SwapActivation, SwapNorm
 from eicompress.strategies.ffn_search import FfnChoice, FfnSuperNetwork
 from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.hidden_pruning import HiddenPruning
@@ -33,6 +36,9 @@ def register_strategies() -> list[type[Strategy]]:
         NeuronPruning,
         LayerPruning,
         HiddenPruning,
+        BottleneckLayers,
+        SwapNorm,
+        SwapActivation,
         LayerSharing,
         Svd,
         KroneckerFactorization,
@@ -51,4 +57,5 @@ def register_strategies() -> list[type[Strategy]]:
         Subnetwork,
         FfnSuperNetwork,
         FfnChoice,
+        EarlyExit,
     ]

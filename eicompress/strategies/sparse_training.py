@@ -19,6 +19,7 @@ from eicompress.encoder.linear import Linear
 from eicompress.errors import Inapplicable
 from eicompress.training.finetune import recover
 from eicompress.training.importance import measured_batches
+from eicompress.training.losses import sensitivity
 
 FISHER_BLOCK = 16
 """Size of a block of neighbouring weights in the Fisher matrix; it also is the memory for each weight, in numbers."""
@@ -148,7 +149,7 @@ def fisher_blocks(subject: Candidate, context: Context, linears: Sequence[Linear
     model.train()
     count = 0
     for batch, targets in measured_batches(subject, context, _GRADIENT_BATCH):
-        loss = context.task.loss(batch.logits(model), targets)
+        loss = sensitivity(context.task.answer, context.task.loss, batch.logits(model), targets)
         for total, gradient in zip(sums, torch.autograd.grad(loss, [each.weight for each in linears]), strict=True):
             blocks = _in_blocks(gradient.cpu())
             total.baddbmm_(blocks.unsqueeze(2), blocks.unsqueeze(1))

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, LabelSet, Number, Tags
+from eicompress.answers import Answer, LabelSet, Number, Tags, Vector
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
+from eicompress.tasks.embedding import Embedding, are_texts_alone
 from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
 from eicompress.tasks.regression import Regression, are_numbers
 from eicompress.tasks.token_classification import TokenClassification, is_meant
@@ -17,7 +18,14 @@ from eicompress.values import Json
 
 @hookimpl
 def register_tasks() -> list[type[Task]]:
-    return [Classification, PairClassification, MultiLabelClassification, Regression, TokenClassification]
+    return [
+        Classification,
+        PairClassification,
+        Embedding,
+        MultiLabelClassification,
+        Regression,
+        TokenClassification,
+    ]
 
 
 def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], str]:
@@ -28,6 +36,8 @@ def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task
             TokenClassification,
             f"The rows have `{text}` and `{label}`, so the task is `{TokenClassification.name}`.",
         )
+    if are_texts_alone(rows[0], columns):
+        return Embedding, f"The rows have texts alone, so the task is `{Embedding.name}`."
     label = MultiLabelClassification.columns_in(rows[0], columns)["label"]
     if are_lists([row.get(label) for row in rows]):
         name = MultiLabelClassification.name
@@ -57,6 +67,8 @@ def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
         return MultiLabelClassification
     if isinstance(answer, Number):
         return Regression
+    if isinstance(answer, Vector):
+        return Embedding
     if isinstance(answer, Tags):
         return TokenClassification
     return PairClassification if pairs else Classification

@@ -38,7 +38,7 @@ class Regression(Task):
         text, label = (columns.get(role, role) for role in cls.columns)
         second = columns.get("text_pair")
         numbers = {
-            name: np.array([_number(row[label], label, name, at) for at, row in enumerate(rows, start=1)])
+            name: np.array([number_in(row[label], label, name, at) for at, row in enumerate(rows, start=1)])
             for name, rows in splits.items()
         }
         train = numbers["train"]
@@ -95,7 +95,7 @@ def are_numbers(labels: Iterable[object]) -> bool:
     return None not in numbers and sum(each != int(each) for each in numbers if each is not None) > len(numbers) / 2
 
 
-def _number(value: object, column: str, split: str, row: int) -> float:
+def number_in(value: object, column: str, split: str, row: int) -> float:
     number = _as_number(value)
     if number is None:
         raise DataError(

@@ -9,14 +9,14 @@ import torch
 
 from eicompress.answers import Answer, from_json
 from eicompress.contracts import Array, Candidate, Examples, Task
-from eicompress.encoder.heads import answer_words
+from eicompress.encoder.heads import answer_with_states, answer_words
 from eicompress.encoder.tokens import tokenize
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.measures import Subject
 from eicompress.tasks import judged_by
 from eicompress.testing.claims import Claim, hold, random_state_kept, with_missed
-from eicompress.testing.tiny import MUSIC, WEATHER, tiny_candidate
+from eicompress.testing.tiny import MUSIC, WEATHER, tiny_candidate, tiny_encoder
 from eicompress.values import Json
 
 _ROWS: Sequence[Json] = [
@@ -59,13 +59,15 @@ class _Checked:
     def reads_rows(self, folder: Path) -> None:
         _, examples = self._read()
         got = len(examples.texts), len(examples.targets)
-        hold(got == (len(self.rows),) * 2, f"{len(self.rows)} rows must give as many texts and targets, but gave {got}")
+        each = len(examples) // len(self.rows)
+        held = each > 0 and got == (each * len(self.rows),) * 2
+        hold(held, f"{len(self.rows)} rows must give as many texts and targets, or as many for each, but gave {got}")
         again = self._read()[1]
         same = again.texts == examples.texts and np.array_equal(again.targets, examples.targets)
         hold(same, "the same rows must give the same examples, but did not")
 
     def reads_named_columns(self, folder: Path) -> None:
-        columns = {role: f"my {role}" for role in self.task.columns}
+        columns = {role: f"my {role}" for role in self._roles}
         rows = [{columns.get(name, name): value for name, value in row.items()} for row in self.rows]
         examples = self.task.read({"train": rows}, columns)[1]["train"]
         hold(examples.texts == self._read()[1].texts, "`columns` must name where each role is read, but was not heeded")
@@ -118,7 +120,7 @@ class _Checked:
         subject = Subject(artifact, task, examples)
         model = subject.model
         hold(model.pairs == task.pairs, f"a file must keep `pairs`, {task.pairs}, but has {model.pairs}")
-        check_parity(candidate, examples.texts, subject.logits, task.answer)
+        check_parity(candidate, examples.texts, task.answer.standard(subject.raw), task.answer)
         got = len(model.predict(examples.texts))
         hold(got == len(examples), f"each of {len(examples)} texts must have an answer, but {got} have")
 
@@ -127,8 +129,14 @@ class _Checked:
             self._read()
 
     def _read(self) -> tuple[Task, Examples]:
-        task, splits = self.task.read({"train": self.rows}, {role: role for role in self.task.columns})
-        return task, splits["train"]
+        task, splits = self.task.read({"train": self.rows}, {role: role for role in self._roles})
+        return task.sized(tiny_encoder().config.hidden), splits["train"]
+
+    @property
+    def _roles(self) -> tuple[str, ...]:
+        """What is read of rows: of optional ones those that the task's own example has."""
+        own = self.task.example[0] if self.task.example else {}
+        return (*self.task.columns, *(role for role in self.task.may_have if role in own))
 
     def _logits(self, task: Task, examples: Examples) -> Array:
         """What a tiny model answers."""
@@ -144,4 +152,6 @@ class _Checked:
         candidate = tiny_candidate(outputs=task.answer.outputs)
         if task.answer.per_word:
             answer_words(candidate.encoder)
+        if task.answer.unit:
+            answer_with_states(candidate.encoder)
         return candidate

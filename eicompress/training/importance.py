@@ -25,6 +25,7 @@ from eicompress.encoder.linear import AnyLinear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import BATCH, Batch, in_order_of_length, tokenize
 from eicompress.encoder.vocabulary import with_max_length
+from eicompress.training.losses import sensitivity
 
 WAYS = ("taylor", "activation", "magnitude")
 EXAMPLES = 512
@@ -117,7 +118,9 @@ def _taylor(subject: Candidate, context: Context) -> dict[str, Tensor]:
     with _recorded(model, training=True) as records, torch.enable_grad():
         for batch, targets in measured_batches(subject, context):
             logits = batch.logits(model)
-            gradients = torch.autograd.grad(context.task.loss(logits, targets), [each.state for each in records])
+            gradients = torch.autograd.grad(
+                sensitivity(context.task.answer, context.task.loss, logits, targets), [each.state for each in records]
+            )
             for seen, gradient in zip(records, gradients, strict=True):
                 changes = _grouped((seen.loss.detach() * gradient).sum(dim=1), seen.groups).abs().sum(dim=0)
                 changes = changes * len(targets)  # the loss is the mean of a batch

@@ -6,12 +6,17 @@ that sum to one over the real keys. The teacher's side should carry no gradient.
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers import Answer, LabelSet, Number
+from eicompress.answers import Answer, LabelSet, Number, Vector
 from eicompress.encoder.blocks import attention_map
 
+RELATIONS = 1.0
+"""Weight of the cosines within a batch, against that of the vectors themselves."""
+SHARPNESS = 0.05
+"""Temperature of the softmax over cosines."""
 TINY = 1e-12
 """Below this, a probability counts as this in a logarithm."""
 
@@ -40,6 +45,8 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
         return logit_mse(student, teacher)
+    if isinstance(answer, Vector):
+        return vector_distance(student, teacher)
     if isinstance(answer, LabelSet):
         return temperature**2 * label_kl(student / temperature, teacher / temperature).mean()
     return logit_kl(student, teacher, temperature)
@@ -55,10 +62,31 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
         return (of_words * both).sum(dim=1) / both.sum(dim=1).clamp_min(1.0)
     if isinstance(answer, Number):
         return (student - teacher).square().sum(dim=1)
+    if isinstance(answer, Vector):
+        return 1 - F.cosine_similarity(student, teacher, dim=1)
     if isinstance(answer, LabelSet):
         return label_kl(student, teacher)
     student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
     return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
+
+
+def vector_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """One less the cosine of student and teacher, and `RELATIONS` times the squared difference of the cosines of all
+    texts of the batch with each other (Park et al., arXiv 1904.05068); vectors (B, width) of length one."""
+    own, wanted = student @ student.T, teacher @ teacher.T
+    return (1 - F.cosine_similarity(student, teacher, dim=1)).mean() + RELATIONS * F.mse_loss(own, wanted)
+
+
+def sensitivity(answer: Answer, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+    """What the importance of a part is the gradient of: the task's loss.
+
+    Of vectors, whose loss knows only the pairs that meet in a batch, it is how well each text is distinguished from the
+    others: the cross-entropy of its own number, from its cosines with all texts of the batch.
+    """
+    if not isinstance(answer, Vector):
+        return loss(logits, targets)
+    cosines = logits @ logits.T / SHARPNESS
+    return F.cross_entropy(cosines, torch.arange(len(logits), device=logits.device))
 
 
 def label_kl(student: Tensor, teacher: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from eicompress.encoder.blocks import SelfAttention
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.training.importance import measured_batches, watch_inputs
+from eicompress.training.losses import sensitivity
 
 
 def token_importance(context: Context, by: Literal["attention", "gradient"]) -> Array:
@@ -62,7 +63,7 @@ def _moves(model: Encoder, batch: Batch, targets: Tensor, task: Task) -> Tensor:
     try:
         with torch.enable_grad():
             logits = batch.logits(model)
-            (gradient,) = torch.autograd.grad(task.loss(logits, targets), vectors)
+            (gradient,) = torch.autograd.grad(sensitivity(task.answer, task.loss, logits, targets), vectors)
     finally:
         handle.remove()
     return (vectors[0].detach() * gradient).sum(dim=-1).abs() * len(targets)  # the loss is the mean of a batch

@@ -21,6 +21,7 @@ from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.device import fast_products
 from eicompress.encoder.embedding import Embedding
+from eicompress.encoder.exits import encoder_of
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import SMALLEST_SCALE
@@ -129,7 +130,8 @@ class _Run:
         self.training, self.device = training, device
         self.modules = nn.ModuleList([model] if training.extra is None else [model, training.extra])
         self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts), answers_words(model))
-        self.padding_id = model.config.padding_id if isinstance(model, Encoder) else 0
+        encoder = encoder_of(model)
+        self.padding_id = encoder.config.padding_id if encoder else 0
         self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
         self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
         longer = self.steps / training.rate_steps if training.rate_steps else 1.0

@@ -92,10 +92,11 @@ class Builder(Materials):
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
         if not answer.linear_artifacts:
             return simplest
-        return simplest | {
-            STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench)),
-            TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench)),
-        }
+        static = {STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench))}
+        if answer.unit:  # words that are not weighted by a label are what the simplest counts
+            return simplest | static
+        tfidf = {TFIDF: remembered([*key, TFIDF, size_mb], lambda: measure_tfidf(self, size_mb, self._bench))}
+        return simplest | static | tfidf
 
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         """The recipe's artifact, built and measured without training: every metric that previews know, or the size
@@ -240,7 +241,7 @@ def open_builder(
     settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
     read = read_data(registry, spec)
     source_folder = model_folder(spec.model)
-    named = read_model(source_folder, read.task.answer.outputs)
+    named = read_model(source_folder, read.task.answer)
     baseline, notes, trained = named.answering(read.task.answer), read.notes, None
     if compute_device == "cuda":
         notes += (
@@ -258,24 +259,29 @@ def open_builder(
             progress=progress if spec.timeout_s is None else in_time_for_a_teacher(progress, limit_s),
         )
         trained = head or with_teacher(search, how)
-        baseline = read_model(trained, read.task.answer.outputs)
+        baseline = read_model(trained, read.task.answer)
         notes += how_taught(named.answer, read.task.answer, how, trained)
     unlabelled = tuple(settings.get("unlabelled", ()))
     if unlabelled and read.task.pairs:
         notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)
+    read = replace(read, task=read.task.sized(baseline.candidate.encoder.config.outputs))
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
     start = settings.get("start")
     begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
     same = source_folder.resolve()
     others = [None if Path(each).resolve() == same else Path(each) for each in settings.get("teacher", ())]
     ensemble = settings["ensemble"]
+    teacher = who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=compute_device, cache=cache)
     return Builder(
         registry=registry,
         task=read.task,
-        examples=read.examples,
+        examples={
+            split: each if split == "train" else read.task.judged(each, teacher.watched(progress))
+            for split, each in read.examples.items()
+        },
         source=baseline.candidate,
         digest=baseline.digest,
-        teacher=who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=compute_device, cache=cache),
+        teacher=teacher,
         unlabelled=UnlabelledText(
             unlabelled, withheld(text for name in ("validation", "test") for text in read.examples[name].all_texts)
         ),

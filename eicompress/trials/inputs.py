@@ -32,6 +32,7 @@ from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher
 from eicompress.trials import candidate as candidates
 from eicompress.trials import teacher_search
 from eicompress.trials.code import MAKING, own_code
+from eicompress.trials.embedder import let_embed
 from eicompress.trials.taught import Attempt, is_taught, poolings_of, read_description, read_taught
 from eicompress.trials.taught import digest as taught_digest
 from eicompress.values import Progress, digest_of
@@ -104,12 +105,17 @@ def model_folder(model: str) -> Path:
     return builtin_model(model) if model.startswith(BUILT_IN) else Path(model).expanduser()
 
 
-def read_model(folder: Path, outputs: int) -> Model:
-    """The model in a folder, with a new head where its own has another number of outputs. Raises `ModelError`."""
+def read_model(folder: Path, wanted: Answer) -> Model:
+    """The model in a folder, with a new head where its own has another number of outputs than is wanted, or as one that
+    answers vectors. Raises `ModelError`."""
     if is_taught(folder):
         taught = read_taught(folder)
         return Model(taught.members[0], taught.answer, taught_digest(folder), taught.members[1:])
-    source = convert.load(folder, outputs=outputs)
+    source = convert.load(folder, outputs=1 if wanted.unit else wanted.outputs)
+    if wanted.unit:
+        answer, pooling = let_embed(source.encoder, folder)
+        digest = digest_of([source.digest, pooling])
+        return Model(whole_candidate(source.encoder, source.tokenizer), answer, digest)
     return Model(whole_candidate(source.encoder, source.tokenizer), source.answer, source.digest)
 
 
@@ -131,12 +137,17 @@ def opened_teacher_search(
     on_attempt: Callable[[Attempt], None] = lambda _: None,
 ) -> teacher_search.TeacherSearch:
     """The search for a teacher made of the model in a folder. Raises `ModelError`."""
+    if data.task.answer.unit:
+        raise ModelError(
+            f"no teacher is trained for the task `{data.task.name}`, since a model's own vectors are what is learned, "
+            f"but got `{folder}`: give a folder of sentence-transformers, or a model without a head, to `search`"
+        )
     if is_taught(folder):
         raise ModelError(
             f"The model to train a teacher from must be one that no teacher was made of yet, but `{folder}` is a "
             "teacher: give the model that it came from"
         )
-    model = read_model(folder, data.task.answer.outputs)
+    model = read_model(folder, data.task.answer)
     return teacher_search.TeacherSearch(
         source=model.candidate,
         poolings=("none",) if data.task.answer.per_word else poolings_of(folder),
@@ -259,8 +270,8 @@ def who_teaches(
         ]
 
     def others(folder: Path) -> list[StoredTeacher]:
-        if is_taught(folder):
-            known = read_model(folder, answer.outputs)
+        if is_taught(folder) or answer.unit:
+            known = read_model(folder, answer)
             model = known.answering(answer)
             if model is None:
                 raise ModelError(answer.mismatch(f"the teacher `{folder}`", known.answer))

@@ -15,7 +15,8 @@ from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.measures import Conditions, Metric, Subject
-from eicompress.metrics.latency import CAREFUL_SECONDS, QUICK_SECONDS, LatencyMetric
+from eicompress.metrics.exit_curve import exit_curve
+from eicompress.metrics.latency import CAREFUL_SECONDS, MOST_TEXTS, QUICK_SECONDS, LatencyMetric
 from eicompress.metrics.measure import Taken, measure
 from eicompress.metrics.profile import milliseconds_by_operator
 from eicompress.metrics.quality import QUALITY, QualityMetric
@@ -238,11 +239,17 @@ def _found(record: Record, subject: Subject, on: Bench) -> Record:
 
 def _anatomy(subject: Subject) -> dict[str, Json]:
     """Where bytes and milliseconds go: `tensors`, `operators`; and `cut`, how many of the validation texts are longer
-    than the model reads, and after how many tokens they are cut."""
+    than the model reads, and after how many tokens they are cut. `exits`: quality against milliseconds, where texts may
+    exit early."""
+    curve = [vars(each) for each in exit_curve(subject)]
     model, texts = subject.model, subject.examples.texts
     length, read = usual_length(model.tokenizer, texts), model.lengths(texts)
     return {
         "tensors": {"largest": artifacts.bytes_by_tensor(subject.artifact)},
-        "operators": {"ms": milliseconds_by_operator(subject.artifact, length), "sequence_length": length},
+        "operators": {
+            "ms": milliseconds_by_operator(subject.artifact, length, texts[:MOST_TEXTS]),
+            "sequence_length": length,
+        },
         "cut": {"texts": sum(each.cut for each in read), "of": len(read), "tokens": model.limit},
+        **({"exits": {"curve": curve}} if curve else {}),
     }

@@ -55,7 +55,11 @@ def measure_static(materials: Materials, size_mb: float | None, on: Bench) -> Re
             table = source.words(torch.arange(source.config.vocabulary)).numpy()
         train = bounded(materials.examples["train"], materials.seed)
         try:
-            found = fit_static(materials.task, train, materials.source.tokenizer, table, materials.seed, size_mb)
+            vectors = None
+            if materials.task.answer.unit:
+                vectors = np.asarray(materials.teacher.outputs(train.texts).logits, np.float32)
+            tokenizer = materials.source.tokenizer
+            found = fit_static(materials.task, train, tokenizer, table, materials.seed, size_mb, vectors)
         except Inapplicable as error:
             return _no_artifact(materials, STATIC, f"no artifact can be made of it: {error}", clock)
     if found is None:

@@ -1,4 +1,5 @@
-"""Softmax or ridge regression on the mean of the teacher's token embeddings, as an artifact in 8 bits.
+"""A linear model of the mean of the teacher's token embeddings, as an artifact in 8 bits: softmax or ridge regression,
+or least squares to the teacher's vectors.
 
 It is what is left of a transformer without its layers. The tokens are those that occur in the training texts. The
 embeddings are standardized and turned to their principal components, of which as many are kept as the size budget has
@@ -18,12 +19,14 @@ from eicompress.encoder.tokens import tokenize
 from eicompress.encoder.vocabulary import count_words, prune, token_counts
 from eicompress.export.folder import files_of
 from eicompress.export.static_embeddings import StaticEmbeddings, emit_static_embeddings
-from eicompress.training.regression import Matrix, divided, trained, tuned
+from eicompress.training.regression import Matrix, divided, least_squares, trained, tuned
 from eicompress.trials.rounding import most_with_room, quantized
 from eicompress.values import Text, counted
 
 STRENGTHS = (0.01, 0.1, 1.0)
 """Of the regression; one is chosen on held-out training rows."""
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+"""Of least squares; one is chosen by generalized cross-validation."""
 
 NARROWEST = 1e-6
 """The least deviation that a dimension is divided by."""
@@ -55,10 +58,16 @@ class StaticClassifier:
 
 
 def fit_static(
-    task: Task, train: Examples, tokenizer: Tokenizer, table: Floats, seed: int, size_mb: float | None
+    task: Task,
+    train: Examples,
+    tokenizer: Tokenizer,
+    table: Floats,
+    seed: int,
+    size_mb: float | None,
+    vectors: Floats | None = None,
 ) -> StaticClassifier | None:
     """The linear model of the mean of `table`'s rows (V, size) in at most `size_mb` megabytes; None where not even one
-    dimension has room.
+    dimension has room. `vectors` (n, outputs) are what is learned of the training texts in place of their targets.
 
     Raises `Inapplicable` for a tokenizer of a kind that cannot be pruned.
     """
@@ -69,7 +78,7 @@ def fit_static(
     def files(dimensions: int, weights: Floats, bias: Floats) -> Mapping[str, bytes]:
         columns = np.ascontiguousarray(codes[:dimensions].T)
         model = StaticEmbeddings(columns, scales[:dimensions], *quantized(weights, 8), bias)
-        graph = emit_static_embeddings(model, pairs=task.pairs)
+        graph = emit_static_embeddings(model, pairs=task.pairs, unit=task.answer.unit)
         # The class of tokenizer that knows types would put BERT's tokens around a text.
         return files_of(graph, tokenizer, task.answer, pairs=task.pairs, types=False)
 
@@ -83,10 +92,15 @@ def fit_static(
     if not dimensions:
         return None
     rows = codes[:dimensions].T * scales[:dimensions].astype(np.float32)
-    vectors = _features(counts @ rows, pairs=task.pairs)
-    chosen = tuned(task, vectors, train.targets, divided(train.targets, seed), STRENGTHS)
-    model = trained(task.answer, vectors, train.targets, chosen.strength)
-    return StaticClassifier(files(dimensions, model.weights, model.bias), len(kept), dimensions, len(train))
+    features = _features(counts @ rows, pairs=task.pairs)
+    if vectors is None:
+        chosen = tuned(task, features, train.targets, divided(train.targets, seed), STRENGTHS)
+        model = trained(task.answer, features, train.targets, chosen.strength)
+        weights, bias = model.weights, model.bias
+    else:
+        weight, offset, _ = least_squares(features, vectors, PENALTIES)
+        weights, bias = weight.T.astype(np.float32), offset.astype(np.float32)
+    return StaticClassifier(files(dimensions, weights, bias), len(kept), dimensions, len(train))
 
 
 def _pruned(tokenizer: Tokenizer, texts: Sequence[Text]) -> tuple[Tokenizer, Integers]:

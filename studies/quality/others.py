@@ -27,6 +27,7 @@ from eicompress.cache import write_whole
 from eicompress.data.quickstart import builtin_model
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
+from eicompress.spec import read
 from eicompress.training.regression import divided, trained, tuned
 from eicompress.trials.inputs import TaskData, read_data
 from eicompress.values import MEGABYTE
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def others(output: Path, name: str, model: str, data: str, source: Path) -> Iterator[dict[str, Any]]:
-    task_data = read_data(discover(), data, "", {}, 0)
+    task_data = read_data(discover(), read({"model": model, "data": data}))
     yield from simple(output, name, task_data)
     for dimensions in DIMENSIONS:
         yield static(source, dimensions, task_data)

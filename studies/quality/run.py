@@ -76,7 +76,7 @@ def run_cell(
         print(f"{name} at {size}: searching for {asked.timeout}", file=sys.stderr, flush=True)
         result = eicompress.search(**words, study=path.stem, studies=asked.output / "studies")
         named = {**words, "model": Path(model).name, "data": Path(data).name}
-        cell = {"set": name, "budget": size, "asked": named, **found(result, data)}
+        cell = {"set": name, "budget": size, "asked": named, **found(result, model, data)}
         write_cell(cell, path)
     for seed in range(asked.seed, asked.seed + asked.seeds):
         if seed not in cell["seeds"] and cell["recipe"]:
@@ -91,13 +91,11 @@ def write_cell(cell: Mapping[str, Any], path: Path) -> None:
 
 def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: str, seed: int) -> None:
     """Train the cell's recipe once more, as long as at first."""
-    registry = discover()
+    registry, spec = discover(), read({"model": model, "data": data})
     recipe = Recipe.from_json(cell["recipe"], registry.strategies)
-    task_data = read_data(registry, data, "", {}, 0)
+    task_data = read_data(registry, spec)
     test = task_data.examples["test"]
-    builder = open_builder(
-        read({"model": model, "data": data}), registry, folder=asked.output / "rebuilds", progress=lambda _: None
-    )
+    builder = open_builder(spec, registry, folder=asked.output / "rebuilds", progress=lambda _: None)
     record = builder.timed(builder.build(recipe, fidelity=cell["fidelity"][0], seed=seed, progress=lambda _: None))
     right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets)
     measured = {"size_mb": "size_mb", "latency_ms": "latency_ms", "validation": "quality"}
@@ -107,9 +105,9 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
         cell[name].append(value)
 
 
-def found(result: Result, data: str) -> dict[str, Any]:
+def found(result: Result, model: str, data: str) -> dict[str, Any]:
     """The best candidate, with its other seeds, and its teacher, example by example on the test split."""
-    task_data = read_data(discover(), data, "", {}, 0)
+    task_data = read_data(discover(), read({"model": model, "data": data}))
     test = task_data.examples["test"]
     if result.best_candidate is None or result.baseline is None:
         raise BudgetError(f"no candidate of `{result.folder}` is within the budgets: give it more time, or more bytes")

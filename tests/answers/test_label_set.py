@@ -48,12 +48,12 @@ def test_the_threshold_is_the_best_on_the_rows_that_it_is_chosen_on(quality: str
     answer = LabelSet(LABELS, quality)
     targets, logits = drawn(2)
     tuned = answer.tuned(logits, targets, None)
-    tried = [LabelSet(LABELS, quality, each).standard(logits) for each in np.linspace(0.01, 0.99, 99)]
+    tried = [LabelSet(LABELS, quality, each).decided(logits) for each in np.linspace(0.01, 0.99, 99)]
     assert tuned.threshold < 0.5, "the logits are too low"
-    assert answer.score(targets, tuned.standard(logits)) >= max(answer.score(targets, each) for each in tried) - 1e-9
+    assert answer.score(targets, tuned.decided(logits)) >= max(answer.score(targets, each) for each in tried) - 1e-9
     assert answer.like(tuned) == tuned and round(tuned.threshold, 4) == tuned.threshold
     found = [set(each.labels) for each in tuned.decode(logits, [""] * len(logits))]
-    zeroed = [{LABELS[at] for at in np.flatnonzero(row >= 0)} for row in tuned.standard(logits)]
+    zeroed = [{LABELS[at] for at in np.flatnonzero(row >= 0)} for row in tuned.decided(logits)]
     assert found == zeroed, "what is scored is what `predict` prints"
 
 

@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from eicompress.answers import LabelPrediction, Labels, of_config
+from eicompress.answers import LabelPrediction, Labels, LabelSet, of_config
 from eicompress.answers.rejection import auroc, threshold
 from eicompress.errors import ModelError
 
@@ -57,7 +59,7 @@ def test_a_text_below_the_threshold_has_no_label() -> None:
 def test_without_a_threshold_nothing_is_rejected_in_silence() -> None:
     answer = of_config({"id2label": {"0": "a", "1": "b"}, "reject_below": "none"})
     assert answer == Labels(("a", "b"))
-    with pytest.raises(ModelError, match="must have a threshold above 0, `reject_below`"):
+    with pytest.raises(ModelError, match=r"must have a threshold above 0.0001, `reject_below`"):
         answer.rejected(LabelPrediction("a", 0.1))
 
 
@@ -65,3 +67,13 @@ def test_targets_of_another_form_choose_no_threshold() -> None:
     soft = np.array([[0.2, 0.8]])
     assert Labels(LABELS).tuned(soft, soft, None) == Labels(LABELS)
     assert Labels(LABELS).of_outside(soft, soft, soft) == {}
+
+
+@pytest.mark.parametrize("kind", [Labels, LabelSet])
+def test_to_choose_a_threshold_adds_no_byte_to_a_file(kind: type[Labels] | type[LabelSet]) -> None:
+    generator = np.random.default_rng(0)
+    untuned = kind(LABELS)
+    for _ in range(20):
+        logits = generator.normal(size=(30, 2))
+        targets = generator.integers(2, size=(30,) if kind is Labels else (30, 2))
+        assert len(json.dumps(untuned.tuned(logits, targets, None).config())) <= len(json.dumps(untuned.config()))

@@ -15,8 +15,8 @@ from eicompress.trials.inputs import TaskData, read_data
 
 pytestmark = pytest.mark.slow
 
-TASKS = ("", "classification", "pair_classification", "regression")
-LABELS = ('"music"', '"weather"', '"music "', "1", '"1"', "true", "0.5", "1.25", "2.75", "NaN")
+TASKS = ("", "classification", "pair_classification", "regression", "multi_label_classification")
+LABELS = ('"music"', '"weather"', '"music "', "1", '"1"', "true", "0.5", "1.25", "2.75", "NaN", "[]", '["rain"]')
 
 
 @pytest.fixture(scope="module")

@@ -142,6 +142,19 @@ def test_the_slowest_operators_come_first_and_the_rest_together() -> None:
     assert sum(bars.x) == pytest.approx(sum(ANATOMY["operators"]["ms"].values()))
 
 
+def test_quality_is_drawn_against_mean_milliseconds_of_exits() -> None:
+    curve = [
+        {"threshold": 1.0, "quality": 0.95, "mean_ms": 3.0, "layers": 6.0, "own": False},
+        {"threshold": 0.8, "quality": 0.94, "mean_ms": 1.5, "layers": 2.9, "own": True},
+    ]
+    exits = said(found(trial(1.9, 0.9, 0.90, recipe=RECIPE, facts={"exits": {"curve": curve}})))
+    (line,) = artifact_figures.exits(exits).data
+    assert (list(line.x), list(line.y)) == ([1.5, 3.0], [94.0, 95.0])
+    assert line.marker.size[0] > line.marker.size[1]
+    assert "quality-against-exits" in figures.drawn(exits)
+    assert "quality-against-exits" not in figures.drawn(said(TAKEN_APART))
+
+
 def test_only_what_was_recorded_is_drawn() -> None:
     assert {"what-each-step-took", "every-byte", "where-the-milliseconds-go"} <= {*figures.drawn(said(TAKEN_APART))}
     plain = figures.drawn(said(STUDY))

@@ -380,7 +380,7 @@ def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
     kept = json.loads(Path(baseline.files["validation_examples"]).read_text(encoding="utf-8"))
     validation = builder.examples["validation"]
     assert kept == {
-        "answer": {"kind": "label", "labels": ["music", "weather"]},
+        "answer": builder.task.answer.to_json(),
         "targets": validation.targets.tolist(),
         "texts": list(validation.texts),
     }

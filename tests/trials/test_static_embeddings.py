@@ -5,10 +5,11 @@ import pytest
 from conftest import tiny_encoder, tiny_examples, tiny_task, tiny_tokenizer
 
 from eicompress import runtime
-from eicompress.answers import NumberPrediction
+from eicompress.answers import NumberPrediction, Vector
 from eicompress.contracts import Examples, Task
 from eicompress.export.folder import bytes_by_group, write_files
 from eicompress.tasks.classification import PairClassification
+from eicompress.tasks.embedding import Embedding
 from eicompress.tasks.regression import Regression
 from eicompress.trials.static_embeddings import StaticClassifier, fit_static
 from eicompress.values import Artifact, Text
@@ -52,6 +53,20 @@ def test_of_a_pair_both_texts_are_read_apart(tmp_path: Path) -> None:
     assert model.logits([*PAIRS, ("", "sun")]).argmax(axis=1).tolist() == [0, 1, 1]
     first, swapped = model.logits([PAIRS[0], PAIRS[0][::-1]])  # type: ignore[list-item]
     assert np.abs(first - swapped).max() > 1e-3
+
+
+def test_vectors_are_learned_by_least_squares_and_have_length_one(tmp_path: Path) -> None:
+    examples = Embedding.read({"train": [{"text": text} for text in tiny_examples().texts]}, {"text": "text"})[1][
+        "train"
+    ]
+    task, tokenizer = Embedding(Vector(3)), tiny_tokenizer()
+    # What the mean of words can say: how often three of them stand in a text.
+    wanted = np.array([[1 + text.split().count(word) for word in ("rain", "song", "the")] for text in examples.texts])
+    wanted = (wanted / np.linalg.norm(wanted, axis=1, keepdims=True)).astype(np.float32)
+    model = runtime.load(written(fit_static(task, examples, tokenizer, TABLE, 0, None, wanted), tmp_path).folder)
+    got = model.logits(examples.texts)
+    assert model.answer == Vector(3) and np.linalg.norm(got, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (got * wanted).sum(axis=1).min() > 0.98
 
 
 def test_a_number_is_answered_in_the_users_units(tmp_path: Path) -> None:

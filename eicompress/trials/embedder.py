@@ -1,0 +1,67 @@
+"""A model of sentence-transformers, or one without a head, as a model that answers vectors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from eicompress.answers import Vector
+from eicompress.encoder.heads import answer_with_states
+from eicompress.encoder.model import Encoder
+from eicompress.errors import ModelError
+from eicompress.manifest import read_object
+from eicompress.trials.taught import Pooling
+from eicompress.values import parsed_json
+
+POOLING = "1_Pooling"
+"""The folder in which sentence-transformers says how states are pooled."""
+READ = ("Transformer", "Pooling", "Normalize")
+"""Modules of sentence-transformers that an embedder can be made of."""
+
+
+def let_embed(encoder: Encoder, folder: Path) -> tuple[Vector, Pooling]:
+    """Let a converted model answer the pooled state of its folder, divided by its length: what it then answers, and how
+    states are pooled. Raises `ModelError` where sentence-transformers would do something else."""
+    _check_modules(folder)
+    pooling = pooling_of(folder)
+    encoder.config = replace(encoder.config, pooling=pooling)
+    answer_with_states(encoder)
+    return Vector(encoder.config.outputs), pooling
+
+
+def pooling_of(folder: Path) -> Pooling:
+    """As the folder says, or the mean. Raises `ModelError` for a pooling that an encoder has not."""
+    path = folder / POOLING / "config.json"
+    if not path.is_file():
+        return "mean"
+    said = read_object(path)
+    modes = [name for name, value in said.items() if name.startswith("pooling_mode_") and value is True]
+    named = str(said.get("pooling_mode", ""))
+    known: dict[str, Pooling] = {
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_cls_token": "first",
+        "mean": "mean",
+        "cls": "first",
+    }
+    wanted = [named] if named else modes
+    if len(wanted) != 1 or wanted[0] not in known:
+        raise ModelError(
+            f"`{path}` must pool states by their mean or take the first, but says {' and '.join(wanted) or 'nothing'}. "
+            "Take another model."
+        )
+    return known[wanted[0]]
+
+
+def _check_modules(folder: Path) -> None:
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    try:
+        named = parsed_json(path.read_text(encoding="utf-8"))
+        kinds = [str(each["type"]).rpartition(".")[2] for each in named]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"`{path}` must be a list of modules, each with its `type`, but is not: {error}.") from error
+    others = [each for each in kinds if each not in READ]
+    if others:
+        raise ModelError(
+            f"`{path}` must name modules that an encoder has ({', '.join(READ)}), but names {others[0]}. Take another "
+            "model."
+        )
