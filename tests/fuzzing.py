@@ -2,9 +2,9 @@
 
 The rule: whatever comes through a door ends in one `EicompressError` or in success, in bounded time and memory.
 A short run is part of the slow tests and always the same. `EICOMPRESS_FUZZ=20000` makes a long one of as many
-executions a test, with other values each time:
+executions a test, with other values each time. `studies/fuzz/run.py` does so for a given time:
 
-    EICOMPRESS_FUZZ=20000 pytest -m slow -n 0 tests/fuzz/test_fuzz_data.py --hypothesis-show-statistics
+    python studies/fuzz/run.py --minutes 60 --door data
 """
 
 import copy

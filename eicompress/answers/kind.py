@@ -113,6 +113,8 @@ class Answer(ABC):
     """The name of the simplest baseline, which runs no model."""
     linear: ClassVar[str]
     """The name of the method of linear models of this kind."""
+    linear_artifacts: ClassVar[bool] = True
+    """Whether linear models of whole texts answer so: tf-idf and static embeddings are then simple baselines."""
     head: ClassVar[str]
     """The name of a head of this kind."""
     model: ClassVar[str]

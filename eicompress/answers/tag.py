@@ -69,6 +69,7 @@ class Tags(Answer):
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = True
     per_word: ClassVar[bool] = True
+    linear_artifacts: ClassVar[bool] = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def check_parity(
     Raises `ExportError` where they disagree beyond that.
     """
     texts = texts[:MOST_TEXTS]
-    expected, decided = _logits(candidate, texts, answer)
+    expected, decided = logits_of(candidate, texts, answer)
     got = fitted(logits[:MOST_TEXTS], expected.shape[1]) if answer.per_word else logits[:MOST_TEXTS]
     difference = float(np.abs(got - expected)[decided].max(initial=0.0))
     agreement = float(answer.agrees(expected, got).mean())
@@ -75,7 +75,7 @@ def _quantized(model: nn.Module) -> bool:
 
 
 @torch.inference_mode()
-def _logits(
+def logits_of(
     candidate: Candidate, texts: Sequence[Text], answer: Answer
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """(n, outputs), or (n, W, outputs), of the torch model in `eval` mode, in the order of the texts; and (n,) whether

@@ -258,6 +258,27 @@ def _meta(name: str, file: File) -> str:
     return json.dumps({"artifact_id": name, "filename": file.name, "mimetype": file.kind, "encoding": None})
 
 
+def served(storage: Copy, shelf: Shelf) -> "WSGIApplication":
+    """The dashboard of a copy. By itself it names the best of the complete trials, feasible or not; here it names none
+    that breaks a constraint."""
+    from optuna_dashboard import wsgi
+
+    def feasible(view: Callable[..., Any]) -> Callable[..., Any]:
+        def answered(*given: Any, **named: Any) -> Any:
+            body = view(*given, **named)
+            if isinstance(body, dict) and "best_trials" in body:
+                best = body["best_trials"]
+                body["best_trials"] = [each for each in best if all(value <= 0 for value in each["constraints"])]
+            return body
+
+        return answered
+
+    application: Any = wsgi(storage, shelf)
+    application.install(feasible)
+    made: WSGIApplication = application
+    return made
+
+
 @dataclass
 class Mirror:
     """The dashboard of a study that may still be written, as a WSGI application. It answers GET alone.
@@ -293,15 +314,13 @@ class Mirror:
 
     def _current(self) -> "WSGIApplication":
         """The dashboard of the newest copy. While one thread reads, the others go on with the one before."""
-        from optuna_dashboard import wsgi
-
         if self._reading.acquire(blocking=self._application is None):
             try:
                 version = self.version()
                 due = self._application is None or self.clock() - self._read_at >= REST
                 if due and (self._application is None or version != self._version):
                     storage, shelf = copied(*self.read())
-                    self._application, self._version, self._read_at = wsgi(storage, shelf), version, self.clock()
+                    self._application, self._version, self._read_at = served(storage, shelf), version, self.clock()
             finally:
                 self._reading.release()
         assert self._application is not None

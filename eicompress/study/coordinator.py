@@ -39,7 +39,7 @@ def run_search(search: Search) -> Result:
         ledger.set_seconds(search.seconds)
     result = result_of(ledger, goal.objective)
     if result.best is None:
-        raise _nothing_fits(result)
+        raise _nothing_fits(result, out_of_time=search.time_left.seconds <= 0)
     return result
 
 
@@ -130,9 +130,9 @@ def _out_of_reach(search: Search) -> str:
     return ""
 
 
-def _nothing_fits(result: Result) -> EicompressError:
+def _nothing_fits(result: Result, *, out_of_time: bool) -> EicompressError:
     nearest = result.nearest
-    if nearest is None and result.ended == OUT_OF_TIME:
+    if nearest is None and out_of_time:
         return StudyError(
             "a search must have the time to train a candidate, but had not, and no simple baseline is within the "
             "budgets: give a longer `--timeout`, or fewer rows with `--rows`; `eicompress plan` says how much is enough"

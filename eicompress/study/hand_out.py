@@ -74,7 +74,11 @@ def _timed(search: Search, trial: Record, made: Record) -> Record:
 
 def _placed(search: Search, record: Record, name: str) -> Record:
     """The record with all measurements of a result, and its artifact copied to the folder for users."""
-    measured = search.builder.promote_extras(record)
+    measured = search.builder.promote_extras(record, search.time_left.seconds)
+    if measured.facts.get("baseline", {}).get(QUALITY_TEST, 0.0) is None:
+        search.notice(
+            "no time was left to measure the baseline on the test split: the result's quality there stands alone"
+        )
     artifact = copy(Artifact(Path(measured.files["artifact"])), search.ledger.folder / "artifacts" / name)
     return replace(measured, files={**measured.files, "artifact": str(artifact.folder)})
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from eicompress.cache import write_folder
 from eicompress.errors import BudgetError, PluginError, SpecError
+from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
@@ -30,7 +31,7 @@ from eicompress.trials.processes import Processes
 from eicompress.trials.ray_cluster import Cluster
 from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
-from eicompress.values import MEGABYTE, TRAINING, Progress
+from eicompress.values import MEGABYTE, TRAINING, Progress, Record
 
 TEACHER = "teacher"
 """The folder in a study's with the teacher that was trained for it."""
@@ -79,7 +80,10 @@ def run(
         opened(spec.folder, spec.to_toml(), digests, directions, settings.get("storage", "")) as ledger,
         _staffed(_with_kept_teacher(builder, spec), plan) as (builder, workers),
     ):
-        on_event(_compared(builder, plan))
+        compared = _compared(builder, plan)
+        on_event(compared)
+        if part := _on_some(compared.baseline, builder):
+            on_event(Noticed(part))
         left_s = goal.limit_s - ledger.seconds() - (time.monotonic() - begun)
         plan = prepared(plan, builder, ledger, left_s, on_event)
         prepared_s = time.monotonic() - begun
@@ -126,6 +130,18 @@ def _compared(builder: Builder, plan: Plan) -> Compared:
     """The qualities of the baseline and of the simple baselines."""
     objective = plan.objective
     return Compared(builder.baseline(), builder.simple(objective.hard.get(SIZE)), objective)
+
+
+def _on_some(baseline: Record, builder: Foreseer) -> str:
+    """A note where time was too short to measure the baseline's quality on all validation texts."""
+    measured = next((each for each in baseline.measurements if each.name == QUALITY), None)
+    count, read = len(builder.examples["validation"]), measured.conditions.get("examples") if measured else None
+    if read is None or read >= count:
+        return ""
+    return (
+        f"the baseline's quality is that of {read:,} of {count:,} validation texts: all of them take too long for "
+        "`--timeout`"
+    )
 
 
 def _goal(plan: Plan) -> Goal:

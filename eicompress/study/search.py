@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from eicompress.errors import StudyError
@@ -25,6 +26,8 @@ SEEDS = 3
 
 GRACE_S = 3.0
 """Seconds after the end of a search in which a candidate that is nearly done may still be."""
+TEST_SHARE = 0.1
+"""Of the time of a search, what may be kept for the baseline's quality on the test split."""
 NOTED_EVERY_S = 5.0
 """How often the time that a study has taken is stored while trials run."""
 
@@ -43,8 +46,12 @@ class Builder(Protocol):
     def timed(self, record: Record) -> Record:
         """The record with the latency of its artifact, whose folder is `files["artifact"]`."""
 
-    def promote_extras(self, record: Record) -> Record:
-        """The record with what is measured of promoted artifacts alone."""
+    def promote_extras(self, record: Record, within_s: float = math.inf) -> Record:
+        """The record with what is measured of promoted artifacts alone, and the baseline's quality on the test split if
+        that takes at most `within_s` seconds."""
+
+    def test_s(self) -> float:
+        """Seconds that reading the test split once takes the baseline."""
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str: ...
 
@@ -159,7 +166,15 @@ class Search:
             return TimeLeft(limit_s, self.seconds, 0.0)
         seeds = self.goal.promotion_seeds or 1
         plan = promotion_plan(self.space.fidelity, self.goal.objective, given=bool(self.space.known), seeds=seeds)
-        return TimeLeft(limit_s, self.seconds, kept_for_promotion(limit_s, self.training_seconds(best, 1.0), plan))
+        kept_s = kept_for_promotion(limit_s, self.training_seconds(best, 1.0), plan)
+        return TimeLeft(limit_s, self.seconds, kept_s + self._test_s)
+
+    @cached_property
+    def _test_s(self) -> float:
+        """Seconds that are kept for the baseline's quality on the test split; none where they would be too many, so
+        that it is left out unless there is time."""
+        seconds = self.builder.test_s()
+        return seconds if seconds <= TEST_SHARE * self.goal.limit_s else 0.0
 
     def training_seconds(self, record: Record, fidelity: float) -> float:
         """Of training a trial's recipe at this fidelity, with what is measured."""

@@ -1,5 +1,6 @@
 """Builds measured artifacts from recipes, for one baseline, data set and seed."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,10 +13,9 @@ from eicompress.cache import Cache, default_folder
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
-from eicompress.errors import EicompressError, MeasureError
+from eicompress.errors import EicompressError
 from eicompress.export import folder as artifacts
 from eicompress.measures import Conditions
-from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine
@@ -24,6 +24,7 @@ from eicompress.recipe import Recipe
 from eicompress.spec import Spec
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import measuring
+from eicompress.trials.baseline import Baseline
 from eicompress.trials.inputs import (
     how_taught,
     in_time_for_a_teacher,
@@ -46,6 +47,8 @@ from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_o
 
 BUILDS = "builds"
 """The folder of a search's own artifacts, by key; results lie elsewhere."""
+BASELINE_SHARE = 0.1
+"""Of the time of a search, what the baseline's quality may take."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Builder(Materials):
     """The process that applies what is not trained; None for this one."""
     head: Path | None = None
     """The folder of the baseline, where its head was trained first."""
+    baseline_s: float = math.inf
+    """Seconds that the baseline's quality may take; where it would take longer, some validation texts count."""
     wanted: tuple[str, ...] = ()
     """The metrics that a limit or the objective names."""
     notes: tuple[str, ...] = ()
@@ -72,7 +77,7 @@ class Builder(Materials):
     def baseline(self) -> Record:
         """The baseline's own size, latency and quality, measured like a candidate's, with what a report needs: a file
         of the validation split's texts and targets."""
-        record = self._measured_baseline()
+        record = self._baseline.record()
         examples = kept_examples(self.folder, self.task, self.examples["validation"])
         return replace(record, files={**record.files, "validation_examples": examples})
 
@@ -85,7 +90,7 @@ class Builder(Materials):
         if not answer.holds(self.examples["train"].targets):
             return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
-        if answer.per_word:  # the others answer whole texts
+        if not answer.linear_artifacts:
             return simplest
         static = {STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench))}
         if answer.unit:  # words that are not weighted by a label are what the simplest counts
@@ -170,14 +175,18 @@ class Builder(Materials):
         """The record with what must be alone to be measured, such as the latency, taken here and with care."""
         return measuring.timed(record, self, self._bench)
 
-    def promote_extras(self, record: Record) -> Record:
-        """The record with what is measured of a promoted artifact alone: the test split, more lengths, and `steps`, the
-        bytes after each step so far."""
+    def promote_extras(self, record: Record, within_s: float = math.inf) -> Record:
+        """The record with what is measured of a promoted artifact alone: the test split, more lengths, `steps`, the
+        bytes after each step so far, and the baseline's quality on the test split if it takes at most `within_s`."""
         promoted = measuring.promoted(record, self, self._bench)
         steps = self.registry.recipe(record.recipe).steps
         sizes = [self._previewed_mb(Recipe(steps[: count + 1])) for count in range(len(steps))]
-        facts: dict[str, Json] = {"baseline": {QUALITY_TEST: self._baseline_on_test()}, "steps": {"mb": sizes}}
+        facts: dict[str, Json] = {"baseline": {QUALITY_TEST: self._baseline.on_test(within_s)}, "steps": {"mb": sizes}}
         return replace(promoted, facts={**promoted.facts, **facts})
+
+    def test_s(self) -> float:
+        """Seconds that reading the test split once takes the baseline; 0 where its quality there is known."""
+        return self._baseline.test_s()
 
     def _measure_preview(self, recipe: Recipe, size_only: bool, careful: bool) -> Record:
         record = (self.previews or self).exported(recipe, size_only=size_only, careful=careful)
@@ -206,8 +215,8 @@ class Builder(Materials):
 
     @cached_property
     def _bench(self) -> Bench:
-        reference = Artifact(Path(self._measured_baseline().files["artifact"]))
-        return replace(self._bench_alone, conditions=replace(self._bench_alone.conditions, reference=reference))
+        conditions = replace(self._bench_alone.conditions, reference=self._baseline.artifact)
+        return replace(self._bench_alone, conditions=conditions)
 
     @property
     def _bench_alone(self) -> Bench:
@@ -215,35 +224,9 @@ class Builder(Materials):
         conditions = Conditions(self.threads, self.seq_len, quiet=self.quiet, device=self.device)
         return Bench(tuple(self.registry.metrics.values()), frozenset(self.wanted), conditions, self.folder)
 
-    def _measured_baseline(self) -> Record:
-        key = ["baseline", self.made_from(Recipe(()), 1.0, 0)]
-        return self._measured.remembered(key, self._measure_baseline)
-
-    def _measure_baseline(self) -> Record:
-        clock, recipe = Clock(), Recipe(())
-
-        def write(folder: Path) -> None:
-            made = written(self, recipe, self.source, self.context(fit_nothing), folder / "artifact")
-            measuring.tuned_baseline(self, made, self._bench_alone)
-
-        with clock.phase("export"):
-            artifact = Artifact(self.cache.store("baseline", self.made_from(recipe, 1.0, 0), write) / "artifact")
-        record = measuring.scored(self, recipe, self.source, artifact, self._bench_alone, clock)
-        record = measuring.timed(record, self, self._bench_alone)
-        if LATENCY in record.unmeasured:
-            # A device that is not there times no candidate either.
-            raise MeasureError(record.unmeasured[LATENCY])
-        return record
-
-    def _baseline_on_test(self) -> float | None:
-        """The baseline's quality on the test split, read once for all studies of the same model and data."""
-
-        def measure() -> Record:
-            artifact = Artifact(Path(self._measured_baseline().files["artifact"]))
-            return measuring.quality_on_test(self, artifact, self._bench_alone)
-
-        key = ["baseline on test", self.made_from(Recipe(()), 1.0, 0)]
-        return self._measured.remembered(key, measure).value(QUALITY_TEST)
+    @cached_property
+    def _baseline(self) -> Baseline:
+        return Baseline(self, self._measured, self._bench_alone, self.baseline_s)
 
 
 def open_builder(
@@ -312,6 +295,7 @@ def open_builder(
         seq_len=settings.get("seq_len"),
         device=registry.device(settings["device"])(),
         head=trained,
+        baseline_s=math.inf if spec.timeout_s is None else BASELINE_SHARE * spec.timeout_s,
         wanted=spec.wanted,
         notes=notes,
     )

@@ -36,19 +36,24 @@ class Measured:
 
     def remembered(self, key: object, compute: Callable[[], Record]) -> Record:
         """A record that was measured under the same conditions, or a new one."""
+        record = self.known(key)
+        if record is None:
+            record = compute()
+            self.cache.store("record", self._under(key), lambda folder: _write(record, folder))
+        return record
+
+    def known(self, key: object) -> Record | None:
+        """A record that was measured under the same conditions, whose files are there."""
+        entry = self.cache.find("record", self._under(key))
+        record = Record.from_json(json.loads((entry / "record.json").read_text())) if entry else None
+        return record if record and all(Path(file).exists() for file in record.files.values()) else None
+
+    def _under(self, key: object) -> list[object]:
         packages = list(versions(PACKAGES).values())
-        key = [
+        return [
             key,
             [own_code(MEASURING), machine(), self.threads, self.seq_len, packages, self._timed_on, dict(self.metrics)],
         ]
-        entry = self.cache.find("record", key)
-        if entry:
-            record = Record.from_json(json.loads((entry / "record.json").read_text()))
-            if all(Path(file).exists() for file in record.files.values()):
-                return record
-        record = compute()
-        self.cache.store("record", key, lambda folder: _write(record, folder))
-        return record
 
     @property
     def _timed_on(self) -> list[object]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import torch
 
-from eicompress.contracts import Candidate, Context, GraphStrategy
+from eicompress.contracts import Array, Candidate, Context, GraphStrategy
 from eicompress.encoder.device import computes_with
 from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
@@ -121,14 +121,17 @@ def scored(
     clock: Clock,
     *,
     share: float = 1.0,
+    known: Array | None = None,
 ) -> Record:
     """What is measured of everything that was trained, the baseline included, on this share of the validation texts.
+    `known` are the artifact's logits of them, where they were read before.
 
     Of less than all of them, no parity is checked and no logits are kept. Raises `MeasureError` without quality.
     """
     facts: dict[str, Json] = dict(made.facts)
     with clock.phase("measuring"):
-        subject = tuned(replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share)))
+        subject = _subject(materials, artifact, on.conditions)
+        subject = tuned(replace(subject, examples=materials.validation(share), known=known))
         taken = measure(on.trained, subject)
     if QUALITY in taken.unmeasured:
         raise MeasureError(f"the quality of a candidate must be known, but is not: {taken.unmeasured[QUALITY]}")
@@ -157,9 +160,11 @@ def tuned(subject: Subject) -> Subject:
     return replace(subject, known=known)
 
 
-def tuned_baseline(materials: Materials, artifact: Artifact, on: Bench) -> None:
-    """The same of an artifact that is to be kept in the cache, where nothing changes later."""
-    tuned(_subject(materials, artifact, on.conditions))
+def tuned_baseline(materials: Materials, artifact: Artifact, on: Bench, share: float = 1.0) -> Array | None:
+    """The same on this share of the validation texts, of an artifact that is to be kept in the cache, where nothing
+    changes later; its logits of them, if they were read."""
+    subject = replace(_subject(materials, artifact, on.conditions), examples=materials.validation(share))
+    return tuned(subject).known
 
 
 def previewed(materials: Materials, artifact: Artifact, on: Bench, careful: bool) -> Taken:

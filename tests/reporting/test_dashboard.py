@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -19,7 +20,7 @@ from eicompress import api
 from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.reporting import dashboard
-from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, _study_note, serving
+from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, Shelf, _study_note, serving
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.study.result import result_of
 from eicompress.study.store import read_ledger
@@ -90,6 +91,22 @@ def test_what_is_over_budget_is_never_the_best() -> None:
     for value, over in ((0.8, -0.1), (0.9, 0.1)):
         study.add_trial(create_trial(value=value, system_attrs={CONSTRAINTS: [over]}))
     assert storage.get_best_trial(0).value == 0.8
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_where_nothing_is_within_budget_nothing_is_the_best(directions: list[str]) -> None:
+    def best(*constraints: float) -> list[int]:
+        storage = Copy()
+        study = optuna.create_study(storage=storage, directions=directions)
+        for over in constraints:
+            study.add_trial(create_trial(values=[0.9] * len(directions), system_attrs={CONSTRAINTS: [over]}))
+        environ: dict[str, object] = {"PATH_INFO": "/api/studies/0"}
+        setup_testing_defaults(environ)
+        body = b"".join(dashboard.served(storage, Shelf())(environ, lambda *_: None))  # type: ignore[arg-type, return-value]
+        return [each["number"] for each in json.loads(body)["best_trials"]]
+
+    assert best(0.1) == []
+    assert best(0.1, -0.1) == [1]
 
 
 @pytest.mark.parametrize(

@@ -377,6 +377,24 @@ def test_what_was_spent_before_the_first_trial_is_time_of_the_search(tmp_path: P
     assert result.best is not None and result.best[0] == "tf-idf" and result.seconds >= 401
 
 
+@pytest.mark.parametrize(
+    ("reads_s", "prepared_s", "read"), [(30.0, 0.0, True), (100.0, 0.0, False), (1.0, 401.0, False)]
+)
+def test_time_is_kept_for_the_baseline_on_test_or_it_is_left_out(
+    tmp_path: Path, reads_s: float, prepared_s: float, read: bool
+) -> None:
+    bench = Bench(tmp_path / "made", baselines=simple(tmp_path, 0.5), reads_test_s=reads_s)
+    made = bed(tmp_path, timeout_s=400.0)
+    with made.ledger() as ledger:
+        search = made.search(bench, ledger, made.events.append)
+        search.prepared_s = prepared_s
+        result = run_search(search)
+    assert result.best is not None and result.best[1].value("quality_test") == 0.8
+    assert (result.best[1].facts["baseline"]["quality_test"] is not None) == read
+    assert any("no time was left to measure the baseline on the test split" in each for each in notices(made)) != read
+    assert bench.now + prepared_s <= 410
+
+
 def test_a_budget_below_what_is_reachable_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "made")
     with pytest.raises(BudgetError, match=r"budget of 0.2 MB.*smallest reachable is 0.4 MB \(layers 0.30 MB, emb"):

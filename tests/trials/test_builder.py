@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,27 @@ def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> 
     assert 0.0 <= record.facts["baseline"]["quality_test"] <= 1.0
 
 
+def test_in_little_time_the_baseline_is_measured_on_some_texts_and_on_test_if_that_is_quick(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eicompress.trials.baseline.FEWEST", 3)
+    builder = opened(timeout="1s")
+    hurried = replace(builder, baseline_s=0.0)
+    part, whole = (each.baseline() for each in (hurried, replace(builder, baseline_s=math.inf)))
+    counts = [
+        next(each.conditions["examples"] for each in of.measurements if each.name == "quality") for of in (part, whole)
+    ]
+    assert counts == [2, len(builder.examples["validation"])] and builder.baseline_s == 0.1
+    assert (part.value("latency_ms") or 0) > 0 and part.value("size_mb") == whole.value("size_mb")
+    assert hurried.baseline() == whole, "what is known of all texts is taken"
+    record = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    assert builder.test_s() > 0
+    assert builder.promote_extras(record, 0.0).facts["baseline"] == {"quality_test": None}
+    assert builder.promote_extras(record, 60.0).facts["baseline"]["quality_test"] is not None
+    assert replace(builder).test_s() == 0.0, "it is read once"
+    assert builder.promote_extras(record, 0.0).facts["baseline"]["quality_test"] is not None
+
+
 def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
     builder = opened()
     short = Recipe((ThinStudent(layers=1, length_coverage=0.5),))
@@ -358,7 +380,7 @@ def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
     kept = json.loads(Path(baseline.files["validation_examples"]).read_text(encoding="utf-8"))
     validation = builder.examples["validation"]
     assert kept == {
-        "answer": {"kind": "label", "labels": ["music", "weather"]},
+        "answer": builder.task.answer.to_json(),
         "targets": validation.targets.tolist(),
         "texts": list(validation.texts),
     }
