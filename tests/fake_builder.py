@@ -26,7 +26,7 @@ from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
-from eicompress.trials.training_time import Rehearsal
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.trials.worker import InProcess, perform
 from eicompress.values import Artifact, Done, Job, Measurement, Progress, Record, digest_of
 
@@ -118,8 +118,8 @@ class Bench:
         values = measured(size, 0.5 * layers if not size_only else None, None)
         return Record(recipe=(), draw=-1, outcome="complete", measurements=values, bytes_by_group=groups)
 
-    def rehearse(self, recipe: Recipe) -> Rehearsal:
-        return Rehearsal(training=40.0, teacher=5.0)
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        return TimeEstimate(training=40.0, teacher=5.0)
 
     def count_steps(self, recipe: Recipe) -> int:
         return 2000

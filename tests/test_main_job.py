@@ -133,7 +133,7 @@ def test_bits_are_tried_on_one_training_and_recipes_travel_to_another_study(
     assert found["counts"]["trained"] == 2
     # Three numbers of bits for the layers and two for the embedding: five others on each training.
     assert found["counts"]["variants"] == 5 + 5
-    # Rehearsals and rebuilds are at full length, and a rebuild whose prefix is known needs none.
+    # Time estimates and rebuilds are at full length, and a rebuild whose prefix is known needs none.
     assert trainings.count(0.5) == 2
     bits = {(each["recipe"][-1]["embedding_bits"], each["recipe"][-1]["layer_bits"]) for each in found["trials"]}
     assert len(bits) == 6

@@ -70,7 +70,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ArtifactFiles:
     """Optuna's artifact store, only to be read."""
 
     files: Mapping[str, File] = field(default_factory=dict)
@@ -99,12 +99,12 @@ class Copy(InMemoryStorage):
         return best(within, key=lambda each: each.value or 0.0) if within else super().get_best_trial(study_id)
 
 
-def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf]:
+def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, ArtifactFiles]:
     """The study as the dashboard reads it: outcomes, constraints, notes, figures, and files to download."""
     from optuna_dashboard import save_note, save_plotly_graph_object
 
     result, storage = numbers.result, Copy()
-    shelf: dict[str, File] = {}
+    files: dict[str, File] = {}
     study = optuna.create_study(
         storage=storage,
         study_name=numbers.name,
@@ -121,7 +121,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
         template = _shown(trial, record, numbers, files)
         copy = add(study, template)
-        shelf |= files
+        files |= files
         if record is not None:
             save_note(copy, note(record, rebuild, numbers))
     for name, figure in figures.drawn(numbers).items():
@@ -129,7 +129,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Shelf
         title = name[:1].upper() + name[1:].replace("-", " ")
         titled = figure.update_layout(title={"text": title}, margin={"t": 64})
         save_plotly_graph_object(study, titled, graph_object_id=name)
-    return storage, Shelf(shelf)
+    return storage, ArtifactFiles(files)
 
 
 def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
@@ -258,7 +258,7 @@ def _meta(name: str, file: File) -> str:
     return json.dumps({"artifact_id": name, "filename": file.name, "mimetype": file.kind, "encoding": None})
 
 
-def served(storage: Copy, shelf: Shelf) -> "WSGIApplication":
+def served(storage: Copy, files: ArtifactFiles) -> "WSGIApplication":
     """The dashboard of a copy. By itself it names the best of the complete trials, feasible or not; here it names none
     that breaks a constraint."""
     from optuna_dashboard import wsgi
@@ -273,7 +273,7 @@ def served(storage: Copy, shelf: Shelf) -> "WSGIApplication":
 
         return answered
 
-    application: Any = wsgi(storage, shelf)
+    application: Any = wsgi(storage, files)
     application.install(feasible)
     made: WSGIApplication = application
     return made
@@ -319,8 +319,8 @@ class Mirror:
                 version = self.version()
                 due = self._application is None or self.clock() - self._read_at >= REST
                 if due and (self._application is None or version != self._version):
-                    storage, shelf = copied(*self.read())
-                    self._application, self._version, self._read_at = served(storage, shelf), version, self.clock()
+                    storage, files = copied(*self.read())
+                    self._application, self._version, self._read_at = served(storage, files), version, self.clock()
             finally:
                 self._reading.release()
         assert self._application is not None

@@ -24,12 +24,12 @@ from eicompress.study.ranking import has_own_training
 from eicompress.study.reach import check_reachable
 from eicompress.study.space import SearchSpace
 from eicompress.study.time_keeping import full_seconds
-from eicompress.trials.training_time import Rehearsal
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import TRAINING, Quantity, Record, seed_of
 
 DRAWS = 16
 """Random recipes that are previewed."""
-REHEARSED = 3
+TIMED_RECIPES = 3
 """Of those within budget, how many are trained for a few steps."""
 FEW = 4
 """Random recipes to try until one applies, for the length of a typical training, if no recipe was given."""
@@ -47,10 +47,10 @@ class Measurer(Protocol):
     def count_steps(self, recipe: Recipe) -> int: ...
 
 
-class Rehearser(Previewer, Measurer, Protocol):
+class TimeEstimator(Previewer, Measurer, Protocol):
     """Previews recipes, and estimates the time of their trainings."""
 
-    def rehearse(self, recipe: Recipe) -> Rehearsal: ...
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Forecast:
 
 
 def forecast(
-    builder: Rehearser,
+    builder: TimeEstimator,
     space: SearchSpace,
     objective: Objective,
     seed: int,
@@ -172,12 +172,12 @@ def forecast(
             fitting.append(recipe)
     known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
     enough = len(known) >= ENOUGH_RECORDS
-    rehearsals: list[Rehearsal] = []
-    for recipe in [] if enough else fitting[:REHEARSED]:
-        if rehearsals and hurry():
+    estimates: list[TimeEstimate] = []
+    for recipe in [] if enough else fitting[:TIMED_RECIPES]:
+        if estimates and hurry():
             break
-        rehearsals.append(builder.rehearse(recipe))
-    seconds = [full_seconds(each) for each in known] if enough else [each.training for each in rehearsals]
+        estimates.append(builder.estimate_time(recipe))
+    seconds = [full_seconds(each) for each in known] if enough else [each.training for each in estimates]
     least = _reachable(previews, objective)
     return Forecast(
         knobs=len(space.knobs),
@@ -187,9 +187,9 @@ def forecast(
         metrics=tuple(objective.known[name] for name in least),
         preview_s=timed.seconds / drawn,
         training_s=median(seconds) if seconds else None,
-        teacher_s=max((each.teacher for each in rehearsals), default=0.0),
-        shared_s=max((each.shared for each in rehearsals), default=0.0),
-        epochs=max((each.epochs for each in rehearsals), default=1.0),
+        teacher_s=max((each.teacher for each in estimates), default=0.0),
+        shared_s=max((each.shared for each in estimates), default=0.0),
+        epochs=max((each.epochs for each in estimates), default=1.0),
         promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
         rungs=space.rungs,
         whole=space.whole,

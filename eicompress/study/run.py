@@ -17,7 +17,7 @@ from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Event, Foreseen, Noticed
-from eicompress.study.forecast import Forecast, Rehearser, forecast, in_rungs
+from eicompress.study.forecast import Forecast, TimeEstimator, forecast, in_rungs
 from eicompress.study.halving import COMPARED, described
 from eicompress.study.ledger import Ledger
 from eicompress.study.plan import Plan, place_of
@@ -50,7 +50,7 @@ NO_TIME = (
 )
 
 
-class Foreseer(Rehearser, Protocol):
+class Foreseer(TimeEstimator, Protocol):
     """Previews and times recipes, and has the examples."""
 
     @property

@@ -42,7 +42,7 @@ from eicompress.trials.measuring import Bench, Clock, record_of, written
 from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.shared_training import SharedTraining, build
 from eicompress.trials.simple import STATIC, TFIDF, measure_simplest, measure_static, measure_tfidf
-from eicompress.trials.training_time import Rehearsal, count_steps, rehearse
+from eicompress.trials.training_time import TimeEstimate, count_steps, estimate_time
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
 BUILDS = "builds"
@@ -120,17 +120,17 @@ class Builder(Materials):
         files = {"artifact": str(artifact.folder)}
         return replace(record, bytes_by_group=artifacts.bytes_by_group(artifact), files=files)
 
-    def rehearse(self, recipe: Recipe) -> Rehearsal:
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
         """Estimated seconds of the recipe's training at full length. Raises `Inapplicable`."""
         if self.previews is not None:
-            return self.previews.rehearse(recipe)
-        return rehearse(recipe, self.begin(), self.rehearsal_context())
+            return self.previews.estimate_time(recipe)
+        return estimate_time(recipe, self.begin(), self.estimate_context())
 
     def count_steps(self, recipe: Recipe) -> int:
         """Steps of the recipe's trainings at full length; nothing is trained. Raises `Inapplicable`."""
         if self.previews is not None:
             return self.previews.count_steps(recipe)
-        return count_steps(recipe, self.begin(), self.rehearsal_context())
+        return count_steps(recipe, self.begin(), self.estimate_context())
 
     def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
         """Train, export, check and score, on any machine: nothing is measured that must be alone.

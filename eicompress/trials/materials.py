@@ -127,7 +127,7 @@ class Materials:
         trainer = Trainer(seed, fidelity, self.compute_device, progress, checkpoints, phase)
         return self.context(trainer, seed=seed, progress=progress)
 
-    def rehearsal_context(self) -> Context:
+    def estimate_context(self) -> Context:
         """The context of a training that is counted or timed and not kept."""
         return self.context(Trainer(self.seed, 1.0, self.compute_device, ignore))
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from eicompress.errors import Crashed, Inapplicable, PluginError, StudyError
 from eicompress.recipe import Recipe
-from eicompress.trials.training_time import Rehearsal
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.trials.watched import OWN_LIMIT, POLL_SECONDS, Limits, Setup, Watched
 from eicompress.values import Json, Record
 
@@ -62,9 +62,9 @@ class Previews:
         question = {"ask": "preview", "size_only": size_only, "careful": careful}
         return Record.from_json(self._answer(question, recipe, self._short))
 
-    def rehearse(self, recipe: Recipe) -> Rehearsal:
-        """As `Builder.rehearse`."""
-        return Rehearsal(**self._answer({"ask": "rehearsal"}, recipe, self.limits))
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        """As `Builder.estimate_time`."""
+        return TimeEstimate(**self._answer({"ask": "time"}, recipe, self.limits))
 
     def count_steps(self, recipe: Recipe) -> int:
         """As `Builder.count_steps`."""

@@ -24,7 +24,7 @@ STEPS, WARM_UP = 12, 2
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class TimeEstimate:
     """Estimated seconds: of a training at full length, and of what is made once: the teacher's answers, and a training
     that all candidates share."""
 
@@ -35,7 +35,7 @@ class Rehearsal:
     """How often a training at full length reads each of its texts."""
 
 
-def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsal:
+def estimate_time(recipe: Recipe, candidate: Candidate, context: Context) -> TimeEstimate:
     """What training the recipe would take here, estimated in a few seconds.
 
     `candidate` is the baseline to begin with and may be edited; `context.fit` trains at full length. Raises
@@ -45,12 +45,12 @@ def rehearse(recipe: Recipe, candidate: Candidate, context: Context) -> Rehearsa
     teacher = _FewAnswers(context.teacher)
     context = replace(context, fit=fit, teacher=teacher)
     shared = _applied(recipe, candidate, context, lambda: sum(fit.seconds))
-    return Rehearsal(sum(fit.seconds) - shared, sum(teacher.seconds), shared, sum(fit.epochs))
+    return TimeEstimate(sum(fit.seconds) - shared, sum(teacher.seconds), shared, sum(fit.epochs))
 
 
 def count_steps(recipe: Recipe, candidate: Candidate, context: Context) -> int:
     """Steps of all trainings of a recipe at full length, but for those that are shared; none of them is taken. As
-    `rehearse` otherwise."""
+    `estimate_time` otherwise."""
     fit = _NoSteps()
     context = replace(context, fit=fit, teacher=_FewAnswers(context.teacher))
     shared = _applied(recipe, candidate, context, lambda: sum(fit.steps))

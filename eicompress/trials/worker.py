@@ -64,8 +64,8 @@ def answered(question: Json, builder: Builder, registry: Registry) -> Json:
     """The answer to what `Previews` asks. Failures are returned, as those of `perform`."""
     try:
         recipe = registry.recipe(question["recipe"])
-        if question["ask"] == "rehearsal":
-            return {"answer": asdict(builder.rehearse(recipe))}
+        if question["ask"] == "time":
+            return {"answer": asdict(builder.estimate_time(recipe))}
         if question["ask"] == "steps":
             return {"answer": builder.count_steps(recipe)}
         how = {name: question[name] for name in ("size_only", "careful")}

@@ -20,7 +20,7 @@ from eicompress import api
 from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.reporting import dashboard
-from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, Shelf, _study_note, serving
+from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, ArtifactFiles, _study_note, serving
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.study.result import result_of
 from eicompress.study.store import read_ledger
@@ -102,7 +102,7 @@ def test_where_nothing_is_within_budget_nothing_is_the_best(directions: list[str
             study.add_trial(create_trial(values=[0.9] * len(directions), system_attrs={CONSTRAINTS: [over]}))
         environ: dict[str, object] = {"PATH_INFO": "/api/studies/0"}
         setup_testing_defaults(environ)
-        body = b"".join(dashboard.served(storage, Shelf())(environ, lambda *_: None))  # type: ignore[arg-type, return-value]
+        body = b"".join(dashboard.served(storage, ArtifactFiles())(environ, lambda *_: None))  # type: ignore[arg-type, return-value]
         return [each["number"] for each in json.loads(body)["best_trials"]]
 
     assert best(0.1) == []

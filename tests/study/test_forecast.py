@@ -13,7 +13,7 @@ from eicompress.study.forecast import forecast, in_rungs
 from eicompress.study.promotion import PromotionPlan, kept_for_promotion
 from eicompress.testing import tiny_candidate
 from eicompress.training.trainer import Trainer
-from eicompress.trials.training_time import count_steps, rehearse
+from eicompress.trials.training_time import count_steps, estimate_time
 
 
 def test_a_forecast_trains_nothing_and_tells_what_fits(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_steps_are_counted_as_the_trainer_takes_them_and_none_is_taken(
     assert len(taken) == steps > 10
 
 
-def test_a_rehearsal_takes_a_few_steps_of_a_long_training(
+def test_an_estimate_of_the_time_takes_a_few_steps_of_a_long_training(
     make_context: ContextMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = []
@@ -139,7 +139,7 @@ def test_a_rehearsal_takes_a_few_steps_of_a_long_training(
         fit(self, candidate, replace(training, loss=lambda batch: taken.append(len(batch.rows)) or loss(batch)))
 
     monkeypatch.setattr(Trainer, "__call__", counted)
-    found = rehearse(
+    found = estimate_time(
         Recipe((Distillation(epochs=100.0, distortions=2, max_steps=100_000),)), tiny_candidate(), make_context()
     )
     assert len(taken) == 12

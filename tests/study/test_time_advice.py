@@ -13,19 +13,19 @@ from eicompress.study.plan import Plan
 from eicompress.study.run import NO_TIME, prepared
 from eicompress.study.space_file import read_space
 from eicompress.study.time_advice import FIRST_SHARE, LEAST_STEPS, advice, shortened
-from eicompress.trials.training_time import Rehearsal
+from eicompress.trials.training_time import TimeEstimate
 
 RUNGS = (0.05, 0.25)
 
 
 class Rows(Bench):
-    """A bench with a thousand training rows, whose trainings take as long as `rehearsal` says."""
+    """A bench with a thousand training rows, whose trainings take as long as `estimate` says."""
 
     examples: ClassVar = {"train": range(1000)}
-    rehearsal: ClassVar = Rehearsal(training=400.0, teacher=60.0, epochs=5.0)
+    estimate: ClassVar = TimeEstimate(training=400.0, teacher=60.0, epochs=5.0)
 
-    def rehearse(self, recipe: object) -> Rehearsal:
-        return self.rehearsal
+    def estimate_time(self, recipe: object) -> TimeEstimate:
+        return self.estimate
 
 
 def found(tmp_path: Path, **other: object) -> Forecast:

@@ -110,7 +110,7 @@ def test_a_process_previews_as_this_one_does(setup: Setup, calls: Path) -> None:
         recipe = builder.registry.recipe([{"strategy": "thin_student", "layers": 1}, {"strategy": "distillation"}])
         made = builder.preview(recipe)
         assert builder.count_steps(recipe) > 0
-        assert builder.rehearse(recipe).training > 0
+        assert builder.estimate_time(recipe).training > 0
         here = replace(builder, previews=None)
         again = here._measure_preview(recipe, size_only=False, careful=False)
         assert builder.count_steps(recipe) == here.count_steps(recipe)

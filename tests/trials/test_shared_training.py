@@ -48,7 +48,7 @@ strategy = "quantization"
 layer_bits = { choices = [4, 8] }
 """
 STEPS = 30
-"""Of the whole training; a rehearsal takes 12."""
+"""Of the whole training; an estimate of its time takes 12."""
 
 
 @pytest.fixture(autouse=True)
@@ -190,10 +190,10 @@ def test_a_shared_training_that_could_not_be_kept_is_refused_before_it_is_made(b
 
 
 def test_a_forecast_counts_a_shared_training_once(builder: Builder) -> None:
-    alone = builder.rehearse(Recipe((Elastic(), Take())))
+    alone = builder.estimate_time(Recipe((Elastic(), Take())))
     assert alone.training == 0.0 < alone.shared
     both = Recipe((Elastic(), Take(), Distillation(epochs=4.0, distortions=0)))
-    assert builder.rehearse(both).training > 0.0
+    assert builder.estimate_time(both).training > 0.0
     assert builder.count_steps(both) == 4 and builder.count_steps(Recipe((Elastic(),))) == 0
 
 
