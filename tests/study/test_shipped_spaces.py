@@ -20,9 +20,9 @@ SHORTER = {r"\bepochs = [0-9.]+": "epochs = 0.5", r"\bleast_texts = [0-9]+": "le
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of six layers, and data."""
+    """A model of six layers, wider than the word vectors of any recipe, and data."""
     made = tmp_path_factory.mktemp("shipped")
-    shapes = {"hidden_size": 32, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 64}
+    shapes = {"hidden_size": 144, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 64}
     write_tiny_teacher(made / "model", "Bert", ("music", "weather"), **shapes)
     write_tiny_data(made / "data")
     return made
