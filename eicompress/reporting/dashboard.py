@@ -104,7 +104,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Artif
     from optuna_dashboard import save_note, save_plotly_graph_object
 
     result, storage = numbers.result, Copy()
-    files: dict[str, File] = {}
+    every: dict[str, File] = {}
     study = optuna.create_study(
         storage=storage,
         study_name=numbers.name,
@@ -121,7 +121,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Artif
         files = {f"{trial.number:x}-{place:x}": file for place, file in enumerate(_files(result, record, rebuild))}
         template = _shown(trial, record, numbers, files)
         copy = add(study, template)
-        files |= files
+        every |= files
         if record is not None:
             save_note(copy, note(record, rebuild, numbers))
     for name, figure in figures.drawn(numbers).items():
@@ -129,7 +129,7 @@ def copied(numbers: Numbers, trials: Sequence[FrozenTrial]) -> tuple[Copy, Artif
         title = name[:1].upper() + name[1:].replace("-", " ")
         titled = figure.update_layout(title={"text": title}, margin={"t": 64})
         save_plotly_graph_object(study, titled, graph_object_id=name)
-    return storage, ArtifactFiles(files)
+    return storage, ArtifactFiles(every)
 
 
 def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
