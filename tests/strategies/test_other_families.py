@@ -41,7 +41,10 @@ REFUSED: Mapping[tuple[str, str], str] = {
     **{("grouped_ffn", family): "blocks without gates" for family in ("modernbert", "nomic_bert")},
     ("grouped_ffn", "convbert"): "before what factorizes, groups or prunes",
     ("mixed_attention", "convbert"): "layers without convolutions",
-    ("super_network", "convbert"): "before what shares, factorizes, groups",
+    **{(name, "convbert"): "before what shares, factorizes, groups" for name in ("super_network", "subnetwork")},
+    ("grouped_ffn", "mobilebert"): "layers with one feed-forward block, but one has 3",
+    ("grouped_ffn", "mobilebert, one block"): "layers without bottlenecks",
+    **{("mixed_attention", family): "layers without bottlenecks" for family in ("mobilebert", "mobilebert, one block")},
     **{
         ("bottleneck", family): "normalize after each sum"
         for family in ("modernbert", "convbert", "mobilebert, one block")
@@ -51,6 +54,7 @@ REFUSED: Mapping[tuple[str, str], str] = {
         (name, "mobilebert"): "layers with one feed-forward block, but one has 3"
         for name in ("svd", "kronecker", "neuron_pruning", "super_network", "bottleneck", "subnetwork")
     },
+    ("embedding_factorization", "convbert"): "but this one is factorized",
     ("embedding_factorization", "mobilebert"): "but this one is factorized",
     ("embedding_factorization", "mobilebert, one block"): "but this one is factorized",
     **{(name, "mobilebert"): "after attention and after all blocks" for name in CHOOSING},
