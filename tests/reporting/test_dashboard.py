@@ -20,7 +20,7 @@ from eicompress import api
 from eicompress.errors import SpecError, StudyError
 from eicompress.recipe import Recipe
 from eicompress.reporting import dashboard
-from eicompress.reporting.dashboard import CONSTRAINTS, Copy, Mirror, ArtifactFiles, _study_note, serving
+from eicompress.reporting.dashboard import CONSTRAINTS, ArtifactFiles, Copy, Mirror, _study_note, serving
 from eicompress.reporting.data import Numbers, numbers
 from eicompress.study.result import result_of
 from eicompress.study.store import read_ledger
