@@ -14,7 +14,7 @@ from eicompress.study.result import Result
 
 SHORT = {
     "teacher_schedule.LEAST_STEPS": 4,
-    "teacher_schedule.LEAST_EPOCHS": 0.1,
+    "teacher_schedule.FIRST_EPOCHS": 0.1,
     "teacher_schedule.LONGEST": 1.0,
     "teacher_training.MOST_FOLDS": 1,
 }

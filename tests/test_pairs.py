@@ -1,4 +1,4 @@
-"""Every ordered pair of strategies works on a part of a real model, or says why not."""
+"""Every pair of strategies works on a part of a real model, or says why not; `studies/pairs` builds both orders."""
 
 import importlib.util
 import sys
@@ -13,6 +13,16 @@ from eicompress.strategies import register_strategies
 
 PATH = Path(__file__).parents[1] / "studies" / "pairs" / "run.py"
 NAMES = [each.name for each in register_strategies() if issubclass(each, ModelStrategy)]
+
+
+LAST = ("early_exit",)
+"""After which no other step may edit the encoder."""
+
+
+def first_of(one: str, other: str) -> str:
+    """Which of two strategies stands first: each pair is built in one order, and each strategy in either place."""
+    places = sorted((NAMES.index(one), NAMES.index(other)))
+    return NAMES[places[sum(places) % 2]]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +45,11 @@ def ground(study: Any, tmp_path_factory: pytest.TempPathFactory) -> object:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_works_alone_and_before_others_or_says_why_not(name: str, study: Any, ground: object) -> None:
     every = {step.name: step for step in study.steps()}
-    after = [each for each in NAMES if each != name]
+    after = [each for each in NAMES if each != name and first_of(name, each) == name]
     found = list(study.outcomes(ground, every[name], [every[each] for each in after]))
     assert [each.second for each in found] == ["", *after]
     assert not found[0].reason
-    assert sum(not each.reason for each in found) > len(found) / 2
+    assert name in LAST or sum(not each.reason for each in found) > len(found) / 2
 
 
 def test_the_page_tells_reasons_once(study: Any) -> None:

@@ -22,6 +22,8 @@ from eicompress.training.importance import measured_batches
 
 EXAMPLES = 512
 """Training texts that parts are fitted on."""
+LEAST_SPREAD = 1e-6
+"""Of what is read, as a share of its mean square: where a dimension spreads less, it has no gain."""
 RIDGE = 1e-3
 """Added to the variances of what a map reads, as a share of their mean."""
 
@@ -134,9 +136,11 @@ def fit_linear(linear: Linear, read: Tensor, wanted: Tensor) -> None:
 
 def gains(read: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """read and wanted (tokens, size) -> gain and bias (size,) that map one to the other, each dimension on its own;
-    the gain is zero where what is read never changes."""
+    the gain is zero where what is read hardly changes: it would be too large for half precision."""
     centred, mean = read - read.mean(dim=0), wanted.mean(dim=0)
-    gain = (centred * (wanted - mean)).sum(dim=0) / centred.square().sum(dim=0).clamp_min(1e-12)
+    spread = centred.square().sum(dim=0)
+    moves = spread > LEAST_SPREAD * read.square().sum(dim=0).mean()
+    gain = moves * (centred * (wanted - mean)).sum(dim=0) / spread.clamp_min(1e-12)
     return gain, mean - gain * read.mean(dim=0)
 
 

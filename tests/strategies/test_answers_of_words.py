@@ -23,6 +23,7 @@ from eicompress.strategies import register_strategies
 from eicompress.strategies.augmentation import Augmentation
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.early_exit import EarlyExit
 from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.layer_distillation import LayerDistillation
 from eicompress.strategies.mixed_precision import MixedPrecision
@@ -77,7 +78,7 @@ def check_file(made: Candidate, context: Context, folder: Path) -> None:
 APPLICABLE = [
     pytest.param(each, dict(each.example), marks=pytest.mark.slow)
     for each in register_strategies()
-    if issubclass(each, ModelStrategy) and each not in (NgramEmbedding, Subnetwork)
+    if issubclass(each, ModelStrategy) and each not in (EarlyExit, NgramEmbedding, Subnetwork)
 ]
 
 
