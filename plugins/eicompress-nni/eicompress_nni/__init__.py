@@ -109,6 +109,11 @@ def _parts(subject: Candidate, strategy: NniPruning | NniMovementPruning) -> lis
     model = subject.encoder
     if not len(model.layers):
         raise Inapplicable(f"`{strategy.name}` acts on layers, but the model has none")
+    if any(each.ffn_blocks > 1 or each.ffn_groups > 1 or each.convolution for each in model.config.layers):
+        raise Inapplicable(
+            f"`{strategy.name}` acts on layers with one feed-forward block, without groups and convolutions: put it "
+            "before what adds them"
+        )
     return [each for each in _all_parts(model, strategy.neurons, strategy.heads) if each.stay < each.count]
 
 
