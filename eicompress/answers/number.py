@@ -126,14 +126,13 @@ class Number(Answer):
         return rows
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
-        first, second = correlation(ours[:, 0], targets), correlation(theirs[:, 0], targets)
-        return first - second, _interval(ours[:, 0], theirs[:, 0], targets)
+        return apart(ours[:, 0], theirs[:, 0], targets)
 
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         wanted, before, after = (self.in_units(each) for each in (targets, baseline[:, 0], artifact[:, 0]))
         off_before, off_after = np.abs(before - wanted), np.abs(after - wanted)
         correlations = [correlation(each, wanted) for each in (after, before)]
-        interval = _interval(after, before, wanted)
+        interval = apart(after, before, wanted)[1]
         signed = f"{100 * (correlations[0] - correlations[1]):+.1f}".replace("-", "\u2212")
         summary = (
             f"Over {len(wanted)} validation texts the artifact is off by {off_after.mean():.3g} on average, the "
@@ -180,23 +179,32 @@ def correlation(one: Array, other: Array) -> float:
     return 0.0 if flat or not lengths else float(first @ second) / lengths
 
 
-def _interval(ours: Floats, theirs: Floats, wanted: Floats) -> float:
-    """Half the width of the 95 % interval of the difference of two correlations, by a bootstrap over the examples."""
-    return half_width(
-        lambda rows: correlation(ours[rows], wanted[rows]) - correlation(theirs[rows], wanted[rows]), len(wanted)
-    )
+def apart(ours: Floats, theirs: Floats, wanted: Floats) -> tuple[float, float]:
+    """How much higher the first correlation with (n,) is, and half the width of its 95 % interval, by a bootstrap over
+    the examples."""
+
+    def difference(rows: npt.NDArray[np.int64]) -> float:
+        return correlation(ours[rows], wanted[rows]) - correlation(theirs[rows], wanted[rows])
+
+    return difference(np.arange(len(wanted))), half_width(difference, len(wanted))
+
+
+def curves(notes: Sequence[str], wanted: Floats, before: Floats, after: Floats, of: str) -> tuple[str, Curve, Curve]:
+    """Both models' answers (n,) against what is wanted, at most `SHOWN` of them: what to say where some are left out,
+    and the curves of baseline and artifact."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(wanted))[:SHOWN])
+    x, named = tuple(float(each) for each in wanted[rows]), tuple(notes[row] for row in rows)
+    found = [
+        Curve(name, x, tuple(float(each) for each in answers[rows]), named)
+        for name, answers in (("baseline", before), ("artifact", after))
+    ]
+    some = f"{len(rows)} of {len(wanted)} {of}, drawn by chance. " if len(rows) < len(wanted) else ""
+    return some, found[0], found[1]
 
 
 def _scatter(texts: Sequence[Text], wanted: Floats, before: Floats, after: Floats) -> Chart:
     """The numbers of the data against those of both models."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(wanted))[:SHOWN])
-    notes = tuple(joined(texts[row])[:80] for row in rows)
-    numbers = tuple(float(each) for each in wanted[rows])
-
-    def curve(name: str, answers: Floats) -> Curve:
-        return Curve(name, numbers, tuple(float(each) for each in answers[rows]), notes)
-
-    some = f"{len(rows)} of {len(wanted)} texts, drawn by chance. " if len(rows) < len(wanted) else ""
+    some, baseline, artifact = curves([joined(text)[:80] for text in texts], wanted, before, after, "texts")
     return Chart(
         name="answers-against-numbers",
         title="Answers against the numbers of the data",
@@ -207,6 +215,6 @@ def _scatter(texts: Sequence[Text], wanted: Floats, before: Floats, after: Float
         diagonal=(float(wanted.min()), float(wanted.max())),
         joined=False,
         hover="%{customdata}<br>%{x:.4g}, answered with %{y:.4g}",
-        baseline=curve("baseline", before),
-        artifact=curve("artifact", after),
+        baseline=baseline,
+        artifact=artifact,
     )

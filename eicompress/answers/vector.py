@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from eicompress.answers.f1 import half_width
-from eicompress.answers.kind import Answer, Array, Chart, Curve, Floats, Mistakes, Prediction, Table
-from eicompress.answers.number import correlation
+from eicompress.answers.kind import Answer, Array, Chart, Floats, Mistakes, Prediction, Table
+from eicompress.answers.number import apart, correlation, curves
 from eicompress.values import Json, Text
 
 DIMENSIONS = "embedding_dimensions"
@@ -22,8 +21,6 @@ DIMENSIONS = "embedding_dimensions"
 SAME = 0.995
 """Two vectors with this cosine are equally good answers."""
 EXAMPLES = 15
-SHOWN = 500
-"""Points of a chart, at most."""
 TERMS = 4096
 """Words of the simplest baseline, at most."""
 
@@ -154,12 +151,7 @@ class Vector(Answer):
         pairs = pairs_of(targets)
         if len(pairs.scores) < 2:
             return 0.0, 0.0
-        wanted, one, other = (ranks(each) for each in (pairs.scores, pairs.cosines(ours), pairs.cosines(theirs)))
-
-        def apart(rows: npt.NDArray[Any]) -> float:
-            return correlation(one[rows], wanted[rows]) - correlation(other[rows], wanted[rows])
-
-        return apart(np.arange(len(wanted))), half_width(apart, len(wanted))
+        return apart(*(ranks(each) for each in (pairs.cosines(ours), pairs.cosines(theirs), pairs.scores)))
 
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         pairs = pairs_of(targets)
@@ -206,13 +198,7 @@ def _by_quarter(scores: Floats, before: Floats, after: Floats) -> Table:
 
 def _scatter(both: Sequence[str], wanted: Floats, before: Floats, after: Floats) -> Chart:
     """The places of the scores against those of both models' cosines."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(wanted))[:SHOWN])
-
-    def curve(name: str, places: Floats) -> Curve:
-        x, y = (tuple(float(each) for each in values[rows]) for values in (wanted, places))
-        return Curve(name, x, y, tuple(both[row][:100] for row in rows))
-
-    some = f"{len(rows)} of {len(wanted)} pairs, drawn by chance. " if len(rows) < len(wanted) else ""
+    some, baseline, artifact = curves([each[:100] for each in both], wanted, before, after, "pairs")
     return Chart(
         name="places-of-cosines",
         title="Order of the cosines against that of the scores",
@@ -223,6 +209,6 @@ def _scatter(both: Sequence[str], wanted: Floats, before: Floats, after: Floats)
         diagonal=(0.0, 1.0),
         joined=False,
         hover="%{customdata}<br>score at %{x:.2f}, cosine at %{y:.2f}",
-        baseline=curve("baseline", before),
-        artifact=curve("artifact", after),
+        baseline=baseline,
+        artifact=artifact,
     )

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--population", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=Path("nas"), help="for what is written meanwhile")
+    parser.add_argument("--folder", type=Path, default=Path("nas"), help="folder of intermediate files")
     asked = parser.parse_args()
     try:
         _run(asked)
