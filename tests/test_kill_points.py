@@ -1,5 +1,6 @@
 """A command that is killed at a point of its work, and given again, ends as an undisturbed one."""
 
+import json
 import re
 import signal
 import subprocess
@@ -20,10 +21,11 @@ SHORT = {
 }
 """What makes trainings of teachers short."""
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from importlib import import_module
 
 module, name, count, how = sys.argv.pop(1).split(":")
+short = json.loads(sys.argv.pop(1))
 *path, last = name.split(".")
 holder = import_module(module)
 for each in path:
@@ -38,15 +40,14 @@ def killed(*given, **named):
     return original(*given, **named)
 
 setattr(holder, last, killed)
-from tests.test_kill_points import SHORT
-for name, value in SHORT.items():
+for name, value in short.items():
     setattr(import_module(f"eicompress.trials.{name.partition('.')[0]}"), name.partition(".")[2], value)
 from eicompress.cli import main
 main()
 """
 """Runs a command that gets a signal when a function is called for the n-th time: `module:function:n:SIGKILL`.
 
-Trainings of teachers are short.
+Trainings of teachers are as short as the JSON after it says.
 """
 KILLED_AT_RENAME = """
 import os, signal, sys
@@ -121,7 +122,8 @@ def enter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def killed_at(point: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-c", KILLED, point, *command], capture_output=True, text=True, timeout=300)
+    started = [sys.executable, "-c", KILLED, point, json.dumps(SHORT), *command]
+    done = subprocess.run(started, capture_output=True, text=True, timeout=300)
     expected = 128 + signal.SIGTERM if point.endswith("SIGTERM") else -signal.SIGKILL
     assert done.returncode == expected, (point, done.stdout[-2000:], done.stderr[-2000:])
     return done

@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import Engine, create_engine, inspect, select, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from eicompress.errors import StudyError
 
 FILE = "study.db"
+VERSION = "alembic_version"
+"""The table with the version of Optuna's tables."""
 PATIENCE_SECONDS = 600.0
 """Seconds that a server may be unreachable, for example while it restarts."""
 EXTRAS = {"psycopg": "postgres"}
@@ -25,15 +28,15 @@ Answer = TypeVar("Answer")
 def connect(folder: Path, url: str, *, once: bool = False) -> RDBStorage:
     """The storage at `url`, or in the folder where that is empty; `once` for what is read and left again.
 
-    Raises `StudyError`.
+    A reader makes no tables: it would be in the way of the search that makes them. Raises `StudyError`.
     """
     pool: dict[str, Any] = {"poolclass": NullPool} if once else {}
     if not url:
-        creator = {"creator": lambda: _sqlite(folder / FILE)}
-        return RDBStorage(f"sqlite:///{folder / FILE}", engine_kwargs={**creator, **pool})
+        creator = {"creator": lambda: _sqlite(folder / FILE, journal=not once)}
+        return _storage(folder, f"sqlite:///{folder / FILE}", {**creator, **pool}, made=once)
     try:
         # A connection that broke while nobody used it is made again.
-        return RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True, **pool})
+        return _storage(folder, _with_driver(url), {"pool_pre_ping": True, **pool}, made=once)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise StudyError(
             f"`--storage` must be the URL of a database, but got `{url}`: write for example "
@@ -45,6 +48,14 @@ def connect(folder: Path, url: str, *, once: bool = False) -> RDBStorage:
         raise StudyError(f"`--storage {url}` needs a driver that is not installed: {remedy}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         raise StudyError(f"`--storage {url}` must answer, but: {why(error)}") from error
+
+
+def is_empty(folder: Path) -> StudyError:
+    """The error of a reader that finds no study in the database."""
+    return StudyError(
+        f"the database of the study in `{folder}` must hold the study, but is empty: put a copy of it back, or give "
+        "the search's command again"
+    )
 
 
 def leave(storage: RDBStorage) -> None:
@@ -72,6 +83,21 @@ def why(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _storage(folder: Path, url: str, engine: dict[str, Any], *, made: bool) -> RDBStorage:
+    """`made` for one whose tables must be there."""
+    if made and not _has_tables(create_engine(url, **engine)):
+        raise is_empty(folder)
+    return RDBStorage(url, engine_kwargs=engine)
+
+
+def _has_tables(engine: Engine) -> bool:
+    """False until Optuna has written the version of its tables, which is the last of what it makes."""
+    with engine.connect() as connection:
+        return inspect(connection).has_table(VERSION) and bool(
+            connection.execute(select(text("version_num")).select_from(text(VERSION))).first()
+        )
+
+
 def _is_away(error: BaseException) -> bool:
     """True for a server that does not answer; a file is never away."""
     found: BaseException | None = error
@@ -82,10 +108,12 @@ def _is_away(error: BaseException) -> bool:
     return False
 
 
-def _sqlite(path: Path) -> sqlite3.Connection:
+def _sqlite(path: Path, *, journal: bool) -> sqlite3.Connection:
+    """`journal` for one that writes: readers do not block it, and it does not block them."""
     connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    if journal:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 

@@ -26,7 +26,7 @@ from eicompress.cache import DRAFT, disk_errors, drop_drafts
 from eicompress.errors import StudyError
 from eicompress.spec import STUDY_FILE, read_study_file
 from eicompress.study.asked import check, claim
-from eicompress.study.database import FILE, connect, leave, why
+from eicompress.study.database import FILE, connect, is_empty, leave, why
 from eicompress.study.ledger import Ledger
 from eicompress.values import Direction
 
@@ -108,10 +108,7 @@ def _ledger(folder: Path, storage: BaseStorage, directions: Sequence[Direction] 
     else:
         known = optuna.get_all_study_names(storage)
         if not known:
-            raise StudyError(
-                f"the database of the study in `{folder}` must hold the study, but is empty: put a copy of it back, or "
-                "give the search's command again"
-            )
+            raise is_empty(folder)
         if folder.name not in known:
             raise StudyError(
                 f"a study's folder must keep its name, but the database in `{folder}` holds {' and '.join(known)}"

@@ -146,7 +146,7 @@ def test_a_long_record_whose_file_is_damaged_is_said(tmp_path: Path) -> None:
             read_ledger(tmp_path / "s").records()
 
 
-def test_an_empty_database_is_said(tmp_path: Path) -> None:
+def test_an_empty_database_is_said_and_stays_empty_for_the_search_that_makes_it(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s"):
         pass
     for end in ("", "-wal", "-shm"):
@@ -154,6 +154,7 @@ def test_an_empty_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "s" / "study.db").touch()
     with pytest.raises(StudyError, match="must hold the study, but is empty"):
         read_ledger(tmp_path / "s")
+    assert (tmp_path / "s" / "study.db").stat().st_size == 0
 
 
 @pytest.mark.parametrize(

@@ -211,11 +211,12 @@ def test_processes_stand_still_while_a_latency_is_taken(setup: Setup) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_that_want_the_same_compute_it_once(setup: Setup) -> None:
-    with processes(setup, count=2) as workers:
-        for number in range(2):
+def test_two_searches_that_want_the_same_compute_it_once(setup: Setup, tmp_path: Path) -> None:
+    with processes(setup) as one, processes(replace(setup, folder=str(tmp_path / "other"))) as other:
+        for number, workers in enumerate((one, other)):
             workers.submit(job(number))
-        records = [workers.wait(ignore).record for _ in range(2)]
-    assert all(record is not None for record in records)
+        done = [workers.wait(ignore) for workers in (one, other)]
+    records = [each.record for each in done]
+    assert all(record is not None for record in records), [each.reason for each in done]
     first, second = (np.load(record.files["validation_logits"]) for record in records if record)
     assert np.array_equal(first, second)
