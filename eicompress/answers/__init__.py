@@ -5,6 +5,7 @@ Used by `runtime` to decode, by `export` to write and check, by `training` for l
 
 from collections.abc import Mapping
 
+from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentAndSlotsPrediction
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
@@ -19,6 +20,8 @@ __all__ = [
     "Chart",
     "Curve",
     "Entity",
+    "IntentAndSlots",
+    "IntentAndSlotsPrediction",
     "LabelPrediction",
     "LabelSet",
     "LabelSetPrediction",
@@ -47,6 +50,8 @@ def from_json(value: Json) -> Answer:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
+    if value["kind"] == IntentAndSlots.kind:
+        return IntentAndSlots(tuple(map(str, value["tags"])), tuple(map(str, value["intents"])))
     if value["kind"] == Vector.kind:
         return Vector(int(value["width"]))
     raise KeyError(value["kind"])
@@ -56,7 +61,8 @@ def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
     As in `transformers`, one output alone is a number, the model's class says whether each word is answered, and
-    `problem_type` whether each label is answered on its own. Vectors have an entry of our own.
+    `problem_type` whether each label is answered on its own. Vectors have an entry of
+    our own, and so have intents beside tags.
     """
     width = config.get(DIMENSIONS)
     if isinstance(width, int) and not isinstance(width, bool) and width > 0:
@@ -68,6 +74,9 @@ def of_config(config: Json) -> Answer | None:
     names = tuple(named[str(number)] for number in range(len(named)))
     classes = config.get("architectures")
     if isinstance(classes, list) and any(str(each).endswith(Tags.architecture) for each in classes):
+        intents = config.get(INTENTS)
+        if isinstance(intents, int) and not isinstance(intents, bool) and 0 < intents < len(names):
+            return IntentAndSlots(names[:-intents], names[-intents:])
         return Tags(names)
     if config.get("problem_type") == PROBLEM:
         return LabelSet(names, threshold=_share(config.get("threshold"), EVEN))

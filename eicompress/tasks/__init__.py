@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, LabelSet, Number, Tags, Vector
+from eicompress.answers import Answer, IntentAndSlots, LabelSet, Number, Tags, Vector
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding, are_texts_alone
+from eicompress.tasks.intent_and_slots import IntentAndSlotsTask, are_intents_and_tags
 from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
 from eicompress.tasks.regression import Regression, are_numbers
 from eicompress.tasks.token_classification import TokenClassification, is_meant
@@ -22,6 +23,7 @@ def register_tasks() -> list[type[Task]]:
         Classification,
         PairClassification,
         Embedding,
+        IntentAndSlotsTask,
         MultiLabelClassification,
         Regression,
         TokenClassification,
@@ -30,6 +32,13 @@ def register_tasks() -> list[type[Task]]:
 
 def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], str]:
     """The built-in task of rows, where none is named, and what a user should know of the choice; `columns` by role."""
+    if are_intents_and_tags(rows[0], columns):
+        named = IntentAndSlotsTask.columns_in(rows[0], columns)
+        return (
+            IntentAndSlotsTask,
+            f"The rows have `{named['text']}`, `{named['tags']}` and `{named['label']}`, so the task is "
+            f"`{IntentAndSlotsTask.name}`.",
+        )
     if is_meant(rows[0], columns):
         text, label = (TokenClassification.columns_in(rows[0], columns)[role] for role in ("text", "label"))
         return (
@@ -69,6 +78,8 @@ def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
         return Regression
     if isinstance(answer, Vector):
         return Embedding
+    if isinstance(answer, IntentAndSlots):
+        return IntentAndSlotsTask
     if isinstance(answer, Tags):
         return TokenClassification
     return PairClassification if pairs else Classification
