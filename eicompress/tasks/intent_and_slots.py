@@ -90,16 +90,14 @@ class IntentAndSlotsTask(Task):
         (B, W'), or of words alone (words, outputs) and (words,), each of which then answers the intent."""
         numbers = torch.where(targets <= CONTINUED, CONTINUED - targets, targets)
         tags = torch.where(targets == NONE, NONE, numbers % len(self.tags))
-        if logits.ndim == 2:
-            of_words, of_texts = logits[:, : len(self.tags)], logits[:, len(self.tags) :]
-            intents = torch.where(targets == NONE, NONE, numbers // len(self.tags))
-            return F.cross_entropy(of_words, tags, ignore_index=NONE) + F.cross_entropy(
-                of_texts, intents, ignore_index=NONE
-            )
         of_words, of_texts = slots_and_intents(self.answer, logits)
-        width = min(logits.shape[1], targets.shape[1])
-        of_tags = F.cross_entropy(of_words[:, :width].flatten(0, 1), tags[:, :width].flatten(), ignore_index=NONE)
-        return of_tags + F.cross_entropy(of_texts, numbers[:, 0] // len(self.tags))
+        if logits.ndim == 3:
+            width = min(logits.shape[1], targets.shape[1])
+            of_words, tags, numbers = of_words[:, :width].flatten(0, 1), tags[:, :width].flatten(), numbers[:, 0]
+        intents = numbers.div(len(self.tags), rounding_mode="floor")
+        return F.cross_entropy(of_words, tags, ignore_index=NONE) + F.cross_entropy(
+            of_texts, intents, ignore_index=NONE
+        )
 
     def correct(self, logits: Array, targets: Array) -> Array:
         return self.answer.right(targets, logits).astype(np.float64)
@@ -113,9 +111,11 @@ class IntentAndSlotsTask(Task):
 
 def slots_and_intents(answer: IntentAndSlots, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, W, outputs) -> those of tags (B, W, tags), and those of intents (B, intents), the mean over the words
-    that were read."""
-    read = logits.any(dim=-1, keepdim=True)
+    that were read. Of words alone, (words, outputs), each answers the intent: (words, tags) and (words, intents)."""
     tags, intents = logits[..., : len(answer.tags)], logits[..., len(answer.tags) :]
+    if logits.ndim == 2:
+        return tags, intents
+    read = logits.any(dim=-1, keepdim=True)
     return tags, (intents * read).sum(dim=1) / read.sum(dim=1).clamp_min(1)
 
 
