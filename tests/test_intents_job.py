@@ -35,6 +35,7 @@ def write_rows(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_intents_and_slots_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = write_rows(tmp_path / "both"), write_tiny_teacher(tmp_path / "model", "Bert")
     words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]
