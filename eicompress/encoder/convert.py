@@ -156,6 +156,8 @@ def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
     # Checkpoints made from TensorFlow's name the parameters of their norms as the paper does.
     names = {old: new.replace("LayerNorm.gamma", "LayerNorm.weight") for old, new in names.items()}
     names = {old: new.replace("LayerNorm.beta", "LayerNorm.bias") for old, new in names.items()}
+    # The classifier of words' ends has a name of its own in all families.
+    names = {old: new.replace("qa_outputs.", "classifier.") for old, new in names.items()}
     return {names[name]: weight.to(torch.float32, copy=True) for name, weight in weights.items()}
 
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, LabelSet, Number, Tags, Vector
+from eicompress.answers import Answer, AnswerSpan, LabelSet, Number, Tags, Vector
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding, are_texts_alone
 from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
+from eicompress.tasks.question_answering import QuestionAnswering, are_questions
 from eicompress.tasks.regression import Regression, are_numbers
 from eicompress.tasks.token_classification import TokenClassification, is_meant
 from eicompress.values import Json
@@ -23,6 +24,7 @@ def register_tasks() -> list[type[Task]]:
         PairClassification,
         Embedding,
         MultiLabelClassification,
+        QuestionAnswering,
         Regression,
         TokenClassification,
     ]
@@ -30,6 +32,9 @@ def register_tasks() -> list[type[Task]]:
 
 def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], str]:
     """The built-in task of rows, where none is named, and what a user should know of the choice; `columns` by role."""
+    if are_questions(rows[0], columns):
+        names = listed(QuestionAnswering.columns_in(rows[0], columns).values())
+        return QuestionAnswering, f"The rows have {names}, so the task is `{QuestionAnswering.name}`."
     if is_meant(rows[0], columns):
         text, label = (TokenClassification.columns_in(rows[0], columns)[role] for role in ("text", "label"))
         return (
@@ -67,6 +72,8 @@ def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
         return MultiLabelClassification
     if isinstance(answer, Number):
         return Regression
+    if isinstance(answer, AnswerSpan):
+        return QuestionAnswering
     if isinstance(answer, Vector):
         return Embedding
     if isinstance(answer, Tags):
