@@ -77,7 +77,7 @@ def of_config(config: Json) -> Answer | None:
     named_classes = [str(each) for each in classes] if isinstance(classes, list) else []
     if any(each.endswith(Tags.architecture) for each in named_classes):
         return Tags(names)
-    if any(each.endswith(AnswerSpan.architecture) for each in named_classes) and len(names) == 2:
+    if any(AnswerSpan.architecture in each for each in named_classes) and len(names) == 2:
         above = config.get("no_answer_above")
         return AnswerSpan(None if above is None else _share(above, EVEN))
     if config.get("problem_type") == PROBLEM:

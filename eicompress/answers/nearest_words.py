@@ -1,6 +1,7 @@
 """The simplest way to answer questions: words of the context with the most words of the question around them.
 
-The sliding window of MCTest (Richardson et al., EMNLP 2013): a word counts by how few contexts have it.
+After the sliding window of MCTest (Richardson et al., EMNLP 2013): a word of the question counts by how few contexts
+have it, and by how near it stands.
 """
 
 from collections import Counter
@@ -26,7 +27,7 @@ def nearest_to_questions(known: Sequence[Text], texts: Sequence[Text], usual: in
         own, spelled = set(_spelled(text[0])), _spelled(text[1])
         worth = np.array([np.log(1 + len(contexts) / (1 + seen[each])) if each in own else 0.0 for each in spelled])
         may = np.array([each not in own and any(map(str.isalnum, each)) for each in spelled], np.bool_)
-        near = np.convolve(worth, np.ones(2 * AROUND + 1))[AROUND : AROUND + len(spelled)]
+        near = np.convolve(worth, 1 / (1 + np.abs(np.arange(-AROUND, AROUND + 1))))[AROUND : AROUND + len(spelled)]
         count = min(usual, len(spelled))
         whole = np.convolve(may, np.ones(count), "valid") == count
         at = int(np.argmax(np.where(whole, near[count // 2 :][: len(whole)], -1.0)))

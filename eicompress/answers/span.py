@@ -144,7 +144,7 @@ class AnswerSpan(Answer):
             return self
         best = best_spans(logits)
         more = np.clip(logits[:, 0].astype(np.float64).sum(axis=1) - best.worth, -20, 20)
-        shares = np.floor(1e4 / (1 + np.exp(-more))) / 1e4
+        shares = np.ceil(1e4 / (1 + np.exp(-more))) / 1e4
         none = np.zeros_like(best.first)
         answering, silent = f1_of(targets, best), f1_of(targets, Chosen(none, none, best.worth))
         order = np.argsort(shares, kind="stable")

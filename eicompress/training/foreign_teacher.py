@@ -250,7 +250,7 @@ def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     named = config.architectures if isinstance(config.architectures, list) else []
     made = [str(each) for each in named]
-    if not any(each.endswith(f"For{answer.architecture}") for each in made):
+    if not any(f"For{answer.architecture}" in each for each in made):
         raise ModelError(
             f"A teacher must be a {_spoken(answer.architecture)}, but `{folder}` is "
             f"{' and '.join(made) or 'of no named class'}. Fine-tune it on the task first, and save what "
