@@ -69,7 +69,7 @@ def test_a_config_says_all_of_it() -> None:
     assert "`ForQuestionAnswering`" in answer.mismatch("the teacher `x`", None)
 
 
-def test_mistakes_are_told_apart_by_what_the_data_and_both_models_say() -> None:
+def test_mistakes_are_those_of_the_data_and_both_models() -> None:
     answer = AnswerSpan(EVEN)
     theirs = logits(("Ada", "Byron"), ("1815", "1815"), ("Ada", "Ada"))
     theirs[2, 0] = 9
