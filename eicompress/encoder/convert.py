@@ -70,6 +70,8 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
         ) from error
     _check_layers(folder, weights, len(config.layers))
     answer = _answer(folder, raw, config.outputs) if "classifier.weight" in state else None
+    if answer is not None and answer.per_word and config.pooler_norm:
+        answer = None  # a head of two layers for each token, which the encoder has not
     if outputs is None and answer is None:
         raise ModelError(
             f"`{folder}` must have a classifier of its own, but has none; say how many classes it is to have."

@@ -174,7 +174,7 @@ def _lowered(module: Linear | Embedding, bits: int) -> Iterator[None]:
 
 
 def _logits(model: torch.nn.Module, batches: list[Batch], *, windowed: bool) -> Tensor:
-    """(answers, outputs) of texts, or of their words, those that were not read among them; (n, 1 + W, 2) of contexts."""
+    """(answers, outputs) of texts, or of their words, those that were not read too; (n, 1 + W, 2) of contexts."""
     found = [each.logits(model) for each in batches]
     if not windowed:
         return torch.cat([each.flatten(0, -2) for each in found])
