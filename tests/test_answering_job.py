@@ -41,11 +41,11 @@ layer_bits = { choices = [4, 8] }
 
 [[slot]]
 strategy = "distillation"
-epochs = 4.0
+epochs = 1.0
 distortions = 1
 logits = { choices = ["kl", "mse"] }
 """
-LONG = ", ".join((*MUSIC, *WEATHER, *MUSIC))
+LONG = ", ".join((*MUSIC, *WEATHER))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def write_questions(folder: Path, *, silent: bool = False) -> Path:
 def test_questions_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = write_questions(tmp_path / "questions", silent=True), write_tiny_teacher(tmp_path / "model", "Bert")
     words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]
-    assert cli.run(["search", *words, "--trials", "2", "--teacher-training", "finetune"]) == 0
+    assert cli.run(["search", *words, "--trials", "1", "--teacher-training", "finetune"]) == 0
     captured = capsys.readouterr()
     printed = captured.out + captured.err
     assert "so the task is `question_answering`" in printed and "words nearest to the question's" in printed
@@ -107,7 +107,7 @@ def test_questions_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[
     measured = {each.name: each for each in eicompress.measure(folder, data=str(data), seq_len=8)}
     assert measured["quality_test"].value == pytest.approx(best.value("quality_test"), abs=1e-6)
     assert measured["quality_test"].conditions["metric"] == "f1"
-    comparison = eicompress.compare([folder, folder], data=str(data), output=tmp_path / "c.html")
+    comparison = eicompress.compare([folder, folder], data=str(data))
     assert comparison.others[0].difference.mean == 0.0
 
     page = (tmp_path / "studies" / "questions" / "report.html").read_text(encoding="utf-8")
@@ -143,15 +143,14 @@ def by_transformers(folder: Path, kind: str, question: str, context: str) -> np.
     return np.array(found)
 
 
-@pytest.mark.parametrize("kind", ["Bert", "DistilBert", pytest.param("Roberta", marks=pytest.mark.slow), "Electra"])
-def test_a_question_answerer_is_the_baseline_as_it_is(tmp_path: Path, kind: str) -> None:
-    folder = write_answerer(tmp_path / "model", kind)
+def test_a_question_answerer_is_the_baseline_as_it_is(tmp_path: Path) -> None:
+    folder = write_answerer(tmp_path / "model")
     spec = read({"model": str(folder), "data": str(write_questions(tmp_path / "questions"))})
     builder = open_builder(spec, discover(), folder=Path("work"), progress=ignore)
     assert builder.head is None, "it needs no training first"
     model = runtime.load(builder.baseline().files["artifact"])
     (found,) = model.logits([("what is it", "xylophone, the song")])
-    assert found[1:] == pytest.approx(by_transformers(folder, kind, "what is it", "xylophone, the song"), abs=1e-4)
+    assert found[1:] == pytest.approx(by_transformers(folder, "Bert", "what is it", "xylophone, the song"), abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["Bert", pytest.param("DebertaV2", marks=pytest.mark.slow), "XLNet"])

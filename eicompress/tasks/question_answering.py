@@ -48,8 +48,10 @@ class QuestionAnswering(Task):
 
     @classmethod
     def columns_in(cls, row: Json, columns: Mapping[str, str]) -> dict[str, str]:
-        """As named; else as SQuAD has them."""
+        """As named; else as SQuAD has them, where the row has one of its columns."""
         named = {role: columns.get(role, role) for role in cls.columns}
+        if not {*COLUMNS.values()} & row.keys():
+            return named
         return {role: COLUMNS[role] if name == role and name not in row else name for role, name in named.items()}
 
     @classmethod

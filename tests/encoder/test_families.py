@@ -205,7 +205,9 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
         assert (got - expected).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("family", ["roberta", "electra", "albert", "mobilebert", "mpnet", "distilbert"])
+@pytest.mark.parametrize(
+    "family", ["roberta", *(pytest.param(each, marks=pytest.mark.slow) for each in ("electra", "albert", "mpnet"))]
+)
 def test_where_answers_begin_and_end_is_that_of_transformers(tmp_path: Path, family: str) -> None:
     source = load(save(tmp_path, family, kind="QuestionAnswering", num_labels=2))
     theirs = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path).eval()

@@ -49,6 +49,16 @@ def test_rows_of_squad_are_known_by_their_columns(tmp_path: Path) -> None:
     assert task_of([{"text": "a", "label": "b"}], {})[0] is not QuestionAnswering
 
 
+def test_columns_may_have_other_names() -> None:
+    assert QuestionAnswering.columns_in({"q": "", "context": "", "answers": {}}, {"text": "q", "label": "label"}) == {
+        "text": "q",
+        "text_pair": "context",
+        "label": "answers",
+    }
+    plain = {role: role for role in QuestionAnswering.columns}
+    assert QuestionAnswering.columns_in({"text": "", "label": {}}, plain) == plain
+
+
 def test_quality_is_f1_or_exact_match_over_all_references() -> None:
     task, examples = read(ROW, BORN)
     logits = sure_of(examples, [(1, 1), (5, 6)])
