@@ -117,6 +117,19 @@ def test_questions_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "pipeline_tag: question-answering" in card
 
 
+def test_a_teacher_is_trained_in_any_time_but_not_by_a_linear_classifier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, model = write_questions(tmp_path / "questions"), write_tiny_teacher(tmp_path / "model", "Bert")
+    words = ["--model", str(model), "--data", str(data)]
+    assert cli.run(["teach", *words, "--output", "answerer", "--timeout", "1s"]) == 0
+    captured = capsys.readouterr()
+    assert "one short training alone, with nothing held out" in captured.out + captured.err
+    assert (tmp_path / "answerer" / "teacher.json").is_file()
+    assert cli.run(["search", *words, "--budget", "1MB", "--teacher-training", "probe", "--trials", "1"]) == 2
+    assert "of which all weights are trained: give teach or finetune" in capsys.readouterr().err
+
+
 def write_answerer(folder: Path, kind: str = "Bert") -> Path:
     suffix = "QuestionAnsweringSimple" if kind == "XLNet" else "QuestionAnswering"
     return write_tiny_teacher(folder, kind, ("LABEL_0", "LABEL_1"), suffix)

@@ -16,7 +16,7 @@ import torch
 from eicompress.answers.words import fitted
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Examples, Task, Training
-from eicompress.errors import ModelError, StudyError
+from eicompress.errors import ModelError
 from eicompress.training.linear_probe import calibrated, linear_classifiers, of_words
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer
@@ -36,6 +36,8 @@ from eicompress.values import Progress, digest_of
 
 FINETUNE_RATE, FINETUNE_EPOCHS = 5e-5, 4.0
 """Of plain fine-tuning."""
+UNJUDGED = "one short training alone, with nothing held out"
+"""What is done in too little time for a task without a linear classifier."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,10 @@ class TeacherSearch:
             if trained:
                 attempts += schedule.longer(train, best_of(trained))
             if not attempts:
-                raise StudyError(
-                    f"the search for a teacher must have time to train all weights, which takes about "
-                    f"{epochs * epoch_s:.0f} s, but has {self.limit_s:.0f} s: give a longer time, or fewer rows with "
-                    "`--rows`"
-                )
-            notes += schedule.notes(self.limit_s, len(tried), epochs, epoch_s, self.task.answer.head)
-        chosen = best_of(attempts)
+                linear = replace(linear, learning_rate=LEARNING_RATES[0], epochs=schedule.only_epochs(epoch_s))
+            head = f"the linear {self.task.answer.head} alone" if self.task.answer.probed else UNJUDGED
+            notes += schedule.notes(self.limit_s, len(tried), epochs, epoch_s, head)
+        chosen = best_of(attempts or [linear])
         # A single member is cached by the caller.
         make = self._member if members > 1 else self._trained
         made = tuple(make(chosen, self.seed + number) for number in range(members))
