@@ -96,8 +96,23 @@ class Tokens:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(n,) tokens of each text, of all its windows together."""
-        return np.diff(self.starts if self.windows is None else self.starts[self.windows])
+        """(n,) tokens of each text, or of its longest window."""
+        lengths = np.diff(self.starts)
+        return lengths if self.windows is None else np.maximum.reduceat(lengths, self.windows[:-1])
+
+    def in_order(self, size: int = BATCH) -> list[np.ndarray]:
+        """Row numbers of batches of near lengths that cover all texts once, of at most `size` texts, or texts with at
+        most as many windows, one text at least: a context of many windows takes as much memory as many texts."""
+        if self.windows is None:
+            return in_order_of_length(self.lengths, size)
+        counts, cut, held = np.diff(self.windows), list[list[int]](), size
+        for row in np.argsort(self.lengths, kind="stable").tolist():
+            if held + counts[row] > size:
+                cut.append([])
+                held = 0
+            cut[-1].append(row)
+            held += counts[row]
+        return [np.array(rows) for rows in cut]
 
     def batch(self, rows: np.ndarray, padding_id: int, device: str) -> Batch:
         """The rows' tokens, padded to the longest of them."""

@@ -13,7 +13,7 @@ import torch
 from eicompress.cache import Cache, arrays_in
 from eicompress.contracts import Array, Candidate, Examples, Task, Teacher, TeacherOutputs
 from eicompress.encoder.device import fast_products, moved
-from eicompress.encoder.tokens import in_order_of_length, tokenize
+from eicompress.encoder.tokens import tokenize
 from eicompress.values import Progress, Text, digest_of, seed_of
 
 SHARD = 2048
@@ -228,7 +228,7 @@ def answers_of(
     logits = np.zeros(tokens.of_answers(model.config.outputs), np.float16)
     pooled = np.zeros(tokens.of_features(model.config.hidden) if states else (len(texts), 0), np.float16)
     with moved(model.eval(), device):
-        for rows in in_order_of_length(tokens.lengths):
+        for rows in tokens.in_order():
             batch = tokens.batch(rows, model.config.padding_id, device)
             with fast_products(device):
                 output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)

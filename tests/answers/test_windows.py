@@ -59,7 +59,9 @@ def test_both_ways_to_merge_windows_agree() -> None:
         of_tokens = candidate.model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         found = batch.answers(of_tokens).numpy()
     assert tokens.of_answers(2) == (3, found.shape[1], 2) and batch.of_windows is not None
-    assert tokens.lengths.tolist()[1] == 6 and tokens.lengths[2] > tokens.lengths[0] > 20
+    assert tokens.lengths.tolist() == [20, 6, 20], "of the longest window"
+    assert [each.tolist() for each in tokens.in_order(2)] == [[1], [0], [2]], "long contexts are read alone"
+    assert [each.tolist() for each in tokens.in_order(64)] == [[1, 0, 2]]
     for place, row in enumerate(rows):
         (windows,) = WindowReader(candidate.tokenizer, 20).read([texts[row]])
         here = np.flatnonzero(batch.of_windows.numpy() == place)
