@@ -1,14 +1,17 @@
-"""The checksums that lie beside an artifact, and its files compared with them."""
+"""An artifact's files compared with the checksums beside it; and whether its graph is all in its folder."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eicompress.errors import ModelError
+from eicompress.errors import ModelError, shortened
 from eicompress.values import Artifact, parsed_json
 
 READ = ("config.json", "tokenizer.json", "onnx/model.onnx")
 """The files of an artifact that it takes to predict."""
+LOCATION = b"location"
+"""The key under which an ONNX file names another one; where its bytes have no such word, it names none."""
 
 
 def checksums(artifact: Artifact) -> dict[str, str]:
@@ -48,3 +51,57 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"`{path}` must be a JSON object, but is a {type(value).__name__}.")
     return value
+
+
+def check_contained(model: Path | bytes) -> None:
+    """Raise `ModelError` where an ONNX file takes weights from outside its folder, which onnxruntime may not refuse.
+
+    The bytes of a graph have no folder, so that it must hold all its weights itself.
+    """
+    data = model if isinstance(model, bytes) else _bytes_of(model)
+    if LOCATION not in data:
+        return
+    for place in _places(data, model):
+        folder = None if isinstance(model, bytes) else model.parent
+        if folder is None or not _is_below(place, folder):
+            raise ModelError(
+                f"{named(model)} must have its weights in itself, or in files of its own folder, but takes them from "
+                f"{shortened(place)}: write it again as one file."
+            )
+
+
+def named(model: Path | bytes) -> str:
+    """An ONNX file as a message names it."""
+    return "The ONNX graph" if isinstance(model, bytes) else f"`{model}`"
+
+
+def _bytes_of(model: Path) -> bytes:
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise ModelError(f"`{model}` must be a readable file, but: {error.strerror}.") from error
+
+
+def _places(data: bytes, model: Path | bytes) -> Iterator[str]:
+    """Where an ONNX file says that weights lie outside of it."""
+    import onnx
+    from google.protobuf.message import DecodeError, Message
+
+    def external(message: Message) -> Iterator[str]:
+        if isinstance(message, onnx.TensorProto):
+            yield from (each.value for each in message.external_data if each.key == LOCATION.decode())
+            return
+        for described, value in message.ListFields():
+            if described.type == described.TYPE_MESSAGE:
+                for each in [value] if isinstance(value, Message) else value:
+                    yield from external(each)
+
+    try:
+        yield from external(onnx.load_model_from_string(data))
+    except DecodeError as error:
+        raise ModelError(f"{named(model)} must be an ONNX file, but is not: {error}.") from error
+
+
+def _is_below(place: str, folder: Path) -> bool:
+    """Whether a path leads to somewhere in the folder, links followed."""
+    return "\0" not in place and (folder / place).resolve().is_relative_to(folder.resolve())

@@ -14,13 +14,12 @@ import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers import Answer, Prediction, of_config
+from eicompress.answers.windows import WindowReader, limit_of, of_windows, places_of
 from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.errors import DataError, ModelError, is_panic, shortened
-from eicompress.manifest import check_files, read_object
-from eicompress.values import Artifact, ExitRule, Json, Text, readable
+from eicompress.manifest import check_contained, check_files, named, read_object
+from eicompress.values import Artifact, ExitRule, Json, Text, counted, readable
 
-LOCATION = b"location"
-"""The key under which an ONNX file names another one; where its bytes have no such word, it names none."""
 EXIT_THRESHOLD = "exit_threshold"
 """The input of a graph with off-ramps that says when a text exits; where it is not given, the file's own counts."""
 WHOLE_DEPTH: Mapping[str, npt.NDArray[np.float32]] = MappingProxyType({EXIT_THRESHOLD: np.array(1, np.float32)})
@@ -86,7 +85,7 @@ class Model:
 
     def logits(self, texts: Sequence[Text], *, parallel: int = 1) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts; (n, W, outputs) where each word is answered, with zeros
-        for one that was not read.
+        for one that was not read; (n, 1 + W, 2) of questions, for no answer and each word of the context.
 
         Raises `TypeError` for anything else, `DataError` for a text without a token, and `ModelError` where the graph
         does not run.
@@ -94,28 +93,44 @@ class Model:
         _check(texts, self.pairs)
         if parallel > 1:
             with ThreadPoolExecutor(parallel) as pool:
-                rows = list(pool.map(self._row, texts, list(self.feeds(texts))))
+                rows = list(pool.map(self._answered, texts))
         else:
-            rows = [self._row(text, feed) for text, feed in zip(texts, self.feeds(texts), strict=True)]
+            rows = [self._answered(text) for text in texts]
         if self.answer.per_word:
-            rows = [self._of_words(str(text), row) for text, row in zip(texts, rows, strict=True)]
             return padded(rows) if rows else np.zeros((0, 0, self.answer.outputs), np.float32)
         return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
 
-    def _of_words(self, text: str, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(tokens, outputs) -> (words, outputs)"""
-        text = readable(text)
-        first = np.array(first_tokens(self._encoded(self.tokenizer, text).offsets, words_of(text)), np.int64)
-        return np.where((first >= 0)[:, None], row[first.clip(min=0)], np.float32(0))
+    def _answered(self, text: Text) -> npt.NDArray[np.float32]:
+        """(outputs,), or (words, outputs), of one text."""
+        windows = self._windows(text)
+        rows = [self._row(text, self._feed(each)) for each in windows]
+        if not self.answer.per_word:
+            return rows[0]
+        if isinstance(text, str):
+            first = np.array(first_tokens(windows[0].offsets, words_of(readable(text))), np.int64)
+            return np.where((first >= 0)[:, None], rows[0][first.clip(min=0)], np.float32(0))
+        places = places_of(words_of(readable(text[1])), windows)
+        return of_windows(rows, places, [0] * len(rows)).astype(np.float32)
+
+    def _windows(self, text: Text) -> list[Encoding]:
+        """The text as it is read: at once, or a long context in windows."""
+        if self.answer.windowed and not isinstance(text, str):
+            return self._reader.read([text])[0]
+        return [self._encoded(self.tokenizer, text)]
+
+    @cached_property
+    def _reader(self) -> WindowReader:
+        return WindowReader(self.tokenizer, self.limit)
 
     def _row(self, text: Text, feed: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
         """(outputs,) or (tokens, outputs) of one text. A graph may answer one without a token, as tf-idf does."""
         empty = f"a text must have a token that the model reads, but {shortened(str(text))} has none"
         silent = not feed["input_ids"].size
         try:
-            found: npt.NDArray[np.float32] = self.session.run(["logits"], dict(feed))[0]
+            parts: list[npt.NDArray[np.float32]] = self.session.run(list(self.answer.graph_outputs), dict(feed))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise (DataError(empty) if silent else ModelError(_not_run(str(error)))) from error
+        found = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
         shape = (feed["input_ids"].shape[1], self.answer.outputs) if self.answer.per_word else (self.answer.outputs,)
         if found.shape != (1, *shape) or not np.isfinite(found).all():
             why = f"its logits have the shape {found.shape}, or are not finite"
@@ -128,20 +143,21 @@ class Model:
         return np.array([int(self.session.run([LAYERS], feed)[0]) for feed in self.feeds(texts)], np.int64)
 
     def lengths(self, texts: Sequence[Text]) -> list[Length]:
-        """How long each text is, and how much of it is read: what is longer than the model's positions is cut."""
+        """How long each text is, and how much of it is read: what is longer than the model's positions is cut, unless
+        it is read in windows."""
         _check(texts, self.pairs)
         found = []
         for text in texts:
             read = len(self._encoded(self.tokenizer, text).ids)
             whole = self.limit is None or read < self.limit
-            found.append(Length(read if whole else len(self._encoded(self._uncut, text).ids), read))
+            length = read if whole else len(self._encoded(self._uncut, text).ids)
+            found.append(Length(length, length if self.answer.windowed else read))
         return found
 
     @property
     def limit(self) -> int | None:
         """Tokens after which a text is cut; None where it never is."""
-        cutting: Json | None = self.tokenizer.truncation
-        return None if cutting is None else int(cutting["max_length"])
+        return limit_of(self.tokenizer)
 
     @cached_property
     def _uncut(self) -> Tokenizer:
@@ -159,14 +175,15 @@ class Model:
             raise ModelError(f"The tokenizer must read {shortened(first)}, but cannot: {error}.") from error
 
     def feeds(self, texts: Sequence[Text]) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
-        """What the session is given for each text, at batch 1."""
-        typed = any(each.name == "token_type_ids" for each in self.session.get_inputs())
+        """What the session is given for each text, at batch 1; of a long context the first window alone."""
         for text in texts:
-            encoding = self._encoded(self.tokenizer, text)
-            feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
-            if typed:
-                feed["token_type_ids"] = encoding.type_ids
-            yield {name: np.array([values], np.int64) for name, values in feed.items()}
+            yield self._feed(self._windows(text)[0])
+
+    def _feed(self, encoding: Encoding) -> dict[str, npt.NDArray[np.int64]]:
+        feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+        if any(each.name == "token_type_ids" for each in self.session.get_inputs()):
+            feed["token_type_ids"] = encoding.type_ids
+        return {name: np.array([values], np.int64) for name, values in feed.items()}
 
 
 def usual_length(tokenizer: Tokenizer, texts: Sequence[Text]) -> int:
@@ -245,71 +262,20 @@ def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answe
     if {name: kind for name, kind in reads.items() if name != "token_type_ids"} != must:
         came = ", ".join(f"{name} {kind}" for name, kind in reads.items()) or "nothing"
         raise ModelError(f"`{artifact.onnx}` must read `input_ids` and `attention_mask` as int64, but reads {came}.")
-    kind, shape = answers.get("logits", ("none", []))
-    width = shape[-1] if len(shape) == (3 if answer.per_word else 2) else None
-    if kind != "tensor(float)" or width is None or (isinstance(width, int) and width != answer.outputs):
-        each = "token" if answer.per_word else "text"
-        raise ModelError(
-            f"`{artifact.onnx}` must answer `logits` with {answer.outputs} floats a {each}, as many as `config.json` "
-            f"names, but has {kind} {shape}."
-        )
+    alone = len(answer.graph_outputs) > 1
+    for name in answer.graph_outputs:
+        kind, shape = answers.get(name, ("none", []))
+        fits = kind == "tensor(float)" and len(shape) == 1 + answer.per_word + (not alone)
+        if not fits or not (alone or shape[-1] == answer.outputs or not isinstance(shape[-1], int)):
+            count, each = 1 if alone else answer.outputs, "token" if answer.per_word else "text"
+            raise ModelError(
+                f"`{artifact.onnx}` must answer `{name}` with {counted(count, 'float')} a {each}, as many as "
+                f"`config.json` names, but has {kind} {shape}."
+            )
 
 
 def _not_run(why: str) -> str:
     return f"the artifact's graph must answer every text, but does not: {why.splitlines()[0][:300]}"
-
-
-def check_contained(model: Path | bytes) -> None:
-    """Raise `ModelError` where an ONNX file takes weights from outside its folder, which onnxruntime may not refuse.
-
-    The bytes of a graph have no folder, so that it must hold all its weights itself.
-    """
-    data = model if isinstance(model, bytes) else _bytes_of(model)
-    if LOCATION not in data:
-        return
-    for place in _places(data, model):
-        folder = None if isinstance(model, bytes) else model.parent
-        if folder is None or not _is_below(place, folder):
-            raise ModelError(
-                f"{_name(model)} must have its weights in itself, or in files of its own folder, but takes them from "
-                f"{shortened(place)}: write it again as one file."
-            )
-
-
-def _name(model: Path | bytes) -> str:
-    return "The ONNX graph" if isinstance(model, bytes) else f"`{model}`"
-
-
-def _bytes_of(model: Path) -> bytes:
-    try:
-        return model.read_bytes()
-    except OSError as error:
-        raise ModelError(f"`{model}` must be a readable file, but: {error.strerror}.") from error
-
-
-def _places(data: bytes, model: Path | bytes) -> Iterator[str]:
-    """Where an ONNX file says that weights lie outside of it."""
-    import onnx
-    from google.protobuf.message import DecodeError, Message
-
-    def external(message: Message) -> Iterator[str]:
-        if isinstance(message, onnx.TensorProto):
-            yield from (each.value for each in message.external_data if each.key == LOCATION.decode())
-            return
-        for described, value in message.ListFields():
-            if described.type == described.TYPE_MESSAGE:
-                for each in [value] if isinstance(value, Message) else value:
-                    yield from external(each)
-
-    try:
-        yield from external(onnx.load_model_from_string(data))
-    except DecodeError as error:
-        raise ModelError(f"{_name(model)} must be an ONNX file, but is not: {error}.") from error
-
-
-def _is_below(place: str, folder: Path) -> bool:
-    """Whether a path leads to somewhere in the folder, links followed."""
-    return "\0" not in place and (folder / place).resolve().is_relative_to(folder.resolve())
 
 
 def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -323,7 +289,7 @@ def session(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSe
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each status
-        raise ModelError(f"{_name(model)} must be readable by onnxruntime, but is not: {error}") from error
+        raise ModelError(f"{named(model)} must be readable by onnxruntime, but is not: {error}") from error
 
 
 def _check(texts: Sequence[Text], pairs: bool) -> None:

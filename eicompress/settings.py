@@ -177,7 +177,9 @@ class TaskSettings(TypedDict, total=False):
     text: Annotated[str, Setting("Column of the text.", "COLUMN", default="text")]
     text_pair: Annotated[str, Setting("Column of the second text of a pair.", "COLUMN", default="")]
     label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]
-    quality: Annotated[str, Setting("Quality to maximise, where the task has several: macro_f1.", "NAME", default="")]
+    quality: Annotated[
+        str, Setting("Quality to maximise, where the task has several: macro_f1, exact_match.", "NAME", default="")
+    ]
 
 
 class Rows(TypedDict, total=False):

@@ -11,12 +11,14 @@ from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.rejection import NEVER
+from eicompress.answers.span import AnswerSpan, SpanPrediction
 from eicompress.answers.tag import Entity, TagPrediction, Tags
 from eicompress.answers.vector import DIMENSIONS, Vector, VectorPrediction
 from eicompress.values import Json
 
 __all__ = [
     "Answer",
+    "AnswerSpan",
     "Chart",
     "Curve",
     "Entity",
@@ -30,6 +32,7 @@ __all__ = [
     "Number",
     "NumberPrediction",
     "Prediction",
+    "SpanPrediction",
     "Table",
     "TagPrediction",
     "Tags",
@@ -48,6 +51,9 @@ def from_json(value: Json) -> Answer:
         return LabelSet(tuple(map(str, value["labels"])), str(value["quality"]), float(value["threshold"]))
     if value["kind"] == Number.kind:
         return Number(float(value["mean"]), float(value["deviation"]))
+    if value["kind"] == AnswerSpan.kind:
+        chosen = value["no_answer_above"]
+        return AnswerSpan(None if chosen is None else float(chosen))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
     if value["kind"] == IntentAndSlots.kind:
@@ -60,8 +66,8 @@ def from_json(value: Json) -> Answer:
 def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
-    As in `transformers`, one output alone is a number, the model's class says whether each word is answered, and
-    `problem_type` whether each label is answered on its own. Vectors have an entry of
+    As in `transformers`, one output alone is a number, the model's class says whether each word is answered, or where
+    an answer begins and ends, and `problem_type` whether each label is answered on its own. Vectors have an entry of
     our own, and so have intents beside tags.
     """
     width = config.get(DIMENSIONS)
@@ -73,11 +79,15 @@ def of_config(config: Json) -> Answer | None:
         return None
     names = tuple(named[str(number)] for number in range(len(named)))
     classes = config.get("architectures")
-    if isinstance(classes, list) and any(str(each).endswith(Tags.architecture) for each in classes):
+    named_classes = [str(each) for each in classes] if isinstance(classes, list) else []
+    if any(each.endswith(Tags.architecture) for each in named_classes):
         intents = config.get(INTENTS)
         if isinstance(intents, int) and not isinstance(intents, bool) and 0 < intents < len(names):
             return IntentAndSlots(names[:-intents], names[-intents:])
         return Tags(names)
+    if any(AnswerSpan.architecture in each for each in named_classes) and len(names) == 2:
+        above = config.get("no_answer_above")
+        return AnswerSpan(None if above is None else _share(above, EVEN))
     if config.get("problem_type") == PROBLEM:
         return LabelSet(names, threshold=_share(config.get("threshold"), EVEN))
     return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below"), NEVER))

@@ -109,8 +109,12 @@ class Answer(ABC):
     """The name of this task on the hub and in `transformers`."""
     architecture: ClassVar[str] = "SequenceClassification"
     """How the classes of `transformers` end whose models answer so, such as `BertForSequenceClassification`."""
+    graph_outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    """Names of an ONNX file's outputs: one with all logits, or one for each of the model's outputs."""
     simplest: ClassVar[str]
     """The name of the simplest baseline, which runs no model."""
+    simplest_note: ClassVar[str] = "one answer for every text"
+    """What it does."""
     linear: ClassVar[str]
     """The name of the method of linear models of this kind."""
     linear_artifacts: ClassVar[bool] = True
@@ -133,7 +137,12 @@ class Answer(ABC):
     """Whether a prediction may be that a text has no answer, if that is asked for."""
     per_word: ClassVar[bool] = False
     """Whether a text has an answer for each of its words: logits are then (n, W, outputs), W words of the text that has
-    most, with zeros where a word was not read and behind a text's last one. Below, `outputs` then stands for both."""
+    most, with zeros where a word was not read and behind a text's last one. Of a question with its context these are no
+    answer, and the words of the context: (n, 1 + W, 2). Below, `outputs` then stands for both."""
+    windowed: ClassVar[bool] = False
+    """Whether an input is a question with a context that is read in windows, however long it is."""
+    probed: ClassVar[bool] = True
+    """Whether the search for a teacher begins with a linear classifier of frozen states."""
     unit: ClassVar[bool] = False
     """Whether the answer is a vector of length one, made of the state that the head reads: a model without a head then
     answers too, and nothing is to be trained first."""

@@ -58,6 +58,7 @@ class Tags(Answer):
     pipeline: ClassVar[str] = "token-classification"
     architecture: ClassVar[str] = "TokenClassification"
     simplest: ClassVar[str] = "most frequent tag of a word"
+    simplest_note: ClassVar[str] = "one answer for every word"
     linear: ClassVar[str] = "softmax regression"
     head: ClassVar[str] = "token classifier"
     model: ClassVar[str] = "tagger"

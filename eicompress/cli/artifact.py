@@ -43,10 +43,11 @@ def predict(
     A line of output is label, confidence and text, or number and text; where a text has several
     labels it is each of them with its probability; where words are tagged it is each entity's type,
     first and last character and words; and the text.
+    Where questions are answered it is the answer, its first and last character and its confidence.
     With --top it is one line a label, the likeliest first; in JSON they are `top`.
     With --reject a text that seems to belong to no label is answered with - (null in JSON): its
     confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
-    A pair of texts is one TEXT with a tab between the two.
+    A pair of texts, or a question and its context, is one TEXT with a tab between the two.
     An embedder's line is a vector and the text; with --similarity it is the cosine of a pair.
     A text that is longer than the model reads is cut, with a note on stderr.
     With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.

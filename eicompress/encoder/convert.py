@@ -70,6 +70,8 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
         ) from error
     _check_layers(folder, weights, len(config.layers))
     answer = _answer(folder, raw, config.outputs) if "classifier.weight" in state else None
+    if answer is not None and answer.per_word and config.pooler_norm:
+        answer = None  # a head of two layers for each token, which the encoder has not
     if outputs is None and answer is None:
         raise ModelError(
             f"`{folder}` must have a classifier of its own, but has none; say how many classes it is to have."
@@ -156,6 +158,8 @@ def _weights(path: Path, prefix: str) -> dict[str, Tensor]:
     # Checkpoints made from TensorFlow's name the parameters of their norms as the paper does.
     names = {old: new.replace("LayerNorm.gamma", "LayerNorm.weight") for old, new in names.items()}
     names = {old: new.replace("LayerNorm.beta", "LayerNorm.bias") for old, new in names.items()}
+    # The classifier of words' ends has a name of its own in all families.
+    names = {old: new.replace("qa_outputs.", "classifier.") for old, new in names.items()}
     return {names[name]: weight.to(torch.float32, copy=True) for name, weight in weights.items()}
 
 

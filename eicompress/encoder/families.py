@@ -273,7 +273,8 @@ def _convbert_layer(weights: Weights, old: str, new: str, groups: int) -> State:
 def _dense_head(weights: Weights) -> State:
     """The head of RoBERTa, ELECTRA and MPNet, which has a dense layer of its own; without one, a pooler if any."""
     dense = "classifier.dense" if "classifier.dense.weight" in weights else "pooler.dense"
-    return _renamed(weights, {dense: "pooler", "classifier.out_proj": "classifier"})
+    output = "classifier" if "classifier.weight" in weights else "classifier.out_proj"
+    return _renamed(weights, {dense: "pooler", output: "classifier"})
 
 
 def _renamed(weights: Weights, names: Mapping[str, str]) -> State:

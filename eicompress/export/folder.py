@@ -22,7 +22,7 @@ from eicompress.errors import ExportError
 from eicompress.export.emit import emit
 from eicompress.export.exits import emit_exits
 from eicompress.export.generic import trace
-from eicompress.export.graph import constants_of, group_of, nodes_of, scaled
+from eicompress.export.graph import constants_of, group_of, nodes_of, parted, scaled
 from eicompress.manifest import read_object
 from eicompress.values import Artifact, Json
 
@@ -70,12 +70,14 @@ def files_of(
     types: bool,
     shapes: Json | None = None,
 ) -> Mapping[str, bytes]:
-    """An artifact's files by their names; its graph answers in the user's units.
+    """An artifact's files by their names; its graph answers in the user's units, in outputs
+    of the answer's names.
 
     `types`: whether the model tells the first text of a pair from the second; `shapes` is what the config says of the
     model beside its answer.
     """
     graph = graph if answer.scale is None else scaled(graph, *answer.scale)
+    graph = graph if len(answer.graph_outputs) == 1 else parted(graph, answer.graph_outputs)
     return {
         "config.json": _json(_config(answer, shapes or {}, pairs)),
         "tokenizer.json": minified_json(tokenizer).encode(),

@@ -223,14 +223,37 @@ def scaled(model: ModelProto, factor: float, shift: float) -> ModelProto:
             node.output[at] = "unscaled" if output == "logits" else output
         for at, read in enumerate(node.input):
             node.input[at] = "unscaled" if read == "logits" else read
-    taken = {each.name for each in graph.initializer}
-    names = [name for at in range(len(taken) + 2) if (name := f"{_LETTERS['head']}{at}") not in taken][:2]
+    names = _free_names(graph, 2)
     for name, value in zip(names, (factor, shift), strict=True):
         data = np.array(value, np.float32)
         graph.initializer.append(TensorProto(name=name, data_type=TensorProto.FLOAT, raw_data=data.tobytes()))
     graph.node.append(NodeProto(op_type="Mul", input=["unscaled", names[0]], output=["multiplied"]))
     graph.node.append(NodeProto(op_type="Add", input=["multiplied", names[1]], output=["logits"]))
     return made
+
+
+def parted(model: ModelProto, names: Sequence[str]) -> ModelProto:
+    """The same graph with an output (batch, sequence) for each of its logits (batch, sequence, outputs), under these
+    names."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    free = _free_names(graph, len(names))
+    for at, (name, constant) in enumerate(zip(names, free, strict=True)):
+        data = np.array(at, np.int64).tobytes()
+        graph.initializer.append(TensorProto(name=constant, data_type=TensorProto.INT64, raw_data=data))
+        graph.node.append(NodeProto(op_type="Gather", input=["logits", constant], output=[name]))
+        graph.node[-1].attribute.append(helper.make_attribute("axis", 2))
+    others = [each for each in graph.output if each.name != "logits"]
+    del graph.output[:]
+    graph.output.extend([*(_value(name, TensorProto.FLOAT, "batch", "sequence") for name in names), *others])
+    return made
+
+
+def _free_names(graph: GraphProto, count: int) -> list[str]:
+    """Names of the head's constants that no constant has."""
+    taken = {each.name for each in graph.initializer}
+    return [name for at in range(len(taken) + count) if (name := f"{_LETTERS['head']}{at}") not in taken][:count]
 
 
 def _value(name: str, kind: int, *shape: str | int) -> ValueInfoProto:

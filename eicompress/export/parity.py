@@ -14,7 +14,7 @@ from eicompress.contracts import Candidate
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.exits import EarlyExitEncoder, encoder_of
 from eicompress.encoder.linear import Linear
-from eicompress.encoder.tokens import in_order_of_length, tokenize
+from eicompress.encoder.tokens import tokenize
 from eicompress.errors import ExportError
 from eicompress.values import Text
 
@@ -88,7 +88,7 @@ def logits_of(
     model.eval()
     found = np.zeros(tokens.of_answers(answer.outputs), np.float32)
     decided = np.ones(len(texts), np.bool_)
-    for rows in in_order_of_length(tokens.lengths):
+    for rows in tokens.in_order():
         batch = tokens.batch(rows, padding, device)
         logits = batch.logits(model).float().cpu().numpy()
         found[rows, : logits.shape[1]] = logits

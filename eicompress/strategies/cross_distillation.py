@@ -340,7 +340,7 @@ def _side(model: Encoder, batch: Batch, pooled: Tensor, projector: Tensor | None
     """What a model says of a batch's texts, or of their words; a projector turns its features into the teacher's."""
     features = model.features(pooled)
     logits = batch.answers(model.classify(features, batch.attention_mask))
-    return _Side(logits, batch.answers(features if projector is None else features @ projector.T))
+    return _Side(logits, batch.features(features if projector is None else features @ projector.T))
 
 
 def _strip_to_head(model: Encoder) -> None:

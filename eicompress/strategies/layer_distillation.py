@@ -74,6 +74,11 @@ class LayerDistillation(ModelStrategy):
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if not subject.encoder.config.layers:
             raise Inapplicable(f"`{self.name}` compares layers, but the student has none")
+        if context.task.answer.windowed:
+            raise Inapplicable(
+                f"`{self.name}` compares the tokens of whole texts, but contexts are read in windows, which each "
+                "vocabulary cuts elsewhere: leave it out"
+            )
         if self.weights() == Weights():
             raise Inapplicable(f"`{self.name}` must have a weight above 0, but all are 0")
         if context.preview:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from optuna.distributions import FloatDistribution
 from torch import Tensor
+from torch.nn import functional as F
 
 from eicompress.contracts import Array, Candidate, Context, ModelStrategy
 from eicompress.encoder.embedding import Embedding
@@ -150,13 +151,14 @@ def _measured(subject: Candidate, context: Context, matrices: Matrices) -> Array
     batches = [batch for batch, _ in measured_batches(subject, context, examples=EXAMPLES)]
     was_training = model.training
     model.eval()
+    answer = context.task.answer
     whole = _logits(model, batches)
     losses = np.zeros((len(matrices), len(BITS)))
     for row, module in enumerate(matrices.values()):
         for column, bits in enumerate(BITS):
             with _lowered(module, bits):
                 lowered = _logits(model, batches)
-            losses[row, column] = answer_loss(context.task.answer, lowered, whole, 1.0).item()
+            losses[row, column] = answer_loss(answer, lowered, whole, 1.0).item()
     model.train(was_training)
     return losses
 
@@ -172,8 +174,12 @@ def _lowered(module: Linear | Embedding, bits: int) -> Iterator[None]:
 
 
 def _logits(model: torch.nn.Module, batches: list[Batch]) -> Tensor:
-    """(answers, outputs) of texts, or of their words, those that were not read among them."""
-    return torch.cat([each.logits(model).flatten(0, -2) for each in batches])
+    """(n, outputs) of texts; (n, W, outputs) of their words, with zeros for what was not read."""
+    found = [each.logits(model) for each in batches]
+    if found[0].ndim == 3:
+        widest = max(each.shape[1] for each in found)
+        found = [F.pad(each, (0, 0, 0, widest - each.shape[1])) for each in found]
+    return torch.cat(found)
 
 
 def _table(matrices: Matrices, plan: Plan, losses: Mapping[str, Mapping[int, float]]) -> dict[str, object]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eicompress.answers import Answer, from_json
+from eicompress.answers.entities import NONE
 from eicompress.values import Record, Text
 
 
@@ -27,9 +28,16 @@ def validation_of(baseline: Record, folder: Path) -> Validation | None:
     if file is None:
         return None
     read = json.loads(file.read_text(encoding="utf-8"))
-    answer, targets = from_json(read["answer"]), np.array(read["targets"])
+    answer, targets = from_json(read["answer"]), _filled(read["targets"])
     texts = tuple(tuple(each) if isinstance(each, list) else each for each in read["texts"])
     return Validation(answer, targets, texts) if answer.holds(targets) else None
+
+
+def _filled(rows: list[Any]) -> npt.NDArray[Any]:
+    """Rows of targets, those of different lengths filled up with `NONE`."""
+    lists = [row for row in rows if isinstance(row, list)]
+    widest = max(map(len, lists), default=0)
+    return np.array([[*row, *[NONE] * (widest - len(row))] for row in lists] if lists else rows)
 
 
 def logits_of(record: Record, validation: Validation, folder: Path) -> npt.NDArray[np.float32] | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, IntentAndSlots, LabelSet, Number, Tags, Vector
+from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, Number, Tags, Vector
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
@@ -12,6 +12,7 @@ from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding, are_texts_alone
 from eicompress.tasks.intent_and_slots import IntentAndSlotsTask, are_intents_and_tags
 from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
+from eicompress.tasks.question_answering import QuestionAnswering, are_questions
 from eicompress.tasks.regression import Regression, are_numbers
 from eicompress.tasks.token_classification import TokenClassification, is_meant
 from eicompress.values import Json
@@ -25,6 +26,7 @@ def register_tasks() -> list[type[Task]]:
         Embedding,
         IntentAndSlotsTask,
         MultiLabelClassification,
+        QuestionAnswering,
         Regression,
         TokenClassification,
     ]
@@ -32,6 +34,9 @@ def register_tasks() -> list[type[Task]]:
 
 def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task], str]:
     """The built-in task of rows, where none is named, and what a user should know of the choice; `columns` by role."""
+    if are_questions(rows[0], columns):
+        names = listed(QuestionAnswering.columns_in(rows[0], columns).values())
+        return QuestionAnswering, f"The rows have {names}, so the task is `{QuestionAnswering.name}`."
     if are_intents_and_tags(rows[0], columns):
         named = IntentAndSlotsTask.columns_in(rows[0], columns)
         return (
@@ -76,6 +81,8 @@ def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
         return MultiLabelClassification
     if isinstance(answer, Number):
         return Regression
+    if isinstance(answer, AnswerSpan):
+        return QuestionAnswering
     if isinstance(answer, Vector):
         return Embedding
     if isinstance(answer, IntentAndSlots):

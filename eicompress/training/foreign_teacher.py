@@ -1,4 +1,5 @@
-"""Any sequence or token classifier of `transformers` as a teacher, as its folder holds it: BERT, XLNet, DeBERTa, ...
+"""Any sequence or token classifier, or question answerer, of `transformers` as a teacher, as its folder holds it.
+
 
 It reads texts with its own tokenizer. Only safetensors are read, and no code that lies in the folder is run.
 """
@@ -7,7 +8,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from eicompress.answers import Answer, of_config
+from eicompress.answers.windows import WindowReader
 from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.contracts import Array
 from eicompress.encoder.device import fast_products
 from eicompress.errors import ModelError
+from eicompress.training.foreign_contexts import answers_of_words, inputs_of
 from eicompress.values import Text, digest_of, readable
 
 if TYPE_CHECKING:
@@ -58,14 +61,10 @@ class Pretrained:
         logits are (n, W, outputs), and there are none. `progress` is called with the number of texts in each batch.
         Raises `ModelError`.
         """
+        if self.answer.windowed:
+            return self._of_contexts(texts, progress), np.empty((len(texts), 0), np.float16)
         encodings = [self._tokens(text) for text in texts]
-        last = max((number for each in encodings for number in each["input_ids"]), default=0)
-        words = cast(Tensor, self.model.get_input_embeddings().weight).shape[0]
-        if last >= words:
-            raise ModelError(
-                f"The ids of the tokenizer of `{self.folder}` must be below {words}, as many as the model has word "
-                f"vectors, but one is {last}. Take the tokenizer that the model was trained with."
-            )
+        self._check_ids(encodings)
         batches = _batches([len(each["input_ids"]) for each in encodings])
         if self.answer.per_word:
             return self._of_words(texts, encodings, batches, progress), np.empty((len(texts), 0), np.float16)
@@ -79,6 +78,15 @@ class Pretrained:
             progress(len(rows))
         assert states is not None
         return logits, states
+
+    def _check_ids(self, encodings: Sequence[Mapping[str, Any]]) -> None:
+        last = max((number for each in encodings for number in each["input_ids"]), default=0)
+        words = cast(Tensor, self.model.get_input_embeddings().weight).shape[0]
+        if last >= words:
+            raise ModelError(
+                f"The ids of the tokenizer of `{self.folder}` must be below {words}, as many as the model has word "
+                f"vectors, but one is {last}. Take the tokenizer that the model was trained with."
+            )
 
     def _of_words(
         self,
@@ -102,6 +110,24 @@ class Pretrained:
             progress(len(rows))
         made: Array = padded(found)
         return made
+
+    def _of_contexts(self, texts: Sequence[Text], progress: Callable[[int], None]) -> Array:
+        """(n, 1 + W, 2) of questions with their contexts."""
+        windows = self._reader.read([(text[0], text[1]) for text in texts])
+        encodings = inputs_of(windows, self._inputs)
+        self._check_ids(encodings)
+        logits: list[Array] = [np.empty(0)] * len(encodings)
+        for rows in _batches([len(each["input_ids"]) for each in encodings]):
+            for row, tokens in zip(rows, self._read([encodings[row] for row in rows])[0], strict=True):
+                real = len(encodings[row]["input_ids"])
+                logits[row] = tokens[-real:] if self.tokenizer.padding_side == "left" else tokens[:real]
+                self._check_finite(logits[row])
+            progress(len(rows) * len(texts) // len(encodings))
+        return answers_of_words(texts, windows, logits, cast("int | None", self.tokenizer.cls_token_id))
+
+    @cached_property
+    def _reader(self) -> WindowReader:
+        return WindowReader(cast(Any, self.tokenizer).backend_tokenizer, self._longest)
 
     def _check_finite(self, logits: Array) -> None:
         if not np.isfinite(logits).all():
@@ -183,6 +209,11 @@ class Pretrained:
     @torch.inference_mode()
     def _read(self, encodings: list[dict[str, Any]]) -> tuple[Array, Array]:
         padded = self.tokenizer.pad(encodings, return_tensors="pt").to(self.device)
+        if self.answer.windowed:
+            with _computing(self.model, self.answer, self.device):
+                output = self.model(**padded)
+            ends = torch.stack([output.start_logits, output.end_logits], dim=-1).float().cpu().numpy()
+            return ends, np.empty((len(ends), 0), np.float32)
         features: list[Tensor] = []
         hooks = [
             each.register_forward_pre_hook(lambda _, given: features.append(given[0]))
@@ -190,9 +221,7 @@ class Pretrained:
             if isinstance(each, nn.Linear) and each.out_features == self.model.config.num_labels
         ]
         try:
-            # In the user's units a number may be far from zero, where bfloat16 tells none from its neighbours.
-            fast = self.answer.scale is None and self.model.config.model_type not in SINGLE_PRECISION
-            with fast_products(self.device) if fast else nullcontext():
+            with _computing(self.model, self.answer, self.device):
                 logits: Tensor = self.model(**padded).logits
         finally:
             for hook in hooks:
@@ -200,9 +229,8 @@ class Pretrained:
         if not features:
             raise ModelError(f"The logits of `{self.folder}` must come out of a linear layer, but do not.")
         states = features[-1]
-        if (
-            states.ndim == 3 and not self.answer.per_word
-        ):  # a decoder's head reads every token, and the last real one counts
+        if states.ndim == 3 and not self.answer.per_word:
+            # A decoder's head reads every token, and the last real one counts.
             places = torch.arange(states.shape[1], device=states.device)
             last = (padded["attention_mask"] * places).argmax(dim=1)
             states = states[torch.arange(len(states), device=states.device), last]
@@ -222,7 +250,7 @@ def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     named = config.architectures if isinstance(config.architectures, list) else []
     made = [str(each) for each in named]
-    if not any(each.endswith(f"For{answer.architecture}") for each in made):
+    if not any(f"For{answer.architecture}" in each for each in made):
         raise ModelError(
             f"A teacher must be a {_spoken(answer.architecture)}, but `{folder}` is "
             f"{' and '.join(made) or 'of no named class'}. Fine-tune it on the task first, and save what "
@@ -235,9 +263,16 @@ def open_pretrained(folder: Path, answer: Answer, device: str) -> Pretrained:
     return Pretrained(folder, answer, outputs, digest_of([_digest(folder), outputs, answer.to_json()]), device)
 
 
+def _computing(model: "PreTrainedModel", answer: Answer, device: str) -> AbstractContextManager[None]:
+    # In the user's units a number may be far from zero, where bfloat16 tells none from its neighbours.
+    fast = answer.scale is None and model.config.model_type not in SINGLE_PRECISION
+    return fast_products(device) if fast else nullcontext()
+
+
 def _spoken(architecture: str) -> str:
     """`SequenceClassification` as "sequence classifier"."""
-    return " ".join(re.findall("[A-Z][a-z]+", architecture)).lower().replace("classification", "classifier")
+    words = " ".join(re.findall("[A-Z][a-z]+", architecture)).lower()
+    return words.replace("classification", "classifier").replace("answering", "answerer")
 
 
 def _check(folder: Path) -> None:

@@ -23,7 +23,7 @@ from eicompress.contracts import Array, Candidate, Context
 from eicompress.encoder.blocks import FeedForward, Layer
 from eicompress.encoder.linear import AnyLinear
 from eicompress.encoder.model import Encoder
-from eicompress.encoder.tokens import BATCH, Batch, in_order_of_length, tokenize
+from eicompress.encoder.tokens import BATCH, Batch, tokenize
 from eicompress.encoder.vocabulary import with_max_length
 from eicompress.training.losses import sensitivity
 
@@ -221,7 +221,7 @@ def measured_batches(
     taken = context.train.take(rows.tolist())
     tokenizer = with_max_length(subject.tokenizer, model.config.positions)
     tokens = tokenize(tokenizer, taken.texts, words=model.config.per_word)
-    for places in in_order_of_length(tokens.lengths, size):
+    for places in tokens.in_order(size):
         targets = torch.from_numpy(taken.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets
 

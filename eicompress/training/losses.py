@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers import Answer, IntentAndSlots, LabelSet, Number, Vector
+from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, Number, Vector
 from eicompress.encoder.blocks import attention_map
 from eicompress.tasks.intent_and_slots import slots_and_intents
 
@@ -18,6 +18,8 @@ RELATIONS = 1.0
 """Weight of the cosines within a batch, against that of the vectors themselves."""
 SHARPNESS = 0.05
 """Temperature of the softmax over cosines."""
+UNREAD = -1e4
+"""The logit of what was not read, in a softmax over words."""
 TINY = 1e-12
 """Below this, a probability counts as this in a logarithm."""
 
@@ -43,6 +45,8 @@ def same_answers(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """How far the student's answers are from its teacher's, from logits (B, outputs), or (B, W, outputs) where each
     word is answered: the mean over texts, or words. `temperature` softens labels."""
+    if isinstance(answer, AnswerSpan):
+        return temperature**2 * span_kl(answer, student / temperature, teacher / temperature).mean()
     if isinstance(answer, IntentAndSlots):
         pairs = zip(slots_and_intents(answer, student), slots_and_intents(answer, teacher), strict=True)
         return sum((logit_kl(*same_answers(*pair), temperature) for pair in pairs), student.new_zeros(()))
@@ -58,6 +62,8 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
 
 def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
     """The same, text by text (B,), at a temperature of one; the mean over the words of each."""
+    if isinstance(answer, AnswerSpan):
+        return span_kl(answer, student, teacher)
     if isinstance(answer, IntentAndSlots):
         (slots, intents), (wanted, others) = (slots_and_intents(answer, each) for each in (student, teacher))
         return answer_losses(answer.of_words, slots, wanted) + answer_losses(answer.of_text, intents, others)
@@ -102,6 +108,17 @@ def label_kl(student: Tensor, teacher: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(teacher, wanted, reduction="none")
     lost = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
     return (lost - entropy).sum(dim=1)
+
+
+def span_kl(answer: AnswerSpan, student: Tensor, teacher: Tensor) -> Tensor:
+    """(B,) KL(teacher || student) of where answers begin, and of where they end, the mean of the two, over the words of
+    the context that both read, and no answer where there may be none; logits (B, 1 + W, 2)."""
+    width = min(student.shape[1], teacher.shape[1])
+    student, teacher = student[:, :width].float(), teacher[:, :width].float()
+    both = student.any(dim=-1) & teacher.any(dim=-1)
+    both[:, 0] = answer.no_answer_above is not None
+    own, wanted = (F.log_softmax(each.where(both.unsqueeze(-1), UNREAD), dim=1) for each in (student, teacher))
+    return (wanted.exp() * (wanted - own)).sum(dim=1).mean(dim=1)
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from eicompress.cache import Cache, arrays_in
 from eicompress.contracts import Array, Candidate, Examples, Task, Teacher, TeacherOutputs
 from eicompress.encoder.device import fast_products, moved
-from eicompress.encoder.tokens import in_order_of_length, tokenize
+from eicompress.encoder.tokens import tokenize
 from eicompress.values import Progress, Text, digest_of, seed_of
 
 SHARD = 2048
@@ -206,32 +206,39 @@ def encoder_teacher(
     """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
     def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
-        logits, states = answers_of(candidate, texts, device, progress)
-        return logits, states if states.ndim == 2 else np.empty((len(texts), 0), states.dtype)
+        return answers_of(candidate, texts, device, progress, states=not candidate.encoder.config.per_word)
 
     return StoredTeacher(answer, digest, code, aligned, cache)
 
 
 @torch.inference_mode()
 def answers_of(
-    candidate: Candidate, texts: Sequence[Text], device: str, progress: Callable[[int], None] = lambda _: None
+    candidate: Candidate,
+    texts: Sequence[Text],
+    device: str,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    states: bool = True,
 ) -> tuple[Array, Array]:
     """An encoder's logits (n, outputs) and pooled states (n, hidden) of texts, in half precision; (n, W, outputs) and
-    (n, W, hidden) where each word is answered, with zeros for one that was not read."""
+    (n, W, hidden) where each word is answered, with zeros for one that was not read. Without `states` they are of no
+    width, (n, 0): those of words are many."""
     model = candidate.encoder
     tokens = tokenize(candidate.tokenizer, texts, words=model.config.per_word)
     logits = np.zeros(tokens.of_answers(model.config.outputs), np.float16)
-    states = np.zeros(tokens.of_answers(model.config.hidden), np.float16)
+    pooled = np.zeros(tokens.of_features(model.config.hidden) if states else (len(texts), 0), np.float16)
     with moved(model.eval(), device):
-        for rows in in_order_of_length(tokens.lengths):
+        for rows in tokens.in_order():
             batch = tokens.batch(rows, model.config.padding_id, device)
             with fast_products(device):
                 output = model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-            for kept, found in ((logits, output.logits), (states, output.pooled)):
-                answers = batch.answers(found).float().cpu().numpy()
-                kept[rows, : answers.shape[1]] = answers
+            found = batch.answers(output.logits).float().cpu().numpy()
+            logits[rows, : found.shape[1]] = found
+            if states:
+                features = batch.features(output.pooled).float().cpu().numpy()
+                pooled[rows, : features.shape[1]] = features
             progress(len(rows))
-    return logits, states
+    return logits, pooled
 
 
 class LazyAnswers:

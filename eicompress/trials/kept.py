@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from eicompress.answers.entities import NONE
 from eicompress.cache import Cache, write_whole
 from eicompress.contracts import Array, Examples, Task
 from eicompress.deployment import Device
@@ -79,9 +81,18 @@ def kept_logits(folder: Path, logits: Mapping[str, Array]) -> dict[str, str]:
 
 
 def kept_examples(folder: Path, task: Task, examples: Examples) -> str:
-    """Examples in a file under `folder`: texts, targets and the answer that they are of."""
-    value = {"answer": task.answer.to_json(), "targets": examples.targets.tolist(), "texts": examples.texts}
+    """Examples in a file under `folder`: texts, targets and the answer that they are of. What only fills rows of
+    targets up, `NONE`, is left out at their ends."""
+    targets = [_without_end(row) for row in examples.targets.tolist()]
+    value = {"answer": task.answer.to_json(), "targets": targets, "texts": examples.texts}
     return _kept(folder, json.dumps(value, ensure_ascii=False).encode(), ".json")
+
+
+def _without_end(row: Any) -> Any:
+    """A row of targets to its last value that is one; a number, or a row of others, as it is."""
+    if not isinstance(row, list) or not row or row[-1] != NONE:
+        return row
+    return row[: 1 + max((at for at, value in enumerate(row) if value != NONE), default=-1)]
 
 
 def _kept(folder: Path, data: bytes, suffix: str) -> str:

@@ -36,12 +36,11 @@ def bounded(train: Examples, seed: int) -> Examples:
 
 
 def measure_simplest(materials: Materials) -> Record:
-    """The one that runs no model: one answer for every text, or one for every word."""
+    """The one that runs no model."""
     train, validation, answer = materials.examples["train"], materials.examples["validation"], materials.task.answer
     logits = answer.simplest_logits(train.texts, train.targets, validation.texts)
     quality = quality_of(logits, materials.task, validation, "validation")
-    note = "one answer for every word" if answer.per_word else "one answer for every text"
-    return _simple(materials, answer.simplest, note, Clock(), quality)
+    return _simple(materials, answer.simplest, answer.simplest_note, Clock(), quality)
 
 
 def measure_static(materials: Materials, size_mb: float | None, on: Bench) -> Record:

@@ -65,7 +65,7 @@ def train_teacher(
     trained = Spec({**spec.settings, "model": str(found)})
     measured = open_builder(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
-    logits = stacked([answers_of(each, validation.texts, device)[0] for each in taught.members])
+    logits = stacked([answers_of(each, validation.texts, device, states=False)[0] for each in taught.members])
     simple = {name: record.value(QUALITY) or 0.0 for name, record in measured.simple(None).items()}
     # Last, since the same command refuses an output that is there.
     write_folder(output, taught.write)

@@ -15,6 +15,8 @@ LEARNING_RATES = (1e-4, 3e-5, 3e-4)
 FIRST_EPOCHS, LEAST_STEPS = 2.0, 300
 """Length of the first trainings: where rows are few, the steps decide, and where time is short, half of the epochs or
 a quarter."""
+ONLY_SHARE = 0.8
+"""Of the time that is left: that of a training where there is time for nothing else."""
 LONGEST = 8.0
 """The longest training, as a multiple of the first ones."""
 
@@ -45,6 +47,11 @@ class Schedule:
             epochs /= 2
         return epochs
 
+    def only_epochs(self, epoch_s: float) -> float:
+        """The length of one training of each member, with nothing held out, where there is no time for a first one."""
+        least = Training.batch_size / self.rows
+        return min(self.first_epochs(epoch_s), max(least, ONLY_SHARE * self.left_s() / epoch_s / self.members))
+
     def at_rates(self, train: Train, epochs: float, epoch_s: float) -> Iterator[Attempt | None]:
         """The first trainings, one for each learning rate, while there is time; None for one that diverged."""
         for rate in LEARNING_RATES:
@@ -69,11 +76,11 @@ class Schedule:
                 return
             best = longer
 
-    def notes(self, limit_s: float, tried: int, epochs: float, epoch_s: float, head: str) -> Iterator[str]:
-        """What to say where the time was too short for all learning rates; `head` is what the model has got."""
+    def notes(self, limit_s: float, tried: int, epochs: float, epoch_s: float, alone: str) -> Iterator[str]:
+        """What to say where the time was too short for all learning rates; `alone` is what it was enough for."""
         if tried == len(LEARNING_RATES):
             return
-        what = f"{tried} of {len(LEARNING_RATES)} learning rates" if tried else f"the linear {head} alone"
+        what = f"{tried} of {len(LEARNING_RATES)} learning rates" if tried else alone
         yield (
             f"In {limit_s:.0f} s the teacher search tried {what}, since {epochs:.3g} epochs of training all "
             f"weights take about {epochs * epoch_s:.0f} s: more time may make a better teacher."

@@ -16,6 +16,7 @@ import torch
 from eicompress.answers.words import fitted
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Examples, Task, Training
+from eicompress.errors import ModelError
 from eicompress.training.linear_probe import calibrated, linear_classifiers, of_words
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer
@@ -35,6 +36,8 @@ from eicompress.values import Progress, digest_of
 
 FINETUNE_RATE, FINETUNE_EPOCHS = 5e-5, 4.0
 """Of plain fine-tuning."""
+UNJUDGED = "one short training alone, with nothing held out"
+"""What is done in too little time for a task without a linear classifier."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,13 @@ class TeacherSearch:
     def run(self, members: int = 1, *, linear_only: bool = False) -> Taught:
         """The best teacher found in the time, trained on all rows once for each member."""
         ends = self.clock() + self.limit_s
+        if not self.task.answer.probed and linear_only:
+            raise ModelError(
+                f"`--teacher-training probe` must have a task with a linear {self.task.answer.head}, but got "
+                f"`{self.task.name}`, of which all weights are trained: give teach or finetune"
+            )
         attempts, notes = list(self._linear_attempts()), list[str]()
-        linear = best_of(attempts)
+        linear = best_of(attempts) if attempts else Attempt(self.poolings[0])
         if not linear_only:
             schedule = Schedule(len(self.train), self._folds, members, lambda: ends - self.clock())
             train = partial(self._all_weights, linear)
@@ -79,8 +87,11 @@ class TeacherSearch:
             attempts += trained
             if trained:
                 attempts += schedule.longer(train, best_of(trained))
-            notes += schedule.notes(self.limit_s, len(tried), epochs, epoch_s, self.task.answer.head)
-        chosen = best_of(attempts)
+            if not attempts:
+                linear = replace(linear, learning_rate=LEARNING_RATES[0], epochs=schedule.only_epochs(epoch_s))
+            head = f"the linear {self.task.answer.head} alone" if self.task.answer.probed else UNJUDGED
+            notes += schedule.notes(self.limit_s, len(tried), epochs, epoch_s, head)
+        chosen = best_of(attempts or [linear])
         # A single member is cached by the caller.
         make = self._member if members > 1 else self._trained
         made = tuple(make(chosen, self.seed + number) for number in range(members))
@@ -102,7 +113,7 @@ class TeacherSearch:
     # A linear classifier.
 
     def _linear_attempts(self) -> Iterator[Attempt]:
-        for pooling in self.poolings:
+        for pooling in self.poolings if self.task.answer.probed else ():
             begun = self.clock()
             features = self._features(pooling)
             held_out = np.concatenate(self._folds)
@@ -155,8 +166,11 @@ class TeacherSearch:
             logits = []
             for rows in self._folds:
                 candidate = self._fitted(attempt, self._others(rows), self.seed)
-                answers, _ = answers_of(candidate, self.train.take(rows.tolist()).texts, self.device)
-                logits.append(fitted(answers, self.train.targets.shape[1]) if self.task.answer.per_word else answers)
+                answers, _ = answers_of(candidate, self.train.take(rows.tolist()).texts, self.device, states=False)
+                logits.append(answers)
+            if self.task.answer.per_word:
+                widest = max(each.shape[1] for each in logits)
+                logits = [fitted(each, widest) for each in logits]
             return {"logits": np.concatenate(logits), "seconds": np.array(self.clock() - begun)}
 
         key = [self.key, self.seed, linear.pooling, linear.penalty, rate, epochs]
@@ -186,9 +200,11 @@ class TeacherSearch:
         return candidate
 
     def _fitted(self, attempt: Attempt, rows: Array, seed: int) -> Candidate:
-        """The model with a linear classifier of these rows, and all its weights trained if the attempt says so."""
+        """The model with a linear classifier of these rows, if there is one, and all its weights trained if the attempt
+        says so."""
         candidate = pooled(self.source, attempt.pooling)
-        set_classifier(candidate, *self._classifiers(self._features(attempt.pooling), rows)[attempt.penalty])
+        if self.task.answer.probed:
+            set_classifier(candidate, *self._classifiers(self._features(attempt.pooling), rows)[attempt.penalty])
         if attempt.learning_rate:
             self._fit(candidate, attempt, rows, seed)
         return candidate

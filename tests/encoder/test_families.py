@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
 from eicompress import runtime
-from eicompress.answers import Labels
+from eicompress.answers import AnswerSpan, Labels
 from eicompress.contracts import Candidate, Context, Examples
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder.convert import load
@@ -136,8 +136,10 @@ each_main_family = pytest.mark.parametrize(
 )
 
 
-def save(folder: Path, family: str, *, head: bool = True, **changes: object) -> Path:
-    """A random model in a folder, as `transformers` writes it, with its tokenizer."""
+def save(
+    folder: Path, family: str, *, head: bool = True, kind: str = "SequenceClassification", **changes: object
+) -> Path:
+    """A random model in a folder, as `transformers` writes it, with its tokenizer; `kind` is that of its head."""
     like = FAMILIES[family]
     tokenizer = like.tokenizer()
     padding = next(number for token, number in tokenizer.get_vocab().items() if token.lower() in ("[pad]", "<pad>"))
@@ -145,12 +147,10 @@ def save(folder: Path, family: str, *, head: bool = True, **changes: object) -> 
         vocab_size=tokenizer.get_vocab_size(),
         max_position_embeddings=like.positions,
         pad_token_id=padding,
-        num_labels=OUTPUTS,
-        initializer_range=0.3,
-        **{**like.shapes, **changes},
+        **{"num_labels": OUTPUTS, "initializer_range": 0.3, **like.shapes, **changes},
     )
     torch.manual_seed(0)
-    model = getattr(transformers, f"{like.classes}{'ForSequenceClassification' if head else 'Model'}")(config)
+    model = getattr(transformers, f"{like.classes}{f'For{kind}' if head else 'Model'}")(config)
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # so that no bias is zero, and no norm is one
     if like.classes == "MobileBert":  # whose last token of a text reads the vector of padding after it
@@ -203,6 +203,28 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, family: str) -> None
             got = source.encoder(ids, mask, types)
         assert expected.std() > 0.05
         assert (got - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "family", ["roberta", *(pytest.param(each, marks=pytest.mark.slow) for each in ("electra", "albert", "mpnet"))]
+)
+def test_where_answers_begin_and_end_is_that_of_transformers(tmp_path: Path, family: str) -> None:
+    source = load(save(tmp_path, family, kind="QuestionAnswering", num_labels=2))
+    theirs = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path).eval()
+    assert source.answer == AnswerSpan() and source.encoder.config.per_word
+    ids, mask, types = read(source.tokenizer, PAIRS[:1], source.encoder.config.padding_id)
+    with torch.no_grad():
+        expected = answers(theirs, ids, mask, types)
+        got = source.encoder(ids, mask, types)
+    assert (got - torch.stack([expected.start_logits, expected.end_logits], dim=-1)).abs().max() < 1e-4
+
+
+def test_a_head_of_words_that_the_encoder_has_not_is_no_head(tmp_path: Path) -> None:
+    """ModernBERT's has a dense layer and a norm for each token."""
+    folder = save(tmp_path, "modernbert", kind="TokenClassification")
+    assert load(folder, outputs=3).answer is None
+    with pytest.raises(ModelError, match="must have a classifier of its own"):
+        load(folder)
 
 
 @pytest.mark.parametrize("family", ["mobilebert", "mobilebert, all narrowed"])

@@ -37,7 +37,7 @@ def test_all_rates_are_tried_for_the_same_length_where_there_is_time() -> None:
     trained = Trained(100.0, {})
     found = list(trained.schedule.at_rates(trained, FIRST, 1.0))
     assert [(each.learning_rate, each.epochs) for each in found if each] == [(rate, FIRST) for rate in LEARNING_RATES]
-    assert not list(trained.schedule.notes(100.0, len(found), FIRST, 1.0, "classifier"))
+    assert not list(trained.schedule.notes(100.0, len(found), FIRST, 1.0, "the linear classifier alone"))
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,15 @@ def test_the_first_trainings_are_halved_where_time_is_short(limit_s: float, rows
     assert schedule.first_epochs(1.0) == epochs
 
 
+@pytest.mark.parametrize(("limit_s", "epochs"), [(1.0, 0.8), (0.0, 0.0032), (100.0, 2.0)])
+def test_where_there_is_time_for_one_training_alone_it_takes_what_is_left(limit_s: float, epochs: float) -> None:
+    schedule = Schedule(10_000, [np.arange(2_000)], 1, lambda: limit_s)
+    assert schedule.only_epochs(1.0) == pytest.approx(epochs)
+
+
 @pytest.mark.parametrize(("tried", "said"), [(0, "the linear classifier alone"), (2, "2 of 3 learning rates")])
 def test_too_little_time_is_said(tried: int, said: str) -> None:
-    (note,) = Trained(9.0, {}).schedule.notes(9.0, tried, FIRST, 30.0, "classifier")
+    (note,) = Trained(9.0, {}).schedule.notes(9.0, tried, FIRST, 30.0, "the linear classifier alone")
     assert note == (
         f"In 9 s the teacher search tried {said}, since 2 epochs of training all weights take about 60 s: "
         "more time may make a better teacher."
