@@ -73,6 +73,7 @@ def write_questions(folder: Path, *, silent: bool = False) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_questions_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = write_questions(tmp_path / "questions", silent=True), write_tiny_teacher(tmp_path / "model", "Bert")
     words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]
