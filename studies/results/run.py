@@ -88,8 +88,10 @@ def readings(cells: Sequence[Cell], others: Sequence[Cell], listed: Sequence[Cel
         what = f"search at {cell['budget']}, its best candidate with seed {seeds}"
         found.append((cell["date"], cell["set"], what, tests))
     for name in sorted(dates):
-        teacher = next(np.mean(cell["teacher_right"]) for cell in cells if cell["set"] == name)
-        found.append((dates[name], name, "teacher of these searches", f"{teacher:.2%}"))
+        taught = {f"{np.mean(cell['teacher_right']):.2%}": None for cell in cells if cell["set"] == name}
+        found.append(
+            (dates[name], name, f"{'teachers' if len(taught) > 1 else 'teacher'} of these searches", ", ".join(taught))
+        )
     for other in others:
         what = ", ".join(each["name"] for each in other["points"])
         tests = ", ".join(f"{each['quality']:.2%}" for each in other["points"])
