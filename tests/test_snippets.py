@@ -205,6 +205,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for text, word in things
     ]
     write_rows(folder / "my-answers.jsonl", answers)
+    commands = [{**row, "label": label} for row, (_, label) in zip(entities, 3 * labelled, strict=True)]
+    write_rows(folder / "my-commands.jsonl", commands)
     write_tiny_model(folder / "my-embedder")
     write_rows(folder / "my-texts.jsonl", [{"text": f"{text} {at}"} for at in range(4) for text, _ in labelled])
     topics = [{"text": f"{text} {at}", "labels": [label][: at % 3]} for at in range(3) for text, label in labelled]

@@ -5,6 +5,7 @@ Used by `runtime` to decode, by `export` to write and check, by `training` for l
 
 from collections.abc import Mapping
 
+from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentAndSlotsPrediction
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
@@ -21,6 +22,8 @@ __all__ = [
     "Chart",
     "Curve",
     "Entity",
+    "IntentAndSlots",
+    "IntentAndSlotsPrediction",
     "LabelPrediction",
     "LabelSet",
     "LabelSetPrediction",
@@ -53,6 +56,8 @@ def from_json(value: Json) -> Answer:
         return AnswerSpan(None if chosen is None else float(chosen))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
+    if value["kind"] == IntentAndSlots.kind:
+        return IntentAndSlots(tuple(map(str, value["tags"])), tuple(map(str, value["intents"])))
     if value["kind"] == Vector.kind:
         return Vector(int(value["width"]))
     raise KeyError(value["kind"])
@@ -63,7 +68,7 @@ def of_config(config: Json) -> Answer | None:
 
     As in `transformers`, one output alone is a number, the model's class says whether each word is answered, or where
     an answer begins and ends, and `problem_type` whether each label is answered on its own. Vectors have an entry of
-    our own.
+    our own, and so have intents beside tags.
     """
     width = config.get(DIMENSIONS)
     if isinstance(width, int) and not isinstance(width, bool) and width > 0:
@@ -76,6 +81,9 @@ def of_config(config: Json) -> Answer | None:
     classes = config.get("architectures")
     named_classes = [str(each) for each in classes] if isinstance(classes, list) else []
     if any(each.endswith(Tags.architecture) for each in named_classes):
+        intents = config.get(INTENTS)
+        if isinstance(intents, int) and not isinstance(intents, bool) and 0 < intents < len(names):
+            return IntentAndSlots(names[:-intents], names[-intents:])
         return Tags(names)
     if any(AnswerSpan.architecture in each for each in named_classes) and len(names) == 2:
         above = config.get("no_answer_above")

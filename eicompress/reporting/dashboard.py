@@ -198,10 +198,7 @@ def _names(numbers: Numbers) -> list[str]:
     if numbers.result.objective.name == REWARD:
         return [f"reward of {name}"]
     objective = numbers.result.objective
-    return [
-        f"{name}, share that is right" if metric == QUALITY else objective.known[metric].axis
-        for metric in objective.metrics
-    ]
+    return [name if metric == QUALITY else objective.known[metric].axis for metric in objective.metrics]
 
 
 def _shown(trial: FrozenTrial, record: Record | None, numbers: Numbers, files: Mapping[str, File]) -> FrozenTrial:

@@ -11,10 +11,17 @@ from eicompress.contracts import Strategy, TextDomain
 
 
 def meanings(strategy: type[Strategy]) -> dict[str, str]:
-    """What each knob is for: the string below its field, where the source is at hand."""
+    """What each knob is for, inherited ones included: the string below its field, where the source is at hand."""
+    found: dict[str, str] = {}
+    for declaring in reversed(strategy.__mro__[:-1]):
+        found |= _below_fields(declaring)
+    return found
+
+
+def _below_fields(declaring: type) -> dict[str, str]:
     try:
-        (written,) = ast.parse(textwrap.dedent(inspect.getsource(strategy))).body
-    except (OSError, SyntaxError):
+        (written,) = ast.parse(textwrap.dedent(inspect.getsource(declaring))).body
+    except (OSError, SyntaxError, TypeError):
         return {}
     assert isinstance(written, ast.ClassDef)
     found = {}

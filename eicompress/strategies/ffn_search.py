@@ -23,7 +23,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import measure_importance
-from eicompress.training.sandwich import Lessons, SubNetworks, train_sandwich
+from eicompress.training.sandwich import SandwichTraining, SubNetworks, train_sandwich
 
 SHARES = (0.25, 1 / 3, 0.5, 1.0)
 """Of a block's neurons, as they are trained; those between them work too."""
@@ -51,7 +51,7 @@ DEFAULT = "; ".join(
 
 
 @dataclass(frozen=True)
-class FfnSuperNetwork(ModelStrategy):
+class FfnSuperNetwork(SandwichTraining):
     """Train the encoder so that each layer does with any of the expressions, with fewer feed-forward blocks, and with
     the first neurons of each block. At each step the largest choice learns from the teacher and the labels, the
     smallest and some random ones from the largest.
@@ -64,28 +64,9 @@ class FfnSuperNetwork(ModelStrategy):
     """Feed-forward blocks in a row of the largest choice."""
     neurons: Annotated[float, FloatDistribution(0.05, 1.0)] = 0.25
     """Share of a block's neurons that the smallest choice has."""
-    epochs: Annotated[float, FloatDistribution(0.1, 100.0)] = 6.0
-    """Passes over the texts and their distortions."""
-    distortions: Annotated[int, IntDistribution(0, 20)] = 3
-    """Distorted copies of each training text."""
-    learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
-    """The highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
-    temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
-    """Of the softmax in which logits are compared."""
-    label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
-    """Share of the label's loss for the largest choice; the rest is the teacher's."""
-    random: Annotated[int, IntDistribution(0, 8)] = 2
-    """Random choices of a step, beside the largest and the smallest one."""
-    batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
-    """Texts of a step."""
-    max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
-    """Steps, if `epochs` would take more."""
 
     name: ClassVar[str] = "ffn_super_network"
     paper: ClassVar[str] = "After EfficientBERT, arXiv 2109.07222; the sandwich rule: BigNAS, arXiv 2003.11142"
-    trains: ClassVar[bool] = True
-    shares_training: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1, "random": 1}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder
@@ -99,7 +80,7 @@ class FfnSuperNetwork(ModelStrategy):
         largest = tuple(BlockChoice(expressions[0], self.blocks, width) for width in widths)
         if not context.preview:
             smallest = tuple(BlockChoice(expressions[0], 1, rounded(self.neurons * width, width)) for width in widths)
-            lessons, elastic = Lessons.of(self), ElasticFeedForward(model)
+            elastic = ElasticFeedForward(model)
 
             def draw(generator: np.random.Generator) -> tuple[BlockChoice, ...]:
                 return tuple(self._drawn(generator, expressions, width) for width in widths)
@@ -107,8 +88,8 @@ class FfnSuperNetwork(ModelStrategy):
             def logits(part: tuple[BlockChoice, ...], batch: Batch) -> torch.Tensor:
                 return batch.answers(elastic.logits(part, batch.input_ids, batch.attention_mask, batch.token_type_ids))
 
-            parts = SubNetworks(logits, largest, smallest, draw, self.random)
-            train_sandwich(subject, context, lessons, lessons.rows(subject, context), parts)
+            parts = SubNetworks(logits, largest, smallest, draw)
+            train_sandwich(subject, context, self, self.rows(subject, context), parts)
         choose(model, largest)
         facts = {"expressions": expressions, "neurons": self.neurons}
         return replace(subject, facts={**subject.facts, self.name: facts})

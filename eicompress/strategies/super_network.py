@@ -8,7 +8,7 @@ have elastic dimensions too.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.training.importance import measure_importance
 from eicompress.training.nested_vocabulary import Reading, first_tokens, readings
-from eicompress.training.sandwich import Lessons, SubNetworks, train_sandwich
+from eicompress.training.sandwich import SandwichTraining, SubNetworks, train_sandwich
 from eicompress.values import seed_of
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -34,7 +34,7 @@ Slope = Annotated[float, FloatDistribution(-1.0, 1.0)]
 
 
 @dataclass(frozen=True)
-class SuperNetwork(ModelStrategy):
+class SuperNetwork(SandwichTraining):
     """Train the encoder so that its first heads, neurons and word dimensions, and some of its layers, do without the
     others. At each step the largest sub-network learns from the teacher and the labels, the smallest and some random
     ones from the largest.
@@ -42,16 +42,6 @@ class SuperNetwork(ModelStrategy):
     What stands before it, such as `quantization`, holds for all sub-networks.
     """
 
-    epochs: Annotated[float, FloatDistribution(0.1, 100.0)] = 6.0
-    """Passes over the texts and their distortions."""
-    distortions: Annotated[int, IntDistribution(0, 20)] = 3
-    """Distorted copies of each training text."""
-    learning_rate: Annotated[float, FloatDistribution(1e-6, 1e-2, log=True)] = 5e-4
-    """The highest learning rate, of up to 1,000 steps; n times as many have it over the square root of n."""
-    temperature: Annotated[float, FloatDistribution(0.5, 20.0, log=True)] = 2.0
-    """Of the softmax in which logits are compared."""
-    label_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.2
-    """Share of the label's loss for the largest sub-network; the rest is the teacher's."""
     layers: Annotated[int, IntDistribution(1, 48)] = 1
     """Layers of the smallest sub-network."""
     heads: Share = 0.25
@@ -64,20 +54,11 @@ class SuperNetwork(ModelStrategy):
     """Share of the tokens that it reads texts with: those that the training texts miss most."""
     uneven: Annotated[bool, CategoricalDistribution((True, False))] = False
     """Whether random sub-networks have heads and neurons of their own in each layer, and not one share in all."""
-    random: Annotated[int, IntDistribution(0, 8)] = 2
-    """Random sub-networks of a step, beside the largest and the smallest one."""
     rewire: Annotated[bool, CategoricalDistribution((True, False))] = True
     """Whether heads, neurons and word dimensions are put in the order of their importance before the training."""
-    batch_size: Annotated[int, IntDistribution(1, 1024, log=True)] = 32
-    """Texts of a step."""
-    max_steps: Annotated[int, IntDistribution(1, 10_000_000, log=True)] = 20_000
-    """Steps, if `epochs` would take more."""
 
     name: ClassVar[str] = "super_network"
     paper: ClassVar[str] = "After DynaBERT, arXiv 2004.04037; the sandwich rule: BigNAS, arXiv 2003.11142"
-    trains: ClassVar[bool] = True
-    shares_training: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1, "random": 1}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder
@@ -93,12 +74,11 @@ class SuperNetwork(ModelStrategy):
             return made
         if self.rewire:
             rewire(subject, context)
-        lessons = Lessons.of(self)
-        rows = lessons.rows(subject, context)
+        rows = self.rows(subject, context)
         read = readings(subject.tokenizer, _between(self.vocabulary), rows[1], model.config.padding_id, context)
         of = _Parts(self, Elastic(model), {"embedding": 1.0, **least}, read)
-        parts = SubNetworks(of.logits, of.largest, of.smallest, of.draw, self.random)
-        train_sandwich(subject, context, lessons, rows, parts)
+        parts = SubNetworks(of.logits, of.largest, of.smallest, of.draw)
+        train_sandwich(subject, context, self, rows, parts)
         return made
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, AnswerSpan, LabelSet, Number, Tags, Vector
+from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, Number, Tags, Vector
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding, are_texts_alone
+from eicompress.tasks.intent_and_slots import IntentAndSlotsTask, are_intents_and_tags
 from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
 from eicompress.tasks.question_answering import QuestionAnswering, are_questions
 from eicompress.tasks.regression import Regression, are_numbers
@@ -23,6 +24,7 @@ def register_tasks() -> list[type[Task]]:
         Classification,
         PairClassification,
         Embedding,
+        IntentAndSlotsTask,
         MultiLabelClassification,
         QuestionAnswering,
         Regression,
@@ -35,6 +37,13 @@ def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task
     if are_questions(rows[0], columns):
         names = listed(QuestionAnswering.columns_in(rows[0], columns).values())
         return QuestionAnswering, f"The rows have {names}, so the task is `{QuestionAnswering.name}`."
+    if are_intents_and_tags(rows[0], columns):
+        named = IntentAndSlotsTask.columns_in(rows[0], columns)
+        return (
+            IntentAndSlotsTask,
+            f"The rows have `{named['text']}`, `{named['tags']}` and `{named['label']}`, so the task is "
+            f"`{IntentAndSlotsTask.name}`.",
+        )
     if is_meant(rows[0], columns):
         text, label = (TokenClassification.columns_in(rows[0], columns)[role] for role in ("text", "label"))
         return (
@@ -76,6 +85,8 @@ def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
         return QuestionAnswering
     if isinstance(answer, Vector):
         return Embedding
+    if isinstance(answer, IntentAndSlots):
+        return IntentAndSlotsTask
     if isinstance(answer, Tags):
         return TokenClassification
     return PairClassification if pairs else Classification

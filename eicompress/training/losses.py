@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers import Answer, AnswerSpan, LabelSet, Number, Vector
+from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, Number, Vector
 from eicompress.encoder.blocks import attention_map
+from eicompress.tasks.intent_and_slots import slots_and_intents
 
 RELATIONS = 1.0
 """Weight of the cosines within a batch, against that of the vectors themselves."""
@@ -46,6 +47,9 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
     word is answered: the mean over texts, or words. `temperature` softens labels."""
     if isinstance(answer, AnswerSpan):
         return temperature**2 * span_kl(answer, student / temperature, teacher / temperature).mean()
+    if isinstance(answer, IntentAndSlots):
+        pairs = zip(slots_and_intents(answer, student), slots_and_intents(answer, teacher), strict=True)
+        return sum((logit_kl(*same_answers(*pair), temperature) for pair in pairs), student.new_zeros(()))
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
         return logit_mse(student, teacher)
@@ -60,6 +64,9 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
     """The same, text by text (B,), at a temperature of one; the mean over the words of each."""
     if isinstance(answer, AnswerSpan):
         return span_kl(answer, student, teacher)
+    if isinstance(answer, IntentAndSlots):
+        (slots, intents), (wanted, others) = (slots_and_intents(answer, each) for each in (student, teacher))
+        return answer_losses(answer.of_words, slots, wanted) + answer_losses(answer.of_text, intents, others)
     if student.ndim == 3:
         width = min(student.shape[1], teacher.shape[1])
         student, teacher = student[:, :width], teacher[:, :width]

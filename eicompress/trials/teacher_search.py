@@ -120,7 +120,7 @@ class TeacherSearch:
             logits: dict[float, list[Array]] = {}
             for rows in self._folds:
                 for penalty, (weight, bias) in self._classifiers(features, self._others(rows)).items():
-                    logits.setdefault(penalty, []).append(features[rows] @ weight.T + bias)
+                    logits.setdefault(penalty, []).append(self._linear_logits(features[rows], weight, bias))
             seconds = (self.clock() - begun) / len(logits)
             for penalty, parts in logits.items():
                 attempt = Attempt(pooling, penalty, seconds=seconds, head=f"linear {self.task.answer.head}")
@@ -133,6 +133,11 @@ class TeacherSearch:
             states, targets = of_words(states, targets)
         found = linear_classifiers(self.task, states, targets)
         return {penalty: (weight, bias) for penalty, weight, bias in found}
+
+    def _linear_logits(self, features: Array, weight: Array, bias: Array) -> Array:
+        """(n, outputs); of words (n, W, outputs), with zeros for one that was not read."""
+        logits: Array = features @ weight.T + bias
+        return logits * features.any(axis=-1, keepdims=True) if self.task.answer.per_word else logits
 
     def _features(self, pooling: Pooling) -> Array:
         """(n, hidden) in single precision: what the classifier reads of each training row; of words (n, W, hidden) in

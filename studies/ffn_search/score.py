@@ -60,7 +60,11 @@ def main() -> None:
             ThinStudent(layers=LAYERS, heads=0.34, neurons=1 / 12, hidden=1 / 3),
             EmbeddingFactorization(size=64),
             FfnSuperNetwork(
-                "; ".join(EXPRESSIONS), max(BLOCKS), min(SHARES), epochs=asked.epochs, distortions=asked.distortions
+                expressions="; ".join(EXPRESSIONS),
+                blocks=max(BLOCKS),
+                neurons=min(SHARES),
+                epochs=asked.epochs,
+                distortions=asked.distortions,
             ),
         )
     )

@@ -65,7 +65,7 @@ def test_the_dashboard_shows_what_became_of_each_trial(tmp_path: Path) -> None:
         files = {
             each["filename"]: fetched(f"{url}/artifacts/0/0/{each['artifact_id']}") for each in trials[0]["artifacts"]
         }
-    assert answered["objective_names"] == ["quality on validation, share that is right"]
+    assert answered["objective_names"] == ["quality on validation"]
     assert "The best artifact is" in answered["note"]["body"]
     figures = {each["id"] for each in answered["plotly_graph_objects"]}
     assert {"quality-against-bytes", "best-over-time"} <= figures
@@ -165,7 +165,7 @@ def test_two_metrics_that_are_traded_are_named_with_their_units(tmp_path: Path) 
     made.run(Bench(tmp_path / "made"))
     with served(made) as url:
         answered = json.loads(fetched(f"{url}/api/studies/0"))
-    assert answered["objective_names"] == ["quality on validation, share that is right", "size, MB"]
+    assert answered["objective_names"] == ["quality on validation", "size, MB"]
     assert all(len(each["values"]) == 2 for each in answered["trials"])
 
 

@@ -28,10 +28,12 @@ from eicompress.strategies.general_distillation import GeneralDistillation
 from eicompress.strategies.layer_distillation import LayerDistillation
 from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.ngram_embedding import NgramEmbedding
+from eicompress.strategies.pruning import NeuronPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.super_network import Subnetwork, SuperNetwork
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.tasks.intent_and_slots import IntentAndSlotsTask
 from eicompress.tasks.token_classification import TokenClassification
 from eicompress.training.teacher import answers_of, encoder_teacher
 
@@ -63,6 +65,15 @@ def tagging_context(folder: Path) -> Context:
     return replace(tiny_context(folder, baseline), task=task, train=examples["train"], teacher=teacher)
 
 
+def intents_context(folder: Path) -> Context:
+    baseline = tiny_candidate(outputs=5)
+    answer_words(baseline.encoder)
+    rows = [{**row, "label": "music" if at % len(TEXTS) < len(MUSIC) else "weather"} for at, row in enumerate(ROWS)]
+    task, examples = IntentAndSlotsTask.read({"train": rows}, {"text": "tokens", "tags": "tags", "label": "label"})
+    teacher = encoder_teacher(baseline, "tiny", "", Cache(folder / "teacher"), "cpu", aligned=True)
+    return replace(tiny_context(folder, baseline), task=task, train=examples["train"], teacher=teacher)
+
+
 def copied(candidate: Candidate) -> Candidate:
     return replace(candidate, model=copy.deepcopy(candidate.model))
 
@@ -71,7 +82,7 @@ def check_file(made: Candidate, context: Context, folder: Path) -> None:
     answer = context.task.answer
     artifact = artifacts.write(made, answer, folder / "artifact", pairs=False, manifest={})
     logits = runtime.load(artifact.folder).logits(TEXTS)
-    assert logits.shape == (len(TEXTS), 4, 3)
+    assert logits.shape == (len(TEXTS), 4, answer.outputs)
     assert check_parity(made, TEXTS, logits, answer).agreement >= 0.995
 
 
@@ -92,6 +103,38 @@ def test_a_strategy_keeps_what_words_are_answered(
     made = strategy(**knobs).apply(copied(context.baseline), context)
     assert made.encoder.config.per_word
     check_file(made, context, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "knobs"),
+    [
+        *VARIANTS,
+        (Distillation, {"label_weight": 0.5}),
+        (MixedPrecision, {}),
+        (SuperNetwork, {"epochs": 0.5, "random": 1}),
+        (NeuronPruning, {"share": 0.5}),
+    ],
+    ids=lambda each: each.name if isinstance(each, type) else None,
+)
+def test_a_strategy_keeps_intents_beside_words(
+    tmp_path: Path, strategy: type[ModelStrategy], knobs: Mapping[str, Any]
+) -> None:
+    context = intents_context(tmp_path)
+    check_file(strategy(**knobs).apply(copied(context.baseline), context), context, tmp_path)
+
+
+def test_intents_are_learned_from_the_teacher(tmp_path: Path) -> None:
+    context = intents_context(tmp_path)
+    answer = context.task.answer
+    made = copied(context.baseline)
+    with torch.no_grad():
+        made.encoder.classifier.weight[len(answer.tags) :].neg_()
+    wanted = answer.intent_logits(context.teacher.outputs(TEXTS).logits).argmax(axis=1)
+    before = answer.intent_logits(answers_of(made, TEXTS, "cpu")[0]).argmax(axis=1)
+    made = Distillation(epochs=8.0, learning_rate=1e-2, label_weight=0.0).apply(made, context)
+    after = answer.intent_logits(answers_of(made, TEXTS, "cpu")[0]).argmax(axis=1)
+    assert (before == wanted).mean() < 0.5 < (after == wanted).mean()
 
 
 def test_parts_of_a_super_network_and_few_bits_answer_words(tmp_path: Path) -> None:

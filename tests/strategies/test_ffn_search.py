@@ -22,7 +22,14 @@ from tests.conftest import ContextMaker, tiny_candidate
 
 TWO = f"{plain('gelu')}; {plain('tanh')}; {plain('gelu')}"
 TRAINED = FfnSuperNetwork(
-    TWO, epochs=8.0, random=1, distortions=0, learning_rate=3e-3, label_weight=1.0, temperature=1.0, batch_size=8
+    expressions=TWO,
+    epochs=8.0,
+    random=1,
+    distortions=0,
+    learning_rate=3e-3,
+    label_weight=1.0,
+    temperature=1.0,
+    batch_size=8,
 )
 
 
@@ -56,14 +63,14 @@ def test_an_expression_is_a_text_that_a_recipe_checks() -> None:
     with pytest.raises(SpecError, match=r"`ffn_choice.expression` must be an expression.*but got `'x'`: .*`linear1`"):
         Recipe((FfnChoice(expression="x"),))
     with pytest.raises(SpecError, match=r"`ffn_super_network.expressions` must be expressions.*but `swish` came"):
-        Recipe((FfnSuperNetwork(f"{plain('gelu')}; {plain('swish')}"),))
+        Recipe((FfnSuperNetwork(expressions=f"{plain('gelu')}; {plain('swish')}"),))
     recipe = Recipe((FfnChoice(expression="linear2( gelu(linear1(x)))"),))
     assert Recipe.from_json(recipe.to_json(), {"ffn_choice": FfnChoice}) == recipe
 
 
 def test_what_was_not_trained_is_refused(make_context: ContextMaker) -> None:
     context = make_context(preview=True)
-    trained = FfnSuperNetwork(TWO, neurons=0.5).apply(tiny_candidate(), context)
+    trained = FfnSuperNetwork(expressions=TWO, neurons=0.5).apply(tiny_candidate(), context)
     for choice, said in (
         (FfnChoice(4), r"`ffn_choice.layer` must be at most the model's 3 layers, but is 4"),
         (FfnChoice(blocks=3), r"`ffn_choice.blocks` must be at most the 2 that layer 1 has, but is 3"),

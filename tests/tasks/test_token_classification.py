@@ -75,7 +75,6 @@ def test_the_task_is_found_from_the_columns_and_said() -> None:
     assert task_of([{"text": "a", "entities": []}], {})[0] is TokenClassification
     assert task_of([{"text": "a", "label": "b", **ROW}], {})[0] is Classification, "as it was before"
     assert task_of([{"text": "a", "label": "b", **ROW}], {"label": "tags"})[0] is TokenClassification
-    assert task_of([{**ROW, "label": "b"}], {})[0] is TokenClassification, "since there is no text"
     assert task_answering(read([ROW])[0].answer, pairs=False) is TokenClassification
 
 
