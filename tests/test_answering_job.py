@@ -118,6 +118,7 @@ def test_questions_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "pipeline_tag: question-answering" in card
 
 
+@pytest.mark.slow
 def test_a_teacher_is_trained_in_any_time_but_not_by_a_linear_classifier(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

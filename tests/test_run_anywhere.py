@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from eicompress import runtime
-from eicompress.answers import Labels
+from eicompress.answers import AnswerSpan, Labels
 from eicompress.contracts import Examples
+from eicompress.encoder.heads import answer_words
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.export.folder import write, write_files
@@ -43,6 +44,18 @@ for (const text of JSON.parse(given)) {
     const label = pair ? null : (await classify(text))[0].label;
     answers.push({ label, logits: Array.from(logits.data) });
 }
+console.log(JSON.stringify(answers));
+"""
+
+
+ANSWER = """
+import { env, pipeline } from "@huggingface/transformers";
+const [folder, name, given] = process.argv.slice(2);
+env.allowRemoteModels = false;
+env.localModelPath = folder;
+const answer = await pipeline("question-answering", name, { dtype: "fp32" });
+const answers = [];
+for (const [question, context] of JSON.parse(given)) answers.push((await answer(question, context)).answer);
 console.log(JSON.stringify(answers));
 """
 
@@ -97,6 +110,21 @@ def test_transformers_js_reads_words_as_tf_idf_does(tmp_path: Path, node_modules
     found = fit_tfidf(Classification(LABELS), train, 0, None)
     assert found is not None
     same_in_node(write_files(found.files, tmp_path / "artifact", {}), TEXTS, node_modules)
+
+
+@pytest.mark.slow
+def test_transformers_js_answers_questions_from_their_contexts(tmp_path: Path, node_modules: Path) -> None:
+    """Words of one token, since it may begin inside of a word."""
+    texts: list[Text] = [("what is it", each) for each in (*MUSIC, *WEATHER) if " a " not in f" {each} "]
+    candidate = tiny_candidate()
+    answer_words(candidate.encoder)
+    artifact = write(candidate, AnswerSpan(), tmp_path / "artifact", pairs=True, manifest={})
+    (node_modules / "answer.mjs").write_text(ANSWER)
+    command = ["node", "answer.mjs", f"{tmp_path}/", "artifact", json.dumps(texts)]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=node_modules, check=False)
+    assert result.returncode == 0, result.stderr
+    found = runtime.load(artifact.folder).predict(texts)
+    assert json.loads(result.stdout.splitlines()[-1]) == [each.answer for each in found]
 
 
 def same_in_node(artifact: Artifact, texts: list[Text], node_modules: Path) -> None:

@@ -53,6 +53,7 @@ class IntentAndSlots(Answer):
     pipeline: ClassVar[str] = "token-classification"
     architecture: ClassVar[str] = Tags.architecture
     simplest: ClassVar[str] = "majority intent and most frequent tag of a word"
+    simplest_note: ClassVar[str] = "one answer for every text, one for every word"
     linear: ClassVar[str] = "softmax regression"
     head: ClassVar[str] = "classifier of texts and words"
     model: ClassVar[str] = "tagger with intents"

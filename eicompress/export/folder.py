@@ -81,7 +81,7 @@ def files_of(
     return {
         "config.json": _json(_config(answer, shapes or {}, pairs)),
         "tokenizer.json": minified_json(tokenizer).encode(),
-        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=types)),
+        "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=types, contexts=answer.windowed)),
         "onnx/model.onnx": graph.SerializeToString(deterministic=True),
     }
 
@@ -235,11 +235,11 @@ def _has_types(candidate: Candidate) -> bool:
     return encoder is None or encoder.config.token_types > 0
 
 
-def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:
+def _tokenizer_config(tokenizer: Tokenizer, *, types: bool, contexts: bool) -> dict[str, Any]:
     """What readers of tokenizer.json need besides this file.
 
-    The class decides whether transformers.js tells the second text of a pair from the first. `transformers` lowers
-    the case for BERT's, whatever tokenizer.json says.
+    The class decides whether transformers.js tells the second text of a pair from the first; it finds `contexts` behind
+    `sep_token`. `transformers` lowers the case for BERT's, whatever tokenizer.json says.
     """
     state = json.loads(tokenizer.to_str())
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -250,9 +250,11 @@ def _tokenizer_config(tokenizer: Tokenizer, *, types: bool) -> dict[str, Any]:
         config = {"tokenizer_class": "AlbertTokenizer"}
     if tokenizer.truncation is not None:
         config["model_max_length"] = tokenizer.truncation["max_length"]
-    padding = next((token for token in ("[PAD]", "<pad>") if tokenizer.token_to_id(token) is not None), None)
-    if padding is not None:
-        config["pad_token"] = padding
+    named = {"pad_token": ("[PAD]", "<pad>"), **({"sep_token": ("[SEP]", "</s>")} if contexts else {})}
+    for name, spellings in named.items():
+        token = next((each for each in spellings if tokenizer.token_to_id(each) is not None), None)
+        if token is not None:
+            config[name] = token
     return config
 
 
