@@ -72,6 +72,9 @@ NOT_RUN = {
 }
 """Lines that are not run, with the reason. `python studies/...` takes minutes or hours: its flags are looked up."""
 
+NOT_INSTALLED = ("sentence_transformers",)
+"""Libraries of readers that tests have not: what imports them is not run here, but by hand, by a study that says so."""
+
 RUN_ELSEWHERE = {
     ("run-anywhere", "python"): "test_run_anywhere.py",
     ("run-anywhere", "js"): "test_run_anywhere.py",
@@ -256,7 +259,7 @@ def play(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
             for line in snippet.lines:
                 if line not in NOT_RUN and line not in STUDIES:
                     type_in(line, monkeypatch)
-        case "python":
+        case "python" if not any(f"from {name} import" in snippet.code for name in NOT_INSTALLED):
             exec(compile(here(snippet.code), snippet.page, "exec"), {})
         case "toml":
             Path(snippet.code.splitlines()[0].removeprefix("# ")).write_text(here(snippet.code))

@@ -85,7 +85,7 @@ class Vector(Answer):
     model: ClassVar[str] = "embedder"
     limit: ClassVar[str] = "It gives a vector to every text, also to one unlike all that it was trained on."
     browser: ClassVar[str] = (
-        '`pipeline("feature-extraction", ..., { dtype: "fp32" })`, whose answer is the vector, without any pooling'
+        '`pipeline("feature-extraction", ..., { dtype: "fp32" })`, whose answer is the vector, by any pooling'
     )
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = False
@@ -122,7 +122,8 @@ class Vector(Answer):
     def described(self) -> str:
         return (
             f"## Answer\n\nA vector of {self.width} dimensions and length one: the file's `logits`. The product of two "
-            "vectors is their cosine, the likeness of two texts."
+            "vectors is their cosine, the likeness of two texts. sentence-transformers loads the folder with "
+            '`SentenceTransformer(..., backend="onnx")`; encode one text at a time (`batch_size=1`).'
         )
 
     def holds(self, targets: Array) -> bool:
