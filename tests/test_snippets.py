@@ -53,6 +53,9 @@ RAY = f"{SEARCH} --engine ray --ray-address auto --workers"
 NOT_RUN = {
     "make quickstart": "minutes of training; its search is the tutorial's",
     "make test": "runs this very test",
+    "eicompress compress --model builtin:minilm --data texts --recipe studies/embedding/student.toml --output out": (
+        "minutes of training"
+    ),
     "pip install 'eicompress[quickstart]'": "changes the environment; the extra is looked up",
     "pip install 'eicompress[postgres]'": "changes the environment; the extra is looked up",
     "pip install --editable '.[studies]'": "changes the environment; the extra is looked up",
@@ -72,7 +75,7 @@ NOT_RUN = {
 }
 """Lines that are not run, with the reason. `python studies/...` takes minutes or hours: its flags are looked up."""
 
-NOT_INSTALLED = ("sentence_transformers",)
+NOT_INSTALLED = ("faiss", "sentence_transformers")
 """Libraries of readers that tests have not: what imports them is not run here, but by hand, by a study that says so."""
 
 RUN_ELSEWHERE = {
@@ -259,7 +262,7 @@ def play(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
             for line in snippet.lines:
                 if line not in NOT_RUN and line not in STUDIES:
                     type_in(line, monkeypatch)
-        case "python" if not any(f"from {name} import" in snippet.code for name in NOT_INSTALLED):
+        case "python" if not re.search(rf"^(import|from) ({'|'.join(NOT_INSTALLED)})\b", snippet.code, re.MULTILINE):
             exec(compile(here(snippet.code), snippet.page, "exec"), {})
         case "toml":
             Path(snippet.code.splitlines()[0].removeprefix("# ")).write_text(here(snippet.code))
