@@ -2,20 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import MUSIC, WEATHER
+from conftest import MUSIC, WEATHER, tiny_candidate
 from tiny_teachers import write_tiny_teacher
 
 import eicompress
 from eicompress import cli
 from eicompress.answers import Vector, VectorPrediction
+from eicompress.encoder.heads import answer_with_states
 from eicompress.errors import DataError, ModelError
+from eicompress.export.folder import write
 from eicompress.plugins import discover
 from eicompress.spec import read
+from eicompress.testing.tiny import tiny_artifact
 from eicompress.training.teacher import ignore
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Artifact
@@ -137,6 +141,36 @@ def write_wide(folder: Path) -> Path:
     )
     transformers.BertModel(config).save_pretrained(folder)
     return folder
+
+
+def test_vectors_are_cut_and_rounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    candidate = tiny_candidate()
+    answer_with_states(candidate.encoder)
+    folder = str(write(candidate, Vector(24), tmp_path / "made", pairs=False, manifest={}).folder)
+
+    def printed(*words: str) -> dict[str, Any]:
+        assert cli.run(["predict", folder, *words, "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    whole = printed("will it rain")["vector"]
+    cut = printed("will it rain", "--dimensions", "6")["vector"]
+    assert cut == pytest.approx((np.array(whole[:6]) / np.linalg.norm(whole[:6])).tolist(), abs=1e-5)
+    codes = printed("will it rain", "--int8")["vector"]
+    assert max(map(abs, codes)) == 127 and all(isinstance(each, int) for each in codes)
+    assert codes == pytest.approx((127 / np.abs(whole).max() * np.array(whole)).tolist(), abs=0.51)
+    pair = "will it rain\tplay the song"
+    exact, rounded = (printed("--similarity", pair, *more)["similarity"] for more in ([], ["--int8"]))
+    assert exact != rounded == pytest.approx(exact, abs=0.01)
+    for words, why in (
+        (["--dimensions", "25"], "`--dimensions` must be a whole number from 1 to 24, but got `25`"),
+        (["--reject"], "`--reject` must be asked of a model of labels"),
+    ):
+        assert cli.run(["predict", folder, "will it rain", *words]) == 2
+        assert why in capsys.readouterr().err
+    labels = str(tiny_artifact(tmp_path / "labels").folder)
+    assert cli.run(["predict", labels, "will it rain", "--int8"]) == 2
+    assert "`--int8` must be asked of a model of vectors" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -7,17 +7,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from eicompress import runtime
-from eicompress.answers import AnswerSpan, Labels
+from eicompress.answers import AnswerSpan, Labels, Vector
 from eicompress.contracts import Examples
-from eicompress.encoder.heads import answer_words
+from eicompress.encoder.heads import answer_with_states, answer_words
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import QuantSpec
-from eicompress.export.folder import write, write_files
+from eicompress.export.folder import bytes_by_group, write, write_files
 from eicompress.tasks.classification import Classification
 from eicompress.trials.tfidf import fit_tfidf
 from eicompress.values import Artifact, Text
@@ -46,6 +47,20 @@ for (const text of JSON.parse(given)) {
 }
 console.log(JSON.stringify(answers));
 """
+EMBED = """
+import { env, pipeline } from "@huggingface/transformers";
+const [folder, name, given] = process.argv.slice(2);
+env.allowRemoteModels = false;
+env.localModelPath = folder;
+const embed = await pipeline("feature-extraction", name, { dtype: "fp32" });
+const answers = [];
+for (const text of JSON.parse(given)) {
+    const ways = [];
+    for (const pooling of ["none", "cls", "mean"]) ways.push(Array.from((await embed(text, { pooling })).data));
+    answers.push(ways);
+}
+console.log(JSON.stringify(answers));
+"""
 
 
 ANSWER = """
@@ -65,6 +80,14 @@ def make(folder: Path, *, pairs: bool = False) -> Artifact:
     assert isinstance(candidate.model, Encoder)
     candidate.model.set_quantization(QuantSpec(4), QuantSpec(4))
     return write(candidate, Labels(LABELS), folder, pairs=pairs, manifest={})
+
+
+def make_embedder(folder: Path) -> Artifact:
+    candidate = tiny_candidate()
+    assert isinstance(candidate.model, Encoder)
+    answer_with_states(candidate.model)
+    candidate.model.set_quantization(QuantSpec(4), QuantSpec(4))
+    return write(candidate, Vector(candidate.model.config.outputs), folder, pairs=False, manifest={})
 
 
 def test_the_script_in_the_docs_needs_only_onnxruntime_tokenizers_and_numpy(tmp_path: Path) -> None:
@@ -95,6 +118,8 @@ def node_modules() -> Path:
         subprocess.run(command, check=True, capture_output=True)
         (folder / "done").touch()
     (folder / "classify.mjs").write_text(CLASSIFY)
+    (folder / "embed.mjs").write_text(EMBED)
+    (folder / "answer.mjs").write_text(ANSWER)
     return folder
 
 
@@ -119,21 +144,47 @@ def test_transformers_js_answers_questions_from_their_contexts(tmp_path: Path, n
     candidate = tiny_candidate()
     answer_words(candidate.encoder)
     artifact = write(candidate, AnswerSpan(), tmp_path / "artifact", pairs=True, manifest={})
-    (node_modules / "answer.mjs").write_text(ANSWER)
-    command = ["node", "answer.mjs", f"{tmp_path}/", "artifact", json.dumps(texts)]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=node_modules, check=False)
-    assert result.returncode == 0, result.stderr
     found = runtime.load(artifact.folder).predict(texts)
-    assert json.loads(result.stdout.splitlines()[-1]) == [each.answer for each in found]
+    assert in_node("answer.mjs", artifact, texts, node_modules) == [each.answer for each in found]
+
+
+@pytest.mark.slow
+def test_transformers_js_gives_the_same_vectors_by_any_pooling(tmp_path: Path, node_modules: Path) -> None:
+    artifact = make_embedder(tmp_path / "artifact")
+    found = np.array(in_node("embed.mjs", artifact, TEXTS, node_modules))  # (texts, ways of pooling, width)
+    assert np.abs(found - runtime.load(artifact.folder).logits(TEXTS)[:, None]).max() < 0.01
+
+
+def test_sentence_transformers_is_shown_the_vector_as_the_state_of_one_token(tmp_path: Path) -> None:
+    artifact = make_embedder(tmp_path / "artifact")
+    model = runtime.load(artifact.folder)
+    (feed,) = model.feeds(TEXTS[:1])
+    (states,) = model.session.run(["last_hidden_state"], feed)
+    assert states.shape == (1, 1, 24) and np.array_equal(states[:, 0], model.logits(TEXTS[:1]))
+    modules = json.loads((artifact.folder / "modules.json").read_text())
+    assert [each["path"] for each in modules] == ["", "1_Pooling"]
+    pooled = json.loads((artifact.folder / "1_Pooling" / "config.json").read_text())
+    assert pooled == {
+        "word_embedding_dimension": 24,
+        "pooling_mode_cls_token": True,
+        "pooling_mode_mean_tokens": False,
+    }
+    assert sum(bytes_by_group(artifact).values()) == round(artifact.size_mb * 1e6)
+    assert not (make(tmp_path / "classifier").folder / "modules.json").exists()
 
 
 def same_in_node(artifact: Artifact, texts: list[Text], node_modules: Path) -> None:
-    command = ["node", "classify.mjs", f"{artifact.folder.parent}/", artifact.folder.name, json.dumps(texts)]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=node_modules, check=False)
-    assert result.returncode == 0, result.stderr
-    answers = json.loads(result.stdout.splitlines()[-1])
+    answers = in_node("classify.mjs", artifact, texts, node_modules)
     model = runtime.load(artifact.folder)
     expected = model.logits(texts)
     assert np.abs(np.array([each["logits"] for each in answers]) - expected).max() < 0.02
     for answer, prediction in zip(answers, model.predict(texts), strict=True):
         assert answer["label"] in (prediction.label, None)
+
+
+def in_node(script: str, artifact: Artifact, texts: list[Text], node_modules: Path) -> Any:
+    """What a script answers to texts, as JSON."""
+    command = ["node", script, f"{artifact.folder.parent}/", artifact.folder.name, json.dumps(texts)]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=node_modules, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])

@@ -53,6 +53,9 @@ RAY = f"{SEARCH} --engine ray --ray-address auto --workers"
 NOT_RUN = {
     "make quickstart": "minutes of training; its search is the tutorial's",
     "make test": "runs this very test",
+    "eicompress compress --model builtin:minilm --data texts --recipe studies/embedding/student.toml --output out": (
+        "minutes of training"
+    ),
     "pip install 'eicompress[quickstart]'": "changes the environment; the extra is looked up",
     "pip install 'eicompress[postgres]'": "changes the environment; the extra is looked up",
     "pip install --editable '.[studies]'": "changes the environment; the extra is looked up",
@@ -71,6 +74,9 @@ NOT_RUN = {
     f"{RAY} 4 --worker-gpus 1": "needs a Ray cluster; `test_cluster.py` starts one",
 }
 """Lines that are not run, with the reason. `python studies/...` takes minutes or hours: its flags are looked up."""
+
+NOT_INSTALLED = ("faiss", "sentence_transformers")
+"""Libraries of readers that tests have not: what imports them is not run here, but by hand, by a study that says so."""
 
 RUN_ELSEWHERE = {
     ("run-anywhere", "python"): "test_run_anywhere.py",
@@ -268,7 +274,7 @@ def play(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
             for line in snippet.lines:
                 if line not in NOT_RUN and line not in STUDIES:
                     type_in(line, monkeypatch)
-        case "python":
+        case "python" if not re.search(rf"^(import|from) ({'|'.join(NOT_INSTALLED)})\b", snippet.code, re.MULTILINE):
             exec(compile(here(snippet.code), snippet.page, "exec"), {})
         case "toml":
             Path(snippet.code.splitlines()[0].removeprefix("# ")).write_text(here(snippet.code))

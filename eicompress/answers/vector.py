@@ -33,7 +33,7 @@ class VectorPrediction(Prediction):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (" ".join(f"{each:.4f}" for each in self.vector),)
+        return (" ".join(str(each) if isinstance(each, int) else f"{each:.4f}" for each in self.vector),)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,27 @@ def ranks(values: Array) -> Floats:
     return found
 
 
+def halves(width: int, count: int) -> tuple[int, ...]:
+    """The half of a width, its quarter and so on, `count` of them, none below one."""
+    return tuple(half for each in range(1, count + 1) if (half := width >> each))
+
+
+def first(vectors: Array, dimensions: int | None = None) -> npt.NDArray[np.float32]:
+    """The first dimensions of vectors (n, width), or all, divided by their length; zeros stay."""
+    found = np.asarray(vectors[:, :dimensions], np.float32)
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    return unit
+
+
+def eight_bits(vectors: Floats) -> npt.NDArray[np.int8]:
+    """Vectors (n, width) as whole numbers, of which each vector's largest is 127 or -127: a cosine needs no scale."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)
+    shares = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
+    codes: npt.NDArray[np.int8] = np.rint(127 * shares).astype(np.int8)
+    return codes
+
+
 @dataclass(frozen=True)
 class Vector(Answer):
     """A vector of length one; `width` 0 stands for as many dimensions as the model has."""
@@ -85,7 +106,7 @@ class Vector(Answer):
     model: ClassVar[str] = "embedder"
     limit: ClassVar[str] = "It gives a vector to every text, also to one unlike all that it was trained on."
     browser: ClassVar[str] = (
-        '`pipeline("feature-extraction", ..., { dtype: "fp32" })`, whose answer is the vector, without any pooling'
+        '`pipeline("feature-extraction", ..., { dtype: "fp32" })`, whose answer is the vector, by any pooling'
     )
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = False
@@ -102,7 +123,7 @@ class Vector(Answer):
         return {"architectures": ["BertModel"], DIMENSIONS: self.width}
 
     def decode(self, logits: Floats, texts: Sequence[Text]) -> list[VectorPrediction]:
-        return [VectorPrediction(tuple(map(float, each))) for each in logits]
+        return [VectorPrediction(tuple(each.tolist())) for each in logits]
 
     def outputs_of(self, known: Answer | None) -> tuple[int, ...] | None:
         if not isinstance(known, Vector) or self.width not in (0, known.width):
@@ -122,7 +143,8 @@ class Vector(Answer):
     def described(self) -> str:
         return (
             f"## Answer\n\nA vector of {self.width} dimensions and length one: the file's `logits`. The product of two "
-            "vectors is their cosine, the likeness of two texts."
+            "vectors is their cosine, the likeness of two texts. sentence-transformers loads the folder with "
+            '`SentenceTransformer(..., backend="onnx")`; encode one text at a time (`batch_size=1`).'
         )
 
     def holds(self, targets: Array) -> bool:

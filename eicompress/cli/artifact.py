@@ -8,13 +8,16 @@ import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
+from eicompress.parsing import Bounds, whole
 from eicompress.settings import PROCESSORS, TRIALS, LatencySettings, PluginSettings, TaskSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from eicompress.answers import Prediction
+    from eicompress.answers.kind import Array
     from eicompress.runtime import Length, Model
+    from eicompress.values import Text
 
 BLOCK = 256
 """Texts that are read before the first is answered, where several are answered at a time."""
@@ -26,6 +29,8 @@ BLOCK = 256
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--reject", is_flag=True, help="Answer - where the model is not sure enough that a label fits.")
 @click.option("--similarity", is_flag=True, help="The cosine of the two texts of each TEXT, with a tab between them.")
+@click.option("--dimensions", metavar="N", help="The first N dimensions of a vector, at length one again.")
+@click.option("--int8", is_flag=True, help="A vector as whole numbers from -127 to 127.")
 @click.option("--parallel", metavar="N", default="1", help="Texts read at a time.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 def predict(
@@ -33,9 +38,9 @@ def predict(
     texts: tuple[str, ...],
     top: str | None,
     reject: bool,
-    similarity: bool,
     parallel: str,
     as_json: bool,
+    **of_vectors: Any,
 ) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
@@ -48,7 +53,8 @@ def predict(
     With --reject a text that seems to belong to no label is answered with - (null in JSON): its
     confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
     A pair of texts, or a question and its context, is one TEXT with a tab between the two.
-    An embedder's line is a vector and the text; with --similarity it is the cosine of a pair.
+    An embedder's line is a vector and the text; with --similarity it is the cosine of a pair. With
+    --dimensions and --int8 vectors are shorter, and their cosines differ a little.
     A text that is longer than the model reads is cut, with a note on stderr.
     With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.
 
@@ -64,32 +70,54 @@ def predict(
         raise SpecError(
             f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
         )
-    if similarity and not model.answer.unit:
-        raise SpecError(
-            f"`--similarity` must be asked of a model of vectors, but this one is a {model.answer.model}: leave it out"
-        )
+    vectors_of = _vectors_of(model, of_vectors, at_a_time)
     if top is not None and reject:
         raise SpecError("`--top` must list labels, but `--reject` leaves them out: leave one of the two out")
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
     numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
     while block := list(itertools.islice(numbered, 1 if at_a_time == 1 else BLOCK)):
-        if similarity:
-            _show_similarities(model, block, at_a_time, as_json=as_json)
+        if of_vectors["similarity"]:
+            _show_similarities(vectors_of, block, as_json=as_json)
             continue
         sides = [_sides(text, model.pairs, place) for place, text in block]
-        if count is None:
-            predicted = model.predict(sides, parallel=at_a_time, reject=reject)
-            answers: list[Sequence[Prediction]] = [(each,) for each in predicted]
+        if model.answer.unit and not reject:
+            answers: list[Sequence[Prediction]] = [(each,) for each in model.answer.decode(vectors_of(sides), sides)]
+        elif count is None:
+            answers = [(each,) for each in model.predict(sides, parallel=at_a_time, reject=reject)]
         else:
             answers = model.choices(sides, count, parallel=at_a_time)
         for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
             _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
 
 
-def _show_similarities(model: "Model", block: "Sequence[tuple[int, str]]", parallel: int, *, as_json: bool) -> None:
+def _vectors_of(model: "Model", asked: "Mapping[str, Any]", parallel: int) -> "Callable[[Sequence[Text]], Array]":
+    """A function of texts: their vectors (n, dimensions), cut and rounded as is asked. Raises `SpecError`."""
+    from eicompress.answers.vector import eight_bits, first
+
+    for name, value in asked.items():
+        if value and not model.answer.unit:
+            raise SpecError(
+                f"`--{name}` must be asked of a model of vectors, but this one is a {model.answer.model}: leave it out"
+            )
+    width = model.answer.outputs
+    count = width if asked["dimensions"] is None else whole(asked["dimensions"], "--dimensions", Bounds(1, width))
+
+    def vectors_of(texts: "Sequence[Text]") -> "Array":
+        vectors: Array = model.logits(texts, parallel=parallel)
+        vectors = vectors if count == width else first(vectors, count)
+        return eight_bits(vectors) if asked["int8"] else vectors
+
+    return vectors_of
+
+
+def _show_similarities(
+    vectors_of: "Callable[[Sequence[Text]], Array]", block: "Sequence[tuple[int, str]]", *, as_json: bool
+) -> None:
+    from eicompress.answers.vector import first
+
     pairs = [_two_texts(text, place, "--similarity compares two texts") for place, text in block]
-    one, other = (model.logits([pair[side] for pair in pairs], parallel=parallel) for side in (0, 1))
+    one, other = (first(vectors_of([pair[side] for pair in pairs])) for side in (0, 1))
     for (_, text), cosine in zip(block, (one * other).sum(axis=1), strict=True):
         if as_json:
             print_json({"text": text, "similarity": float(cosine)}, indent=None)

@@ -23,9 +23,11 @@ from eicompress.export.emit import emit
 from eicompress.export.exits import emit_exits
 from eicompress.export.generic import trace
 from eicompress.export.graph import constants_of, group_of, nodes_of, parted, scaled
+from eicompress.export.sentence_transformers import module_files, with_states
 from eicompress.manifest import read_object
 from eicompress.values import Artifact, Json
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _RECORDED = ("eicompress", "onnx", "onnxruntime", "tokenizers", "torch")
 
 
@@ -70,19 +72,21 @@ def files_of(
     types: bool,
     shapes: Json | None = None,
 ) -> Mapping[str, bytes]:
-    """An artifact's files by their names; its graph answers in the user's units, in outputs
-    of the answer's names.
+    """An artifact's files by their names; its graph answers in the user's units, in outputs of the answer's names.
+    Where it answers vectors, what sentence-transformers reads is among them.
 
     `types`: whether the model tells the first text of a pair from the second; `shapes` is what the config says of the
     model beside its answer.
     """
     graph = graph if answer.scale is None else scaled(graph, *answer.scale)
     graph = graph if len(answer.graph_outputs) == 1 else parted(graph, answer.graph_outputs)
+    graph = with_states(graph, answer.outputs) if answer.unit else graph
     return {
         "config.json": _json(_config(answer, shapes or {}, pairs)),
         "tokenizer.json": minified_json(tokenizer).encode(),
         "tokenizer_config.json": _json(_tokenizer_config(tokenizer, types=types, contexts=answer.windowed)),
         "onnx/model.onnx": graph.SerializeToString(deterministic=True),
+        **(module_files(answer.outputs) if answer.unit else {}),
     }
 
 
@@ -159,10 +163,10 @@ def bytes_by_group(artifact: Artifact) -> dict[str, int]:
         size = len(constant.raw_data) or constant.ByteSize()
         groups[group_of(constant.name) or _guess(constant.name)] += size
     weights = sum(groups.values())
-    tokenizer = [artifact.folder / name for name in ("tokenizer.json", "tokenizer_config.json")]
-    groups["tokenizer"] = sum(path.stat().st_size for path in tokenizer)
-    groups["config"] = (artifact.folder / "config.json").stat().st_size
-    groups["graph"] = artifact.onnx.stat().st_size - weights
+    sizes = {path: path.stat().st_size for path in artifact.folder.rglob("*") if path.is_file()}
+    groups["graph"] = sizes.pop(artifact.onnx) - weights
+    groups["tokenizer"] = sum(sizes.pop(artifact.folder / name) for name in TOKENIZER)
+    groups["config"] = sum(sizes.values())
     return groups
 
 

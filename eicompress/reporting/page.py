@@ -20,6 +20,7 @@ from eicompress.reporting.artifact_figures import (
 )
 from eicompress.reporting.data import STOPPED, Numbers, axes
 from eicompress.reporting.page_parts import table
+from eicompress.reporting.record_text import to_try
 from eicompress.reporting.search_figures import best_over_time, called, importance, quality_against, rebuilds
 from eicompress.reporting.style import POLICY, SCRIPT, STYLE
 from eicompress.reporting.super_networks import super_networks
@@ -89,7 +90,7 @@ def _answer(numbers: Numbers) -> str:
     found += [f'<p><span class="asked">{name}</span> {escape(text)}</p>' for name, text in asked.items() if text]
     artifact = numbers.best[1].files.get("artifact", "") if numbers.best else ""
     if artifact:
-        found.append(f'<pre>eicompress predict {escape(artifact)} "some text"</pre>')
+        found.append(f"<pre>{escape(to_try(artifact))}</pre>")
     return "\n".join(found)
 
 

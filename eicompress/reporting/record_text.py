@@ -1,7 +1,11 @@
 """A record in a line: its numbers as people read them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from eicompress.errors import ModelError
+from eicompress.manifest import read_object
 from eicompress.metrics.latency import LATENCY, WHOLE_DEPTH
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
@@ -28,6 +32,14 @@ def standing(record: Record, baseline: Record, objective: Objective) -> str:
         return f"{quality_name(record)} {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
     within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
     return f"{summary(record, baseline, objective.extra)} · {within}"
+
+
+def to_try(artifact: str) -> str:
+    """The command that asks an artifact; the texts of a pair have a tab between them."""
+    pairs = False
+    with suppress(ModelError):
+        pairs = bool(read_object(Path(artifact) / "config.json").get("pairs"))
+    return f"eicompress predict {artifact} " + ("$'some text\\tanother text'" if pairs else '"some text"')
 
 
 def quality_name(record: Record | None) -> str:

@@ -28,6 +28,7 @@ from eicompress.reporting.record_text import (
     quality_name,
     share,
     summary,
+    to_try,
 )
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
@@ -117,7 +118,7 @@ def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = 
         "timed on": taken_on(latency),
         "megabytes": parts,
         "artifact": artifact if there else f"{artifact} (gone)",
-        "next": f'eicompress predict {artifact} "some text"' if there else "",
+        "next": to_try(artifact) if there else "",
     }
     for name, text in rows.items():
         if text:

@@ -5,7 +5,7 @@ Logits and the state that the head reads are those of any teacher, and need no c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,11 +14,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eicompress.answers.vector import halves
 from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
 from eicompress.training.losses import answer_loss, label_loss, logit_mse
+from eicompress.training.nested_vectors import axes_of, nested_distance, turn
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
@@ -45,6 +47,9 @@ class Distillation(ModelStrategy):
     """Share of the label's loss; the rest is the teacher's."""
     state_weight: Annotated[float, FloatDistribution(0.0, 10.0)] = 0.0
     """Weight of the squared distance between the states that student's and teacher's heads read."""
+    halvings: Annotated[int, IntDistribution(0, 6)] = 0
+    """Of an embedder: how often its vectors can be cut in half. They are turned to their principal axes, and the first
+    half of them, the first quarter and so on learn the teacher's cosines too (Matryoshka, arXiv 2205.13147)."""
     held_out: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
     """Share of the training texts that are not learned from, so that the training can stop when their loss no longer
     falls, at the weights where it was lowest."""
@@ -59,14 +64,31 @@ class Distillation(ModelStrategy):
     example: ClassVar[Mapping[str, Any]] = {"epochs": 1.0, "distortions": 1}
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
+        cuts = self._cuts(context)
         if context.preview:
             return subject
         most = self.max_steps * self.batch_size
         train, texts = with_distortions(context.train, subject.texts, self.distortions, most, context.seed)
         epochs = min(self.epochs, most / len(texts))
         lesson = _Lesson(self, subject, context, texts, train.targets)
+        if cuts:
+            lesson.nest(cuts, axes_of(context))
+            if self.name not in subject.facts:
+                turn(subject.encoder, axes_of(context))
         context.fit(subject, lesson.training(epochs))
-        return subject
+        return replace(subject, facts={**subject.facts, self.name: {"cuts": list(cuts)}}) if cuts else subject
+
+    def _cuts(self, context: Context) -> tuple[int, ...]:
+        """At which dimensions the vectors can be cut. Raises `Inapplicable`."""
+        answer = context.task.answer
+        if not self.halvings:
+            return ()
+        if not answer.unit or answer.outputs < 2**self.halvings:
+            raise Inapplicable(
+                f"`{self.name}.halvings` must be 0 where the answer is no vector of that many dimensions, but is "
+                f"{self.halvings} for a {answer.kind} of {answer.outputs}: leave it out"
+            )
+        return halves(answer.outputs, self.halvings)
 
 
 class _Lesson:
@@ -86,12 +108,18 @@ class _Lesson:
         # Of the baseline's own states, the dimensions that the student kept.
         self.kept = list(subject.origin.hidden) if context.teacher.aligned else slice(None)
         self.targets = torch.from_numpy(targets)
+        self.cuts: tuple[int, ...] = ()
+        self.axes: Tensor | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "map"))
             # To states of other teachers than the baseline no dimension of the student corresponds.
             width = self.answers.states.shape[1]
             same = context.teacher.aligned or not width
             self.to_teacher = nn.Identity() if same else nn.Linear(self.model.config.hidden, width)
+
+    def nest(self, cuts: tuple[int, ...], axes: Tensor) -> None:
+        """Compare the first dimensions too, of vectors that are turned to these axes (width, width)."""
+        self.cuts, self.axes = cuts, axes
 
     def training(self, epochs: float) -> Training:
         count = len(self.targets)
@@ -117,10 +145,13 @@ class _Lesson:
         output = self.model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         logits = batch.answers(output.logits)
         wanted = self.answers.logits[rows].to(device)
+        wanted = wanted if self.axes is None else wanted @ self.axes.to(device)
         if knobs.logits == "kl":
             compared = answer_loss(self.context.task.answer, logits, wanted, knobs.temperature)
         else:
             compared = logit_mse(logits, wanted)
+        if self.cuts:
+            compared = compared + nested_distance(logits, wanted, self.cuts)
         loss = (1 - knobs.label_weight) * compared
         if knobs.label_weight:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 
 from eicompress.answers import Vector
 from eicompress.answers.number import correlation
-from eicompress.answers.vector import pairs_of, ranks
+from eicompress.answers.vector import halves, pairs_of, ranks
 from eicompress.contracts import Array, Examples, Task, Teacher
 from eicompress.errors import DataError
 from eicompress.tasks.regression import Regression, number_in
 from eicompress.values import Json, readable
 
+HALVINGS = 3
+"""How often vectors are cut in half to see what is left of the quality."""
 FEWEST = 3
 """Pairs in a batch from which a correlation says something."""
 
@@ -124,9 +126,14 @@ class Embedding(Task):
         return self.answer.difference(targets, ours, theirs)
 
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
-        """Pearson's correlation, from -1 to 1."""
+        """Pearson's correlation, from -1 to 1; and Spearman's of the first half of a vector of this task, of its first
+        quarter and its first eighth, as `spearman_192`."""
         pairs = pairs_of(targets)
-        return {"pearson": correlation(pairs.cosines(logits), pairs.scores)} if len(pairs.scores) else {}
+        if not len(pairs.scores):
+            return {}
+        cuts = halves(self.vector.width, HALVINGS) if logits.shape[1] == self.vector.width else ()
+        cut = {f"{self.quality}_{each}": self.score(logits[:, :each], targets) for each in cuts}
+        return {"pearson": correlation(pairs.cosines(logits), pairs.scores), **cut}
 
 
 def are_texts_alone(row: Json, columns: Mapping[str, str]) -> bool:

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from eicompress.answers import Labels, Vector, from_json, of_config
-from eicompress.answers.vector import pairs_of
+from eicompress.answers.vector import eight_bits, first, halves, pairs_of
 
 CHANCE = np.random.default_rng(0)
 VECTORS = CHANCE.normal(size=(40, 6)).astype(np.float32)
@@ -68,3 +68,17 @@ def test_texts_with_the_same_words_are_alike_to_the_simplest() -> None:
     one, other, rain = Vector(6).simplest_logits(texts, TARGETS, texts)
     assert one @ other > 0.5 > one @ rain == pytest.approx(0.0)
     assert not Vector(6).simplest_logits(("!",), TARGETS, texts).any()
+
+
+def test_the_first_dimensions_have_length_one_and_no_length_stays_none() -> None:
+    cut = first(VECTORS, 2)
+    assert cut == pytest.approx(VECTORS[:, :2] / np.hypot(VECTORS[:, :1], VECTORS[:, 1:2]), abs=1e-6)
+    assert first(VECTORS) == pytest.approx(VECTORS, abs=1e-6) and not first(np.zeros((1, 3), np.float32)).any()
+    assert halves(24, 3) == (12, 6, 3) and halves(3, 3) == (1,)
+
+
+def test_eight_bits_keep_cosines() -> None:
+    codes = eight_bits(VECTORS)
+    assert codes.dtype == np.int8 and np.abs(codes).max(axis=1).tolist() == [127] * 40
+    assert first(codes) @ first(codes).T == pytest.approx(VECTORS @ VECTORS.T, abs=0.01)
+    assert not eight_bits(np.zeros((1, 3), np.float32)).any()

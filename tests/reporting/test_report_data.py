@@ -11,7 +11,7 @@ from eicompress.reporting.anatomy import shares
 from eicompress.reporting.answer import answer, command, cost, more, sentence
 from eicompress.reporting.answer import simple as beside_simple
 from eicompress.reporting.files import length_of
-from eicompress.reporting.record_text import cut_texts
+from eicompress.reporting.record_text import cut_texts, to_try
 from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Measurement, Record
@@ -222,3 +222,9 @@ def test_the_command_says_how_long_the_search_was_given() -> None:
     asked = {"data": "mine"} | length_of({"reason": "time is up", "trials": None, "timeout_s": 180.0, "stop_at": None})
     assert command(asked) == "eicompress search --data mine \\\n  --timeout 180s"
     assert length_of({}) == {}
+
+
+def test_an_artifact_of_pairs_is_tried_with_a_pair(tmp_path: Path) -> None:
+    assert to_try(str(tmp_path)).endswith(' "some text"')
+    (tmp_path / "config.json").write_text('{"pairs": true}')
+    assert to_try(str(tmp_path)).endswith(r" $'some text\tanother text'")

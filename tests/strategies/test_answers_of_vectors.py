@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import MUSIC, WEATHER, tiny_candidate, tiny_context
 
 from eicompress import runtime
+from eicompress.answers.vector import first
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.encoder.heads import answer_with_states
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import Inapplicable
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
@@ -27,7 +31,8 @@ from eicompress.strategies.super_network import Subnetwork, SuperNetwork
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.tasks.embedding import Embedding
 from eicompress.training.importance import measure_importance
-from eicompress.training.teacher import encoder_teacher
+from eicompress.training.nested_vectors import axes_of, turn
+from eicompress.training.teacher import answers_of, encoder_teacher
 
 TEXTS = (*MUSIC, *WEATHER)
 ROWS = [{"text": text} for text in TEXTS * 2]
@@ -108,3 +113,55 @@ def test_distillation_brings_a_student_nearer_to_its_teacher(tmp_path: Path) -> 
     before = cosine(student, "before")
     trained = Distillation(epochs=10.0, learning_rate=2e-3, label_weight=0.0).apply(student, context)
     assert cosine(trained, "after") > 1 - 0.7 * (1 - before)
+
+
+def of_batch(vectors: np.ndarray, dimensions: int) -> np.ndarray:
+    """The cosines of all texts with each other, by the first dimensions."""
+    cut = first(vectors, dimensions)
+    cosines: np.ndarray = cut @ cut.T
+    return cosines
+
+
+def test_vectors_that_are_turned_have_the_same_cosines_and_say_more_at_the_front(tmp_path: Path) -> None:
+    context = vector_context(tmp_path)
+    before = answers_of(context.baseline, TEXTS, "cpu")[0]
+    turned = copied(context.baseline)
+    turned.encoder.set_quantization(QuantSpec(8), QuantSpec(8))
+    turn(turned.encoder, axes_of(context))
+    after = answers_of(turned, TEXTS, "cpu")[0]
+    assert of_batch(after, 24) == pytest.approx(of_batch(before, 24), abs=1e-2)
+    lost = [np.abs(of_batch(each, 3) - of_batch(before, 24)).mean() for each in (before, after)]
+    assert lost[1] < 0.5 * lost[0]
+
+
+def test_halves_of_a_students_vectors_learn_the_teachers_cosines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, turns = vector_context(tmp_path), []
+
+    def counted(encoder: Encoder, axes: torch.Tensor) -> None:
+        turns.append(axes)
+        turn(encoder, axes)
+
+    monkeypatch.setattr("eicompress.strategies.distillation.turn", counted)
+    teacher = context.teacher.outputs(TEXTS).logits.astype(np.float32)
+    lost, turned = {}, teacher @ axes_of(context).numpy()
+    for halvings in (0, 3):
+        made = ThinStudent(layers=1).apply(copied(context.baseline), context)
+        for _ in range(2):
+            step = Distillation(epochs=4.0, distortions=0, learning_rate=3e-3, halvings=halvings)
+            made = step.apply(made, context)
+        vectors = answers_of(made, TEXTS, "cpu")[0]
+        lost[halvings] = [np.abs(of_batch(vectors, each) - of_batch(teacher, 24)).mean() for each in (3, 24)]
+    check_file(made, context, tmp_path)
+    assert lost[3][0] < 0.9 * lost[0][0] and lost[3][1] < 1.5 * lost[0][1]
+    assert (vectors * turned).sum() > 1.5 * (vectors * teacher).sum()
+    assert len(turns) == 1, "the second step must not turn them again"
+    assert made.facts["distillation"] == {"cuts": [12, 6, 3]}
+
+
+def test_only_vectors_are_halved(tmp_path: Path) -> None:
+    with pytest.raises(Inapplicable, match=r"`distillation.halvings` must be 0 where the answer is no vector"):
+        Distillation(halvings=1).apply(tiny_candidate(), tiny_context(tmp_path, preview=True))
+    with pytest.raises(Inapplicable, match="but is 5 for a vector of 24"):
+        Distillation(halvings=5).apply(tiny_candidate(), vector_context(tmp_path))

@@ -100,3 +100,14 @@ def test_texts_whose_partners_are_elsewhere_have_no_quality_and_no_loss() -> Non
     assert task.loss(torch.from_numpy(logits), torch.from_numpy(alone.targets)) == 0
     assert task.beside(logits, alone.targets) == {} and "must have a score" in task.unmeasurable(alone)
     assert task.unmeasurable(Examples(splits["train"].texts, splits["train"].targets)) == ""
+
+
+def test_what_is_left_of_the_quality_in_the_first_dimensions_is_shown() -> None:
+    task, splits = Embedding.read({"train": PAIRS}, NAMES)
+    targets = splits["train"].targets
+    logits = np.random.default_rng(5).normal(size=(24, 16)).astype(np.float32)
+    logits[:, 0] += np.linspace(0, 9, 24)
+    shown = task.sized(16).beside(logits, targets)
+    assert set(shown) == {"pearson", "spearman_8", "spearman_4", "spearman_2"}
+    assert shown["spearman_4"] == task.score(logits[:, :4], targets) != task.score(logits, targets)
+    assert set(task.sized(4096).beside(logits, targets)) == {"pearson"}, "these are not vectors of the task"
