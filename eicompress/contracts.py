@@ -68,7 +68,7 @@ class Task(ABC):
     """Names of the qualities of which a search may maximise one (`--quality`), where there are several: the task is
     then a dataclass with the field `quality`."""
     columns: ClassVar[tuple[str, ...]]
-    """Columns that a data set must have, by role: `text`, `text_pair`, `label`."""
+    """Columns that a data set must have, by role: `text` and `text_pair` are read, `label` and others are learned."""
     may_have: ClassVar[tuple[str, ...]] = ()
     """Roles of optional columns, which are read if the data have them."""
 

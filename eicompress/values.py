@@ -13,6 +13,8 @@ Text: TypeAlias = str | tuple[str, str]
 Json: TypeAlias = Mapping[str, Any]
 
 MEGABYTE = 1_000_000
+INPUTS = ("text", "text_pair")
+"""The roles of columns that a model reads; those of any other role are learned."""
 SIMPLE = "simple"
 """The fact by which a record says that it is that of a simple baseline: its `name`, and a `note` of what it is."""
 

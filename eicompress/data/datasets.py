@@ -18,7 +18,7 @@ from eicompress.data.files import SUFFIXES, read_rows
 from eicompress.data.quickstart import docstrings
 from eicompress.data.sampling import fewer
 from eicompress.errors import DataError, listed, nearest, shortened
-from eicompress.values import Json, seed_of
+from eicompress.values import INPUTS, Json, seed_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -69,7 +69,7 @@ def read_dataset(source: str, columns: Mapping[str, str], seed: int = 0) -> Data
     """The data set that `source` names: a folder, a file, a name on the hub, a built-in.
 
     `columns` gives each role its column: `{"text": "text", "label": "label"}`, perhaps with `text_pair`.
-    Every role but `label` is input. `name:config` picks a configuration on the hub. A split that is missing
+    A model reads `text` and `text_pair`. `name:config` picks a configuration on the hub. A split that is missing
     is cut from train with the seed. Raises `DataError`.
     """
     return dataset_from_tables(read_tables(source), columns, source, seed)
@@ -293,7 +293,7 @@ def _cut(rows: list[Json], label: str | None, wanted: int, seed: int) -> tuple[l
 
 def _without_recurring(rows: Mapping[str, list[Json]], columns: Mapping[str, str]) -> tuple[list[Json], int]:
     """The training rows whose whole input is in no later split, and how many were left out."""
-    inputs = [column for role, column in columns.items() if role != "label"]
+    inputs = [column for role, column in columns.items() if role in INPUTS]
     later = {_folded(row, inputs) for split in ("validation", "test") for row in rows[split]}
     kept = [row for row in rows["train"] if _folded(row, inputs) not in later]
     return kept, len(rows["train"]) - len(kept)

@@ -6,7 +6,7 @@ from pathlib import Path
 from eicompress.data.datasets import SPLIT_NAMES, Refusal, Table, check_rows
 from eicompress.data.files import SUFFIXES, read_rows
 from eicompress.errors import DataError, listed
-from eicompress.values import Text, readable
+from eicompress.values import INPUTS, Text, readable
 
 PREFIX = "oos_"
 """Of a file's name, before that of its split."""
@@ -20,7 +20,7 @@ def read_outside(source: str, columns: Mapping[str, str], refusal: Refusal) -> d
     folder, found = Path(source).expanduser(), {}
     if not folder.is_dir():
         return {}
-    inputs = {role: column for role, column in columns.items() if role != "label"}
+    inputs = {role: column for role, column in columns.items() if role in INPUTS}
     for split in ("validation", "test"):
         names = {PREFIX + name + suffix for name in SPLIT_NAMES[split] for suffix in SUFFIXES}
         files = sorted(path for path in folder.iterdir() if path.name in names and path.is_file())

@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,6 +8,7 @@ import torch
 
 from eicompress.answers import IntentAndSlots
 from eicompress.contracts import Examples
+from eicompress.data.datasets import dataset_from_tables, read_tables
 from eicompress.errors import DataError
 from eicompress.tasks import task_answering, task_of
 from eicompress.tasks.classification import Classification
@@ -97,3 +100,13 @@ def test_the_quality_is_of_whole_texts_with_intents_and_slots_beside() -> None:
     assert task.score(logits, targets) == 0.5
     assert task.beside(logits, targets) == {"intent_accuracy": 1.0, "slot_f1": pytest.approx(2 / 3)}
     assert isinstance(task.answer, IntentAndSlots)
+
+
+def test_a_training_row_recurs_by_its_text_whatever_its_tags(tmp_path: Path) -> None:
+    others = [{**ROWS[1], "text": f"play it now {number}"} for number in range(9)]
+    splits = {"train": [ROWS[1], *others], "validation": [{**ROWS[1], "entities": []}], "test": others[:2]}
+    for split, rows in splits.items():
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    columns, refusal = IntentAndSlotsTask.columns_in(ROWS[1], {}), IntentAndSlotsTask.cell_refusal
+    data = dataset_from_tables(read_tables(str(tmp_path)), columns, str(tmp_path), 0, refusal)
+    assert [row["text"] for row in data.train] == [f"play it now {number}" for number in range(2, 9)]
