@@ -23,6 +23,9 @@ TOLERANCE = 1e-4
 for single precision rounds large numbers by more."""
 AGREEMENT = 0.995
 """Share of the texts whose answer must be the same, or as good, where something is."""
+ENOUGH = 50
+"""From as many texts on, one answer may differ also where it is more than the rest of that share: one that lies on the
+border between two answers says nothing of the file."""
 NEAR = 1e-5
 """Rounding in single precision moves a confidence by less than this."""
 MOST_TEXTS = 500
@@ -53,10 +56,11 @@ def check_parity(
     expected, decided = logits_of(candidate, texts, answer)
     got = fitted(logits[:MOST_TEXTS], expected.shape[1]) if answer.per_word else logits[:MOST_TEXTS]
     difference = float(np.abs(got - expected)[decided].max(initial=0.0))
-    agreement = float(answer.agrees(expected, got).mean())
+    agrees = answer.agrees(expected, got)
+    agreement, may_differ = float(agrees.mean()), max((1 - AGREEMENT) * len(agrees), int(len(agrees) >= ENOUGH))
     what = "words" if answer.per_word else "texts"
     if _quantized(candidate.model):
-        if agreement < AGREEMENT:
+        if (~agrees).sum() > may_differ:
             raise ExportError(
                 f"The ONNX file must give the model's answer on {AGREEMENT:.1%} of the {what}, but does on "
                 f"{agreement:.1%} of those of {len(texts)} texts; the largest difference of a logit is "

@@ -207,6 +207,24 @@ def test_either_of_two_labels_that_are_nearly_equal_is_right(tmp_path: Path) -> 
         check_parity(candidate, MUSIC, model.logits(MUSIC), ANSWER)
 
 
+def test_one_answer_of_fifty_may_differ_and_not_two_and_none_of_fewer(tmp_path: Path) -> None:
+    candidate = tiny_candidate()
+    assert isinstance(candidate.model, Encoder)
+    candidate.model.set_quantization(QuantSpec(8), QuantSpec(8))
+    candidate.model.round_floats()
+    texts = [f"{text} {word}" for text in (*MUSIC, *WEATHER) for word in ("now", "it", "today", "is", "will")]
+    logits = runtime.load(write_to(tmp_path / "a", candidate).folder).logits(texts)
+    surest = np.argsort(-np.abs(logits[:, 0] - logits[:, 1]))
+    logits[surest[0]] *= -1
+    assert len(texts) == 50 and check_parity(candidate, texts, logits, ANSWER).agreement == 0.98
+    fewer = [row for row in range(50) if row != surest[2]]
+    with pytest.raises(ExportError, match="the model's answer"):
+        check_parity(candidate, [texts[row] for row in fewer], logits[fewer], ANSWER)
+    logits[surest[1]] *= -1
+    with pytest.raises(ExportError, match="the model's answer"):
+        check_parity(candidate, texts, logits, ANSWER)
+
+
 def test_a_module_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
     class Broken(Foreign):
         def forward(self, *_: torch.Tensor) -> torch.Tensor:
