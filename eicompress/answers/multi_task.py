@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from eicompress.answers.calibration import Flags, calibration, calibration_chart
-from eicompress.answers.kind import Answer, Array, Floats, Mistakes, Prediction, id2label
+from eicompress.answers.kind import Answer, Array, Floats, Mistakes, Prediction, Table, id2label
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_mistakes import confidence_of
 from eicompress.errors import DataError, ModelError, nearest
@@ -250,7 +250,7 @@ def mistakes(answer: MultiTask, texts: Sequence[Text], targets: Array, logits: t
     """The mistakes in each task, from the logits (n, outputs) of baseline and artifact."""
     tasks, labels = answer.tasks_of(targets), answer.labels_of(targets)
     sure = [np.zeros(len(targets)) for _ in logits]
-    summaries, tables = [], []
+    summaries, tables, accuracies = list[str](), list[Table](), list[tuple[str, ...]]()
     for at, (part, own) in enumerate(zip(answer.parts, answer.slices, strict=True)):
         rows = np.flatnonzero(tasks == at)
         if not len(rows):
@@ -258,13 +258,21 @@ def mistakes(answer: MultiTask, texts: Sequence[Text], targets: Array, logits: t
         both = [each[rows][:, own] for each in logits]
         for confidence, each in zip(sure, both, strict=True):
             confidence[rows] = confidence_of(each)
+        before, after = (answer.right(targets[rows], each[rows]).mean() for each in logits)
+        teacher = (targets[rows] < answer.outputs).mean()
+        shown = (f"{each:.1%}" for each in (after, before, teacher, after / max(teacher, 1 / len(rows))))
+        accuracies.append((part.name, str(len(rows)), *shown))
         found = part.answer.mistakes([texts[row] for row in rows.tolist()], labels[rows], *both)
         summaries.append(f"{part.name}: {found.summary}")
         tables += [replace(each, title=f"{part.name}: {each.title}") for each in found.tables]
-    before, after = (
+    heads = ("task", "texts", "artifact", "baseline", "teacher", "share of the teacher")
+    tables.insert(0, Table("Right answers by task", heads, tuple(accuracies), 5))
+    sure_before, sure_after = (
         calibration(confidence, answer.right(targets, each)) for confidence, each in zip(sure, logits, strict=True)
     )
     apart, half = answer.difference(targets, logits[1], logits[0])
     signed = f"{100 * apart:+.1f}".replace("-", "\u2212")
     summary = f"Mean over the tasks, as a share of the teachers': {signed} ± {100 * half:.1f} points (95 % interval)."
-    return Mistakes(" ".join([summary, *summaries]), half, False, tuple(tables), calibration_chart(before, after))
+    return Mistakes(
+        " ".join([summary, *summaries]), half, False, tuple(tables), calibration_chart(sure_before, sure_after)
+    )
