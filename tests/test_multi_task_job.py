@@ -135,7 +135,7 @@ def test_several_tasks_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixt
     search = ["search", *words, "--budget", "40KB", "--space", "space.toml", "--workers", "0", "--trials", "3"]
     assert cli.run([*search, "--teacher-training", "probe"]) == 0
     captured = capsys.readouterr()
-    for expected in ("no classifier of several tasks", "majority class of each task", "topic_accuracy"):
+    for expected in ("no classifier of several tasks", "majority class of each task", "topic_accuracy", "tf-idf: "):
         assert expected in captured.out + captured.err
     result = eicompress.show("topic-match")
     assert result.best is not None and result.baseline is not None
