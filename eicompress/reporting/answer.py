@@ -29,7 +29,9 @@ class Tile:
 def wanted(numbers: Numbers) -> str:
     """The settings of the study, in a line."""
     asked, objective = numbers.asked, numbers.result.objective
-    names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
+    data = asked.get("data", ())
+    sources = [("model", [asked.get("model")]), ("data", [data] if isinstance(data, str) else data)]
+    names = [", ".join(PurePath(str(each)).name for each in found) for name, found in sources if name in asked]
     short = [name for name in ("budget", "latency", "memory") if asked.get(name)]
     within = [f"within {' and '.join(str(asked[name]) for name in short)}"] if short else []
     others = [name for name in objective.budgets if name not in {SHORT_FORMS[each] for each in short}]

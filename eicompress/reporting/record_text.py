@@ -48,6 +48,14 @@ def quality_name(record: Record | None) -> str:
     return next((str(each.conditions.get("metric", QUALITY)) for each in measured if each.name == QUALITY), QUALITY)
 
 
+def beside_quality(record: Record) -> str:
+    """What the task names beside its quality on validation, by its own names; empty where there is nothing."""
+    found = [
+        each for each in record.measurements if each.name != QUALITY and each.conditions.get("metric") == each.name
+    ]
+    return ", ".join(f"{each.name} {each.value:.4f}" for each in found)
+
+
 def cut_texts(record: Record | None) -> str:
     """A sentence on validation texts that an artifact cuts; empty if it cuts none."""
     cut: Json = record.facts.get("cut", {}) if record else {}

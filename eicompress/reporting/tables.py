@@ -21,6 +21,7 @@ from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import (
+    beside_quality,
     cut_texts,
     duration,
     latency_text,
@@ -115,6 +116,7 @@ def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = 
     latency = next((each.conditions for each in record.measurements if each.name == LATENCY), {})
     rows = {
         "measured": summary(record, None, extra),
+        "beside": beside_quality(record),
         "timed on": taken_on(latency),
         "megabytes": parts,
         "artifact": artifact if there else f"{artifact} (gone)",
