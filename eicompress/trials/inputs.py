@@ -71,8 +71,8 @@ def read_model(folder: Path, wanted: Answer) -> Model:
         return Model(taught.members[0], taught.answer, taught_digest(folder), taught.members[1:])
     source = convert.load(folder, outputs=1 if wanted.unit else wanted.outputs)
     if wanted.unit:
-        answer, pooling = let_embed(source.encoder, folder)
-        digest = digest_of([source.digest, pooling])
+        answer, pooling = let_embed(source.encoder, source.tokenizer, folder)
+        digest = digest_of([source.digest, pooling, source.tokenizer.truncation])
         return Model(whole_candidate(source.encoder, source.tokenizer), answer, digest)
     return Model(whole_candidate(source.encoder, source.tokenizer), source.answer, source.digest)
 
