@@ -162,6 +162,18 @@ def test_several_tasks_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
+def test_a_teacher_of_several_tasks_is_trained_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = write_data(), write_tiny_teacher(tmp_path / "model", "Bert")
+    words = ["--model", str(model), *(word for each in data for word in ("--data", each))]
+    assert cli.run(["teach", *words, "--output", "taught", "--timeout", "1s", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    beside = found["beside"]
+    assert found["quality"] == pytest.approx((beside["match_accuracy"] + beside["topic_accuracy"]) / 2)
+    assert {"majority class of each task", "tf-idf", "static embeddings"} == found["simple"].keys()
+    assert found["simple"]["majority class of each task"] == 0.5, "accuracies, as that of the teacher"
+
+
+@pytest.mark.slow
 def test_each_task_may_have_a_teacher_of_its_own(tmp_path: Path) -> None:
     data = write_data()
     model = write_tiny_teacher(tmp_path / "model", "Bert", ("other", "labels", "these"))
@@ -181,6 +193,8 @@ def test_each_task_may_have_a_teacher_of_its_own(tmp_path: Path) -> None:
     ):
         with pytest.raises(SpecError, match=said):
             eicompress.compress(**asked, output="not-made", teacher=teachers)
+    with pytest.raises(SpecError, match="`--ensemble` must be mean where the answer is a multi_task"):
+        eicompress.compress(**asked, output="not-made", ensemble="weighted")
     with pytest.raises((ModelError, DataError), match=r"task `match`: .*labels"):
         eicompress.compress(**asked, output="not-made", teacher=[both[0], f"match={of_topic}"])
 
