@@ -133,7 +133,7 @@ def test_its_vectors_are_near_the_teachers_and_of_length_one(tmp_path: Path) -> 
     vectors = answers_of(made, texts, "cpu")[0].astype(np.float32)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-2)
     assert (vectors * wanted).sum(axis=1).mean() > 0.9
-    artifact = tiny_artifact(tmp_path, made)
+    artifact = tiny_artifact(tmp_path / "artifact", made)
     assert np.linalg.norm(runtime.load(artifact.folder).logits(texts), axis=1) == pytest.approx(1.0, abs=1e-2)
 
 
