@@ -19,6 +19,7 @@ from eicompress.encoder import convert
 from eicompress.encoder.heads import answer_with_states, answer_words
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable, ModelError
+from eicompress.export import folder as artifacts
 from eicompress.plugins import discover
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.recipe_file import read_recipe
@@ -133,7 +134,7 @@ def test_its_vectors_are_near_the_teachers_and_of_length_one(tmp_path: Path) -> 
     vectors = answers_of(made, texts, "cpu")[0].astype(np.float32)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-2)
     assert (vectors * wanted).sum(axis=1).mean() > 0.9
-    artifact = tiny_artifact(tmp_path / "artifact", made)
+    artifact = artifacts.write(made, task.answer, tmp_path / "artifact", pairs=False, manifest={})
     assert np.linalg.norm(runtime.load(artifact.folder).logits(texts), axis=1) == pytest.approx(1.0, abs=1e-2)
 
 
