@@ -124,8 +124,23 @@ def test_a_task_of_an_artifact_of_one_is_refused(tmp_path: Path) -> None:
     made = artifacts.write(tiny_candidate(), answer, tmp_path / "one", pairs=False, manifest={})
     with pytest.raises(ModelError, match="`--task` must be asked of a model of several tasks"):
         eicompress.load(made.folder, task="topic")
-    with pytest.raises(SpecError, match="must have no task's name for an artifact of one task"):
+    with pytest.raises(SpecError, match="must be of one task for an artifact of one task"):
         eicompress.measure(made.folder, data=data, seq_len=8)
+
+
+def test_an_artifact_of_several_tasks_is_compared_with_one_of_a_single_task(
+    tmp_path: Path, artifact: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data()
+    alone = tiny_candidate(outputs=4)
+    alone.encoder.keep_outputs((2, 3))  # the same head as in the artifact of both
+    single = artifacts.write(alone, TOPIC.answer, tmp_path / "single", pairs=False, manifest={})
+    rows = [json.loads(line) for line in Path("topic", "test.jsonl").read_text().splitlines()]
+    found = eicompress.load(single.folder).predict([row["text"] for row in rows])
+    assert sum(each.to_json()["label"] == row["label"] for each, row in zip(found, rows, strict=True)) == 4
+    assert cli.run(["compare", str(artifact.folder), str(single.folder), "--data", data[0], "--seq-len", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("40.00%") == 2 and "+0.00" in printed and "accuracy of 10 texts (test)" in printed
 
 
 @pytest.mark.slow

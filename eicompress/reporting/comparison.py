@@ -163,8 +163,8 @@ def lines(found: Comparison) -> list[list[str]]:
 
 
 def beside(found: Comparison) -> str:
-    """What the task names beside its quality, in a sentence; empty where there is nothing."""
-    names = found.first.beside
+    """What the task names beside its quality of all artifacts, in a sentence; empty where there is nothing."""
+    names = [name for name in found.first.beside if all(name in each.beside for each in found.all)]
     sentences = [
         f"{name.replace('_', ' ')}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". "
         for name in names

@@ -88,7 +88,7 @@ class Augmentation(ModelStrategy):
             grown += renamed(parents, nearest, self.replaced, generator) if near else distorted(parents, generator)
         known = {*train}
         copies = [text for text in dict.fromkeys(grown) if text not in known]
-        if context.task.pairs:
+        if context.task.pairs and not context.task.answer.mixed:
             return copies, 0
         known.update(copies)
         sentences = dict.fromkeys(islice(context.unlabelled, round(self.unlabelled * self.pool)))

@@ -268,7 +268,7 @@ def open_builder(
         baseline = read_model(trained, read.task.answer)
         notes += how_taught(named.answer, read.task.answer, how, trained)
     unlabelled = tuple(settings.get("unlabelled", ()))
-    if unlabelled and read.task.pairs:
+    if unlabelled and read.task.pairs and not read.task.answer.mixed:
         notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)
     read = replace(read, task=read.task.sized(baseline.candidate.encoder.config.outputs))
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))

@@ -20,19 +20,23 @@ from eicompress.values import Json
 
 def rows_for(model: Model, spec: Spec, registry: Registry) -> tuple[str, Task, Examples]:
     """The split to measure an artifact on, the last that the data has; the task under the artifact's own answer; and
-    the examples. Of several tasks, those that have data. Raises `SpecError` and `DataError`.
+    the examples. Of several tasks, those that have data; an artifact of one task takes data with a task's name too, so
+    that it can be compared with one of several. Raises `SpecError` and `DataError`.
     """
-    if isinstance(model.answer, MultiTask) or spec.tasks:
-        return _rows_of_tasks(model, spec)
+    if isinstance(model.answer, MultiTask):
+        return _rows_of_tasks(model.answer, model, spec)
+    if len(spec.tasks) > 1:
+        raise SpecError(f"`--data` must be of one task for an artifact of one task, but got `{spec.data}`: leave one")
+    source = next(iter(spec.tasks.values()), spec.data)
     task = registry.task(spec.settings["task"] or task_answering(model.answer, pairs=model.pairs).name)
-    tables = read_tables(spec.data)
+    tables = read_tables(source)
     split = _last(tables)
     rows = tables[split].rows
     there = {name: value for name, value in next(iter(rows), {}).items() if name != "text_pair" or model.answer.unit}
     columns = task.columns_in(there, {**({"text_pair": "text_pair"} if model.pairs else {}), **spec.columns})
     check_rows(tables[split], columns, task.cell_refusal)
     made, found = _read(task, rows, columns, tables[split].origin, model)
-    outside = read_outside(spec.data, columns, task.cell_refusal) if made.answer.may_reject else {}
+    outside = read_outside(source, columns, task.cell_refusal) if made.answer.may_reject else {}
     found = replace(found, outside=texts_of(outside[split], columns) if split in outside else ())
     if why := made.unmeasurable(found):
         raise DataError(f"`{tables[split].origin}` {why}")
@@ -55,14 +59,10 @@ def _last(tables: Mapping[str, Table]) -> str:
     return next(name for name in ("test", "validation", "train") if name in tables)
 
 
-def _rows_of_tasks(model: Model, spec: Spec) -> tuple[str, Task, Examples]:
+def _rows_of_tasks(answer: MultiTask, model: Model, spec: Spec) -> tuple[str, Task, Examples]:
     """The same of an artifact of several tasks, on the last split that the data sets of all tasks have."""
-    if not isinstance(model.answer, MultiTask):
-        raise SpecError(
-            f"`--data` must have no task's name for an artifact of one task, but got `{spec.data}`: give the data alone"
-        )
     if not spec.tasks:
-        known = listed(each.name for each in model.answer.parts)
+        known = listed(each.name for each in answer.parts)
         raise SpecError(
             f"`--data` must have the name of one of the artifact's tasks, NAME=DATA ({known}), but got `{spec.data}`"
         )

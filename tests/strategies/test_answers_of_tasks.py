@@ -96,6 +96,14 @@ def test_early_exits_are_refused(tmp_path: Path) -> None:
         applied(EarlyExit(), context_of(tmp_path))
 
 
+def test_unlabelled_sentences_are_texts_of_the_tasks_that_read_single_ones(tmp_path: Path) -> None:
+    context = context_of(tmp_path)
+    made = applied(Augmentation(copies=0, unlabelled=3), context)
+    assert made.texts == tuple(context.unlabelled)
+    logits = context.teacher.outputs(made.texts).logits
+    assert logits[:, 2:].all() and not logits[:, :2].any()
+
+
 def test_states_of_teachers_of_their_own_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(Inapplicable, match="must be 0 where each task has its own teacher"):
         applied(Distillation(state_weight=1.0), context_of(tmp_path, teachers=2))
