@@ -29,6 +29,7 @@ from eicompress.export.graph import Graph
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.norms import normed
 from eicompress.export.positions import added_to_scores, rotated
+from eicompress.export.references import nearest_reference
 from eicompress.export.sparse import expand_sparse
 
 
@@ -43,6 +44,8 @@ class Begun:
     """(batch, sequence, hidden): what the first layer reads."""
     bigrams: str | None
     """(batch, hidden): what pairs of tokens add to the pooled state."""
+    references: str | None
+    """(batch, vectors, hidden): what the first layer reads besides."""
 
 
 def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
@@ -66,8 +69,9 @@ def begin(encoder: Encoder, *, pairs: bool) -> Begun:
     graph.group = "embedding"
     states = embedded(linears, encoder, pairs)
     bigrams = None if encoder.bigrams is None else pairs_of_tokens(linears, encoder.bigrams)
+    references = None if encoder.references is None else nearest_reference(linears, encoder.words, encoder.references)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
-    return Begun(linears, encoder, inputs, states, bigrams)
+    return Begun(linears, encoder, inputs, states, bigrams, references)
 
 
 def write_layer(begun: Begun, number: int, states: str) -> str:
@@ -76,16 +80,23 @@ def write_layer(begun: Begun, number: int, states: str) -> str:
     assert isinstance(layer, Layer)
     begun.linears.graph.group = "layers"
     alone = number == len(encoder.layers) - 1 and encoder.config.pooling == "first"
-    return _layer(begun.linears, layer, states, encoder.config.positions, alone=alone)
+    more = begun.references if number == 0 else None
+    return _layer(begun.linears, layer, states, encoder.config.positions, more, alone=alone)
 
 
-def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, alone: bool) -> str:
-    """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
+def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, more: str | None, *, alone: bool) -> str:
+    """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone.
+
+    Keys and values are those of the tokens, and of `more` states (batch, count, hidden) if there are any.
+    """
     if layer.bottleneck is not None:
         return _in_bottleneck(linears, layer, layer.bottleneck, states, positions, alone=alone)
     graph = linears.graph
     read = normed(graph, layer.attention_norm, states) if layer.norm_first else states
-    attended = _attention(linears, layer.attention, read, positions, alone)
+    if more is not None:
+        attended = _attention_to_more(linears, layer.attention, read, more, alone=alone)
+    else:
+        attended = _attention(linears, layer.attention, read, positions, alone)
     states = graph.op("Add", graph.first(states) if alone else states, attended)
     if layer.norm_first:
         return graph.op("Add", states, feed_forward(linears, layer.ffn, normed(graph, layer.ffn_norm, states, alone)))
@@ -138,6 +149,22 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     scores = added_to_scores(graph, attention, positions, alone=alone)
     context = graph.op("MultiHeadAttention", *qkv, bias, mask, *scores, num_heads=attention.heads)
     return linears.biased(attention.output, graph.op("Concat", context, *said, axis=-1) if said else context)
+
+
+def _attention_to_more(linears: LinearLayers, attention: SelfAttention, states: str, more: str, *, alone: bool) -> str:
+    """As `_attention`, to `more` states (batch, count, hidden) too; of attention that knows no positions."""
+    graph = linears.graph
+    count = graph.op("Shape", more, start=1, end=2)
+    linear, read = linears.last_factor(attention.qkv, graph.op("Concat", states, more, axis=1))
+    query, *others = linears.split(linear, read, attention.parts, alone=alone)
+    if not alone:
+        length = graph.op("Shape", "input_ids", start=1, end=2)
+        query = graph.op("Slice", query, graph.integers(0), length, graph.integers(1))
+    one = graph.constant(np.array(1, np.int64))
+    padded = graph.op("Pad", "attention_mask", graph.op("Concat", graph.integers(0, 0, 0), count, axis=0), one)
+    mask = graph.op("Cast", padded, to=TensorProto.INT32)
+    context = graph.op("MultiHeadAttention", query, *others, graph.floats(linear.bias), mask, num_heads=attention.heads)
+    return linears.biased(attention.output, context)
 
 
 def _convolution(

@@ -25,6 +25,7 @@ from eicompress.encoder.layers import check_one_block, new_layers
 from eicompress.encoder.linear import AnyLinear, Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.norms import LayerNorm, NoNorm, Norm
+from eicompress.encoder.references import check_without_references
 from eicompress.encoder.swaps import read_neighbours
 from eicompress.errors import Inapplicable
 from eicompress.training.reconstruction import (
@@ -84,6 +85,7 @@ class BottleneckLayers(ModelStrategy):
     def _check(self, model: Encoder) -> None:
         config = model.config
         check_one_block(config, self.name)
+        check_without_references(config, self.name)
         shared = any(each is not None for of in config.layers for each in (of.attention_of, of.ffn_of, of.norms_of))
         products = any(any(of.ranks) or any(terms for _, terms in of.kroneckers) for of in config.layers)
         pruned = any(each.kept is not None for _, each in model.linears())
