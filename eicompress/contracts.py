@@ -119,7 +119,7 @@ class Task(ABC):
 
     @property
     def pairs(self) -> bool:
-        """Whether an example is a pair of texts."""
+        """Whether examples are pairs of texts, or some of them are."""
         return "text_pair" in self.columns
 
     @abstractmethod
@@ -138,6 +138,10 @@ class Task(ABC):
     def judged(self, examples: Examples, teacher: "Teacher") -> Examples:
         """The examples with targets that the data lacks, where the teacher's answers are the truth."""
         return examples
+
+    def without_teacher(self) -> "Task":
+        """The task as it is measured where no teacher is known, for one whose quality compares with a teacher's."""
+        return self
 
     def unmeasurable(self, examples: Examples) -> str:
         """The rule that examples break which are to be measured without a teacher; empty where they break none."""

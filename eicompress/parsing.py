@@ -5,7 +5,7 @@ Each function takes what was written and the flag that it stands behind, and rai
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -25,6 +25,8 @@ _ADDRESS = re.compile(r"[\w.-]+:[0-9]{1,5}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+_.-]*")
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
 """In the name of a URL's parameter."""
+NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,39})=(?P<value>.+)")
+"""What belongs to one of several tasks; a path that looks so is written with `./` before it."""
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -219,6 +221,34 @@ def texts(value: object, flag: str) -> tuple[str, ...]:
     if not isinstance(found, list | tuple) or not all(isinstance(each, str) and each for each in found):
         raise SpecError(f"`{flag}` must be a text or a list of texts, but got {shortened(str(value))}")
     return tuple(found)
+
+
+def data(value: object, flag: str) -> str | tuple[str, ...]:
+    """The name of a data set; or several as `NAME=DATA`, each with the name of its task."""
+    if isinstance(value, str):
+        return value
+    found = texts(value, flag)
+    if len(found) < 2:
+        return "".join(found)
+    plain = [each for each in found if not NAMED.fullmatch(each)]
+    if plain:
+        raise SpecError(
+            f"several `{flag}` must each have the name of a task, NAME=DATA, but got {shortened(plain[0])}: write for "
+            "example intents=my-data; or give one data set"
+        )
+    return tuple(f"{name}={source}" for name, source in named_texts(found, flag).items())
+
+
+def named_texts(values: Sequence[str], flag: str) -> dict[str, str]:
+    """The texts by their names, of `NAME=TEXT`; those without a name are left out. No name twice."""
+    found: dict[str, str] = {}
+    for match in filter(None, map(NAMED.fullmatch, values)):
+        if match["name"] in found:
+            raise SpecError(
+                f"`{flag}` must name each task once, but names `{match['name']}` twice: give one of them another name"
+            )
+        found[match["name"]] = match["value"]
+    return found
 
 
 def path(value: object, flag: str) -> str:

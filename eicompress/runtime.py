@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
-from eicompress.answers import Answer, Prediction, of_config
+from eicompress.answers import Answer, MultiTask, Part, Prediction, of_config
 from eicompress.answers.windows import WindowReader, limit_of, of_windows, places_of
 from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.errors import DataError, ModelError, is_panic, shortened
@@ -57,6 +57,8 @@ class Model:
     """Whether the files were compared with a manifest; False where none lies beside the folder."""
     exits: ExitRule | None = None
     """When a text skips the rest of the layers; None for a model in which every text runs through all."""
+    task: Part | None = None
+    """The task that is answered alone, of several; None for all of them, or where there is one."""
 
     @property
     def depends_on_text(self) -> bool:
@@ -67,6 +69,16 @@ class Model:
     def labels(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return self.answer.names
+
+    def of_task(self, name: str) -> "Model":
+        """The model for one of its tasks alone, which answers as a model of this task does. Raises `ModelError`."""
+        if not isinstance(self.answer, MultiTask):
+            raise ModelError(
+                f"`--task` must be asked of a model of several tasks, but this one is a {self.answer.model}: leave it "
+                "out"
+            )
+        part = self.answer.part(name)
+        return replace(self, answer=part.answer, pairs=part.pairs, task=part)
 
     def predict(self, texts: Sequence[Text], *, parallel: int = 1, reject: bool = False) -> list[Prediction]:
         """The answer to each text, or pair of texts: a `LabelPrediction`, or that of another kind of answer.
@@ -126,11 +138,12 @@ class Model:
         """(outputs,) or (tokens, outputs) of one text. A graph may answer one without a token, as tf-idf does."""
         empty = f"a text must have a token that the model reads, but {shortened(str(text))} has none"
         silent = not feed["input_ids"].size
+        outputs = self.answer.graph_outputs if self.task is None else {self.task.output: self.answer.outputs}
         try:
-            parts: list[npt.NDArray[np.float32]] = self.session.run(list(self.answer.graph_outputs), dict(feed))
+            parts: list[npt.NDArray[np.float32]] = self.session.run([*outputs], dict(feed))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise (DataError(empty) if silent else ModelError(_not_run(str(error)))) from error
-        found = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
+        found = np.stack(parts, axis=-1) if None in outputs.values() else np.concatenate(parts, axis=-1)
         shape = (feed["input_ids"].shape[1], self.answer.outputs) if self.answer.per_word else (self.answer.outputs,)
         if found.shape != (1, *shape) or not np.isfinite(found).all():
             why = f"its logits have the shape {found.shape}, or are not finite"
@@ -262,14 +275,13 @@ def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answe
     if {name: kind for name, kind in reads.items() if name != "token_type_ids"} != must:
         came = ", ".join(f"{name} {kind}" for name, kind in reads.items()) or "nothing"
         raise ModelError(f"`{artifact.onnx}` must read `input_ids` and `attention_mask` as int64, but reads {came}.")
-    alone = len(answer.graph_outputs) > 1
-    for name in answer.graph_outputs:
+    for name, width in answer.graph_outputs.items():
         kind, shape = answers.get(name, ("none", []))
-        fits = kind == "tensor(float)" and len(shape) == 1 + answer.per_word + (not alone)
-        if not fits or not (alone or shape[-1] == answer.outputs or not isinstance(shape[-1], int)):
-            count, each = 1 if alone else answer.outputs, "token" if answer.per_word else "text"
+        fits = kind == "tensor(float)" and len(shape) == 1 + answer.per_word + (width is not None)
+        if not fits or not (width in (None, shape[-1]) or not isinstance(shape[-1], int)):
+            each = "token" if answer.per_word else "text"
             raise ModelError(
-                f"`{artifact.onnx}` must answer `{name}` with {counted(count, 'float')} a {each}, as many as "
+                f"`{artifact.onnx}` must answer `{name}` with {counted(width or 1, 'float')} a {each}, as many as "
                 f"`config.json` names, but has {kind} {shape}."
             )
 

@@ -39,13 +39,29 @@ MILLISECONDS = partial(parsing.latency, bounds=quantities(LATENCIES, "1us", "100
 TIME = partial(parsing.time, bounds=quantities(TIMES, "1s", "366d"))
 
 
-class ModelAndData(TypedDict, total=False):
-    """The model to compress, and its data."""
+class ModelFolder(TypedDict, total=False):
+    """The model to compress."""
 
     model: Annotated[str, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", is_path=True)]
+
+
+class Data(TypedDict, total=False):
+    """The data."""
+
     data: Annotated[
-        str, Setting("Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings.", "DATA", is_path=True)
+        str | Sequence[str],
+        Setting(
+            "Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings; NAME=DATA for each of several tasks.",
+            "DATA",
+            parsing.data,
+            repeated=True,
+            is_path=True,
+        ),
     ]
+
+
+class ModelAndData(ModelFolder, Data, total=False):
+    """The model to compress, and its data."""
 
 
 class LimitSettings(TypedDict, total=False):
@@ -231,7 +247,7 @@ class TeacherSettings(TypedDict, total=False):
     teacher: Annotated[
         Sequence[str],
         Setting(
-            "Folder of a fine-tuned classifier to learn from; may be repeated.",
+            "Folder of a fine-tuned classifier to learn from; may be repeated. NAME=FOLDER for that of a task.",
             "FOLDER",
             parsing.texts,
             otherwise="the model",

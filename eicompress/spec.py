@@ -14,7 +14,7 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, seconds, size_mb, study_name
+from eicompress.parsing import latency_ms, named_texts, seconds, size_mb, study_name
 from eicompress.settings import LEAST_WITHIN_NOISE, PROCESSORS, SearchSettings
 
 STUDY_FILE = "study.toml"
@@ -41,7 +41,20 @@ class Spec:
 
     @property
     def data(self) -> str:
-        return self.settings["data"]
+        """As it is written; of several data sets all of them."""
+        data = self.settings["data"]
+        return data if isinstance(data, str) else ", ".join(data)
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The data set of each of several tasks, by the task's name; empty where the data has no name."""
+        data = self.settings["data"]
+        return named_texts([data] if isinstance(data, str) else data, "--data")
+
+    @property
+    def teachers_of_tasks(self) -> dict[str, str]:
+        """The folder of each task's own teacher, by the task's name; empty where none has a name."""
+        return named_texts(self.settings.get("teacher", ()), "--teacher")
 
     @property
     def seed(self) -> int:
@@ -144,9 +157,10 @@ def read(written: Mapping[str, object]) -> Spec:
     for short, name in SHORT_FORMS.items():
         if short in settings and name in limited:
             raise SpecError(f"`{flag(short)}` must be the only limit of `{name}`, but `--limit` has one too")
-    settings.setdefault("study", study_name(_name_of(settings["data"])))
+    spec = Spec(settings)
+    settings.setdefault("study", study_name("-".join(spec.tasks)[:100] or _name_of(spec.data)))
     settings.setdefault("space", "start" if settings.get("start") else "edge")
-    return Spec(settings)
+    return spec
 
 
 def read_search(written: Mapping[str, object]) -> Spec:

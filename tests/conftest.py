@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from tokenizers import Tokenizer
 
 # Models this small gain nothing from threads, which wait for each other on a busy machine. Set before torch is there.
@@ -50,6 +51,15 @@ def spelling(*words: str) -> Tokenizer:
     for word in words:
         vocabulary[f"no {word}"] = vocabulary.pop(word)
     return Tokenizer.from_str(json.dumps(described))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_reading_of_migrations() -> Iterator[None]:
+    """Optuna reads all its migrations each time that a database is opened: here once a process."""
+    read = cache(ScriptDirectory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", lambda config: read(config.get_main_option("script_location")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -129,6 +129,18 @@ def test_what_is_no_embedder_is_refused(tmp_path: Path) -> None:
     assert cli.run(["teach", "--model", str(tmp_path / "model"), "--data", str(data), "--output", "taught"]) == 2
 
 
+def test_texts_are_cut_where_sentence_transformers_cuts_them(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "texts")
+    whole, cut = (write_embedder(tmp_path / name) for name in ("whole", "cut"))
+    (cut / "sentence_bert_config.json").write_text('{"max_seq_length": 8, "do_lower_case": false}')
+    text = " ".join(TEXTS)
+    lengths = [len(opened(each, data).source.tokenizer.encode(text).ids) for each in (whole, cut)]
+    assert lengths == [20, 8]
+    (cut / "sentence_bert_config.json").write_text('{"max_seq_length": "long"}')
+    with pytest.raises(ModelError, match="must be a whole number of tokens, 8 or more, but is `long`"):
+        opened(cut, data)
+
+
 def write_wide(folder: Path) -> Path:
     write_embedder(folder)
     config = transformers.BertConfig(

@@ -112,6 +112,7 @@ def test_a_plan_tells_what_a_search_would_meet_and_begins_no_study(
     assert "1:00:00 train about" in printed
 
 
+@pytest.mark.slow
 def test_bits_are_tried_on_one_training_and_recipes_travel_to_another_study(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

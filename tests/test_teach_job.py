@@ -89,6 +89,7 @@ def test_a_study_keeps_the_teacher_that_was_trained_for_it(
     assert teachings == ["teach"]
 
 
+@pytest.mark.slow
 def test_another_study_of_the_same_model_and_data_has_the_same_teacher(
     headless: Path, data_folder: Path, teachings: list[str]
 ) -> None:

@@ -54,9 +54,8 @@ def test_a_template_has_the_files_that_are_written(kind: str) -> None:
     assert there == set(FILES[kind])
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(each, marks=[pytest.mark.slow] * (each != "strategy")) for each in FILES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FILES)
 def test_a_written_package_is_found_and_passes_its_checks(kind: str, tmp_path: Path) -> None:
     package = write_package("weak-neurons", tmp_path, REGISTRY, kind)
     assert "my" not in {word for path in package.iterdir() for word in path.stem.split("_")}

@@ -9,6 +9,7 @@ from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentA
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
+from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction, Part
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.rejection import NEVER
 from eicompress.answers.span import AnswerSpan, SpanPrediction
@@ -29,8 +30,11 @@ __all__ = [
     "LabelSetPrediction",
     "Labels",
     "Mistakes",
+    "MultiTask",
+    "MultiTaskPrediction",
     "Number",
     "NumberPrediction",
+    "Part",
     "Prediction",
     "SpanPrediction",
     "Table",
@@ -46,7 +50,10 @@ __all__ = [
 def from_json(value: Json) -> Answer:
     """The answer that `to_json` wrote. Raises `KeyError` for a kind that is not known."""
     if value["kind"] == Labels.kind:
-        return Labels(tuple(map(str, value["labels"])), str(value["quality"]), float(value["reject_below"]))
+        return _labels(value)
+    if value["kind"] == MultiTask.kind:
+        parts = value["parts"]
+        return MultiTask(tuple(Part(str(each["name"]), _labels(each["answer"]), bool(each["pairs"])) for each in parts))
     if value["kind"] == LabelSet.kind:
         return LabelSet(tuple(map(str, value["labels"])), str(value["quality"]), float(value["threshold"]))
     if value["kind"] == Number.kind:
@@ -63,12 +70,16 @@ def from_json(value: Json) -> Answer:
     raise KeyError(value["kind"])
 
 
+def _labels(value: Json) -> Labels:
+    return Labels(tuple(map(str, value["labels"])), str(value["quality"]), float(value["reject_below"]))
+
+
 def of_config(config: Json) -> Answer | None:
     """The answer that a `config.json` describes, in the model's own units; None if it names no outputs.
 
     As in `transformers`, one output alone is a number, the model's class says whether each word is answered, or where
     an answer begins and ends, and `problem_type` whether each label is answered on its own. Vectors have an entry of
-    our own, and so have intents beside tags.
+    our own, and so have intents beside tags, and several tasks.
     """
     width = config.get(DIMENSIONS)
     if isinstance(width, int) and not isinstance(width, bool) and width > 0:
@@ -78,6 +89,8 @@ def of_config(config: Json) -> Answer | None:
     if not named or not all(str(number) in named for number in range(len(named))):
         return None
     names = tuple(named[str(number)] for number in range(len(named)))
+    if TASKS in config:
+        return _of_tasks(config[TASKS], names)
     classes = config.get("architectures")
     named_classes = [str(each) for each in classes] if isinstance(classes, list) else []
     if any(each.endswith(Tags.architecture) for each in named_classes):
@@ -91,6 +104,19 @@ def of_config(config: Json) -> Answer | None:
     if config.get("problem_type") == PROBLEM:
         return LabelSet(names, threshold=_share(config.get("threshold"), EVEN))
     return Number() if len(names) == 1 else Labels(names, reject_below=_share(config.get("reject_below"), NEVER))
+
+
+def _of_tasks(tasks: object, labels: tuple[str, ...]) -> MultiTask | None:
+    """The answer of these tasks, which have the labels one after the other; None where their counts do not fit."""
+    parts, start = [], 0
+    for each in tasks if isinstance(tasks, list) else []:
+        count = each.get("labels") if isinstance(each, Mapping) else None
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            return None
+        own = Labels(labels[start : start + count], reject_below=_share(each.get("reject_below"), NEVER))
+        parts.append(Part(str(each.get("name")), own, bool(each.get("pairs", False))))
+        start += count
+    return MultiTask(tuple(parts)) if parts and start == len(labels) else None
 
 
 def _share(value: object, otherwise: float) -> float:

@@ -109,8 +109,6 @@ class Answer(ABC):
     """The name of this task on the hub and in `transformers`."""
     architecture: ClassVar[str] = "SequenceClassification"
     """How the classes of `transformers` end whose models answer so, such as `BertForSequenceClassification`."""
-    graph_outputs: ClassVar[tuple[str, ...]] = ("logits",)
-    """Names of an ONNX file's outputs: one with all logits, or one for each of the model's outputs."""
     simplest: ClassVar[str]
     """The name of the simplest baseline, which runs no model."""
     simplest_note: ClassVar[str] = "one answer for every text"
@@ -156,6 +154,17 @@ class Answer(ABC):
     def outputs(self) -> int:
         """How many outputs the head has."""
         return len(self.names)
+
+    @property
+    def graph_outputs(self) -> Mapping[str, int | None]:
+        """The outputs of an ONNX file, by name, with the number of logits that each has in its last dimension; None for
+        an output that is one logit, without a dimension of its own."""
+        return {"logits": self.outputs}
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some inputs are texts and others pairs of texts."""
+        return False
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

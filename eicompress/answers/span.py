@@ -66,7 +66,6 @@ class AnswerSpan(Answer):
     kind: ClassVar[str] = "span"
     pipeline: ClassVar[str] = "question-answering"
     architecture: ClassVar[str] = "QuestionAnswering"
-    graph_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     simplest: ClassVar[str] = "words nearest to the question's"
     simplest_note: ClassVar[str] = "no model: where words of the question stand in the context"
     linear: ClassVar[str] = "softmax regression"
@@ -90,6 +89,10 @@ class AnswerSpan(Answer):
     @property
     def names(self) -> tuple[str, ...]:
         return ("start", "end")
+
+    @property
+    def graph_outputs(self) -> Mapping[str, int | None]:
+        return {"start_logits": None, "end_logits": None}
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "no_answer_above": self.no_answer_above}

@@ -22,14 +22,16 @@ LENGTHS = (16, 64, 128)
 """Tokens at which `measure` takes a latency where no `seq_len` is given."""
 
 
-def load(artifact: str | Path, *, threads: int = 1) -> "Model":
+def load(artifact: str | Path, *, threads: int = 1, task: str | None = None) -> "Model":
     """An artifact, ready to predict; no torch is imported. Raises `ModelError`.
 
-    `artifact` is a folder, or `STUDY:7` for that of trial 7 of a study, here and in the other functions.
+    `artifact` is a folder, or `STUDY:7` for that of trial 7 of a study, here and in the other functions. `task` is the
+    one that is answered, of an artifact of several; by default all that read such a text.
     """
     from eicompress import runtime
 
-    return runtime.load(artifact_at(artifact), threads=PROCESSORS(threads, "threads"))
+    model = runtime.load(artifact_at(artifact), threads=PROCESSORS(threads, "threads"))
+    return model if task is None else model.of_task(task)
 
 
 def pack(
@@ -54,7 +56,7 @@ def pack(
 
 
 def measure(
-    artifact: str | Path, *, data: str | None = None, **settings: Unpack[MeasureSettings]
+    artifact: str | Path, *, data: str | Sequence[str] | None = None, **settings: Unpack[MeasureSettings]
 ) -> "tuple[Measurement, ...]":
     """Size and latency of an artifact, and on data its quality and all other metrics: on the test split, or on all rows
     of one file.
@@ -98,7 +100,7 @@ def measure(
 def compare(
     artifacts: Sequence[str | Path],
     *,
-    data: str,
+    data: str | Sequence[str],
     output: str | Path | None = None,
     **settings: Unpack[MeasureSettings],
 ) -> "Comparison":
@@ -156,7 +158,7 @@ def compare(
     first, *others = found
     apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
-    comparison = Comparison(data, split, task.quality, None if by_text else length, device.name, first, compared)
+    comparison = Comparison(spec.data, split, task.quality, None if by_text else length, device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

@@ -1,6 +1,6 @@
 """What trains outside a search: teach, compress, replay, prepare and ablate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def compress(
     *,
     model: str,
-    data: str,
+    data: str | Sequence[str],
     recipe: "str | Path | Recipe",
     output: str | Path,
     fidelity: float = 1.0,
@@ -71,7 +71,7 @@ def compress(
 def prepare(
     *,
     model: str,
-    data: str,
+    data: str | Sequence[str],
     recipe: "str | Path | Recipe",
     output: str | Path,
     on_progress: Callable[[Progress], None] | None = None,
@@ -94,7 +94,7 @@ def prepare(
 def teach(
     *,
     model: str,
-    data: str,
+    data: str | Sequence[str],
     output: str | Path,
     timeout: str | None = None,
     members: int = 1,

@@ -9,7 +9,7 @@ import click
 from eicompress.cli.options import console_of, json_option, options, print_json
 from eicompress.errors import SpecError
 from eicompress.parsing import Bounds, whole
-from eicompress.settings import PROCESSORS, TRIALS, LatencySettings, PluginSettings, TaskSettings
+from eicompress.settings import PROCESSORS, TRIALS, Data, LatencySettings, PluginSettings, TaskSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ BLOCK = 256
 @click.command()
 @click.argument("artifact")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("--task", metavar="NAME", help="The task to answer, of an artifact of several.  [all that read the text]")
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--reject", is_flag=True, help="Answer - where the model is not sure enough that a label fits.")
 @click.option("--similarity", is_flag=True, help="The cosine of the two texts of each TEXT, with a tab between them.")
@@ -36,6 +37,7 @@ BLOCK = 256
 def predict(
     artifact: str,
     texts: tuple[str, ...],
+    task: str | None,
     top: str | None,
     reject: bool,
     parallel: str,
@@ -53,6 +55,8 @@ def predict(
     With --reject a text that seems to belong to no label is answered with - (null in JSON): its
     confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
     A pair of texts, or a question and its context, is one TEXT with a tab between the two.
+    Of an artifact of several tasks a line has the answer of each that reads such a text, as NAME=LABEL
+    with its confidence; with --task it is that of one task, as that of a model of this task alone.
     An embedder's line is a vector and the text; with --similarity it is the cosine of a pair. With
     --dimensions and --int8 vectors are shorter, and their cosines differ a little.
     A text that is longer than the model reads is cut, with a note on stderr.
@@ -65,7 +69,7 @@ def predict(
     from eicompress import api
 
     count, at_a_time = None if top is None else TRIALS(top, "--top"), PROCESSORS(parallel, "--parallel")
-    model = api.load(artifact)
+    model = api.load(artifact, task=task)
     if top is not None and not model.answer.surest:
         raise SpecError(
             f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
@@ -80,7 +84,7 @@ def predict(
         if of_vectors["similarity"]:
             _show_similarities(vectors_of, block, as_json=as_json)
             continue
-        sides = [_sides(text, model.pairs, place) for place, text in block]
+        sides = [_sides(text, model, place) for place, text in block]
         if model.answer.unit and not reject:
             answers: list[Sequence[Prediction]] = [(each,) for each in model.answer.decode(vectors_of(sides), sides)]
         elif count is None:
@@ -140,7 +144,7 @@ def _show_answer(
 
 @click.command()
 @click.argument("artifact")
-@click.option("--data", metavar="DATA", help="Data to measure the quality on; its test split if it has one.")
+@options(Data, data="Data to measure the quality on; its test split if it has one. NAME=DATA for that of a task.")
 @options(TaskSettings)
 @options(LatencySettings, seq_len="Tokens that latency is measured with.  [16, 64 and 128]")
 @options(PluginSettings)
@@ -164,7 +168,7 @@ def measure(artifact: str, as_json: bool, **written: Any) -> None:
 
 @click.command()
 @click.argument("artifacts", nargs=-1, metavar="ARTIFACT...")
-@click.option("--data", metavar="DATA", required=True, help="Data to compare on; its test split if it has one.")
+@options(Data, data="Data to compare on; its test split if it has one. NAME=DATA for that of a task.")
 @options(TaskSettings)
 @options(LatencySettings)
 @click.option("--output", metavar="PATH", help="HTML page to write, such as comparison.html.")
@@ -214,8 +218,9 @@ def export(artifact: str, **written: Any) -> None:
     click.echo(f"{package.path}  {package.size_mb:.3f} MB")
 
 
-def _sides(text: str, pairs: bool, place: int) -> str | tuple[str, str]:
-    return _two_texts(text, place, "this artifact reads pairs") if pairs else _not_empty(text, place)
+def _sides(text: str, model: "Model", place: int) -> str | tuple[str, str]:
+    pair = model.pairs and ("\t" in text or not model.answer.mixed)
+    return _two_texts(text, place, "this artifact reads pairs") if pair else _not_empty(text, place)
 
 
 def _two_texts(text: str, place: int, why: str) -> tuple[str, str]:

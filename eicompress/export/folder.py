@@ -79,7 +79,7 @@ def files_of(
     model beside its answer.
     """
     graph = graph if answer.scale is None else scaled(graph, *answer.scale)
-    graph = graph if len(answer.graph_outputs) == 1 else parted(graph, answer.graph_outputs)
+    graph = graph if "logits" in answer.graph_outputs else parted(graph, answer.graph_outputs)
     graph = with_states(graph, answer.outputs) if answer.unit else graph
     return {
         "config.json": _json(_config(answer, shapes or {}, pairs)),

@@ -1,7 +1,7 @@
 """An ONNX graph in the making: nodes and constants, each kept once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -232,22 +232,36 @@ def scaled(model: ModelProto, factor: float, shift: float) -> ModelProto:
     return made
 
 
-def parted(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """The same graph with an output (batch, sequence) for each of its logits (batch, sequence, outputs), under these
-    names."""
+def parted(model: ModelProto, outputs: Mapping[str, int | None]) -> ModelProto:
+    """The same graph with its logits (batch, outputs) or (batch, sequence, outputs) in several outputs, in their order,
+    by name, with the number of logits that each has in its last dimension; or each one logit, with None, without a
+    dimension of its own."""
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
-    free = _free_names(graph, len(names))
-    for at, (name, constant) in enumerate(zip(names, free, strict=True)):
-        data = np.array(at, np.int64).tobytes()
-        graph.initializer.append(TensorProto(name=constant, data_type=TensorProto.INT64, raw_data=data))
-        graph.node.append(NodeProto(op_type="Gather", input=["logits", constant], output=[name]))
-        graph.node[-1].attribute.append(helper.make_attribute("axis", 2))
+    logits = next(each for each in graph.output if each.name == "logits")
+    *shape, _ = (each.dim_param or each.dim_value for each in logits.type.tensor_type.shape.dim)
+    widths = [width for width in outputs.values() if width is not None]
+    if widths:
+        _append(graph, "Split", np.array(widths), [*outputs], axis=len(shape))
+    else:
+        for at, name in enumerate(outputs):
+            _append(graph, "Gather", np.array(at), [name], axis=len(shape))
     others = [each for each in graph.output if each.name != "logits"]
     del graph.output[:]
-    graph.output.extend([*(_value(name, TensorProto.FLOAT, "batch", "sequence") for name in names), *others])
+    for name, width in outputs.items():
+        graph.output.append(_value(name, TensorProto.FLOAT, *shape, *([] if width is None else [width])))
+    graph.output.extend(others)
     return made
+
+
+def _append(graph: GraphProto, kind: str, how: npt.NDArray[np.int64], outputs: Sequence[str], *, axis: int) -> None:
+    """A node behind the logits, with a constant of integers."""
+    (name,) = _free_names(graph, 1)
+    data = how.astype(np.int64).tobytes()
+    graph.initializer.append(TensorProto(name=name, data_type=TensorProto.INT64, dims=how.shape, raw_data=data))
+    graph.node.append(NodeProto(op_type=kind, input=["logits", name], output=outputs))
+    graph.node[-1].attribute.append(helper.make_attribute("axis", axis))
 
 
 def _free_names(graph: GraphProto, count: int) -> list[str]:

@@ -31,6 +31,7 @@ class QualityMetric(Metric):
 def quality_of(logits: Array, task: Task, examples: Examples, split: str, **how: int) -> Measurement:
     """The task's score of logits (n, outputs), which may come from elsewhere than an ONNX file."""
     conditions = {"metric": task.quality, "split": split, "examples": len(examples), **how}
+    conditions |= {} if task.answer.quality_is_share else {"correlation": True}
     value = task.score(logits, examples.targets)
     return Measurement(_on(split, QUALITY), value, QualityMetric.unit, conditions)
 

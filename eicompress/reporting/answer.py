@@ -10,7 +10,7 @@ from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import MoreBytes, Numbers
-from eicompress.reporting.record_text import cut_texts, latency_name, latency_text
+from eicompress.reporting.record_text import QualityWords, cut_texts, latency_name, latency_text
 from eicompress.spec import SHORT_FORMS
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
@@ -29,7 +29,9 @@ class Tile:
 def wanted(numbers: Numbers) -> str:
     """The settings of the study, in a line."""
     asked, objective = numbers.asked, numbers.result.objective
-    names = [PurePath(str(asked[name])).name for name in ("model", "data") if name in asked]
+    data = asked.get("data", ())
+    sources = [("model", [asked.get("model")]), ("data", [data] if isinstance(data, str) else data)]
+    names = [", ".join(PurePath(str(each)).name for each in found) for name, found in sources if name in asked]
     short = [name for name in ("budget", "latency", "memory") if asked.get(name)]
     within = [f"within {' and '.join(str(asked[name]) for name in short)}"] if short else []
     others = [name for name in objective.budgets if name not in {SHORT_FORMS[each] for each in short}]
@@ -41,7 +43,7 @@ def sentence(numbers: Numbers) -> str:
     if numbers.best is None:
         return _nothing(numbers)
     record, baseline = numbers.best[1], numbers.result.baseline
-    value = record.value
+    value, said = record.value, numbers.quality.text
     quality, test = value(QUALITY), value(QUALITY_TEST)
     name = f"The simple baseline {numbers.best[0]}" if numbers.result.verdict else "The best artifact"
     parts = [f"{name} is {_form(record.value(SIZE), '{:.2f} MB')}"]
@@ -49,12 +51,12 @@ def sentence(numbers: Numbers) -> str:
     if value(LATENCY) is not None:
         parts.append(f", answers in {latency_text(record)}{_times(value(LATENCY_RATIO), 'faster')}")
     if test is not None:
-        parts.append(f", reaches {test:.1%} {numbers.metric} on test{_interval_on_test(numbers)}")
+        parts.append(f", reaches {said(test)} {numbers.quality.name} on test{_interval_on_test(numbers)}")
     if quality is not None:
-        parts.append(f", and reaches {quality:.1%} {numbers.metric} on validation")
+        parts.append(f", and reaches {said(quality)} {numbers.quality.name} on validation")
         whole = baseline.value(QUALITY) if baseline else None
         if whole:
-            parts.append(f", {quality / whole:.1%} of the baseline's {whole:.1%}")
+            parts.append(f", {quality / whole:.1%} of the baseline's {said(whole)}")
     return "".join(parts) + f". It {CHOSEN}."
 
 
@@ -77,10 +79,8 @@ def answer(numbers: Numbers) -> tuple[Tile, ...]:
     return (
         _tile("size", value(SIZE), "{:.2f} MB", _value(baseline, SIZE), budgets.get(SIZE)),
         _tile(latency_name(record), value(LATENCY), "{:.2f} ms", _timed_in_turns(record), budgets.get(LATENCY)),
-        _share_tile(f"{numbers.metric}, test", value(QUALITY_TEST), baseline_on_test(record), _beside(record, "test")),
-        _share_tile(
-            f"{numbers.metric}, validation", value(QUALITY), _value(baseline, QUALITY), _beside(record, "validation")
-        ),
+        _quality_tile(numbers, "test", value(QUALITY_TEST), baseline_on_test(record)),
+        _quality_tile(numbers, "validation", value(QUALITY), _value(baseline, QUALITY)),
         *(_tile_of(each, numbers) for each in numbers.result.objective.extra),
     )
 
@@ -139,10 +139,10 @@ def _quality_paid(numbers: Numbers, record: Record) -> str:
     quality, whole = record.value(QUALITY), baseline.value(QUALITY) if baseline else None
     if quality is None or whole is None:
         return ""
-    interval = f" ± {100 * numbers.mistakes.interval:.1f}" if numbers.mistakes else ""
-    points = _points(quality, whole)
+    points, words = _points(quality, whole), numbers.quality
+    interval = f" (± {words.gap(100 * numbers.mistakes.interval)})" if numbers.mistakes else ""
     kind = "less" if points < 0 else "more"
-    return f"{abs(points):.1f}{interval} points of {numbers.metric} {kind} than the baseline on validation."
+    return f"{words.gap(points)} of {words.name} {kind} than the baseline on validation{interval}."
 
 
 def simple(numbers: Numbers) -> str:
@@ -156,17 +156,19 @@ def simple(numbers: Numbers) -> str:
         return ""
     if result.best_simple is None:
         name, other = by_quality(result.simple)[-1]
-        return f"No simple baseline within the budgets is an artifact. The best of all, {_reaches(name, other)}."
+        best = _reaches(numbers, name, other)
+        return f"No simple baseline within the budgets is an artifact. The best of all, {best}."
     name, other = result.best_simple
     points = _points(quality, other.value(QUALITY) or 0.0)
-    verdict = f"Yes, by {points:.1f} points" if points > 0 else f"No: {-points:.1f} points short"
+    gap = numbers.quality.gap(points)
+    verdict = f"Yes, by {gap}" if points > 0 else f"No: {gap} short"
     verdict = verdict if points else "A tie"
-    return f"{verdict}. The best simple baseline within the budgets, {_reaches(name, other)}."
+    return f"{verdict}. The best simple baseline within the budgets, {_reaches(numbers, name, other)}."
 
 
-def _reaches(name: str, simple: Record) -> str:
-    size = simple.value(SIZE)
-    return f"{name}, reaches {simple.value(QUALITY) or 0.0:.1%}" + (f" in {size:.2f} MB" if size else "")
+def _reaches(numbers: Numbers, name: str, simple: Record) -> str:
+    size, quality = simple.value(SIZE), numbers.quality.text(simple.value(QUALITY) or 0.0)
+    return f"{name}, reaches {quality}" + (f" in {size:.2f} MB" if size else "")
 
 
 def command(asked: Json) -> str:
@@ -185,22 +187,22 @@ def more(numbers: Numbers) -> str:
         return ""
     gap = _points(whole, best)
     ceiling = (
-        f"Probably less than {gap:.1f} points, the distance to the baseline. "
+        f"Probably less than {numbers.quality.gap(gap)}, the distance to the baseline. "
         if gap > 0.05
         else "Little: the baseline is reached. "
     )
-    return ceiling + _last_bytes(found)
+    return ceiling + _last_bytes(found, numbers.quality)
 
 
-def _last_bytes(found: MoreBytes) -> str:
+def _last_bytes(found: MoreBytes, words: QualityWords) -> str:
     if found.smaller is None:
         return f"No trial under {found.smaller_mb:.2f} MB was trained, so the gain of the last bytes is unknown."
     gained = _points(found.best, found.smaller)
-    bought = f"bought {gained:.1f} points" if gained > 0.05 else "bought nothing"
+    bought = f"bought {words.gap(gained)}" if gained > 0.05 else "bought nothing"
     return (
         f"The last {found.budget_mb - found.smaller_mb:.2f} MB under the budget {bought} among the trials "
-        f"(best up to {found.smaller_mb:.2f} MB: {found.smaller:.1%}, "
-        f"up to {found.budget_mb:.2f} MB: {found.best:.1%})."
+        f"(best up to {found.smaller_mb:.2f} MB: {words.text(found.smaller)}, "
+        f"up to {found.budget_mb:.2f} MB: {words.text(found.best)})."
     )
 
 
@@ -233,19 +235,23 @@ def _tile_of(metric: Quantity, numbers: Numbers) -> Tile:
     return Tile(metric.label, "-" if value is None else metric.text(value), tuple(lines))
 
 
-def _beside(record: Record, split: str) -> tuple[str, ...]:
+def _beside(record: Record, split: str, words: QualityWords) -> tuple[str, ...]:
     """What the task names beside its quality, on a split."""
     found = [
         each for each in record.measurements if each.conditions.get("split") == split and "metric" in each.conditions
     ]
-    return tuple(f"{each.conditions['metric']} {each.value:.1%}" for each in found if not each.name.startswith(QUALITY))
+    return tuple(
+        f"{each.conditions['metric']} {words.text(each.value)}" for each in found if not each.name.startswith(QUALITY)
+    )
 
 
-def _share_tile(name: str, value: float | None, baseline: float | None, beside: tuple[str, ...]) -> Tile:
+def _quality_tile(numbers: Numbers, split: str, value: float | None, baseline: float | None) -> Tile:
+    assert numbers.best is not None
+    words, name = numbers.quality, f"{numbers.quality.name}, {split}"
     if value is None:
         return Tile(name, "-", ("read once, at the rebuild",))
-    lines = (f"{value / baseline:.1%} of the baseline", f"baseline {baseline:.1%}") if baseline else ()
-    return Tile(name, f"{value:.1%}", (*lines, *beside))
+    lines = (f"{value / baseline:.1%} of the baseline", f"baseline {words.text(baseline)}") if baseline else ()
+    return Tile(name, words.text(value), (*lines, *_beside(numbers.best[1], split, words)))
 
 
 def _points(quality: float, other: float) -> float:

@@ -86,7 +86,7 @@ def operators(numbers: Numbers) -> go.Figure:
 def exits(numbers: Numbers) -> go.Figure:
     """Quality against mean milliseconds of the artifact at each threshold; its own stands out."""
     shown = sorted(numbers.exits, key=lambda each: each.mean_ms)
-    figure = layout("mean ms of a text", f"{numbers.metric}, %")
+    figure = layout("mean ms of a text", numbers.quality.axis())
     figure.add_trace(
         go.Scatter(
             x=[each.mean_ms for each in shown],

@@ -168,11 +168,12 @@ def _measured(record: Record, numbers: Numbers) -> str:
     size, latency, quality = (record.value(name) for name in (SIZE, LATENCY, QUALITY))
     parts = [f"{size:.3f} MB"] if size is not None else []
     parts += [f"{latency:.2f} ms for a text"] if latency is not None else []
+    said = numbers.quality.text
     if quality is not None:
         share = numbers.result.share(record)
-        parts.append(f"{quality:.1%} {numbers.metric}" + (f" ({share:.1%} of the baseline's)" if share else ""))
+        parts.append(f"{said(quality)} {numbers.quality.name}" + (f" ({share:.1%} of the baseline's)" if share else ""))
     test = record.value(QUALITY_TEST)
-    parts += [f"{test:.1%} on test"] if test is not None else []
+    parts += [f"{said(test)} on test"] if test is not None else []
     for each in numbers.result.objective.extra:
         value = record.value(each.name)
         parts += [f"{each.label} {each.text(value)}"] if value is not None else []
@@ -194,7 +195,7 @@ def _study_note(numbers: Numbers) -> str:
 
 def _names(numbers: Numbers) -> list[str]:
     """What each of the objective's numbers is."""
-    name = f"{numbers.metric} on validation"
+    name = f"{numbers.quality.name} on validation"
     if numbers.result.objective.name == REWARD:
         return [f"reward of {name}"]
     objective = numbers.result.objective

@@ -22,7 +22,7 @@ from eicompress.reporting.anatomy import (
     tensors,
 )
 from eicompress.reporting.mistakes import mistakes
-from eicompress.reporting.record_text import quality_name
+from eicompress.reporting.record_text import QualityWords, quality_words
 from eicompress.study.halving import cost_s
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import ranked
@@ -122,7 +122,7 @@ class Numbers:
     name: str
     result: Result
     best: tuple[int | str, Record] | None
-    metric: str
+    quality: QualityWords
     points: tuple[Point, ...]
     contenders: tuple[Contender, ...]
     shares: tuple[Share, ...]
@@ -147,7 +147,7 @@ def numbers(result: Result, importance: Mapping[str, float], asked: Json) -> Num
         name=result.folder.name,
         result=result,
         best=best,
-        metric=quality_name(result.baseline),
+        quality=quality_words(result.baseline),
         points=points(result),
         contenders=contenders(result),
         shares=shares(result.baseline, best[1]) if best else (),

@@ -4,7 +4,7 @@ It lies beside the artifact, as its manifest does, and not in it: a device needs
 folder counts against the budget. `eicompress export --to hf` puts it into what is uploaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from eicompress.manifest import read_object
 from eicompress.metrics.latency import LATENCY, LATENCY_LAYERS, LATENCY_P50, LATENCY_P95
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
+from eicompress.parsing import named_texts
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.record_text import latency_text
@@ -105,12 +106,13 @@ def card_of(artifact: Artifact) -> str:
 
 
 def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
-    data, model = str(asked.get("data", "")), str(asked.get("model", ""))
+    data, model = _data_of(asked), str(asked.get("model", ""))
+    public = [each for each in data if _on_the_hub(each)]
     results = [
         EvalResult(
             task_type=answer.pipeline,
-            dataset_type=data if _on_the_hub(data) else "private",
-            dataset_name=_name(data) or "not known",
+            dataset_type=public[0] if len(public) == len(data) == 1 else "private",
+            dataset_name=", ".join(map(_name, data)) or "not known",
             dataset_split=str(each.conditions.get("split", "validation")),
             metric_type=_metric(each),
             metric_value=round(each.value, 4),
@@ -122,7 +124,7 @@ def _metadata(name: str, record: Record, asked: Json, answer: Answer) -> str:
         library_name="onnx",
         pipeline_tag=answer.pipeline,
         base_model=model if _on_the_hub(model) else None,
-        datasets=[data] if _on_the_hub(data) else None,
+        datasets=public or None,
         tags=["onnx", "onnxruntime", "transformers.js", "eicompress", "compression", "edge"],
         model_name=name if results else None,
         eval_results=results or None,
@@ -169,11 +171,11 @@ def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Qua
 
 
 def _making(record: Record, asked: Json, answer: Answer) -> str:
-    model, data, task = (str(asked.get(name, "")) for name in ("model", "data", "task"))
+    model, task = (str(asked.get(name, "")) for name in ("model", "task"))
     teachers = [str(each) for each in asked.get("teacher", [])] or [model]
-    sources = {"Compressed out of": [model], "Teacher": teachers, "Data": [data], "Task": [task]}
+    sources = {"Compressed out of": [model], "Teacher": teachers, "Data": _data_of(asked), "Task": [task]}
     lines = [
-        f"- {kind}: " + ", ".join(f"`{_name(each)}`" for each in names) for kind, names in sources.items() if all(names)
+        f"- {kind}: " + ", ".join(f"`{_name(each)}`" for each in names) for kind, names in sources.items() if any(names)
     ]
     if SIMPLE in record.facts:
         lines.append(f"- {record.facts[SIMPLE]['name']} with {answer.linear}: {record.facts[SIMPLE]['note']}")
@@ -216,9 +218,15 @@ def _valued(value: float | None, each: Measurement, answer: Answer) -> str:
     return f"{value:.3g} {each.unit}".strip()
 
 
-def _language(model: str, data: str) -> Any:
+def _data_of(asked: Json) -> list[str]:
+    """The data sets; of several, without the names of their tasks."""
+    data = asked.get("data") or ()
+    return [data] if isinstance(data, str) else [*named_texts(data, "--data").values()]
+
+
+def _language(model: str, data: Sequence[str]) -> Any:
     """The language that the teacher's own card names, or that of built-in data."""
-    if data.startswith(BUILT_IN):
+    if any(each.startswith(BUILT_IN) for each in data):
         return "en"
     readme = Path(model).expanduser() / "README.md"
     return (metadata_load(readme) or {}).get("language") if readme.is_file() else None

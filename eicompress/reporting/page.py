@@ -99,7 +99,7 @@ def _contenders(numbers: Numbers) -> str:
         return ""
     shares = numbers.mistakes is None or numbers.mistakes.shares
     rows = "".join(
-        f'<tr><td>{escape(each.name)}</td><td class="n">{each.quality:.1%}</td>'
+        f'<tr><td>{escape(each.name)}</td><td class="n">{numbers.quality.text(each.quality)}</td>'
         f'<td class="n">{_one_in(each.quality) if shares else ""}</td>'
         f'<td class="n">{"" if each.size_mb is None else f"{each.size_mb:.2f} MB"}</td></tr>'
         for each in numbers.contenders
@@ -109,7 +109,7 @@ def _contenders(numbers: Numbers) -> str:
     if not numbers.result.simple:
         note += "Simple baselines (majority class, tf-idf) were not measured in this study."
     head = (
-        f'<tr><th></th><th class="n">{escape(numbers.metric)}</th><th class="n">{"wrong" if shares else ""}</th>'
+        f'<tr><th></th><th class="n">{escape(numbers.quality.name)}</th><th class="n">{"wrong" if shares else ""}</th>'
         '<th class="n">size</th></tr>'
     )
     return f'<h2>Is it better than a simple baseline?</h2><p class="soft">{escape(note)}</p><table>{head}{rows}</table>'
@@ -211,8 +211,8 @@ def _rebuilds(numbers: Numbers) -> str:
     rows = [
         [
             f"trial {each.trial}",
-            f"{each.short:.2%} ({each.fidelity_short:.0%})",
-            f"{each.full:.2%} ({each.fidelity_full:.0%})",
+            f"{numbers.quality.text(each.short, 2)} ({each.fidelity_short:.0%})",
+            f"{numbers.quality.text(each.full, 2)} ({each.fidelity_full:.0%})",
         ]
         for each in numbers.rebuilds
     ]
@@ -227,8 +227,9 @@ def _spreads(numbers: Numbers) -> str:
     for each in numbers.rebuilds:
         found = numbers.result.spread(each.trial, QUALITY)
         if found:
-            share = f"{found.mean:.2%} ± {100 * found.deviation:.2f} points on validation"
-            lines.append(f"Trial {each.trial} with {found.seeds} seeds: {share}; the best of them is kept.")
+            mean, around = numbers.quality.text(found.mean, 2), numbers.quality.gap(100 * found.deviation, 2)
+            reached = f"{mean} ± {around} on validation"
+            lines.append(f"Trial {each.trial} with {found.seeds} seeds: {reached}; the best of them is kept.")
     return "".join(f'<p class="soft">{line}</p>' for line in lines)
 
 

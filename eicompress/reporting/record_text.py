@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from eicompress.errors import ModelError
@@ -46,6 +47,41 @@ def quality_name(record: Record | None) -> str:
     """The task's name for its quality, such as `accuracy`."""
     measured = record.measurements if record else ()
     return next((str(each.conditions.get("metric", QUALITY)) for each in measured if each.name == QUALITY), QUALITY)
+
+
+@dataclass(frozen=True)
+class QualityWords:
+    """The words for a task's quality: shares are percentages and differ by points, correlations are numbers."""
+
+    name: str
+    is_share: bool
+
+    def text(self, value: float, digits: int = 1) -> str:
+        """`digits` of a percentage; a correlation has two more."""
+        return f"{value:.{digits}%}" if self.is_share else f"{value:.{digits + 2}f}"
+
+    def gap(self, points: float, digits: int = 1) -> str:
+        """A difference without its sign, of hundredths."""
+        return f"{abs(points):.{digits}f} points" if self.is_share else f"{abs(points) / 100:.{digits + 2}f}"
+
+    def axis(self, where: str = "") -> str:
+        """The title of an axis that has hundredths."""
+        named = f"{self.name} {where}".strip()
+        return f"{named}, %" if self.is_share else f"{named}, in hundredths"
+
+
+def quality_words(record: Record | None) -> QualityWords:
+    measured = record.measurements if record else ()
+    found = next((each for each in measured if each.name == QUALITY), None)
+    return QualityWords(quality_name(record), not (found and found.conditions.get("correlation")))
+
+
+def beside_quality(record: Record) -> str:
+    """What the task names beside its quality on validation, by its own names; empty where there is nothing."""
+    found = [
+        each for each in record.measurements if each.name != QUALITY and each.conditions.get("metric") == each.name
+    ]
+    return ", ".join(f"{each.name} {each.value:.4f}" for each in found)
 
 
 def cut_texts(record: Record | None) -> str:

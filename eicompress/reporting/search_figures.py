@@ -37,7 +37,7 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
     whole, shorter = ([each for each in rebuilt if (each.fidelity >= 1.0) == full] for full in (True, False))
     best = front(drawn, axis)
-    figure = layout(axis.axis, f"{numbers.metric} on validation, %")
+    figure = layout(axis.axis, numbers.quality.axis("on validation"))
     if over:
         figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers))
     if stopped:
@@ -69,7 +69,7 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
 
 def best_over_time(numbers: Numbers) -> go.Figure:
     """Each trial's quality and the best so far, in the order of the search."""
-    figure = layout("trial", f"{numbers.metric} on validation, %")
+    figure = layout("trial", numbers.quality.axis("on validation"))
     figure.update_xaxes(tickformat="d", **({"dtick": 1} if len(numbers.steps) <= KNOBS else {}))
     tried = [each for each in numbers.steps if each.quality is not None]
     figure.add_trace(
@@ -79,8 +79,8 @@ def best_over_time(numbers: Numbers) -> go.Figure:
             mode="markers",
             name="trial",
             marker={"color": BLUE, "size": 8},
-            customdata=[each.quality for each in tried],
-            hovertemplate="trial %{x}: %{customdata:.2%}<extra></extra>",
+            customdata=[numbers.quality.text(each.quality or 0.0, 2) for each in tried],
+            hovertemplate="trial %{x}: %{customdata}<extra></extra>",
         )
     )
     known = [each for each in numbers.steps if each.best is not None]
@@ -100,7 +100,7 @@ def best_over_time(numbers: Numbers) -> go.Figure:
 
 def rebuilds(numbers: Numbers) -> go.Figure:
     """Quality after the short training of a trial against that of its rebuild."""
-    figure = layout(f"{numbers.metric} after short training, %", f"{numbers.metric} after full training, %")
+    figure = layout(numbers.quality.axis("after short training"), numbers.quality.axis("after full training"))
     figure.add_trace(
         go.Scatter(
             x=[100 * each.short for each in numbers.rebuilds],
@@ -108,7 +108,7 @@ def rebuilds(numbers: Numbers) -> go.Figure:
             text=[f"trial {each.trial}" for each in numbers.rebuilds],
             mode="markers",
             marker={"color": BLUE, "size": 10},
-            hovertemplate="%{text}: %{x:.2f} %, then %{y:.2f} %<extra></extra>",
+            hovertemplate="%{text}: %{x:.2f}, then %{y:.2f}<extra></extra>",
         )
     )
     return figure
@@ -142,12 +142,12 @@ def _is_best(point: Point, numbers: Numbers) -> bool:
 
 def _hover_text(point: Point, numbers: Numbers) -> str:
     """The text that appears over a candidate."""
-    kind = "handed out: trial" if point.rebuilt else "trial"
+    words, kind = numbers.quality, "handed out: trial" if point.rebuilt else "trial"
     known = [(axis, value) for axis in axes(numbers.result.objective) if (value := point.on(axis)) is not None]
     # MB and ms say themselves what they are of.
     names = {axis.name: "" if axis.name in (SIZE, LATENCY) else f"{axis.label} " for axis, _ in known}
     parts = [escape(f"{names[axis.name]}{axis.text(value)}") for axis, value in known]
-    parts.append(f"{escape(numbers.metric)} {point.quality:.2%}" if point.quality is not None else "not trained")
+    parts.append(f"{escape(words.name)} {words.text(point.quality, 2)}" if point.quality is not None else "not trained")
     length = f"{point.fidelity:.0%} of the {point.whole}" if point.quality is not None else ""
     lines = [f"<b>{kind} {point.trial}</b>", " · ".join(part for part in parts if part), length]
     return "<br>".join([line for line in lines if line] + [escape(line) for line in point.words.splitlines()])
@@ -186,7 +186,7 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
         wrong = _wrong(each.quality)
         line = {"color": GREY, "dash": "dot", "width": 1}
         figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
-        text = f"{escape(each.name)} {each.quality:.1%}"
+        text = f"{escape(each.name)} {numbers.quality.text(each.quality)}"
         where = {"x": 0, "xref": "paper", "xanchor": "left", "y": math.log10(wrong), "yanchor": "bottom"}
         figure.add_annotation(text=text, showarrow=False, **where)
     # Shapes do not count when the range is chosen: an invisible mark makes room for them.

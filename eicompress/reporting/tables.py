@@ -21,6 +21,8 @@ from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import (
+    QualityWords,
+    beside_quality,
     cut_texts,
     duration,
     latency_text,
@@ -76,12 +78,13 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("on validation")
     table.add_column(lesson.metric, justify="right")
-    table.add_row("the teacher", f"{lesson.quality:.2%}")
+    words = QualityWords(lesson.metric, lesson.taught.answer.quality_is_share)
+    table.add_row("the teacher", words.text(lesson.quality, 2))
     if len(lesson.of_members) > 1:
         for at, quality in enumerate(lesson.of_members):
-            table.add_row(f"  member {at} alone", f"{quality:.2%}")
+            table.add_row(f"  member {at} alone", words.text(quality, 2))
     for name, quality in lesson.simple.items():
-        table.add_row(name, f"{quality:.2%}")
+        table.add_row(name, words.text(quality, 2))
     console.print(table)
     lines = [*lesson.notes, f"chosen: {lesson.taught.chosen.what}", *lesson.taught.notes]
     for name in lesson.beaten_by:
@@ -115,6 +118,7 @@ def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = 
     latency = next((each.conditions for each in record.measurements if each.name == LATENCY), {})
     rows = {
         "measured": summary(record, None, extra),
+        "beside": beside_quality(record),
         "timed on": taken_on(latency),
         "megabytes": parts,
         "artifact": artifact if there else f"{artifact} (gone)",

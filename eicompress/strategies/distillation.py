@@ -19,7 +19,7 @@ from eicompress.contracts import Candidate, Context, ModelStrategy, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
-from eicompress.training.losses import answer_loss, label_loss, logit_mse
+from eicompress.training.losses import answer_loss, label_loss, logit_mse, where_answered
 from eicompress.training.nested_vectors import axes_of, nested_distance, turn
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
@@ -105,6 +105,11 @@ class _Lesson:
                 f"`{knobs.name}.state_weight` must be 0 where each word is answered, since the head then reads the "
                 "last layer's states: compare these by `layer_distillation`"
             )
+        if knobs.state_weight and not self.answers.states.shape[1]:
+            raise Inapplicable(
+                f"`{knobs.name}.state_weight` must be 0 where each task has its own teacher, since their states do not "
+                "correspond to each other: leave it out"
+            )
         # Of the baseline's own states, the dimensions that the student kept.
         self.kept = list(subject.origin.hidden) if context.teacher.aligned else slice(None)
         self.targets = torch.from_numpy(targets)
@@ -149,7 +154,7 @@ class _Lesson:
         if knobs.logits == "kl":
             compared = answer_loss(self.context.task.answer, logits, wanted, knobs.temperature)
         else:
-            compared = logit_mse(logits, wanted)
+            compared = logit_mse(where_answered(self.context.task.answer, logits, wanted), wanted)
         if self.cuts:
             compared = compared + nested_distance(logits, wanted, self.cuts)
         loss = (1 - knobs.label_weight) * compared

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, Number, Tags, Vector
+from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, MultiTask, Number, Tags, Vector
 from eicompress.contracts import Task
 from eicompress.errors import SpecError, listed
 from eicompress.hookspecs import hookimpl
@@ -12,6 +12,7 @@ from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding, are_texts_alone
 from eicompress.tasks.intent_and_slots import IntentAndSlotsTask, are_intents_and_tags
 from eicompress.tasks.multi_label_classification import MultiLabelClassification, are_lists
+from eicompress.tasks.multi_task import MultiTaskClassification
 from eicompress.tasks.question_answering import QuestionAnswering, are_questions
 from eicompress.tasks.regression import Regression, are_numbers
 from eicompress.tasks.token_classification import TokenClassification, is_meant
@@ -26,6 +27,7 @@ def register_tasks() -> list[type[Task]]:
         Embedding,
         IntentAndSlotsTask,
         MultiLabelClassification,
+        MultiTaskClassification,
         QuestionAnswering,
         Regression,
         TokenClassification,
@@ -89,4 +91,6 @@ def task_answering(answer: Answer, *, pairs: bool) -> type[Task]:
         return IntentAndSlotsTask
     if isinstance(answer, Tags):
         return TokenClassification
+    if isinstance(answer, MultiTask):
+        return MultiTaskClassification
     return PairClassification if pairs else Classification

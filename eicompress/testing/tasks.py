@@ -74,7 +74,7 @@ class _Checked:
 
     def says_whether_it_reads_pairs(self, folder: Path) -> None:
         task, examples = self._read()
-        pairs = all(isinstance(text, tuple) for text in examples.texts)
+        pairs = any(isinstance(text, tuple) for text in examples.texts)
         hold(task.pairs == pairs, f"`pairs` must be {pairs}, as its examples are, but is {task.pairs}")
 
     def says_what_it_answers(self, folder: Path) -> None:

@@ -111,7 +111,8 @@ def _sides(text: Text) -> tuple[str, ...]:
 def _distort(text: Text, other: Text, words: Sequence[str], generator: np.random.Generator) -> Text:
     sides = list(_sides(text))
     side = int(generator.integers(len(sides)))
-    own, foreign = sides[side].split(), _sides(other)[side].split()
+    others = _sides(other)
+    own, foreign = sides[side].split(), others[min(side, len(others) - 1)].split()
     kind = generator.integers(3)
     if kind == 2:
         head = own[: int(np.ceil(len(own) / 2))]

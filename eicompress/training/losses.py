@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, Number, Vector
+from eicompress.answers import Answer, AnswerSpan, IntentAndSlots, LabelSet, MultiTask, Number, Vector
 from eicompress.encoder.blocks import attention_map
 from eicompress.tasks.intent_and_slots import slots_and_intents
 
@@ -50,6 +50,10 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
     if isinstance(answer, IntentAndSlots):
         pairs = zip(slots_and_intents(answer, student), slots_and_intents(answer, teacher), strict=True)
         return sum((logit_kl(*same_answers(*pair), temperature) for pair in pairs), student.new_zeros(()))
+    if isinstance(answer, MultiTask):
+        student = where_answered(answer, student, teacher)
+        losses = [logit_kl(student[:, own], teacher[:, own], temperature) for own in answer.slices]
+        return torch.stack(losses).sum()
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
         return logit_mse(student, teacher)
@@ -67,6 +71,10 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
     if isinstance(answer, IntentAndSlots):
         (slots, intents), (wanted, others) = (slots_and_intents(answer, each) for each in (student, teacher))
         return answer_losses(answer.of_words, slots, wanted) + answer_losses(answer.of_text, intents, others)
+    if isinstance(answer, MultiTask):
+        student = where_answered(answer, student, teacher)
+        parts = zip(answer.parts, answer.slices, strict=True)
+        return torch.stack([answer_losses(one.answer, student[:, own], teacher[:, own]) for one, own in parts]).sum(0)
     if student.ndim == 3:
         width = min(student.shape[1], teacher.shape[1])
         student, teacher = student[:, :width], teacher[:, :width]
@@ -81,6 +89,15 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
         return label_kl(student, teacher)
     student_log, teacher_log = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
     return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
+
+
+def where_answered(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
+    """The student's logits (B, outputs), with zeros for tasks of which the teacher's are zero: it was not asked. Of one
+    task they are as they are."""
+    if not isinstance(answer, MultiTask):
+        return student
+    parts = [student[:, own] * teacher[:, own].any(dim=1, keepdim=True) for own in answer.slices]
+    return torch.cat(parts, dim=1)
 
 
 def vector_distance(student: Tensor, teacher: Tensor) -> Tensor:

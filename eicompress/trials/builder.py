@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
+from eicompress.answers import MultiTask
 from eicompress.cache import Cache, default_folder
 from eicompress.data.corpus import UnlabelledText, withheld
 from eicompress.deployment import Device
 from eicompress.encoder.device import own_device
-from eicompress.errors import EicompressError
+from eicompress.errors import EicompressError, SpecError, listed
 from eicompress.export import folder as artifacts
 from eicompress.measures import Conditions
 from eicompress.metrics.quality import QUALITY_TEST
@@ -22,15 +23,17 @@ from eicompress.metrics.this_machine import ThisMachine
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
+from eicompress.training.task_teachers import TaskTeachers
+from eicompress.training.teacher import Ensemble, StoredTeacher
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import measuring
 from eicompress.trials.baseline import Baseline
 from eicompress.trials.inputs import (
+    Model,
     how_taught,
     in_time_for_a_teacher,
     model_folder,
     opened_teacher_search,
-    read_data,
     read_model,
     read_start,
     who_teaches,
@@ -42,6 +45,8 @@ from eicompress.trials.measuring import Bench, Clock, record_of, written
 from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.shared_training import SharedTraining, build
 from eicompress.trials.simple import STATIC, TFIDF, measure_simplest, measure_static, measure_tfidf
+from eicompress.trials.task_data import TaskData, read_data
+from eicompress.trials.task_teaching import teachers_of_tasks
 from eicompress.trials.training_time import TimeEstimate, count_steps, estimate_time
 from eicompress.values import SHARED, Artifact, Json, Progress, Record, digest_of
 
@@ -268,10 +273,7 @@ def open_builder(
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
     start = settings.get("start")
     begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
-    same = source_folder.resolve()
-    others = [None if Path(each).resolve() == same else Path(each) for each in settings.get("teacher", ())]
-    ensemble = settings["ensemble"]
-    teacher = who_teaches(baseline, others, ensemble, read, seed=spec.seed, device=compute_device, cache=cache)
+    teacher = _teacher(spec, baseline, source_folder, read, device=compute_device, cache=cache)
     return Builder(
         registry=registry,
         task=read.task,
@@ -299,3 +301,24 @@ def open_builder(
         wanted=spec.wanted,
         notes=notes,
     )
+
+
+def _teacher(
+    spec: Spec, baseline: Model, folder: Path, read: TaskData, *, device: str, cache: Cache
+) -> StoredTeacher | Ensemble | TaskTeachers:
+    """Who teaches; `folder` is that of the model, which is one of the teachers where it is named among them.
+
+    Raises `SpecError` and `ModelError`.
+    """
+    named = spec.settings.get("teacher", ())
+    if isinstance(read.task.answer, MultiTask):
+        of_tasks = spec.teachers_of_tasks
+        if len(of_tasks) != len(named):
+            raise SpecError(
+                "`--teacher` must have the name of a task, NAME=FOLDER, where there are several tasks, but got "
+                f"{listed(each for each in named if each not in {f'{task}={at}' for task, at in of_tasks.items()})}"
+            )
+        return teachers_of_tasks(baseline, of_tasks, read, seed=spec.seed, device=device, cache=cache)
+    same = folder.resolve()
+    others = [None if Path(each).resolve() == same else Path(each) for each in named]
+    return who_teaches(baseline, others, spec.settings["ensemble"], read, seed=spec.seed, device=device, cache=cache)

@@ -3,24 +3,34 @@
 from dataclasses import replace
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from eicompress.answers import Vector
 from eicompress.encoder.heads import answer_with_states
 from eicompress.encoder.model import Encoder
-from eicompress.errors import ModelError
+from eicompress.errors import ModelError, shortened
 from eicompress.manifest import read_object
 from eicompress.trials.taught import Pooling
 from eicompress.values import parsed_json
 
 POOLING = "1_Pooling"
 """The folder in which sentence-transformers says how states are pooled."""
+TRANSFORMER = "sentence_bert_config.json"
+"""The file in which it says how many tokens are read."""
+LEAST_READ = 8
+"""Tokens of a text, those that stand around it among them."""
 READ = ("Transformer", "Pooling", "Normalize")
 """Modules of sentence-transformers that an embedder can be made of."""
 
 
-def let_embed(encoder: Encoder, folder: Path) -> tuple[Vector, Pooling]:
+def let_embed(encoder: Encoder, tokenizer: Tokenizer, folder: Path) -> tuple[Vector, Pooling]:
     """Let a converted model answer the pooled state of its folder, divided by its length: what it then answers, and how
-    states are pooled. Raises `ModelError` where sentence-transformers would do something else."""
+    states are pooled. Its tokenizer cuts texts where the folder says. Raises `ModelError` where sentence-transformers
+    would do something else."""
     _check_modules(folder)
+    longest = _tokens_read(folder)
+    if longest is not None:
+        tokenizer.enable_truncation(min(longest, encoder.config.positions))
     pooling = pooling_of(folder)
     encoder.config = replace(encoder.config, pooling=pooling)
     answer_with_states(encoder)
@@ -48,6 +58,20 @@ def pooling_of(folder: Path) -> Pooling:
             "Take another model."
         )
     return known[wanted[0]]
+
+
+def _tokens_read(folder: Path) -> int | None:
+    """How many tokens of a text sentence-transformers reads, or None where its folder leaves that to the tokenizer."""
+    path = folder / TRANSFORMER
+    said = read_object(path).get("max_seq_length") if path.is_file() else None
+    if said is None:
+        return None
+    if not isinstance(said, int) or isinstance(said, bool) or said < LEAST_READ:
+        raise ModelError(
+            f"`max_seq_length` in `{path}` must be a whole number of tokens, {LEAST_READ} or more, but is "
+            f"{shortened(str(said))}. Correct it, or leave it out."
+        )
+    return said
 
 
 def _check_modules(folder: Path) -> None:

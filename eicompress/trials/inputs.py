@@ -1,4 +1,4 @@
-"""What a user names, read: data as a task's examples, a model as the baseline, and who teaches.
+"""What a user names, read: a model as the baseline, and who teaches.
 
 A model is a `transformers` folder, a folder that `teach` wrote, or built in. One that has no head for the task gets one
 here, by the way that `--teacher-training` names.
@@ -7,7 +7,7 @@ here, by the way that `--teacher-training` names.
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,23 +16,19 @@ from tokenizers import Tokenizer
 
 from eicompress.answers import Answer
 from eicompress.cache import Cache
-from eicompress.contracts import Candidate, Examples, Origin, Task
-from eicompress.data.datasets import Table, dataset_from_tables, read_tables
-from eicompress.data.outside import read_outside, texts_of
+from eicompress.contracts import Candidate, Origin
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
 from eicompress.encoder.heads import answer_as
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError, SpecError, StudyError, nearest
-from eicompress.plugins import Registry
-from eicompress.spec import Spec
-from eicompress.tasks import judged_by, task_of
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import Ensemble, StoredTeacher, encoder_teacher, held_out
 from eicompress.trials import candidate as candidates
 from eicompress.trials import teacher_search
 from eicompress.trials.code import MAKING, own_code
 from eicompress.trials.embedder import let_embed
+from eicompress.trials.task_data import TaskData
 from eicompress.trials.taught import Attempt, is_taught, poolings_of, read_description, read_taught
 from eicompress.trials.taught import digest as taught_digest
 from eicompress.values import Progress, digest_of
@@ -41,44 +37,6 @@ READING_S = 5.0
 """Seconds after which it is known how long reading the training rows takes."""
 BUILT_IN = "builtin:"
 """Prefix of the names of what comes with a package."""
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """A data set as a task reads it."""
-
-    task: Task
-    examples: Mapping[str, Examples]
-    digest: str
-    notes: tuple[str, ...]
-
-
-def read_data(registry: Registry, spec: Spec) -> TaskData:
-    """The splits of a spec's data; without the name of a task, columns and labels decide.
-
-    Raises `SpecError` and `DataError`.
-    """
-    tables, task = read_tables(spec.data), spec.settings["task"]
-    kind, note = (registry.task(task), "") if task else task_of(tables["train"].rows, spec.columns)
-    named = kind.columns_in(tables["train"].rows[0], spec.columns)
-    dataset = dataset_from_tables(tables, named, spec.data, spec.seed, kind.cell_refusal, spec.rows)
-    defined, examples = kind.read(dataset.splits, named)
-    judged = judged_by(defined, spec.settings["quality"])
-    outside = read_outside(spec.data, named, kind.cell_refusal) if judged.answer.may_reject else {}
-    others = {split: texts_of(table, named) for split, table in outside.items()}
-    examples = {**examples, **{split: replace(examples[split], outside=texts) for split, texts in others.items()}}
-    chosen = [*([] if judged.quality == defined.quality else [judged.quality]), *([others] if others else [])]
-    notes = (*([note] if note else []), *dataset.notes, *_of_outside(outside))
-    return TaskData(judged, examples, digest_of([dataset.digest, kind.name, *chosen]), notes)
-
-
-def _of_outside(outside: Mapping[str, Table]) -> list[str]:
-    """What a user should know of the texts that belong to no label."""
-    if not outside:
-        return []
-    counts = " and ".join(f"{len(table.rows):,} in `{table.origin}`" for table in outside.values())
-    how = "chosen on those of validation" if "validation" in outside else "measured on them, but chosen without them"
-    return [f"Texts that belong to no label: {counts}. The threshold of `predict --reject` is {how}."]
 
 
 @dataclass(frozen=True)
@@ -113,8 +71,8 @@ def read_model(folder: Path, wanted: Answer) -> Model:
         return Model(taught.members[0], taught.answer, taught_digest(folder), taught.members[1:])
     source = convert.load(folder, outputs=1 if wanted.unit else wanted.outputs)
     if wanted.unit:
-        answer, pooling = let_embed(source.encoder, folder)
-        digest = digest_of([source.digest, pooling])
+        answer, pooling = let_embed(source.encoder, source.tokenizer, folder)
+        digest = digest_of([source.digest, pooling, source.tokenizer.truncation])
         return Model(whole_candidate(source.encoder, source.tokenizer), answer, digest)
     return Model(whole_candidate(source.encoder, source.tokenizer), source.answer, source.digest)
 
@@ -254,33 +212,38 @@ def who_teaches(
 ) -> StoredTeacher | Ensemble:
     """The teachers in these folders, of which None is the baseline's; without any, the baseline with those that were
     trained beside it. Raises `ModelError`."""
-    code, answer = code_of_models(), data.task.answer
+    answer = data.task.answer
     if ensemble != "mean" and not answer.surest:
         raise SpecError(
             f"`--ensemble` must be mean where the answer is a {answer.kind}, since nothing says how sure a teacher is, "
             f"but got {ensemble}"
         )
-
-    def encoders(model: Model, aligned: bool) -> list[StoredTeacher]:
-        members = enumerate((model.candidate, *model.others))
-        named = [model.digest, answer.to_json()]
-        return [
-            encoder_teacher(each, digest_of([*named, at]), code, cache, device, aligned and at == 0)
-            for at, each in members
-        ]
-
-    def others(folder: Path) -> list[StoredTeacher]:
-        if is_taught(folder) or answer.unit:
-            known = read_model(folder, answer)
-            model = known.answering(answer)
-            if model is None:
-                raise ModelError(answer.mismatch(f"the teacher `{folder}`", known.answer))
-            return encoders(model, aligned=False)
-        pretrained = open_pretrained(folder, answer, device)
-        return [StoredTeacher(pretrained.answers, pretrained.digest, code, False, cache)]
-
-    own = encoders(baseline, aligned=True)
-    found = [each for folder in teachers for each in (others(folder) if folder else own)] or own
+    own = encoder_teachers(baseline, answer, device=device, cache=cache, aligned=True)
+    read = [teachers_in(folder, answer, device, cache) if folder else own for folder in teachers]
+    found = [each for of_folder in read for each in of_folder] or own
     if len(found) == 1:
         return found[0]
     return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["validation"], seed))
+
+
+def encoder_teachers(
+    model: Model, answer: Answer, *, device: str, cache: Cache, aligned: bool = False
+) -> list[StoredTeacher]:
+    """A model and those that were trained beside it as teachers of an answer; `aligned` for the baseline."""
+    code, named = code_of_models(), [model.digest, answer.to_json()]
+    return [
+        encoder_teacher(each, digest_of([*named, at]), code, cache, device, aligned and at == 0)
+        for at, each in enumerate((model.candidate, *model.others))
+    ]
+
+
+def teachers_in(folder: Path, answer: Answer, device: str, cache: Cache) -> list[StoredTeacher]:
+    """The teachers in a folder. Raises `ModelError` where they answer something else."""
+    if is_taught(folder) or answer.unit:
+        known = read_model(folder, answer)
+        model = known.answering(answer)
+        if model is None:
+            raise ModelError(answer.mismatch(f"the teacher `{folder}`", known.answer))
+        return encoder_teachers(model, answer, device=device, cache=cache)
+    pretrained = open_pretrained(folder, answer, device)
+    return [StoredTeacher(pretrained.answers, pretrained.digest, code_of_models(), False, cache)]

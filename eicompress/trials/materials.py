@@ -14,6 +14,7 @@ from eicompress.data.corpus import UnlabelledText
 from eicompress.encoder.device import multiplies_bfloat16
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
+from eicompress.training.task_teachers import TaskTeachers
 from eicompress.training.teacher import Ensemble, StoredTeacher, ignore
 from eicompress.training.trainer import Checkpoints, Trainer, fit_nothing
 from eicompress.trials.code import MAKING, code_version, own_code
@@ -36,7 +37,7 @@ class Materials:
     """The baseline: never changed, each build starts from a copy of it."""
     digest: str
     """Names the baseline's weights and tokenizer, and the data."""
-    teacher: StoredTeacher | Ensemble
+    teacher: StoredTeacher | Ensemble | TaskTeachers
     """The students' teacher."""
     unlabelled: UnlabelledText
     start: Candidate

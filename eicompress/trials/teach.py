@@ -11,7 +11,8 @@ from eicompress.plugins import Registry
 from eicompress.spec import Spec
 from eicompress.training.teacher import answers_of, stacked
 from eicompress.trials.builder import open_builder
-from eicompress.trials.inputs import model_folder, opened_teacher_search, read_data, with_teacher
+from eicompress.trials.inputs import model_folder, opened_teacher_search, with_teacher
+from eicompress.trials.task_data import read_data
 from eicompress.trials.taught import Attempt, Taught, read_taught
 from eicompress.values import Progress
 
@@ -62,7 +63,9 @@ def train_teacher(
     )
     found = with_teacher(search, "teach", members)
     taught = read_taught(found)
-    trained = Spec({**spec.settings, "model": str(found)})
+    # The quality is the teacher's own, where it is otherwise compared with a teacher's.
+    task = read.task.without_teacher()
+    trained = Spec({**spec.settings, "model": str(found), "quality": task.quality})
     measured = open_builder(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
     logits = stacked([answers_of(each, validation.texts, device, states=False)[0] for each in taught.members])
@@ -72,9 +75,9 @@ def train_teacher(
     return Lesson(
         output,
         taught,
-        read.task.quality,
-        read.task.best_score(logits.mean(axis=0), validation.targets),
-        tuple(read.task.best_score(each, validation.targets) for each in logits),
+        task.quality,
+        task.best_score(logits.mean(axis=0), validation.targets),
+        tuple(task.best_score(each, validation.targets) for each in logits),
         simple,
         read.notes,
     )

@@ -29,7 +29,7 @@ from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.training.regression import divided, trained, tuned
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 from eicompress.values import MEGABYTE
 
 DIMENSIONS = (256, 64)

@@ -29,7 +29,7 @@ from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.study.result import Result
 from eicompress.trials.builder import open_builder
-from eicompress.trials.inputs import read_data
+from eicompress.trials.task_data import read_data
 from eicompress.values import SHARED, Record
 
 SIZES = ("1.91MB", "1.0MB", "0.5MB", "0.25MB")

@@ -7,7 +7,7 @@ from eicompress.data.outside import read_outside, texts_of
 from eicompress.errors import DataError
 from eicompress.plugins import discover
 from eicompress.spec import read
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 
 
 def opened(folder: Path, **files: list[dict[str, object]]) -> TaskData:

@@ -54,12 +54,21 @@ def inputs(encoder: Encoder, batch: int, length: int, pairs: bool, *, padded: bo
 
 
 def differences(encoder: Encoder, given: dict[str, torch.Tensor], pairs: bool) -> np.ndarray:
-    feeds = {name: each.numpy() for name, each in given.items() if pairs or name != "token_type_ids"}
-    got = session(emit(encoder, pairs=pairs).SerializeToString()).run(["logits"], feeds)[0]
-    with torch.no_grad():
-        expected = encoder(*given.values()).numpy()
-    assert got.shape == expected.shape
-    return np.abs(got - expected)
+    return all_differences(encoder, [given], pairs)[0]
+
+
+def all_differences(encoder: Encoder, given: list[dict[str, torch.Tensor]], pairs: bool) -> list[np.ndarray]:
+    """Of one file, for each of the inputs."""
+    run = session(emit(encoder, pairs=pairs).SerializeToString()).run
+    found = []
+    for each in given:
+        feeds = {name: values.numpy() for name, values in each.items() if pairs or name != "token_type_ids"}
+        got = run(["logits"], feeds)[0]
+        with torch.no_grad():
+            expected = encoder(*each.values()).numpy()
+        assert got.shape == expected.shape
+        found.append(np.abs(got - expected))
+    return found
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -79,10 +88,8 @@ def test_the_simulated_quantization_is_exact_at_batch_one(
 ) -> None:
     encoder = rounded(tiny_encoder(**SHAPES[shape]))
     encoder.set_quantization(*specs(bits))
-    largest = [
-        differences(encoder, inputs(encoder, 1, length, pairs, padded=False), pairs).max()
-        for length in (2, 5, 9, 14, 20)
-    ]
+    given = [inputs(encoder, 1, length, pairs, padded=False) for length in (2, 5, 9, 14, 20)]
+    largest = [each.max() for each in all_differences(encoder, given, pairs)]
     # Now and then an activation lies between two steps of its grid, and float rounding decides.
     assert np.median(largest) < 1e-5
 

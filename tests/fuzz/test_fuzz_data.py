@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from eicompress.data.corpus import UnlabelledText
 from eicompress.plugins import Registry, discover
 from eicompress.spec import read
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 
 pytestmark = pytest.mark.slow
 

@@ -12,6 +12,7 @@ from eicompress.reporting.answer import answer, command, cost, more, sentence
 from eicompress.reporting.answer import simple as beside_simple
 from eicompress.reporting.files import length_of
 from eicompress.reporting.record_text import cut_texts, to_try
+from eicompress.reporting.search_figures import quality_against
 from eicompress.study.objective import Objective, built_in
 from eicompress.study.result import Result
 from eicompress.values import Measurement, Record
@@ -139,6 +140,21 @@ def test_the_answer_is_one_sentence_with_the_baseline_beside_it() -> None:
     assert [tile.value for tile in answer(data)] == ["1.80 MB", "0.50 ms", "90.0%", "91.2%"]
     assert "4.8 points of quality less than the baseline on validation. The search took 1 h 0 min" in cost(data)
     assert "less than 4.8 points" in more(data)
+
+
+def test_a_correlation_is_a_number_and_no_percentage() -> None:
+    def correlated(record: Record) -> Record:
+        known = {"metric": "spearman", "correlation": True}
+        return replace(record, measurements=tuple(replace(each, conditions=known) for each in record.measurements))
+
+    result = found(correlated(trial(1.8, 0.5, 0.912)), baseline=correlated(BASELINE), simple={"words": simple(0.7)})
+    numbers = said(result)
+    assert "reaches 0.912 spearman on validation, 95.0% of the baseline's 0.960." in sentence(numbers)
+    assert answer(numbers)[-1].value == "0.912" and "baseline 0.960" in answer(numbers)[-1].lines
+    assert "0.048 of spearman less than the baseline on validation." in cost(numbers)
+    assert "words, reaches 0.700." in beside_simple(numbers)
+    assert "less than 0.048, the distance" in more(numbers)
+    assert quality_against(numbers, data.axes(result.objective)[0]).layout.yaxis.title.text.endswith("in hundredths")
 
 
 def test_what_is_right_on_test_has_its_interval_and_comes_first() -> None:

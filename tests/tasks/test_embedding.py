@@ -14,7 +14,7 @@ from eicompress.tasks import task_of
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding
 from eicompress.tasks.regression import Regression
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 
 NAMES = {"text": "text", "text_pair": "text_pair", "label": "label"}
 PAIRS = [{"text": f"one {at}", "text_pair": f"other {at}", "label": at / 7} for at in range(12)]

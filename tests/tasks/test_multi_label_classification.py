@@ -14,7 +14,7 @@ from eicompress.spec import read
 from eicompress.tasks import judged_by, task_answering, task_of
 from eicompress.tasks.classification import Classification
 from eicompress.tasks.multi_label_classification import MultiLabelClassification
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 
 ROWS = [{"text": "one", "label": ["b", "a"]}, {"text": "two", "label": []}, {"text": "three", "label": ["b"]}]
 

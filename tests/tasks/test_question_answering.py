@@ -13,7 +13,7 @@ from eicompress.spec import read as read_spec
 from eicompress.tasks import judged_by, task_answering, task_of
 from eicompress.tasks.question_answering import QuestionAnswering
 from eicompress.training.losses import answer_loss, answer_losses
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 
 CONTEXT = "Ada Byron (born in 1815) wrote it."
 ROW = {"question": "Who wrote it?", "context": CONTEXT, "answers": {"text": ["Ada Byron"], "answer_start": [0]}}

@@ -14,7 +14,7 @@ from eicompress.spec import read as read_spec
 from eicompress.tasks import task_answering, task_of
 from eicompress.tasks.classification import Classification
 from eicompress.tasks.token_classification import TokenClassification
-from eicompress.trials.inputs import TaskData, read_data
+from eicompress.trials.task_data import TaskData, read_data
 
 ROW = {"tokens": ["meet", "Ada", "Byron", "in", "Bonn"], "tags": ["O", "B-per", "I-per", "O", "B-loc"]}
 

@@ -82,6 +82,7 @@ def test_a_claim_is_missed_with_its_reason(tmp_path: Path, capsys: Any) -> None:
     assert "1 missed, 0 broken" in shown
 
 
+@pytest.mark.slow
 def test_a_strategy_is_tried_with_the_knobs_that_are_given(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "picky.py"
     path.write_text(PICKY)

@@ -123,6 +123,7 @@ def test_a_part_of_a_shared_training_is_scored_on_some_texts_or_on_all_and_says_
     assert first.own_seconds == pytest.approx(sum(first.seconds_by_phase.values()) - first.seconds_by_phase[SHARED])
 
 
+@pytest.mark.slow
 def test_a_sub_network_is_picked_for_other_limits_and_nothing_is_trained(
     model_folder: Path, data_folder: Path, tmp_path: Path
 ) -> None:

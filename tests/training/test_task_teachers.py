@@ -1,0 +1,65 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from eicompress.answers import Labels, MultiTask, Part
+from eicompress.cache import Cache
+from eicompress.contracts import Array, Examples
+from eicompress.training.losses import answer_loss, answer_losses, where_answered
+from eicompress.training.task_teachers import TaskTeachers, tasks_by_text
+from eicompress.training.teacher import StoredTeacher
+from eicompress.values import Text
+
+ANSWER = MultiTask((Part("match", Labels(("no", "yes")), True), Part("topic", Labels(("a", "b", "c")), False)))
+TEXTS: tuple[Text, ...] = (("one", "other"), "single")
+KNOWN = tasks_by_text(ANSWER, [Examples(TEXTS, np.array([1, 4]))])
+
+
+def constant(folder: Path, width: int, value: float, asked: list[Text]) -> StoredTeacher:
+    """A teacher that remembers what it was asked."""
+
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        asked.extend(texts)
+        return np.full((len(texts), width), value, np.float16), np.ones((len(texts), 4), np.float16)
+
+    return StoredTeacher(answer, f"{width}", "", width == 5, Cache(folder))
+
+
+def test_each_teacher_is_asked_about_the_texts_of_its_task_alone(tmp_path: Path) -> None:
+    of_pairs: list[Text] = []
+    of_texts: list[Text] = []
+    own = constant(tmp_path, 2, 1.0, of_pairs), constant(tmp_path, 3, 2.0, of_texts)
+    outputs = TaskTeachers(ANSWER, own, KNOWN).outputs([*TEXTS, "not known"])
+    assert outputs.logits.tolist() == [[1, 1, 0, 0, 0], [0, 0, 2, 2, 2], [0, 0, 2, 2, 2]]
+    assert outputs.states.shape == (3, 0)
+    assert of_pairs == [TEXTS[0]] and of_texts == ["single", "not known"]
+
+
+def test_one_teacher_of_all_tasks_keeps_its_states_and_answers_for_a_texts_own_tasks(tmp_path: Path) -> None:
+    both = Examples(("shared",), np.array([0])), Examples(("shared",), np.array([2]))
+    known = {**KNOWN, **tasks_by_text(ANSWER, both)}
+    teachers = TaskTeachers(ANSWER, (constant(tmp_path, 5, 3.0, []),), known)
+    outputs = teachers.outputs([*TEXTS, "shared"])
+    assert outputs.logits.tolist() == [[3, 3, 0, 0, 0], [0, 0, 3, 3, 3], [3, 3, 3, 3, 3]]
+    assert outputs.states.shape == (3, 4) and teachers.aligned
+
+
+def test_a_student_learns_from_a_teacher_where_that_was_asked() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 5, generator=generator), torch.randn(2, 5, generator=generator)
+    teacher[0, 2:] = teacher[1, :2] = 0
+    expected = [
+        F.kl_div(
+            F.log_softmax(student[row, own], 0), F.log_softmax(teacher[row, own], 0), log_target=True, reduction="sum"
+        )
+        for row, own in ((0, slice(0, 2)), (1, slice(2, 5)))
+    ]
+    torch.testing.assert_close(answer_losses(ANSWER, student, teacher), torch.stack(expected))
+    torch.testing.assert_close(answer_loss(ANSWER, student, teacher, 1.0), torch.stack(expected).mean())
+    assert where_answered(ANSWER, student, teacher)[0, 2:].tolist() == [0, 0, 0]
+    assert where_answered(ANSWER.parts[1].answer, student, teacher) is student
+    assert answer_loss(ANSWER, student, student, 2.0).item() == pytest.approx(0, abs=1e-6)
