@@ -62,7 +62,8 @@ class References(nn.Module):
         """As `vectors` -> the similarity and the number of the most similar reference, (B,) each."""
         real = self.real
         with torch.no_grad():  # gradients go through the reference that is found
-            index = mean_of_tokens(words(self.ids), real)
+            tokens, places = torch.unique(self.ids, return_inverse=True)
+            index = _sums(places, words(tokens), real / real.sum(dim=1, keepdim=True).clamp_min(1))
             middle = index.mean(dim=0)
         own = mean_of_tokens(words(ids), mask) - middle
         with torch.no_grad():
@@ -82,10 +83,16 @@ class References(nn.Module):
     def same(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Tokens and mask (B, T) -> which references are the text itself or nearly so, (B, count) bool."""
         numbers = 1 + max(int(ids.max()), int(self.ids.max()))
-        inside = torch.zeros(len(ids), numbers, dtype=torch.bool, device=ids.device).scatter_(1, ids, mask.bool())
-        common = (inside[:, self.ids] & self.real).sum(dim=-1)
+        inside = torch.zeros(len(ids), numbers, device=ids.device).scatter_(1, ids, mask.float())
+        common = _sums(self.ids, inside.T.contiguous(), self.real.float()).T
         length = mask.sum(dim=1, keepdim=True).clamp_max(self.shape.tokens)
         return common >= SAME * torch.maximum(length, self.real.sum(dim=1))
+
+
+def _sums(places: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    """Rows of a table (rows, size) at places (n, tokens), times weights (n, tokens) -> their sums (n, size)."""
+    summed: Tensor = F.embedding_bag(places, table, per_sample_weights=weights, mode="sum")
+    return summed
 
 
 def new_references(config: EncoderConfig) -> References | None:
