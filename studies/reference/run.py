@@ -5,23 +5,32 @@
 A student in 4 bits is trained with and without `reference`, with every seed, and scored on the validation split as an
 artifact. All are as large as the budget allows: what a store takes, the student without has in wider word vectors. The
 gain is over that student, example by example and seed by seed, and its interval a bootstrap over both. What was built
-before is not built again, so the same command goes on; the table is written after each student.
+before is not built again, so the same command goes on; the table is written after each student. At last comes what a
+search among references takes of a text's time.
 """
 
 import argparse
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch
+from onnxruntime import InferenceSession
 
+from eicompress import runtime
 from eicompress.cache import default_folder, write_whole
 from eicompress.contracts import Array
+from eicompress.encoder.config import EncoderConfig, LayerConfig, ReferenceConfig
+from eicompress.encoder.model import Encoder
+from eicompress.encoder.quantization import QuantSpec
+from eicompress.encoder.references import filled_references
 from eicompress.errors import BudgetError, EicompressError
+from eicompress.export.emit import emit
 from eicompress.metrics.significance import paired_difference
 from eicompress.metrics.this_machine import machine
 from eicompress.plugins import Registry, discover
@@ -33,6 +42,8 @@ from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Progress, Record
 
 SIZES = Fill("embedding_factorization", "size", 8, 384)
+LENGTHS = (16, 64)
+TURNS = 400
 TRAINING = {"epochs": 100.0, "distortions": 1, "label_weight": 0.5, "learning_rate": 1e-3}
 
 
@@ -149,6 +160,49 @@ def table(builder: Builder, found: Mapping[Way, Outcome], given: argparse.Namesp
     return "\n".join(lines + [line(way, found) for way in found]) + "\n"
 
 
+def latencies() -> str:
+    """Students of random weights with and without references, in turns in one process."""
+    stores = [None, *(Store(count, 1, 64) for count in (256, 1024, 8192))]
+    sessions = [runtime.session(emit(student(each), pairs=False).SerializeToString()) for each in stores]
+    lines = [f"p50 in µs of a student of one layer, batch 1, one thread, {machine()}.", ""]
+    lines += [
+        "| tokens | " + " | ".join(str(each or "none") for each in stores) + " |",
+        "|---" * (len(stores) + 1) + "|",
+    ]
+    for length in LENGTHS:
+        taken = [f"{1e6 * each:.0f}" for each in in_turns(sessions, length)]
+        lines.append(f"| {length} | " + " | ".join(taken) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def student(store: Store | None) -> Encoder:
+    """One layer, 2,500 tokens, word vectors of 64 dimensions, 384 hidden ones, in 4 bits."""
+    torch.manual_seed(0)
+    layers = (LayerConfig(heads=6, head_size=32, ffn=384),)
+    model = Encoder(EncoderConfig(2500, 64, 384, layers, 64, 150, "words", pooling="mean", pooler=False))
+    if store is not None:
+        shape = ReferenceConfig(store.references, 16, store.vectors, store.width)
+        ids, table = torch.randint(1, 2500, (store.references, 16)), torch.randn(store.references, store.width)
+        output = torch.randn(384, store.width), torch.randn(384)
+        model.add_references(filled_references(shape, ids, table, output, padding_id=0))
+    model.set_quantization(QuantSpec(4), QuantSpec(4))
+    return model
+
+
+def in_turns(sessions: Sequence[InferenceSession], length: int) -> list[float]:
+    """The median of the seconds that each takes for one text."""
+    ids = np.random.default_rng(0).integers(0, 2500, (1, length))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    taken = np.empty((len(sessions), TURNS))
+    for turn, (number, each) in itertools.product(range(TURNS), enumerate(sessions)):
+        each.run(["logits"], feeds)  # what the others left in the caches is gone
+        start = time.perf_counter()
+        each.run(["logits"], feeds)
+        taken[number, turn] = time.perf_counter() - start
+    medians: list[float] = np.median(taken, axis=1).tolist()
+    return medians
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the teacher, as a folder of transformers")
@@ -178,7 +232,10 @@ def main() -> None:
         print("\r" + line(way, found), flush=True)
         if given.output:
             write_whole(given.output, table(builder, found, given).encode())
-    print(f"\n{table(builder, found, given)}")
+    report = f"{table(builder, found, given)}\n{latencies()}"
+    if given.output:
+        write_whole(given.output, report.encode())
+    print(f"\n{report}")
 
 
 if __name__ == "__main__":
