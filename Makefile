@@ -14,10 +14,10 @@ quickstart: $(INSTALLED)
 	  --budget 2MB --latency 5ms --timeout 6m --teacher-training probe --study quickstart
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --durations 25 -m "slow and not gpu"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 25 -m "slow and not gpu"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -192,6 +192,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "my-questions.jsonl", [{**row, "question": f"{row['question']} {row['more']}"} for row in rows])
     pairs = [{"text": a, "answer": b, "label": str(x == y)} for a, x in labelled for b, y in labelled]
     write_rows(folder / "my-pairs.jsonl", pairs)
+    matches = [{"text": row["text"], "text_pair": row["answer"], "label": row["label"]} for row in pairs]
+    write_rows(folder / "my-matches.jsonl", matches)
     grades = [{"text": f"{text} {at}", "label": at + len(text) / 4 + 0.1} for at in range(3) for text, _ in labelled]
     write_rows(folder / "my-grades.jsonl", grades)
     things = [(text, text.split()[-1]) for text, _ in labelled]

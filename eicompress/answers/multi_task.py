@@ -70,7 +70,6 @@ class MultiTask(Answer):
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = True
     tuned_on_validation: ClassVar[bool] = True
-    linear_artifacts: ClassVar[bool] = False
 
     @cached_property
     def starts(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from eicompress.metrics.latency import LATENCY, LATENCY_RATIO
 from eicompress.metrics.quality import QUALITY, QUALITY_TEST
 from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
+from eicompress.parsing import named_texts
 from eicompress.reporting.data import MoreBytes, Numbers
 from eicompress.reporting.record_text import QualityWords, cut_texts, latency_name, latency_text
 from eicompress.spec import SHORT_FORMS
@@ -29,9 +30,9 @@ class Tile:
 def wanted(numbers: Numbers) -> str:
     """The settings of the study, in a line."""
     asked, objective = numbers.asked, numbers.result.objective
-    data = asked.get("data", ())
-    sources = [("model", [asked.get("model")]), ("data", [data] if isinstance(data, str) else data)]
-    names = [", ".join(PurePath(str(each)).name for each in found) for name, found in sources if name in asked]
+    model, data = asked.get("model"), asked.get("data")
+    names = [PurePath(str(each)).name for each in (model, data) if isinstance(each, str)]
+    names += [] if data is None or isinstance(data, str) else [", ".join(named_texts(data, "--data"))]
     short = [name for name in ("budget", "latency", "memory") if asked.get(name)]
     within = [f"within {' and '.join(str(asked[name]) for name in short)}"] if short else []
     others = [name for name in objective.budgets if name not in {SHORT_FORMS[each] for each in short}]

@@ -80,6 +80,8 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
     table.add_column(lesson.metric, justify="right")
     words = QualityWords(lesson.metric, lesson.taught.answer.quality_is_share)
     table.add_row("the teacher", words.text(lesson.quality, 2))
+    for name, quality in lesson.beside.items():
+        table.add_row(f"  {name}", words.text(quality, 2))
     if len(lesson.of_members) > 1:
         for at, quality in enumerate(lesson.of_members):
             table.add_row(f"  member {at} alone", words.text(quality, 2))
@@ -101,6 +103,7 @@ def lesson_json(lesson: "Lesson") -> dict[str, Any]:
     return {
         "folder": str(lesson.folder),
         QUALITY: lesson.quality,
+        "beside": dict(lesson.beside),
         "of_members": lesson.of_members,
         "simple": dict(lesson.simple),
         "chosen": vars(lesson.taught.chosen),

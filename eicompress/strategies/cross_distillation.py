@@ -30,7 +30,7 @@ from eicompress.encoder.model import Encoder
 from eicompress.encoder.tokens import Batch, Tokens, in_order_of_length, tokenize
 from eicompress.errors import Inapplicable
 from eicompress.training.augmentation import with_distortions
-from eicompress.training.losses import answer_loss, label_loss, same_answers
+from eicompress.training.losses import answer_loss, label_loss, same_answers, where_answered
 from eicompress.training.teacher import LazyAnswers
 from eicompress.training.trainer import RATE_STEPS
 from eicompress.values import Text, seed_of
@@ -277,16 +277,16 @@ class _Teacher(nn.Module):
 
     def learns(self, batch: Batch) -> bool:
         """Whether it learns from a batch, after a look at its quality where one is due."""
-        begun = batch.step >= self.knobs.start * batch.steps
-        if not (begun and self.learning):
+        if batch.step < self.knobs.start * batch.steps or not self.learning:
             return False
         if batch.step % max(1, batch.steps // LOOKS) == 0 or self.quality[0] < 0:
             self._look()
         return bool(self.learning) and bool(self.learns_from[batch.rows.cpu()].any())
 
     def forward(self, batch: Batch) -> _Side:
-        begun = self.reads and batch.step >= self.knobs.start * batch.steps
-        return self._side(batch.rows.cpu().numpy(), reads=begun)
+        rows, begun = batch.rows.cpu().numpy(), self.reads and batch.step >= self.knobs.start * batch.steps
+        side, asked = self._side(rows, reads=begun), self.answers.logits[rows].to(batch.input_ids.device)
+        return replace(side, logits=where_answered(self.task.answer, side.logits, asked))
 
     def _side(self, rows: np.ndarray, *, reads: bool) -> _Side:
         device = str(self.learning.device)
@@ -332,8 +332,8 @@ class _Teacher(nn.Module):
         if not self.updates or self.quality[0] < 0:
             return {}
         first, last = self.quality.tolist()
-        stopped = not bool(self.learning)
-        return {"teacher_before": round(first, 4), "teacher_after": round(last, 4), "teacher_stopped": stopped}
+        learning = bool(self.learning)
+        return {"teacher_before": round(first, 4), "teacher_after": round(last, 4), "teacher_stopped": not learning}
 
 
 def _side(model: Encoder, batch: Batch, pooled: Tensor, projector: Tensor | None = None) -> _Side:

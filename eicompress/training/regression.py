@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from eicompress.answers import Answer, LabelSet, Number
+from eicompress.answers import Answer, LabelSet, MultiTask, Number
 from eicompress.contracts import Array, Task
 from eicompress.values import seed_of
 
@@ -74,7 +74,26 @@ def trained(answer: Answer, vectors: Matrix, targets: Array, strength: float) ->
         return _ridge(vectors, targets, strength)
     if isinstance(answer, LabelSet):
         return _each_against_the_rest(vectors, targets, strength)
+    if isinstance(answer, MultiTask):
+        return _each_task(answer, vectors, targets, strength)
     return _softmax(vectors, targets, answer.outputs, strength)
+
+
+def _each_task(answer: MultiTask, vectors: Matrix, targets: Array, strength: float) -> Regression:
+    """A softmax regression for each task, on its own rows; a task with one label among them always answers it."""
+    tasks, labels, found = answer.tasks_of(targets), answer.labels_of(targets), list[Regression]()
+    for at, part in enumerate(answer.parts):
+        rows = np.flatnonzero(tasks == at)
+        if len(np.unique(labels[rows])) > 1:
+            found.append(_softmax(vectors[rows], labels[rows], part.answer.outputs, strength))
+            continue
+        bias = np.full(part.answer.outputs, -ABSENT, np.float32)
+        bias[labels[rows]] = 0.0
+        found.append(Regression(np.zeros((vectors.shape[1], len(bias)), np.float32), bias, strength))
+    weights, bias = (
+        np.concatenate(each, axis=-1) for each in zip(*((one.weights, one.bias) for one in found), strict=True)
+    )
+    return Regression(weights, bias, strength)
 
 
 def _ridge(vectors: Matrix, targets: Array, strength: float) -> Regression:

@@ -30,6 +30,7 @@ from eicompress.trials import measuring
 from eicompress.trials.baseline import Baseline
 from eicompress.trials.inputs import (
     Model,
+    check_ensemble,
     how_taught,
     in_time_for_a_teacher,
     model_folder,
@@ -312,6 +313,7 @@ def _teacher(
     """
     named = spec.settings.get("teacher", ())
     if isinstance(read.task.answer, MultiTask):
+        check_ensemble(spec.settings["ensemble"], read.task.answer)
         of_tasks = spec.teachers_of_tasks
         if len(of_tasks) != len(named):
             raise SpecError(

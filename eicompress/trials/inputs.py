@@ -213,17 +213,22 @@ def who_teaches(
     """The teachers in these folders, of which None is the baseline's; without any, the baseline with those that were
     trained beside it. Raises `ModelError`."""
     answer = data.task.answer
-    if ensemble != "mean" and not answer.surest:
-        raise SpecError(
-            f"`--ensemble` must be mean where the answer is a {answer.kind}, since nothing says how sure a teacher is, "
-            f"but got {ensemble}"
-        )
+    check_ensemble(ensemble, answer)
     own = encoder_teachers(baseline, answer, device=device, cache=cache, aligned=True)
     read = [teachers_in(folder, answer, device, cache) if folder else own for folder in teachers]
     found = [each for of_folder in read for each in of_folder] or own
     if len(found) == 1:
         return found[0]
     return Ensemble(tuple(found), ensemble, data.task, held_out(data.examples["validation"], seed))
+
+
+def check_ensemble(ensemble: str, answer: Answer) -> None:
+    """Raise `SpecError` where teachers of this answer cannot be combined so."""
+    if ensemble != "mean" and not answer.surest:
+        raise SpecError(
+            f"`--ensemble` must be mean where the answer is a {answer.kind}, since nothing says how sure a teacher is, "
+            f"but got {ensemble}"
+        )
 
 
 def encoder_teachers(

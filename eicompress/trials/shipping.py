@@ -10,6 +10,7 @@ from typing import Any
 from eicompress.cache import CHECKSUMS, TRAINED, Cache, write_whole
 from eicompress.declaration import declared
 from eicompress.errors import StudyError, shortened
+from eicompress.parsing import NAMED
 from eicompress.settings import SearchSettings
 from eicompress.trials.watched import Setup
 from eicompress.values import Artifact, Json, Record, digest_of
@@ -17,8 +18,10 @@ from eicompress.values import Artifact, Json, Record, digest_of
 MOST_BYTES = 4_000_000_000
 """Limit for all files that are sent to a node."""
 SENT = "sent"
-"""A table with this one key stands for a file or folder that was sent; its value is the path in the folder of all
-that was sent."""
+"""A table with this key stands for a file or folder that was sent; its value is the path in the folder of all that was
+sent."""
+TASK = "task"
+"""A second key of such a table: the task that the file or folder is of, where there are several."""
 Files = Mapping[str, bytes]
 """Files by their paths in a folder."""
 
@@ -33,10 +36,12 @@ def packed_setup(setup: Setup) -> tuple[dict[str, Any], dict[str, bytes]]:
     def packed(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [packed(each) for each in value]
-        path = Path(value or "").expanduser()
+        named = NAMED.fullmatch(value or "")
+        path = Path(named["value"] if named else value or "").expanduser()
         if not value or not path.exists():
             return value
-        return {SENT: places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")}
+        sent = {SENT: places.setdefault(path.resolve(), f"{len(places)}/{path.absolute().name}")}
+        return {**sent, TASK: named["name"]} if named else sent
 
     paths = {name for name, setting in declared(SearchSettings).items() if setting.is_path}
     settings = {name: packed(value) if name in paths else value for name, value in setup.settings.items()}
@@ -59,8 +64,9 @@ def unpacked(setup: Json, folder: Path) -> dict[str, Any]:
             return [found(each) for each in value]
         if not isinstance(value, dict):
             return value
-        if value.keys() == {SENT}:
-            return str(folder / value[SENT])
+        if value.keys() in ({SENT}, {SENT, TASK}):
+            path = str(folder / value[SENT])
+            return f"{value[TASK]}={path}" if TASK in value else path
         return {name: found(each) for name, each in value.items()}
 
     return {name: found(value) for name, value in setup.items()}

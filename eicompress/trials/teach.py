@@ -27,6 +27,8 @@ class Lesson:
     """The task's name for its quality."""
     quality: float
     """Of all members together."""
+    beside: Mapping[str, float]
+    """Other qualities of all members together, by name, such as the accuracy of each of several tasks."""
     of_members: tuple[float, ...]
     simple: Mapping[str, float]
     """What simple baselines reach, by their names."""
@@ -69,6 +71,7 @@ def train_teacher(
     measured = open_builder(trained, registry, folder=default_folder() / "single", progress=progress)
     validation = read.examples["validation"]
     logits = stacked([answers_of(each, validation.texts, device, states=False)[0] for each in taught.members])
+    mean = logits.mean(axis=0)
     simple = {name: record.value(QUALITY) or 0.0 for name, record in measured.simple(None).items()}
     # Last, since the same command refuses an output that is there.
     write_folder(output, taught.write)
@@ -76,7 +79,8 @@ def train_teacher(
         output,
         taught,
         task.quality,
-        task.best_score(logits.mean(axis=0), validation.targets),
+        task.best_score(mean, validation.targets),
+        task.beside(task.answer.tuned(mean, validation.targets, None).decided(mean), validation.targets),
         tuple(task.best_score(each, validation.targets) for each in logits),
         simple,
         read.notes,

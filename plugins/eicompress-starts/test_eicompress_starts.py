@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +11,25 @@ import torch
 from eicompress_starts import PENALTIES, StartingPoint, weights
 from eicompress_starts.make import read_texts
 
-from eicompress.contracts import Candidate
+from eicompress import runtime
+from eicompress.cache import Cache
+from eicompress.contracts import Candidate, Context, Examples, Task
 from eicompress.data.quickstart import builtin_model
 from eicompress.encoder import convert
+from eicompress.encoder.heads import answer_with_states, answer_words
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable, ModelError
+from eicompress.export import folder as artifacts
 from eicompress.plugins import discover
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
-from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
-from eicompress.training.teacher import answers_of
+from eicompress.tasks.embedding import Embedding
+from eicompress.tasks.multi_task import MultiTaskClassification
+from eicompress.tasks.token_classification import TokenClassification
+from eicompress.testing import MUSIC, WEATHER, Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
+from eicompress.training.task_teachers import TaskTeachers, tasks_by_text
+from eicompress.training.teacher import answers_of, encoder_teacher
 from eicompress.trials.inputs import read_start, whole_candidate
 
 LARGEST_FILES = 15_000_000
@@ -90,7 +100,60 @@ def test_its_classifier_knows_the_teachers_answers_before_any_training(tmp_path:
     wanted = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float32)
     logits = answers_of(made, context.train.texts, "cpu")[0]
     assert (logits.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.8
-    assert made.facts["starting_point"]["penalty"] in PENALTIES
+    (penalty,) = made.facts["starting_point"]["penalties"]
+    assert penalty in PENALTIES
+
+
+def context_of(folder: Path, task: Task, examples: Examples, head: Callable[[Encoder], None]) -> Context:
+    """Of a task whose teacher is a tiny encoder with random weights."""
+    baseline = tiny_candidate(outputs=task.answer.outputs)
+    head(baseline.encoder)
+    teacher = encoder_teacher(baseline, "tiny", "", Cache(folder / "teacher"), "cpu", aligned=True)
+    return replace(tiny_context(folder, baseline), task=task, train=examples, teacher=teacher)
+
+
+def test_its_classifier_knows_the_teachers_tags_of_words(tmp_path: Path) -> None:
+    rows = [{"tokens": text.split(), "tags": ["B-x", *["O"] * (len(text.split()) - 1)]} for text in (*MUSIC, *WEATHER)]
+    task, examples = TokenClassification.read({"train": rows}, {"text": "tokens", "label": "tags"})
+    context = context_of(tmp_path, task, examples["train"], answer_words)
+    made = StartingPoint("minilm-1").apply(context.baseline, context)
+    assert made.encoder.config.per_word
+    wanted = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float32)
+    logits = answers_of(made, context.train.texts, "cpu")[0]
+    read = wanted.any(axis=2)
+    assert (logits.argmax(axis=2) == wanted.argmax(axis=2))[read].mean() > 0.8
+
+
+def test_its_vectors_are_near_the_teachers_and_of_length_one(tmp_path: Path) -> None:
+    texts = (*MUSIC, *WEATHER)
+    task, examples = Embedding.read({"train": [{"text": each} for each in texts]}, {"text": "text"})
+    task = task.sized(24)
+    context = context_of(tmp_path, task, examples["train"], answer_with_states)
+    made = StartingPoint("minilm-1").apply(context.baseline, context)
+    wanted = np.asarray(context.teacher.outputs(texts).logits, np.float32)
+    vectors = answers_of(made, texts, "cpu")[0].astype(np.float32)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-2)
+    assert (vectors * wanted).sum(axis=1).mean() > 0.9
+    artifact = artifacts.write(made, task.answer, tmp_path / "artifact", pairs=False, manifest={})
+    assert np.linalg.norm(runtime.load(artifact.folder).logits(texts), axis=1) == pytest.approx(1.0, abs=1e-2)
+
+
+def test_each_of_several_tasks_has_a_classifier_of_its_own_texts(tmp_path: Path) -> None:
+    rows = [
+        {"task": name, "text": text, "label": f"{name} {at % 2}"}
+        for name, texts in (("one", MUSIC), ("other", WEATHER))
+        for at, text in enumerate(texts)
+    ]
+    task, examples = MultiTaskClassification.read({"train": rows}, {})
+    context = context_of(tmp_path, task, examples["train"], lambda _: None)
+    teachers = TaskTeachers(task.answer, (context.teacher,), tasks_by_text(task.answer, [context.train]))
+    context = replace(context, teacher=teachers)
+    made = StartingPoint("minilm-1").apply(context.baseline, context)
+    assert len(made.facts["starting_point"]["penalties"]) == 2
+    wanted = np.asarray(teachers.outputs(context.train.texts).logits, np.float32)
+    logits = answers_of(made, context.train.texts, "cpu")[0].astype(np.float32)
+    asked = wanted != 0
+    assert np.abs(logits - wanted)[asked].mean() < wanted[asked].std()
 
 
 def test_its_vocabulary_can_be_pruned(tmp_path: Path) -> None:

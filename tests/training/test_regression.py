@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import tiny_task
 
-from eicompress.answers import Labels, LabelSet, Number
+from eicompress.answers import Labels, LabelSet, MultiTask, Number, Part
 from eicompress.training.regression import ABSENT, divided, least_squares, trained, tuned
 
 
@@ -75,3 +75,17 @@ def test_each_label_is_learned_against_the_rest() -> None:
     targets = targets.astype(np.int64)
     found = trained(LabelSet(("a", "b", "never", "always")), vectors, targets, 100.0)
     assert ((found.logits(vectors) >= 0) == targets).mean() > 0.97
+
+
+def test_each_of_several_tasks_has_a_regression_of_its_own_rows() -> None:
+    parts = (Part("a", Labels(("n", "y")), False), Part("b", Labels(("n", "y")), False))
+    answer, generator = MultiTask(parts), np.random.default_rng(0)
+    vectors, tasks = generator.normal(size=(80, 3)).astype(np.float32), np.arange(80) % 2
+    labels = (vectors[np.arange(80), tasks] > 0).astype(np.int64)
+    found = trained(answer, vectors, labels + 2 * tasks, 1.0)
+    for at in (0, 1):
+        alone = trained(parts[0].answer, vectors[tasks == at], labels[tasks == at], 1.0)
+        np.testing.assert_array_equal(found.weights[:, 2 * at : 2 * at + 2], alone.weights)
+        np.testing.assert_array_equal(found.bias[2 * at : 2 * at + 2], alone.bias)
+    one_label = trained(answer, vectors, np.where(tasks == 0, labels, 3), 1.0)
+    assert (one_label.logits(vectors)[:, 2:].argmax(axis=1) == 1).all()

@@ -82,6 +82,18 @@ def test_a_node_has_room_for_as_many_workers_as_it_has_resources(
     assert place.room(resources) == room
 
 
+def test_the_data_of_each_task_is_found_where_it_was_sent(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(name)
+    data = [f"one={tmp_path / 'a.jsonl'}", f"other={tmp_path / 'b.jsonl'}"]
+    described, files = packed_setup(Setup(read({"model": "-", "data": data}).settings, str(tmp_path)))
+    json.dumps(described)
+    assert files == {"0/a.jsonl": b"a", "1/b.jsonl": b"b"}
+    there = tmp_path / "there"
+    sent = json.loads(json.dumps(described))
+    assert unpacked(sent, there)["settings"]["data"] == [f"one={there / '0/a.jsonl'}", f"other={there / '1/b.jsonl'}"]
+
+
 def test_what_the_flags_name_by_a_path_is_found_where_it_was_sent(tmp_path: Path) -> None:
     model, texts, there = tmp_path / "model", tmp_path / "texts.txt", tmp_path / "there"
     (model / "deep").mkdir(parents=True)

@@ -12,13 +12,17 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Origin, Strategy, hookimpl
+from eicompress.answers import MultiTask
 from eicompress.contracts import Array
+from eicompress.encoder.heads import answer_words
 from eicompress.training.regression import least_squares
 from eicompress.training.teacher import answers_of
 from eicompress.training.token_counts import with_needed_positions
 from eicompress_starts.weights import NAMES, SHA256, load
 
 EICOMPRESS_INTERFACE = 1
+TEXTS_OF_WORDS = 2_000
+"""Texts at most whose words are read, since each has many."""
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """On the squared weights of the classifier. Below 0.1, weights fitted to many rows grow too large for 2 bits."""
 
@@ -27,11 +31,11 @@ PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class StartingPoint(ModelStrategy):
     """Start from an encoder that learned general English, instead of one cut out of the baseline.
 
-    Its classifier is the best linear one for the teacher's logits of the training texts: least squares with a penalty
-    chosen by generalized cross-validation. Any baseline may be the teacher, with any tokenizer; of one that is no
-    MiniLM of width 384 the layers and dimensions that it corresponds to are arbitrary, so that losses between states
-    mean little.
-    Facts: `positions` and `share_of_training_texts_cut`, and the `penalty`.
+    Its classifier is the best linear one for the teacher's logits of the training texts, or of their words: least
+    squares with a penalty chosen by generalized cross-validation, for each of several tasks of its own. Any baseline
+    may be the teacher, with any tokenizer; of one that is no MiniLM of width 384 the layers and dimensions that it
+    corresponds to are arbitrary, so that losses between states mean little.
+    Facts: `positions` and `share_of_training_texts_cut`, and the `penalties`.
     """
 
     encoder: Annotated[Literal["minilm-0", "minilm-1", "minilm-3"], CategoricalDistribution(NAMES)] = "minilm-1"
@@ -45,31 +49,50 @@ class StartingPoint(ModelStrategy):
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         if subject.encoder.config != context.baseline.encoder.config:
             raise Inapplicable(f"`{self.name}` takes the place of the whole model: put it before all other steps")
+        answer, loaded = context.task.answer, load(self.encoder, context.task.answer.outputs)
+        if answer.per_word:
+            answer_words(loaded.encoder)
+        loaded.encoder.config = replace(loaded.encoder.config, unit=answer.unit)
         start, facts = with_needed_positions(
-            replace(load(self.encoder, context.task.answer.outputs), facts=subject.facts, texts=subject.texts),
-            self.length_coverage,
-            context,
+            replace(loaded, facts=subject.facts, texts=subject.texts), self.length_coverage, context
         )
         start = replace(start, origin=_within(start.origin, context.baseline.encoder))
         if not context.preview:
-            facts["penalty"] = self._set_classifier(start, context)
+            facts["penalties"] = self._set_classifier(start, context)
         return replace(start, facts={**start.facts, self.name: facts})
 
-    def _set_classifier(self, start: Candidate, context: Context) -> float:
-        """Read the teacher's logits off the states of this encoder as well as a linear map can; the penalty taken."""
-        texts, model = context.train.texts, start.encoder
+    def _set_classifier(self, start: Candidate, context: Context) -> list[float]:
+        """Read the teacher's logits off the states of this encoder as well as a linear map can; the penalties taken,
+        one for each task."""
+        texts, classifier, answer = context.train.texts, start.encoder.classifier, context.task.answer
+        if answer.per_word and len(texts) > TEXTS_OF_WORDS:
+            drawn = np.random.default_rng(context.seed).permutation(len(texts))[:TEXTS_OF_WORDS]
+            texts = [texts[at] for at in sorted(drawn.tolist())]
 
         def compute() -> dict[str, Array]:
             return {"states": answers_of(start, texts, context.compute_device)[1]}
 
-        key = f"{self.name} {self.encoder} {SHA256} {self.length_coverage}"
-        states = np.asarray(context.cache(key, compute)["states"], np.float64)
-        wanted = np.asarray(context.teacher.outputs(texts).logits, np.float64)
-        weight, bias, penalty = least_squares(states, wanted, PENALTIES)
-        with torch.no_grad():
-            model.classifier.weight.copy_(torch.from_numpy(weight))
-            model.classifier.bias.copy_(torch.from_numpy(bias))
-        return penalty
+        words = f" words {context.seed}" if answer.per_word else ""
+        key = f"{self.name} {self.encoder} {SHA256} {self.length_coverage}{words}"
+        states = _rows(context.cache(key, compute)["states"])
+        wanted = _rows(context.teacher.outputs(texts).logits)
+        penalties = []
+        for own in answer.slices if isinstance(answer, MultiTask) else (slice(None),):
+            # Zeros are words that were not read, and tasks to which a text does not belong.
+            known = states.any(axis=1) & wanted[:, own].any(axis=1)
+            weight, bias, penalty = least_squares(
+                states[known].astype(np.float64), wanted[known, own].astype(np.float64), PENALTIES
+            )
+            with torch.no_grad():
+                classifier.weight[own] = torch.from_numpy(weight).float()
+                classifier.bias[own] = torch.from_numpy(bias).float()
+            penalties.append(penalty)
+        return penalties
+
+
+def _rows(values: Array) -> Array:
+    """(n, width) as they are; (n, words, width) as (n * words, width)."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def _within(origin: Origin, baseline: Encoder) -> Origin:
