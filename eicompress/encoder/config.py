@@ -95,6 +95,19 @@ class BigramConfig:
 
 
 @dataclass(frozen=True)
+class ReferenceConfig:
+    """Shapes of the references, training texts of which the first layer reads the one most similar to its text."""
+
+    count: int
+    tokens: int
+    """The first ones of a reference, by which it is found."""
+    vectors: int
+    """What is stored of a reference: this many vectors, each of which is read as one more token."""
+    width: int
+    """Dimensions of a vector, which are projected to the hidden width."""
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """Shapes of an encoder with its task head.
 
@@ -141,6 +154,8 @@ class EncoderConfig:
     """None where word vectors are stored as they are."""
     bigrams: BigramConfig | None = None
     """None where the pooled state holds nothing of pairs of tokens."""
+    references: ReferenceConfig | None = None
+    """None where a text is all that is read."""
     unit: bool = False
     """Whether logits are divided by their length, so that they are a vector of length one."""
 
@@ -171,7 +186,9 @@ class EncoderConfig:
         layers = tuple(_layer(each) for each in value["layers"])
         codebook = None if value["codebook"] is None else CodebookConfig(**value["codebook"])
         bigrams = None if value.get("bigrams") is None else BigramConfig(**value["bigrams"])
-        return cls(**{**value, "layers": layers, "codebook": codebook, "bigrams": bigrams})
+        references = None if value.get("references") is None else ReferenceConfig(**value["references"])
+        parts = {"layers": layers, "codebook": codebook, "bigrams": bigrams, "references": references}
+        return cls(**{**value, **parts})
 
 
 def _layer(value: Json) -> LayerConfig:

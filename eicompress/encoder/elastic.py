@@ -90,11 +90,12 @@ def check_elastic(model: Encoder) -> None:
         any(of.ranks) or any(terms for _, terms in of.kroneckers) or of.ffn_groups > 1 for of in config.layers
     )
     cut = any(each.kept is not None or (each.spec is not None and each.spec.block) for _, each in model.linears())
-    if not config.layers or shared or factors or cut or config.codebook or config.bigrams:
+    added = config.codebook or config.bigrams or config.references
+    if not config.layers or shared or factors or cut or added:
         raise Inapplicable(
             "a super-network must be an encoder with layers of whole matrices, each with its own weights and one scale "
-            "a row: train it before what shares, factorizes, groups or prunes its matrices, gives it a codebook or "
-            "pairs of tokens, or quantizes in blocks"
+            "a row: train it before what shares, factorizes, groups or prunes its matrices, gives it a codebook, "
+            "pairs of tokens or references, or quantizes in blocks"
         )
 
 

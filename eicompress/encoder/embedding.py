@@ -128,6 +128,14 @@ class BigramEmbedding(nn.Module):
         return projected
 
 
+def filled_bigrams(table: Tensor, output: Tensor) -> BigramEmbedding:
+    """Vectors of pairs with this table (buckets, width) and matrix (hidden, width)."""
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+        made = BigramEmbedding(len(output), BigramConfig(*table.shape))
+    made.table.weight, made.output.weight = nn.Parameter(table.clone()), nn.Parameter(output.clone())
+    return made
+
+
 def with_neighbours(vectors: Tensor, mask: Tensor) -> Tensor:
     """Word vectors (B, T, size) -> those of the next token, of the token and of the one before it, (B, T, 3 x size);
     zeros where there is none, and for padding, so that a text is read as it is alone."""

@@ -69,8 +69,8 @@ def read_by_ramps(
     states = encoder.states(input_ids, attention_mask, token_type_ids, last)
     pooled = [_ramp_state(encoder, states[number], input_ids, attention_mask) for number in after]
     queries = 1 if encoder.config.pooling == "first" else input_ids.shape[1]
-    read_by_head = encoder.pool(encoder.layer(last)(states[-1], attention_mask, queries), input_ids, attention_mask)
-    return pooled, encoder.head(read_by_head, attention_mask)
+    states_of_last = encoder.after_layer(last, states[-1], input_ids, attention_mask, queries)
+    return pooled, encoder.head(encoder.pool(states_of_last, input_ids, attention_mask), attention_mask)
 
 
 def _ramp_state(encoder: Encoder, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:

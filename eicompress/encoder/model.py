@@ -8,7 +8,7 @@ time is saved.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,26 +19,32 @@ from eicompress.encoder.embedding import (
     BigramEmbedding,
     CodebookEmbedding,
     Embedding,
+    filled_bigrams,
     new_projection,
     new_words,
     with_neighbours,
 )
 from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Linear, kronecker, low_rank
+from eicompress.encoder.narrowing import narrow
 from eicompress.encoder.norms import LayerNorm, Norm, new_norm
 from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, of_length_one, pooled_by
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
+from eicompress.encoder.references import References, new_references
 from eicompress.errors import Inapplicable
+
+Added = TypeVar("Added", BigramEmbedding, References)
 
 
 class Encoder(nn.Module):
     """A BERT-like encoder with its head: token ids (B, T) in, logits (B, outputs) out.
 
     A strategy reads its shapes in `config`, its parts by `layer(number)` (`attention`, `ffn`), `embedding_tables` and
-    `linears`, and its states by `outputs` and `states`. It changes weights in place, and shapes by the operations:
+    `linears`, its states by `outputs`, `states`, `after_layer`. It changes weights in place, and shapes by operations:
     `keep_layers`, `use_layers`, `keep_heads`, `keep_neurons`, `factorize`, `use_kronecker`, `keep_hidden`,
     `keep_tokens`, `keep_positions`, `keep_word_dimensions`, `factorize_words`, `use_codebook`, `add_bigrams`,
-    `keep_outputs`, `scale_outputs`, `take_head`, `pool_by_mean`, `drop_pooler`, `set_quantization`, `round_floats`.
+    `add_references`, `keep_outputs`, `scale_outputs`, `take_head`, `pool_by_mean`, `drop_pooler`,
+    `set_quantization`, `round_floats`.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -53,6 +59,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(new_layers(config))
         self.final_norm = LayerNorm(config.hidden, config.norm_eps) if config.norm_first else None
         self.bigrams = BigramEmbedding(config.hidden, config.bigrams) if config.bigrams else None
+        self.references = new_references(config)
         self.pooler = Linear(config.hidden, config.hidden) if config.pooler else None
         self.pooler_norm = LayerNorm(config.hidden, config.norm_eps) if config.pooler_norm else None
         self.classifier = Linear(config.hidden, config.outputs)
@@ -65,10 +72,10 @@ class Encoder(nn.Module):
         """As `forward`, with the state that distillation compares."""
         mask = attention_mask
         states = self.embed(input_ids, mask, token_type_ids)
-        for number, layer in enumerate(self.layers):
+        for number in range(len(self.layers)):
             last = number == len(self.layers) - 1
             queries = 1 if last and self.config.pooling == "first" else states.shape[1]
-            states = layer(states, mask, queries)
+            states = self.after_layer(number, states, input_ids, mask, queries)
         pooled = self.pool(states, input_ids, mask)
         return EncoderOutput(self.head(pooled, mask), pooled)
 
@@ -80,9 +87,18 @@ class Encoder(nn.Module):
         Of the first `layers` alone, if that is given.
         """
         states = [self.embed(input_ids, attention_mask, token_type_ids)]
-        for layer in self.layers[:layers]:
-            states.append(layer(states[-1], attention_mask, input_ids.shape[1]))
+        for number in range(len(self.layers[:layers])):
+            states.append(self.after_layer(number, states[-1], input_ids, attention_mask, input_ids.shape[1]))
         return states
+
+    def after_layer(self, number: int, states: Tensor, input_ids: Tensor, mask: Tensor, queries: int) -> Tensor:
+        """States (B, T, hidden) -> what a layer makes of them for the first `queries` tokens (B, queries, hidden).
+
+        The first layer's keys and values are also those of the reference, if there are any, as of more tokens.
+        """
+        if number == 0 and self.references is not None:
+            states, mask = self.references(self.words, input_ids, states, mask)
+        return cast(Tensor, self.layers[number](states, mask, queries))
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden), or states."""
@@ -130,13 +146,11 @@ class Encoder(nn.Module):
     def keep_tokens(self, ids: Tensor) -> None:
         """Keep only these rows of the word embedding, in this order.
 
-        Raises `Inapplicable` where pairs of tokens are known by their numbers, which would change.
+        Raises `Inapplicable` where pairs or references are known by their tokens' numbers, which would change.
         """
-        if self.bigrams is not None:
-            raise Inapplicable(
-                "the vectors of pairs of tokens are found by the tokens' numbers, which pruning changes: put "
-                "`ngram_embedding` after what prunes the vocabulary"
-            )
+        for part, step in ((self.bigrams, "ngram_embedding"), (self.references, "reference")):
+            if part is not None:
+                raise Inapplicable(f"tokens must keep their numbers: put `{step}` after what prunes the vocabulary")
         self.words.select(rows=ids)
         self.config = replace(
             self.config, vocabulary=len(ids), padding_id=int((ids == self.config.padding_id).nonzero()[0])
@@ -179,7 +193,12 @@ class Encoder(nn.Module):
         self.use_layers([self.layer(number) for number in numbers])
 
     def use_layers(self, layers: Sequence[Layer]) -> None:
-        """These layers instead. A part that several of them hold is stored once and used several times."""
+        """These layers instead. A part that several of them hold is stored once and used several times.
+
+        Raises `Inapplicable` where none of them could read the references.
+        """
+        if self.references is not None and not layers:
+            raise Inapplicable("one layer must stay where the first one reads references: leave out `reference`")
         self.layers = nn.ModuleList(each.with_parts() for each in layers)
         self._describe_layers()
 
@@ -218,30 +237,7 @@ class Encoder(nn.Module):
 
         Raises `Inapplicable` where word vectors of this width are put together from a codebook.
         """
-        if self.projection is None:
-            if isinstance(self.words, CodebookEmbedding):
-                raise Inapplicable("no dimension can be taken out of a codebook: narrow the model before it gets one")
-            self.words.select(columns=dimensions)
-        else:
-            self.projection.select(outputs=dimensions)
-        if self.config.projection != "embeddings":
-            for table in (self.positions, self.token_types):
-                if table is not None:
-                    table.select(columns=dimensions)
-        for norm in self.residual_norms():
-            norm.select(dimensions)
-        layers = [cast(Layer, each) for each in self.layers]
-        for reader in dict.fromkeys(each for layer in layers for each in layer.readers):
-            reader.select(inputs=dimensions)
-        for writer in dict.fromkeys(each for layer in layers for each in layer.writers):
-            writer.select(outputs=dimensions)
-        for attention in {layer.attention for layer in layers}:
-            attention.keep_hidden(dimensions)
-        if self.bigrams is not None:
-            self.bigrams.output.select(outputs=dimensions)
-        if self.pooler is not None:
-            self.pooler.select(inputs=dimensions, outputs=dimensions)
-        self.classifier.select(inputs=dimensions)
+        narrow(self, dimensions)
         embedding = self.config.embedding if self.config.projection else len(dimensions)
         self.config = replace(self.config, hidden=len(dimensions), embedding=embedding)
 
@@ -283,18 +279,20 @@ class Encoder(nn.Module):
         """Add to the pooled state the mean of the vectors of pairs of tokens: rows of a table (buckets, width), times
         a matrix (hidden, width).
 
-        The table gets the bits of the words, or of the positions where words have a codebook, and the matrix those of
-        the classifier.
+        They get the bits of the words, or of the positions where words have a codebook, and of the classifier.
         """
-        shape = BigramConfig(*table.shape)
-        spec = next((each.spec for each in self.embedding_tables()), None)
-        with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
-            bigrams = BigramEmbedding(self.config.hidden, shape)
-        bigrams.table.weight, bigrams.output.weight = nn.Parameter(table.clone()), nn.Parameter(output.clone())
-        bigrams.table.set_quantization(spec)
-        bigrams.output.set_quantization(self.classifier.spec)
-        self.bigrams = bigrams
-        self.config = replace(self.config, bigrams=shape)
+        self.bigrams = self._with_bits(filled_bigrams(table, output))
+        self.config = replace(self.config, bigrams=BigramConfig(*table.shape))
+
+    def add_references(self, references: References) -> None:
+        """Let the first layer read the reference that is nearest to a text too. They get the bits that pairs would."""
+        self.references = self._with_bits(references)
+        self.config = replace(self.config, references=references.shape)
+
+    def _with_bits(self, part: Added) -> Added:
+        part.table.set_quantization(next((each.spec for each in self.embedding_tables()), None))
+        part.output.set_quantization(self.classifier.spec)
+        return part.train(self.training)
 
     def pool_by_mean(self) -> None:
         """Let the head read the mean of all real tokens, not the first one, unless each token has its own answer."""
@@ -313,10 +311,10 @@ class Encoder(nn.Module):
         yield from (each for each in (self.final_norm, self.pooler_norm) if each is not None)
 
     def embedding_tables(self) -> Iterator[Embedding]:
-        """The tables that are worth storing in few bits: words unless they have a codebook, positions, bigrams."""
+        """The tables that are worth storing in few bits: words unless they have a codebook, positions, bigrams,
+        references."""
         yield from (each for each in (self.words, self.positions) if isinstance(each, Embedding))
-        if self.bigrams is not None:
-            yield self.bigrams.table
+        yield from (each.table for each in (self.bigrams, self.references) if each is not None)
 
     def linears(self) -> Iterator[tuple[str, Linear]]:
         """Every linear layer with its name: the projection, the layers' own, the head's."""

@@ -1,7 +1,7 @@
 """From an `Encoder` to an ONNX graph, written directly out of the operators that run fastest on onnxruntime's CPU.
 
-This file writes the encoder's structure; `linear_layers` writes its weights and their products, `packing` the integers
-of a few bits, `sparse` the matrices that are stored without their zeros.
+This file writes the layers and the head; `embedding` writes the tables, `linear_layers` the weights and their products,
+`packing` the integers of a few bits, `sparse` the matrices that are stored without their zeros.
 
 What is not obvious, with what it brought (docs/export.md has the figures):
 
@@ -19,16 +19,17 @@ from torch import Tensor
 
 from eicompress.encoder.blocks import Layer, SelfAttention
 from eicompress.encoder.bottleneck import Bottleneck, NormedLinear
-from eicompress.encoder.embedding import BigramEmbedding, CodebookEmbedding, Embedding
+from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.export.convolution import convolved
+from eicompress.export.embedding import embedded, mean_of_tokens, pairs_of_tokens
 from eicompress.export.feed_forward import feed_forward, summed
-from eicompress.export.graph import Graph, Pick, float_array
+from eicompress.export.graph import Graph
 from eicompress.export.linear_layers import LinearLayers
 from eicompress.export.norms import normed
-from eicompress.export.packing import packed_rows
 from eicompress.export.positions import added_to_scores, rotated
+from eicompress.export.references import nearest_reference
 from eicompress.export.sparse import expand_sparse
 
 
@@ -43,6 +44,8 @@ class Begun:
     """(batch, sequence, hidden): what the first layer reads."""
     bigrams: str | None
     """(batch, hidden): what pairs of tokens add to the pooled state."""
+    references: str | None
+    """(batch, vectors, hidden): what the first layer reads besides."""
 
 
 def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
@@ -64,10 +67,11 @@ def begin(encoder: Encoder, *, pairs: bool) -> Begun:
     graph.group = "layers"
     linears = LinearLayers(graph, expand_sparse(graph, (linear for _, linear in encoder.linears())))
     graph.group = "embedding"
-    states = _embedding(linears, encoder, pairs)
-    bigrams = None if encoder.bigrams is None else _bigrams(linears, encoder.bigrams)
+    states = embedded(linears, encoder, pairs)
+    bigrams = None if encoder.bigrams is None else pairs_of_tokens(linears, encoder.bigrams)
+    references = None if encoder.references is None else nearest_reference(linears, encoder.words, encoder.references)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
-    return Begun(linears, encoder, inputs, states, bigrams)
+    return Begun(linears, encoder, inputs, states, bigrams, references)
 
 
 def write_layer(begun: Begun, number: int, states: str) -> str:
@@ -76,92 +80,23 @@ def write_layer(begun: Begun, number: int, states: str) -> str:
     assert isinstance(layer, Layer)
     begun.linears.graph.group = "layers"
     alone = number == len(encoder.layers) - 1 and encoder.config.pooling == "first"
-    return _layer(begun.linears, layer, states, encoder.config.positions, alone=alone)
+    more = begun.references if number == 0 else None
+    return _layer(begun.linears, layer, states, encoder.config.positions, more, alone=alone)
 
 
-def _embedding(linears: LinearLayers, encoder: Encoder, pairs: bool) -> str:
-    """The states (batch, sequence, hidden) that the first layer reads."""
-    graph = linears.graph
-    states = _words(graph, encoder.words)
-    if encoder.projection is not None and encoder.config.projection != "embeddings":
-        read = _with_neighbours(graph, states) if encoder.config.projection == "trigrams" else states
-        states = linears.biased(encoder.projection, read)
-    places = None
-    if encoder.positions is not None:
-        places = _rows(graph, encoder.positions, lambda table: table, picked=False)
-        length = graph.op("Shape", "input_ids", start=1, end=2)
-    if encoder.token_types is not None and pairs:
-        types = _rows(graph, encoder.token_types, lambda table: graph.op("Gather", table, "token_type_ids"))
-        states = graph.op("Add", states, types)
-    elif encoder.token_types is not None:
-        same = graph.floats(encoder.token_types.weight[0])
-        places = same if places is None else graph.op("Add", places, same)
-    if places is not None and encoder.positions is not None:
-        places = graph.op("Slice", places, graph.integers(0), length, graph.integers(0))
-    states = states if places is None else graph.op("Add", states, places)
-    states = normed(graph, encoder.embedding_norm, states)
-    if encoder.projection is not None and encoder.config.projection == "embeddings":
-        states = linears.biased(encoder.projection, states)
-    return states
+def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, more: str | None, *, alone: bool) -> str:
+    """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone.
 
-
-def _with_neighbours(graph: Graph, vectors: str) -> str:
-    """Word vectors (batch, sequence, size) -> those of the next token, the token and the one before it, 3 * size."""
-    mask = graph.op("Unsqueeze", graph.op("Cast", "attention_mask", to=TensorProto.FLOAT), graph.integers(2))
-    padded = graph.op("Pad", graph.op("Mul", vectors, mask), graph.integers(0, 1, 0, 0, 1, 0))
-    end, axis = np.iinfo(np.int64).max, graph.integers(1)
-    spans = ((2, end), (1, -1), (0, -2))
-    cut = [graph.op("Slice", padded, graph.integers(start), graph.integers(stop), axis) for start, stop in spans]
-    return graph.op("Concat", *cut, axis=2)
-
-
-def _words(graph: Graph, table: Embedding | CodebookEmbedding) -> str:
-    """The vectors (batch, sequence, embedding) of the words."""
-
-    def read(stored: str) -> str:
-        return graph.op("Gather", stored, "input_ids")
-
-    if isinstance(table, Embedding):
-        return _rows(graph, table, read)
-    codes = graph.op("Cast", read(graph.constant(table.codes.cpu().numpy())), to=TensorProto.INT32)
-    if table.books > 1:
-        codes = graph.op("Add", codes, graph.constant(table.first_entries.cpu().numpy().astype(np.int32)))
-    pieces = graph.floats(table.book, lambda book: graph.op("Gather", book, codes))
-    vectors = graph.op("Reshape", pieces, graph.integers(0, 0, -1))
-    if table.codes.shape[1] * table.book.shape[1] > table.size:
-        vectors = graph.op("Slice", vectors, graph.integers(0), graph.integers(table.size), graph.integers(-1))
-    return graph.op("Mul", vectors, graph.floats(table.scales, read))
-
-
-def _bigrams(linears: LinearLayers, bigrams: BigramEmbedding) -> str:
-    """What pairs of tokens add to the pooled state (batch, hidden)."""
-    graph = linears.graph
-    earlier = graph.op("Pad", "input_ids", graph.integers(0, 1, 0, -1))
-    hashed = graph.op("Add", graph.op("Mul", earlier, graph.integers(bigrams.multiplier)), "input_ids")
-    buckets = graph.op("Mod", hashed, graph.integers(len(bigrams.table.weight)))
-    vectors = _rows(graph, bigrams.table, lambda table: graph.op("Gather", table, buckets))
-    return linears.product(bigrams.output, _mean(graph, vectors))
-
-
-def _rows(graph: Graph, table: Embedding, pick: Pick, *, picked: bool = True) -> str:
-    """The rows of a table that `pick` takes out of what is stored, as floats; all of them unless `picked`."""
-    if table.spec is None:
-        return graph.floats(table.weight, pick)
-    codes, scales = (float_array(each) for each in table.stored())
-    if table.spec.bits == 8:
-        numbers = graph.op("Cast", pick(graph.constant(codes.astype(np.int8))), to=TensorProto.FLOAT)
-    else:
-        numbers = packed_rows(graph, codes, table.spec, pick, leading=2 if picked else 1)
-    return graph.op("Mul", numbers, pick(graph.floats(scales)))
-
-
-def _layer(linears: LinearLayers, layer: Layer, states: str, positions: int, *, alone: bool) -> str:
-    """states (batch, sequence, hidden) -> the same, or (batch, 1, hidden) for the first token alone."""
+    Keys and values are those of the tokens, and of `more` states (batch, count, hidden) if there are any.
+    """
     if layer.bottleneck is not None:
         return _in_bottleneck(linears, layer, layer.bottleneck, states, positions, alone=alone)
     graph = linears.graph
     read = normed(graph, layer.attention_norm, states) if layer.norm_first else states
-    attended = _attention(linears, layer.attention, read, positions, alone)
+    if more is not None:
+        attended = _attention_to_more(linears, layer.attention, read, more, alone=alone)
+    else:
+        attended = _attention(linears, layer.attention, read, positions, alone)
     states = graph.op("Add", graph.first(states) if alone else states, attended)
     if layer.norm_first:
         return graph.op("Add", states, feed_forward(linears, layer.ffn, normed(graph, layer.ffn_norm, states, alone)))
@@ -216,6 +151,22 @@ def _attention(linears: LinearLayers, attention: SelfAttention, states: str, pos
     return linears.biased(attention.output, graph.op("Concat", context, *said, axis=-1) if said else context)
 
 
+def _attention_to_more(linears: LinearLayers, attention: SelfAttention, states: str, more: str, *, alone: bool) -> str:
+    """As `_attention`, to `more` states (batch, count, hidden) too; of attention that knows no positions."""
+    graph = linears.graph
+    count = graph.op("Shape", more, start=1, end=2)
+    linear, read = linears.last_factor(attention.qkv, graph.op("Concat", states, more, axis=1))
+    query, *others = linears.split(linear, read, attention.parts, alone=alone)
+    if not alone:
+        length = graph.op("Shape", "input_ids", start=1, end=2)
+        query = graph.op("Slice", query, graph.integers(0), length, graph.integers(1))
+    one = graph.constant(np.array(1, np.int64))
+    padded = graph.op("Pad", "attention_mask", graph.op("Concat", graph.integers(0, 0, 0), count, axis=0), one)
+    mask = graph.op("Cast", padded, to=TensorProto.INT32)
+    context = graph.op("MultiHeadAttention", query, *others, graph.floats(linear.bias), mask, num_heads=attention.heads)
+    return linears.biased(attention.output, context)
+
+
 def _convolution(
     linears: LinearLayers, attention: SelfAttention, states: str, queries: str, bias: Tensor, *, alone: bool
 ) -> list[str]:
@@ -258,14 +209,5 @@ def write_pooled(begun: Begun, states: str, pooling: str) -> str:
     elif pooling == "first":
         pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
     else:
-        pooled = _mean(graph, states)
+        pooled = mean_of_tokens(graph, states)
     return pooled if begun.bigrams is None else graph.op("Add", pooled, begun.bigrams)
-
-
-def _mean(graph: Graph, states: str) -> str:
-    """states (batch, sequence, hidden) -> their mean over the real tokens (batch, hidden)."""
-    mask = graph.op("Cast", "attention_mask", to=TensorProto.FLOAT)
-    count = graph.op("ReduceSum", mask, graph.integers(1))
-    shares = graph.op("Div", mask, graph.op("Max", count, graph.constant(np.array(1.0, np.float32))))
-    mean = graph.op("MatMul", graph.op("Unsqueeze", shares, graph.integers(1)), states)
-    return graph.op("Squeeze", mean, graph.integers(1))

@@ -22,6 +22,7 @@ from eicompress.strategies.mixed_precision import MixedPrecision
 from eicompress.strategies.ngram_embedding import NgramEmbedding
 from eicompress.strategies.pruning import HeadPruning, LayerPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
+from eicompress.strategies.reference import Reference
 from eicompress.strategies.sparse_training import SparseTraining
 from eicompress.strategies.super_network import Subnetwork, SuperNetwork
 from eicompress.strategies.svd import Svd
@@ -49,6 +50,7 @@ def register_strategies() -> list[type[Strategy]]:
         EmbeddingFactorization,
         EmbeddingCodebook,
         NgramEmbedding,
+        Reference,
         SparseTraining,
         Quantization,
         GeneralDistillation,

@@ -25,9 +25,18 @@ from eicompress.encoder.layers import check_one_block, new_layers
 from eicompress.encoder.linear import AnyLinear, Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.norms import LayerNorm, NoNorm, Norm
+from eicompress.encoder.references import check_without_references
 from eicompress.encoder.swaps import read_neighbours
 from eicompress.errors import Inapplicable
-from eicompress.training.reconstruction import Step, batches_of, fit_linear, fit_norm, least_squares, steps
+from eicompress.training.reconstruction import (
+    Step,
+    batches_of,
+    fit_linear,
+    fit_norm,
+    least_squares,
+    principal_axes,
+    steps,
+)
 from eicompress.values import seed_of
 
 LEAST_SHARE = 0.1
@@ -76,6 +85,7 @@ class BottleneckLayers(ModelStrategy):
     def _check(self, model: Encoder) -> None:
         config = model.config
         check_one_block(config, self.name)
+        check_without_references(config, self.name)
         shared = any(each is not None for of in config.layers for each in (of.attention_of, of.ffn_of, of.norms_of))
         products = any(any(of.ranks) or any(terms for _, terms in of.kroneckers) for of in config.layers)
         pruned = any(each.kept is not None for _, each in model.linears())
@@ -144,19 +154,7 @@ def _inherit(old: Encoder, subject: Candidate, context: Context) -> None:
 def _components(step: Step, width: int, seed: int) -> Tensor:
     """(hidden, width): of what the old feed-forward block reads and of what it sums up."""
     read, summed = step.old_writes(step.old.attention_norm), step.old_reads(step.old.ffn_norm)
-    return _principal(read.T.cov() + summed.T.cov(), width, seed)
-
-
-def _principal(covariance: Tensor, count: int, seed: int) -> Tensor:
-    """(size, count): the first principal components.
-
-    They are turned by a random rotation: each dimension then has about the same spread, which few bits with one scale a
-    text need.
-    """
-    _, vectors = torch.linalg.eigh(covariance.double())
-    noise = torch.randn(count, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    turned: Tensor = vectors[:, -count:] @ torch.linalg.qr(noise)[0]
-    return turned.float()
+    return principal_axes(read.T.cov() + summed.T.cov(), width, seed)
 
 
 def _fit_attention(step: Step, bottleneck: Bottleneck, components: Tensor, seed: int) -> None:
@@ -179,7 +177,7 @@ def _fit_reading(step: Step, seed: int) -> None:
         rows, part = _whole(new.qkv).outputs, new.narrow
         read = step.old_writes(old)[:, :rows]
         rank = min(rows, part.linear.outputs)  # what is drawn stays where there are fewer queries and keys
-        directions = _principal(read.T.cov(), rank, seed)
+        directions = principal_axes(read.T.cov(), rank, seed)
         part.linear.weight[:rank] = directions.T @ weight[:rows]
         part.linear.bias[:rank] = directions.T @ bias[:rows]
         narrowed = step.new_writes(part.linear)

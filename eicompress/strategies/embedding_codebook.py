@@ -15,15 +15,12 @@ from torch.nn import functional as F
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
 from eicompress.errors import Inapplicable
+from eicompress.training.k_means import k_means
 from eicompress.training.token_counts import times_read
 from eicompress.values import seed_of
 
 ENTRIES = 256
 """Entries of a book: the values of a byte."""
-ROUNDS = 15
-"""Iterations of k-means."""
-_AT_ONCE = 8192
-"""Pieces whose distances to all entries are in memory together."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +75,7 @@ def learned(pieces: Tensor, weights: Tensor, books: int, seed: int) -> tuple[Ten
     """Pieces (V, places, d), weights (V,) -> codes (V, places) uint8, and books (books x 256, d)."""
     rows, places, size = pieces.shape
     if books == 1:
-        codes, book = k_means(pieces.reshape(-1, size), weights.repeat_interleave(places), seed)
-        return codes.reshape(rows, places), book
-    each = [k_means(pieces[:, place], weights, seed + place) for place in range(places)]
-    return torch.stack([codes for codes, _ in each], dim=1), torch.cat([book for _, book in each])
-
-
-def k_means(points: Tensor, weights: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Points (n, d), weights (n,) -> the nearest entry of each (n,) uint8, and the entries (256, d)."""
-    generator = torch.Generator().manual_seed(seed)
-    if len(points) > ENTRIES:
-        chosen = torch.multinomial(weights, ENTRIES, generator=generator)
-    else:
-        chosen = torch.arange(ENTRIES) % len(points)
-    entries = points[chosen].clone()
-    for _ in range(ROUNDS):
-        codes = _nearest(points, entries)
-        totals = torch.zeros(ENTRIES).index_add_(0, codes, weights)
-        sums = torch.zeros_like(entries).index_add_(0, codes, points * weights[:, None])
-        entries = torch.where(totals[:, None] > 0, sums / totals.clamp_min(1e-30)[:, None], entries)
-    return _nearest(points, entries).to(torch.uint8), entries
-
-
-def _nearest(points: Tensor, entries: Tensor) -> Tensor:
-    half_squares = entries.square().sum(dim=1) / 2
-    return torch.cat([(part @ entries.T - half_squares).argmax(dim=1) for part in torch.split(points, _AT_ONCE)])
+        codes, book = k_means(pieces.reshape(-1, size), weights.repeat_interleave(places), ENTRIES, seed)
+        return codes.reshape(rows, places).to(torch.uint8), book
+    each = [k_means(pieces[:, place], weights, ENTRIES, seed + place) for place in range(places)]
+    return torch.stack([codes for codes, _ in each], dim=1).to(torch.uint8), torch.cat([book for _, book in each])

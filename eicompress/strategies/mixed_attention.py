@@ -17,6 +17,7 @@ from eicompress.encoder.config import ConvolutionConfig
 from eicompress.encoder.convolution import DynamicConvolution
 from eicompress.encoder.linear import Kronecker
 from eicompress.encoder.model import Encoder
+from eicompress.encoder.references import check_without_references
 from eicompress.errors import Inapplicable
 from eicompress.training.attention_fit import KernelFit, Locality, ValueFit
 from eicompress.training.importance import measured_batches, most_important, watch_inputs
@@ -73,6 +74,7 @@ class MixedAttention(ModelStrategy):
         """Each attention with several heads once, however many layers share it. Raises `Inapplicable`."""
         if not model.config.layers:
             raise Inapplicable(f"`{self.name}` acts on layers, but the model has none")
+        check_without_references(model.config, self.name)
         found = [each for each in model.modules() if isinstance(each, SelfAttention)]
         if any(each.convolution is not None for each in found):
             raise Inapplicable(f"`{self.name}` acts on layers without convolutions, but there are some already")

@@ -150,3 +150,15 @@ def fit_norm(norm: Norm, read: Tensor, wanted: Tensor) -> None:
     normalized = F.layer_norm(read, norm.weight.shape, eps=norm.eps) if isinstance(norm, LayerNorm) else read
     for parameter, value in zip((norm.weight, norm.bias), gains(normalized, wanted), strict=True):
         parameter.copy_(value)
+
+
+def principal_axes(covariance: Tensor, count: int, seed: int) -> Tensor:
+    """(size, count): the first principal components.
+
+    They are turned by a random rotation: each dimension then has about the same spread, which few bits with one scale a
+    text need.
+    """
+    _, vectors = torch.linalg.eigh(covariance.double())
+    noise = torch.randn(count, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    turned: Tensor = vectors[:, -count:] @ torch.linalg.qr(noise)[0]
+    return turned.float()

@@ -132,6 +132,7 @@ class _Run:
         self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts), answers_words(model))
         encoder = encoder_of(model)
         self.padding_id = encoder.config.padding_id if encoder else 0
+        self.references = encoder.references if encoder else None
         self.learned = np.setdiff1d(np.arange(len(training.texts)), np.asarray(training.held_out, np.int64))
         self.steps = max(1, round(training.epochs * fidelity * len(self.learned) / training.batch_size))
         longer = self.steps / training.rate_steps if training.rate_steps else 1.0
@@ -155,11 +156,15 @@ class _Run:
             each.requires_grad_(False)
         if self.table is not None:
             self.table.sparse = True
+        if self.references is not None:
+            self.references.learning = True
         try:
             yield
         finally:
             if self.table is not None:
                 self.table.sparse = False
+            if self.references is not None:
+                self.references.learning = False
             for each in frozen:
                 each.requires_grad_(True)
             self.modules.to("cpu").eval()

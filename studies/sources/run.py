@@ -28,13 +28,15 @@ STUDIES = Path(__file__).parents[1]
 PAGE = STUDIES.parent / "docs" / "sources.md"
 RECORDS = Path(__file__).with_name("records")
 SIZES = ("1.91MB", "1.0MB")
+NOT_RUN = "not run"
+"""What stands in place of records."""
 
 Cell = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class System:
-    """A published system: its name, its paper, the search space with its method (none: not built), what it claims."""
+    """A published system: its name, its paper, the search space with its method, what it claims."""
 
     name: str
     arxiv: str
@@ -67,7 +69,7 @@ SYSTEMS = (
     System(
         "RefBERT",
         "2106.08898",
-        "",
+        "refbert",
         "94 % of BERT-base on GLUE, 7.4 times smaller and 9.5 times faster, without counting what it looks up",
     ),
     System(
@@ -155,16 +157,11 @@ def measured(systems: Mapping[System, Sequence[Cell]]) -> Iterator[str]:
     columns = "system, space, data, budget, MB, ms, test (each seed), of the teacher, training, search"
     yield from study("results").head(columns.split(", "))
     for system, cells in systems.items():
-        space = f"`{system.space}`" if system.space else ""
+        space = f"`{system.space}`"
         if not cells:
-            yield row(system.name, space, "", "", "", "", missing(system), "", "", "")
+            yield row(system.name, space, "", "", "", "", NOT_RUN, "", "", "")
         for cell in cells:
             yield row(system.name, space, cell["set"], cell["budget"], *figures(cell))
-
-
-def missing(system: System) -> str:
-    """What stands in place of records."""
-    return "not run" if system.space else "not built"
 
 
 def figures(cell: Cell) -> tuple[str, ...]:
@@ -187,7 +184,7 @@ def beside_claims(systems: Mapping[System, Sequence[Cell]]) -> Iterator[str]:
     row = study("results").row
     yield from study("results").head(["system", "the paper claims", "seen here"])
     for system, cells in systems.items():
-        seen = "; ".join(map(seen_in, cells)) or missing(system)
+        seen = "; ".join(map(seen_in, cells)) or NOT_RUN
         yield row(f"{system.name} ([arXiv {system.arxiv}](https://arxiv.org/abs/{system.arxiv}))", system.claims, seen)
 
 

@@ -24,6 +24,7 @@ from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.sparse_training import prune
 from tests.conftest import ContextMaker, tiny_candidate
 from tests.encoder.test_positions import biased, modern
+from tests.encoder.test_references import with_references
 
 RUN = """
 import json, sys
@@ -74,6 +75,7 @@ def files(make_context: ContextMaker, tmp_path: Path) -> list[str]:
         "kronecker": lambda: KroneckerFactorization().apply(tiny_candidate(), context).model,
         "codebook": lambda: in_bits(EmbeddingCodebook().apply(tiny_candidate(), context).model, QuantSpec(4)),
         "bigrams": lambda: in_bits(with_bigrams(tiny_candidate().model), QuantSpec(4), QuantSpec(2)),
+        "references": lambda: in_bits(with_references(), QuantSpec(4)),
         "biased": lambda: in_bits(biased(), QuantSpec(4)),
         "modern": lambda: in_bits(modern(), QuantSpec(4)),
         "blocks": lambda: in_bits(tiny_candidate().model, QuantSpec(4, block=16)),
@@ -102,7 +104,7 @@ def test_the_oldest_version_says_what_this_one_says(files: list[str], tmp_path: 
     subprocess.run([python, "-m", "pip", "install", "-q", f"onnxruntime=={version}.*", "numpy<2.3"], check=True)
     done = subprocess.run([python, "-c", RUN, *files], check=True, capture_output=True, text=True)
     used, logits = json.loads(done.stdout)
-    assert used.startswith(version) and len(logits) == len(files) == 15
+    assert used.startswith(version) and len(logits) == len(files) == 16
     ids = torch.arange(4, 13)[None].numpy()
     for path in files:
         ours = session(Path(path)).run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]

@@ -11,11 +11,12 @@ from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.runtime import session
 from eicompress.strategies.distillation import Distillation
-from eicompress.strategies.embedding_codebook import EmbeddingCodebook, k_means, learned
+from eicompress.strategies.embedding_codebook import ENTRIES, EmbeddingCodebook, learned
 from eicompress.strategies.embedding_factorization import EmbeddingFactorization
 from eicompress.strategies.hidden_pruning import HiddenPruning
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
+from eicompress.training.k_means import k_means
 from eicompress.training.teacher import answers_of
 from eicompress.trials.candidate import load, save
 from tests.conftest import ContextMaker, tiny_candidate
@@ -23,7 +24,7 @@ from tests.conftest import ContextMaker, tiny_candidate
 
 def test_points_that_lie_in_heaps_are_found() -> None:
     heaps = torch.arange(256.0)[:, None] * torch.tensor([[1.0, -1.0]])
-    codes, entries = k_means(heaps.repeat(3, 1), torch.ones(768), seed=0)
+    codes, entries = k_means(heaps.repeat(3, 1), torch.ones(768), ENTRIES, seed=0)
     again = entries[codes.long()]
     assert (again - heaps.repeat(3, 1)).square().mean() < 0.02 * heaps.var()
 
@@ -31,7 +32,7 @@ def test_points_that_lie_in_heaps_are_found() -> None:
 def test_entries_are_weighted_means_of_what_is_nearest_to_them() -> None:
     chance = torch.Generator().manual_seed(0)
     points, weights = torch.randn(3000, 2, generator=chance), torch.rand(3000, generator=chance)
-    codes, entries = k_means(points, weights, seed=0)
+    codes, entries = k_means(points, weights, ENTRIES, seed=0)
     distances = torch.cdist(points, entries)
     assert torch.allclose(distances.gather(1, codes.long()[:, None])[:, 0], distances.amin(dim=1), atol=1e-3)
     used = np.unique(codes.numpy())
@@ -42,7 +43,7 @@ def test_entries_are_weighted_means_of_what_is_nearest_to_them() -> None:
 def test_each_place_can_have_a_book_of_its_own() -> None:
     pieces = torch.randn(600, 3, 4, generator=torch.Generator().manual_seed(0))
     codes, book = learned(pieces, torch.ones(600), 3, seed=0)
-    alone, entries = k_means(pieces[:, 1], torch.ones(600), seed=1)
+    alone, entries = k_means(pieces[:, 1], torch.ones(600), ENTRIES, seed=1)
     assert torch.equal(codes[:, 1], alone) and torch.equal(book[256:512], entries)
 
 

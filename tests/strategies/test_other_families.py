@@ -50,6 +50,10 @@ REFUSED: Mapping[tuple[str, str], str] = {
         ("bottleneck", family): "normalize after each sum"
         for family in ("modernbert", "convbert", "mobilebert, one block")
     },
+    **{
+        ("reference", family): "without rotations, windows, distances, convolutions or bottlenecks"
+        for family in ("mpnet", "mobilebert", "mobilebert, one block", "modernbert", "nomic_bert", "convbert")
+    },
     ("swap_norm", "modernbert"): "grow from layer to layer",
     **{
         (name, "mobilebert"): "layers with one feed-forward block, but one has 3"

@@ -14,8 +14,12 @@ from eicompress.testing import write_tiny_data
 from eicompress.training.teacher import ignore
 from eicompress.trials.builder import open_builder
 
-SHORTER = {r"\bepochs = [0-9.]+": "epochs = 0.5", r"\bleast_texts = [0-9]+": "least_texts = 0"}
-"""What makes a training of some steps out of one of thousands."""
+SHORTER = {
+    r"\bepochs = [0-9.]+": "epochs = 0.5",
+    r"\bleast_texts = [0-9]+": "least_texts = 0",
+    r"\breferences = [0-9]+": "references = 16",
+}
+"""What makes a training of some steps on some texts out of one of thousands."""
 
 
 @pytest.fixture(scope="module")
