@@ -192,6 +192,7 @@ def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
     assert "seed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_study_with_two_teachers_goes_on_with_the_same_alone(
     model_folder: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,6 +253,7 @@ def test_a_finished_study_without_its_artifacts_says_so(
         assert json.loads(printed)["best"] if "--json" in command else " (gone)" in printed and "predict" not in printed
 
 
+@pytest.mark.slow
 def test_a_trials_ablation_lies_in_its_study(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

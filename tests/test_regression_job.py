@@ -72,6 +72,7 @@ def write_regressor(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_grades_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = write_grades(tmp_path / "grades"), write_tiny_teacher(tmp_path / "model", "Bert")
     words = ["--model", str(model), "--data", str(data), "--budget", "40KB", "--space", "space.toml", "--workers", "0"]

@@ -79,6 +79,7 @@ def test_a_teacher_is_not_taught_again(headless: Path, data_folder: Path, capsys
     assert "give the model that it came from" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_study_keeps_the_teacher_that_was_trained_for_it(
     headless: Path, data_folder: Path, teachings: list[str], capsys: Any
 ) -> None:

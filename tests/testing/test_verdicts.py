@@ -72,6 +72,7 @@ def test_a_broken_claim_is_named_with_what_to_do(tmp_path: Path, capsys: Any) ->
     assert "1 broken" in shown
 
 
+@pytest.mark.slow
 def test_a_claim_is_missed_with_its_reason(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "noisy.py"
     path.write_text(BROKEN)
