@@ -56,6 +56,9 @@ NOT_RUN = {
     "eicompress compress --model builtin:minilm --data texts --recipe studies/embedding/student.toml --output out": (
         "minutes of training"
     ),
+    "eicompress compress --model builtin:minilm --data texts --recipe studies/embedding/start.toml --output start": (
+        "minutes of training"
+    ),
     "pip install 'eicompress[quickstart]'": "changes the environment; the extra is looked up",
     "pip install 'eicompress[postgres]'": "changes the environment; the extra is looked up",
     "pip install --editable '.[studies]'": "changes the environment; the extra is looked up",
