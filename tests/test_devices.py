@@ -100,6 +100,7 @@ def asked(folder: Path, model: Path, data: Path, plugin: str, **more: Any) -> di
     return {**given, "studies": folder / "studies", "study": "mine", "workers": 0, "plugin": plugin, **more}
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_the_device_fails_once_and_remembers_it(
     tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

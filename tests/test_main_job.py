@@ -207,6 +207,7 @@ def test_a_study_with_two_teachers_goes_on_with_the_same_alone(
     assert "`teacher` was" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unlabelled_text_is_part_of_a_study(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +224,7 @@ def test_unlabelled_text_is_part_of_a_study(
     assert "the contents of the unlabelled text" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_trial_is_built_again_byte_for_byte(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +237,7 @@ def test_a_trial_is_built_again_byte_for_byte(
     assert bytes_of(Path("again")) == bytes_of(Path(best.files["artifact"]))
 
 
+@pytest.mark.slow
 def test_a_finished_study_without_its_artifacts_says_so(
     model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,7 +284,13 @@ def test_one_recipe_is_built_without_a_search(
 
 def test_python_speaks_the_same_words(model_folder: Path, data_folder: Path) -> None:
     result = eicompress.search(
-        model=str(model_folder), data=str(data_folder), budget="25KB", space="space.toml", study="py", trials=1
+        model=str(model_folder),
+        data=str(data_folder),
+        budget="25KB",
+        space="space.toml",
+        study="py",
+        trials=1,
+        workers=0,
     )
     assert result.best is not None
     _, record = result.best

@@ -199,7 +199,7 @@ def test_a_full_disk_ends_the_search_with_one_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["preview", "build", "extras"])
-@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize("calls", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("end", [KeyboardInterrupt, Killed])
 def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     tmp_path: Path, stage: str, calls: int, end: type[BaseException]
@@ -296,6 +296,7 @@ class Talkative(Bench):
         return replace(super().build(recipe, **more), facts={"words": {"all": "x" * RECORD_BYTES}})
 
 
+@pytest.mark.slow
 def test_a_study_with_long_records_counts_the_same_when_it_goes_on(tmp_path: Path) -> None:
     results = []
     for bench in (Bench, Talkative):
@@ -580,7 +581,7 @@ def test_a_search_whose_time_ends_between_two_rungs_hands_out_what_the_first_cam
 
 
 @pytest.mark.parametrize(
-    "calls", [1, 4, 7, 11, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 3, 5, 6, 8, 9, 10))]
+    "calls", [4, 11, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2, 3, 5, 6, 7, 8, 9, 10))]
 )
 def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(tmp_path: Path, calls: int) -> None:
     def fails(at: str, recipe: Recipe, number: int) -> None:
