@@ -133,12 +133,12 @@ class Number(Answer):
         off_before, off_after = np.abs(before - wanted), np.abs(after - wanted)
         correlations = [correlation(each, wanted) for each in (after, before)]
         interval = apart(after, before, wanted)[1]
-        signed = f"{100 * (correlations[0] - correlations[1]):+.1f}".replace("-", "\u2212")
+        signed = f"{correlations[0] - correlations[1]:+.3f}".replace("-", "\u2212")
         summary = (
             f"Over {len(wanted)} validation texts the artifact is off by {off_after.mean():.3g} on average, the "
             f"baseline by {off_before.mean():.3g}; the numbers of the data deviate by {wanted.std():.3g}. Pearson's "
-            f"correlation is {correlations[0]:.1%} for the artifact and {correlations[1]:.1%} for the baseline: "
-            f"{signed} ± {100 * interval:.1f} points (95 % interval, paired)."
+            f"correlation is {correlations[0]:.3f} for the artifact and {correlations[1]:.3f} for the baseline: "
+            f"{signed} ± {interval:.3f} (95 % interval, paired)."
         )
         worst = np.argsort(-off_after, kind="stable")[:EXAMPLES]
         # As many digits as tell answers apart that are a hundredth of the deviation away.

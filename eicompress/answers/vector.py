@@ -182,11 +182,11 @@ class Vector(Answer):
         off_before, off_after = rank_before - wanted, rank_after - wanted
         found = [correlation(each, wanted) for each in (rank_after, rank_before)]
         interval = self.difference(targets, artifact, baseline)[1]
-        signed = f"{100 * (found[0] - found[1]):+.1f}".replace("-", "\u2212")
+        signed = f"{found[0] - found[1]:+.3f}".replace("-", "\u2212")
         summary = (
             f"Over {len(wanted)} pairs of validation texts Spearman's correlation of the cosines with the scores is "
-            f"{found[0]:.1%} for the artifact and {found[1]:.1%} for the baseline: {signed} ± {100 * interval:.1f} "
-            f"points (95 % interval, paired). In the order of all pairs one is {np.abs(off_after).mean():.1%} of them "
+            f"{found[0]:.3f} for the artifact and {found[1]:.3f} for the baseline: {signed} ± {interval:.3f} (95 % "
+            f"interval, paired). In the order of all pairs one is {np.abs(off_after).mean():.1%} of them "
             f"away from its place on average, with the baseline {np.abs(off_before).mean():.1%}."
         )
         both = [f"{texts[one]} | {texts[other]}" for one, other in zip(pairs.first, pairs.second, strict=True)]

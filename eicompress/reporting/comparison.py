@@ -16,6 +16,7 @@ from eicompress.metrics.size import SIZE
 from eicompress.reporting.figure_parts import BLUE, GREY, ORANGE, layout, rows
 from eicompress.reporting.page import document, drawn
 from eicompress.reporting.page_parts import table
+from eicompress.reporting.record_text import QualityWords
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,18 @@ class Comparison:
 
     data: str
     split: str
-    metric: str
+    quality: QualityWords
     sequence_length: int | None
     """None where latency is the mean of the texts, since that of an artifact depends on the text."""
     device: str
     """Where latency was taken."""
     first: Measured
     others: tuple[Against, ...]
+
+    @property
+    def metric(self) -> str:
+        """The name of the quality."""
+        return self.quality.name
 
     @property
     def timed(self) -> str:
@@ -109,7 +115,7 @@ def verdict(each: Against) -> str:
 
 def differences(found: Comparison) -> go.Figure:
     """Each artifact's quality less the first one's, with its 95 % interval."""
-    figure = layout(f"points of {found.metric} more or less than {found.first.name}", "")
+    figure = layout(f"{found.quality.unit} of {found.quality.name} more or less than {found.first.name}", "")
     figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
     colours = {"gain": BLUE, "loss": ORANGE, "no gain": GREY}
     figure.add_trace(
@@ -125,7 +131,7 @@ def differences(found: Comparison) -> go.Figure:
             },
             mode="markers",
             marker={"size": 12, "color": [colours[each.difference.verdict] for each in found.others]},
-            hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+            hovertemplate=f"%{{y}}: %{{x:+.2f}} {found.quality.unit}<extra></extra>",
         )
     )
     return rows(figure, len(found.others))
@@ -133,7 +139,7 @@ def differences(found: Comparison) -> go.Figure:
 
 def qualities(found: Comparison) -> go.Figure:
     """Quality against bytes, each artifact by its name."""
-    figure = layout("size of the artifact, MB", f"{found.metric}, %")
+    figure = layout("size of the artifact, MB", found.quality.axis())
     figure.add_trace(
         go.Scatter(
             x=[each.size_mb for each in found.all],
@@ -143,7 +149,7 @@ def qualities(found: Comparison) -> go.Figure:
             mode="markers+text",
             textposition="top center",
             marker={"size": 12, "color": [ORANGE, *[BLUE] * len(found.others)]},
-            hovertemplate="%{text}: %{x:.3f} MB, %{customdata:.2f} ms, %{y:.2f} %<extra></extra>",
+            hovertemplate="%{text}: %{x:.3f} MB, %{customdata:.2f} ms, %{y:.2f}<extra></extra>",
             cliponaxis=False,
         )
     )
@@ -153,26 +159,27 @@ def qualities(found: Comparison) -> go.Figure:
 
 def lines(found: Comparison) -> list[list[str]]:
     """A row for each artifact: name, size, latency, quality, difference, interval, verdict."""
-    made = [[*_numbers(found.first), "", "", ""]]
+    words = found.quality
+    made = [[*_numbers(found.first, words), "", "", ""]]
     for each in found.others:
         apart = each.difference
-        interval = f"{100 * apart.low:+.2f} to {100 * apart.high:+.2f}"
+        interval = f"{words.signed(apart.low)} to {words.signed(apart.high)}"
         p_value = "" if each.p_value is None else f", p {each.p_value:.2g}"
-        made.append([*_numbers(each.measured), f"{100 * apart.mean:+.2f}", interval, verdict(each) + p_value])
+        made.append([*_numbers(each.measured, words), words.signed(apart.mean), interval, verdict(each) + p_value])
     return made
 
 
 def beside(found: Comparison) -> str:
     """What the task names beside its quality of all artifacts, in a sentence; empty where there is nothing."""
     names = [name for name in found.first.beside if all(name in each.beside for each in found.all)]
-    sentences = [
-        f"{name.replace('_', ' ')}: " + ", ".join(f"{each.name} {each.beside[name]:.2%}" for each in found.all) + ". "
-        for name in names
-    ]
+    said = {name: [f"{each.name} {found.quality.text(each.beside[name], 2)}" for each in found.all] for name in names}
+    sentences = [f"{name.replace('_', ' ')}: {', '.join(values)}. " for name, values in said.items()]
     return "".join(each[:1].upper() + each[1:] for each in sentences)
 
 
-HEADS = ("artifact", "MB", "ms", "quality", "points", "95 % interval", "")
+def heads(found: Comparison) -> tuple[str, ...]:
+    apart = "points" if found.quality.is_share else "difference"
+    return "artifact", "MB", "ms", "quality", apart, "95 % interval", ""
 
 
 def comparison_page(found: Comparison) -> str:
@@ -186,11 +193,11 @@ def comparison_page(found: Comparison) -> str:
         f"{found.first.name}, on the same texts: {how}."
     )
     body = [f"<h1>{len(found.all)} artifacts on the same data</h1>", f'<p class="soft">{escape(note)}</p>']
-    body += [table(HEADS, lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]
+    body += [table(heads(found), lines(found)), "<h2>Is one better?</h2>", drawn(differences(found))]
     body += ["<h2>Quality against bytes</h2>", drawn(qualities(found))]
     return document("Comparison", "\n".join(body))
 
 
-def _numbers(each: Measured) -> Sequence[str]:
+def _numbers(each: Measured, words: QualityWords) -> Sequence[str]:
     ratio = "" if each.latency_ratio is None else f" ({each.latency_ratio:.0%})"
-    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}{ratio}", f"{each.quality:.2%}"
+    return each.name, f"{each.size_mb:.3f}", f"{each.latency_ms:.2f}{ratio}", words.text(each.quality, 2)

@@ -64,6 +64,15 @@ class QualityWords:
         """A difference without its sign, of hundredths."""
         return f"{abs(points):.{digits}f} points" if self.is_share else f"{abs(points) / 100:.{digits + 2}f}"
 
+    def signed(self, difference: float) -> str:
+        """A difference of two qualities: shares in points, without the word."""
+        return f"{100 * difference:+.2f}" if self.is_share else f"{difference:+.4f}"
+
+    @property
+    def unit(self) -> str:
+        """What a difference of hundredths is counted in."""
+        return "points" if self.is_share else "hundredths"
+
     def axis(self, where: str = "") -> str:
         """The title of an axis that has hundredths."""
         named = f"{self.name} {where}".strip()

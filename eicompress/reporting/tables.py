@@ -17,7 +17,7 @@ from eicompress.metrics.size import SIZE
 from eicompress.plugins import Registry
 from eicompress.recipe import knobs, recipe_toml
 from eicompress.reporting.answer import taken_on
-from eicompress.reporting.comparison import HEADS, Comparison, beside, lines
+from eicompress.reporting.comparison import Comparison, beside, heads, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import (
@@ -178,15 +178,17 @@ def show_measurements(console: Console, measurements: Sequence[Measurement]) -> 
 def show_comparison(console: Console, found: Comparison) -> None:
     """Artifacts on the same data, and the differences between them with their intervals."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(HEADS):
-        table.add_column(name, justify="right" if 0 < place < len(HEADS) - 1 else "left")
+    named = heads(found)
+    for place, name in enumerate(named):
+        table.add_column(name, justify="right" if 0 < place < len(named) - 1 else "left")
     for line in lines(found):
         table.add_row(*line)
     console.print(table)
+    points = " in points" if found.quality.is_share else ""
     console.print(
-        f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name} in "
-        f"points; latency {found.timed} on {found.device}, in brackets the "
-        "share of the first one's, both taken in turns",
+        f"{found.metric} of {len(found.first.correct):,} texts ({found.split}); differences to {found.first.name}"
+        f"{points}; latency {found.timed} on {found.device}, in brackets the share of the first one's, both taken in "
+        "turns",
         highlight=False,
         markup=False,
         soft_wrap=True,

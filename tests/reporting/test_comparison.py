@@ -9,7 +9,8 @@ from eicompress import cli
 from eicompress.answers import Labels
 from eicompress.errors import SpecError
 from eicompress.export import folder as artifacts
-from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, lines
+from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, heads, lines
+from eicompress.reporting.record_text import QualityWords
 from tests.conftest import tiny_candidate
 
 
@@ -18,9 +19,18 @@ def measured(name: str, right: int, of: int = 400) -> Measured:
     return Measured(name, 1.0, 0.5, correct.mean(), correct)
 
 
-def compared(*others: Measured) -> Comparison:
-    first = measured("first", 300)
-    return Comparison("d", "test", "accuracy", 16, "phone", first, tuple(against(first, each) for each in others))
+def compared(*others: Measured, name: str = "accuracy", is_share: bool = True) -> Comparison:
+    first, words = measured("first", 300), QualityWords(name, is_share)
+    return Comparison("d", "test", words, 16, "phone", first, tuple(against(first, each) for each in others))
+
+
+def test_correlations_differ_by_numbers_and_no_points() -> None:
+    found = compared(measured("other", 340), name="spearman", is_share=False)
+    assert heads(found)[3:5] == ("quality", "difference")
+    first, other = lines(found)
+    assert first[3] == "0.7500" and other[3:5] == ["0.8500", "+0.1000"]
+    assert "hundredths of spearman" in differences(found).layout.xaxis.title.text
+    assert found.to_json()["metric"] == "spearman"
 
 
 def test_a_difference_comes_with_what_chance_would_do() -> None:
