@@ -90,7 +90,7 @@ def exits(numbers: Numbers) -> go.Figure:
     figure.add_trace(
         go.Scatter(
             x=[each.mean_ms for each in shown],
-            y=[100 * each.quality for each in shown],
+            y=[numbers.quality.scale * each.quality for each in shown],
             customdata=[[each.threshold, each.layers] for each in shown],
             mode="lines+markers",
             line={"color": BLUE},
@@ -99,7 +99,7 @@ def exits(numbers: Numbers) -> go.Figure:
                 "color": [ORANGE if each.own else BLUE for each in shown],
             },
             hovertemplate=(
-                "threshold %{customdata[0]:.3g}: %{x:.2f} ms, %{customdata[1]:.1f} layers, %{y:.2f} %<extra></extra>"
+                "threshold %{customdata[0]:.3g}: %{x:.2f} ms, %{customdata[1]:.1f} layers, %{y:.4g}<extra></extra>"
             ),
         )
     )

@@ -115,23 +115,25 @@ def verdict(each: Against) -> str:
 
 def differences(found: Comparison) -> go.Figure:
     """Each artifact's quality less the first one's, with its 95 % interval."""
-    figure = layout(f"{found.quality.unit} of {found.quality.name} more or less than {found.first.name}", "")
+    points, scale = "points of " if found.quality.is_share else "", found.quality.scale
+    figure = layout(f"{points}{found.metric} more or less than {found.first.name}", "")
     figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
     colours = {"gain": BLUE, "loss": ORANGE, "no gain": GREY}
     figure.add_trace(
         go.Scatter(
-            x=[100 * each.difference.mean for each in found.others],
+            x=[scale * each.difference.mean for each in found.others],
             y=[escape(each.measured.name) for each in found.others],
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [100 * (each.difference.high - each.difference.mean) for each in found.others],
-                "arrayminus": [100 * (each.difference.mean - each.difference.low) for each in found.others],
+                "array": [scale * (each.difference.high - each.difference.mean) for each in found.others],
+                "arrayminus": [scale * (each.difference.mean - each.difference.low) for each in found.others],
                 "color": GREY,
             },
             mode="markers",
             marker={"size": 12, "color": [colours[each.difference.verdict] for each in found.others]},
-            hovertemplate=f"%{{y}}: %{{x:+.2f}} {found.quality.unit}<extra></extra>",
+            customdata=[found.quality.signed(each.difference.mean) for each in found.others],
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )
     return rows(figure, len(found.others))
@@ -143,13 +145,13 @@ def qualities(found: Comparison) -> go.Figure:
     figure.add_trace(
         go.Scatter(
             x=[each.size_mb for each in found.all],
-            y=[100 * each.quality for each in found.all],
+            y=[found.quality.scale * each.quality for each in found.all],
             text=[escape(each.name) for each in found.all],
             customdata=[each.latency_ms for each in found.all],
             mode="markers+text",
             textposition="top center",
             marker={"size": 12, "color": [ORANGE, *[BLUE] * len(found.others)]},
-            hovertemplate="%{text}: %{x:.3f} MB, %{customdata:.2f} ms, %{y:.2f}<extra></extra>",
+            hovertemplate="%{text}: %{x:.3f} MB, %{customdata:.2f} ms, %{y:.4g}<extra></extra>",
             cliponaxis=False,
         )
     )

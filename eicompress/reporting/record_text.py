@@ -69,14 +69,14 @@ class QualityWords:
         return f"{100 * difference:+.2f}" if self.is_share else f"{difference:+.4f}"
 
     @property
-    def unit(self) -> str:
-        """What a difference of hundredths is counted in."""
-        return "points" if self.is_share else "hundredths"
+    def scale(self) -> int:
+        """What figures multiply a quality by."""
+        return 100 if self.is_share else 1
 
     def axis(self, where: str = "") -> str:
-        """The title of an axis that has hundredths."""
+        """The title of an axis of a figure."""
         named = f"{self.name} {where}".strip()
-        return f"{named}, %" if self.is_share else f"{named}, in hundredths"
+        return f"{named}, %" if self.is_share else named
 
 
 def quality_words(record: Record | None) -> QualityWords:

@@ -10,6 +10,7 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import ARTIFACT, BASELINE, Numbers, Point, axes, front
 from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent
+from eicompress.reporting.record_text import QualityWords
 from eicompress.values import Quantity
 
 SPREAD_FOR_LOG = 5.0
@@ -103,8 +104,8 @@ def rebuilds(numbers: Numbers) -> go.Figure:
     figure = layout(numbers.quality.axis("after short training"), numbers.quality.axis("after full training"))
     figure.add_trace(
         go.Scatter(
-            x=[100 * each.short for each in numbers.rebuilds],
-            y=[100 * each.full for each in numbers.rebuilds],
+            x=[numbers.quality.scale * each.short for each in numbers.rebuilds],
+            y=[numbers.quality.scale * each.full for each in numbers.rebuilds],
             text=[f"trial {each.trial}" for each in numbers.rebuilds],
             mode="markers",
             marker={"color": BLUE, "size": 10},
@@ -200,7 +201,7 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
             hoverinfo="skip",
         )
     )
-    _quality_axis(figure)
+    _quality_axis(figure, numbers.quality)
 
 
 def _scaled(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
@@ -227,11 +228,11 @@ def _wrong(quality: float | None) -> float:
     return 100 * max(0.001, 1.0 - (quality or 0.0))
 
 
-def _quality_axis(figure: go.Figure) -> go.Figure:
+def _quality_axis(figure: go.Figure, words: QualityWords) -> go.Figure:
     """Logarithmic in what is wrong, labelled with what is right, the best on top."""
     drawn = [float(y) for trace in figure.data for y in trace.y]
     ticks = quality_ticks(min(drawn), max(drawn)) if drawn else ERRORS
-    labels = [f"{100 - each:g}" for each in ticks]
+    labels = [f"{words.scale * (100 - each) / 100:g}" for each in ticks]
     return figure.update_yaxes(type="log", autorange="reversed", tickvals=ticks, ticktext=labels)
 
 

@@ -29,7 +29,8 @@ def test_correlations_differ_by_numbers_and_no_points() -> None:
     assert heads(found)[3:5] == ("quality", "difference")
     first, other = lines(found)
     assert first[3] == "0.7500" and other[3:5] == ["0.8500", "+0.1000"]
-    assert "hundredths of spearman" in differences(found).layout.xaxis.title.text
+    assert differences(found).layout.xaxis.title.text == "spearman more or less than first"
+    assert differences(found).data[0].x == (pytest.approx(0.1),)
     assert found.to_json()["metric"] == "spearman"
 
 
