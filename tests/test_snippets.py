@@ -160,6 +160,8 @@ def test_what_is_installed_or_made_is_there_to_be() -> None:
 def test_a_study_of_ours_has_the_flags_that_are_written(line: str) -> None:
     _, script, *arguments = shlex.split(line)
     code = (ROOT / script).read_text(encoding="utf-8")
+    beside = [each for each in (ROOT / script).parent.glob("*.py") if f"from {each.stem} import" in code]
+    code += "".join(each.read_text(encoding="utf-8") for each in beside)
     assert all(f'"{each}"' in code for each in arguments if each.startswith("--"))
 
 

@@ -1,0 +1,158 @@
+"""Students with and without a part at the same bytes: built, scored and timed, for the studies beside this file.
+
+Each is as large as its budget allows: what the part takes, the student without it has in wider word vectors.
+"""
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from eicompress import runtime
+from eicompress.contracts import Array
+from eicompress.encoder.model import Encoder
+from eicompress.errors import BudgetError, EicompressError
+from eicompress.export.emit import emit
+from eicompress.metrics.significance import paired_difference
+from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
+from eicompress.study.fit_to_budget import largest
+from eicompress.study.space import Fill
+from eicompress.trials.builder import Builder
+from eicompress.values import Progress, Record
+
+SIZES = Fill("embedding_factorization", "size", 8, 384)
+LENGTHS = (16, 64)
+TURNS = 400
+
+
+class Way(Protocol):
+    """A student: everything but the width of its word vectors, which uses up the budget."""
+
+    @property
+    def budget(self) -> float:
+        """Megabytes."""
+
+    def recipe(self, size: int, steps: int, registry: Registry) -> Recipe: ...
+
+
+Student = TypeVar("Student", bound=Way)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a way reached, seed by seed."""
+
+    size: int
+    """Of its word vectors."""
+    records: tuple[Record, ...]
+    right: Array
+    """(seeds, n): the quality of each validation example."""
+
+    def mean(self, name: str) -> float:
+        return fmean(record.value(name) or 0.0 for record in self.records)
+
+    @property
+    def qualities(self) -> list[float]:
+        """In percent, one for each seed."""
+        return [100 * (record.value("quality") or 0.0) for record in self.records]
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What both studies are asked for."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="the teacher, as a folder of transformers")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0, help="the first one")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="a file for the tables")
+    return parser
+
+
+def outcomes(
+    builder: Builder,
+    ways: Iterable[Student],
+    given: argparse.Namespace,
+    line: Callable[[Student, Mapping[Student, Outcome]], str],
+) -> dict[Student, Outcome]:
+    """Each way's outcome, printed as it comes; a way that cannot be built is left out with its reason."""
+    found: dict[Student, Outcome] = {}
+    for way in ways:
+        try:
+            found[way] = _outcome(builder, way, given)
+        except (EicompressError, ArithmeticError) as error:
+            print(f"\n{way}: {error}")
+            continue
+        print("\r" + line(way, found), flush=True)
+    return found
+
+
+def gain(own: Outcome, without: Outcome | None) -> list[str]:
+    """Three cells: the gain over the student without, in points, its interval, and what it says."""
+    if without is None:
+        return [""] * 3
+    found = paired_difference(own.right, without.right)
+    return [f"{100 * found.mean:+.2f}", f"{100 * found.low:+.2f} to {100 * found.high:+.2f}", found.verdict]
+
+
+def described(builder: Builder, given: argparse.Namespace) -> str:
+    """What the numbers of a table are."""
+    rows = {split: len(builder.examples[split]) for split in ("validation", "train")}
+    return (
+        f"{builder.task.quality} in percent on {rows['validation']} validation rows, {rows['train']} training rows, "
+        f"{given.steps} steps of 32 texts, seeds {given.seed} to {given.seed + given.seeds - 1}"
+    )
+
+
+def in_turns(models: Sequence[Encoder], length: int) -> list[str]:
+    """The median of the microseconds that each of some models takes for one text."""
+    sessions = [runtime.session(emit(each, pairs=False).SerializeToString()) for each in models]
+    ids = np.random.default_rng(0).integers(0, models[0].config.vocabulary, (1, length))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    taken = np.empty((len(sessions), TURNS))
+    for turn, (number, each) in itertools.product(range(TURNS), enumerate(sessions)):
+        each.run(["logits"], feeds)  # what the others left in the caches is gone
+        start = time.perf_counter()
+        each.run(["logits"], feeds)
+        taken[number, turn] = time.perf_counter() - start
+    return [f"{1e6 * each:.0f}" for each in np.median(taken, axis=1)]
+
+
+def _outcome(builder: Builder, way: Way, given: argparse.Namespace) -> Outcome:
+    size = _widest(builder, way, given.steps)
+    recipe = way.recipe(size, given.steps, builder.registry)
+    records = []
+    for seed in range(given.seed, given.seed + given.seeds):
+        start = time.monotonic()
+
+        def watch(each: Progress, seed: int = seed, start: float = start) -> None:
+            line = f"\r{way}, seed {seed}: {each.phase} {each.step}/{each.steps} {time.monotonic() - start:.0f} s"
+            print(f"{line:<140}", end="", file=sys.stderr, flush=True)
+
+        records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
+    targets = builder.examples["validation"].targets
+    logits = [np.load(record.files["validation_logits"], allow_pickle=False) for record in records]
+    return Outcome(size, tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
+
+
+def _widest(builder: Builder, way: Way, steps: int) -> int:
+    """The largest size of word vectors that the budget has room for. Raises `BudgetError`."""
+
+    def megabytes(size: int) -> float:
+        recipe = way.recipe(size, steps, builder.registry)
+        return builder.preview(recipe, size_only=True).value("size_mb") or 0.0
+
+    size = largest(megabytes, SIZES, way.budget)
+    if megabytes(size) > way.budget:
+        raise BudgetError(
+            f"the budget must have room for word vectors of {size} dimensions: raise it, or make the rest smaller"
+        )
+    return size
