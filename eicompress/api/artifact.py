@@ -117,7 +117,7 @@ def compare(
     from eicompress.metrics.quality import difference_of
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
-    from eicompress.reporting.record_text import QualityWords
+    from eicompress.study.quality_words import QualityWords
     from eicompress.trials.evaluation import rows_for
 
     if output is not None:
@@ -159,7 +159,7 @@ def compare(
     first, *others = found
     apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
-    words = QualityWords(task.quality, task.answer.quality_is_share)
+    words = QualityWords.of(task)
     comparison = Comparison(spec.data, split, words, None if by_text else length, device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))

@@ -1,6 +1,6 @@
 """Tests of significance for the difference of two models on the same examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,6 +69,20 @@ def score_difference(
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return Difference(score(ours, targets) - score(theirs, targets), float(low), float(high))
+
+
+def over_seeds(found: Sequence[Difference]) -> Difference:
+    """The mean difference of several trainings, one for each seed, all scored on the same examples.
+
+    To each side the interval is as wide as those of the seeds are on average, since the same examples do not tell more
+    by being read again, and by what the seeds differ (the root of both squares' sum, on the careful side).
+    """
+    means, count = [each.mean for each in found], len(found)
+    mean = float(np.mean(means))
+    spread = 1.96 * np.std(means, ddof=1) / np.sqrt(count) if count > 1 else 0.0
+    below = np.hypot(np.mean([each.mean - each.low for each in found]), spread)
+    above = np.hypot(np.mean([each.high - each.mean for each in found]), spread)
+    return Difference(mean, float(mean - below), float(mean + above))
 
 
 def share_interval(share: float, examples: int) -> tuple[float, float]:

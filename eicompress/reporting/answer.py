@@ -11,8 +11,9 @@ from eicompress.metrics.significance import share_interval
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import named_texts
 from eicompress.reporting.data import MoreBytes, Numbers
-from eicompress.reporting.record_text import QualityWords, cut_texts, latency_name, latency_text
+from eicompress.reporting.record_text import cut_texts, latency_name, latency_text
 from eicompress.spec import SHORT_FORMS
+from eicompress.study.quality_words import QualityWords
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
 from eicompress.values import Json, Measurement, Quantity, Record, counted

@@ -16,7 +16,7 @@ from eicompress.metrics.size import SIZE
 from eicompress.reporting.figure_parts import BLUE, GREY, ORANGE, layout, rows
 from eicompress.reporting.page import document, drawn
 from eicompress.reporting.page_parts import table
-from eicompress.reporting.record_text import QualityWords
+from eicompress.study.quality_words import QualityWords
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from eicompress.reporting.anatomy import (
     tensors,
 )
 from eicompress.reporting.mistakes import mistakes
-from eicompress.reporting.record_text import QualityWords, quality_words
 from eicompress.study.halving import cost_s
 from eicompress.study.objective import Objective
+from eicompress.study.quality_words import QualityWords, quality_words
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 from eicompress.values import SIMPLE, ExitPoint, Json, Quantity, Record

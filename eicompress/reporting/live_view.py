@@ -92,7 +92,7 @@ class Screen:
 
     def attempted(self, attempt: "Attempt") -> None:
         """One way to train a teacher was tried."""
-        self._line(f"{attempt.quality:7.2%} on held-out rows · {attempt.what} · {duration(attempt.seconds)}")
+        self._line(f"{attempt.quality:.4f} on held-out rows · {attempt.what} · {duration(attempt.seconds)}")
 
     def show(self, event: Event) -> None:
         """Take in an event of the search."""

@@ -22,6 +22,7 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.record_text import latency_text
 from eicompress.reporting.tables import MACHINE
+from eicompress.study.quality_words import QualityWords
 from eicompress.study.result import CHOSEN
 from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
@@ -214,7 +215,7 @@ def _valued(value: float | None, each: Measurement, answer: Answer) -> str:
     if value is None:
         return ""
     if "metric" in each.conditions:
-        return f"{value:.2%}" if answer.quality_is_share else f"{value:.4f}"
+        return QualityWords(str(each.conditions["metric"]), answer.quality_is_share).text(value, 2)
     return f"{value:.3g} {each.unit}".strip()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from eicompress.errors import ModelError
@@ -11,6 +10,7 @@ from eicompress.metrics.latency import LATENCY, WHOLE_DEPTH
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.objective import Objective
+from eicompress.study.quality_words import quality_name
 from eicompress.study.result import is_within
 from eicompress.values import Json, Quantity, Record
 
@@ -41,48 +41,6 @@ def to_try(artifact: str) -> str:
     with suppress(ModelError):
         pairs = bool(read_object(Path(artifact) / "config.json").get("pairs"))
     return f"eicompress predict {artifact} " + ("$'some text\\tanother text'" if pairs else '"some text"')
-
-
-def quality_name(record: Record | None) -> str:
-    """The task's name for its quality, such as `accuracy`."""
-    measured = record.measurements if record else ()
-    return next((str(each.conditions.get("metric", QUALITY)) for each in measured if each.name == QUALITY), QUALITY)
-
-
-@dataclass(frozen=True)
-class QualityWords:
-    """The words for a task's quality: shares are percentages and differ by points, correlations are numbers."""
-
-    name: str
-    is_share: bool
-
-    def text(self, value: float, digits: int = 1) -> str:
-        """`digits` of a percentage; a correlation has two more."""
-        return f"{value:.{digits}%}" if self.is_share else f"{value:.{digits + 2}f}"
-
-    def gap(self, points: float, digits: int = 1) -> str:
-        """A difference without its sign, of hundredths."""
-        return f"{abs(points):.{digits}f} points" if self.is_share else f"{abs(points) / 100:.{digits + 2}f}"
-
-    def signed(self, difference: float) -> str:
-        """A difference of two qualities: shares in points, without the word."""
-        return f"{100 * difference:+.2f}" if self.is_share else f"{difference:+.4f}"
-
-    @property
-    def scale(self) -> int:
-        """What figures multiply a quality by."""
-        return 100 if self.is_share else 1
-
-    def axis(self, where: str = "") -> str:
-        """The title of an axis of a figure."""
-        named = f"{self.name} {where}".strip()
-        return f"{named}, %" if self.is_share else named
-
-
-def quality_words(record: Record | None) -> QualityWords:
-    measured = record.measurements if record else ()
-    found = next((each for each in measured if each.name == QUALITY), None)
-    return QualityWords(quality_name(record), not (found and found.conditions.get("correlation")))
 
 
 def beside_quality(record: Record) -> str:

@@ -10,7 +10,7 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import ARTIFACT, BASELINE, Numbers, Point, axes, front
 from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent
-from eicompress.reporting.record_text import QualityWords
+from eicompress.study.quality_words import QualityWords
 from eicompress.values import Quantity
 
 SPREAD_FOR_LOG = 5.0

@@ -7,6 +7,7 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.page_parts import table
 from eicompress.study.family import Axis, Family, knobs_of
+from eicompress.study.quality_words import QualityWords, quality_words
 from eicompress.study.result import Result
 from eicompress.values import Record, counted
 
@@ -27,9 +28,11 @@ def _section(result: Result, family: Family) -> str:
             "From the lowest value of each knob to its highest, by a linear fit over all parts, of the score that all "
             "have."
         )
-        heads = ("knob", "from", "to", "points of quality", "MB", "points for 100 KB")
+        words = quality_words(result.baseline)
+        unit = "points" if words.is_share else words.name
+        heads = ("knob", "from", "to", f"{unit} gained", "MB", f"{unit} for 100 KB")
         found += ["<h3>What each axis buys</h3>", f'<p class="soft">{note}</p>']
-        found.append(table(heads, map(_axis, family.axes), numeric=5))
+        found.append(table(heads, [_axis(each, words) for each in family.axes], numeric=5))
     return "\n".join(found)
 
 
@@ -46,14 +49,15 @@ def _part(record: Record, names: list[str]) -> list[str]:
     knobs = knobs_of(record)
     values = [knobs.get(name, "") for name in names]
     cells = [f"{each:g}" if isinstance(each, int | float) else str(each) for each in values]
-    measured = ((SIZE, "{:.3f}"), (LATENCY, "{:.2f}"), (QUALITY, "{:.2%}"))
-    for name, form in measured:
+    for name, form in ((SIZE, "{:.3f}"), (LATENCY, "{:.2f}")):
         value = record.value(name)
         cells.append("" if value is None else form.format(value))
-    return cells
+    quality = record.value(QUALITY)
+    return [*cells, "" if quality is None else quality_words(record).text(quality, 2)]
 
 
-def _axis(axis: Axis) -> list[str]:
+def _axis(axis: Axis, words: QualityWords) -> list[str]:
     per = axis.per_100_kb
-    bought = "" if per is None else f"{100 * per:+.2f}"
-    return [axis.name, f"{axis.low:g}", f"{axis.high:g}", f"{100 * axis.quality:+.2f}", f"{axis.size_mb:+.3f}", bought]
+    bought = "" if per is None else words.signed(per)
+    gained, size = words.signed(axis.quality), f"{axis.size_mb:+.3f}"
+    return [axis.name, f"{axis.low:g}", f"{axis.high:g}", gained, size, bought]

@@ -21,19 +21,18 @@ from eicompress.reporting.comparison import Comparison, beside, heads, lines
 from eicompress.reporting.knobs import domain, meanings
 from eicompress.reporting.next_steps import advice
 from eicompress.reporting.record_text import (
-    QualityWords,
     beside_quality,
     cut_texts,
     duration,
     latency_text,
     metric_text,
-    quality_name,
     share,
     summary,
     to_try,
 )
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
+from eicompress.study.quality_words import QualityWords, quality_name
 from eicompress.study.ranking import ranked
 from eicompress.study.result import CHOSEN, NEAR, Result, by_quality
 from eicompress.study.within_noise import within_noise
@@ -156,7 +155,7 @@ def show_ablation(console: Console, ablation: Ablation) -> None:
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("", "verdict") else "right")
     for row in ablation.rows:
-        table.add_row(*map(escape, cells(row)))
+        table.add_row(*map(escape, cells(row, ablation.quality)))
     console.print(table)
 
 

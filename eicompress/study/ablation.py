@@ -13,10 +13,11 @@ import numpy as np
 from eicompress.cache import write_folder
 from eicompress.contracts import Array, Examples, Strategy, Task
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
-from eicompress.metrics.quality import QUALITY
-from eicompress.metrics.significance import Difference, paired_difference
+from eicompress.metrics.quality import QUALITY, difference_of
+from eicompress.metrics.significance import Difference, over_seeds, paired_difference
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe, knobs
+from eicompress.study.quality_words import QualityWords
 from eicompress.values import Json, Progress, Record, counted
 
 SAME_SIZE = 0.01
@@ -85,15 +86,14 @@ class Row:
 class Ablation:
     """The whole recipe first, then its variants."""
 
-    quality: str
-    """Name of the quality that the task measures."""
+    quality: QualityWords
     fidelity: float
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
-            QUALITY: self.quality,
+            QUALITY: self.quality.name,
             "split": "validation",
             "fidelity": self.fidelity,
             "seeds": self.seeds,
@@ -110,11 +110,12 @@ class Built:
     name: str
     seed: int
     record: Record | None
+    words: QualityWords
 
     def line(self) -> str:
         """One line for the user."""
         quality = self.record.value(QUALITY) if self.record else None
-        reached = "could not be built" if quality is None else f"{quality:.2%}"
+        reached = "could not be built" if quality is None else self.words.text(quality, 2)
         return f"{self.number} of {self.count}: {self.name}, seed {self.seed}: {reached}"
 
 
@@ -146,7 +147,7 @@ def ablate(
     What was built before, or shares a trained prefix with that, is not trained again, so the same call goes on after
     an interruption. Raises what building the whole recipe raises.
     """
-    whole = Variant("the whole recipe", recipe)
+    whole, words = Variant("the whole recipe", recipe), QualityWords.of(builder.task)
     records: dict[str, list[Record]] = {}
     reasons: dict[str, str] = {}
     count = (1 + len(made)) * len(seeds)
@@ -160,17 +161,22 @@ def ablate(
                     raise
                 reasons[variant.name] = str(error)
         failed = variant.name in reasons
-        built(Built(number, count, variant.name, seed, None if failed else records[variant.name][-1]))
-    right = {name: _right(builder, of) for name, of in records.items() if name not in reasons}
+        built(Built(number, count, variant.name, seed, None if failed else records[variant.name][-1], words))
+    known = {name: _logits(of) for name, of in records.items() if name not in reasons}
+    targets = builder.examples["validation"].targets
     rows = [
-        _row(variant, records[variant.name], None if variant is whole else (right[whole.name], right[variant.name]))
-        if variant.name in right
+        _row(
+            variant,
+            records[variant.name],
+            None if variant is whole else _gain(builder.task, known[whole.name], known[variant.name], targets),
+        )
+        if variant.name in known
         else Row(variant.name, tuple(variant.recipe.to_json()), reason=reasons[variant.name])
         for variant in (whole, *made)
     ]
     whole_mb = rows[0].size_mb
     compared = (replace(row, smaller_mb=row.size_mb - whole_mb) if row.qualities else row for row in rows)
-    return Ablation(builder.task.quality, fidelity, tuple(seeds), tuple(compared))
+    return Ablation(words, fidelity, tuple(seeds), tuple(compared))
 
 
 def _named(recipe: Recipe) -> dict[str, int]:
@@ -218,20 +224,27 @@ def _value(written: str, words: str) -> object:
     raise SpecError(f"`--knob {words}` must have a number, true, false or a word behind the `=`")
 
 
-def _right(builder: Builder, records: Sequence[Record]) -> Array:
-    """(seeds, n) the quality of each validation example."""
-    targets = builder.examples["validation"].targets
-    logits = [np.load(Path(record.files["validation_logits"]), allow_pickle=False) for record in records]
-    return np.stack([builder.task.correct(each, targets) for each in logits])
+def _logits(records: Sequence[Record]) -> list[Array]:
+    """Those of the validation examples, one array for each seed."""
+    return [np.load(Path(record.files["validation_logits"]), allow_pickle=False) for record in records]
 
 
-def _row(variant: Variant, records: Sequence[Record], right: tuple[Array, Array] | None) -> Row:
+def _gain(task: Task, ours: Sequence[Array], theirs: Sequence[Array], targets: Array) -> Difference:
+    """The quality of one recipe less that of another, from the logits of each seed."""
+    if task.averaged:
+        ours, theirs = ([task.correct(each, targets) for each in side] for side in (ours, theirs))
+        return paired_difference(np.stack(ours), np.stack(theirs))
+    pairs = zip(ours, theirs, strict=True)
+    return over_seeds([difference_of(task, *each, targets) for each in pairs])
+
+
+def _row(variant: Variant, records: Sequence[Record], gain: Difference | None) -> Row:
     return Row(
         variant.name,
         tuple(variant.recipe.to_json()),
         tuple(record.value(QUALITY) or 0.0 for record in records),
         max(record.value(SIZE) or 0.0 for record in records),
-        paired_difference(*right) if right else None,
+        gain,
     )
 
 
@@ -255,21 +268,22 @@ def save(ablation: Ablation, folder: Path) -> None:
 COLUMNS = ("", "quality", "gain", "95 % interval", "verdict", "size MB")
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row as text, in the order of `COLUMNS`: percent, and points of a percent that the recipe is better."""
+def cells(row: Row, words: QualityWords) -> tuple[str, ...]:
+    """A row as text, in the order of `COLUMNS`: its quality, and by how much the recipe is better."""
     if not row.qualities:
         return row.name, "-", "-", "-", row.verdict, "-"
-    quality, size = f"{row.quality:.2%}", f"{row.size_mb:.3f}"
+    quality, size = words.text(row.quality, 2), f"{row.size_mb:.3f}"
     if row.gain is None:
         return row.name, quality, "", "", "", size
-    low, high = (f"{100 * each:+.2f}" for each in (row.gain.low, row.gain.high))
-    return row.name, quality, f"{100 * row.gain.mean:+.2f}", f"{low} to {high}", row.verdict, size
+    gain, low, high = map(words.signed, (row.gain.mean, row.gain.low, row.gain.high))
+    return row.name, quality, gain, f"{low} to {high}", row.verdict, size
 
 
 def markdown(ablation: Ablation) -> str:
     """The table, under a line that says how it was made."""
     lines = [caption(ablation), "", "| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * 3 + "---|---:|"]
-    lines += ["| " + " | ".join(each.replace("|", "\\|") for each in cells(row)) + " |" for row in ablation.rows]
+    rows = [[each.replace("|", "\\|") for each in cells(row, ablation.quality)] for row in ablation.rows]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -277,7 +291,8 @@ def caption(ablation: Ablation) -> str:
     """What the numbers are."""
     seeds = ", ".join(map(str, ablation.seeds))
     length = "full length" if ablation.fidelity == 1.0 else f"{ablation.fidelity:.0%} of the full length"
+    points = ", in points" if ablation.quality.is_share else ""
     return (
-        f"{ablation.quality} on the validation split, trained at {length}, mean over "
-        f"{counted(len(ablation.seeds), 'seed')} ({seeds}). The gain is what the recipe has over each row, in points."
+        f"{ablation.quality.name} on the validation split, trained at {length}, mean over "
+        f"{counted(len(ablation.seeds), 'seed')} ({seeds}). The gain is what the recipe has over each row{points}."
     )

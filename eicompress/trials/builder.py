@@ -20,6 +20,7 @@ from eicompress.measures import Conditions
 from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.metrics.size import SIZE
 from eicompress.metrics.this_machine import ThisMachine
+from eicompress.parsing import NAMED
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.spec import Spec
@@ -314,13 +315,13 @@ def _teacher(
     named = spec.settings.get("teacher", ())
     if isinstance(read.task.answer, MultiTask):
         check_ensemble(spec.settings["ensemble"], read.task.answer)
-        of_tasks = spec.teachers_of_tasks
-        if len(of_tasks) != len(named):
+        plain = [each for each in named if not NAMED.fullmatch(each)]
+        if plain:
             raise SpecError(
                 "`--teacher` must have the name of a task, NAME=FOLDER, where there are several tasks, but got "
-                f"{listed(each for each in named if each not in {f'{task}={at}' for task, at in of_tasks.items()})}"
+                f"{listed(plain)}"
             )
-        return teachers_of_tasks(baseline, of_tasks, read, seed=spec.seed, device=device, cache=cache)
+        return teachers_of_tasks(baseline, spec.teachers_of_tasks, read, seed=spec.seed, device=device, cache=cache)
     same = folder.resolve()
     others = [None if Path(each).resolve() == same else Path(each) for each in named]
     return who_teaches(baseline, others, spec.settings["ensemble"], read, seed=spec.seed, device=device, cache=cache)

@@ -163,7 +163,7 @@ def how_taught(answer: Answer | None, wanted: Answer, how: str, folder: Path) ->
     taught = read_description(folder)
     why = f"has no {wanted.head} for this task" if answer is None else "answers other labels than the data has"
     tried = f", the best of {len(taught.attempts)} tried" if len(taught.attempts) > 1 else ""
-    measured = f": {taught.chosen.quality:.2%} on held-out training rows{tried}" if taught.attempts else ""
+    measured = f": {taught.chosen.quality:.4f} on held-out training rows{tried}" if taught.attempts else ""
     return (f"The model {why}, so a teacher was trained first: {taught.chosen.what}{measured}.", *taught.notes)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eicompress.metrics.significance import Difference, mcnemar, paired_difference
+from eicompress.metrics.significance import Difference, mcnemar, over_seeds, paired_difference
 
 
 def right(share: float, examples: int, seed: int) -> np.ndarray:
@@ -72,3 +72,13 @@ def test_mcnemar_counts_coins(ours: int, theirs: int, p: float) -> None:
 def test_mcnemar_survives_many_examples() -> None:
     left = np.arange(100_000) < 52_000
     assert 0 < mcnemar(left, ~left) < 1e-30
+
+
+def test_several_trainings_are_as_uncertain_as_one_and_by_what_they_differ() -> None:
+    one = Difference(0.02, 0.01, 0.04)
+    assert all(vars(over_seeds([one] * count)) == pytest.approx(vars(one)) for count in (1, 3))
+    apart = over_seeds([one, Difference(0.04, 0.03, 0.06)])
+    spread = 1.96 * 0.01
+    assert apart.mean == pytest.approx(0.03)
+    assert apart.low == pytest.approx(0.03 - np.hypot(0.01, spread))
+    assert apart.high == pytest.approx(0.03 + np.hypot(0.02, spread))

@@ -10,7 +10,7 @@ from eicompress.answers import Labels
 from eicompress.errors import SpecError
 from eicompress.export import folder as artifacts
 from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, heads, lines
-from eicompress.reporting.record_text import QualityWords
+from eicompress.study.quality_words import QualityWords
 from tests.conftest import tiny_candidate
 
 

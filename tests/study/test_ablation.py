@@ -9,6 +9,7 @@ import pytest
 from conftest import tiny_task
 
 from eicompress import cli
+from eicompress.answers import Number
 from eicompress.contracts import Examples, Task
 from eicompress.errors import Inapplicable, SpecError, StudyError
 from eicompress.recipe import Recipe
@@ -16,6 +17,7 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.study.ablation import Built, ablate, markdown, variants
+from eicompress.tasks.regression import Regression
 from eicompress.trials.builder import BUILDS
 from eicompress.values import Measurement, Progress, Record
 
@@ -44,6 +46,21 @@ class Bench:
         path = self.folder / f"{len(self.built)}.npy"
         np.save(path, np.stack([right, ~right], axis=1).astype(np.float32))
         measured = (Measurement("quality", float(right.mean()), ""), Measurement("size_mb", len(names) / 4, "MB"))
+        return Record((), -1, "complete", measurements=measured, files={"validation_logits": str(path)})
+
+
+class Graded(Bench):
+    """Numbers, which distillation makes follow the data's more closely, on another scale."""
+
+    def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        targets, helped = self.examples["validation"].targets, "distillation" in [step.name for step in recipe.steps]
+        noise = np.random.default_rng(seed).normal(size=len(targets))
+        logits = 3 * targets + noise if helped else targets + noise
+        self.built.append(("", seed))
+        path = self.folder / f"{len(self.built)}.npy"
+        np.save(path, logits[:, None].astype(np.float32))
+        quality = self.task.score(logits[:, None], targets)
+        measured = (Measurement("quality", quality, ""), Measurement("size_mb", 1.0, "MB"))
         return Record((), -1, "complete", measurements=measured, files={"validation_logits": str(path)})
 
 
@@ -94,6 +111,25 @@ def test_a_choice_may_be_written_without_quotes() -> None:
 def test_a_knob_that_cannot_be_set_back_is_named(knob: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         variants(RECIPE, [knob])
+
+
+def test_the_gain_in_a_quality_that_is_no_mean_over_texts_is_that_of_the_quality(tmp_path: Path) -> None:
+    targets = np.random.default_rng(7).normal(size=200).astype(np.float32)
+    examples = {"validation": Examples(("text",) * len(targets), targets)}
+    found = ablate(
+        Graded(tmp_path, task=Regression(Number()), examples=examples),
+        RECIPE,
+        variants(RECIPE)[2:],
+        fidelity=1.0,
+        seeds=[0, 1, 2],
+        progress=ignore,
+        built=ignore,
+    )
+    whole, without = found.rows
+    assert without.gain is not None and without.gain.mean == pytest.approx(whole.quality - without.quality)
+    assert without.gain.low < without.gain.mean < without.gain.high and without.gain.verdict == "gain"
+    written = markdown(found)
+    assert "in points" not in written and f"| {whole.quality:.4f} |" in written
 
 
 def test_a_step_that_helps_is_distinguished_from_one_that_does_not(tmp_path: Path) -> None:
