@@ -26,6 +26,7 @@ from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
 from eicompress.tasks.embedding import Embedding
 from eicompress.tasks.multi_task import MultiTaskClassification
+from eicompress.tasks.question_answering import QuestionAnswering
 from eicompress.tasks.token_classification import TokenClassification
 from eicompress.testing import MUSIC, WEATHER, Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
 from eicompress.training.task_teachers import TaskTeachers, tasks_by_text
@@ -122,6 +123,21 @@ def test_its_classifier_knows_the_teachers_tags_of_words(tmp_path: Path) -> None
     logits = answers_of(made, context.train.texts, "cpu")[0]
     read = wanted.any(axis=2)
     assert (logits.argmax(axis=2) == wanted.argmax(axis=2))[read].mean() > 0.8
+
+
+def test_its_classifier_finds_where_the_teachers_answers_begin(tmp_path: Path) -> None:
+    rows = [
+        {"question": "what rains", "context": text, "answers": {"text": [text.split()[0]], "answer_start": [0]}}
+        for text in (*MUSIC, *WEATHER)
+    ]
+    columns = {"text": "question", "text_pair": "context", "label": "answers"}
+    task, examples = QuestionAnswering.read({"train": rows}, columns)
+    context = context_of(tmp_path, task, examples["train"], answer_words)
+    made = StartingPoint("minilm-1").apply(context.baseline, context)
+    wanted = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float32)
+    logits = answers_of(made, context.train.texts, "cpu")[0].astype(np.float32)
+    read = wanted.any(axis=2)
+    assert np.abs(logits - wanted)[read].mean() < wanted[read].std()
 
 
 def test_its_vectors_are_near_the_teachers_and_of_length_one(tmp_path: Path) -> None:

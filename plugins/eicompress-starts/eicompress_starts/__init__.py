@@ -4,6 +4,7 @@ Their weights ship with this package, in 8 bits: three encoders that read one wh
 factorized table. `make` trains them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +13,7 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from eicompress import Candidate, Context, Encoder, Inapplicable, ModelStrategy, Origin, Strategy, hookimpl
-from eicompress.answers import MultiTask
+from eicompress.answers import Answer, MultiTask
 from eicompress.contracts import Array
 from eicompress.encoder.heads import answer_words
 from eicompress.training.regression import least_squares
@@ -23,6 +24,8 @@ from eicompress_starts.weights import NAMES, SHA256, load
 EICOMPRESS_INTERFACE = 1
 TEXTS_OF_WORDS = 2_000
 """Texts at most whose words are read, since each has many."""
+ROWS = 50_000
+"""Texts or words at most that a classifier is fitted to."""
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """On the squared weights of the classifier. Below 0.1, weights fitted to many rows grow too large for 2 bits."""
 
@@ -63,31 +66,46 @@ class StartingPoint(ModelStrategy):
 
     def _set_classifier(self, start: Candidate, context: Context) -> list[float]:
         """Read the teacher's logits off the states of this encoder as well as a linear map can; the penalties taken,
-        one for each task."""
+        one for each task, or for begin and end of an answer."""
         texts, classifier, answer = context.train.texts, start.encoder.classifier, context.task.answer
         if answer.per_word and len(texts) > TEXTS_OF_WORDS:
             drawn = np.random.default_rng(context.seed).permutation(len(texts))[:TEXTS_OF_WORDS]
-            texts = [texts[at] for at in sorted(drawn.tolist())]
+            texts = tuple(texts[at] for at in sorted(drawn.tolist()))
 
         def compute() -> dict[str, Array]:
             return {"states": answers_of(start, texts, context.compute_device)[1]}
 
         words = f" words {context.seed}" if answer.per_word else ""
         key = f"{self.name} {self.encoder} {SHA256} {self.length_coverage}{words}"
-        states = _rows(context.cache(key, compute)["states"])
-        wanted = _rows(context.teacher.outputs(texts).logits)
+        states, wanted = context.cache(key, compute)["states"], context.teacher.outputs(texts).logits
         penalties = []
-        for own in answer.slices if isinstance(answer, MultiTask) else (slice(None),):
+        for own, read, answers in _readings(answer, states, wanted):
             # Zeros are words that were not read, and tasks to which a text does not belong.
-            known = states.any(axis=1) & wanted[:, own].any(axis=1)
+            known = np.flatnonzero(read.any(axis=1) & answers.any(axis=1))
+            if len(known) > ROWS:
+                known = np.random.default_rng(context.seed).choice(known, ROWS, replace=False)
             weight, bias, penalty = least_squares(
-                states[known].astype(np.float64), wanted[known, own].astype(np.float64), PENALTIES
+                read[known].astype(np.float64), answers[known].astype(np.float64), PENALTIES
             )
             with torch.no_grad():
                 classifier.weight[own] = torch.from_numpy(weight).float()
                 classifier.bias[own] = torch.from_numpy(bias).float()
             penalties.append(penalty)
         return penalties
+
+
+def _readings(answer: Answer, states: Array, wanted: Array) -> Iterator[tuple[slice, Array, Array]]:
+    """Outputs that are fitted together, with the states (rows, width) that they are read off and their values (rows,
+    outputs): all of them; those of each task; or the begin of an answer, read off the first token of a word, and its
+    end, off the last one."""
+    if answer.windowed:
+        width = states.shape[-1] // 2
+        for side in (0, 1):
+            read = states[..., side * width : (side + 1) * width]
+            yield slice(side, side + 1), _rows(read), _rows(wanted[:, 1:, side : side + 1])
+        return
+    for own in answer.slices if isinstance(answer, MultiTask) else (slice(None),):
+        yield own, _rows(states), _rows(wanted[..., own])
 
 
 def _rows(values: Array) -> Array:
