@@ -2,8 +2,10 @@
 
 import copy
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cached_property
 from inspect import isclass
 from pathlib import Path
 
@@ -142,8 +144,15 @@ class _Checked:
             own = [each for each in self.strategy.__mro__[:-1] if name in vars(each) and not _generated(each, name)]
             hold(not own, f"a constructor must only hold its knobs, but there is a `{name}`: do its work in `apply`")
 
+    @cached_property
+    def made(self) -> tuple[Built, Context]:
+        """What the example makes, and of what, for the claims that only look at it."""
+        with tempfile.TemporaryDirectory() as folder:
+            context = tiny_context(Path(folder))
+            return self._built(Path(folder), context=context), context
+
     def keeps_interface(self, folder: Path) -> None:
-        model = self._built(folder).candidate.model
+        model = self.made[0].candidate.model
         for length in LENGTHS:
             for batch in BATCHES:
                 ids = torch.ones((batch, length), dtype=torch.int64)
@@ -153,7 +162,7 @@ class _Checked:
                 hold(shape == wanted, f"{batch} texts of {length} tokens must give logits {wanted}, but gave {shape}")
 
     def exports(self, folder: Path) -> None:
-        built = self._built(folder)
+        built, _ = self.made
         model = runtime.load(tiny_artifact(folder / "artifact", built.candidate, graph=built.graph).folder)
         if isinstance(self.example, ModelStrategy):
             check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()), tiny_task().answer)
@@ -161,7 +170,7 @@ class _Checked:
             hold(bool(np.isfinite(model.logits(tiny_texts())).all()), "the logits must be finite, but are not")
 
     def reads_lengths_and_batches(self, folder: Path) -> None:
-        graph = self._built(folder).graph
+        graph = self.made[0].graph
         session = runtime.session(graph.SerializeToString())
         quantized = any(node.op_type.startswith(_INTEGER_INPUTS) for node in graph.graph.node)
         for length in LENGTHS:
@@ -200,16 +209,14 @@ class _Checked:
         hold(context.baseline.tokenizer.to_str() == tokenizer, "the baseline's tokenizer must not be changed, but was")
 
     def leaves_no_hooks(self, folder: Path) -> None:
-        context = tiny_context(folder)
-        built = self._built(folder, context=context)
+        built, context = self.made
         for model in (built.candidate.model, context.baseline.model):
             for name, module in model.named_modules():
                 left = [each for each in _HOOKS if getattr(module, each)]
                 hold(not left, f"hooks must be removed after use, but `{name}` still has some: use `try` and `finally`")
 
     def leaves_no_frozen_weights(self, folder: Path) -> None:
-        context = tiny_context(folder)
-        built = self._built(folder, context=context)
+        built, context = self.made
         for model in (built.candidate.model, context.baseline.model):
             frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
             hold(not frozen, f"later steps must be able to train everything, but frozen are {', '.join(frozen[:3])}")
