@@ -41,7 +41,10 @@ def executions(output: str) -> int:
 def run(
     door: str, seconds: float, output: Path, play: Round, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, object]:
-    """Play rounds of a door for this number of seconds; its executions, its seconds and the tests that failed."""
+    """Play rounds of a door for this number of seconds; its executions, its seconds and the tests that failed.
+
+    A first round that ran no test, as where a package is missing, is the last one.
+    """
     begun, done, size, number = clock(), 0, FIRST, 0
     failed: dict[str, str] = {}
     while number == 0 or seconds - (clock() - begun) > LEAST_S:
@@ -54,6 +57,8 @@ def run(
             log = output / f"{door}-{number}.log"
             log.write_text(said, encoding="utf-8")
             failed |= {name: log.name for name in found or [f"round {number} ended without a count"]}
+        if not done:
+            break
         left = seconds - (clock() - begun)
         size = max(1, min(20_000, int(size * SHARE * left / max(clock() - at, 1e-3))))
     return {"door": door, "executions": done, "seconds": round(clock() - begun, 1), "findings": failed}

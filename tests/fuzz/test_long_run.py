@@ -32,8 +32,8 @@ def test_rounds_fill_the_time_and_what_failed_is_named_and_logged(tmp_path: Path
     assert [each.name for each in tmp_path.iterdir()] == ["data-2.log"]
 
 
-def test_a_round_that_ends_without_a_count_is_a_finding(tmp_path: Path) -> None:
-    found = study().run("data", 1.0, tmp_path, lambda door, size: "ended with -11", lambda: 5.0)
+def test_a_first_round_without_a_count_is_a_finding_and_the_last(tmp_path: Path) -> None:
+    found = study().run("data", 60.0, tmp_path, lambda door, size: "ended with -11", lambda: 5.0)
     assert found["findings"] == {"round 1 ended without a count": "data-1.log"}
 
 
