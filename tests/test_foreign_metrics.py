@@ -114,6 +114,7 @@ def test_foreign_metrics_are_limits_and_stand_in_every_table(
     assert [each.name for each in eicompress.show("mine").objective.extra] == ["nodes", "margin"]
 
 
+@pytest.mark.slow
 def test_a_limit_of_what_cannot_be_measured_is_met_by_nothing_and_says_why(asked: dict[str, Any]) -> None:
     with pytest.raises(BudgetError, match="energy_mj could not be measured"):
         eicompress.search(**asked, limit=["energy_mj=3"], trials=2)

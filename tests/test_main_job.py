@@ -191,6 +191,10 @@ def test_a_search_ends_with_an_artifact_under_budget_that_predicts(
     assert cli.run(asked(model_folder, data_folder, "--seed", "1")) == 2
     assert "seed" in capsys.readouterr().err
 
+    assert cli.run(["pick", "mine", "--budget", "1MB", "--output", "picked"]) == 2
+    said = capsys.readouterr().err
+    assert "no candidate of study `mine` is one" in said and "`eicompress search --space supernet`" in said
+
 
 @pytest.mark.slow
 def test_a_study_with_two_teachers_goes_on_with_the_same_alone(

@@ -62,6 +62,7 @@ def test_what_keeps_its_contract_passes(capsys: Any) -> None:
     assert cli.run(["plugins", "check", "classification"]) == 0
 
 
+@pytest.mark.slow
 def test_a_broken_claim_is_named_with_what_to_do(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "noisy.py"
     path.write_text(BROKEN)

@@ -18,7 +18,7 @@ from shared_weights import LOG, PAUSE, Elastic, Take
 
 import eicompress
 from eicompress.contracts import Candidate, Context, Training
-from eicompress.errors import BudgetError, Inapplicable, SpecError, StudyError
+from eicompress.errors import BudgetError, Inapplicable, SpecError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
@@ -87,7 +87,7 @@ def search(model: Path, data: Path, **more: Any) -> Result:
     return eicompress.search(model=str(model), data=str(data), **{**given, **more})
 
 
-@pytest.mark.parametrize(("trials", "workers"), [(10, 0), pytest.param(200, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("trials", "workers"), [(6, 0), pytest.param(200, 2, marks=pytest.mark.slow)])
 def test_many_candidates_with_rungs_are_made_of_one_training(
     model_folder: Path, data_folder: Path, tmp_path: Path, trials: int, workers: int
 ) -> None:
@@ -143,13 +143,6 @@ def test_a_sub_network_is_picked_for_other_limits_and_nothing_is_trained(
     with pytest.raises(SpecError, match="must have a limit, but got none: add `--budget 700KB`"):
         eicompress.pick("s", output="none")
     assert not Path("none").exists()
-
-
-def test_pick_says_what_to_run_where_no_super_network_was_trained(model_folder: Path, data_folder: Path) -> None:
-    Path("space.toml").write_text('[[slot]]\nstrategy = "quantization"\nlayer_bits = { choices = [4, 8] }')
-    search(model_folder, data_folder, trials=2, plugin=None)
-    with pytest.raises(StudyError, match=r"no candidate of study `s` is one.*`eicompress search --space supernet`"):
-        eicompress.pick("s", output="none", budget="1MB")
 
 
 def test_another_seed_asks_for_another_training(builder: Builder, tmp_path: Path) -> None:
