@@ -125,6 +125,15 @@ def test_its_classifier_knows_the_teachers_tags_of_words(tmp_path: Path) -> None
     assert (logits.argmax(axis=2) == wanted.argmax(axis=2))[read].mean() > 0.8
 
 
+def test_words_that_are_beyond_its_positions_are_left_out(tmp_path: Path) -> None:
+    texts = [*MUSIC, *WEATHER, "rain in " * 12]
+    rows = [{"tokens": text.split(), "tags": ["B-x", *["O"] * (len(text.split()) - 1)]} for text in texts]
+    task, examples = TokenClassification.read({"train": rows}, {"text": "tokens", "label": "tags"})
+    context = context_of(tmp_path, task, examples["train"], answer_words)
+    made = StartingPoint("minilm-1", length_coverage=0.9).apply(context.baseline, context)
+    assert made.encoder.config.positions < 24 and made.facts["starting_point"]["penalties"]
+
+
 def test_its_classifier_finds_where_the_teachers_answers_begin(tmp_path: Path) -> None:
     rows = [
         {"question": "what rains", "context": text, "answers": {"text": [text.split()[0]], "answer_start": [0]}}

@@ -102,15 +102,18 @@ def _readings(answer: Answer, states: Array, wanted: Array) -> Iterator[tuple[sl
         width = states.shape[-1] // 2
         for side in (0, 1):
             read = states[..., side * width : (side + 1) * width]
-            yield slice(side, side + 1), _rows(read), _rows(wanted[:, 1:, side : side + 1])
+            yield slice(side, side + 1), *_rows(read, wanted[:, 1:, side : side + 1])
         return
     for own in answer.slices if isinstance(answer, MultiTask) else (slice(None),):
-        yield own, _rows(states), _rows(wanted[..., own])
+        yield own, *_rows(states, wanted[..., own])
 
 
-def _rows(values: Array) -> Array:
-    """(n, width) as they are; (n, words, width) as (n * words, width)."""
-    return values.reshape(-1, values.shape[-1])
+def _rows(states: Array, wanted: Array) -> tuple[Array, Array]:
+    """Both as (n, width): of texts as they are, of words those that both have read, all texts' in one list."""
+    if states.ndim > 2:
+        words = min(states.shape[1], wanted.shape[1])
+        states, wanted = states[:, :words], wanted[:, :words]
+    return states.reshape(-1, states.shape[-1]), wanted.reshape(-1, wanted.shape[-1])
 
 
 def _within(origin: Origin, baseline: Encoder) -> Origin:
