@@ -153,6 +153,8 @@ class Task(ABC):
 
     def best_score(self, logits: Array, targets: Array) -> float:
         """The quality of a model's logits with what is chosen on validation, such as a threshold, chosen on these."""
+        if self.answer.adjusts:
+            logits = logits + self.answer.adjustment(logits, targets) * logits.any(axis=-1, keepdims=True)
         return self.score(self.answer.tuned(logits, targets, None).decided(logits), targets)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:

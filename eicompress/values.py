@@ -21,6 +21,9 @@ SIMPLE = "simple"
 TRAINING, VALIDATION = "full training", "validation texts"
 """What a fidelity is a share of."""
 
+ADJUSTMENT = "adjustment"
+"""The fact of what was added to the logits of a trained model for the best quality on validation, by output."""
+
 SHARED: Final = "shared training"
 """The phase in which a training that serves other candidates too is made or waited for, and the fact by which a record
 says which one its candidate was made of: its `key` in the cache, and how many `steps` of the recipe lead up to it."""

@@ -18,13 +18,14 @@ from eicompress.encoder.heads import answer_words
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import ModelError
 from eicompress.export import folder as artifacts
-from eicompress.export.parity import check_parity
+from eicompress.export.parity import check_parity, logits_of
 from eicompress.plugins import discover
 from eicompress.spec import read
 from eicompress.training.foreign_teacher import open_pretrained
 from eicompress.training.teacher import answers_of, ignore
+from eicompress.trials.adjusting import adjusted
 from eicompress.trials.builder import Builder, open_builder
-from eicompress.values import Artifact
+from eicompress.values import ADJUSTMENT, Artifact
 
 SPACE = """
 [[slot]]
@@ -48,6 +49,7 @@ logits = { choices = ["kl", "mse"] }
 ENDINGS = {"train": ("", " today", " will", " the"), "validation": (" sun",), "test": (" song",)}
 TYPES = {"song": "thing", "music": "thing", "weather": "sky", "rain": "sky", "sun": "sky"}
 TAGS = ("O", "B-sky", "B-thing", "I-sky", "I-thing")
+OTHER_ORDER = ("B-thing", "O", "I-sky", "I-thing", "B-sky")
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +121,23 @@ def test_tags_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "pipeline_tag: token-classification" in card
 
 
+def test_candidates_and_baseline_are_adjusted_to_the_best_quality_on_validation(tmp_path: Path) -> None:
+    folder = write_tagger(tmp_path / "model", tags=OTHER_ORDER)
+    builder = opened(folder, write_tags(tmp_path / "things"))
+    source, examples = builder.source, builder.examples["validation"]
+    logits = logits_of(source, examples.texts, builder.task.answer)[0]
+    found = adjusted(source, builder.task, examples)
+    (by,) = found.facts[ADJUSTMENT].values()
+    now = logits_of(found, examples.texts, builder.task.answer)[0]
+    read_words = logits.any(axis=-1)
+    assert np.abs((now - logits)[read_words] - [by, 0, 0, 0, 0]).max() < 1e-4
+    before, after = (builder.task.score(each, examples.targets) for each in (logits, now))
+    assert after > before and after == pytest.approx(builder.task.best_score(logits, examples.targets))
+    # The model itself stays as it is.
+    assert (logits_of(source, examples.texts, builder.task.answer)[0] == logits).all()
+    assert builder.baseline().value("quality") == pytest.approx(after)
+
+
 def write_tagger(folder: Path, kind: str = "Bert", tags: tuple[str, ...] = TAGS) -> Path:
     return write_tiny_teacher(folder, kind, tags, "TokenClassification")
 
@@ -140,14 +159,16 @@ def opened(model: Path, data: Path, **more: object) -> Builder:
     return open_builder(spec, discover(), folder=Path("work"), progress=ignore)
 
 
-def test_a_token_classifier_is_the_baseline_as_it_is(tmp_path: Path) -> None:
-    folder = write_tagger(tmp_path / "model", tags=("B-thing", "O", "I-sky", "I-thing", "B-sky"))
+def test_a_token_classifier_is_the_baseline_but_for_how_often_it_answers_o(tmp_path: Path) -> None:
+    folder = write_tagger(tmp_path / "model", tags=OTHER_ORDER)
     builder = opened(folder, write_tags(tmp_path / "things"))
     assert builder.head is None, "it needs no training first"
     texts = [str(text) for text in builder.examples["validation"].texts]
-    model = runtime.load(builder.baseline().files["artifact"])
+    record = builder.baseline()
+    model, (by,) = runtime.load(record.files["artifact"]), record.facts[ADJUSTMENT].values()
     for row, wanted in zip(model.logits(texts), by_transformers(folder, "Bert", texts), strict=True):
-        assert row[: len(wanted)] == pytest.approx(wanted[:, [1, 4, 0, 2, 3]], abs=1e-4)
+        apart = row[: len(wanted)] - wanted[:, [1, 4, 0, 2, 3]]
+        assert np.abs(apart[:, 1:]).max() < 1e-4 and apart[:, 0] == pytest.approx(by, abs=1e-4)
         assert not row[len(wanted) :].any()
 
 

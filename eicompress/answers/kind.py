@@ -129,6 +129,8 @@ class Answer(ABC):
     """Whether logits give a confidence, by which teachers can be weighted."""
     quality_is_share: ClassVar[bool]
     """Whether qualities are shares, which are written in percent; a correlation is none."""
+    adjusts: ClassVar[bool] = False
+    """Whether a trained model's classifier is changed for the best quality on validation (`adjustment`)."""
     tuned_on_validation: ClassVar[bool] = False
     """Whether something of an artifact's answers, such as a threshold, is chosen for it on the validation split."""
     may_reject: ClassVar[bool] = False
@@ -189,6 +191,11 @@ class Answer(ABC):
     def decided(self, logits: Floats) -> Floats:
         """Logits (n, outputs) of a model -> with its threshold at zero, where it has one."""
         return logits
+
+    def adjustment(self, logits: Floats, targets: Array) -> Floats:
+        """(outputs,) what is to be added to a model's logits of validation texts for the best quality: post-hoc logit
+        adjustment, arXiv 2007.07314."""
+        return np.zeros(self.outputs, np.float32)
 
     def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "Answer":
         """This answer with what is chosen for an artifact by its logits (n, outputs) of validation texts; `outside` has

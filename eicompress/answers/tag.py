@@ -21,6 +21,9 @@ from eicompress.answers.words import fitted, words_of
 from eicompress.errors import nearest
 from eicompress.values import Json, Text, readable
 
+BOUNDS, BESIDE = 20, 0.01
+"""Places at which the tag of a word changes that an adjustment tries, and how far before and behind them."""
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -70,6 +73,7 @@ class Tags(Answer):
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = True
     per_word: ClassVar[bool] = True
+    adjusts: ClassVar[bool] = True
     linear_artifacts: ClassVar[bool] = False
 
     @property
@@ -176,9 +180,28 @@ class Tags(Answer):
         ]
         return [{columns["text"]: ["a"] * len(tags), columns["label"]: tags} for tags in (*named, *inside)]
 
+    def adjustment(self, logits: Floats, targets: Array) -> Floats:
+        """What is to be added to the logit of `O`, which is too high for the best F1 where entities are rare."""
+        logits = fitted(logits, targets.shape[1]).astype(np.float32)
+        best, other = logits[..., 1:].max(axis=-1), logits[..., 1:].argmax(axis=-1) + 1
+        ahead = np.where(logits.any(axis=-1), logits[..., 0] - best, np.inf)
+        wrong = ((targets > 0) & (ahead > 0) & np.isfinite(ahead)) | ((targets == 0) & (ahead < 0))
+
+        def quality(less: float) -> float:
+            return f1(self._counts(targets, np.where(ahead > less, 0, other)).sum(axis=0))
+
+        found = np.zeros(self.outputs, np.float32)
+        if wrong.any():
+            bounds = np.quantile(ahead[wrong], np.linspace(0, 1, BOUNDS))
+            found[0] = -max([0.0, *(bounds + BESIDE).tolist(), *(bounds - BESIDE).tolist()], key=quality)
+        return found
+
     def counts(self, targets: Array, logits: Floats) -> Whole:
         """(n, 3): the entities of each text that are right, those that are answered, and those that are there."""
-        wanted, answered = self.counted(targets, logits)
+        return self._counts(targets, logits.argmax(axis=-1))
+
+    def _counts(self, targets: Array, answers: Array) -> Whole:
+        wanted, answered = self._counted(targets, answers)
         keys = [each.keys(targets.shape[1], len(self.types)) for each in (wanted, answered)]
         right = wanted.rows[np.isin(keys[0], keys[1], assume_unique=True)]
         counts = [np.bincount(rows, minlength=len(targets)) for rows in (right, answered.rows, wanted.rows)]
@@ -186,9 +209,13 @@ class Tags(Answer):
 
     def counted(self, targets: Array, logits: Floats) -> tuple[Spans, Spans]:
         """The entities of the data and of the model, over the words that count alone."""
+        return self._counted(targets, logits.argmax(axis=-1))
+
+    def _counted(self, targets: Array, answers: Array) -> tuple[Spans, Spans]:
+        """The same of answered tags (n, W)."""
         order = np.argsort(targets < 0, axis=1, kind="stable")
         counts = np.take_along_axis(targets, order, axis=1) >= 0
-        answers = fitted(logits.argmax(axis=-1), targets.shape[1])
+        answers = fitted(answers, targets.shape[1])
         wanted, answered = (np.where(counts, np.take_along_axis(tags, order, axis=1), 0) for tags in (targets, answers))
         return self.spans(wanted), self.spans(answered)
 

@@ -24,7 +24,7 @@ from eicompress.reporting.record_text import latency_text
 from eicompress.reporting.tables import MACHINE
 from eicompress.study.quality_words import QualityWords
 from eicompress.study.result import CHOSEN
-from eicompress.values import SIMPLE, Artifact, Json, Measurement, Quantity, Record
+from eicompress.values import ADJUSTMENT, SIMPLE, Artifact, Json, Measurement, Quantity, Record
 
 BUILT_IN = "builtin:"
 LICENCE = "# license: choose one. It must comply with the licences of the teacher and of the data.\n"
@@ -181,6 +181,8 @@ def _making(record: Record, asked: Json, answer: Answer) -> str:
     if SIMPLE in record.facts:
         lines.append(f"- {record.facts[SIMPLE]['name']} with {answer.linear}: {record.facts[SIMPLE]['note']}")
     lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
+    shifts = [f"{by:+.2f} to the logit of `{name}`" for name, by in record.facts.get(ADJUSTMENT, {}).items()]
+    lines += [f"- Adjusted on validation after the training: {', '.join(shifts)}"] if shifts else []
     versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]
     lines += [f"- {', '.join(versions)}"] if versions else []
     recipe = f"The recipe, as `eicompress compress --recipe` reads it:\n\n```toml\n{recipe_toml(record.recipe)}\n```"

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from eicompress import runtime
-from eicompress.contracts import Array
+from eicompress.contracts import Array, Candidate
 from eicompress.errors import MeasureError
 from eicompress.export.parity import check_parity, logits_of
 from eicompress.metrics.latency import LATENCY
@@ -15,6 +15,7 @@ from eicompress.metrics.quality import QUALITY_TEST
 from eicompress.recipe import Recipe
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import measuring
+from eicompress.trials.adjusting import adjusted
 from eicompress.trials.kept import Measured
 from eicompress.trials.materials import Materials
 from eicompress.trials.measuring import Bench, Clock, written
@@ -99,7 +100,8 @@ class Baseline:
 
         def write(folder: Path) -> None:
             nonlocal logits
-            made = written(materials, recipe, materials.source, materials.context(fit_nothing), folder / "artifact")
+            context = materials.context(fit_nothing)
+            made = written(materials, recipe, self._adjusted(share), context, folder / "artifact")
             logits = measuring.tuned_baseline(materials, made, self.on, share)
 
         return Artifact(materials.cache.kept("baseline", self._key(share), write) / "artifact"), logits
@@ -108,11 +110,10 @@ class Baseline:
         materials, clock, recipe = self.materials, Clock(), Recipe(())
         with clock.phase("export"):
             artifact, logits = self._made(share)
+        model = self._adjusted(share)
         if share < 1.0:
-            self._check(artifact)
-        record = measuring.scored(
-            materials, recipe, materials.source, artifact, self.on, clock, share=share, known=logits
-        )
+            self._check(model, artifact)
+        record = measuring.scored(materials, recipe, model, artifact, self.on, clock, share=share, known=logits)
         record = replace(record, files={**record.files, "artifact": str(artifact.folder)})
         record = measuring.timed(record, materials, self.on)
         if LATENCY in record.unmeasured:
@@ -120,8 +121,13 @@ class Baseline:
             raise MeasureError(record.unmeasured[LATENCY])
         return record
 
-    def _check(self, artifact: Artifact) -> None:
+    def _adjusted(self, share: float) -> Candidate:
+        """The model, as candidates are adjusted: on this share of the validation texts."""
+        materials = self.materials
+        return adjusted(materials.source, materials.task, materials.validation(share))
+
+    def _check(self, model: Candidate, artifact: Artifact) -> None:
         """Raise `ExportError` where the file answers otherwise than the model."""
         texts, answer = self.materials.examples["validation"].texts[:TRIED], self.materials.task.answer
         logits = runtime.load(artifact.folder, threads=self.on.conditions.threads).logits(texts)
-        check_parity(self.materials.source, texts, answer.standard(logits), answer)
+        check_parity(model, texts, answer.standard(logits), answer)

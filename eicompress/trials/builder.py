@@ -28,6 +28,7 @@ from eicompress.training.task_teachers import TaskTeachers
 from eicompress.training.teacher import Ensemble, StoredTeacher
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import measuring
+from eicompress.trials.adjusting import adjusted
 from eicompress.trials.baseline import Baseline
 from eicompress.trials.inputs import (
     Model,
@@ -152,11 +153,13 @@ class Builder(Materials):
         begin = self._shared.trained(recipe, seed, progress, clock) if done else self.start
         with clock.phase("training"):
             made = build(recipe, context, self, fidelity, begin, done)
+        share = fidelity if recipe.only_shared else 1.0
+        with clock.phase("measuring"):
+            made = adjusted(made, self.task, self.validation(share))
         progress(Progress("export"))
         with clock.phase("export"):
             artifact = written(self, recipe, made, context, self.folder / BUILDS / key)
         progress(Progress("measuring"))
-        share = fidelity if recipe.only_shared else 1.0
         record = measuring.scored(self, recipe, made, artifact, self._bench_alone, clock, share=share)
         if share < 1.0:
             artifacts.remove(artifact)

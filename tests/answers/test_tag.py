@@ -58,6 +58,23 @@ def test_words_that_only_continue_a_token_do_not_count() -> None:
     assert TAGS.counts(targets, wrong).tolist() == [[0, 1, 1]]
 
 
+def test_the_logit_of_o_is_lowered_as_far_as_the_best_f1_asks_for() -> None:
+    targets = np.array([[1, 3, 0, 2], [0, 0, 0, NONE], [2, 0, 1, NONE]])
+    logits = logits_of([[1, 3, 0, 2], [0, 0, 0], [2, 0, 1]])
+    assert not TAGS.adjustment(logits, targets).any()
+    logits[..., 0] = np.where(targets == NONE, 0.0, np.where(targets > 0, 6.0, 9.0))
+    found = TAGS.adjustment(logits, targets)
+    assert -4.0 <= found[0] < -1.0 and not found[1:].any()
+    # The fourth words of two texts were not read, and are no entities whatever is taken off.
+    read = logits.any(axis=-1, keepdims=True)
+    assert f1(TAGS.counts(targets, logits).sum(axis=0)) == 0.0
+    assert f1(TAGS.counts(targets, logits + found * read).sum(axis=0)) == 1.0
+    # It is raised where entities are found that are not there.
+    logits = logits_of([[1, 3, 0, 2], [1, 2, 0], [2, 2, 1]])
+    logits[..., 0] = np.where(targets == 0, 4.0, 0.0)
+    assert 1.0 <= TAGS.adjustment(logits, targets)[0] < 5.0
+
+
 def test_entities_have_their_characters() -> None:
     (found,) = TAGS.decode(logits_of([[1, 3, 0, 2, 0]]), ["Ada Byron saw London ."])
     assert isinstance(found, TagPrediction)

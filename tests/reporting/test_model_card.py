@@ -8,7 +8,7 @@ from huggingface_hub import metadata_load
 from eicompress.errors import ModelError
 from eicompress.reporting.model_card import card, card_of, write_card
 from eicompress.study.objective import built_in
-from eicompress.values import Artifact, Measurement, Record
+from eicompress.values import ADJUSTMENT, Artifact, Measurement, Record
 
 METRICS = built_in()
 PHONE = {"device": "phone", "machine": "Cortex-A55", "threads": 1, "batch": 1, "sequence_length": 19}
@@ -75,6 +75,12 @@ def test_a_correlation_is_no_percentage(artifact: Artifact) -> None:
     correlation = Measurement("quality", 0.9513, "", {"metric": "pearson", "split": "validation", "examples": 300})
     text = card(artifact, replace(RECORD, measurements=(correlation,)), BASELINE, {}, METRICS)
     assert "| pearson, validation split | 0.9513 | 0.9650 | examples 300 |" in text
+
+
+def test_what_was_added_to_the_logits_is_said(artifact: Artifact) -> None:
+    record = replace(RECORD, facts={**RECORD.facts, ADJUSTMENT: {"O": -1.6053}})
+    text = card(artifact, record, BASELINE, {"model": "m"}, METRICS)
+    assert "- Adjusted on validation after the training: -1.61 to the logit of `O`\n" in text
 
 
 def test_teachers_are_named_beside_what_was_compressed(artifact: Artifact) -> None:
