@@ -24,6 +24,10 @@ MOST_NAMES = 20
 class EicompressError(Exception):
     """Base of every error that the user can correct."""
 
+    def __str__(self) -> str:
+        """The message; a lone surrogate, which JSON can hold and no terminal prints, is escaped."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 class SpecError(EicompressError):
     """A setting, file or recipe of the user is wrong."""

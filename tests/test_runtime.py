@@ -125,6 +125,14 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         runtime.load(tmp_path / "nowhere")
 
 
+def test_a_lone_surrogate_of_a_file_is_escaped_in_what_is_said_of_it(artifact: Artifact) -> None:
+    config = json.loads((artifact.folder / "config.json").read_text())
+    (artifact.folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": "\ud800"}))
+    artifact.manifest.unlink()
+    with pytest.raises(ModelError, match=r"above 0, but is `\\ud800`"):
+        runtime.load(artifact.folder)
+
+
 def test_a_lone_surrogate_is_read_as_an_unknown_character(artifact: Artifact) -> None:
     assert runtime.load(artifact.folder).logits(["play \ud800 music"]).shape == (1, 2)
 
