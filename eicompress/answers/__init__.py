@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentAndSlotsPrediction
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
-from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
+from eicompress.answers.label_set import EVEN, PROBLEM, LabelChoice, LabelSet, LabelSetPrediction
 from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction, Part
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.rejection import NEVER
@@ -25,6 +25,7 @@ __all__ = [
     "Entity",
     "IntentAndSlots",
     "IntentAndSlotsPrediction",
+    "LabelChoice",
     "LabelPrediction",
     "LabelSet",
     "LabelSetPrediction",

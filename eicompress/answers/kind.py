@@ -127,6 +127,8 @@ class Answer(ABC):
     """How transformers.js runs it, in Markdown."""
     surest: ClassVar[bool]
     """Whether logits give a confidence, by which teachers can be weighted."""
+    ranks: ClassVar[bool] = False
+    """Whether a text's labels can be put in the order of their probabilities, as `choices` does."""
     quality_is_share: ClassVar[bool]
     """Whether qualities are shares, which are written in percent; a correlation is none."""
     tuned_on_validation: ClassVar[bool] = False
@@ -179,7 +181,8 @@ class Answer(ABC):
         """(n, outputs) of n texts -> n answers for people."""
 
     def choices(self, logits: Floats, texts: Sequence[Text], count: int) -> Sequence[Sequence[Prediction]]:
-        """(n, outputs) -> for each of n texts its likeliest answers, at most `count`, the likeliest first."""
+        """(n, outputs) -> for each of n texts its likeliest labels, at most `count`, the likeliest first; its answer
+        where the kind does not rank labels (`ranks`)."""
         return [(each,) for each in self.decode(logits, texts)]
 
     def standard(self, logits: Floats) -> Floats:

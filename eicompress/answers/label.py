@@ -63,6 +63,7 @@ class Labels(Answer):
     )
     browser: ClassVar[str] = '`pipeline("text-classification", ..., { dtype: "fp32" })`'
     surest: ClassVar[bool] = True
+    ranks: ClassVar[bool] = True
     tuned_on_validation: ClassVar[bool] = True
     may_reject: ClassVar[bool] = True
     quality_is_share: ClassVar[bool] = True

@@ -51,7 +51,8 @@ def predict(
     labels it is each of them with its probability; where words are tagged it is each entity's type,
     first and last character and words; and the text.
     Where questions are answered it is the answer, its first and last character and its confidence.
-    With --top it is one line a label, the likeliest first; in JSON they are `top`.
+    With --top it is one line a label, the likeliest first; in JSON they are `top`. Where a text has several
+    labels, each line says whether the label is answered, or - where its probability is below the threshold.
     With --reject a text that seems to belong to no label is answered with - (null in JSON): its
     confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
     A pair of texts, or a question and its context, is one TEXT with a tab between the two.
@@ -70,7 +71,7 @@ def predict(
 
     count, at_a_time = None if top is None else TRIALS(top, "--top"), PROCESSORS(parallel, "--parallel")
     model = api.load(artifact, task=task)
-    if top is not None and not model.answer.surest:
+    if top is not None and not model.answer.ranks:
         raise SpecError(
             f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
         )
@@ -85,14 +86,16 @@ def predict(
             _show_similarities(vectors_of, block, as_json=as_json)
             continue
         sides = [_sides(text, model, place) for place, text in block]
+        tops: Sequence[Sequence[Prediction] | None] = [None] * len(sides)
         if model.answer.unit and not reject:
-            answers: list[Sequence[Prediction]] = [(each,) for each in model.answer.decode(vectors_of(sides), sides)]
+            answers: Sequence[Prediction] = model.answer.decode(vectors_of(sides), sides)
         elif count is None:
-            answers = [(each,) for each in model.predict(sides, parallel=at_a_time, reject=reject)]
+            answers = model.predict(sides, parallel=at_a_time, reject=reject)
         else:
-            answers = model.choices(sides, count, parallel=at_a_time)
-        for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
-            _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
+            logits = model.logits(sides, parallel=at_a_time)
+            answers, tops = model.answer.decode(logits, sides), model.answer.choices(logits, sides, count)
+        for (place, text), found, likeliest, length in zip(block, answers, tops, model.lengths(sides), strict=True):
+            _show_answer(text, found, likeliest, length, place, as_json=as_json)
 
 
 def _vectors_of(model: "Model", asked: "Mapping[str, Any]", parallel: int) -> "Callable[[Sequence[Text]], Array]":
@@ -130,15 +133,21 @@ def _show_similarities(
 
 
 def _show_answer(
-    text: str, found: "Sequence[Prediction]", length: "Length", place: int, *, several: bool, as_json: bool
+    text: str,
+    found: "Prediction",
+    likeliest: "Sequence[Prediction] | None",
+    length: "Length",
+    place: int,
+    *,
+    as_json: bool,
 ) -> None:
     if length.cut:
         click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
     if as_json:
-        top = {"top": [each.to_json() for each in found]} if several else {}
-        print_json({"text": text, **found[0].to_json(), **top}, indent=None)
+        top = {} if likeliest is None else {"top": [each.to_json() for each in likeliest]}
+        print_json({"text": text, **found.to_json(), **top}, indent=None)
     else:
-        for each in found:
+        for each in (found,) if likeliest is None else likeliest:
             click.echo("\t".join((*each.columns, text)))
 
 
