@@ -164,6 +164,11 @@ class Answer(ABC):
         return {"logits": self.outputs}
 
     @property
+    def averaged(self) -> bool:
+        """Whether the quality is a mean over texts of values from 0 to 1; F1 of labels and correlations are not."""
+        return False
+
+    @property
     def mixed(self) -> bool:
         """Whether some inputs are texts and others pairs of texts."""
         return False

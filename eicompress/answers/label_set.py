@@ -186,10 +186,17 @@ class LabelSet(Answer):
         return self._f1(_counts(targets > 0, logits >= 0).sum(axis=0))
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
-        first, second = (_counts(targets > 0, each >= 0) for each in (ours, theirs))
+        counts = [_counts(targets > 0, each >= 0) for each in (ours, theirs)]
+        if self.quality == MICRO_F1:
+            counts = [each.sum(axis=1, keepdims=True) for each in counts]
+        both = np.stack(counts, axis=1)  # (n, 2, labels, 3)
+        flat = both.reshape(len(both), -1).astype(np.float32)
 
         def apart(rows: Whole) -> float:
-            return self._f1(first[rows].sum(axis=0)) - self._f1(second[rows].sum(axis=0))
+            # A product, since to copy the rows that were drawn takes ten times as long; whole numbers stay exact.
+            drawn = np.bincount(rows, minlength=len(flat)).astype(np.float32) @ flat
+            first, second = drawn.astype(np.int64).reshape(both.shape[1:])
+            return self._f1(first) - self._f1(second)
 
         return apart(np.arange(len(targets))), half_width(apart, len(targets))
 

@@ -87,6 +87,10 @@ class AnswerSpan(Answer):
     linear_artifacts: ClassVar[bool] = False
 
     @property
+    def averaged(self) -> bool:
+        return True
+
+    @property
     def names(self) -> tuple[str, ...]:
         return ("start", "end")
 

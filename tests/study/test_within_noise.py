@@ -7,6 +7,7 @@ import numpy as np
 from fake_builder import measured
 
 from eicompress.answers import Answer, Labels, Number
+from eicompress.answers.f1 import macro_f1
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
 from eicompress.study.within_noise import within_noise
@@ -81,4 +82,18 @@ def test_numbers_are_compared_by_their_correlation(tmp_path: Path) -> None:
         2: record(tmp_path, "worse", 0.1, 0.1, 0.7, answered["worse"]),
     }
     near = within_noise(study(tmp_path, Number(), targets, found))
+    assert near is not None and near.smallest == (1, found[1])
+
+
+def test_a_rare_label_makes_the_interval_of_macro_f1_wide(tmp_path: Path) -> None:
+    answer = Labels(("music", "weather", "rare"), "macro_f1")
+    targets = np.append(np.arange(TEXTS) % 2, [2, 2])
+    answered = {"best": targets, "near": np.append(targets[:-1], 0), "worse": np.append(1 - targets[:-2], [0, 0])}
+    quality = {name: macro_f1(targets, each, 3) for name, each in answered.items()}
+    found = {
+        place: record(tmp_path, name, size, size, quality[name], np.eye(3, dtype=np.float32)[answered[name]])
+        for place, (name, size) in enumerate({"best": 1.0, "near": 0.5, "worse": 0.1}.items())
+    }
+    assert quality["best"] - quality["near"] > 0.1, "eleven points, where an accuracy's interval has nine at most"
+    near = within_noise(study(tmp_path, answer, targets, found))
     assert near is not None and near.smallest == (1, found[1])
