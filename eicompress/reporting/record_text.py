@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eicompress.errors import ModelError
 from eicompress.manifest import read_object
-from eicompress.metrics.latency import LATENCY, WHOLE_DEPTH
+from eicompress.metrics.latency import LATENCY, of_exits
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.objective import Objective
@@ -70,17 +70,12 @@ def metric_text(record: Record, name: str, form: str) -> str:
 
 def latency_text(record: Record) -> str:
     """The latency, and what it is that of where the model has early exits; a dash where it was not measured."""
-    found = next((each for each in record.measurements if each.name == LATENCY), None)
-    if found is None:
-        return "-"
-    known = found.conditions
-    of = f" (mean of {known['texts']} texts)" if "texts" in known else " (all layers)" if WHOLE_DEPTH in known else ""
-    return f"{found.value:.2f} ms{of}"
+    return f"{metric_text(record, LATENCY, '{:.2f} ms')}{of_exits(record)}"
 
 
 def latency_name(record: Record) -> str:
     """What the latency is called: its mean, where it depends on the text."""
-    return "mean latency" if "(mean" in latency_text(record) else "latency"
+    return "mean latency" if "mean" in of_exits(record) else "latency"
 
 
 def share(record: Record, baseline: Record | None) -> str:
