@@ -26,14 +26,14 @@ def logits(wrong: int) -> np.ndarray:
 
 
 def record(folder: Path, name: str, size: float, latency: float, quality: float, answered: np.ndarray) -> Record:
-    np.save(folder / f"{name}.npy", answered)
+    np.savez(folder / f"{name}.npz", logits=answered)
     return Record(
         recipe=({"strategy": name},),
         draw=0,
         outcome="complete",
         measurements=measured(size, latency, quality),
         trained=True,
-        files={"validation_logits": str(folder / f"{name}.npy")},
+        files={"validation_logits": str(folder / f"{name}.npz")},
     )
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_said_where_the_best_is_the_smallest_or_answers_are_gone(tmp_
     smaller = record(tmp_path, "smaller", 0.1, 0.1, 0.989, logits(11))
     result = study(tmp_path, LABELS, TARGETS, {0: best, 1: smaller})
     assert within_noise(result) is not None
-    (tmp_path / "best.npy").unlink()
+    (tmp_path / "best.npz").unlink()
     assert within_noise(result) is None
 
 

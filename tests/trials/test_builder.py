@@ -106,7 +106,7 @@ def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Pat
     assert states.shape == (len(texts), 16 + 16 + 24)
     assert np.array_equal(states[:, :16], alone[0]) and np.array_equal(states[:, 32:], alone[1])
     built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in builders.values()]
-    logits = [np.load(each.files["validation_logits"]).tobytes() for each in built]
+    logits = [np.load(each.files["validation_logits"])["logits"].tobytes() for each in built]
     assert len(set(logits)) == 4
 
 
@@ -197,7 +197,7 @@ def test_quality_is_that_of_the_onnx_file_on_validation(opened: Opener) -> None:
     examples = builder.examples["validation"]
     logits = runtime.load(record.files["artifact"]).logits(examples.texts)
     assert record.value("quality") == pytest.approx(builder.task.score(logits, examples.targets))
-    assert np.array_equal(np.load(record.files["validation_logits"]), logits)
+    assert np.array_equal(np.load(record.files["validation_logits"])["logits"], logits)
     assert record.value("quality_test") is None
 
 
@@ -384,7 +384,7 @@ def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
         "targets": validation.targets.tolist(),
         "texts": list(validation.texts),
     }
-    assert np.load(baseline.files["validation_logits"]).shape == (len(validation), 2)
+    assert np.load(baseline.files["validation_logits"])["logits"].shape == (len(validation), 2)
     record = builder.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
     found = mistakes(baseline, record, builder.folder)
     assert found is not None and f"of {len(validation)} validation texts" in found.summary
