@@ -14,6 +14,9 @@ from eicompress.study.quality_words import quality_name
 from eicompress.study.result import is_within
 from eicompress.values import Json, Quantity, Record
 
+LENGTH_KNOB = "length_coverage"
+"""The knob of steps that choose how many tokens a student reads."""
+
 
 def summary(record: Record, baseline: Record | None, extra: Sequence[Quantity] = ()) -> str:
     """Size, latency and quality in one line, with the share of the baseline's quality; `extra` metrics stand behind."""
@@ -52,14 +55,22 @@ def beside_quality(record: Record) -> str:
 
 
 def cut_texts(record: Record | None) -> str:
-    """A sentence on validation texts that an artifact cuts; empty if it cuts none."""
+    """A sentence on validation texts that an artifact cuts, and the knob that sets it; empty if it cuts none."""
+    said = share_cut(record)
+    if record is None or not said:
+        return ""
+    steps = [each["strategy"] for each in record.recipe if LENGTH_KNOB in each]
+    knob = f": `{LENGTH_KNOB}` of `{steps[-1]}` sets that, up to what its encoder reads" if steps else ""
+    return f"{said}{knob}."
+
+
+def share_cut(record: Record | None) -> str:
+    """How many of the validation texts an artifact cuts, and after how many tokens; empty if it cuts none."""
     cut: Json = record.facts.get("cut", {}) if record else {}
     if not cut or not cut["texts"]:
         return ""
-    return (
-        f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
-        f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
-    )
+    share = f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%})"
+    return f"{share} are cut after {cut['tokens']} tokens"
 
 
 def metric_text(record: Record, name: str, form: str) -> str:

@@ -231,10 +231,10 @@ def test_in_little_time_the_baseline_is_measured_on_some_texts_and_on_test_if_th
     assert builder.promote_extras(record, 0.0).facts["baseline"]["quality_test"] is not None
 
 
-def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
+def test_a_timed_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
     builder = opened()
     short = Recipe((ThinStudent(layers=1, length_coverage=0.5),))
-    record = builder.promote_extras(builder.build(short, fidelity=1.0, seed=0, progress=ignore))
+    record = builder.timed(builder.build(short, fidelity=1.0, seed=0, progress=ignore))
     model = runtime.load(artifact_of(record).folder)
     texts = builder.examples["validation"].texts
     whole = tiny_tokenizer()
