@@ -25,7 +25,7 @@ BLOCK = 256
 
 @click.command()
 @click.argument("artifact")
-@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--task", metavar="NAME", help="The task to answer, of an artifact of several.  [all that read the text]")
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--reject", is_flag=True, help="Answer - where the model is not sure enough that a label fits.")
@@ -46,22 +46,28 @@ def predict(
 ) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
-    ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text; where a text has several
-    labels it is each of them with its probability; where words are tagged it is each entity's type,
-    first and last character and words; and the text.
-    Where questions are answered it is the answer, its first and last character and its confidence.
-    With --top it is one line a label, the likeliest first; in JSON they are `top`. Where a text has several
-    labels, each line says whether the label is answered, or - where its probability is below the threshold.
-    With --reject a text that seems to belong to no label is answered with - (null in JSON): its
-    confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
-    A pair of texts, or a question and its context, is one TEXT with a tab between the two.
-    Of an artifact of several tasks a line has the answer of each that reads such a text, as NAME=LABEL
-    with its confidence; with --task it is that of one task, as that of a model of this task alone.
-    An embedder's line is a vector and the text; with --similarity it is the cosine of a pair. With
-    --dimensions and --int8 vectors are shorter, and their cosines differ a little.
-    A text that is longer than the model reads is cut, with a note on stderr.
-    With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.
+    ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7. A pair of texts, or a question and its context, is one
+    TEXT with a tab between the two. A line of output is the answer, and then the text:
+
+    \b
+    labels             the label and its confidence
+    sets of labels     each label that is answered, with its probability
+    numbers            the number
+    tagged words       of each entity its type, characters and words
+    intents and slots  the intent, its confidence, and the slots as entities
+    questions          the answer, its characters and its confidence
+    vectors            the vector; with --similarity the cosine of a pair
+    several tasks      NAME=LABEL with its confidence, of each task that reads
+                       such a text; with --task that of one task alone
+
+    Characters are counted from 0: the first one, and the one after the last. Where there is no answer it is -.
+
+    With --top it is one line a label, the likeliest first; in JSON they are `top`. Of a set of labels each line says
+    whether the label is answered, or - where its probability is below the threshold. With --reject a text that seems to
+    belong to no label is answered with - (null in JSON): its confidence is below `reject_below` in the artifact's
+    `config.json`, chosen on validation. With --dimensions and --int8 vectors are shorter, and their cosines differ a
+    little. A text that is longer than the model reads is cut, with a note on stderr. With --parallel, lines are read in
+    blocks, and each of N threads answers a text; the answers are the same.
 
     \b
     eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
