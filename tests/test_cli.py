@@ -54,7 +54,7 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["search", "--data", "d", "--budget", "2MB"], "`--model` must name a model"),
+        (["search", "--data", "d", "--budget", "2MB"], "`--model` must name the folder of a model"),
         (["search", "--model", "m", "--data", "d", "--budget", "2 megs"], "but got `2 megs`: write for example 1.91MB"),
         (["search", "--model", "m", "--data", "d", "--budget", "2MB", "--study", "a/b"], "without a path"),
         (["search", "--model", "m", "--data", "d"], "must have a budget"),
