@@ -61,7 +61,7 @@ def from_json(value: Json) -> Answer:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == AnswerSpan.kind:
         chosen = value["no_answer_above"]
-        return AnswerSpan(None if chosen is None else float(chosen))
+        return AnswerSpan(None if chosen is None else float(chosen), str(value["quality"]))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
     if value["kind"] == IntentAndSlots.kind:
