@@ -92,7 +92,8 @@ class Model:
         return [self.answer.rejected(each) for each in found] if reject else list(found)
 
     def choices(self, texts: Sequence[Text], count: int, *, parallel: int = 1) -> list[Sequence[Prediction]]:
-        """For each text its likeliest answers, at most `count`, the likeliest first; of a number, the one there is."""
+        """For each text its likeliest labels, at most `count`, the likeliest first; its answer where there are no
+        labels to rank."""
         return list(self.answer.choices(self.logits(texts, parallel=parallel), texts, count))
 
     def logits(self, texts: Sequence[Text], *, parallel: int = 1) -> npt.NDArray[np.float32]:

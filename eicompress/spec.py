@@ -24,6 +24,11 @@ LONGEST_TEACHER_S = 1_800.0
 """Unless another time is named for the training of a teacher."""
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """Settings for a Ray cluster only."""
+REQUIRED = {
+    "model": "the folder of a model, or `builtin:minilm`",
+    "data": "a folder, a file, a data set on the hub, or `builtin:docstrings`",
+}
+"""Settings that every command that reads data must have, and what they name."""
 SHORT_FORMS = {"budget": SIZE, "latency": LATENCY, "memory": MEMORY, "min_quality": QUALITY}
 """Settings that are limits of a metric, with a unit of the user's choice."""
 
@@ -144,9 +149,9 @@ def read(written: Mapping[str, object]) -> Spec:
     """The spec that flags or a file describe; None stands for "not given". Raises `SpecError`."""
     given = {name: value for name, value in written.items() if value is not None}
     settings = checked(SearchSettings, given)
-    for name in ("model", "data"):
+    for name, what in REQUIRED.items():
         if not given.get(name):
-            raise SpecError(f"`--{name}` must name a {name}, but got {given.get(name)!r}: give a folder or a name")
+            raise SpecError(f"`--{name}` must name {what}, but got none: add it")
     if settings["engine"] == "ray":
         PROCESSORS(settings["workers"], "--workers")
     else:
@@ -219,7 +224,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise SpecError(f"`{path}` must be TOML in UTF-8, but {error}") from error
     except OSError as error:
-        raise SpecError(f"`{path}` must be a readable file, but {error.strerror}") from error
+        raise SpecError(f"`{path}` must be a readable file, but: {error.strerror}") from error
 
 
 def _name_of(data: str) -> str:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from conftest import tiny_candidate
 from fake_builder import Bench, bed, measured
 from rich.console import Console
 
+import eicompress
 from eicompress import api, cli
-from eicompress.answers import Labels, Number
+from eicompress.answers import Labels, LabelSet, Number
 from eicompress.api.opening import artifact_at
 from eicompress.errors import SpecError, StudyError
 from eicompress.export.folder import write
@@ -52,7 +54,7 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["search", "--data", "d", "--budget", "2MB"], "`--model` must name a model"),
+        (["search", "--data", "d", "--budget", "2MB"], "`--model` must name the folder of a model"),
         (["search", "--model", "m", "--data", "d", "--budget", "2 megs"], "but got `2 megs`: write for example 1.91MB"),
         (["search", "--model", "m", "--data", "d", "--budget", "2MB", "--study", "a/b"], "without a path"),
         (["search", "--model", "m", "--data", "d"], "must have a budget"),
@@ -332,6 +334,25 @@ def test_predict_gives_the_likeliest_labels_with_their_probabilities(tmp_path: P
     assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == [
         each["label"] for each in found["top"]
     ]
+
+
+def test_predict_ranks_the_labels_of_a_set_and_says_which_are_answered(tmp_path: Path, capsys: Any) -> None:
+    artifact, names = tmp_path / "artifact", ("music", "weather", "weekly")
+    write(tiny_candidate(outputs=3), LabelSet(names), artifact, pairs=False, manifest={})
+    shares = sorted((1 / (1 + np.exp(-eicompress.load(artifact).logits(["play the song"])[0]))).tolist(), reverse=True)
+    config = json.loads((artifact / "config.json").read_text())
+    (artifact / "config.json").write_text(json.dumps({**config, "threshold": sum(shares[1:]) / 2}))
+    Artifact(artifact).manifest.unlink()
+    asked = ["predict", str(artifact), "play the song", "--top", "3"]
+    assert cli.run([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["confidence"] for each in found["top"]] == pytest.approx(shares)
+    assert [each["answered"] for each in found["top"]] == [True, True, False]
+    assert found["labels"] == [each["label"] for each in found["top"][:2]]
+    assert cli.run(asked) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == [each["label"] for each in found["top"]]
+    assert [line[2:] for line in lines] == [["answered", "play the song"]] * 2 + [["-", "play the song"]]
 
 
 def test_no_other_numbers_are_asked_of_a_regressor(tmp_path: Path, capsys: Any) -> None:

@@ -48,8 +48,8 @@ def test_a_study_name_with_a_path_in_it_is_refused(name: str) -> None:
     ("more", "said"),
     [
         ({"budget": None}, "must have a budget"),
-        ({"model": None}, "`--model` must name a model"),
-        ({"data": ""}, "`--data` must name a data"),
+        ({"model": None}, "`--model` must name the folder of a model"),
+        ({"data": ""}, "`--data` must name a folder, a file"),
         ({"objective": "reward"}, "must have a latency to aim at"),
         ({"objective": "pareto:quality"}, "must name two metrics to trade"),
         ({"objective": "pareto:quality,quality"}, "must name two metrics to trade"),

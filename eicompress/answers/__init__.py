@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentAndSlotsPrediction
 from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
 from eicompress.answers.label import LabelPrediction, Labels
-from eicompress.answers.label_set import EVEN, PROBLEM, LabelSet, LabelSetPrediction
+from eicompress.answers.label_set import EVEN, PROBLEM, LabelChoice, LabelSet, LabelSetPrediction
 from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction, Part
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.rejection import NEVER
@@ -25,6 +25,7 @@ __all__ = [
     "Entity",
     "IntentAndSlots",
     "IntentAndSlotsPrediction",
+    "LabelChoice",
     "LabelPrediction",
     "LabelSet",
     "LabelSetPrediction",
@@ -60,7 +61,7 @@ def from_json(value: Json) -> Answer:
         return Number(float(value["mean"]), float(value["deviation"]))
     if value["kind"] == AnswerSpan.kind:
         chosen = value["no_answer_above"]
-        return AnswerSpan(None if chosen is None else float(chosen))
+        return AnswerSpan(None if chosen is None else float(chosen), str(value["quality"]))
     if value["kind"] == Tags.kind:
         return Tags(tuple(map(str, value["tags"])))
     if value["kind"] == IntentAndSlots.kind:

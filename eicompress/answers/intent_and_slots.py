@@ -71,6 +71,10 @@ class IntentAndSlots(Answer):
     linear_artifacts: ClassVar[bool] = False
 
     @property
+    def averaged(self) -> bool:
+        return True
+
+    @property
     def names(self) -> tuple[str, ...]:
         return (*self.tags, *self.intents)
 

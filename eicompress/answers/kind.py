@@ -127,6 +127,8 @@ class Answer(ABC):
     """How transformers.js runs it, in Markdown."""
     surest: ClassVar[bool]
     """Whether logits give a confidence, by which teachers can be weighted."""
+    ranks: ClassVar[bool] = False
+    """Whether a text's labels can be put in the order of their probabilities, as `choices` does."""
     quality_is_share: ClassVar[bool]
     """Whether qualities are shares, which are written in percent; a correlation is none."""
     adjusts: ClassVar[bool] = False
@@ -164,6 +166,11 @@ class Answer(ABC):
         return {"logits": self.outputs}
 
     @property
+    def averaged(self) -> bool:
+        """Whether the quality is a mean over texts of values from 0 to 1; F1 of labels and correlations are not."""
+        return False
+
+    @property
     def mixed(self) -> bool:
         """Whether some inputs are texts and others pairs of texts."""
         return False
@@ -181,7 +188,8 @@ class Answer(ABC):
         """(n, outputs) of n texts -> n answers for people."""
 
     def choices(self, logits: Floats, texts: Sequence[Text], count: int) -> Sequence[Sequence[Prediction]]:
-        """(n, outputs) -> for each of n texts its likeliest answers, at most `count`, the likeliest first."""
+        """(n, outputs) -> for each of n texts its likeliest labels, at most `count`, the likeliest first; its answer
+        where the kind does not rank labels (`ranks`)."""
         return [(each,) for each in self.decode(logits, texts)]
 
     def standard(self, logits: Floats) -> Floats:

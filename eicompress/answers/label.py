@@ -63,6 +63,7 @@ class Labels(Answer):
     )
     browser: ClassVar[str] = '`pipeline("text-classification", ..., { dtype: "fp32" })`'
     surest: ClassVar[bool] = True
+    ranks: ClassVar[bool] = True
     tuned_on_validation: ClassVar[bool] = True
     may_reject: ClassVar[bool] = True
     quality_is_share: ClassVar[bool] = True
@@ -70,6 +71,10 @@ class Labels(Answer):
     @property
     def names(self) -> tuple[str, ...]:
         return self.labels
+
+    @property
+    def averaged(self) -> bool:
+        return self.quality == ACCURACY
 
     def to_json(self) -> dict[str, Any]:
         chosen = {"quality": self.quality, "reject_below": self.reject_below}
@@ -167,7 +172,7 @@ class Labels(Answer):
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
-        if self.quality == ACCURACY:
+        if self.averaged:
             return paired(first == targets, second == targets)
 
         def apart(rows: Whole) -> float:
@@ -201,8 +206,8 @@ class Labels(Answer):
             f"The artifact loses {len(found.lost)} that the baseline reads right, and gains {found.gained}: "
             f"{signed} ± {100 * found.interval:.1f} points (95 % interval, paired)."
         )
-        interval, averaged = found.interval, self.quality == ACCURACY
-        if not averaged:
+        interval = found.interval
+        if not self.averaged:
             apart, interval = self.difference(targets, artifact, baseline)
             signed = f"{100 * apart:+.1f}".replace("-", "\u2212")
             ours, theirs = (self._macro_f1(targets, each.argmax(axis=1)) for each in (artifact, baseline))
@@ -212,4 +217,4 @@ class Labels(Answer):
             )
         kept = tuple(each for each in tables if each.rows)
         matrix = confusion(self.labels, targets, found.answers)
-        return Mistakes(summary, interval, averaged, kept, found.chart, matrix)
+        return Mistakes(summary, interval, self.averaged, kept, found.chart, matrix)

@@ -62,6 +62,8 @@ class AnswerSpan(Answer):
     no_answer_above: float | None = None
     """A question is left without an answer where the logistic function of what no answer is worth more than the best
     one is above this; None where every question has an answer."""
+    quality: str = F1
+    """By which thresholds are chosen and models compared."""
 
     kind: ClassVar[str] = "span"
     pipeline: ClassVar[str] = "question-answering"
@@ -87,6 +89,10 @@ class AnswerSpan(Answer):
     linear_artifacts: ClassVar[bool] = False
 
     @property
+    def averaged(self) -> bool:
+        return True
+
+    @property
     def names(self) -> tuple[str, ...]:
         return ("start", "end")
 
@@ -95,7 +101,7 @@ class AnswerSpan(Answer):
         return {"start_logits": None, "end_logits": None}
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "no_answer_above": self.no_answer_above}
+        return {"kind": self.kind, "no_answer_above": self.no_answer_above, "quality": self.quality}
 
     def config(self) -> dict[str, Any]:
         chosen = {} if self.no_answer_above is None else {"no_answer_above": self.no_answer_above}
@@ -112,6 +118,10 @@ class AnswerSpan(Answer):
             start, end = words(context)[first - 1][0], words(context)[last - 1][1]
             found.append(SpanPrediction(context[start:end], start, end, confidence))
         return found
+
+    def scored(self, targets: Array, chosen: Chosen) -> Floats:
+        """(n,) the quality of each text."""
+        return (exact_of if self.quality == EXACT_MATCH else f1_of)(targets, chosen)
 
     def chosen(self, logits: Floats) -> Chosen:
         """The best answers of logits (n, 1 + W, 2) with the threshold at zero."""
@@ -142,14 +152,14 @@ class AnswerSpan(Answer):
         return found
 
     def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "AnswerSpan":
-        """With the threshold of the highest F1; None stays where every question has an answer."""
+        """With the threshold of the highest quality; None stays where every question has an answer."""
         if self.no_answer_above is None:
             return self
         best = best_spans(logits)
         more = np.clip(logits[:, 0].astype(np.float64).sum(axis=1) - best.worth, -20, 20)
         shares = np.ceil(1e4 / (1 + np.exp(-more))) / 1e4
         none = np.zeros_like(best.first)
-        answering, silent = f1_of(targets, best), f1_of(targets, Chosen(none, none, best.worth))
+        answering, silent = self.scored(targets, best), self.scored(targets, Chosen(none, none, best.worth))
         order = np.argsort(shares, kind="stable")
         # From the first rows of this order up to each of them, questions are answered; those behind are not.
         reached = np.cumsum(answering[order]) + silent.sum() - np.cumsum(silent[order])
@@ -209,7 +219,7 @@ class AnswerSpan(Answer):
         return [answered] if self.no_answer_above is None else [answered, silent]
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
-        first, second = (f1_of(targets, self.chosen(each)) for each in (ours, theirs))
+        first, second = (self.scored(targets, self.chosen(each)) for each in (ours, theirs))
         apart = first - second
         return float(apart.mean()), half_width(lambda rows: float(apart[rows].mean()), len(apart))
 
@@ -225,8 +235,9 @@ class AnswerSpan(Answer):
             for chosen, logits in zip(both, (baseline, artifact), strict=True)
         )
         wanted = [references_of(row, context_of(row)) for row in targets]
-        interval = self.difference(targets, artifact, baseline)[1]
-        return mistakes_of(texts, wanted, theirs, ours, interval)
+        of_f1 = replace(self, quality=F1).difference(targets, artifact, baseline)[1]
+        found = mistakes_of(texts, wanted, theirs, ours, of_f1)
+        return found if self.quality == F1 else replace(found, interval=self.difference(targets, artifact, baseline)[1])
 
 
 def best_spans(logits: Floats) -> Chosen:

@@ -25,7 +25,7 @@ BLOCK = 256
 
 @click.command()
 @click.argument("artifact")
-@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--task", metavar="NAME", help="The task to answer, of an artifact of several.  [all that read the text]")
 @click.option("--top", metavar="N", help="The N likeliest labels, each with its probability.")
 @click.option("--reject", is_flag=True, help="Answer - where the model is not sure enough that a label fits.")
@@ -46,21 +46,28 @@ def predict(
 ) -> None:
     """Print the answer to each TEXT, or to each line of stdin.
 
-    ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7.
-    A line of output is label, confidence and text, or number and text; where a text has several
-    labels it is each of them with its probability; where words are tagged it is each entity's type,
-    first and last character and words; and the text.
-    Where questions are answered it is the answer, its first and last character and its confidence.
-    With --top it is one line a label, the likeliest first; in JSON they are `top`.
-    With --reject a text that seems to belong to no label is answered with - (null in JSON): its
-    confidence is below `reject_below` in the artifact's `config.json`, chosen on validation.
-    A pair of texts, or a question and its context, is one TEXT with a tab between the two.
-    Of an artifact of several tasks a line has the answer of each that reads such a text, as NAME=LABEL
-    with its confidence; with --task it is that of one task, as that of a model of this task alone.
-    An embedder's line is a vector and the text; with --similarity it is the cosine of a pair. With
-    --dimensions and --int8 vectors are shorter, and their cosines differ a little.
-    A text that is longer than the model reads is cut, with a note on stderr.
-    With --parallel, lines are read in blocks, and each of N threads answers a text; the answers are the same.
+    ARTIFACT is a folder, or STUDY:7 for the artifact of trial 7. A pair of texts, or a question and its context, is one
+    TEXT with a tab between the two. A line of output is the answer, and then the text:
+
+    \b
+    labels             the label and its confidence
+    sets of labels     each label that is answered, with its probability
+    numbers            the number
+    tagged words       of each entity its type, characters and words
+    intents and slots  the intent, its confidence, and the slots as entities
+    questions          the answer, its characters and its confidence
+    vectors            the vector; with --similarity the cosine of a pair
+    several tasks      NAME=LABEL with its confidence, of each task that reads
+                       such a text; with --task that of one task alone
+
+    Characters are counted from 0: the first one, and the one after the last. Where there is no answer it is -.
+
+    With --top it is one line a label, the likeliest first; in JSON they are `top`. Of a set of labels each line says
+    whether the label is answered, or - where its probability is below the threshold. With --reject a text that seems to
+    belong to no label is answered with - (null in JSON): its confidence is below `reject_below` in the artifact's
+    `config.json`, chosen on validation. With --dimensions and --int8 vectors are shorter, and their cosines differ a
+    little. A text that is longer than the model reads is cut, with a note on stderr. With --parallel, lines are read in
+    blocks, and each of N threads answers a text; the answers are the same.
 
     \b
     eicompress predict studies/my-data/artifacts/trial-0007 "book me a flight"
@@ -70,7 +77,7 @@ def predict(
 
     count, at_a_time = None if top is None else TRIALS(top, "--top"), PROCESSORS(parallel, "--parallel")
     model = api.load(artifact, task=task)
-    if top is not None and not model.answer.surest:
+    if top is not None and not model.answer.ranks:
         raise SpecError(
             f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
         )
@@ -85,14 +92,16 @@ def predict(
             _show_similarities(vectors_of, block, as_json=as_json)
             continue
         sides = [_sides(text, model, place) for place, text in block]
+        tops: Sequence[Sequence[Prediction] | None] = [None] * len(sides)
         if model.answer.unit and not reject:
-            answers: list[Sequence[Prediction]] = [(each,) for each in model.answer.decode(vectors_of(sides), sides)]
+            answers: Sequence[Prediction] = model.answer.decode(vectors_of(sides), sides)
         elif count is None:
-            answers = [(each,) for each in model.predict(sides, parallel=at_a_time, reject=reject)]
+            answers = model.predict(sides, parallel=at_a_time, reject=reject)
         else:
-            answers = model.choices(sides, count, parallel=at_a_time)
-        for (place, text), found, length in zip(block, answers, model.lengths(sides), strict=True):
-            _show_answer(text, found, length, place, several=top is not None, as_json=as_json)
+            logits = model.logits(sides, parallel=at_a_time)
+            answers, tops = model.answer.decode(logits, sides), model.answer.choices(logits, sides, count)
+        for (place, text), found, likeliest, length in zip(block, answers, tops, model.lengths(sides), strict=True):
+            _show_answer(text, found, likeliest, length, place, as_json=as_json)
 
 
 def _vectors_of(model: "Model", asked: "Mapping[str, Any]", parallel: int) -> "Callable[[Sequence[Text]], Array]":
@@ -130,15 +139,21 @@ def _show_similarities(
 
 
 def _show_answer(
-    text: str, found: "Sequence[Prediction]", length: "Length", place: int, *, several: bool, as_json: bool
+    text: str,
+    found: "Prediction",
+    likeliest: "Sequence[Prediction] | None",
+    length: "Length",
+    place: int,
+    *,
+    as_json: bool,
 ) -> None:
     if length.cut:
         click.echo(f"note: text {place} is cut: {length.read} of its {length.tokens} tokens were read", err=True)
     if as_json:
-        top = {"top": [each.to_json() for each in found]} if several else {}
-        print_json({"text": text, **found[0].to_json(), **top}, indent=None)
+        top = {} if likeliest is None else {"top": [each.to_json() for each in likeliest]}
+        print_json({"text": text, **found.to_json(), **top}, indent=None)
     else:
-        for each in found:
+        for each in (found,) if likeliest is None else likeliest:
             click.echo("\t".join((*each.columns, text)))
 
 

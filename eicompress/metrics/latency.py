@@ -19,7 +19,7 @@ from filelock import FileLock
 from eicompress.deployment import Device, Times
 from eicompress.errors import EicompressError, MeasureError
 from eicompress.measures import Metric, Subject
-from eicompress.values import Artifact, Direction, Json, Measurement
+from eicompress.values import Artifact, Direction, Json, Measurement, Record
 
 LATENCY, LATENCY_P95 = "latency_ms", "latency_p95_ms"
 LATENCY_RATIO = "latency_ratio"
@@ -120,6 +120,13 @@ class LatencyMetric(Metric):
             seconds=given.seconds,
             quiet=given.quiet,
         ).measurements()
+
+
+def of_exits(record: Record) -> str:
+    """What a record's latency is that of where the model has early exits, for people: ` (mean of 300 texts)`,
+    ` (all layers)`, or nothing."""
+    known = next((each.conditions for each in record.measurements if each.name == LATENCY), {})
+    return f" (mean of {known['texts']} texts)" if "texts" in known else " (all layers)" if WHOLE_DEPTH in known else ""
 
 
 def measure_latency(

@@ -20,7 +20,7 @@ from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.parsing import named_texts
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
-from eicompress.reporting.record_text import latency_text
+from eicompress.reporting.record_text import latency_text, share_cut
 from eicompress.reporting.tables import MACHINE
 from eicompress.study.quality_words import QualityWords
 from eicompress.study.result import CHOSEN
@@ -73,7 +73,7 @@ def card(
     parts += ["## Measured", _measured(record, baseline, metrics, answer)]
     parts += [answer.described]
     parts += ["## How it was made", _making(record, asked, answer)]
-    parts += ["## Limits", _limits(record, answer, searched=baseline is not None)]
+    parts += ["## Limits", _limits(artifact, record, answer, searched=baseline is not None)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -189,8 +189,12 @@ def _making(record: Record, asked: Json, answer: Answer) -> str:
     return "\n".join(lines) + (f"\n\n{recipe}" if record.recipe else "")
 
 
-def _limits(record: Record, answer: Answer, *, searched: bool) -> str:
+def _limits(artifact: Artifact, record: Record, answer: Answer, *, searched: bool) -> str:
     lines = [f"- {answer.limit}"]
+    limit = read_object(artifact.folder / "tokenizer_config.json").get("model_max_length")
+    if limit is not None and not answer.windowed:
+        said = share_cut(record)
+        lines.append(f"- It reads the first {limit} tokens of a text; the rest is cut off.{said and f' {said}.'}")
     if searched and record.value(QUALITY) is not None:
         lines.append(f"- It {CHOSEN}; the test split was not used to choose.")
     if any("quantization" in step["strategy"] for step in record.recipe):

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from eicompress.errors import ModelError
 from eicompress.manifest import read_object
-from eicompress.metrics.latency import LATENCY, WHOLE_DEPTH
+from eicompress.metrics.latency import LATENCY, of_exits
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.objective import Objective
 from eicompress.study.quality_words import quality_name
 from eicompress.study.result import is_within
 from eicompress.values import Json, Quantity, Record
+
+LENGTH_KNOB = "length_coverage"
+"""The knob of steps that choose how many tokens a student reads."""
 
 
 def summary(record: Record, baseline: Record | None, extra: Sequence[Quantity] = ()) -> str:
@@ -52,14 +55,22 @@ def beside_quality(record: Record) -> str:
 
 
 def cut_texts(record: Record | None) -> str:
-    """A sentence on validation texts that an artifact cuts; empty if it cuts none."""
+    """A sentence on validation texts that an artifact cuts, and the knob that sets it; empty if it cuts none."""
+    said = share_cut(record)
+    if record is None or not said:
+        return ""
+    steps = [each["strategy"] for each in record.recipe if LENGTH_KNOB in each]
+    knob = f": `{LENGTH_KNOB}` of `{steps[-1]}` sets that, up to what its encoder reads" if steps else ""
+    return f"{said}{knob}."
+
+
+def share_cut(record: Record | None) -> str:
+    """How many of the validation texts an artifact cuts, and after how many tokens; empty if it cuts none."""
     cut: Json = record.facts.get("cut", {}) if record else {}
     if not cut or not cut["texts"]:
         return ""
-    return (
-        f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%}) are cut after "
-        f"{cut['tokens']} tokens: `length_coverage` of `thin_student` sets that, up to what the model itself reads."
-    )
+    share = f"{cut['texts']:,} of {cut['of']:,} validation texts ({cut['texts'] / cut['of']:.1%})"
+    return f"{share} are cut after {cut['tokens']} tokens"
 
 
 def metric_text(record: Record, name: str, form: str) -> str:
@@ -70,17 +81,12 @@ def metric_text(record: Record, name: str, form: str) -> str:
 
 def latency_text(record: Record) -> str:
     """The latency, and what it is that of where the model has early exits; a dash where it was not measured."""
-    found = next((each for each in record.measurements if each.name == LATENCY), None)
-    if found is None:
-        return "-"
-    known = found.conditions
-    of = f" (mean of {known['texts']} texts)" if "texts" in known else " (all layers)" if WHOLE_DEPTH in known else ""
-    return f"{found.value:.2f} ms{of}"
+    return f"{metric_text(record, LATENCY, '{:.2f} ms')}{of_exits(record)}"
 
 
 def latency_name(record: Record) -> str:
     """What the latency is called: its mean, where it depends on the text."""
-    return "mean latency" if "(mean" in latency_text(record) else "latency"
+    return "mean latency" if "mean" in of_exits(record) else "latency"
 
 
 def share(record: Record, baseline: Record | None) -> str:

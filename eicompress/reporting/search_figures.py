@@ -1,7 +1,7 @@
 """Figures of a search: its candidates, its progress, and the importance of knobs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import plotly.graph_objects as go
@@ -21,7 +21,8 @@ LABELS = 12
 """Labels of that axis at most, so that none is written over another."""
 KNOBS = 12
 FLOOR = 1.2
-"""Candidates without a quality are drawn this much below the worst."""
+"""Candidates without a quality are drawn below the worst: at this multiple of what is wrong, or else by this less 1 of
+all heights."""
 
 
 def called(axis: Quantity) -> str:
@@ -37,7 +38,7 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
     stopped = [each for each in drawn if each.stopped]
     rebuilt = [each for each in drawn if each.fits and each.rebuilt]
     whole, shorter = ([each for each in rebuilt if (each.fidelity >= 1.0) == full] for full in (True, False))
-    best = front(drawn, axis)
+    best, height = front(drawn, axis), _height(numbers)
     figure = layout(axis.axis, numbers.quality.axis("on validation"))
     if over:
         figure.add_trace(_markers(over, axis, "trained, over budget", GREY, "x", numbers))
@@ -47,7 +48,7 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
     figure.add_trace(
         go.Scatter(
             x=[each.on(axis) for each in best],
-            y=[_wrong(each.quality) for each in best],
+            y=[height(each.quality) for each in best],
             mode="lines",
             name="front",
             line={"color": ORANGE, "width": 2, "shape": "hv"},
@@ -70,13 +71,13 @@ def quality_against(numbers: Numbers, axis: Quantity) -> go.Figure:
 
 def best_over_time(numbers: Numbers) -> go.Figure:
     """Each trial's quality and the best so far, in the order of the search."""
-    figure = layout("trial", numbers.quality.axis("on validation"))
+    figure, height = layout("trial", numbers.quality.axis("on validation")), _height(numbers)
     figure.update_xaxes(tickformat="d", **({"dtick": 1} if len(numbers.steps) <= KNOBS else {}))
     tried = [each for each in numbers.steps if each.quality is not None]
     figure.add_trace(
         go.Scatter(
             x=[each.trial for each in tried],
-            y=[_wrong(each.quality) for each in tried],
+            y=[height(each.quality) for each in tried],
             mode="markers",
             name="trial",
             marker={"color": BLUE, "size": 8},
@@ -88,7 +89,7 @@ def best_over_time(numbers: Numbers) -> go.Figure:
     figure.add_trace(
         go.Scatter(
             x=[each.trial for each in known],
-            y=[_wrong(each.best) for each in known],
+            y=[height(each.best) for each in known],
             mode="lines",
             name="best so far",
             line={"color": ORANGE, "width": 2, "shape": "hv"},
@@ -125,9 +126,10 @@ def importance(numbers: Numbers) -> go.Figure:
 def _markers(
     points: Sequence[Point], axis: Quantity, name: str, colour: str, symbol: str, numbers: Numbers, size: int = 9
 ) -> go.Scatter:
+    height = _height(numbers)
     return go.Scatter(
         x=[each.on(axis) for each in points],
-        y=[_wrong(each.quality) for each in points],
+        y=[height(each.quality) for each in points],
         mode="markers",
         name=name,
         marker={"color": colour, "symbol": symbol, "size": size},
@@ -161,10 +163,11 @@ def _limit(axis: Quantity) -> str:
 def _untrained(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
     """Previews that were over budget, as ticks below the lowest quality."""
     shown = [each for each in numbers.points if each.quality is None and each.on(axis) is not None]
-    wrong = [_wrong(each.quality) for each in numbers.points if each.quality is not None]
     if not shown:
         return
-    floor = FLOOR * max(wrong, default=100.0)
+    heights = [_height(numbers)(each.quality) for each in numbers.points if each.quality is not None] or [100.0]
+    below = (FLOOR - 1.0) * ((max(heights) - min(heights)) or 1.0)
+    floor = FLOOR * max(heights) if _by_errors(numbers) else min(heights) - below
     figure.add_trace(
         go.Scatter(
             x=[each.on(axis) for each in shown],
@@ -183,25 +186,29 @@ def _levels(figure: go.Figure, numbers: Numbers) -> None:
     simple = [each for each in numbers.contenders if each.name not in (ARTIFACT, BASELINE)]
     levels = [each for each in numbers.contenders if each.name == BASELINE]
     levels += [max(simple, key=lambda each: each.quality)] if simple else []
+    height = _height(numbers)
     for each in levels:
-        wrong = _wrong(each.quality)
+        at = height(each.quality)
         line = {"color": GREY, "dash": "dot", "width": 1}
-        figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=wrong, y1=wrong, line=line)
+        figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=at, y1=at, line=line)
         text = f"{escape(each.name)} {numbers.quality.text(each.quality)}"
-        where = {"x": 0, "xref": "paper", "xanchor": "left", "y": math.log10(wrong), "yanchor": "bottom"}
+        # On a logarithmic axis, lines are placed by the value and texts by its logarithm.
+        y = math.log10(at) if _by_errors(numbers) else at
+        where = {"x": 0, "xref": "paper", "xanchor": "left", "y": y, "yanchor": "bottom"}
         figure.add_annotation(text=text, showarrow=False, **where)
     # Shapes do not count when the range is chosen: an invisible mark makes room for them.
     figure.add_trace(
         go.Scatter(
             x=[next((x for trace in figure.data for x in trace.x), None)] * len(levels),
-            y=[_wrong(each.quality) for each in levels],
+            y=[height(each.quality) for each in levels],
             mode="markers",
             marker={"opacity": 0},
             showlegend=False,
             hoverinfo="skip",
         )
     )
-    _quality_axis(figure, numbers.quality)
+    if _by_errors(numbers):
+        _error_axis(figure, numbers.quality)
 
 
 def _scaled(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
@@ -216,19 +223,30 @@ def _scaled(figure: go.Figure, numbers: Numbers, axis: Quantity) -> None:
     if budget is not None:
         line = {"color": GREY, "dash": "dash", "width": 1}
         figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="paper", line=line)
-        # On a logarithmic axis, lines are placed by the value and texts by its logarithm.
         at = math.log10(budget) if logarithmic else budget
         figure.add_annotation(
             x=at, y=0, yref="paper", yanchor="bottom", text=_limit(axis), xanchor="right", showarrow=False
         )
 
 
+def _by_errors(numbers: Numbers) -> bool:
+    """Whether the axis of the quality is that of what is wrong: a share of a teacher's quality may be above 1."""
+    known = [each.quality for each in numbers.points] + [each.quality for each in numbers.steps]
+    known += [each.quality for each in numbers.contenders]
+    return max((each for each in known if each is not None), default=0.0) <= 1.0
+
+
+def _height(numbers: Numbers) -> Callable[[float | None], float]:
+    """Where a quality is drawn: by what is wrong, or else by itself."""
+    return _wrong if _by_errors(numbers) else lambda quality: numbers.quality.scale * (quality or 0.0)
+
+
 def _wrong(quality: float | None) -> float:
-    """Percent that are wrong, which is what a quality's axis is drawn by: from 95 % to 97 % is as far as 80 to 88."""
+    """Percent that are wrong: from 95 % to 97 % is as far as from 80 to 88."""
     return 100 * max(0.001, 1.0 - (quality or 0.0))
 
 
-def _quality_axis(figure: go.Figure, words: QualityWords) -> go.Figure:
+def _error_axis(figure: go.Figure, words: QualityWords) -> go.Figure:
     """Logarithmic in what is wrong, labelled with what is right, the best on top."""
     drawn = [float(y) for trace in figure.data for y in trace.y]
     ticks = quality_ticks(min(drawn), max(drawn)) if drawn else ERRORS

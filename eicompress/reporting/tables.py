@@ -121,6 +121,7 @@ def show_artifact(console: Console, record: Record, extra: Sequence[Quantity] = 
     rows = {
         "measured": summary(record, None, extra),
         "beside": beside_quality(record),
+        "cut": cut_texts(record),
         "timed on": taken_on(latency),
         "megabytes": parts,
         "artifact": artifact if there else f"{artifact} (gone)",
@@ -226,7 +227,6 @@ def _show_trust(console: Console, result: Result) -> None:
         reached = "was not reached" if near is None else f"was reached after {duration(near)}"
         lines.append(f"{NEAR:.0%} of the baseline's quality within the budgets {reached}")
     lines += [f"the best {CHOSEN}: go by test, or by rows that the search has not read"] if result.best else []
-    lines += [cut] if (cut := cut_texts(result.best[1] if result.best else None)) else []
     for number in result.rebuilds:
         found = {"validation": result.spread(number, QUALITY), "test": result.spread(number, QUALITY_TEST)}
         parts = [f"{each.mean:.4f} ± {each.deviation:.4f} on {split}" for split, each in found.items() if each]
@@ -263,6 +263,8 @@ def show_trial(console: Console, index: int, record: Record) -> None:
     show_measurements(console, record.measurements)
     for name, size in record.bytes_by_group.items():
         console.print(f"{name}: {size / MEGABYTE:.3f} MB", highlight=False)
+    if cut := cut_texts(record):
+        console.print(cut, highlight=False, markup=False, soft_wrap=True)
     console.print("\n# recipe", highlight=False)
     console.print(recipe_toml(record.recipe), highlight=False, markup=False, soft_wrap=True)
 

@@ -26,7 +26,7 @@ class KroneckerFactorization(ModelStrategy):
     """Replace the layers' matrices by sums of Kronecker products, multiplied out once when the file is loaded.
 
     The file shrinks by about size² / terms; onnxruntime then multiplies by the whole matrix, so that no milliseconds
-    are saved. The factors stay floats.
+    are saved. The factors stay floats. Matrices of dynamic convolutions, and those in groups, stay as they are.
     """
 
     size: Annotated[Literal[2, 4, 8], CategoricalDistribution((2, 4, 8))] = 4

@@ -17,6 +17,7 @@ from eicompress.encoder.blocks import FeedForward, SelfAttention
 from eicompress.encoder.layers import check_one_block
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
+from eicompress.errors import Inapplicable
 from eicompress.training.importance import Moments, fingerprint, measured_batches, watch_inputs
 from eicompress.values import seed_of
 
@@ -30,7 +31,10 @@ Block = SelfAttention | FeedForward
 
 @dataclass(frozen=True)
 class Svd(ModelStrategy):
-    """Factorize the layers' matrices where that makes them smaller: (m, n) -> (m, r) times (r, n)."""
+    """Factorize the layers' matrices where that makes them smaller: (m, n) -> (m, r) times (r, n).
+
+    Matrices of dynamic convolutions, and those in groups, stay as they are.
+    """
 
     rank_by: Annotated[Literal["share", "energy"], CategoricalDistribution(("share", "energy"))] = "share"
     """Whether all ranks follow from `share`, or each matrix has the rank that keeps `energy`."""
@@ -52,6 +56,11 @@ class Svd(ModelStrategy):
         model = subject.encoder
         check_one_block(model.config, self.name)
         chosen = self._chosen(model)
+        if not chosen:
+            raise Inapplicable(
+                f"`{self.name}` acts on whole matrices of the layers' attention and feed-forward blocks, but there are "
+                "none to act on: put it before what factorizes or groups them"
+            )
         wholes: list[Linear] = [getattr(block, matrix) for block, matrix in chosen]
         if context.preview:
             ranks = self._ranks(subject, context, wholes)
@@ -67,9 +76,11 @@ class Svd(ModelStrategy):
                 spectrum = Spectrum(whole.weight.detach(), seen.get(whole))
                 rank = self._rank_by_share(whole) if self.rank_by == "share" else spectrum.rank(self.energy)
                 outer, inner = spectrum.factors(min(rank, len(spectrum.values)), seed_of(context.seed, number))
-                kept.append(spectrum.energy(rank))
-            if rank * (whole.inputs + whole.outputs) < whole.inputs * whole.outputs:
+            smaller = rank * (whole.inputs + whole.outputs) < whole.inputs * whole.outputs
+            if smaller:
                 model.factorize(block, matrix, outer, inner)
+            if not context.preview:
+                kept.append(spectrum.energy(rank) if smaller else 1.0)
         facts: dict[str, object] = {"ranks": [list(each.ranks) for each in model.config.layers]}
         if kept:
             facts["energy_kept"] = [round(each, 4) for each in kept]

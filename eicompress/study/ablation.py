@@ -17,6 +17,7 @@ from eicompress.metrics.quality import QUALITY, difference_of
 from eicompress.metrics.significance import Difference, over_seeds, paired_difference
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe, knobs
+from eicompress.study.kept_answers import stored_logits
 from eicompress.study.quality_words import QualityWords
 from eicompress.values import Json, Progress, Record, counted
 
@@ -226,7 +227,7 @@ def _value(written: str, words: str) -> object:
 
 def _logits(records: Sequence[Record]) -> list[Array]:
     """Those of the validation examples, one array for each seed."""
-    return [np.load(Path(record.files["validation_logits"]), allow_pickle=False) for record in records]
+    return [stored_logits(Path(record.files["validation_logits"])) for record in records]
 
 
 def _gain(task: Task, ours: Sequence[Array], theirs: Sequence[Array], targets: Array) -> Difference:

@@ -46,10 +46,16 @@ def logits_of(record: Record, validation: Validation, folder: Path) -> npt.NDArr
     file = _located(record.files.get("validation_logits", ""), folder)
     if file is None:
         return None
-    found: npt.NDArray[np.float32] = np.load(file, allow_pickle=False)
-    answer = validation.answer
+    found, answer = stored_logits(file), validation.answer
     fits = found.ndim == (3 if answer.per_word else 2) and found.shape[-1] == answer.outputs
     return found if fits and len(found) == len(validation.targets) else None
+
+
+def stored_logits(file: Path) -> npt.NDArray[np.float32]:
+    """(n, outputs), or (n, W, outputs), that a build kept in this file."""
+    with np.load(file, allow_pickle=False) as stored:
+        found: npt.NDArray[np.float32] = stored["logits"]
+    return found
 
 
 def _located(name: str, folder: Path) -> Path | None:

@@ -18,11 +18,12 @@ def not_certainly_worse(than: Record, baseline: Record | None, folder: Path) -> 
     theirs = logits_of(than, validation, folder) if validation else None
     if validation is None or theirs is None:
         return None
-    # No interval is wider, unless two models are right on opposite texts: what is further behind is not read.
-    floor = (than.value(QUALITY) or 0.0) - 1.96 * math.sqrt(2 / len(validation.targets))
+    # Differences of values from 0 to 1 deviate by 1 at most. With a margin: what is further behind is not read.
+    widest = 1.96 * math.sqrt(2 / len(validation.targets)) if validation.answer.averaged else math.inf
+    floor = _quality(than) - widest
 
     def near(record: Record) -> bool:
-        if (record.value(QUALITY) or 0.0) < floor:
+        if _quality(record) < floor:
             return False
         ours = logits_of(record, validation, folder)
         if ours is None:
@@ -37,6 +38,12 @@ def near_the_best(records: Mapping[Key, Record], baseline: Record | None, folder
     """The record of the highest quality and those that are not certainly worse; it alone where answers are not kept."""
     if not records:
         return {}
-    best = max(records, key=lambda each: records[each].value(QUALITY) or 0.0)
+    best = max(records, key=lambda each: _quality(records[each]))
     near = not_certainly_worse(records[best], baseline, folder)
     return {each: record for each, record in records.items() if each == best or (near is not None and near(record))}
+
+
+def _quality(record: Record) -> float:
+    """Below all others where none was measured: a correlation may be negative."""
+    found = record.value(QUALITY)
+    return -math.inf if found is None else found

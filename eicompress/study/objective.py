@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eicompress.metrics import register_metrics
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, of_exits
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.settings import LEAST_WITHIN_NOISE
@@ -129,10 +129,11 @@ class Objective:
         """True if everything that has a limit was measured and keeps it."""
         return all(value <= 0 for value in self.constraints(record).values())
 
-    def missed(self, name: str, by: float) -> str:
-        """How a limit is broken, for people."""
+    def missed(self, record: Record, name: str, by: float) -> str:
+        """How a record breaks a limit, for people."""
         lower = self.known[name].direction == "maximize"
-        return f"{name} {by:.1%} {'below the least' if lower else 'over budget'}"
+        of = of_exits(record) if name == LATENCY else ""
+        return f"{name}{of} {by:.1%} {'below the least' if lower else 'over budget'}"
 
     def bound(self, name: str) -> str:
         """A limit beside a value: `budget 2`, `at least 0.9`."""
@@ -148,7 +149,12 @@ class Objective:
     def compared(self, record: Record) -> str:
         """What the record has of each limit: `size_mb 2.5 (budget 2)`."""
         values = {name: record.value(name) for name in self.hard}
-        known = [f"{name} {value:.4g} ({self.bound(name)})" for name, value in values.items() if value is not None]
+        of = {LATENCY: of_exits(record)}
+        known = [
+            f"{name}{of.get(name, '')} {value:.4g} ({self.bound(name)})"
+            for name, value in values.items()
+            if value is not None
+        ]
         return ", ".join([*known, *(f"{name} could not be measured" for name in self.unmeasured(record))])
 
     def _value(self, record: Record, name: str) -> float:

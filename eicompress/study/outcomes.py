@@ -13,7 +13,7 @@ def judged(record: Record, objective: Objective, recipe: Recipe, draw: int) -> R
     """What was measured of a recipe, compared with the budgets."""
     over = objective.broken(record)
     outcome: Outcome = "over budget" if over else "inapplicable" if objective.unmeasured(record) else "complete"
-    reasons = [objective.missed(name, by) for name, by in over.items()]
+    reasons = [objective.missed(record, name, by) for name, by in over.items()]
     reasons += [f"`{name}` could not be measured: {why}" for name, why in record.unmeasured.items()]
     steps = tuple(recipe.to_json())
     return replace(record, recipe=steps, draw=draw, outcome=outcome, reason=", ".join(reasons))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, of_exits
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.study.noise import not_certainly_worse
@@ -82,5 +82,5 @@ def _named(name: int | str, record: Record) -> str:
 
 def _described(number: int | str, record: Record) -> str:
     latency = record.value(LATENCY)
-    took = "" if latency is None else f", {latency:.2f} ms"
+    took = "" if latency is None else f", {latency:.2f} ms{of_exits(record)}"
     return f"{number} ({record.value(QUALITY) or 0.0:.4f}, {record.value(SIZE) or 0.0:.3f} MB{took})"

@@ -69,7 +69,7 @@ class Classification(Task):
 
     @property
     def averaged(self) -> bool:
-        return self.quality == ACCURACY
+        return self.answer.averaged
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy; logits (B, labels), targets (B,) label numbers."""
@@ -80,7 +80,7 @@ class Classification(Task):
         return right.astype(np.float64)
 
     def score(self, logits: Array, targets: Array) -> float:
-        if self.quality == ACCURACY:
+        if self.averaged:
             return super().score(logits, targets)
         return macro_f1(targets, logits.argmax(axis=1), len(self.label_names))
 

@@ -88,7 +88,7 @@ class QuestionAnswering(Task):
 
     @property
     def answer(self) -> AnswerSpan:
-        return AnswerSpan(EVEN if self.unanswerable else None)
+        return AnswerSpan(EVEN if self.unanswerable else None, self.quality)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of beginning and end over all words of a context that were read, the mean over texts that show
@@ -103,7 +103,7 @@ class QuestionAnswering(Task):
 
     def correct(self, logits: Array, targets: Array) -> Array:
         """F1 of each text, or 1 for an exact match; 1 where there is no answer and none is given."""
-        return (exact_of if self.quality == EXACT_MATCH else f1_of)(targets, self.answer.chosen(logits))
+        return self.answer.scored(targets, self.answer.chosen(logits))
 
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
         """The other of the two."""

@@ -71,12 +71,13 @@ def code_of(metrics: Iterable[type[Metric]]) -> dict[str, str]:
 
 
 def kept_logits(folder: Path, logits: Mapping[str, Array]) -> dict[str, str]:
-    """Logits (n, outputs) in files under `folder` that are named by their checksum, by `<split>_logits`."""
+    """Logits (n, outputs) in files under `folder` that are named by their checksum, by `<split>_logits`. Compressed,
+    since most of those of words only fill up shorter texts."""
     kept = {}
     for split, array in logits.items():
         file = io.BytesIO()
-        np.save(file, array.astype(np.float32), allow_pickle=False)
-        kept[f"{split}_logits"] = _kept(folder, file.getvalue(), ".npy")
+        np.savez_compressed(file, logits=array.astype(np.float32))
+        kept[f"{split}_logits"] = _kept(folder, file.getvalue(), ".npz")
     return kept
 
 

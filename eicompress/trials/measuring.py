@@ -183,9 +183,12 @@ def weighed(materials: Materials, artifact: Artifact, on: Bench) -> Taken:
 
 
 def timed(record: Record, materials: Materials, on: Bench) -> Record:
-    """The record with what is measured of its artifact with care, while nothing else runs."""
+    """The record with what is measured of its artifact with care, while nothing else runs, and how many of the
+    validation texts it cuts."""
     conditions = replace(on.conditions, seconds=CAREFUL_SECONDS)
-    return _measured(record, on.alone, _subject(materials, Artifact(Path(record.files["artifact"])), conditions))
+    subject = _subject(materials, Artifact(Path(record.files["artifact"])), conditions)
+    record = _measured(record, on.alone, subject)
+    return replace(record, facts={**record.facts, "cut": _cut(subject)})
 
 
 def measured_as_is(record: Record, materials: Materials, artifact: Artifact, on: Bench) -> Record:
@@ -238,18 +241,22 @@ def _found(record: Record, subject: Subject, on: Bench) -> Record:
 
 
 def _anatomy(subject: Subject) -> dict[str, Json]:
-    """Where bytes and milliseconds go: `tensors`, `operators`; and `cut`, how many of the validation texts are longer
-    than the model reads, and after how many tokens they are cut. `exits`: quality against milliseconds, where texts may
+    """Where bytes and milliseconds go: `tensors`, `operators`. `exits`: quality against milliseconds, where texts may
     exit early."""
     curve = [vars(each) for each in exit_curve(subject)]
     model, texts = subject.model, subject.examples.texts
-    length, read = usual_length(model.tokenizer, texts), model.lengths(texts)
+    length = usual_length(model.tokenizer, texts)
     return {
         "tensors": {"largest": artifacts.bytes_by_tensor(subject.artifact)},
         "operators": {
             "ms": milliseconds_by_operator(subject.artifact, length, texts[:MOST_TEXTS]),
             "sequence_length": length,
         },
-        "cut": {"texts": sum(each.cut for each in read), "of": len(read), "tokens": model.limit},
         **({"exits": {"curve": curve}} if curve else {}),
     }
+
+
+def _cut(subject: Subject) -> Json:
+    """How many of the texts are longer than the model reads, and after how many tokens they are cut."""
+    read = subject.model.lengths(subject.examples.texts)
+    return {"texts": sum(each.cut for each in read), "of": len(read), "tokens": subject.model.limit}

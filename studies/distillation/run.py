@@ -24,6 +24,7 @@ from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
+from eicompress.study.kept_answers import stored_logits
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Progress, Record, digest_of
 
@@ -153,7 +154,7 @@ def outcome(builder: Builder, recipe: Recipe, seeds: Sequence[int], said: str) -
 
         records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
     targets = builder.examples["validation"].targets
-    logits = [np.load(record.files["validation_logits"], allow_pickle=False) for record in records]
+    logits = [stored_logits(Path(record.files["validation_logits"])) for record in records]
     return Outcome(tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
 
 

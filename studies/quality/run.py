@@ -27,6 +27,7 @@ from eicompress.errors import BudgetError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
+from eicompress.study.kept_answers import stored_logits
 from eicompress.study.result import Result
 from eicompress.trials.builder import open_builder
 from eicompress.trials.task_data import read_data
@@ -117,7 +118,7 @@ def found(result: Result, model: str, data: str) -> dict[str, Any]:
     rebuilds = same if best in same else (best,)
 
     def right(record: Record) -> list[float]:
-        return whole(task_data.task.correct(np.load(record.files["test_logits"], allow_pickle=False), test.targets))
+        return whole(task_data.task.correct(stored_logits(Path(record.files["test_logits"])), test.targets))
 
     teacher = eicompress.load(result.baseline.files["artifact"]).logits(test.texts)
     return {

@@ -98,7 +98,7 @@ def invented(trials: int, folder: Path) -> Result:
                 }
             },
         }
-        logits = {"validation_logits": logits_of(quality, folder / f"{number}.npy")}
+        logits = {"validation_logits": logits_of(quality, folder / f"{number}.npz")}
         values = tuple(measured(size, record.value("latency_ms"), quality, quality - 0.003))
         promoted[number] = (replace(record, measurements=values, fidelity=1.0, facts=facts, files=logits),)
     examples = folder / "examples.json"
@@ -120,7 +120,7 @@ def invented(trials: int, folder: Path) -> Result:
             "graph": 490_000,
             "config": 10_000,
         },
-        files={"validation_examples": str(examples), "validation_logits": logits_of(0.965, folder / "baseline.npy")},
+        files={"validation_examples": str(examples), "validation_logits": logits_of(0.965, folder / "baseline.npz")},
         versions={"eicompress": "0.1.0", "machine": "a made-up machine"},
     )
     budgets = {"size_mb": 2.0, "latency_ms": 2.0}
@@ -160,7 +160,7 @@ def logits_of(quality: float, path: Path) -> str:
     hard = np.random.default_rng(1).permutation(TEXTS)[: round((1 - quality) * TEXTS)]
     logits[hard] = generator.normal(size=(len(hard), len(LABELS)))
     logits[hard, (targets[hard] + 1) % len(LABELS)] += 5.0
-    np.save(path, logits.astype(np.float32))
+    np.savez(path, logits=logits.astype(np.float32))
     return str(path)
 
 

@@ -24,6 +24,7 @@ from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.study.fit_to_budget import largest
+from eicompress.study.kept_answers import stored_logits
 from eicompress.study.space import Fill
 from eicompress.trials.builder import Builder
 from eicompress.values import Progress, Record
@@ -139,7 +140,7 @@ def _outcome(builder: Builder, way: Way, given: argparse.Namespace) -> Outcome:
 
         records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
     targets = builder.examples["validation"].targets
-    logits = [np.load(record.files["validation_logits"], allow_pickle=False) for record in records]
+    logits = [stored_logits(Path(record.files["validation_logits"])) for record in records]
     return Outcome(size, tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
 
 

@@ -22,6 +22,7 @@ from eicompress.recipe import Recipe
 from eicompress.spec import read
 from eicompress.strategies.super_network import Subnetwork
 from eicompress.study.agreement import agreement
+from eicompress.study.kept_answers import stored_logits
 from eicompress.training.trainer import fit_nothing
 from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
@@ -76,7 +77,7 @@ def scores(asked: argparse.Namespace) -> None:
                 builder, recipe, made, artifact, builder._bench_alone, measuring.Clock(), share=on
             )
             found[name] = {"quality": record.value("quality"), "seconds": time.process_time() - start}
-        logits, examples = np.load(record.files["validation_logits"]), builder.examples["validation"]
+        logits, examples = stored_logits(Path(record.files["validation_logits"])), builder.examples["validation"]
         for count in COUNTS:
             rows = builder.scored_rows(count / len(examples))
             found[str(count)] = builder.task.score(logits[rows], examples.targets[rows])

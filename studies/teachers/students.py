@@ -21,6 +21,7 @@ from eicompress.contracts import Array
 from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import discover
 from eicompress.spec import read
+from eicompress.study.kept_answers import stored_logits
 from eicompress.trials.builder import open_builder
 from eicompress.values import Progress
 
@@ -62,7 +63,7 @@ def students(asked: argparse.Namespace, name: str, teacher: str) -> tuple[dict[s
             print(f"\r{name}, seed {seed}: {each.phase} {each.step}/{each.steps}", end="", file=sys.stderr, flush=True)
 
         record = builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch)
-        logits = np.load(record.files["validation_logits"], allow_pickle=False)
+        logits = stored_logits(Path(record.files["validation_logits"]))
         right.append(task.correct(logits, examples.targets))
         sizes.append(record.value("size_mb"))
     found = {

@@ -83,6 +83,21 @@ def test_mistakes_are_those_of_the_data_and_both_models() -> None:
     assert "answers 0 of them exactly, the baseline 3" in found.summary
     difference, interval = answer.difference(TARGETS, ours, theirs)
     assert difference == pytest.approx((2 / 3 - 1 - 1 - 1) / 3) and interval == found.interval > 0
+    exact = replace(answer, quality="exact_match")
+    assert exact.difference(TARGETS, ours, theirs) == (-1.0, 0.0), "models are compared by the task's quality"
+    judged = exact.mistakes(TEXTS, TARGETS, theirs, ours)
+    assert (judged.summary, judged.interval) == (found.summary, 0.0) and from_json(exact.to_json()) == exact
+
+
+def test_a_threshold_is_chosen_by_the_tasks_quality() -> None:
+    # Right, wrong where there is no answer, and half right twice; the surer ones first.
+    given = logits(("Ada", "Byron"), ("Ada", "Ada"), ("Byron", "Byron"), ("Byron", "Byron"), worth=2.0)
+    given[:, 0] = np.array([0.5, 1.0, 1.5, 1.6])[:, None]
+    targets = targets_of([CONTEXT] * 4, [[(0, 9)], [], [(0, 9)], [(0, 9)]])
+    by_f1, exact = (AnswerSpan(EVEN, each).tuned(given, targets, None) for each in ("f1", "exact_match"))
+    texts = [TEXTS[0]] * 4
+    assert [each.answer for each in by_f1.decode(given, texts)] == ["Ada Byron", "Ada", "Byron", "Byron"]
+    assert [each.answer for each in exact.decode(given, texts)] == ["Ada Byron", None, None, None]
 
 
 def test_another_answer_that_is_worth_as_much_is_no_disagreement_of_a_file() -> None:

@@ -47,6 +47,15 @@ def test_quality_is_drawn_by_what_is_wrong_and_labelled_by_what_is_right() -> No
     assert axis.ticktext[axis.tickvals.index(10)] == "90"
 
 
+def test_a_quality_above_one_is_drawn_where_it_is() -> None:
+    study = found(trial(1.0, 0.5, 0.98), trial(1.9, 0.9, 1.02), trial(3.0, 1.0, None))
+    figure = search_figures.quality_against(said(study), SIZE)
+    assert list(traces(figure)["trial"].y) == pytest.approx([98.0, 102.0])  # type: ignore[attr-defined]
+    assert max(traces(figure)["over budget, not trained"].y) < 98.0  # type: ignore[attr-defined]
+    assert figure.layout.yaxis.type is None and figure.layout.yaxis.autorange is None
+    assert {each.y for each in figure.layout.annotations} >= {each.y0 for each in figure.layout.shapes if each.y0 > 1}
+
+
 def test_hovering_tells_the_recipe_in_words_and_escapes_it() -> None:
     record = trial(1.0, 0.5, 0.8, recipe=({"strategy": "<script>", "layers": 2},))
     text = traces(search_figures.quality_against(said(found(record)), SIZE))["trial"].customdata[0]  # type: ignore[attr-defined]

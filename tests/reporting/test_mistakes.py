@@ -20,12 +20,12 @@ def recorded(folder: Path) -> tuple[Record, Record]:
     (folder / "files").mkdir()
     examples = {"texts": TEXTS, "targets": TARGETS.tolist(), "answer": ANSWER.to_json()}
     (folder / "files" / "examples.json").write_text(json.dumps(examples))
-    np.save(folder / "files" / "before.npy", BASELINE)
-    np.save(folder / "files" / "after.npy", ARTIFACT)
+    np.savez(folder / "files" / "before.npz", logits=BASELINE)
+    np.savez(folder / "files" / "after.npz", logits=ARTIFACT)
     record = Record(recipe=(), draw=-1, outcome="complete", measurements=measured(1.0, 1.0, 0.5))
     # As in a study that was moved since: only the files' names still hold.
-    names = {"validation_examples": "/gone/examples.json", "validation_logits": "/gone/before.npy"}
-    return replace(record, files=names), replace(record, files={"validation_logits": "/gone/after.npy"})
+    names = {"validation_examples": "/gone/examples.json", "validation_logits": "/gone/before.npz"}
+    return replace(record, files=names), replace(record, files={"validation_logits": "/gone/after.npz"})
 
 
 def test_files_are_found_after_the_study_was_moved(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def artifact(tmp_path: Path) -> Artifact:
     folder = tmp_path / "trial-0001"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "music", "1": "weather"}}))
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 128}')
     return Artifact(folder)
 
 
@@ -116,3 +117,11 @@ def test_a_manifest_that_tells_something_else_is_refused(artifact: Artifact, man
     artifact.manifest.write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="must tell how the artifact was made, as eicompress writes it, but does not"):
         card_of(artifact)
+
+
+def test_it_says_after_how_many_tokens_texts_are_cut(artifact: Artifact) -> None:
+    said = "- It reads the first 128 tokens of a text; the rest is cut off."
+    assert f"{said}\n" in card(artifact, RECORD, None, {}, METRICS)
+    cutting = replace(RECORD, facts={"cut": {"texts": 31, "of": 2000, "tokens": 128}})
+    shown = card(artifact, cutting, None, {}, METRICS)
+    assert f"{said} 31 of 2,000 validation texts (1.6%) are cut after 128 tokens.\n" in shown

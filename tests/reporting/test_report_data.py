@@ -224,8 +224,12 @@ def test_without_a_fitting_candidate_the_nearest_is_named() -> None:
 
 def test_what_the_best_artifact_cuts_is_reported_if_it_cuts_anything() -> None:
     cut = {"texts": 31, "of": 2_000, "tokens": 256}
-    rebuilt = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": cut})
-    assert cut_texts(rebuilt).startswith("31 of 2,000 validation texts (1.6%) are cut after 256 tokens: ")
+    step = {"strategy": "starting_point", "length_coverage": 0.999}
+    rebuilt = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": cut}, recipe=(step,))
+    said = "31 of 2,000 validation texts (1.6%) are cut after 256 tokens"
+    knob = "`length_coverage` of `starting_point` sets that, up to what its encoder reads"
+    assert cut_texts(rebuilt) == f"{said}: {knob}."
+    assert cut_texts(replace(rebuilt, recipe=())) == f"{said}."
     whole = trial(1.8, 0.5, 0.9, fidelity=1.0, facts={"cut": {**cut, "texts": 0}})
     assert cut_texts(whole) == cut_texts(trial(1.8, 0.5, 0.88)) == cut_texts(None) == ""
 

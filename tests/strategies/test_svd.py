@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from eicompress.contracts import ModelStrategy
 from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.linear import Linear, LowRank
 from eicompress.encoder.model import Encoder
@@ -12,7 +13,9 @@ from eicompress.errors import Inapplicable
 from eicompress.export.emit import emit
 from eicompress.runtime import session
 from eicompress.strategies.distillation import Distillation
+from eicompress.strategies.grouped_ffn import GroupedFfn
 from eicompress.strategies.hidden_pruning import HiddenPruning
+from eicompress.strategies.kronecker import KroneckerFactorization
 from eicompress.strategies.layer_sharing import LayerSharing
 from eicompress.strategies.pruning import HeadPruning, NeuronPruning
 from eicompress.strategies.quantization import Quantization
@@ -76,6 +79,14 @@ def test_a_matrix_that_would_not_get_smaller_stays_as_it_is(make_context: Contex
     for strategy in (Svd(share=1.0), Svd(rank_by="energy", energy=1.0)):
         made = strategy.apply(tiny_candidate(layers=(LayerConfig(4, 4, 16),), hidden=16, embedding=16), context)
         assert made.model.config.layers[0].ranks == (0, 0, 0, 0)
+        assert made.facts["svd"]["energy_kept"] == [1.0] * 4
+
+
+@pytest.mark.parametrize("first", [GroupedFfn(), KroneckerFactorization(matrices="ffn"), Svd(matrices="ffn")])
+def test_where_no_whole_matrix_is_left_it_says_so(make_context: ContextMaker, first: ModelStrategy) -> None:
+    made, context = first.apply(tiny_candidate(), make_context()), make_context()
+    with pytest.raises(Inapplicable, match="put it before what factorizes or groups them"):
+        Svd(matrices="ffn").apply(made, context)
 
 
 def test_states_are_weighed_in_for_nearer_logits(make_context: ContextMaker) -> None:
@@ -121,7 +132,7 @@ def test_factors_survive_training_and_the_disk(make_context: ContextMaker, tmp_p
     assert (ours == theirs).all()
 
 
-@pytest.mark.parametrize("step", [HeadPruning(0.5), NeuronPruning(0.5), HiddenPruning(0.33), Svd(share=0.3)])
+@pytest.mark.parametrize("step", [HeadPruning(0.5), NeuronPruning(0.5), HiddenPruning(0.33)])
 def test_what_comes_after_edits_the_factors(make_context: ContextMaker, step: object) -> None:
     context = make_context()
     made = step.apply(Svd().apply(tiny_candidate(), context), context)  # type: ignore[attr-defined]

@@ -43,8 +43,8 @@ class Bench:
             raise Inapplicable("nothing to distil into")
         chance = np.random.default_rng(seed)
         right = chance.random(EXAMPLES) < (0.9 if "distillation" in names else 0.8)
-        path = self.folder / f"{len(self.built)}.npy"
-        np.save(path, np.stack([right, ~right], axis=1).astype(np.float32))
+        path = self.folder / f"{len(self.built)}.npz"
+        np.savez(path, logits=np.stack([right, ~right], axis=1).astype(np.float32))
         measured = (Measurement("quality", float(right.mean()), ""), Measurement("size_mb", len(names) / 4, "MB"))
         return Record((), -1, "complete", measurements=measured, files={"validation_logits": str(path)})
 
@@ -57,8 +57,8 @@ class Graded(Bench):
         noise = np.random.default_rng(seed).normal(size=len(targets))
         logits = 3 * targets + noise if helped else targets + noise
         self.built.append(("", seed))
-        path = self.folder / f"{len(self.built)}.npy"
-        np.save(path, logits[:, None].astype(np.float32))
+        path = self.folder / f"{len(self.built)}.npz"
+        np.savez(path, logits=logits[:, None].astype(np.float32))
         quality = self.task.score(logits[:, None], targets)
         measured = (Measurement("quality", quality, ""), Measurement("size_mb", 1.0, "MB"))
         return Record((), -1, "complete", measurements=measured, files={"validation_logits": str(path)})

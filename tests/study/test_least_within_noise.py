@@ -52,13 +52,13 @@ class Answering(Bench):
         drawn = np.random.default_rng(int.from_bytes(record.key.encode()[:4])).permutation(TEXTS)[:wrong]
         answers = TARGETS.copy()
         answers[drawn] = 1 - answers[drawn]
-        file = self.folder / f"{record.key}{wrong}.npy"
-        np.save(file, np.eye(2, dtype=np.float32)[answers])
+        file = self.folder / f"{record.key}{wrong}.npz"
+        np.savez(file, logits=np.eye(2, dtype=np.float32)[answers])
         return replace(record, files={**record.files, "validation_logits": str(file)})
 
 
 def right(record: Record) -> np.ndarray:
-    return np.load(record.files["validation_logits"]).argmax(axis=1) == TARGETS
+    return np.load(record.files["validation_logits"])["logits"].argmax(axis=1) == TARGETS
 
 
 def least(tmp_path: Path, objective: str, **more: object) -> Bed:

@@ -51,8 +51,8 @@ def test_a_limit_bounds_what_is_minimised_from_above_and_what_is_maximised_from_
     assert objective.constraints(record(energy_mj=5.0, margin=0.4)) == pytest.approx({"energy_mj": 0.25, "margin": 0.2})
     assert objective.fits(record(energy_mj=4.0, margin=0.5))
     assert objective.compared(record(energy_mj=5.0, margin=0.4)) == "energy_mj 5 (budget 4), margin 0.4 (at least 0.5)"
-    assert objective.missed("energy_mj", 0.25) == "energy_mj 25.0% over budget"
-    assert objective.missed("margin", 0.2) == "margin 20.0% below the least"
+    assert objective.missed(record(), "energy_mj", 0.25) == "energy_mj 25.0% over budget"
+    assert objective.missed(record(), "margin", 0.2) == "margin 20.0% below the least"
     assert objective.extra == (ENERGY, CLEAR)
 
 

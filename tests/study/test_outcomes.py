@@ -7,12 +7,16 @@ from eicompress.study.objective import Objective
 from eicompress.study.outcomes import completed, judged, repeated, trained
 from eicompress.values import Measurement, Record
 
-OBJECTIVE = Objective("quality", {"size_mb": 2.0, "quality": 0.8})
+OBJECTIVE = Objective("quality", {"size_mb": 2.0, "quality": 0.8, "latency_ms": 4.0})
 
 
 def measured(**values: float) -> Record:
     found = tuple(Measurement(name, value, "") for name, value in values.items())
     return Record((), -1, "complete", measurements=found)
+
+
+def timed(**conditions: object) -> Record:
+    return Record((), -1, "complete", measurements=(Measurement("latency_ms", 5.0, "ms", conditions),))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,9 @@ def measured(**values: float) -> Record:
         (measured(size_mb=2.5, quality=0.9), "over budget", "size_mb 25.0% over budget"),
         (measured(size_mb=1.5, quality=0.6), "over budget", "quality 25.0% below the least"),
         (measured(size_mb=1.5), "complete", ""),
+        (timed(sequence_length=16), "over budget", "latency_ms 25.0% over budget"),
+        (timed(whole_depth=True), "over budget", "latency_ms (all layers) 25.0% over budget"),
+        (timed(texts=300), "over budget", "latency_ms (mean of 300 texts) 25.0% over budget"),
     ],
 )
 def test_what_was_measured_is_compared_with_the_budgets(made: Record, outcome: str, reason: str) -> None:

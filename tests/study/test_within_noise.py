@@ -7,6 +7,7 @@ import numpy as np
 from fake_builder import measured
 
 from eicompress.answers import Answer, Labels, Number
+from eicompress.answers.f1 import macro_f1
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
 from eicompress.study.within_noise import within_noise
@@ -25,14 +26,14 @@ def logits(wrong: int) -> np.ndarray:
 
 
 def record(folder: Path, name: str, size: float, latency: float, quality: float, answered: np.ndarray) -> Record:
-    np.save(folder / f"{name}.npy", answered)
+    np.savez(folder / f"{name}.npz", logits=answered)
     return Record(
         recipe=({"strategy": name},),
         draw=0,
         outcome="complete",
         measurements=measured(size, latency, quality),
         trained=True,
-        files={"validation_logits": str(folder / f"{name}.npy")},
+        files={"validation_logits": str(folder / f"{name}.npz")},
     )
 
 
@@ -66,7 +67,7 @@ def test_nothing_is_said_where_the_best_is_the_smallest_or_answers_are_gone(tmp_
     smaller = record(tmp_path, "smaller", 0.1, 0.1, 0.989, logits(11))
     result = study(tmp_path, LABELS, TARGETS, {0: best, 1: smaller})
     assert within_noise(result) is not None
-    (tmp_path / "best.npy").unlink()
+    (tmp_path / "best.npz").unlink()
     assert within_noise(result) is None
 
 
@@ -81,4 +82,18 @@ def test_numbers_are_compared_by_their_correlation(tmp_path: Path) -> None:
         2: record(tmp_path, "worse", 0.1, 0.1, 0.7, answered["worse"]),
     }
     near = within_noise(study(tmp_path, Number(), targets, found))
+    assert near is not None and near.smallest == (1, found[1])
+
+
+def test_a_rare_label_makes_the_interval_of_macro_f1_wide(tmp_path: Path) -> None:
+    answer = Labels(("music", "weather", "rare"), "macro_f1")
+    targets = np.append(np.arange(TEXTS) % 2, [2, 2])
+    answered = {"best": targets, "near": np.append(targets[:-1], 0), "worse": np.append(1 - targets[:-2], [0, 0])}
+    quality = {name: macro_f1(targets, each, 3) for name, each in answered.items()}
+    found = {
+        place: record(tmp_path, name, size, size, quality[name], np.eye(3, dtype=np.float32)[answered[name]])
+        for place, (name, size) in enumerate({"best": 1.0, "near": 0.5, "worse": 0.1}.items())
+    }
+    assert quality["best"] - quality["near"] > 0.1, "eleven points, where an accuracy's interval has nine at most"
+    near = within_noise(study(tmp_path, answer, targets, found))
     assert near is not None and near.smallest == (1, found[1])

@@ -106,7 +106,7 @@ def test_other_models_teach_alone_and_together(opened: Opener, model_folder: Pat
     assert states.shape == (len(texts), 16 + 16 + 24)
     assert np.array_equal(states[:, :16], alone[0]) and np.array_equal(states[:, 32:], alone[1])
     built = [each.build(RECIPE, fidelity=1.0, seed=0, progress=ignore) for each in builders.values()]
-    logits = [np.load(each.files["validation_logits"]).tobytes() for each in built]
+    logits = [np.load(each.files["validation_logits"])["logits"].tobytes() for each in built]
     assert len(set(logits)) == 4
 
 
@@ -197,7 +197,7 @@ def test_quality_is_that_of_the_onnx_file_on_validation(opened: Opener) -> None:
     examples = builder.examples["validation"]
     logits = runtime.load(record.files["artifact"]).logits(examples.texts)
     assert record.value("quality") == pytest.approx(builder.task.score(logits, examples.targets))
-    assert np.array_equal(np.load(record.files["validation_logits"]), logits)
+    assert np.array_equal(np.load(record.files["validation_logits"])["logits"], logits)
     assert record.value("quality_test") is None
 
 
@@ -231,10 +231,10 @@ def test_in_little_time_the_baseline_is_measured_on_some_texts_and_on_test_if_th
     assert builder.promote_extras(record, 0.0).facts["baseline"]["quality_test"] is not None
 
 
-def test_a_promoted_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
+def test_a_timed_artifact_tells_how_many_validation_texts_it_cuts(opened: Opener) -> None:
     builder = opened()
     short = Recipe((ThinStudent(layers=1, length_coverage=0.5),))
-    record = builder.promote_extras(builder.build(short, fidelity=1.0, seed=0, progress=ignore))
+    record = builder.timed(builder.build(short, fidelity=1.0, seed=0, progress=ignore))
     model = runtime.load(artifact_of(record).folder)
     texts = builder.examples["validation"].texts
     whole = tiny_tokenizer()
@@ -384,7 +384,7 @@ def test_the_baseline_tells_what_a_report_needs(opened: Opener) -> None:
         "targets": validation.targets.tolist(),
         "texts": list(validation.texts),
     }
-    assert np.load(baseline.files["validation_logits"]).shape == (len(validation), 2)
+    assert np.load(baseline.files["validation_logits"])["logits"].shape == (len(validation), 2)
     record = builder.build(RECIPE, fidelity=0.5, seed=0, progress=ignore)
     found = mistakes(baseline, record, builder.folder)
     assert found is not None and f"of {len(validation)} validation texts" in found.summary

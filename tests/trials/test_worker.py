@@ -218,5 +218,5 @@ def test_two_searches_that_want_the_same_compute_it_once(setup: Setup, tmp_path:
         done = [workers.wait(ignore) for workers in (one, other)]
     records = [each.record for each in done]
     assert all(record is not None for record in records), [each.reason for each in done]
-    first, second = (np.load(record.files["validation_logits"]) for record in records if record)
+    first, second = (np.load(record.files["validation_logits"])["logits"] for record in records if record)
     assert np.array_equal(first, second)
