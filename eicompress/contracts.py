@@ -135,8 +135,9 @@ class Task(ABC):
         """The task for models with this many outputs, where only they know how many an answer has."""
         return self
 
-    def judged(self, examples: Examples, teacher: "Teacher") -> Examples:
-        """The examples with targets that the data lacks, where the teacher's answers are the truth."""
+    def judged(self, examples: Examples, teacher: "Teacher", validation: Examples) -> Examples:
+        """The examples with what the data lacks of their targets: the teacher's answers, or how good these are. What is
+        chosen for the teacher, such as a threshold, is chosen on `validation`."""
         return examples
 
     def without_teacher(self) -> "Task":

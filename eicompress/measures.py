@@ -46,13 +46,16 @@ class Subject:
     conditions: Conditions = field(default_factory=Conditions)
     known: Array | None = None
     """`raw`, where it was computed before."""
+    tasks: tuple[str, ...] = ()
+    """Of an artifact of several tasks those that the examples are of; empty for all, or where there is one."""
 
     @cached_property
     def model(self) -> "Model":
         """The artifact, loaded. Raises `ModelError`."""
         from eicompress import runtime
 
-        return runtime.load(self.artifact.folder, threads=self.conditions.threads)
+        found = runtime.load(self.artifact.folder, threads=self.conditions.threads)
+        return found.of_tasks(self.tasks) if self.tasks else found
 
     @cached_property
     def logits(self) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from eicompress.errors import SpecError, nearest, shortened
+from eicompress.errors import SpecError, listed, nearest, shortened
 from eicompress.values import MEGABYTE
 
 SIZES = {"B": 1, "KB": 1_000, "MB": MEGABYTE, "GB": 10**9, "KiB": 1_024, "MiB": 1_048_576, "GiB": 2**30}
@@ -237,6 +237,21 @@ def data(value: object, flag: str) -> str | tuple[str, ...]:
             "example intents=my-data; or give one data set"
         )
     return tuple(f"{name}={source}" for name, source in named_texts(found, flag).items())
+
+
+def by_task(value: object, flag: str) -> str | tuple[str, ...]:
+    """One text; or several, each with the name of its task, `NAME=TEXT`, but for one that is for the other tasks."""
+    if isinstance(value, str):
+        return value
+    found = texts(value, flag)
+    plain = [each for each in found if not NAMED.fullmatch(each)]
+    if len(plain) > 1:
+        raise SpecError(
+            f"several `{flag}` must each have the name of a task, NAME=VALUE, but for one that is for the other tasks, "
+            f"but got {listed(plain)}: write for which task each is"
+        )
+    named_texts(found, flag)
+    return found[0] if len(found) == 1 else found
 
 
 def named_texts(values: Sequence[str], flag: str) -> dict[str, str]:

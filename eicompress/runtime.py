@@ -80,6 +80,13 @@ class Model:
         part = self.answer.part(name)
         return replace(self, answer=part.answer, pairs=part.pairs, task=part)
 
+    def of_tasks(self, names: Sequence[str]) -> "Model":
+        """The model for these of its tasks, in this order; for one alone as `of_task` gives it. Raises `ModelError`."""
+        if len(names) == 1 or not isinstance(self.answer, MultiTask):
+            return self.of_task(names[0])
+        parts = tuple(map(self.answer.part, names))
+        return replace(self, answer=MultiTask(parts), pairs=any(each.pairs for each in parts))
+
     def predict(self, texts: Sequence[Text], *, parallel: int = 1, reject: bool = False) -> list[Prediction]:
         """The answer to each text, or pair of texts: a `LabelPrediction`, or that of another kind of answer.
 

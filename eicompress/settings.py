@@ -39,6 +39,12 @@ MILLISECONDS = partial(parsing.latency, bounds=quantities(LATENCIES, "1us", "100
 TIME = partial(parsing.time, bounds=quantities(TIMES, "1s", "366d"))
 
 
+def of_tasks(help: str, *, metavar: str = "COLUMN", default: str) -> Setting:
+    """A setting that may be given for each of several tasks, as `NAME=VALUE`."""
+    described = f"{help} NAME={metavar} for that of one of several tasks."
+    return Setting(described, metavar, parsing.by_task, default, repeated=True)
+
+
 class ModelFolder(TypedDict, total=False):
     """The model to compress."""
 
@@ -189,10 +195,12 @@ class WorkerSettings(TypedDict, total=False):
 class TaskSettings(TypedDict, total=False):
     """How the data are read."""
 
-    task: Annotated[str, Setting("Task; by default chosen from columns and labels.", "NAME", default="")]
-    text: Annotated[str, Setting("Column of the text.", "COLUMN", default="text")]
-    text_pair: Annotated[str, Setting("Column of the second text of a pair.", "COLUMN", default="")]
-    label: Annotated[str, Setting("Column of the label.", "COLUMN", default="label")]
+    task: Annotated[
+        str | Sequence[str], of_tasks("Task; by default chosen from columns and labels.", metavar="TASK", default="")
+    ]
+    text: Annotated[str | Sequence[str], of_tasks("Column of the text.", default="text")]
+    text_pair: Annotated[str | Sequence[str], of_tasks("Column of the second text of a pair.", default="")]
+    label: Annotated[str | Sequence[str], of_tasks("Column of the label.", default="label")]
     quality: Annotated[
         str, Setting("Quality to maximise, where the task has several: macro_f1, exact_match.", "NAME", default="")
     ]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from eicompress.declaration import checked, declared, flag
-from eicompress.errors import SpecError
+from eicompress.errors import SpecError, listed, nearest
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
-from eicompress.parsing import latency_ms, named_texts, seconds, size_mb, study_name
+from eicompress.parsing import NAMED, latency_ms, named_texts, seconds, size_mb, study_name
 from eicompress.settings import LEAST_WITHIN_NOISE, PROCESSORS, SearchSettings
 
 STUDY_FILE = "study.toml"
@@ -29,6 +29,8 @@ REQUIRED = {
     "data": "a folder, a file, a data set on the hub, or `builtin:docstrings`",
 }
 """Settings that every command that reads data must have, and what they name."""
+BY_TASK = ("task", "text", "text_pair", "label")
+"""Settings that may be named for one of several tasks, NAME=VALUE."""
 SHORT_FORMS = {"budget": SIZE, "latency": LATENCY, "memory": MEMORY, "min_quality": QUALITY}
 """Settings that are limits of a metric, with a unit of the user's choice."""
 
@@ -55,6 +57,33 @@ class Spec:
         """The data set of each of several tasks, by the task's name; empty where the data has no name."""
         data = self.settings["data"]
         return named_texts([data] if isinstance(data, str) else data, "--data")
+
+    @property
+    def task(self) -> str:
+        """The name of the task; empty where the data are to say it."""
+        return self._of("task", "")
+
+    def of_task(self, name: str) -> "Spec":
+        """The same for one of the tasks alone, with its data, and with what is named for it.
+
+        Raises `SpecError` for a kind of task that is named for all of them.
+        """
+        if self.task:
+            raise SpecError(
+                f"`--task` must have the name of one of the tasks, as `--task {name}={self.task}`, where each `--data` "
+                f"has one, but got `{self.task}`: write for which task it is, or leave it out"
+            )
+        own = {setting: self._of(setting, name) for setting in BY_TASK}
+        return Spec({**self.settings, **own, "data": self.tasks[name]})  # type: ignore[typeddict-item]
+
+    def _of(self, setting: str, task: str) -> str:
+        """What a setting of `BY_TASK` says of a task: under its name, else for all of them; without a name, for all."""
+        value: str | tuple[str, ...] = self.settings[setting]  # type: ignore[literal-required]
+        if isinstance(value, str) and not self.tasks:
+            return value
+        given = (value,) if isinstance(value, str) else value
+        plain = [each for each in given if not NAMED.fullmatch(each)]
+        return named_texts(given, flag(setting)).get(task, "".join(plain))
 
     @property
     def teachers_of_tasks(self) -> dict[str, str]:
@@ -102,8 +131,7 @@ class Spec:
     @property
     def columns(self) -> dict[str, str]:
         """Names of the columns, by role."""
-        settings = self.settings
-        names = {"text": settings["text"], "text_pair": settings["text_pair"], "label": settings["label"]}
+        names = {role: self._of(role, "") for role in ("text", "text_pair", "label")}
         return {role: name for role, name in names.items() if name}
 
     @property
@@ -163,6 +191,7 @@ def read(written: Mapping[str, object]) -> Spec:
         if short in settings and name in limited:
             raise SpecError(f"`{flag(short)}` must be the only limit of `{name}`, but `--limit` has one too")
     spec = Spec(settings)
+    _check_tasks(spec)
     settings.setdefault("study", study_name("-".join(spec.tasks)[:100] or _name_of(spec.data)))
     settings.setdefault("space", "start" if settings.get("start") else "edge")
     return spec
@@ -225,6 +254,21 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SpecError(f"`{path}` must be TOML in UTF-8, but {error}") from error
     except OSError as error:
         raise SpecError(f"`{path}` must be a readable file, but: {error.strerror}") from error
+
+
+def _check_tasks(spec: Spec) -> None:
+    """Raise `SpecError` for what is named for a task that has no data."""
+    for setting in BY_TASK:
+        value: str | tuple[str, ...] = spec.settings[setting]  # type: ignore[literal-required]
+        if not spec.tasks and not isinstance(value, str):
+            raise SpecError(
+                f"`{flag(setting)}` must be given once where `--data` has no name of a task, but got {listed(value)}"
+            )
+        for name in named_texts([value] if isinstance(value, str) else value, flag(setting)) if spec.tasks else ():
+            if name not in spec.tasks:
+                raise SpecError(
+                    f"`{flag(setting)}` must be for one of the tasks, but got `{name}`: {nearest(name, spec.tasks)}"
+                )
 
 
 def _name_of(data: str) -> str:

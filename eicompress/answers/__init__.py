@@ -6,10 +6,10 @@ Used by `runtime` to decode, by `export` to write and check, by `training` for l
 from collections.abc import Mapping
 
 from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentAndSlotsPrediction
-from eicompress.answers.kind import Answer, Chart, Curve, Mistakes, Prediction, Table
+from eicompress.answers.kind import Answer, Chart, Curve, Factors, Mistakes, Prediction, Table, id2label
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelChoice, LabelSet, LabelSetPrediction
-from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction, Part
+from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction, OneTask, Part
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.rejection import NEVER
 from eicompress.answers.span import AnswerSpan, SpanPrediction
@@ -23,6 +23,7 @@ __all__ = [
     "Chart",
     "Curve",
     "Entity",
+    "Factors",
     "IntentAndSlots",
     "IntentAndSlotsPrediction",
     "LabelChoice",
@@ -35,6 +36,7 @@ __all__ = [
     "MultiTaskPrediction",
     "Number",
     "NumberPrediction",
+    "OneTask",
     "Part",
     "Prediction",
     "SpanPrediction",
@@ -51,10 +53,9 @@ __all__ = [
 def from_json(value: Json) -> Answer:
     """The answer that `to_json` wrote. Raises `KeyError` for a kind that is not known."""
     if value["kind"] == Labels.kind:
-        return _labels(value)
+        return Labels(tuple(map(str, value["labels"])), str(value["quality"]), float(value["reject_below"]))
     if value["kind"] == MultiTask.kind:
-        parts = value["parts"]
-        return MultiTask(tuple(Part(str(each["name"]), _labels(each["answer"]), bool(each["pairs"])) for each in parts))
+        return MultiTask(tuple(map(_part, value["parts"])))
     if value["kind"] == LabelSet.kind:
         return LabelSet(tuple(map(str, value["labels"])), str(value["quality"]), float(value["threshold"]))
     if value["kind"] == Number.kind:
@@ -71,8 +72,11 @@ def from_json(value: Json) -> Answer:
     raise KeyError(value["kind"])
 
 
-def _labels(value: Json) -> Labels:
-    return Labels(tuple(map(str, value["labels"])), str(value["quality"]), float(value["reject_below"]))
+def _part(value: Json) -> Part:
+    answer = from_json(value["answer"])
+    if not isinstance(answer, OneTask):
+        raise KeyError(answer.kind)
+    return Part(str(value["name"]), answer, bool(value["pairs"]))
 
 
 def of_config(config: Json) -> Answer | None:
@@ -108,13 +112,16 @@ def of_config(config: Json) -> Answer | None:
 
 
 def _of_tasks(tasks: object, labels: tuple[str, ...]) -> MultiTask | None:
-    """The answer of these tasks, which have the labels one after the other; None where their counts do not fit."""
+    """The answer of these tasks, which have the labels one after the other; None where their counts do not fit, or one
+    of them answers something else than one of several tasks does."""
     parts, start = [], 0
     for each in tasks if isinstance(tasks, list) else []:
         count = each.get("labels") if isinstance(each, Mapping) else None
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             return None
-        own = Labels(labels[start : start + count], reject_below=_share(each.get("reject_below"), NEVER))
+        own = of_config({**each, "id2label": id2label(labels[start : start + count])})
+        if not isinstance(own, OneTask):
+            return None
         parts.append(Part(str(each.get("name")), own, bool(each.get("pairs", False))))
         start += count
     return MultiTask(tuple(parts)) if parts and start == len(labels) else None

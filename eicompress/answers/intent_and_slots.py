@@ -202,4 +202,4 @@ class IntentAndSlots(Answer):
             f"right, intent and slots, the baseline {self.right(targets, baseline).mean():.1%}: {signed} ± "
             f"{100 * half:.1f} points (95 % interval, paired). Intents: {intents.summary} Slots: {slots.summary}"
         )
-        return Mistakes(summary, half, True, (*intents.tables, *slots.tables), intents.chart, intents.matrix)
+        return Mistakes(summary, half, True, (*intents.tables, *slots.tables), intents.charts, intents.matrix)

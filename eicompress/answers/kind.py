@@ -16,6 +16,8 @@ from eicompress.values import Json, Text
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Array: TypeAlias = npt.NDArray[Any]
+Factors: TypeAlias = float | Floats
+"""One for all logits, or (outputs,) one for each."""
 
 TIE = 0.1
 """Of the deviation of all logits: answers as near to each other as that are equally good, since rounding alone may
@@ -96,7 +98,7 @@ class Mistakes:
     shares: bool
     """Whether the quality is the share of answers that are right."""
     tables: tuple[Table, ...]
-    chart: Chart
+    charts: tuple[Chart, ...]
     matrix: Matrix | None = None
     """None for an answer without classes."""
 
@@ -231,12 +233,12 @@ class Answer(ABC):
     def mismatch(self, who: str, known: "Answer | None") -> str:
         """What `who`, a model that answers `known`, must answer and does not, with what to do."""
 
-    def rescaling(self, known: "Answer") -> tuple[float, float] | None:
+    def rescaling(self, known: "Answer") -> "tuple[Factors, Factors] | None":
         """What logits of a model that answers `known` are multiplied by, and what is then added; None for neither."""
         return None
 
     @property
-    def scale(self) -> tuple[float, float] | None:
+    def scale(self) -> "tuple[Factors, Factors] | None":
         """What an artifact multiplies its logits by, and then adds to them; None for neither."""
         return None
 
@@ -261,12 +263,13 @@ class Answer(ABC):
         """By how much single precision may change a logit on its way through an artifact's units."""
         return 0.0
 
-    @abstractmethod
     def readable_rows(self, rows: Sequence[Json], columns: Mapping[str, str], origin: str) -> Sequence[Json]:
-        """Rows that define a task with this answer, for rows that are to be measured under it; `columns` by role.
+        """Rows that define a task with this answer, for rows that are to be measured under it, by default these;
+        `columns` by role.
 
         Raises `DataError` where one of them has a label that is no such answer.
         """
+        return rows
 
     @abstractmethod
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:

@@ -170,6 +170,11 @@ class Labels(Answer):
         # A task numbers the labels of its training rows: here, one row for each label that the artifact knows.
         return [{**rows[0], column: label} for label in self.labels]
 
+    def score(self, targets: Array, logits: Floats) -> float:
+        """The quality of logits (n, labels)."""
+        answers = logits.argmax(axis=1)
+        return float((answers == targets).mean()) if self.averaged else self._macro_f1(targets, answers)
+
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
         if self.averaged:
@@ -210,11 +215,11 @@ class Labels(Answer):
         if not self.averaged:
             apart, interval = self.difference(targets, artifact, baseline)
             signed = f"{100 * apart:+.1f}".replace("-", "\u2212")
-            ours, theirs = (self._macro_f1(targets, each.argmax(axis=1)) for each in (artifact, baseline))
+            ours, theirs = (self.score(targets, each) for each in (artifact, baseline))
             summary += (
                 f" Macro F1 is {ours:.1%} for the artifact and {theirs:.1%} for the baseline: {signed} ± "
                 f"{100 * interval:.1f} points (95 % interval, paired)."
             )
         kept = tuple(each for each in tables if each.rows)
         matrix = confusion(self.labels, targets, found.answers)
-        return Mistakes(summary, interval, self.averaged, kept, found.chart, matrix)
+        return Mistakes(summary, interval, self.averaged, kept, (found.chart,), matrix)

@@ -49,7 +49,7 @@ def mistakes_of(
         ),
     )
     kept = tuple(each for each in tables if each.rows)
-    return Mistakes(summary, interval, False, kept, _chart(labels, there, baseline, artifact))
+    return Mistakes(summary, interval, False, kept, (_chart(labels, there, baseline, artifact),))
 
 
 def _kinds(there: Flags, answered: Flags) -> list[str]:

@@ -1,7 +1,7 @@
 """A number for a text. Models learn it with zero mean and unit deviation; an artifact answers in the user's units."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from eicompress.answers.kind import (
     id2label,
     joined,
 )
-from eicompress.values import Json, Text
+from eicompress.values import Text
 
 NAME = "number"
 """The name of the only output."""
@@ -64,6 +64,7 @@ class Number(Answer):
     )
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = False
+    quality: ClassVar[str] = "pearson"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,8 +123,9 @@ class Number(Answer):
     def rounding(self) -> float:
         return float(np.spacing(np.float32(abs(self.mean) + self.deviation))) / self.deviation
 
-    def readable_rows(self, rows: Sequence[Json], columns: Mapping[str, str], origin: str) -> Sequence[Json]:
-        return rows
+    def score(self, targets: Array, logits: Floats) -> float:
+        """Pearson's correlation of logits (n, 1) with targets (n,); what runs against them has none."""
+        return max(0.0, correlation(logits[:, 0], targets))
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         return apart(ours[:, 0], theirs[:, 0], targets)
@@ -150,7 +152,7 @@ class Number(Answer):
         heads = ("text", "number", "artifact", "baseline", "off by")
         table = Table("Largest errors", heads, rows, 4)
         tables = (table, _by_quarter(wanted, before, after, digits))
-        return Mistakes(summary, interval, False, tables, _scatter(texts, wanted, before, after))
+        return Mistakes(summary, interval, False, tables, (_scatter(texts, wanted, before, after),))
 
 
 def _by_quarter(wanted: Floats, before: Floats, after: Floats, digits: int) -> Table:

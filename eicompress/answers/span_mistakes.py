@@ -60,7 +60,7 @@ def mistakes_of(
         interval,
         False,
         tuple(each for each in tables if each.rows),
-        calibration_chart(*charts, of="questions"),
+        (calibration_chart(*charts, of="questions"),),
     )
 
 

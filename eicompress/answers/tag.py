@@ -230,7 +230,7 @@ class Tags(Answer):
         read, theirs = [readable(str(text)) for text in texts], self.counted(targets, baseline)[1]
         found = Found(read, targets, self.types, wanted, ours, theirs)
         chart = calibration_chart(*(_calibration(targets, each) for each in (baseline, artifact)), of="words")
-        return Mistakes(summary_of(before, after, interval), interval, False, found.tables(), chart)
+        return Mistakes(summary_of(before, after, interval), interval, False, found.tables(), (chart,))
 
 
 def _calibration(targets: Array, logits: Floats) -> Calibration:

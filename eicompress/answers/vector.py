@@ -5,7 +5,7 @@ correlation).
 Targets (2 x pairs, 2) are, for each text, the number of its pair and the pair's score, NaN where there is none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eicompress.answers.kind import Answer, Array, Chart, Floats, Mistakes, Prediction, Table
 from eicompress.answers.number import apart, correlation, curves
-from eicompress.values import Json, Text
+from eicompress.values import Text
 
 DIMENSIONS = "embedding_dimensions"
 """The entry of a `config.json` that says how long a model's vectors are."""
@@ -166,9 +166,6 @@ class Vector(Answer):
         found: npt.NDArray[np.bool_] = (expected * got).sum(axis=1) >= SAME
         return found
 
-    def readable_rows(self, rows: Sequence[Json], columns: Mapping[str, str], origin: str) -> Sequence[Json]:
-        return rows
-
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         pairs = pairs_of(targets)
         if len(pairs.scores) < 2:
@@ -198,7 +195,7 @@ class Vector(Answer):
         heads = ("pair", "score", "cosine", "baseline's cosine", "places too high")
         table = Table("Pairs whose likeness is most wrong", heads, rows, 4)
         tables = (table, _by_quarter(pairs.scores, off_before, off_after))
-        return Mistakes(summary, interval, False, tables, _scatter(both, wanted, rank_before, rank_after))
+        return Mistakes(summary, interval, False, tables, (_scatter(both, wanted, rank_before, rank_after),))
 
 
 def _by_quarter(scores: Floats, before: Floats, after: Floats) -> Table:

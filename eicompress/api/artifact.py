@@ -66,12 +66,12 @@ def measure(
     `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
-    from eicompress.measures import Conditions, Subject
+    from eicompress.measures import Conditions
     from eicompress.metrics.latency import CAREFUL_SECONDS, LatencyMetric, measure_latency
     from eicompress.metrics.measure import measure
     from eicompress.metrics.size import DownloadMetric, SizeMetric, download_mb
     from eicompress.plugins import discover
-    from eicompress.trials.evaluation import rows_for
+    from eicompress.trials.evaluation import rows_for, subject_of
 
     asked = checked(MeasureSettings, settings)
     folder, registry = Artifact(artifact_at(artifact)), discover(asked.get("plugin"), asked.get("only_plugins"))
@@ -84,13 +84,13 @@ def measure(
         found += latency.measurements()
     if data is not None:
         spec = read({"model": str(folder.folder), "data": data, **asked})
-        split, task, examples = rows_for(model, spec, registry)
+        rows = rows_for(model, spec, registry)
         known = {each.name for each in found}
         if model.depends_on_text and "seq_len" not in asked:
             known.remove(LatencyMetric.name)
         others = [metric for name, metric in registry.metrics.items() if name not in known]
         conditions = Conditions(threads, asked.get("seq_len"), device=device)
-        taken = measure(others, Subject(folder, task, examples, split, conditions))
+        taken = measure(others, subject_of(folder, rows, conditions))
         for name, why in taken.unmeasured.items():
             raise MeasureError(f"`{name}` must be measured, or left out with `--only-plugins`, but could not be: {why}")
         found += taken.measurements
@@ -112,13 +112,13 @@ def compare(
     `PluginError`, `ModelError`, `DataError` and `MeasureError`.
     """
     from eicompress import runtime
-    from eicompress.measures import Conditions, Subject
+    from eicompress.measures import Conditions
     from eicompress.metrics.latency import CAREFUL_SECONDS, measure_latency, measure_text_latency
     from eicompress.metrics.quality import difference_of
     from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page
     from eicompress.reporting.files import write_page
     from eicompress.study.quality_words import QualityWords
-    from eicompress.trials.evaluation import rows_for
+    from eicompress.trials.evaluation import rows_for, subject_of
 
     if output is not None:
         check_new(output)
@@ -132,12 +132,13 @@ def compare(
     by_text = "seq_len" not in settings and any(runtime.load(each.folder).depends_on_text for each in folders)
     for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)
-        split, task, examples = rows_for(model, spec, registry)
+        rows = rows_for(model, spec, registry)
+        task, examples = rows.task, rows.examples
         if reference is None:
             wanted = settings.get("seq_len") or runtime.usual_length(model.tokenizer, examples.texts)
             length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
         conditions = Conditions(threads, seconds=CAREFUL_SECONDS, reference=reference)
-        subject = Subject(each, task, examples, split, conditions)
+        subject = subject_of(each, rows, conditions)
         if by_text:
             of_texts = measure_text_latency(device, subject)
             taken, ratio = of_texts.mean_ms, of_texts.ratio
@@ -160,7 +161,7 @@ def compare(
     apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
     words = QualityWords.of(task)
-    comparison = Comparison(spec.data, split, words, None if by_text else length, device.name, first, compared)
+    comparison = Comparison(spec.data, rows.split, words, None if by_text else length, device.name, first, compared)
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

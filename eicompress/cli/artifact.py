@@ -57,8 +57,8 @@ def predict(
     intents and slots  the intent, its confidence, and the slots as entities
     questions          the answer, its characters and its confidence
     vectors            the vector; with --similarity the cosine of a pair
-    several tasks      NAME=LABEL with its confidence, of each task that reads
-                       such a text; with --task that of one task alone
+    several tasks      NAME=ANSWER as above, of each task that reads such a
+                       text; with --task that of one task alone
 
     Characters are counted from 0: the first one, and the one after the last. Where there is no answer it is -.
 

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from eicompress.answers import Factors
 from eicompress.encoder.blocks import FeedForward, Layer, SelfAttention, activated
 from eicompress.encoder.config import BigramConfig, CodebookConfig, EncoderConfig
 from eicompress.encoder.embedding import (
@@ -162,10 +163,11 @@ class Encoder(nn.Module):
         self.config = replace(self.config, outputs=len(numbers))
 
     @torch.no_grad()
-    def scale_outputs(self, factor: float, shift: float) -> None:
-        """Multiply all logits by `factor`, and add `shift` to them."""
-        self.classifier.weight.mul_(factor)
-        self.classifier.bias.mul_(factor).add_(shift)
+    def scale_outputs(self, factor: Factors, shift: Factors) -> None:
+        """Multiply all logits by `factor`, and add `shift` to them; each is one number, or (outputs,)."""
+        factors, shifts = (torch.as_tensor(each).to(self.classifier.weight) for each in (factor, shift))
+        self.classifier.weight.mul_(factors.reshape(-1, 1))
+        self.classifier.bias.mul_(factors).add_(shifts)
 
     def take_head(self, other: "Encoder", hidden: Tensor) -> None:
         """Take another encoder's head, in as much as it reads these of its residual dimensions; the bits stay."""

@@ -17,6 +17,7 @@ from onnx import (
 )
 from torch import Tensor
 
+from eicompress.answers import Factors
 from eicompress.runtime import LAYERS
 
 Pick: TypeAlias = Callable[[str], str]
@@ -213,8 +214,9 @@ def float_array(values: Tensor) -> npt.NDArray[np.float32]:
     return array
 
 
-def scaled(model: ModelProto, factor: float, shift: float) -> ModelProto:
-    """The same graph with its logits multiplied by `factor` and `shift` added to them, in single precision."""
+def scaled(model: ModelProto, factor: Factors, shift: Factors) -> ModelProto:
+    """The same graph with its logits multiplied by `factor` and `shift` added to them, in single precision; each is one
+    number, or (outputs,)."""
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -226,7 +228,9 @@ def scaled(model: ModelProto, factor: float, shift: float) -> ModelProto:
     names = _free_names(graph, 2)
     for name, value in zip(names, (factor, shift), strict=True):
         data = np.array(value, np.float32)
-        graph.initializer.append(TensorProto(name=name, data_type=TensorProto.FLOAT, raw_data=data.tobytes()))
+        graph.initializer.append(
+            TensorProto(name=name, data_type=TensorProto.FLOAT, dims=data.shape, raw_data=data.tobytes())
+        )
     graph.node.append(NodeProto(op_type="Mul", input=["unscaled", names[0]], output=["multiplied"]))
     graph.node.append(NodeProto(op_type="Add", input=["multiplied", names[1]], output=["logits"]))
     return made

@@ -6,6 +6,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from eicompress.answers import Chart
 from eicompress.reporting.data import ARTIFACT, Numbers
 from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent, rows
 from eicompress.values import MEGABYTE
@@ -106,10 +107,8 @@ def exits(numbers: Numbers) -> go.Figure:
     return figure.update_layout(showlegend=False)
 
 
-def mistakes(numbers: Numbers) -> go.Figure:
-    """The chart by which the kind of answer shows artifact and baseline, around the diagonal of an ideal model."""
-    assert numbers.mistakes is not None
-    chart = numbers.mistakes.chart
+def mistakes(chart: Chart) -> go.Figure:
+    """A chart by which a kind of answer shows artifact and baseline, around the diagonal of an ideal model."""
     figure = layout(chart.x_title, chart.y_title)
     figure.add_trace(
         go.Scatter(

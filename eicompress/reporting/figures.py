@@ -35,7 +35,7 @@ def drawn(numbers: Numbers) -> dict[str, go.Figure]:
         if there:
             found[name] = draw(numbers)
     if numbers.mistakes:
-        found[numbers.mistakes.chart.name] = mistakes(numbers)
+        found |= {each.name: mistakes(each) for each in numbers.mistakes.charts}
         if numbers.mistakes.matrix:
             found["confusion-matrix"] = confusions(numbers)
     return found

@@ -254,8 +254,9 @@ def _mistakes(numbers: Numbers) -> str:
     if found.matrix:
         lines += ["<h3>Confusion matrix</h3>", f'<p class="soft">{escape(found.matrix.note)}</p>']
         lines.append(drawn(confusions(numbers)))
-    lines += [f"<h3>{escape(found.chart.title)}</h3>", f'<p class="soft">{escape(found.chart.note)}</p>']
-    lines.append(drawn(mistakes(numbers)))
+    for chart in found.charts:
+        lines += [f"<h3>{escape(chart.title)}</h3>", f'<p class="soft">{escape(chart.note)}</p>']
+        lines.append(drawn(mistakes(chart)))
     return "\n".join(lines)
 
 

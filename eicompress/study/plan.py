@@ -56,8 +56,8 @@ def planned(written: Mapping[str, object]) -> Plan:
     if spec.settings["engine"] == "ray":
         check_installed()
     registry = discover(spec.plugin, spec.settings.get("only_plugins"))
-    if spec.settings["task"]:
-        registry.task(spec.settings["task"])
+    for kind in {spec.task, *(spec.of_task(name).task for name in spec.tasks)} - {""}:
+        registry.task(kind)
     registry.device(spec.settings["device"])
     _check_metrics(spec, registry)
     space = read_space(spec.settings["space"], registry)

@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional as F
 
 from eicompress.answers import Labels
-from eicompress.answers.f1 import macro_f1
 from eicompress.answers.label import ACCURACY, MACRO_F1
 from eicompress.contracts import Array, Examples, Task
 from eicompress.errors import DataError
@@ -80,9 +79,7 @@ class Classification(Task):
         return right.astype(np.float64)
 
     def score(self, logits: Array, targets: Array) -> float:
-        if self.averaged:
-            return super().score(logits, targets)
-        return macro_f1(targets, logits.argmax(axis=1), len(self.label_names))
+        return self.answer.score(targets, logits)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
         return None if self.averaged else self.answer.difference(targets, ours, theirs)

@@ -79,7 +79,7 @@ class Embedding(Task):
     def sized(self, width: int) -> Self:
         return replace(self, vector=Vector(width))
 
-    def judged(self, examples: Examples, teacher: Teacher) -> Examples:
+    def judged(self, examples: Examples, teacher: Teacher, validation: Examples) -> Examples:
         unknown = np.isnan(examples.targets[:, 1])
         if not unknown.any():
             return examples

@@ -1,133 +1,212 @@
-"""Several tasks on one encoder: each row belongs to one of them, and each has labels of its own."""
+"""Several tasks on one encoder: each row belongs to one of them, and each reads, learns and scores its own rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from eicompress.answers import MultiTask, Part
+from eicompress.answers import MultiTask, OneTask, Part
+from eicompress.answers.multi_task import OWN, TASK, TAUGHT, OwnRows
 from eicompress.contracts import Array, Examples, Task, Teacher
 from eicompress.errors import DataError
-from eicompress.tasks.classification import Classification, PairClassification
-from eicompress.values import Json, Text
+from eicompress.tasks.choice import task_of
+from eicompress.tasks.classification import Classification
+from eicompress.values import Json
 
-MEAN_SHARE, MEAN_ACCURACY = "mean_share", "mean_accuracy"
+MEAN_SHARE, MEAN_QUALITY = "mean_share", "mean_quality"
 """Qualities."""
 
 
 @dataclass(frozen=True)
-class MultiTaskClassification(Task):
-    """One label for a text, or a pair of texts, of the task that it belongs to. The quality is the mean over the tasks
-    of the accuracy, as a share of that of the task's teacher; or of the accuracy itself, as GLUE's score (arXiv
-    1804.07461)."""
+class SeveralTasks(Task):
+    """The answer of the task that a text, or a pair of texts, belongs to. The quality is the mean over the tasks of
+    their own qualities, each as a share of that of the task's teacher; or of the qualities themselves, as GLUE's score
+    (arXiv 1804.07461)."""
 
-    parts: tuple[Part, ...]
+    tasks: tuple[tuple[str, Task], ...]
+    """With their names, in the order of their outputs."""
     quality: str = MEAN_SHARE
 
     name: ClassVar[str] = "multi_task"
-    qualities: ClassVar[tuple[str, ...]] = (MEAN_SHARE, MEAN_ACCURACY)
+    averaged: ClassVar[bool] = False
+    qualities: ClassVar[tuple[str, ...]] = (MEAN_SHARE, MEAN_QUALITY)
     columns: ClassVar[tuple[str, ...]] = ("task", "text", "label")
     may_have: ClassVar[tuple[str, ...]] = ("text_pair",)
     example: ClassVar[Sequence[Json]] = (
         {"task": "matches", "text": "will it rain", "text_pair": "rain today", "label": "yes"},
         {"task": "topic", "text": "will it rain", "label": "weather"},
+        {"task": "tags", "text": "will it rain", "label": ["question", "sky"]},
+        {"task": "urgency", "text": "will it rain", "label": 0.25},
         {"task": "matches", "text": "play a song", "text_pair": "the sun", "label": "no"},
         {"task": "topic", "text": "play a song", "label": "music"},
+        {"task": "tags", "text": "play a song", "label": []},
+        {"task": "urgency", "text": "play a song", "label": 0.75},
     )
 
     @classmethod
     def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> tuple[Self, dict[str, Examples]]:
-        task, pair = columns.get("task", "task"), columns.get("text_pair", "text_pair")
-        parts, start = [], 0
-        texts: dict[str, list[Text]] = {split: [""] * len(rows) for split, rows in splits.items()}
-        targets = {split: np.zeros(len(rows), np.int64) for split, rows in splits.items()}
-        for name in sorted({str(row[task]) for row in splits["train"]}):
-            places = {split: [at for at, row in enumerate(rows) if row[task] == name] for split, rows in splits.items()}
-            own = {split: [splits[split][at] for at in each] for split, each in places.items()}
-            pairs = own["train"][0].get(pair) is not None
-            _check_form(name, own, pair, pairs)
+        """Each task is found from its own rows, as that of a data set of its own."""
+        column = columns.get("task", "task")
+        _check_known(splits, column)
+        read = {}
+        for name in sorted({str(row[column]) for row in splits["train"]}):
+            own = {
+                split: [
+                    {key: value for key, value in row.items() if value is not None}
+                    for row in rows
+                    if str(row[column]) == name
+                ]
+                for split, rows in splits.items()
+            }
+            first = own["train"][0]
+            named = {role: of_role for role, of_role in columns.items() if role != "text_pair" or of_role in first}
             try:
-                read, examples = (PairClassification if pairs else Classification).read(own, columns)
+                kind, _ = task_of(own["train"], named)
+                found = kind.columns_in(first, named)
+                _check_rows(own, kind, found, columns.get("text_pair", "text_pair"))
+                read[name] = kind.read(own, found)
             except DataError as error:
                 raise DataError(f"task `{name}`: {error}") from error
-            parts.append(Part(name, read.answer, pairs))
-            for split, each in examples.items():
-                targets[split][places[split]] = start + each.targets
-                for at, text in zip(places[split], each.texts, strict=True):
-                    texts[split][at] = text
-            start += read.answer.outputs
-        _check_known(splits, task, {each.name for each in parts})
-        return cls(tuple(parts)), {split: Examples(tuple(texts[split]), targets[split]) for split in splits}
+        return cls.joined(read)
+
+    @classmethod
+    def joined(cls, read: Mapping[str, tuple[Task, Mapping[str, Examples]]]) -> tuple[Self, dict[str, Examples]]:
+        """Tasks that were each read on its own, by their names, as one; and the examples of all, in an order in which
+        the first ones have each task's share. Raises `DataError`."""
+        ordered = sorted(read.items())
+        for name, (task, _) in ordered:
+            if not isinstance(task.answer, OneTask):
+                raise DataError(
+                    "each of several tasks must answer a label, a set of labels or a number for a text or a pair of "
+                    f"texts, but `{name}` is of the task `{task.name}`: search for it on its own"
+                )
+        joined = cls(tuple((name, task) for name, (task, _) in ordered))
+        splits = ordered[0][1][1]
+        return joined, {split: joined._examples([each[split] for _, (_, each) in ordered]) for split in splits}
+
+    def _examples(self, found: Sequence[Examples]) -> Examples:
+        """The examples of all tasks, from those of each."""
+        widest = max(each.targets[0].size if len(each) else 1 for each in found)
+        tables = []
+        for at, (part, each) in enumerate(zip(self.answer.parts, found, strict=True)):
+            table = np.zeros((len(each), OWN + widest))
+            table[:, TASK], table[:, TAUGHT] = at, 1.0
+            table[:, OWN:][:, part.columns] = each.targets
+            tables.append(table)
+        texts, targets = [text for each in found for text in each.texts], np.concatenate(tables)
+        order = in_turns([len(each) for each in found])
+        return Examples(tuple(texts[row] for row in order), targets[order])
 
     @classmethod
     def refusal(cls, label: object) -> str:
-        return Classification.refusal(label)
+        return "" if isinstance(label, list) else Classification.refusal(label)
 
-    @property
+    @cached_property
     def answer(self) -> MultiTask:
-        return MultiTask(self.parts)
+        parts = []
+        for name, task in self.tasks:
+            answer = task.answer
+            assert isinstance(answer, OneTask)  # `joined` has refused others
+            parts.append(Part(name, answer, task.pairs))
+        return MultiTask(tuple(parts))
 
     @property
     def pairs(self) -> bool:
-        return any(each.pairs for each in self.parts)
+        return any(task.pairs for _, task in self.tasks)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy over the labels of a text's own task: the mean over the batch. Logits (B, outputs), targets
-        (B,) numbers of outputs."""
+        """Each task's own loss of its own rows, weighted by their share of the batch. Logits (B, outputs), targets as
+        in `eicompress.answers.multi_task`."""
         answer, found = self.answer, [logits.new_zeros(())]
-        for own in answer.slices:
-            rows = (targets >= own.start) & (targets < own.stop)
-            found.append(F.cross_entropy(logits[rows, own], targets[rows] - own.start, reduction="sum"))
-        return torch.stack(found).sum() / len(targets)
+        for at, ((_, task), part, own) in enumerate(zip(self.tasks, answer.parts, answer.slices, strict=True)):
+            rows = targets[:, TASK] == at
+            if rows.any():
+                wanted = targets[rows, OWN:][:, part.columns]
+                share = rows.float().mean()
+                found.append(
+                    share * task.loss(logits[rows, own], wanted.to(logits.dtype) if part.is_number else wanted.long())
+                )
+        return torch.stack(found).sum()
 
-    def judged(self, examples: Examples, teacher: Teacher) -> Examples:
+    def judged(self, examples: Examples, teacher: Teacher, validation: Examples) -> Examples:
+        """With the quality of each task's teacher on these rows; it counts as that of one right text at least."""
         if self.quality != MEAN_SHARE:
             return examples
-        answer, logits = self.answer, np.asarray(teacher.outputs(examples.texts).logits, np.float32)
-        wrong = ~answer.right(examples.targets, logits)
-        return replace(examples, targets=examples.targets % answer.outputs + answer.outputs * wrong)
+        known, logits = (np.asarray(teacher.outputs(each.texts).logits, np.float32) for each in (validation, examples))
+        tuned, targets = self.answer.tuned(known, validation.targets, None), examples.targets.copy()
+        decided = tuned.decided(logits)
+        for each in tuned.divided(targets):
+            quality = each.part.answer.score(each.targets, decided[each.rows, each.own])
+            targets[each.rows, TAUGHT] = max(quality, 1 / len(each.rows))
+        return replace(examples, targets=targets)
 
     def without_teacher(self) -> Self:
-        return replace(self, quality=MEAN_ACCURACY)
+        return replace(self, quality=MEAN_QUALITY)
 
     def correct(self, logits: Array, targets: Array) -> Array:
-        """Weighted so that the mean is the quality; a right answer of a task with few texts may be more than one."""
-        found: Array = self.answer.right(targets, logits) * self.answer.weights(targets)
+        """As each text's own task has it."""
+        found = np.zeros(len(targets))
+        for task, each in self._divided(targets):
+            found[each.rows] = task.correct(logits[each.rows, each.own], each.targets)
         return found
 
+    def score(self, logits: Array, targets: Array) -> float:
+        return self.answer.score(targets, logits)
+
+    def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float]:
+        return self.answer.difference(targets, ours, theirs)
+
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
-        """The accuracy of each task, and their mean where another quality is maximised."""
-        answer = self.answer
-        right, tasks = answer.right(targets, logits), answer.tasks_of(targets)
-        found = {
-            f"{part.name}_accuracy": float(right[tasks == at].mean())
-            for at, part in enumerate(self.parts)
-            if (tasks == at).any()
-        }
-        return {MEAN_ACCURACY: float(np.mean([*found.values()])), **found} if self.quality == MEAN_SHARE else found
+        """The qualities of each task, and the mean of those that are maximised where another one is."""
+        found, qualities = dict[str, float](), list[float]()
+        for task, each in self._divided(targets):
+            own, name = logits[each.rows, each.own], each.part.name
+            qualities.append(task.score(own, each.targets))
+            others = task.beside(own, each.targets)
+            found |= {f"{name}_{task.quality}": qualities[-1]} | {f"{name}_{of}": each for of, each in others.items()}
+        return {MEAN_QUALITY: float(np.mean(qualities)), **found} if self.quality == MEAN_SHARE else found
+
+    def _divided(self, targets: Array) -> Iterator[tuple[Task, OwnRows]]:
+        """Each task that has rows among these, with them."""
+        tasks = dict(self.tasks)
+        return ((tasks[each.part.name], each) for each in self.answer.divided(targets))
 
 
-def _check_form(name: str, splits: Mapping[str, Sequence[Json]], column: str, pairs: bool) -> None:
-    """Raise `DataError` unless all inputs of a task are pairs of texts, or none is."""
-    for split, rows in splits.items():
-        for at, row in enumerate(rows, start=1):
-            if (row.get(column) is not None) != pairs:
-                must, has = ("must", "has none") if pairs else ("must not", "has one")
-                raise DataError(
-                    f"task `{name}`: every row {must} have a second text, `{column}`, but row {at} of `{split}` {has}: "
-                    "mend the row, or give it to another task"
-                )
+def in_turns(counts: Sequence[int]) -> list[int]:
+    """The places of rows of several tasks, which lie one task after the other, in an order in which the first ones have
+    each task's share, as the whole has."""
+    turns = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count] or [np.zeros(0)])
+    order: list[int] = np.argsort(turns, kind="stable").tolist()
+    return order
 
 
-def _check_known(splits: Mapping[str, Sequence[Json]], column: str, known: set[str]) -> None:
+def _check_known(splits: Mapping[str, Sequence[Json]], column: str) -> None:
     """Raise `DataError` for a task that has no training rows."""
+    known = {str(row[column]) for row in splits["train"]}
     for split, rows in splits.items():
         for at, row in enumerate(rows, start=1):
-            if row[column] not in known:
+            if str(row[column]) not in known:
                 raise DataError(
                     f"every task of `{split}` must have rows in `train`, but row {at} has `{row[column]}`: add "
                     "training rows of it, or leave the row out"
                 )
+
+
+def _check_rows(
+    splits: Mapping[str, Sequence[Json]], kind: type[Task], columns: Mapping[str, str], second: str
+) -> None:
+    """Raise `DataError` unless all rows of a task are pairs of texts, or none is, with labels of its kind."""
+    pairs = "text_pair" in columns
+    for split, rows in splits.items():
+        for at, row in enumerate(rows, start=1):
+            if (second in row) != pairs:
+                must, has = ("must", "has none") if pairs else ("must not", "has one")
+                raise DataError(
+                    f"every row {must} have a second text, `{second}`, but row {at} of `{split}` {has}: mend the row, "
+                    "or give it to another task"
+                )
+            if why := kind.refusal(row.get(columns["label"])):
+                raise DataError(f"row {at} of `{split}`, column `{columns['label']}` {why}: mend the row")

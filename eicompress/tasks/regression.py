@@ -28,7 +28,7 @@ class Regression(Task):
     of_pairs: bool = False
 
     name: ClassVar[str] = "regression"
-    quality: ClassVar[str] = "pearson"
+    quality: ClassVar[str] = Number.quality
     averaged: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     may_have: ClassVar[tuple[str, ...]] = ("text_pair",)
@@ -79,8 +79,7 @@ class Regression(Task):
         return near
 
     def score(self, logits: Array, targets: Array) -> float:
-        """Pearson's correlation."""
-        return max(0.0, correlation(logits[:, 0], targets))
+        return self.answer.score(targets, logits)
 
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
         """Spearman's correlation, of ranks, from -1 to 1."""

@@ -52,7 +52,8 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
         return sum((logit_kl(*same_answers(*pair), temperature) for pair in pairs), student.new_zeros(()))
     if isinstance(answer, MultiTask):
         student = where_answered(answer, student, teacher)
-        losses = [logit_kl(student[:, own], teacher[:, own], temperature) for own in answer.slices]
+        parts = zip(answer.parts, answer.slices, strict=True)
+        losses = [answer_loss(one.answer, student[:, own], teacher[:, own], temperature) for one, own in parts]
         return torch.stack(losses).sum()
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):

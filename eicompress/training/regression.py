@@ -69,7 +69,7 @@ def tuned(task: Task, vectors: Matrix, targets: Array, rows: Rows, strengths: Se
 
 
 def trained(answer: Answer, vectors: Matrix, targets: Array, strength: float) -> Regression:
-    """The linear model of a kind of answer, with a ridge penalty; `targets` (n, ...) are not all equal."""
+    """The linear model of a kind of answer, with a ridge penalty."""
     if isinstance(answer, Number):
         return _ridge(vectors, targets, strength)
     if isinstance(answer, LabelSet):
@@ -80,19 +80,12 @@ def trained(answer: Answer, vectors: Matrix, targets: Array, strength: float) ->
 
 
 def _each_task(answer: MultiTask, vectors: Matrix, targets: Array, strength: float) -> Regression:
-    """A softmax regression for each task, on its own rows; a task with one label among them always answers it."""
-    tasks, labels, found = answer.tasks_of(targets), answer.labels_of(targets), list[Regression]()
-    for at, part in enumerate(answer.parts):
-        rows = np.flatnonzero(tasks == at)
-        if len(np.unique(labels[rows])) > 1:
-            found.append(_softmax(vectors[rows], labels[rows], part.answer.outputs, strength))
-            continue
-        bias = np.full(part.answer.outputs, -ABSENT, np.float32)
-        bias[labels[rows]] = 0.0
-        found.append(Regression(np.zeros((vectors.shape[1], len(bias)), np.float32), bias, strength))
-    weights, bias = (
-        np.concatenate(each, axis=-1) for each in zip(*((one.weights, one.bias) for one in found), strict=True)
-    )
+    """The linear model of each task, on its own rows."""
+    weights = np.zeros((vectors.shape[1], answer.outputs), np.float32)
+    bias = np.zeros(answer.outputs, np.float32)
+    for each in answer.divided(targets):
+        found = trained(each.part.answer, vectors[each.rows], each.targets, strength)
+        weights[:, each.own], bias[each.own] = found.weights, found.bias
     return Regression(weights, bias, strength)
 
 
@@ -118,6 +111,11 @@ def _each_against_the_rest(vectors: Matrix, targets: Array, strength: float) -> 
 
 
 def _softmax(vectors: Matrix, targets: Array, labels: int, strength: float) -> Regression:
+    """Where the rows have one label, it is always answered."""
+    if len(np.unique(targets)) < 2:
+        always = np.full(labels, -ABSENT, np.float32)
+        always[targets] = 0.0
+        return Regression(np.zeros((vectors.shape[1], labels), np.float32), always, strength)
     # Imported here, since it takes a second, and processes that build candidates train no baseline.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -279,11 +279,12 @@ def open_builder(
     start = settings.get("start")
     begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
     teacher = _teacher(spec, baseline, source_folder, read, device=compute_device, cache=cache)
+    asked = teacher.watched(progress)
     return Builder(
         registry=registry,
         task=read.task,
         examples={
-            split: each if split == "train" else read.task.judged(each, teacher.watched(progress))
+            split: each if split == "train" else read.task.judged(each, asked, read.examples["validation"])
             for split, each in read.examples.items()
         },
         source=baseline.candidate,

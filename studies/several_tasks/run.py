@@ -4,7 +4,7 @@
       --set clinc150=clinc150-teacher,clinc150 --set qnli=qnli-teacher,qnli
 
 Each seed is a search on all tasks at the whole budget, and one on each task at its share of bytes and time, all from
-the same teachers: folders as `eicompress teach` writes them, or of `transformers`. The accuracies of the best artifacts
+the same teachers: folders as `eicompress teach` writes them, or of `transformers`. The qualities of the best artifacts
 are compared with those of the teachers, on validation and on the test split, which each search reads once. A search
 that was interrupted goes on.
 """
@@ -19,6 +19,7 @@ from typing import Any
 import eicompress
 from eicompress.cache import write_whole
 from eicompress.parsing import seconds, size_mb
+from eicompress.study.quality_words import quality_name
 from eicompress.study.result import Result
 from eicompress.values import Record
 
@@ -52,7 +53,7 @@ def named(text: str) -> tuple[str, tuple[str, str]]:
 
 
 def prices(asked: argparse.Namespace, sets: Mapping[str, tuple[str, str]], seed: int) -> list[dict[str, Any]]:
-    """A row for each task and split: the accuracy of the teacher, together and alone, and the bytes."""
+    """A row for each task and split: the quality of the teacher, together and alone, and the bytes."""
     together = best(
         searched(
             asked,
@@ -71,13 +72,13 @@ def prices(asked: argparse.Namespace, sets: Mapping[str, tuple[str, str]], seed:
         assert result.baseline is not None
         of_teacher = {"validation": result.baseline.value("quality"), "test": alone.facts["baseline"]["quality_test"]}
         for split, end in SPLITS.items():
-            accuracies = {
+            qualities = {
                 "teacher": of_teacher[split],
-                "together": together.value(f"{name}_accuracy{end}"),
+                "together": together.value(f"{name}_{quality_name(result.baseline)}{end}"),
                 "alone": alone.value(f"quality{end}"),
             }
             sizes = {"together_mb": together.value("size_mb"), "alone_mb": alone.value("size_mb")}
-            found.append({"task": name, "split": split, "seed": seed, **accuracies, **sizes})
+            found.append({"task": name, "split": split, "seed": seed, **qualities, **sizes})
     return found
 
 

@@ -103,4 +103,4 @@ def test_mistakes_are_counted_by_kind_and_by_label() -> None:
     assert lost.rows[0] == ("play it in the rain", "music, weather", "music")
     assert [row[1:] for row in kinds.rows] == [("2", "0"), ("1", "0"), ("1", "0"), ("1", "0")]
     assert scores.rows[0][:2] in {("time", "1"), ("weather", "1")} and scores.rows[-1][0] == "music"
-    assert found.chart.artifact.y == pytest.approx((100 / 3, 0.0, 100 / 3))
+    assert found.charts[0].artifact.y == pytest.approx((100 / 3, 0.0, 100 / 3))

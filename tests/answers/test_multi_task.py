@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
 
-from eicompress.answers import Labels, MultiTask, Part, from_json, of_config
-from eicompress.errors import DataError, ModelError
+from eicompress.answers import Labels, LabelSet, MultiTask, Number, Part, Tags, from_json, of_config
+from eicompress.answers.label_set import MACRO_F1
+from eicompress.errors import ModelError
 
 TOPIC = Part("topic", Labels(("music", "news", "weather")), pairs=False)
 MATCH = Part("match", Labels(("no", "yes")), pairs=True)
 ANSWER = MultiTask((MATCH, TOPIC))
-TARGETS = np.array([0, 1, 2, 3, 4, 4])
-"""Two texts of the first task, four of the second."""
+TASKS, TAUGHT = np.array([0, 0, 1, 1, 1, 1]), np.where(np.arange(6) < 2, 1.0, 0.5)
+TARGETS = np.stack([TASKS, TAUGHT, [0, 1, 0, 1, 2, 2]], axis=1)
+"""Two texts of the first task, four of the second, whose teacher reads half of them right."""
 LOGITS = np.array(
     [
         [2.0, 1.0, 9.0, 9.0, 9.0],  # right: `no`
@@ -19,35 +21,64 @@ LOGITS = np.array(
         [9.0, 9.0, 0.0, 0.0, 5.0],  # right: `weather`
     ]
 )
+TAGS = Part("tags", LabelSet(("loud", "new")), pairs=False)
+URGENCY = Part("urgency", Number(10.0, 4.0), pairs=False)
+KINDS = MultiTask((TAGS, TOPIC, URGENCY))
+GENERATOR = np.random.default_rng(0)
+OF_KINDS = np.zeros((90, 4))
+OF_KINDS[:, 0], OF_KINDS[:, 1] = np.repeat([0, 1, 2], 30), np.repeat([0.5, 1.0, 0.8], 30)
+OF_KINDS[:30, 2:] = GENERATOR.integers(2, size=(30, 2))
+OF_KINDS[30:60, 2], OF_KINDS[60:, 2] = GENERATOR.integers(3, size=30), GENERATOR.normal(size=30)
+OURS, THEIRS = GENERATOR.normal(size=(2, 90, 6)).astype(np.float32)
 
 
 def test_a_text_is_judged_by_the_labels_of_its_own_task() -> None:
-    assert ANSWER.tasks_of(TARGETS).tolist() == [0, 0, 1, 1, 1, 1]
-    assert ANSWER.labels_of(TARGETS).tolist() == [0, 1, 0, 1, 2, 2]
-    assert ANSWER.right(TARGETS, LOGITS).tolist() == [True, False, True, False, True, True]
+    assert ANSWER.tasks_of(TARGETS).tolist() == TASKS.tolist()
+    of_match, of_topic = ANSWER.divided(TARGETS)
+    assert of_match.rows.tolist() == [0, 1] and of_topic.targets.tolist() == [0, 1, 2, 2]
+    assert (of_match.taught, of_topic.taught) == (1.0, 0.5)
     assert ANSWER.names == ("match/no", "match/yes", "topic/music", "topic/news", "topic/weather")
+    assert ANSWER.score(TARGETS, LOGITS) == pytest.approx(((1 / 2) / 1 + (3 / 4) / (1 / 2)) / 2)
+    assert ANSWER.score(TARGETS[2:], LOGITS[2:]) == pytest.approx(1.5), "the mean over the tasks that have texts"
+    assert KINDS.holds(OF_KINDS) and not KINDS.holds(OF_KINDS[:, :3]) and not KINDS.holds(OF_KINDS[:, 0])
 
 
-def test_weighted_right_answers_have_the_mean_share_of_the_teachers_as_their_mean() -> None:
-    """The teacher of `topic` is right on two of four texts, that of `match` on both of two."""
-    judged = TARGETS + 5 * np.array([0, 0, 1, 0, 1, 0])
-    assert ANSWER.tasks_of(judged).tolist() == ANSWER.tasks_of(TARGETS).tolist()
-    shares = ANSWER.right(judged, LOGITS) * ANSWER.weights(judged)
-    assert shares.mean() == pytest.approx(((1 / 2) / (2 / 2) + (3 / 4) / (2 / 4)) / 2)
-    plain = ANSWER.right(TARGETS, LOGITS) * ANSWER.weights(TARGETS)
-    assert plain.mean() == pytest.approx((1 / 2 + 3 / 4) / 2), "without a teacher it is the mean accuracy"
-    apart, half = ANSWER.difference(judged, LOGITS, np.zeros_like(LOGITS))
-    right = ANSWER.right(judged, np.zeros_like(LOGITS)) * ANSWER.weights(judged)
-    assert apart == pytest.approx(shares.mean() - right.mean()) and half > 0
+def test_scores_and_intervals_are_made_of_those_of_each_kind() -> None:
+    scores, halves = [], []
+    for part, own, rows, taught in (
+        (TAGS, slice(0, 2), slice(0, 30), 0.5),
+        (TOPIC, slice(2, 5), slice(30, 60), 1.0),
+        (URGENCY, slice(5, 6), slice(60, 90), 0.8),
+    ):
+        targets = OF_KINDS[rows, 2:4] if part is TAGS else OF_KINDS[rows, 2]
+        targets = targets.astype(np.float32 if part is URGENCY else np.int64)
+        ours, theirs = OURS[rows, own], THEIRS[rows, own]
+        scores.append([part.answer.score(targets, each) / taught for each in (ours, theirs)])
+        halves.append(part.answer.difference(targets, ours, theirs)[1] / taught)
+    assert KINDS.score(OF_KINDS, OURS) == pytest.approx(np.mean(scores, axis=0)[0])
+    apart, half = KINDS.difference(OF_KINDS, OURS, THEIRS)
+    assert apart == pytest.approx(np.mean(scores, axis=0)[0] - np.mean(scores, axis=0)[1])
+    assert half == pytest.approx(np.sqrt(np.square(halves).sum()) / 3)
+    np.testing.assert_allclose(KINDS.decided(OURS)[:, :2], TAGS.answer.decided(OURS[:, :2]))
+    np.testing.assert_allclose(KINDS.standard(OURS)[:, 5], (OURS[:, 5] - 10) / 4, rtol=1e-5)
+    np.testing.assert_array_equal(KINDS.standard(OURS)[:, :5], OURS[:, :5])
 
 
-def test_the_answer_is_the_same_after_it_was_written_and_read() -> None:
-    tuned = ANSWER.tuned(LOGITS, TARGETS, None)
-    assert [each.answer.reject_below for each in tuned.parts] != [each.answer.reject_below for each in ANSWER.parts]
+@pytest.mark.parametrize(("answer", "targets"), [(ANSWER, TARGETS), (KINDS, OF_KINDS)])
+def test_the_answer_is_the_same_after_it_was_written_and_read(answer: MultiTask, targets: np.ndarray) -> None:
+    tuned = answer.tuned(LOGITS if answer is ANSWER else OURS, targets, None)
+    assert tuned != answer and answer.like(tuned) == tuned and answer.like(MATCH.answer) == answer
     assert from_json(tuned.to_json()) == tuned
-    assert of_config(tuned.config()) == tuned
-    assert ANSWER.like(tuned) == tuned
-    assert ANSWER.like(MATCH.answer) == ANSWER
+    in_units = [Part("urgency", Number(), False) if each.name == "urgency" else each for each in tuned.parts]
+    assert of_config(tuned.config()) == MultiTask(tuple(in_units))
+
+
+def test_an_answer_of_words_is_none_of_several_tasks() -> None:
+    entry = {**ANSWER.config()["tasks"][0], "architectures": ["BertForTokenClassification"]}
+    assert of_config({**ANSWER.config(), "tasks": [entry, ANSWER.config()["tasks"][1]]}) is None
+    part = {"name": "a", "answer": Tags(("O", "B-x")).to_json(), "pairs": False}
+    with pytest.raises(KeyError):
+        from_json({"kind": "multi_task", "parts": [part]})
 
 
 @pytest.mark.parametrize("counts", [[2, 2], [2, 4], ["2", 3], [0, 5], []])
@@ -58,13 +89,16 @@ def test_a_config_whose_tasks_have_other_labels_than_it_names_is_none_of_several
 
 def test_each_text_gets_the_answers_of_the_tasks_that_read_it() -> None:
     single, pair = ANSWER.decode(LOGITS[[2, 0]], ["a text", ("one", "other")])
-    assert {name: each.label for name, each in single.answers.items()} == {"topic": "music"}
-    assert single.columns == (f"topic=music {single.answers['topic'].confidence:.3f}",)
+    (topic,) = TOPIC.answer.decode(LOGITS[[2], 2:], ["a text"])
+    assert single.answers == {"topic": topic}
+    assert single.columns == (f"topic=music {topic.confidence:.3f}",)
     assert pair.to_json()["tasks"]["match"]["label"] == "no"
     assert ANSWER.mixed and not MultiTask((TOPIC,)).mixed
+    (found,) = KINDS.decode(np.array([[3.0, -3.0, 0.0, 1.0, 0.0, 7.25]]), ["a text"])
+    assert found.columns == ("tags=loud 0.953", "topic=news 0.576", "urgency=39")
 
 
-def test_outputs_of_another_order_are_found_by_task_and_label() -> None:
+def test_outputs_of_another_order_and_unit_are_found_by_task_and_label() -> None:
     turned = Part("topic", Labels(("weather", "music", "news")), pairs=False)
     assert ANSWER.outputs_of(MultiTask((turned, MATCH))) == (3, 4, 1, 2, 0)
     assert ANSWER.outputs_of(MultiTask((turned,))) is None
@@ -73,30 +107,39 @@ def test_outputs_of_another_order_are_found_by_task_and_label() -> None:
     assert "match, topic and no others, but has topic" in ANSWER.mismatch("the teacher `a`", MultiTask((turned,)))
     fewer = MultiTask((MATCH, Part("topic", Labels(("music", "news")), pairs=False)))
     assert "labels of task `topic` of the teacher `a`" in ANSWER.mismatch("the teacher `a`", fewer)
+    other = MultiTask((Part("urgency", Number(4.0, 2.0), False), TOPIC, TAGS))
+    assert KINDS.outputs_of(other) == (4, 5, 1, 2, 3, 0)
+    factors, shifts = KINDS.rescaling(other) or (0, 0)
+    assert np.array(factors).tolist() == [1, 1, 1, 1, 1, 0.5] and np.array(shifts).tolist() == [0, 0, 0, 0, 0, -1.5]
+    assert KINDS.rescaling(KINDS) is None and ANSWER.scale is None
 
 
 def test_mistakes_are_counted_for_each_task() -> None:
-    texts = [("a", "b"), ("c", "d"), "e", "f", "g", "h"]
-    found = ANSWER.mistakes(texts, TARGETS, np.roll(LOGITS, 1, axis=0), LOGITS)
+    found = KINDS.mistakes([f"text {at}" for at in range(90)], OF_KINDS, THEIRS, OURS)
     titles = [each.title for each in found.tables]
-    assert any(each.startswith("match: ") for each in titles) and any(each.startswith("topic: ") for each in titles)
-    assert "match: Artifact and baseline give" in found.summary and "of 4 validation texts" in found.summary
-    of_topic = next(each for each in found.tables if each.title.startswith("topic: Precision"))
-    assert {row[0]: row[1] for row in of_topic.rows} == {"music": "1", "news": "1", "weather": "2"}
+    for title in ("tags: ", "topic: Precision", "urgency: Largest errors"):
+        assert any(each.startswith(title) for each in titles), title
+    assert "topic: Artifact and baseline give" in found.summary and "of 30 validation texts" in found.summary
+    assert [row[:3] for row in found.tables[0].rows] == [
+        ("tags", "micro_f1", "30"),
+        ("topic", "accuracy", "30"),
+        ("urgency", "pearson", "30"),
+    ]
+    assert found.tables[0].rows[0][5] == "50.0%" and found.tables[0].rows[2][5] == "0.800", "the teachers"
+    assert [each.name for each in found.charts][1:] == ["topic-calibration", "urgency-answers-against-numbers"]
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"task": "topc", "text": "a", "label": "music"}, "got `topc`: did you mean `topic`"),
-        ({"task": "topic", "text": "a", "label": "yes"}, "every label of task `topic`.*its row 2 has `yes`"),
-    ],
-)
-def test_rows_of_no_task_or_label_of_the_artifact_are_refused(row: dict[str, str], said: str) -> None:
-    columns = {"task": "task", "text": "text", "label": "label"}
-    good = {"task": "topic", "text": "a", "label": "music"}
-    assert len(ANSWER.readable_rows([good], columns, "test.jsonl")) == 5
-    with pytest.raises(DataError, match=said):
-        ANSWER.readable_rows([good, row], columns, "test.jsonl")
-    with pytest.raises(ModelError, match="must be a task of the artifact, but got `topc`"):
+def test_a_model_card_describes_each_task() -> None:
+    said = MultiTask((MATCH, TAGS)).described
+    assert "## Task `match`\n\nPairs of texts. Output `match_logits`.\n\n### Labels\n\n`no`, `yes`" in said
+    assert "logistic function of the file's `tags_logits`" in said
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(ModelError, match="a task must be one of the artifact's, but got `topc`: did you mean `topic`"):
         ANSWER.part("topc")
+
+
+def test_qualities_of_parts_are_kept() -> None:
+    strict = MultiTask((Part("tags", LabelSet(("loud", "new"), MACRO_F1), False),))
+    assert from_json(strict.to_json()) == strict

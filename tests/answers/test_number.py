@@ -59,7 +59,7 @@ def test_the_largest_errors_are_reported_in_the_users_units() -> None:
     table, _ = found.tables
     assert table.rows[0] == ("b | c", "18.00", "22.40", "18.40", "4.40") and len(table.rows) == 4
     assert "off by 1.4 on average, the baseline by 0.4" in found.summary and found.interval > 0
-    assert found.chart.artifact.x == (14.0, 18.0, 22.0, 26.0) and found.chart.diagonal == (14.0, 26.0)
+    assert found.charts[0].artifact.x == (14.0, 18.0, 22.0, 26.0) and found.charts[0].diagonal == (14.0, 26.0)
 
 
 def test_a_long_way_from_zero_single_precision_says_less() -> None:

@@ -60,7 +60,7 @@ def test_mistakes_begin_with_the_pair_that_is_most_wrong() -> None:
     targets[[2 * worst, 2 * worst + 1], 1] = 5.0
     found = Vector(6).mistakes(TEXTS, targets, VECTORS, VECTORS)
     assert found.tables[0].rows[0][0] == f"text {2 * worst} | text {2 * worst + 1}"
-    assert found.tables[0].rows[0][-1] == "-100%" and found.chart.diagonal == (0.0, 1.0)
+    assert found.tables[0].rows[0][-1] == "-100%" and found.charts[0].diagonal == (0.0, 1.0)
 
 
 def test_texts_with_the_same_words_are_alike_to_the_simplest() -> None:

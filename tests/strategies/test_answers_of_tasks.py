@@ -27,7 +27,7 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.early_exit import EarlyExit
 from eicompress.strategies.ngram_embedding import NgramEmbedding
 from eicompress.strategies.super_network import Subnetwork
-from eicompress.tasks.multi_task import MultiTaskClassification
+from eicompress.tasks.multi_task import SeveralTasks
 from eicompress.training.task_teachers import TaskTeachers, tasks_by_text
 from eicompress.training.teacher import encoder_teacher
 from eicompress.values import Json
@@ -52,7 +52,7 @@ VARIANTS: list[tuple[type[ModelStrategy], Mapping[str, Any]]] = [
 def context_of(folder: Path, teachers: int = 1) -> Context:
     """Taught by the baseline, or by a model for each of the two tasks."""
     baseline, cache = tiny_candidate(outputs=4), Cache(folder / "teacher")
-    task, examples = MultiTaskClassification.read({"train": ROWS}, {})
+    task, examples = SeveralTasks.read({"train": ROWS}, {})
     if teachers == 1:
         models = (encoder_teacher(baseline, "tiny", "", cache, "cpu", aligned=True),)
     else:

@@ -10,7 +10,7 @@ from eicompress.contracts import Examples
 from eicompress.errors import DataError
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
-from eicompress.tasks import task_of
+from eicompress.tasks.choice import task_of
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.embedding import Embedding
 from eicompress.tasks.regression import Regression

@@ -10,7 +10,8 @@ from eicompress.answers import IntentAndSlots
 from eicompress.contracts import Examples
 from eicompress.data.datasets import dataset_from_tables, read_tables
 from eicompress.errors import DataError
-from eicompress.tasks import task_answering, task_of
+from eicompress.tasks import task_answering
+from eicompress.tasks.choice import task_of
 from eicompress.tasks.classification import Classification
 from eicompress.tasks.intent_and_slots import IntentAndSlotsTask
 from eicompress.tasks.token_classification import TokenClassification

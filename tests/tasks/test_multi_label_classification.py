@@ -11,7 +11,8 @@ from eicompress.answers import LabelSet
 from eicompress.errors import DataError
 from eicompress.plugins import discover
 from eicompress.spec import read
-from eicompress.tasks import judged_by, task_answering, task_of
+from eicompress.tasks import judged_by, task_answering
+from eicompress.tasks.choice import task_of
 from eicompress.tasks.classification import Classification
 from eicompress.tasks.multi_label_classification import MultiLabelClassification
 from eicompress.trials.task_data import TaskData, read_data

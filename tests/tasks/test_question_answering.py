@@ -10,7 +10,8 @@ from eicompress.answers import AnswerSpan
 from eicompress.errors import DataError, SpecError
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
-from eicompress.tasks import judged_by, task_answering, task_of
+from eicompress.tasks import judged_by, task_answering
+from eicompress.tasks.choice import task_of
 from eicompress.tasks.question_answering import QuestionAnswering
 from eicompress.training.losses import answer_loss, answer_losses
 from eicompress.trials.task_data import TaskData, read_data

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from eicompress.answers import Number
 from eicompress.contracts import Task
 from eicompress.errors import DataError
-from eicompress.tasks import task_answering, task_of
+from eicompress.tasks import task_answering
+from eicompress.tasks.choice import task_of
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.regression import Regression
 
@@ -43,7 +45,7 @@ def test_one_number_alone_cannot_be_learned() -> None:
 
 
 def test_quality_is_pearsons_correlation_and_spearmans_stands_beside() -> None:
-    task, targets = Regression(None), np.array([0.0, 1.0, 2.0, 10.0])  # type: ignore[arg-type]
+    task, targets = Regression(Number()), np.array([0.0, 1.0, 2.0, 10.0])
     logits = np.array([[0.0], [1.0], [5.0], [4.0]])
     assert task.score(logits, targets) == pytest.approx(np.corrcoef(logits[:, 0], targets)[0, 1])
     # One of the six pairs is in the wrong order: 1 - 6 * 2 / (4 * 15).
@@ -53,12 +55,12 @@ def test_quality_is_pearsons_correlation_and_spearmans_stands_beside() -> None:
 
 
 def test_equal_numbers_share_a_rank() -> None:
-    task, targets = Regression(None), np.array([0.0, 1.0, 1.0, 2.0])  # type: ignore[arg-type]
+    task, targets = Regression(Number()), np.array([0.0, 1.0, 1.0, 2.0])
     assert task.beside(np.array([[0.0], [7.0], [7.0], [9.0]]), targets) == {"spearman": pytest.approx(1.0)}
 
 
 def test_the_loss_is_the_mean_squared_error() -> None:
-    task = Regression(None)  # type: ignore[arg-type]
+    task = Regression(Number())
     assert task.loss(torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 1.0])) == 2.0
     assert task.correct(np.array([[1.0], [1.5], [9.0]]), np.array([1.0, 1.0, 1.0])).tolist() == [1.0, 0.5, 0.0]
 

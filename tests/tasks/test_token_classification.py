@@ -11,7 +11,8 @@ from eicompress.errors import DataError
 from eicompress.metrics.quality import difference_of
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
-from eicompress.tasks import task_answering, task_of
+from eicompress.tasks import task_answering
+from eicompress.tasks.choice import task_of
 from eicompress.tasks.classification import Classification
 from eicompress.tasks.token_classification import TokenClassification
 from eicompress.trials.task_data import TaskData, read_data

@@ -78,14 +78,18 @@ def test_each_label_is_learned_against_the_rest() -> None:
 
 
 def test_each_of_several_tasks_has_a_regression_of_its_own_rows() -> None:
-    parts = (Part("a", Labels(("n", "y")), False), Part("b", Labels(("n", "y")), False))
+    parts = (Part("a", Labels(("n", "y")), False), Part("b", Labels(("n", "y")), False), Part("c", Number(), False))
     answer, generator = MultiTask(parts), np.random.default_rng(0)
-    vectors, tasks = generator.normal(size=(80, 3)).astype(np.float32), np.arange(80) % 2
-    labels = (vectors[np.arange(80), tasks] > 0).astype(np.int64)
-    found = trained(answer, vectors, labels + 2 * tasks, 1.0)
-    for at in (0, 1):
-        alone = trained(parts[0].answer, vectors[tasks == at], labels[tasks == at], 1.0)
-        np.testing.assert_array_equal(found.weights[:, 2 * at : 2 * at + 2], alone.weights)
-        np.testing.assert_array_equal(found.bias[2 * at : 2 * at + 2], alone.bias)
-    one_label = trained(answer, vectors, np.where(tasks == 0, labels, 3), 1.0)
-    assert (one_label.logits(vectors)[:, 2:].argmax(axis=1) == 1).all()
+    vectors, tasks = generator.normal(size=(90, 3)).astype(np.float32), np.arange(90) % 3
+    own = vectors[np.arange(90), tasks]
+    targets = np.stack([tasks, np.ones(90), np.where(tasks < 2, own > 0, own)], axis=1).astype(np.float32)
+    found = trained(answer, vectors, targets, 1.0)
+    for at, (part, outputs) in enumerate(zip(parts, answer.slices, strict=True)):
+        rows = tasks == at
+        wanted = targets[rows, 2].astype(np.int64 if at < 2 else np.float32)
+        alone = trained(part.answer, vectors[rows], wanted, 1.0)
+        np.testing.assert_array_equal(found.weights[:, outputs], alone.weights)
+        np.testing.assert_array_equal(found.bias[outputs], alone.bias)
+    targets[tasks == 1, 2] = 1
+    one_label = trained(answer, vectors, targets, 1.0)
+    assert (one_label.logits(vectors)[:, 2:4].argmax(axis=1) == 1).all()

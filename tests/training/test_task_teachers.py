@@ -16,7 +16,7 @@ from eicompress.values import Text
 
 ANSWER = MultiTask((Part("match", Labels(("no", "yes")), True), Part("topic", Labels(("a", "b", "c")), False)))
 TEXTS: tuple[Text, ...] = (("one", "other"), "single")
-KNOWN = tasks_by_text(ANSWER, [Examples(TEXTS, np.array([1, 4]))])
+KNOWN = tasks_by_text(ANSWER, [Examples(TEXTS, np.array([[0, 1, 1], [1, 1, 2]]))])
 
 
 def constant(folder: Path, width: int, value: float, asked: list[Text]) -> StoredTeacher:
@@ -40,7 +40,7 @@ def test_each_teacher_is_asked_about_the_texts_of_its_task_alone(tmp_path: Path)
 
 
 def test_one_teacher_of_all_tasks_keeps_its_states_and_answers_for_a_texts_own_tasks(tmp_path: Path) -> None:
-    both = Examples(("shared",), np.array([0])), Examples(("shared",), np.array([2]))
+    both = Examples(("shared",), np.array([[0, 1, 0]])), Examples(("shared",), np.array([[1, 1, 0]]))
     known = {**KNOWN, **tasks_by_text(ANSWER, both)}
     teachers = TaskTeachers(ANSWER, (constant(tmp_path, 5, 3.0, []),), known)
     outputs = teachers.outputs([*TEXTS, "shared"])

@@ -1,0 +1,219 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from eicompress.contracts import Examples, TeacherOutputs
+from eicompress.errors import DataError, SpecError
+from eicompress.plugins import discover
+from eicompress.spec import read as read_spec
+from eicompress.tasks.multi_task import SeveralTasks, in_turns
+from eicompress.trials.task_data import TaskData, read_data
+from eicompress.values import Text
+
+ROWS: list[dict[str, Any]] = [
+    {"task": "topic", "text": "play it", "label": "music"},
+    {"task": "match", "text": "play it", "text_pair": "it plays", "label": "yes"},
+    {"task": "topic", "text": "will it rain", "label": "weather"},
+    {"task": "match", "text": "play it", "text_pair": "rain", "label": "no"},
+]
+
+
+def write(folder: Path, **tasks: list[dict[str, Any]]) -> list[str]:
+    """`--data` of each task."""
+    for name, rows in tasks.items():
+        (folder / name).mkdir()
+        for split in ("train", "validation", "test"):
+            own = [{**row, "text": f"{row['text']} {split}"} for row in rows]
+            (folder / name / f"{split}.jsonl").write_text("\n".join(map(json.dumps, own)))
+    return [f"{name}={folder / name}" for name in tasks]
+
+
+def of_task(name: str) -> list[dict[str, Any]]:
+    return [{role: value for role, value in row.items() if role != "task"} for row in ROWS if row["task"] == name]
+
+
+def opened(data: list[str], **settings: object) -> TaskData:
+    return read_data(discover(), read_spec({"model": "-", "data": data, **settings}))
+
+
+class Sure:
+    """A teacher that gives each text these logits."""
+
+    digest, aligned = "", False
+
+    def __init__(self, logits: list[list[float]]) -> None:
+        self.logits = np.array(logits, np.float16)
+
+    def outputs(self, texts: tuple[Text, ...]) -> TeacherOutputs:
+        return TeacherOutputs(self.logits, np.zeros((len(texts), 0)))
+
+
+def test_each_task_is_found_from_its_own_rows_and_reads_them() -> None:
+    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    kinds = [(name, each.name, each.pairs) for name, each in task.tasks]
+    assert kinds == [
+        ("matches", "pair_classification", True),
+        ("tags", "multi_label_classification", False),
+        ("topic", "classification", False),
+        ("urgency", "regression", False),
+    ]
+    first, second = examples["train"].targets[:4].tolist(), examples["train"].targets[4:].tolist()
+    assert first == [[0, 1, 1, 0], [1, 1, 1, 1], [2, 1, 1, 0], [3, 1, -1, 0]]
+    assert second == [[0, 1, 0, 0], [1, 1, 0, 0], [2, 1, 0, 0], [3, 1, 1, 0]]
+    assert examples["train"].texts[:2] == (("will it rain", "rain today"), "will it rain")
+    assert task.pairs and task.answer.names[-1] == "urgency/number"
+
+
+def test_the_loss_of_each_task_is_that_of_its_kind_alone() -> None:
+    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    logits, targets = torch.randn(8, 7, generator=torch.Generator().manual_seed(0)), examples["train"].targets
+    expected = [
+        F.cross_entropy(logits[[0, 4], :2], torch.tensor([1, 0])),
+        2 * F.binary_cross_entropy_with_logits(logits[[1, 5], 2:4], torch.tensor([[1.0, 1.0], [0.0, 0.0]])),
+        F.cross_entropy(logits[[2, 6], 4:6], torch.tensor([1, 0])),
+        F.mse_loss(logits[[3, 7], 6], torch.tensor([-1.0, 1.0])),
+    ]
+    torch.testing.assert_close(task.loss(logits, torch.from_numpy(targets)), torch.stack(expected).mean())
+    alone = task.loss(logits[[1, 5]], torch.from_numpy(targets[[1, 5]]))
+    torch.testing.assert_close(alone, expected[1])
+    assert task.correct(logits.numpy(), targets).shape == (8,)
+
+
+def test_the_quality_is_a_share_of_what_the_teachers_reach() -> None:
+    task, examples = SeveralTasks.read({"train": ROWS}, {})
+    wanted = [[0, 1, 1], [1, 1, 0], [0, 1, 0], [1, 1, 1]]  # `match`, `topic` by turns
+    assert examples["train"].targets.tolist() == wanted
+    teacher = Sure([[1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])  # of `match` it reads one of two right
+    judged = task.judged(examples["train"], teacher, examples["train"])  # type: ignore[arg-type]
+    own = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 1, 0]])  # both of `match`, one of two of `topic`
+    assert task.score(own, judged.targets) == pytest.approx((1.0 / 0.5 + 0.5 / 1.0) / 2)
+    beside = {"mean_quality": 0.75, "match_accuracy": 1.0, "topic_accuracy": 0.5}
+    assert task.beside(own, judged.targets) == pytest.approx(beside)
+    again = task.judged(judged, teacher, judged)  # type: ignore[arg-type]
+    assert again.targets.tolist() == judged.targets.tolist()
+    wrong = Sure([[1, 0, 0, 1], [0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0]])
+    poor = task.judged(examples["train"], wrong, examples["train"])  # type: ignore[arg-type]
+    assert {*poor.targets[:, 1].tolist()} == {0.5}, "no right answer counts as one"
+    plain = task.without_teacher()
+    same = plain.judged(examples["train"], teacher, examples["train"])  # type: ignore[arg-type]
+    assert plain.quality == "mean_quality" and same is examples["train"]
+    assert plain.score(own, examples["train"].targets) == pytest.approx(0.75)
+    assert plain.beside(own, examples["train"].targets).keys() == {"match_accuracy", "topic_accuracy"}
+
+
+def test_the_threshold_of_a_teacher_is_chosen_on_validation() -> None:
+    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    logits = np.zeros((8, 7))
+    logits[:, 2:4] = -3.0  # below a half for every label, but less where the labels are not
+    logits[5, 2:4] = -4.0
+    teacher, train = Sure(logits.tolist()), examples["train"]
+    judged = task.judged(train, teacher, train)  # type: ignore[arg-type]
+    assert judged.targets[1, 1] == judged.targets[5, 1] == 1.0
+    everywhere = train.targets.copy()
+    everywhere[[1, 5], 2:] = 1  # there the lower threshold is the best one
+    other = task.judged(train, teacher, Examples(train.texts, everywhere))  # type: ignore[arg-type]
+    assert other.targets[1, 1] == pytest.approx(2 / 3)
+    names = {"matches_accuracy", "tags_micro_f1", "tags_macro_f1", "tags_exact_match", "topic_accuracy"}
+    assert task.beside(logits, judged.targets).keys() == names | {"urgency_pearson", "urgency_spearman", "mean_quality"}
+
+
+def test_data_sets_become_one_whose_first_rows_have_each_tasks_share(tmp_path: Path) -> None:
+    read = opened(write(tmp_path, topic=3 * of_task("topic"), match=of_task("match")))
+    targets = read.examples["train"].targets
+    assert targets[:4, 0].tolist().count(0) == 1 and targets[:, 0].tolist().count(1) == 6
+    assert read.task.quality == "mean_share"
+    assert "".join("aaaabb"[row] for row in in_turns([4, 2])) == "abaaba"
+    accuracy = opened([f"{name}={tmp_path / name}" for name in ("topic", "match")], quality="mean_quality")
+    assert accuracy.task.quality == "mean_quality" and accuracy.digest != read.digest
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([*ROWS, {**ROWS[1], "text_pair": None}], "task `match`: every row must have a second text.*row 3 of `train`"),
+        ([*ROWS, {**ROWS[0], "text_pair": "b"}], "task `topic`: every row must not have a second text.*has one"),
+        ([*ROWS[:2], ROWS[3]], "task `topic`: `train` must have at least two labels"),
+        ([*ROWS, {**ROWS[0], "label": ["a"]}], "task `topic`: row 3 of `train`, column `label` must be a text or a"),
+    ],
+)
+def test_rows_that_fit_no_task_are_refused(rows: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        SeveralTasks.read({"train": rows}, {})
+
+
+def test_a_task_without_training_rows_is_refused() -> None:
+    with pytest.raises(DataError, match="must have rows in `train`, but row 1 has `other`"):
+        SeveralTasks.read({"train": ROWS, "test": [{**ROWS[0], "task": "other"}]}, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (["topic=a", "b"], "must each have the name of a task, NAME=DATA, but got `b`"),
+        (["topic=a", "topic=b"], "must name each task once, but names `topic` twice"),
+    ],
+)
+def test_data_sets_without_names_of_their_own_are_refused(data: list[str], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        read_spec({"model": "-", "data": data})
+
+
+def test_each_data_set_may_have_a_kind_and_columns_of_its_own(tmp_path: Path) -> None:
+    numbers = [{"said": "a", "stars": 5}, {"said": "b", "stars": 2}]
+    tags = [{"text": "a", "labels": ["x", "y"]}, {"text": "b", "labels": []}]
+    topic = [{"text": "a", "label": "5"}, {"text": "b", "label": "2"}]
+    data = write(tmp_path, tags=tags, topic=topic)
+    (tmp_path / "score").mkdir()
+    for split in ("train", "validation", "test"):
+        rows = [{**row, "said": f"{row['said']} {split}"} for row in numbers]
+        (tmp_path / "score" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    named = {"text": "score=said", "label": ["score=stars", "label"], "task": ["score=regression"]}
+    read = opened([*data, f"score={tmp_path / 'score'}"], **named)
+    assert isinstance(read.task, SeveralTasks)
+    kinds = {name: each.name for name, each in read.task.tasks}
+    assert kinds == {"tags": "multi_label_classification", "topic": "classification", "score": "regression"}
+    assert {"a train", "b train"} == {*read.examples["train"].texts}
+    assert any(each.startswith("tags: The rows have lists in `labels`") for each in read.notes)
+
+
+def test_what_answers_no_whole_text_or_is_alone_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path, topic=of_task("topic"), match=of_task("match"), texts=[{"text": "a"}, {"text": "b"}])
+    (tmp_path / "words").mkdir()
+    for split in ("train", "validation", "test"):
+        words = [{"tokens": [split, "b"], "tags": ["O", "B-x"]}, {"tokens": [split], "tags": ["O"]}]
+        (tmp_path / "words" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, words)))
+    for other, kind in ((data[2], "embedding"), (f"words={tmp_path / 'words'}", "token_classification")):
+        with pytest.raises(DataError, match=f"is of the task `{kind}`: search for it on its own"):
+            opened([*data[:2], other])
+    with pytest.raises(SpecError, match="must be two or more, but got"):
+        opened(data[:1])
+    for settings, said in (
+        ({"task": "classification"}, "must have the name of one of the tasks, as `--task topic=classification`"),
+        ({"label": "score=a"}, "`--label` must be for one of the tasks, but got `score`"),
+        ({"text": ["a", "b"]}, "several `--text` must each have the name of a task"),
+        ({"text": ["topic=a", "topic=b"]}, "`--text` must name each task once, but names `topic` twice"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            opened(data[:2], **settings)
+    with pytest.raises(SpecError, match="must be given once where `--data` has no name of a task"):
+        read_spec({"model": "-", "data": "a", "label": ["b", "c=d"]})
+    assert read_spec({"model": "-", "data": "a", "label": "c=d"}).columns["label"] == "c=d"
+    assert read_spec({"model": "-", "data": data[:2]}).study == "topic-match"
+    assert read_spec({"model": "-", "data": data[:1]}).tasks == {"topic": str(tmp_path / "topic")}
+
+
+def test_an_empty_cell_names_its_task_and_row(tmp_path: Path) -> None:
+    data = write(tmp_path, topic=[*of_task("topic"), {"text": "c", "label": ""}], match=of_task("match"))
+    with pytest.raises(DataError, match=r"task `topic`: `train.jsonl`, row 3, column `label`"):
+        opened(data)
+
+
+def test_examples_of_tasks_are_taken_as_others_are() -> None:
+    _, examples = SeveralTasks.read({"train": ROWS}, {})
+    taken: Examples = examples["train"].take([1, 2])
+    assert taken.targets[:, 2].tolist() == [0, 0]
