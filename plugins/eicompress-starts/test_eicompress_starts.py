@@ -25,7 +25,7 @@ from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
 from eicompress.tasks.embedding import Embedding
-from eicompress.tasks.multi_task import MultiTaskClassification
+from eicompress.tasks.multi_task import SeveralTasks
 from eicompress.tasks.question_answering import QuestionAnswering
 from eicompress.tasks.token_classification import TokenClassification
 from eicompress.testing import MUSIC, WEATHER, Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
@@ -169,7 +169,7 @@ def test_each_of_several_tasks_has_a_classifier_of_its_own_texts(tmp_path: Path)
         for name, texts in (("one", MUSIC), ("other", WEATHER))
         for at, text in enumerate(texts)
     ]
-    task, examples = MultiTaskClassification.read({"train": rows}, {})
+    task, examples = SeveralTasks.read({"train": rows}, {})
     context = context_of(tmp_path, task, examples["train"], lambda _: None)
     teachers = TaskTeachers(task.answer, (context.teacher,), tasks_by_text(task.answer, [context.train]))
     context = replace(context, teacher=teachers)
