@@ -210,7 +210,7 @@ class Pretrained:
     def _read(self, encodings: list[dict[str, Any]]) -> tuple[Array, Array]:
         padded = self.tokenizer.pad(encodings, return_tensors="pt").to(self.device)
         if self.answer.windowed:
-            with _computing(self.model, self.answer, self.device):
+            with _explained(self.folder), _computing(self.model, self.answer, self.device):
                 output = self.model(**padded)
             ends = torch.stack([output.start_logits, output.end_logits], dim=-1).float().cpu().numpy()
             return ends, np.empty((len(ends), 0), np.float32)
@@ -221,7 +221,7 @@ class Pretrained:
             if isinstance(each, nn.Linear) and each.out_features == self.model.config.num_labels
         ]
         try:
-            with _computing(self.model, self.answer, self.device):
+            with _explained(self.folder), _computing(self.model, self.answer, self.device):
                 logits: Tensor = self.model(**padded).logits
         finally:
             for hook in hooks:

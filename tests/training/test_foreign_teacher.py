@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,14 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="must be finite, but are not"):
         open_pretrained(folder, ANSWER, "cpu").answers(["play"], lambda _: None)
+
+
+def test_a_config_with_which_the_model_does_not_run_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_teacher(tmp_path / "teacher", "Bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "classifier_dropout": float("nan")}))
+    with pytest.raises(ModelError, match="that `transformers` reads .*: dropout probability has to be between 0 and 1"):
+        open_pretrained(folder, ANSWER, "cpu").answers(["play the song"], lambda _: None)
 
 
 def test_tokens_without_a_word_vector_are_refused(tmp_path: Path) -> None:
