@@ -10,7 +10,7 @@ from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers.windows import WindowReader, limit_of, places_of
 from eicompress.answers.words import first_tokens, padded, words_of
-from eicompress.errors import ModelError, is_panic
+from eicompress.errors import DataError, ModelError, is_panic
 from eicompress.values import Text, readable
 
 BATCH = 64
@@ -115,13 +115,16 @@ class Tokens:
         return [np.array(rows) for rows in cut]
 
     def batch(self, rows: np.ndarray, padding_id: int, device: str) -> Batch:
-        """The rows' tokens, padded to the longest of them."""
+        """The rows' tokens, padded to the longest of them. Raises `DataError` where no text has one, which a tokenizer
+        without special tokens makes of empty texts."""
         read, of_windows = rows, None
         if self.windows is not None:
             counts = np.diff(self.windows)[rows]
             of_windows = np.repeat(np.arange(len(rows)), counts)
             read = np.concatenate([np.arange(self.windows[row], self.windows[row + 1]) for row in rows])
         lengths = np.diff(self.starts)[read]
+        if not lengths.any():
+            raise DataError("a text must have a token that the model reads, but an empty one has none: leave it out")
         places = np.arange(int(lengths.max()))
         mask = places < lengths[:, None]
         index = np.where(mask, self.starts[read][:, None] + places, 0)

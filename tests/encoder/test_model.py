@@ -1,9 +1,14 @@
+import json
+
+import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from eicompress.encoder.config import EncoderConfig
 from eicompress.encoder.quantization import QuantSpec
 from eicompress.encoder.tokens import tokenize
+from eicompress.errors import DataError
 from tests.conftest import tiny_candidate, tiny_encoder, tiny_examples
 
 
@@ -91,3 +96,12 @@ def test_the_states_of_all_tokens_end_in_the_pooled_state(pooling: str) -> None:
     states = model.states(ids, mask, ids * 0)
     assert [each.shape for each in states] == [(2, 5, 24)] * 4
     assert torch.allclose(model.pool(states[-1], ids, mask), model.outputs(ids, mask, ids * 0).pooled, atol=1e-6)
+
+
+def test_texts_of_which_none_has_a_token_are_refused() -> None:
+    described = json.loads(tiny_candidate().tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(json.dumps({**described, "post_processor": None}))
+    both = tokenize(tokenizer, ["play", ""]).batch(np.arange(2), 0, "cpu")
+    assert both.attention_mask.sum(dim=1).tolist() == [1, 0]
+    with pytest.raises(DataError, match="a text must have a token that the model reads"):
+        tokenize(tokenizer, [""]).batch(np.arange(1), 0, "cpu")

@@ -90,9 +90,8 @@ def test_a_model_is_converted_and_reads_texts_or_is_refused(
         assert outputs is None or outputs == encoder.config.outputs
         assert len(encoder.layers) == 2, "no layer of the weights is left out"
         for text in TEXTS[:3]:
-            ids = torch.tensor([made.tokenizer.encode(text).ids])
-            logits = encoder(ids, torch.ones_like(ids), torch.zeros_like(ids))
-            assert logits.isfinite().all(), "logits must be numbers"
+            batch = tokenize(made.tokenizer, [text]).batch(np.arange(1), 0, "cpu")
+            assert batch.logits(encoder).isfinite().all(), "logits must be numbers"
         if made.answer is not None:
             tokens = tokenize(made.tokenizer, TEXTS[2:3], words=made.answer.per_word)
             batch = tokens.batch(np.arange(1), 0, "cpu")
