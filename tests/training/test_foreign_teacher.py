@@ -115,7 +115,9 @@ def test_a_config_with_which_the_model_does_not_run_is_refused(tmp_path: Path) -
     folder = write_tiny_teacher(tmp_path / "teacher", "Bert")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "classifier_dropout": float("nan")}))
-    with pytest.raises(ModelError, match=r"that `transformers` reads .*: dropout probability has to be between 0 and 1"):
+    with pytest.raises(
+        ModelError, match=r"that `transformers` reads .*: dropout probability has to be between 0 and 1"
+    ):
         open_pretrained(folder, ANSWER, "cpu").answers(["play the song"], lambda _: None)
 
 
