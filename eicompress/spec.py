@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eicompress.declaration import checked, declared, flag
-from eicompress.errors import SpecError, listed, nearest
+from eicompress.errors import SpecError, listed, nearest, shortened
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
@@ -233,7 +233,8 @@ def read_study_file(folder: Path) -> dict[str, dict[str, Any]]:
     tables = {name: found.get(name, {}) for name in ("asked", "digests", "study")}
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise SpecError(f"`{path}` must have `[{name}]` as a table, but got {table!r}: put a copy of the file back")
+            came = shortened(repr(table))
+            raise SpecError(f"`{path}` must have `[{name}]` as a table, but got {came}: put a copy of the file back")
     settings = declared(SearchSettings)
     for name in tables["asked"]:
         if name not in settings or not settings[name].identifies:

@@ -160,7 +160,8 @@ def test_an_empty_database_is_said_and_stays_empty_for_the_search_that_makes_it(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("asked = 3", r"must have `\[asked\]` as a table, but got 3"),
+        ("asked = 3", r"must have `\[asked\]` as a table, but got `3`: put"),
+        ('asked = ["' + "9" * 90 + '"]', r"as a table, but got `\['9{55}\.\.\.`: put"),
         ("digests = []", r"must have `\[digests\]` as a table"),
         ('[asked]\nengine = "ray"', "only settings that a study is known by under `.asked.`, but has `engine`"),
         ('[asked]\nbudgets = "2MB"', "but has `budgets`"),
