@@ -53,6 +53,7 @@ def sharing(fit: Callable[[Candidate, Context, Training], None], **attributes: A
     return dataclass(frozen=True)(type("Sharing", (ModelStrategy,), own))
 
 
+@pytest.mark.slow
 def test_a_super_network_keeps_all_of_them() -> None:
     claims = shared_claims(Elastic)
     assert tuple(claims) == SHARED

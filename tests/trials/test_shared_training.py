@@ -87,7 +87,8 @@ def search(model: Path, data: Path, **more: Any) -> Result:
     return eicompress.search(model=str(model), data=str(data), **{**given, **more})
 
 
-@pytest.mark.parametrize(("trials", "workers"), [(6, 0), pytest.param(200, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("trials", "workers"), [(6, 0), (200, 2)])
 def test_many_candidates_with_rungs_are_made_of_one_training(
     model_folder: Path, data_folder: Path, tmp_path: Path, trials: int, workers: int
 ) -> None:

@@ -1,6 +1,7 @@
 """The search for a teacher, on a tiny model and a task that it can learn."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,14 @@ def test_a_teachers_digest_is_that_of_its_weights(tmp_path: Path) -> None:
     assert digest(first) == digest(same) != digest(other)
 
 
+@pytest.fixture(scope="module")
+def whole_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("taught")
+    (folder / "teacher").mkdir()
+    search(folder).run(linear_only=True).write(folder / "teacher")
+    return folder / "teacher"
+
+
 def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         described = json.loads((folder / DESCRIPTION).read_text())
@@ -229,10 +238,11 @@ def broken(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None
         broken(lambda described: described.update(members=2)),
     ],
 )
-def test_a_damaged_teacher_is_refused_in_one_line(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_damaged_teacher_is_refused_in_one_line(
+    damage: Callable[[Path], None], whole_teacher: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "teacher"
-    folder.mkdir()
-    search(tmp_path).run(linear_only=True).write(folder)
+    shutil.copytree(whole_teacher, folder)
     damage(folder)
     with pytest.raises(ModelError, match="as `eicompress teach` wrote it, but is damaged"):
         read_taught(folder)
