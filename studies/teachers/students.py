@@ -47,7 +47,7 @@ def main() -> None:
         first = right if first is None else first
         rows.append({**row, "gain": gain.mean, "interval": [gain.low, gain.high], "verdict": gain.verdict})
         write_whole(asked.output / f"{asked.recipe.stem}.json", json.dumps(rows, indent=1).encode())
-        print(line(rows[-1], is_first=len(rows) == 1), flush=True)
+        print("\r" + line(rows[-1], is_first=len(rows) == 1), flush=True)
 
 
 def students(asked: argparse.Namespace, name: str, teacher: str) -> tuple[dict[str, Any], Array]:
