@@ -327,6 +327,8 @@ class ReplaySettings(StudiesFolder, PluginSettings, total=False):
 class PickSettings(LimitSettings, StudiesFolder, PluginSettings, total=False):
     """Settings of `pick`."""
 
+    finish: Annotated[bool, Setting("Train the sub-network by itself, as `[[finish]]` says.", "", parsing.switch)]
+
 
 class AblateSettings(AblationSettings, ModelAndData, StudiesFolder, PrepareSettings, total=False):
     """Settings of `ablate`."""

@@ -157,10 +157,12 @@ def pick(
     """Build the best sub-network of a study within other limits; the number of its trial, and its record.
 
     Only what the study has measured is chosen from, by its quality on validation. Nothing is trained while the cache
-    has the study's super-network. Raises as `replay` does, and `BudgetError` where no sub-network is within the limits.
+    has the study's super-network; `finish` trains the sub-network by itself, as the study's search space says. Raises
+    as `replay` does, and `BudgetError` where no sub-network is within the limits.
     """
-    from eicompress.study.pick import picked
+    from eicompress.study.pick import finishing, picked
     from eicompress.study.plan import found_so_far
+    from eicompress.study.space_file import read_space
 
     check_new(output)
     asked = checked(PickSettings, settings)
@@ -169,11 +171,14 @@ def pick(
         raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
     spec = known(study, asked, builds=True)
     registry = registry_of(spec)
+    finish = finishing(read_space(spec.settings["space"], registry)) if asked.get("finish") else None
     candidates = picked(found_so_far(spec), budgets, registry)
     if len(candidates) > 1:
         builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
         candidates.sort(key=lambda each: -_quality_of(builder, registry, each[1], progress))
     number, before = candidates[0]
+    if finish is not None:
+        before = finish(before)
     return number, _built_again(spec, registry, before, Path(output), on_progress)
 
 
@@ -247,8 +252,8 @@ def _built_again(
 def _quality_of(
     builder: "Builder", registry: "Registry", record: Record, progress: Callable[[Progress], None]
 ) -> float:
-    """Of a recipe at full length, on all validation texts."""
-    if record.fidelity == 1.0:
+    """Of a candidate on all validation texts: of a part of a shared training that was scored on some, built again."""
+    if record.outcome == "complete":
         return record.value(QUALITY) or 0.0
     recipe = registry.recipe(record.recipe)
     return builder.scored(recipe, fidelity=1.0, seed=record.seed, progress=progress).value(QUALITY) or 0.0

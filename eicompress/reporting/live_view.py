@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eicompress.encoder.device import computes_with, own_device
+from eicompress.errors import listed
 from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.memory import MEMORY
 from eicompress.metrics.quality import QUALITY
@@ -114,9 +115,9 @@ class Screen:
                 self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
             case Comparing(number=number, fidelity=fidelity):
                 self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
-            case Promoting(number=number, fidelity=fidelity):
+            case Promoting(number=number, fidelity=fidelity, finish=finish):
                 length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, since time is short"
-                self._line(f"rebuilding trial {number} at {length}")
+                self._line(f"rebuilding trial {number}{f', then {listed(finish)},' if finish else ''} at {length}")
             case Promoted(number=number, record=record, rebuilt=rebuilt):
                 length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the {record.whole}"
                 what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
@@ -301,7 +302,7 @@ def _foreseen(found: Forecast) -> dict[str, str]:
     if found.training_s is not None:
         how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
         training = f"{duration(found.training_s)} at full length, {how}"
-    promoted = found.promotion.trainings * (found.training_s or 0.0)
+    promoted = found.promotion.trainings * found.rebuild_s
     return {
         "knobs": str(found.knobs),
         "within budget": fits,
@@ -309,10 +310,17 @@ def _foreseen(found: Forecast) -> dict[str, str]:
         "previews": f"{found.preview_s:.1f} s a draw",
         "a training": training,
         "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
-        "shared training": f"{duration(found.shared_s)} once, for all candidates" if found.shared_s else "",
+        "shared training": _shared(found),
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
         "the time is short": found.advice,
     }
+
+
+def _shared(found: Forecast) -> str:
+    if not found.shared_s:
+        return ""
+    epochs = f"{found.shortened:g} of {found.shared_epochs:g} epochs, since time is short: " if found.shortened else ""
+    return f"{epochs}{duration(found.shared_s)} once, for all candidates"
 
 
 def _bought(found: Forecast, spec: Spec) -> str:

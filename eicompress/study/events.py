@@ -84,10 +84,11 @@ class Comparing:
 
 @dataclass(frozen=True)
 class Promoting:
-    """A trial's recipe is rebuilt at this fidelity."""
+    """A trial's recipe is rebuilt at this fidelity, followed by the steps that finish it, where there are any."""
 
     number: int
     fidelity: float
+    finish: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,12 @@ class Forecast:
     """Steps of the full training, where they were counted."""
     shared_s: float = 0.0
     """The training that all candidates share, which is made once; 0 where there is none, or it was made before."""
+    shared_epochs: float = 0.0
+    """How often it reads each of its texts."""
+    shortened: float = 0.0
+    """The same where the time is too short for that; 0 where it is enough."""
+    finish_s: float = 0.0
+    """What finishes a candidate of a shared training that is handed out; 0 without."""
     epochs: float = 1.0
     """How often a training at full length reads each of its texts."""
     advice: str = ""
@@ -95,11 +101,16 @@ class Forecast:
         """Share of random recipes that are within budget."""
         return self.fitting / self.draws
 
+    @property
+    def rebuild_s(self) -> float:
+        """Of one candidate that is handed out."""
+        return (self.training_s or 0.0) + self.finish_s
+
     def trials(self, timeout_s: float, rungs: Sequence[float]) -> int | None:
         """About how many candidates are trained in the time."""
         if self.training_s is None:
             return None
-        kept = kept_for_promotion(timeout_s, self.training_s, self.promotion)
+        kept = kept_for_promotion(timeout_s, self.rebuild_s, self.promotion)
         once = self.teacher_s + self.shared_s
         return max(0, int((timeout_s - kept - once) / self._trial_s(self.training_s, rungs)))
 
@@ -108,7 +119,7 @@ class Forecast:
         if self.training_s is None:
             return None
         searching = trials * self._trial_s(self.training_s, rungs)
-        return self.teacher_s + self.shared_s + searching + self.promotion.trainings * self.training_s
+        return self.teacher_s + self.shared_s + searching + self.promotion.trainings * self.rebuild_s
 
     def first_s(self, length: float) -> float:
         """Estimated seconds of the first training at this length, with the teacher's answers to the texts it reads."""
@@ -120,7 +131,7 @@ class Forecast:
         if self.training_s is None:
             return None
         searching = self.teacher_s + self.shared_s + trials * self._trial_s(self.training_s, rungs)
-        promoting = kept_for_promotion(math.inf, self.training_s, self.promotion)
+        promoting = kept_for_promotion(math.inf, self.rebuild_s, self.promotion)
         return min(searching / (1 - PROMOTION_SHARE), searching + promoting)
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
@@ -172,12 +183,15 @@ def forecast(
             fitting.append(recipe)
     known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
     enough = len(known) >= ENOUGH_RECORDS
-    estimates: list[TimeEstimate] = []
-    for recipe in [] if enough else fitting[:TIMED_RECIPES]:
+    finish, estimates = space.finish, list[TimeEstimate]()
+    most = TIMED_RECIPES if not enough else 1 if finish else 0
+    for recipe in fitting[:most]:
         if estimates and hurry():
             break
-        estimates.append(builder.estimate_time(recipe))
-    seconds = [full_seconds(each) for each in known] if enough else [each.training for each in estimates]
+        estimates.append(builder.estimate_time(Recipe((*recipe.steps, *finish))))
+    trainings = [each.training for each in estimates]
+    estimated = [0.0 for _ in trainings] if finish else trainings
+    seconds = [full_seconds(each) for each in known] if enough else estimated
     least = _reachable(previews, objective)
     return Forecast(
         knobs=len(space.knobs),
@@ -189,6 +203,8 @@ def forecast(
         training_s=median(seconds) if seconds else None,
         teacher_s=max((each.teacher for each in estimates), default=0.0),
         shared_s=max((each.shared for each in estimates), default=0.0),
+        shared_epochs=max((each.shared_epochs for each in estimates), default=0.0),
+        finish_s=median(trainings) if finish and trainings else 0.0,
         epochs=max((each.epochs for each in estimates), default=1.0),
         promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
         rungs=space.rungs,
@@ -201,7 +217,8 @@ def in_rungs(space: SearchSpace, ledger: Ledger | None, builder: Measurer, seed:
     """The space with the rungs that a study has or is going to have, and the steps of the full training, if counted."""
     known = ledger.rungs() if ledger else {}
     if known:
-        return replace(space, rungs=tuple(known["shares"])), known["steps"]
+        space = replace(space, rungs=tuple(known["shares"]))
+        return space.with_shared_epochs(known.get("shared_epochs", 0.0)), known["steps"]
     if space.only_shared:
         return replace(space, rungs=tuple(sorted({builder.scored_share, 1.0}))), None
     # A study that has records without them began with the shares as they were written.

@@ -68,7 +68,7 @@ def _rename_rebuild(search: Search, number: int) -> None:
 
 def _timed(search: Search, trial: Record, made: Record) -> Record:
     """What was made of a trial's recipe, its latency taken with care, compared with the budgets."""
-    recipe = search.registry.recipe(trial.recipe)
+    recipe = search.registry.recipe(made.recipe)
     return judged(search.builder.timed(made), search.goal.objective, recipe, trial.draw)
 
 

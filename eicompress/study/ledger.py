@@ -98,7 +98,8 @@ class Ledger:
         self._set("ended", dict(ended))
 
     def rungs(self) -> Json:
-        """The lengths of the study's trainings, `shares` of the full one and its `steps`; empty before they are set."""
+        """The lengths of the study's trainings, `shares` of the full one and its `steps`, and the `shared_epochs` of a
+        shared training that was shortened; empty before they are set."""
         return self._get("rungs")
 
     def metrics(self) -> dict[str, Quantity]:
@@ -109,8 +110,9 @@ class Ledger:
     def set_metrics(self, metrics: Iterable[Quantity]) -> None:
         self._set("metrics", [asdict(each) for each in metrics])
 
-    def set_rungs(self, shares: Sequence[float], steps: int | None) -> None:
-        self._set("rungs", {"shares": list(shares), "steps": steps})
+    def set_rungs(self, shares: Sequence[float], steps: int | None, shared_epochs: float = 0.0) -> None:
+        shortened = {"shared_epochs": shared_epochs} if shared_epochs else {}
+        self._set("rungs", {"shares": list(shares), "steps": steps, **shortened})
 
     def promotion(self) -> Json:
         """Which trials were to be compared after the search, at which length, and for which goal; empty before."""

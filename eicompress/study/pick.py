@@ -1,15 +1,17 @@
 """Picking: the best candidate of a study within limits that its search did not know."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from eicompress.errors import BudgetError, StudyError
+from eicompress.errors import BudgetError, SpecError, StudyError
 from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
+from eicompress.recipe import Recipe
 from eicompress.study.halving import at_first
-from eicompress.study.ranking import ranked
+from eicompress.study.ranking import best_of, ranked
 from eicompress.study.result import Result
+from eicompress.study.space import SearchSpace
 from eicompress.values import Record
 
 LUCKY = 2
@@ -17,9 +19,9 @@ LUCKY = 2
 
 
 def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> list[tuple[int, Record]]:
-    """The trial of the highest quality within these limits, among candidates of one shared training, and its number;
-    after it those that were scored on a part of the validation texts alone, and did better there. Which of them is the
-    best, all validation texts must say.
+    """The trial of the highest quality within these limits, among candidates of one shared training, and its number,
+    with what its rebuild came to if that is better; after it those that were scored on a part of the validation texts
+    alone, and did better there. Which of them is the best, all validation texts must say.
 
     Raises `StudyError` where a study has no shared training, and `BudgetError` where nothing is within the limits.
     """
@@ -31,7 +33,8 @@ def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> 
             f"the other limits, or train a super-network: `eicompress search --space supernet`"
         )
     objective = replace(result.objective, name=QUALITY, metrics=(QUALITY,), budgets=budgets)
-    best = ranked(cheap, objective)[:1]
+    both = {number: [each, *filter(None, [result.rebuilt.get(number)])] for number, each in cheap.items()}
+    best = ranked({number: best_of(made, objective) for number, made in both.items()}, objective)[:1]
     begun = {number: replace(each, outcome="complete") for number, each in cheap.items() if _part(each)}
     least = max((_first(each) for _, each in best), default=-math.inf)
     better = [(number, cheap[number]) for number, each in ranked(begun, objective) if _first(each) > least]
@@ -39,6 +42,25 @@ def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> 
     if not found:
         raise BudgetError(f"no sub-network of study `{study}` is within the limits. {_least(cheap, result, budgets)}")
     return found
+
+
+def finishing(space: SearchSpace) -> Callable[[Record], Record]:
+    """What makes of the record of a part the one to build that is trained by itself, at full length.
+
+    Raises `SpecError` where the space does not say how.
+    """
+    if not space.finish:
+        raise SpecError(
+            f"`--finish` must have steps to train a sub-network with, but the search space `{space.name}` has no "
+            "`[[finish]]`: leave it out, or add them and search again"
+        )
+    last = tuple(Recipe(space.finish).to_json())
+
+    def finish(part: Record) -> Record:
+        steps = part.recipe if part.recipe[-len(last) :] == last else space.finished(part.recipe)
+        return replace(part, recipe=steps, fidelity=1.0, only_shared=False)
+
+    return finish
 
 
 def _part(record: Record) -> bool:

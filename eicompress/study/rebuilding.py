@@ -34,17 +34,29 @@ def promote(search: Search, *, finished_before: bool) -> None:
     for place, (seed, (number, record)) in enumerate(itertools.product(seeds, best)):
         if (number, seed) in done:
             continue
-        full_s = search.training_seconds(record, 1.0)
-        fidelity = search.time_left.affordable_fidelity(full_s, least=search.space.fidelity)
-        if fidelity < 1.0 and (place or fidelity <= record.fidelity):
+        fidelity = _length(search, record, place, len(best))
+        if not fidelity:
             break
-        search.on_event(Promoting(number, fidelity))
+        search.on_event(Promoting(number, fidelity, tuple(step.name for step in search.space.finish)))
         try:
-            made = search.build(search.job(number, record.recipe, fidelity, seed))
+            made = search.build(search.job(number, search.space.finished(record.recipe), fidelity, seed))
             hand_out_rebuild(search, number, record, made)
         except EicompressError as error:
             search.notice(f"trial {number} could not be rebuilt: {error}")
     _hand_out_what_is_ahead(search)
+
+
+def _length(search: Search, record: Record, place: int, count: int) -> float:
+    """The share of the full length that a trial is rebuilt at, the one at this place in turn; 0 for not at all.
+
+    Of the steps that finish parts of a shared training, all `count` of them get as much as there is time for.
+    """
+    full_s, left = search.rebuild_seconds(record), search.time_left
+    if search.space.finish:
+        fidelity = left.affordable_fidelity(full_s * max(1, count - place), least=0.0)
+        return fidelity if place < count or fidelity == 1.0 else 0.0
+    fidelity = left.affordable_fidelity(full_s, least=search.space.fidelity)
+    return 0.0 if fidelity < 1.0 and (place or fidelity <= record.fidelity) else fidelity
 
 
 def _promotion_rung(search: Search, *, finished_before: bool) -> PromotionRung:

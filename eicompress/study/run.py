@@ -15,6 +15,7 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.size import SIZE
 from eicompress.parsing import seconds, size_mb
 from eicompress.spec import Spec
+from eicompress.study import time_advice
 from eicompress.study.coordinator import run_search
 from eicompress.study.events import Compared, Event, Foreseen, Noticed
 from eicompress.study.forecast import Forecast, TimeEstimator, forecast, in_rungs
@@ -24,7 +25,6 @@ from eicompress.study.plan import Plan, place_of
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
-from eicompress.study.time_advice import advice, shortened
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.processes import Processes
@@ -176,26 +176,32 @@ def prepared(plan: Plan, builder: Foreseer, ledger: Ledger, left_s: float, on_ev
             on_event(Noticed(NO_TIME))
         return plan
     begun, known = time.monotonic(), ledger.rungs()
+    shortened: float = known.get("shared_epochs", 0.0)
     space, steps = in_rungs(plan.space, ledger, builder, plan.spec.seed)
     if not ledger.records():
         found = _foreseen(replace(plan, space=space), builder, begun + FORECAST_SHARE * left_s, on_event)
         if found is not None:
             found = replace(found, full_steps=steps)
-            found = found if known else _in_time(found, plan.spec, left_s - (time.monotonic() - begun), builder)
-            space = replace(space, rungs=found.rungs)
+            if not known:
+                found = _in_time(found, plan.spec, left_s - (time.monotonic() - begun), builder)
+                space, shortened = replace(space, rungs=found.rungs), found.shortened
+                space = space.with_shared_epochs(shortened)
             on_event(Foreseen(found))
-    ledger.set_rungs(space.rungs, steps)
+    ledger.set_rungs(space.rungs, steps, shortened)
     on_event(Noticed(f"candidates are {COMPARED[space.whole]} {described(space.rungs, steps, space.whole)}"))
     return replace(plan, space=space)
 
 
 def _in_time(found: Forecast, spec: Spec, left_s: float, builder: Foreseer) -> Forecast:
-    """The forecast with rungs that fit into the time left, and with advice if they are short."""
-    if left_s == math.inf or spec.timeout_s is None or found.whole != TRAINING:
+    """The forecast with a shared training and rungs that fit into the time left, and with advice if they are short."""
+    if left_s == math.inf or spec.timeout_s is None:
         return found
-    rungs, rows = shortened(found, left_s), len(builder.examples["train"])
+    found = time_advice.shared_in_time(found, left_s)
+    if found.whole != TRAINING:
+        return found
+    rungs, rows = time_advice.shortened(found, left_s), len(builder.examples["train"])
     inside = replace(found, rungs=rungs)
-    return replace(inside, advice=advice(inside, found.rungs, spec.timeout_s, rows))
+    return replace(inside, advice=time_advice.advice(inside, found.rungs, spec.timeout_s, rows))
 
 
 def _foreseen(plan: Plan, builder: Foreseer, until: float, on_event: Callable[[Event], None]) -> Forecast | None:

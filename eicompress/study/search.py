@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from eicompress.errors import StudyError
+from eicompress.errors import EicompressError, StudyError
 from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
@@ -19,6 +19,7 @@ from eicompress.study.promotion import kept_for_promotion, promotion_plan
 from eicompress.study.ranking import has_own_training, ranked
 from eicompress.study.space import SearchSpace
 from eicompress.study.time_keeping import TimeLeft, training_seconds
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 
 SEEDS = 3
@@ -52,6 +53,9 @@ class Builder(Protocol):
 
     def test_s(self) -> float:
         """Seconds that reading the test split once takes the baseline."""
+
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        """Of the recipe's training at full length. Raises `Inapplicable`."""
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str: ...
 
@@ -166,7 +170,7 @@ class Search:
             return TimeLeft(limit_s, self.seconds, 0.0)
         seeds = self.goal.promotion_seeds or 1
         plan = promotion_plan(self.space.fidelity, self.goal.objective, given=bool(self.space.known), seeds=seeds)
-        kept_s = kept_for_promotion(limit_s, self.training_seconds(best, 1.0), plan)
+        kept_s = kept_for_promotion(limit_s, self.rebuild_seconds(best), plan)
         return TimeLeft(limit_s, self.seconds, kept_s + self._test_s)
 
     @cached_property
@@ -179,6 +183,21 @@ class Search:
     def training_seconds(self, record: Record, fidelity: float) -> float:
         """Of training a trial's recipe at this fidelity, with what is measured."""
         return training_seconds(record, fidelity, self.trained)
+
+    def rebuild_seconds(self, record: Record) -> float:
+        """Of training what is handed out of a trial, at full length."""
+        if not self.space.finish:
+            return self.training_seconds(record, 1.0)
+        return self.training_seconds(record, 0.0) + self._finish_s
+
+    @cached_property
+    def _finish_s(self) -> float:
+        """Seconds of the steps that finish a part of a shared training, by the part that was given first."""
+        part = self.space.recipe(self.space.known[0] if self.space.known else self.space.corner())
+        try:
+            return self.builder.estimate_time(Recipe((*part.steps, *self.space.finish))).training
+        except EicompressError:
+            return 0.0  # each part that cannot be finished says why
 
     def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
         """The record of a trial without an artifact."""

@@ -26,7 +26,11 @@ brings the strategy. One with `each = { layer = [1, 2, 3] }` stands for one slot
 otherwise the same. A knob that is not named stays at its default. What stands after the last step that trains, such as
 `quantization` after `distillation`, is tried in several ways on each training. Where a slot's training is shared by the
 whole study, nothing up to it is searched, the rungs are those of what is trained after it, and where nothing is, every
-candidate is a draw of its own.
+candidate is a draw of its own. Such a space may have steps for what is handed out alone:
+
+    [[finish]]
+    strategy = "distillation"
+    epochs = 1.0
 """
 
 import itertools
@@ -44,10 +48,12 @@ from eicompress.errors import SpecError, nearest
 from eicompress.recipe import Recipe, check_value, knobs
 from eicompress.study.distributions import grid, least, suggest
 from eicompress.study.halving import one_in
-from eicompress.values import TRAINING, VALIDATION
+from eicompress.values import TRAINING, VALIDATION, Json
 
 ONE_IN = 10
 """Of this number of parts of a shared training that were scored on some validation texts, one is scored on all."""
+EPOCHS = "epochs"
+"""The knob by which a shared training is shortened."""
 APART = 1.5
 """How many times as long as a rung the next one must be where `rung_steps` has moved them; else the shorter goes."""
 
@@ -102,6 +108,8 @@ class SearchSpace:
     known: tuple[Mapping[str, Any], ...] = ()
     rung_steps: tuple[int, ...] = ()
     """The least steps of a training at each rung; none where the shares alone say how long it is."""
+    finish: tuple[Strategy, ...] = ()
+    """What the best parts of a shared training get after it, each by itself."""
 
     def with_least_steps(self, steps: int) -> "SearchSpace":
         """The space with rungs that have their least steps, where the full training has this many.
@@ -117,6 +125,18 @@ class SearchSpace:
         growing = [*itertools.accumulate(shares, max)]
         apart = [share for share, longer in itertools.pairwise(growing) if longer >= APART * share]
         return replace(self, rungs=(*apart, growing[-1]))
+
+    def with_shared_epochs(self, epochs: float) -> "SearchSpace":
+        """The space with this length of the training that all candidates share, or the least that its strategy allows;
+        as it is for 0, or where there is no such training with `epochs`."""
+
+        def shortened(slot: Slot) -> Slot:
+            knob = knobs(slot.strategy).get(EPOCHS)
+            if not (epochs and slot.strategy.shares_training and knob and isinstance(knob.domain, FloatDistribution)):
+                return slot
+            return replace(slot, fixed={**slot.fixed, EPOCHS: max(epochs, knob.domain.low)})
+
+        return replace(self, slots=tuple(map(shortened, self.slots)))
 
     @property
     def fidelity(self) -> float:
@@ -171,8 +191,17 @@ class SearchSpace:
         """The same space with the filled knob searched instead: for a search that trades bytes."""
         return replace(self, slots=tuple(_unfilled(slot) for slot in self.slots))
 
+    def finished(self, recipe: Sequence[Json]) -> tuple[Json, ...]:
+        """A recipe of this space with the steps that finish it."""
+        return (*recipe, *Recipe(self.finish).to_json())
+
     def parameters(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The trial parameters that draw a recipe; what is filled is left to be. Raises `SpecError`."""
+        """The trial parameters that draw a recipe, whether or not it is finished; what is filled is left to be.
+
+        Raises `SpecError`.
+        """
+        last = Recipe(self.finish).to_json()
+        steps = steps[: -len(last)] if last and list(steps[-len(last) :]) == last else steps
         filled = (self.fill.strategy, self.fill.knob) if self.fill else None
         kept = [{key: step[key] for key in step if (step["strategy"], key) != filled} for step in steps]
         return recipe_parameters({"steps": kept}, self.slots)

@@ -10,14 +10,14 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import Strategy, TextDomain
-from eicompress.errors import SpecError, nearest
+from eicompress.errors import SpecError, listed, nearest
 from eicompress.plugins import Registry
-from eicompress.recipe import Knob, check_value, knobs
+from eicompress.recipe import Knob, Recipe, check_value, knobs
 from eicompress.spec import read_toml
 from eicompress.study.space import Fill, SearchSpace, Slot, in_domain, recipe_parameters
 from eicompress.values import digest_of
 
-SETTINGS = ("fidelity", "rung_steps", "slot", "recipe")
+SETTINGS = ("fidelity", "rung_steps", "slot", "recipe", "finish")
 SLOT_SETTINGS = ("strategy", "optional", "unless", "if_installed", "each")
 """What a slot may say beside its strategy's knobs."""
 SPACES = "eicompress.search_spaces"
@@ -46,7 +46,9 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
         space = replace(space, rungs=(1.0,), rung_steps=())
     # Made and thrown away: a space must not order its slots in a way that no recipe may.
     with _within(f"the slots of `{path}`"):
-        space.recipe(space.corner())
+        corner = space.recipe(space.corner())
+    if finish := _tables(tables, "finish", path):
+        space = replace(space, finish=_finish(space, corner, finish, path, registry).steps)
     known = []
     for place, table in enumerate(_tables(tables, "recipe", path)):
         with _within(f"`recipe[{place}]` of `{path}`"):
@@ -58,6 +60,26 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
 def known_spaces() -> dict[str, Path]:
     """The search spaces that come with eicompress."""
     return {Path(str(each)).stem: Path(str(each)) for each in files(SPACES).iterdir() if each.name.endswith(".toml")}
+
+
+def _finish(
+    space: SearchSpace, corner: Recipe, written: list[Mapping[str, Any]], path: Path, registry: Registry
+) -> Recipe:
+    """The steps that finish a candidate, which must suit the one at the corner of the space."""
+    with _within(f"`finish` of `{path}`"):
+        if not space.only_shared:
+            raise SpecError(
+                "steps that finish what is handed out must follow a shared training after which nothing is trained, "
+                "such as `super_network`: make them slots"
+            )
+        finish = Recipe.from_json(written, registry.strategies)
+        Recipe((*corner.steps, *finish.steps))
+        if not any(step.trains for step in finish.steps) or finish.shared.steps:
+            raise SpecError(
+                "the steps must train each candidate by itself, but got "
+                f"{listed([step.name for step in finish.steps])}: add one such as `distillation`"
+            )
+    return finish
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from eicompress.study.forecast import Forecast
 
 FIRST_SHARE = 1 / 3
 """Of the time that is left, what the first training may take, with the teacher's answers to the texts that it reads."""
+SHARED_SHARE = 1 / 2
+"""The same of a training that all candidates share."""
 LEAST_STEPS = 20
 """A training is shortened to this many steps at most."""
 LEAST_LENGTH = 0.001
@@ -15,6 +18,15 @@ FEW = 3
 """Candidates, at least, that a search should have time for."""
 FEWEST_ROWS = 1000
 """Fewer are not advised: where rows are few, their number is not what takes the time."""
+
+
+def shared_in_time(found: Forecast, left_s: float) -> Forecast:
+    """The forecast with a shared training that takes no more than its share of the time left."""
+    room_s = max(0.0, SHARED_SHARE * left_s - found.teacher_s)
+    if found.shared_s <= room_s:
+        return found
+    length = max(LEAST_LENGTH, room_s / found.shared_s)
+    return replace(found, shared_s=found.shared_s * length, shortened=round(found.shared_epochs * length, 3))
 
 
 def shortened(found: Forecast, left_s: float) -> tuple[float, ...]:

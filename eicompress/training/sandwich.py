@@ -24,7 +24,7 @@ Part = TypeVar("Part")
 class SandwichTraining(ModelStrategy):
     """A strategy that trains a super-network; its own knobs say how long and from whom sub-networks learn."""
 
-    epochs: Annotated[float, FloatDistribution(0.1, 100.0)] = 6.0
+    epochs: Annotated[float, FloatDistribution(0.01, 100.0)] = 6.0
     """Passes over the texts and their distortions."""
     distortions: Annotated[int, IntDistribution(0, 20)] = 3
     """Distorted copies of each training text."""

@@ -33,6 +33,8 @@ class TimeEstimate:
     shared: float = 0.0
     epochs: float = 1.0
     """How often a training at full length reads each of its texts."""
+    shared_epochs: float = 0.0
+    """The same of the training that all candidates share."""
 
 
 def estimate_time(recipe: Recipe, candidate: Candidate, context: Context) -> TimeEstimate:
@@ -44,8 +46,14 @@ def estimate_time(recipe: Recipe, candidate: Candidate, context: Context) -> Tim
     fit = _FewSteps(context.fit)
     teacher = _FewAnswers(context.teacher)
     context = replace(context, fit=fit, teacher=teacher)
-    shared = _applied(recipe, candidate, context, lambda: sum(fit.seconds))
-    return TimeEstimate(sum(fit.seconds) - shared, sum(teacher.seconds), shared, sum(fit.epochs))
+    shared = _applied(recipe, candidate, context, lambda: len(fit.seconds))
+    return TimeEstimate(
+        sum(fit.seconds[shared:]),
+        sum(teacher.seconds),
+        sum(fit.seconds[:shared]),
+        sum(fit.epochs),
+        sum(fit.epochs[:shared]),
+    )
 
 
 def count_steps(recipe: Recipe, candidate: Candidate, context: Context) -> int:
@@ -53,13 +61,13 @@ def count_steps(recipe: Recipe, candidate: Candidate, context: Context) -> int:
     `estimate_time` otherwise."""
     fit = _NoSteps()
     context = replace(context, fit=fit, teacher=_FewAnswers(context.teacher))
-    shared = _applied(recipe, candidate, context, lambda: sum(fit.steps))
-    return round(sum(fit.steps) - shared)
+    shared = _applied(recipe, candidate, context, lambda: len(fit.steps))
+    return round(sum(fit.steps[shared:]))
 
 
-def _applied(recipe: Recipe, candidate: Candidate, context: Context, so_far: Callable[[], float]) -> float:
-    """Apply the model steps; what `so_far` came to after the last one whose training is shared, 0 without one."""
-    shared = 0.0
+def _applied(recipe: Recipe, candidate: Candidate, context: Context, so_far: Callable[[], int]) -> int:
+    """Apply the model steps; how many trainings there were up to the last shared one, 0 without one."""
+    shared = 0
     for step in recipe.steps:
         if isinstance(step, ModelStrategy):
             candidate = applied(step, candidate, context)

@@ -1,15 +1,19 @@
 """Parts of a shared training: all are scored on a part of the validation texts, and the best of them on all."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_builder import REGISTRY, Bed, Bench, bed
 
-from eicompress.errors import BudgetError
+from eicompress.errors import BudgetError, SpecError
+from eicompress.recipe import Recipe
 from eicompress.study.forecast import in_rungs
-from eicompress.study.pick import picked
+from eicompress.study.pick import finishing, picked
 from eicompress.study.result import Result
-from eicompress.values import Record
+from eicompress.trials.training_time import TimeEstimate
+from eicompress.values import Progress, Record
 
 PARTS = """
 [[slot]]
@@ -21,9 +25,15 @@ rate = { low = 0.0, high = 1.0 }
 """
 
 
-def made_in(folder: Path) -> Bed:
-    traded = ("quality", "size_mb")
-    return bed(folder, PARTS, trials=35, budgets={}, objective="pareto", metrics=traded, sampler="nsga2")
+FINISH = """
+[[finish]]
+strategy = "alone"
+"""
+
+
+def made_in(folder: Path, code: str = PARTS, **goal: Any) -> Bed:
+    goal = {"trials": 35, "metrics": ("quality", "size_mb"), **goal}
+    return bed(folder, code, budgets={}, objective="pareto", sampler="nsga2", **goal)
 
 
 def searched(made: Bed, bench: Bench | None = None) -> Result:
@@ -100,3 +110,55 @@ def test_what_did_better_on_a_part_of_the_texts_is_tried_beside_the_best(result:
     least = min(each.value("size_mb") or 0.0 for each in result.records.values())
     with pytest.raises(BudgetError, match="They reach"):
         picked(result, {"size_mb": least / 2}, REGISTRY)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bed, Bench, Result]:
+    made = made_in(tmp_path_factory.mktemp("finished"), PARTS + FINISH)
+    bench = Bench(made.root)
+    return made, bench, searched(made, bench)
+
+
+def test_the_best_parts_are_trained_by_themselves_and_no_others(finished: tuple[Bed, Bench, Result]) -> None:
+    made, _, result = finished
+    assert len(result.rebuilt) == 4 and result.promoted == result.rebuilt
+    for number, record in result.rebuilt.items():
+        part = result.records[number]
+        assert record.recipe == made.space.finished(part.recipe) != part.recipe
+        assert record.value("quality") == pytest.approx((part.value("quality") or 0.0) + 0.02)
+    assert all(each.recipe[-1]["strategy"] == "thin" for each in result.records.values())
+
+
+class Slow(Bench):
+    """Finishing takes 200 seconds, of which others know."""
+
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        assert recipe.steps[-1].name == "alone"
+        return TimeEstimate(training=200.0, teacher=5.0)
+
+    def build(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record:
+        self.now += 160 * fidelity if recipe.steps[-1].name == "alone" else 0.0
+        return super().build(recipe, fidelity=fidelity, seed=seed, progress=progress)
+
+
+def test_parts_share_the_time_that_is_left_for_finishing(tmp_path: Path) -> None:
+    made = made_in(tmp_path, PARTS + FINISH, timeout_s=700.0)
+    bench = Slow(made.root)
+    lengths = [each.fidelity for each in searched(made, bench).rebuilt.values()]
+    assert len(lengths) > 1 and max(lengths) < 1.0 and max(lengths) - min(lengths) < 0.11
+    assert bench.now <= 700
+
+
+def test_a_pick_is_what_was_finished_or_can_be(finished: tuple[Bed, Bench, Result]) -> None:
+    made, _, result = finished
+    finish = finishing(made.space)
+    for number, record in result.rebuilt.items():
+        assert picked(result, {"size_mb": record.value("size_mb") or 0.0}, REGISTRY)[0] == (number, record)
+        again, first = finish(record), finish(result.records[number])
+        assert again.recipe == first.recipe == record.recipe and (first.fidelity, first.only_shared) == (1.0, False)
+        assert made.space.parameters(record.recipe) == made.space.parameters(result.records[number].recipe)
+
+
+def test_finishing_takes_a_space_that_says_how(made: Bed) -> None:
+    with pytest.raises(SpecError, match="`--finish` must have steps"):
+        finishing(made.space)

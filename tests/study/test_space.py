@@ -369,6 +369,21 @@ def test_nothing_is_searched_before_a_shared_training(tmp_path: Path, good: str,
         sharing_space(tmp_path, SHARED.replace(good, bad))
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (SHARED + '[[slot]]\nstrategy = "tuned"\n[[finish]]\nstrategy = "tuned"', "must follow a shared training"),
+        (SHARED + '[[finish]]\nstrategy = "thin"', "must train each candidate by itself, but got `thin`"),
+        (SHARED + '[[finish]]\nstrategy = "elastic"', "must train each candidate by itself, but got `elastic`"),
+        (SHARED + '[[finish]]\nstrategy = "tunde"', "no strategy `tunde`"),
+        (SHARED + '[[finish]]\nstrategy = "tuned"\nrate = 0.5', "has no knob `rate`"),
+    ],
+)
+def test_what_finishes_a_part_trains_it_by_itself(tmp_path: Path, code: str, said: str) -> None:
+    with pytest.raises(SpecError, match=f"in `finish` of .*{said}"):
+        sharing_space(tmp_path, code)
+
+
 def test_given_recipes_of_a_space_that_trades_bytes_leave_what_was_filled_to_the_sampler() -> None:
     space = read_space("edge", discover()).unfilled()
     assert space.known and all("vocabulary_pruning.num_tokens" not in each for each in space.known)

@@ -74,9 +74,9 @@ def test_the_advice_is_a_time_and_rows_that_would_do(tmp_path: Path) -> None:
     assert "--rows" not in advice(few, RUNGS, 120.0, 2000), "too few rows are not advised"
 
 
-def prepare(tmp_path: Path, left_s: float, timeout: str) -> tuple[Plan, list[Event], Rows]:
+def prepare(tmp_path: Path, left_s: float, timeout: str, code: str = SPACE) -> tuple[Plan, list[Event], Rows]:
     path = tmp_path / "space.toml"
-    made, events, bench = bed(tmp_path, SPACE), list[Event](), Rows(tmp_path / "made")
+    made, events, bench = bed(tmp_path, code), list[Event](), Rows(tmp_path / "made")
     spec = read_search({"model": "m", "data": "d", "budget": "2MB", "timeout": timeout, "space": str(path)})
     plan = Plan(spec, discover(only=""), read_space(str(path), made.registry))
     with made.ledger() as ledger:
@@ -93,6 +93,30 @@ def test_a_study_that_begins_in_little_time_says_and_records_its_shorter_trainin
     assert said == [f"candidates are trained for {rung:.1%} of the full training"]
     on, events, _ = prepare(tmp_path, left_s=6000.0, timeout="100m")
     assert on.space.rungs == (rung,), "a study keeps its lengths"
+
+
+PARTS = """
+[[slot]]
+strategy = "shared"
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+"""
+
+
+def test_a_shared_training_has_half_of_the_time_and_goes_on_with_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = TimeEstimate(training=0.0, teacher=60.0, shared=4000.0, epochs=6.0, shared_epochs=6.0)
+    monkeypatch.setattr(Rows, "estimate", shared)
+    for left_s in (2000.0, 20_000.0):
+        plan, events, _ = prepare(tmp_path, left_s=left_s, timeout="40m", code=PARTS)
+        (step, _) = plan.space.recipe({}).to_json()
+        assert step["strategy"] == "shared" and step["epochs"] == pytest.approx(6.0 * 940 / 4000, abs=0.01)
+        if left_s == 2000.0:
+            (found,) = [event.forecast for event in events if isinstance(event, Foreseen)]
+            assert (found.shortened, found.shared_epochs) == (step["epochs"], 6.0)
+            assert found.shared_s == pytest.approx(940, rel=0.01)
 
 
 def test_with_enough_time_nothing_is_shortened_and_nothing_advised(tmp_path: Path) -> None:
