@@ -265,8 +265,8 @@ class SearchSpace:
         return self.suggest(FixedTrial({**left, **parameters}))
 
     def describe(self) -> list[str]:
-        """One line a slot, to be read by people."""
-        return [_described(slot) for slot in self.slots]
+        """One line a slot or a step that finishes, to be read by people."""
+        return [*map(_described, self.slots), *map(_finishing, self.finish)]
 
 
 def _domains(slots: Sequence[Slot]) -> dict[str, BaseDistribution]:
@@ -357,6 +357,12 @@ def _described(slot: Slot) -> str:
     parts += [f"{key} {value}" for key, value in slot.fixed.items()]
     when = " (optional)" if slot.optional else f" (unless {slot.unless} is used)" if slot.unless else ""
     return f"{slot.name}{when}: {', '.join(parts) or 'defaults'}"
+
+
+def _finishing(step: Strategy) -> str:
+    values = {name: (getattr(step, name), knob.default) for name, knob in knobs(type(step)).items()}
+    given = [f"{name} {value}" for name, (value, default) in values.items() if value != default]
+    return f"{step.name} (of what is handed out): {', '.join(given) or 'defaults'}"
 
 
 def _range(distribution: BaseDistribution) -> str:

@@ -369,6 +369,12 @@ def test_nothing_is_searched_before_a_shared_training(tmp_path: Path, good: str,
         sharing_space(tmp_path, SHARED.replace(good, bad))
 
 
+def test_what_finishes_a_part_is_described_after_the_slots(tmp_path: Path) -> None:
+    space = sharing_space(tmp_path, SHARED + '[[finish]]\nstrategy = "tuned"')
+    assert [step.name for step in space.finish] == ["tuned"]
+    assert space.describe()[-1] == "tuned (of what is handed out): defaults"
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
