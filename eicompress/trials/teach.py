@@ -51,10 +51,10 @@ def train_teacher(
     on_attempt: Callable[[Attempt], None],
 ) -> Lesson:
     """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
-    device, cache = own_device(), Cache(default_folder())
+    device, cache, folder = own_device(), Cache(default_folder()), model_folder(spec.model)
     read = read_data(registry, spec)
     search = opened_teacher_search(
-        model_folder(spec.model),
+        folder,
         read,
         seed=spec.seed,
         device=device,
@@ -63,7 +63,7 @@ def train_teacher(
         progress=progress,
         on_attempt=on_attempt,
     )
-    found = with_teacher(search, "teach", members)
+    found = with_teacher(search, "teach", members, f"The search for a teacher takes at most {search.limit_s:.0f} s.")
     taught = read_taught(found)
     # The quality is the teacher's own, where it is otherwise compared with a teacher's.
     task = read.task.without_teacher()
