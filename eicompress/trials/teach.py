@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eicompress.cache import Cache, default_folder, write_folder
+from eicompress.contracts import Task
 from eicompress.encoder.device import own_device
 from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
@@ -23,8 +24,8 @@ class Lesson:
 
     folder: Path
     taught: Taught
-    metric: str
-    """The task's name for its quality."""
+    task: Task
+    """What its quality is that of."""
     quality: float
     """Of all members together."""
     beside: Mapping[str, float]
@@ -78,7 +79,7 @@ def train_teacher(
     return Lesson(
         output,
         taught,
-        task.quality,
+        task,
         task.best_score(mean, validation.targets),
         task.beside(task.answer.tuned(mean, validation.targets, None).decided(mean), validation.targets),
         tuple(task.best_score(each, validation.targets) for each in logits),
