@@ -6,6 +6,7 @@ computes it and the others wait. When the store outgrows its limit, the entries 
 """
 
 import errno
+import glob
 import hashlib
 import json
 import logging
@@ -64,9 +65,8 @@ def sha256_of(path: Path) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: under a temporary name in its folder, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{DRAFT}{path.name}-") as draft:
-        made = Path(draft) / "made"
+    with draft_beside(path) as draft:
+        made = draft / "made"
         made.write_bytes(data)
         made.replace(path)
 
@@ -76,16 +76,28 @@ def write_folder(folder: Path, write: Callable[[Path], object], beside: Mapping[
 
     The files that lie `beside` it are written before it does: where the folder is, they are there too.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{DRAFT}{folder.name}-") as draft:
-        made = Path(draft) / "made"
+    with draft_beside(folder) as draft:
+        made = draft / "made"
         made.mkdir()
         write(made)
         with suppress(FileNotFoundError):
-            folder.rename(Path(draft) / "old")
+            folder.rename(draft / "old")
         for path, data in (beside or {}).items():
             write_whole(path, data)
         made.rename(folder)
+
+
+@contextmanager
+def draft_beside(path: Path) -> Iterator[Path]:
+    """A temporary folder beside what is to be written, from which it is moved to its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{DRAFT}{path.name}-") as draft:
+        yield Path(draft)
+
+
+def drop_drafts_of(path: Path) -> None:
+    """Remove what killed processes have begun to write to this place."""
+    drop_drafts(path.parent, f"{DRAFT}{glob.escape(path.name)}-*")
 
 
 def drop_drafts(folder: Path, pattern: str, age: float = 0.0) -> None:

@@ -109,8 +109,14 @@ class Task(ABC):
 
     @property
     def averaged(self) -> bool:
-        """Whether the quality is the mean of `correct`; its intervals are then computed from these values."""
-        return True
+        """Whether the quality is the mean of `correct`; its intervals are then computed from these values. By default
+        where the usual quality of the kind of answer is one."""
+        return self.answer.averaged
+
+    def is_share(self, quality: str) -> bool:
+        """Whether a quality of this name, the one that is maximised or one beside it, is a share, which is written in
+        percent; a correlation is none."""
+        return self.answer.quality_is_share
 
     @property
     @abstractmethod

@@ -245,10 +245,10 @@ class TeacherSettings(TypedDict, total=False):
     teacher_timeout: Annotated[
         str,
         Setting(
-            "Time for a teacher's training, besides --timeout.",
+            "Longest training of a teacher, besides --timeout.",
             "TIME",
             TIME,
-            otherwise="30m, or half of --timeout",
+            otherwise="30m, half of --timeout, or 0.6s for each of --rows, whichever is least",
             identifies=False,
         ),
     ]

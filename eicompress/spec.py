@@ -22,6 +22,8 @@ STUDY_FILE = "study.toml"
 DEFAULT_TIMEOUT = "2h"
 LONGEST_TEACHER_S = 1_800.0
 """Unless another time is named for the training of a teacher."""
+TEACHER_S_PER_ROW = 0.6
+"""The longest training of a teacher for a first look at some rows, in seconds a row."""
 RAY_SETTINGS = ("ray_address", "worker_cpus", "worker_gpus")
 """Settings for a Ray cluster only."""
 REQUIRED = {
@@ -124,9 +126,11 @@ class Spec:
 
     @property
     def teacher_s(self) -> float:
-        """Seconds for the training of a teacher."""
+        """Most seconds for the training of a teacher."""
         named = self.settings.get("teacher_timeout")
-        return seconds(named) if named else min(LONGEST_TEACHER_S, (self.timeout_s or math.inf) / 2)
+        if named:
+            return seconds(named)
+        return min(LONGEST_TEACHER_S, TEACHER_S_PER_ROW * (self.rows or math.inf), (self.timeout_s or math.inf) / 2)
 
     @property
     def columns(self) -> dict[str, str]:

@@ -209,6 +209,8 @@ class Progress:
     step: int = 0
     steps: int = 0
     loss: float | None = None
+    note: str = ""
+    """What the user should know before the phase begins, such as the longest time that it may take."""
 
 
 Outcome: TypeAlias = Literal["complete", "stopped early", "over budget", "inapplicable", "failed"]

@@ -222,6 +222,12 @@ def test_plain_lines_tell_a_phase_once_a_minute() -> None:
     ]
 
 
+def test_what_should_be_known_before_a_long_phase_is_a_line(capsys: Any) -> None:
+    with Screen(Console(width=100, force_terminal=False), "compress") as screen:
+        screen.preparing(Progress("teacher", note="A teacher is trained first, for at most 300 s."))
+    assert capsys.readouterr().out.splitlines()[0] == "note: A teacher is trained first, for at most 300 s."
+
+
 def test_a_finished_study_is_said_to_be_finished(tmp_path: Path) -> None:
     shown_by(tmp_path, terminal=False)
     assert "this study is finished: 4 candidates reached training, as asked" in shown_by(tmp_path, terminal=False)

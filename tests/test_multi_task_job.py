@@ -1,6 +1,7 @@
 """Several tasks on one encoder, from the command line to the card."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,7 @@ def test_several_tasks_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixt
         and "on topic, match, tags, urgency" in page
     )
     assert "urgency: Answers against the numbers" in page and "tags_micro_f1" in page
+    assert re.search(r"urgency_pearson -?\d\.\d{3}\b(?!%)", page), "a correlation is no percentage"
     card = Artifact(folder).card.read_text(encoding="utf-8")
     assert (
         "mean_share, test split" in card

@@ -180,9 +180,13 @@ def test_a_long_value_is_shortened_in_its_message() -> None:
         ({"timeout": "2h"}, 1800),
         ({"timeout": "6m"}, 180),
         ({"timeout": "6m", "teacher_timeout": "20m"}, 1200),
+        ({"rows": 500}, 300),
+        ({"rows": 500, "timeout": "6m"}, 180),
+        ({"rows": 10_000}, 1800),
+        ({"rows": 500, "teacher_timeout": "20m"}, 1200),
     ],
 )
-def test_a_teacher_takes_half_of_the_timeout_unless_another_time_is_named(
+def test_a_teacher_takes_half_of_the_timeout_and_less_for_few_rows_unless_another_time_is_named(
     given: dict[str, object], seconds: float
 ) -> None:
     assert spec.read({"model": "m", "data": "d", **given}).teacher_s == seconds

@@ -83,11 +83,18 @@ def test_a_teacher_is_not_taught_again(headless: Path, data_folder: Path, capsys
 def test_a_study_keeps_the_teacher_that_was_trained_for_it(
     headless: Path, data_folder: Path, teachings: list[str], capsys: Any
 ) -> None:
-    assert cli.run(search(headless, data_folder)) == 0
-    assert teachings == ["teach"] and "a teacher was trained first" in capsys.readouterr().out
-    shutil.rmtree("cache")
-    assert cli.run(["search", "--study", "mine", "--trials", "2", "--workers", "0"]) == 0
-    assert teachings == ["teach"]
+    assert cli.run(search(headless, data_folder, "--teacher-timeout", "2m")) == 0
+    shown = capsys.readouterr().out
+    announced = "so a teacher is trained first, for at most 120 s, a time that `--teacher-timeout` sets"
+    assert 0 < shown.find(announced) < shown.find("so a teacher was trained first")
+    for again in (
+        ["search", "--study", "mine", "--trials", "2", "--workers", "0"],
+        ["plan", "--study", "mine", "--trials", "2"],
+        ["compress", "--trial", "mine", "0"],
+    ):
+        shutil.rmtree("cache")
+        assert cli.run(again) == 0
+        assert teachings == ["teach"], again
 
 
 @pytest.mark.slow

@@ -251,6 +251,11 @@ class Answer(ABC):
     def holds(self, targets: Array) -> bool:
         """Whether targets have this kind's own form; a task may have targets of another one."""
 
+    def strata(self, targets: Array) -> Array:
+        """(n,) numbers of the rows by which they are put in order, so that parts of them have each label's share; all
+        are alike where a row has more than one target."""
+        return targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
+
     @abstractmethod
     def simplest_logits(self, known: Sequence[Text], targets: Array, texts: Sequence[Text]) -> Floats:
         """(n, outputs) of n texts: what the simplest baseline answers, from texts whose targets are known."""

@@ -6,7 +6,7 @@ of this task's teacher, 1 where none is known, and the task's own target.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias, cast
 
@@ -36,6 +36,8 @@ class Part:
     answer: OneTask
     pairs: bool
     """Whether it reads pairs of texts."""
+    weight: float = field(default=1.0, compare=False)
+    """What its losses are multiplied by in a training; no part of what an artifact answers."""
 
     @property
     def output(self) -> str:
@@ -248,6 +250,16 @@ class MultiTask(Answer):
     def holds(self, targets: Array) -> bool:
         widest = max(each.columns.stop if isinstance(each.columns, slice) else 1 for each in self.parts)
         return targets.ndim == 2 and targets.shape[1] >= OWN + widest
+
+    def strata(self, targets: Array) -> Array:
+        """Tasks, and within each what this task has."""
+        found = np.zeros(len(targets), np.int64)
+        above = 0
+        for each in self.divided(targets):
+            values, own = np.unique(each.part.answer.strata(each.targets), return_inverse=True)
+            found[each.rows] = above + own
+            above += len(values)
+        return found
 
     def simplest_logits(self, known: Sequence[Text], targets: Array, texts: Sequence[Text]) -> Floats:
         found = np.zeros((len(texts), self.outputs), np.float32)

@@ -160,8 +160,17 @@ def compare(
     first, *others = found
     apart = [None if task.averaged else difference_of(task, each, logits[0], examples.targets) for each in logits[1:]]
     compared = tuple(against(first, *each) for each in zip(others, apart, strict=True))
-    words = QualityWords.of(task)
-    comparison = Comparison(spec.data, rows.split, words, None if by_text else length, device.name, first, compared)
+    named = [name for name in first.beside if all(name in each.beside for each in others)]
+    comparison = Comparison(
+        spec.data,
+        rows.split,
+        QualityWords.of(task),
+        None if by_text else length,
+        device.name,
+        first,
+        compared,
+        tuple(QualityWords.of(task, name) for name in named),
+    )
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison

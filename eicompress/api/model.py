@@ -174,7 +174,7 @@ def pick(
     finish = finishing(read_space(spec.settings["space"], registry)) if asked.get("finish") else None
     candidates = picked(found_so_far(spec), budgets, registry)
     if len(candidates) > 1:
-        builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
+        builder, progress = builder_of(spec, registry, on_progress, of_study=True), on_progress or nothing
         candidates.sort(key=lambda each: -_quality_of(builder, registry, each[1], progress))
     number, before = candidates[0]
     if finish is not None:
@@ -221,7 +221,7 @@ def ablate(
         steps = recipe_of(recipe, registry)
     made = variants(steps, asked.get("knob", ()))
     found = ablate(
-        builder_of(spec, registry, on_progress),
+        builder_of(spec, registry, on_progress, of_study=study is not None),
         steps,
         made,
         fidelity=1.0 if fidelity is None else fidelity,
@@ -242,7 +242,7 @@ def _built_again(
     on_progress: Callable[[Progress], None] | None,
 ) -> Record:
     """The record of the same recipe, length and seed, its artifact in `output`."""
-    builder, recipe = builder_of(spec, registry, on_progress), registry.recipe(before.recipe)
+    builder, recipe = builder_of(spec, registry, on_progress, of_study=True), registry.recipe(before.recipe)
     progress = on_progress or nothing
     fidelity = 1.0 if before.only_shared else before.fidelity
     record = builder.build(recipe, fidelity=fidelity, seed=before.seed, progress=progress)

@@ -1,13 +1,12 @@
 """Shared by several functions: open a study's spec, its plug-ins, a recipe or a builder."""
 
-import glob
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eicompress.cache import DRAFT, drop_drafts
+from eicompress.cache import drop_drafts_of
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
 from eicompress.settings import PluginSettings, StudiesFolder
@@ -87,14 +86,18 @@ def check_new(output: str | Path) -> None:
             f"`--output` must not be inside an artifact, whose bytes count, but `{output}` is inside `{around}`: "
             "choose another place"
         )
-    drop_drafts(path.parent, f"{DRAFT}{glob.escape(path.name)}-*")
+    drop_drafts_of(path)
 
 
-def builder_of(spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None) -> "Builder":
-    """The builder for what is built outside a study."""
+def builder_of(
+    spec: Spec, registry: "Registry", on_progress: Callable[[Progress], None] | None, *, of_study: bool = False
+) -> "Builder":
+    """The builder for what is built outside a search; `of_study` with the teacher that the study of the spec has."""
+    from eicompress.study.plan import kept_teacher
     from eicompress.trials.builder import open_builder
 
-    return open_builder(spec, registry, folder=scratch(), progress=on_progress or nothing)
+    head = kept_teacher(spec) if of_study else None
+    return open_builder(spec, registry, folder=scratch(), head=head, progress=on_progress or nothing)
 
 
 def scratch() -> Path:

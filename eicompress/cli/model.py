@@ -22,7 +22,7 @@ from eicompress.settings import (
 @click.command()
 @options(ModelAndData, model="Folder of the model, or builtin:minilm.")
 @click.option("--output", metavar="FOLDER", default="teacher", help="New folder to write.  [teacher]")
-@click.option("--timeout", metavar="TIME", help="Time for everything: 30m, 2h.  [30m]")
+@click.option("--timeout", metavar="TIME", help="Time for everything: 30m, 2h.  [30m, or 0.6s for each of --rows]")
 @click.option("--members", metavar="N", default="1", help="Teachers that students learn from together.  [1]")
 @options(TeachSettings)
 @json_option

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from eicompress.data.hub import HUB_NAME, from_hub
 from eicompress.errors import DataError, shortened
 from eicompress.values import Text, counted, digest_of, parsed_json, readable
 
@@ -20,7 +21,6 @@ CHEAP_BYTES = 20_000_000
 """Of files that are read once more to say how much of them is left out."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w+")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _files(source: str) -> list[Path] | None:
         files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())
     elif path.is_file():
         files = [path] if path.suffix in SUFFIXES else []
-    elif _HUB_NAME.fullmatch(source) and not path.suffix:
+    elif HUB_NAME.fullmatch(source) and not path.suffix:
         return None
     else:
         raise DataError(f"Unlabelled text must be a file or a folder, but `{source}` does not exist. Check the path.")
@@ -158,17 +158,6 @@ _READERS = {".txt": _from_lines, ".jsonl": _from_jsonl, ".csv": _from_csv, ".par
 
 
 def _from_hub(source: str) -> Iterator[str]:
-    import datasets
-
-    name, _, config = source.partition(":")
-    try:
-        rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
-    except Exception as error:  # the hub's client raises whatever its transport raises
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(
-            f"Unlabelled text must be a file, a folder or a data set on the hub, but there is no `{source}` here and "
-            f"the hub did not give it: {reason}. Check the name (`owner/name`, or `owner/name:config`)."
-        ) from error
-    for row in rows:
+    for row in from_hub(source, "Unlabelled text", split="train", streaming=True):
         with suppress(KeyError):
             yield str(row[COLUMN])

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eicompress.data.files import SUFFIXES, read_rows
+from eicompress.data.hub import HUB_NAME, from_hub
 from eicompress.data.quickstart import docstrings
 from eicompress.data.sampling import fewer
 from eicompress.errors import DataError, listed, nearest, shortened
@@ -34,8 +34,6 @@ FEWEST_ROWS_TO_CUT = 10
 
 Refusal: TypeAlias = Callable[[str, Json, Mapping[str, str]], str]
 """From a role, a row and the columns by role to what the cell must be and is not; empty for one that will do."""
-
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,9 @@ def read_tables(source: str) -> dict[str, Table]:
         return {split: Table(file.name, read_rows(file)) for split, file in _split_files(path).items()}
     if path.is_file():
         return {"train": Table(path.name, read_rows(path))}
-    if path.suffix in SUFFIXES or not _HUB_NAME.fullmatch(source) or source.startswith("."):
+    if path.suffix in SUFFIXES or not HUB_NAME.fullmatch(source) or source.startswith("."):
         raise DataError(f"The data must be a folder or a file, but `{source}` does not exist. Check the path.")
-    return _hub_tables(source)
+    return tables_from_hub(from_hub(source, "The data"), source)
 
 
 def dataset_from_tables(
@@ -202,21 +200,6 @@ def _builtin_tables(source: str) -> dict[str, Table]:
             f"A built-in data set must exist, but got `{source}`; {nearest(source, ['builtin:docstrings'])}"
         )
     return {"train": Table(source, docstrings())}
-
-
-def _hub_tables(source: str) -> dict[str, Table]:
-    import datasets
-
-    name, _, config = source.partition(":")
-    try:
-        loaded = datasets.load_dataset(name, config or None)
-    except Exception as error:  # the hub's client raises whatever its transport raises
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(
-            f"The data must be a folder, a file or a data set on the hub, but there is no `{source}` here "
-            f"and the hub did not give it: {reason}. Check the name (`owner/name`, or `owner/name:config`)."
-        ) from error
-    return tables_from_hub(loaded, source)
 
 
 def tables_from_hub(loaded: "DatasetDict", source: str) -> dict[str, Table]:

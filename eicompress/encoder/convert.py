@@ -94,9 +94,14 @@ def digest(folder: Path) -> str:
     return sums.hexdigest()
 
 
-def _check_files(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise `ModelError` where there is no folder."""
     if not folder.is_dir():
         raise ModelError(f"The model `{folder}` must be a folder, but there is none of this name.")
+
+
+def _check_files(folder: Path) -> None:
+    check_folder(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"`{folder}` must hold a model, but has no `config.json`. Write it with `save_pretrained`.")
     if not (folder / "model.safetensors").is_file():

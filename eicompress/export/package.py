@@ -1,10 +1,10 @@
 """An artifact as it is handed on: written for a target, whole or not at all."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from eicompress.cache import draft_beside, drop_drafts_of
 from eicompress.deployment import Target
 from eicompress.errors import EicompressError, ExportError
 from eicompress.manifest import checksums
@@ -25,7 +25,8 @@ class Package:
 
 
 def write_package(target: Target, artifact: Artifact, card: str, output: Path) -> Package:
-    """Let a target write a new file or folder, which is there as a whole or not at all.
+    """Let a target write a new file or folder, which is there as a whole or not at all; what a killed process had
+    begun to write there is removed.
 
     Raises `ExportError` where something is there already, inside an artifact, and for whatever the target raises.
     """
@@ -38,9 +39,9 @@ def write_package(target: Target, artifact: Artifact, card: str, output: Path) -
             f"`{output}` must not be there yet, so that nothing is overwritten: choose another `--output`, or remove it"
         )
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
-            made = Path(temporary) / output.name
+        drop_drafts_of(output)
+        with draft_beside(output) as draft:
+            made = draft / output.name
             size_bytes = _written(target, artifact, card, made)
             os.replace(made, output)
     except OSError as error:

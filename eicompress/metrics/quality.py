@@ -1,6 +1,6 @@
 """The quality of an artifact: of the ONNX file, at batch 1, with the artifact's own tokenizer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from eicompress.contracts import Array, Examples, Task
@@ -9,6 +9,8 @@ from eicompress.metrics.significance import Difference, score_difference
 from eicompress.values import Direction, Measurement
 
 QUALITY = "quality"
+CORRELATION = "correlation"
+"""The condition of a quality that is a correlation, and not written in percent."""
 QUALITY_TEST = f"{QUALITY}_test"
 """The quality on the test split, which is read once, for the result of a search."""
 
@@ -31,7 +33,7 @@ class QualityMetric(Metric):
 def quality_of(logits: Array, task: Task, examples: Examples, split: str, **how: int) -> Measurement:
     """The task's score of logits (n, outputs), which may come from elsewhere than an ONNX file."""
     conditions = {"metric": task.quality, "split": split, "examples": len(examples), **how}
-    conditions |= {} if task.answer.quality_is_share else {"correlation": True}
+    conditions |= _written(task, task.quality)
     value = task.score(logits, examples.targets)
     return Measurement(_on(split, QUALITY), value, QualityMetric.unit, conditions)
 
@@ -40,7 +42,12 @@ def _beside(subject: Subject) -> Iterable[Measurement]:
     """What is known beside the task's quality, by its own names."""
     for name, value in subject.beside().items():
         conditions = {"metric": name, "split": subject.split, "examples": len(subject.examples), "batch": 1}
-        yield Measurement(_on(subject.split, name), value, "", conditions)
+        yield Measurement(_on(subject.split, name), value, "", {**conditions, **_written(subject.task, name)})
+
+
+def _written(task: Task, quality: str) -> Mapping[str, bool]:
+    """The condition that says how a quality is written."""
+    return {} if task.is_share(quality) else {CORRELATION: True}
 
 
 def _on(split: str, name: str) -> str:

@@ -237,14 +237,13 @@ def _tile_of(metric: Quantity, numbers: Numbers) -> Tile:
     return Tile(metric.label, "-" if value is None else metric.text(value), tuple(lines))
 
 
-def _beside(record: Record, split: str, words: QualityWords) -> tuple[str, ...]:
+def _beside(record: Record, split: str) -> tuple[str, ...]:
     """What the task names beside its quality, on a split."""
     found = [
         each for each in record.measurements if each.conditions.get("split") == split and "metric" in each.conditions
     ]
-    return tuple(
-        f"{each.conditions['metric']} {words.text(each.value)}" for each in found if not each.name.startswith(QUALITY)
-    )
+    words = [(QualityWords.measured(each), each.value) for each in found if not each.name.startswith(QUALITY)]
+    return tuple(f"{of.name} {of.text(value)}" for of, value in words)
 
 
 def _quality_tile(numbers: Numbers, split: str, value: float | None, baseline: float | None) -> Tile:
@@ -253,7 +252,7 @@ def _quality_tile(numbers: Numbers, split: str, value: float | None, baseline: f
     if value is None:
         return Tile(name, "-", ("read once, at the rebuild",))
     lines = (f"{value / baseline:.1%} of the baseline", f"baseline {words.text(baseline)}") if baseline else ()
-    return Tile(name, words.text(value), (*lines, *_beside(numbers.best[1], split, words)))
+    return Tile(name, words.text(value), (*lines, *_beside(numbers.best[1], split)))
 
 
 def _points(quality: float, other: float) -> float:

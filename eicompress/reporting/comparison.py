@@ -58,6 +58,8 @@ class Comparison:
     """Where latency was taken."""
     first: Measured
     others: tuple[Against, ...]
+    beside: tuple[QualityWords, ...] = ()
+    """Of the other qualities that the task names of all artifacts."""
 
     @property
     def metric(self) -> str:
@@ -173,8 +175,10 @@ def lines(found: Comparison) -> list[list[str]]:
 
 def beside(found: Comparison) -> str:
     """What the task names beside its quality of all artifacts, in a sentence; empty where there is nothing."""
-    names = [name for name in found.first.beside if all(name in each.beside for each in found.all)]
-    said = {name: [f"{each.name} {found.quality.text(each.beside[name], 2)}" for each in found.all] for name in names}
+    said = {
+        words.name: [f"{each.name} {words.text(each.beside[words.name], 2)}" for each in found.all]
+        for words in found.beside
+    }
     sentences = [f"{name.replace('_', ' ')}: {', '.join(values)}. " for name, values in said.items()]
     return "".join(each[:1].upper() + each[1:] for each in sentences)
 

@@ -89,6 +89,8 @@ class Screen:
 
     def preparing(self, progress: Progress) -> None:
         """Progress before there is a search, such as the training of a teacher."""
+        if progress.note:
+            self._line(f"note: {progress.note}")
         self._do("preparing", progress)
 
     def attempted(self, attempt: "Attempt") -> None:
@@ -297,7 +299,11 @@ def in_short(found: Forecast) -> list[str]:
 
 def _foreseen(found: Forecast) -> dict[str, str]:
     fits = f"{found.fitting} of {found.draws} random recipes ({found.share:.0%})"
-    least = [f"{each.label} {found.least[each.name]:.3g} {each.unit}".strip() for each in found.metrics]
+    of = {LATENCY: found.latency_of}
+    least = [
+        f"{each.label} {found.least[each.name]:.3g} {each.unit}".strip() + of.get(each.name, "")
+        for each in found.metrics
+    ]
     training = "not known: no random recipe is within budget"
     if found.training_s is not None:
         how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"

@@ -15,7 +15,7 @@ from eicompress.answers import Answer, of_config
 from eicompress.errors import ModelError
 from eicompress.manifest import read_object
 from eicompress.metrics.latency import LATENCY, LATENCY_LAYERS, LATENCY_P50, LATENCY_P95
-from eicompress.metrics.quality import QUALITY, QUALITY_TEST
+from eicompress.metrics.quality import CORRELATION, QUALITY, QUALITY_TEST
 from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.parsing import named_texts
 from eicompress.recipe import recipe_toml
@@ -70,7 +70,7 @@ def card(
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
     parts += [_summary(record, baseline, asked, answer)]
     parts += ["## Use", USE.format(folder=name, example=example, browser=answer.browser)]
-    parts += ["## Measured", _measured(record, baseline, metrics, answer)]
+    parts += ["## Measured", _measured(record, baseline, metrics)]
     parts += [answer.described]
     parts += ["## How it was made", _making(record, asked, answer)]
     parts += ["## Limits", _limits(artifact, record, answer, searched=baseline is not None)]
@@ -146,7 +146,7 @@ def _summary(record: Record, baseline: Record | None, asked: Json, answer: Answe
     return "".join(parts) + "."
 
 
-def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity], answer: Answer) -> str:
+def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Quantity]) -> str:
     kind = {name: each.label for name, each in metrics.items() if name != QUALITY} | SHOWN
     rows = [(each, kind[each.name]) for each in record.measurements if each.name in kind]
     rows += [(each, f"{_metric(each)}, {_split(each)} split") for each in _qualities(record)]
@@ -162,11 +162,9 @@ def _measured(record: Record, baseline: Record | None, metrics: Mapping[str, Qua
         conditions = ", ".join(
             f"{name.replace('_', ' ')} {value}"
             for name, value in each.conditions.items()
-            if name not in (*MACHINE, "metric", "split")
+            if name not in (*MACHINE, CORRELATION, "metric", "split")
         )
-        lines.append(
-            f"| {what} | {_valued(each.value, each, answer)} | {_valued(before, each, answer)} | {conditions} |"
-        )
+        lines.append(f"| {what} | {_valued(each.value, each)} | {_valued(before, each)} | {conditions} |")
     devices = {taken_on(each.conditions) for each in record.measurements if "device" in each.conditions}
     return "\n".join([*lines, *(f"\nLatencies were taken on {each}." for each in sorted(devices))])
 
@@ -217,11 +215,11 @@ def _split(each: Measurement) -> str:
     return str(each.conditions.get("split", "validation"))
 
 
-def _valued(value: float | None, each: Measurement, answer: Answer) -> str:
+def _valued(value: float | None, each: Measurement) -> str:
     if value is None:
         return ""
     if "metric" in each.conditions:
-        return QualityWords(str(each.conditions["metric"]), answer.quality_is_share).text(value, 2)
+        return QualityWords.measured(each).text(value, 2)
     return f"{value:.3g} {each.unit}".strip()
 
 

@@ -76,11 +76,11 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
     """The quality of the teacher and of simple methods, and the next command."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("on validation")
-    table.add_column(lesson.metric, justify="right")
-    words = QualityWords(lesson.metric, lesson.taught.answer.quality_is_share)
+    table.add_column(lesson.task.quality, justify="right")
+    words = QualityWords.of(lesson.task)
     table.add_row("the teacher", words.text(lesson.quality, 2))
     for name, quality in lesson.beside.items():
-        table.add_row(f"  {name}", words.text(quality, 2))
+        table.add_row(f"  {name}", QualityWords.of(lesson.task, name).text(quality, 2))
     if len(lesson.of_members) > 1:
         for at, quality in enumerate(lesson.of_members):
             table.add_row(f"  member {at} alone", words.text(quality, 2))

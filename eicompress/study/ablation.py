@@ -6,35 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from eicompress.cache import write_folder
-from eicompress.contracts import Array, Examples, Strategy, Task
+from eicompress.contracts import Strategy
 from eicompress.errors import EicompressError, SpecError, StudyError, nearest
-from eicompress.metrics.quality import QUALITY, difference_of
-from eicompress.metrics.significance import Difference, over_seeds, paired_difference
+from eicompress.metrics.quality import QUALITY
+from eicompress.metrics.significance import Difference
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe, knobs
-from eicompress.study.kept_answers import stored_logits
 from eicompress.study.quality_words import QualityWords
+from eicompress.study.with_seeds import Builder, WithSeeds
 from eicompress.values import Json, Progress, Record, counted
 
 SAME_SIZE = 0.01
 """Artifacts whose sizes differ by at most this share are equally large."""
-
-
-class Builder(Protocol):
-    """Builds and scores recipes for one baseline and data set."""
-
-    @property
-    def task(self) -> Task: ...
-
-    @property
-    def examples(self) -> Mapping[str, Examples]: ...
-
-    def scored(self, recipe: Recipe, *, fidelity: float, seed: int, progress: Callable[[Progress], None]) -> Record: ...
 
 
 @dataclass(frozen=True)
@@ -163,13 +149,13 @@ def ablate(
                 reasons[variant.name] = str(error)
         failed = variant.name in reasons
         built(Built(number, count, variant.name, seed, None if failed else records[variant.name][-1], words))
-    known = {name: _logits(of) for name, of in records.items() if name not in reasons}
-    targets = builder.examples["validation"].targets
+    task, targets = builder.task, builder.examples["validation"].targets
+    known = {name: WithSeeds(task, targets, tuple(of)) for name, of in records.items() if name not in reasons}
     rows = [
         _row(
             variant,
-            records[variant.name],
-            None if variant is whole else _gain(builder.task, known[whole.name], known[variant.name], targets),
+            known[variant.name],
+            None if variant is whole else known[whole.name].gain_over(known[variant.name]),
         )
         if variant.name in known
         else Row(variant.name, tuple(variant.recipe.to_json()), reason=reasons[variant.name])
@@ -225,26 +211,12 @@ def _value(written: str, words: str) -> object:
     raise SpecError(f"`--knob {words}` must have a number, true, false or a word behind the `=`")
 
 
-def _logits(records: Sequence[Record]) -> list[Array]:
-    """Those of the validation examples, one array for each seed."""
-    return [stored_logits(Path(record.files["validation_logits"])) for record in records]
-
-
-def _gain(task: Task, ours: Sequence[Array], theirs: Sequence[Array], targets: Array) -> Difference:
-    """The quality of one recipe less that of another, from the logits of each seed."""
-    if task.averaged:
-        ours, theirs = ([task.correct(each, targets) for each in side] for side in (ours, theirs))
-        return paired_difference(np.stack(ours), np.stack(theirs))
-    pairs = zip(ours, theirs, strict=True)
-    return over_seeds([difference_of(task, *each, targets) for each in pairs])
-
-
-def _row(variant: Variant, records: Sequence[Record], gain: Difference | None) -> Row:
+def _row(variant: Variant, built: WithSeeds, gain: Difference | None) -> Row:
     return Row(
         variant.name,
         tuple(variant.recipe.to_json()),
-        tuple(record.value(QUALITY) or 0.0 for record in records),
-        max(record.value(SIZE) or 0.0 for record in records),
+        built.qualities,
+        max(record.value(SIZE) or 0.0 for record in built.records),
         gain,
     )
 

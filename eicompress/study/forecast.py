@@ -12,7 +12,7 @@ from optuna.samplers import RandomSampler
 
 from eicompress.cache import is_disk_error
 from eicompress.errors import Crashed, StudyError
-from eicompress.metrics.latency import LATENCY
+from eicompress.metrics.latency import LATENCY, of_exits
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe
 from eicompress.study.fit_to_budget import Previewer, filled
@@ -93,6 +93,8 @@ class Forecast:
     """What to ask for where the time is too short; empty where it is enough."""
     whole: str = TRAINING
     """What the rungs are shares of."""
+    latency_of: str = ""
+    """What the least latency is that of where its model has early exits, for people: ` (all layers)`."""
     baselines: Mapping[str, Record] = field(default_factory=dict)
     """What the baseline reaches, and simple baselines, by their names."""
 
@@ -193,11 +195,13 @@ def forecast(
     estimated = [0.0 for _ in trainings] if finish else trainings
     seconds = [full_seconds(each) for each in known] if enough else estimated
     least = _reachable(previews, objective)
+    fastest = least.get(LATENCY)
     return Forecast(
         knobs=len(space.knobs),
         draws=drawn,
         fitting=len(fitting),
-        least=least,
+        least={name: record.value(name) or 0.0 for name, record in least.items()},
+        latency_of="" if fastest is None else of_exits(fastest),
         metrics=tuple(objective.known[name] for name in least),
         preview_s=timed.seconds / drawn,
         training_s=median(seconds) if seconds else None,
@@ -267,11 +271,11 @@ class _Timed:
         return record
 
 
-def _reachable(previews: list[Record], objective: Objective) -> dict[str, float]:
-    """The best value in any preview of size, latency and the other metrics of the search."""
+def _reachable(previews: list[Record], objective: Objective) -> dict[str, Record]:
+    """The preview with the best value of size, of latency and of each other metric of the search."""
     found = {}
     for name in (SIZE, LATENCY, *(each.name for each in objective.extra)):
-        values = [value for each in previews if (value := each.value(name)) is not None]
+        values = {value: each for each in previews if (value := each.value(name)) is not None}
         if values:
-            found[name] = min(values) if objective.known[name].direction == "minimize" else max(values)
+            found[name] = values[min(values) if objective.known[name].direction == "minimize" else max(values)]
     return found

@@ -23,6 +23,9 @@ from eicompress.study.warm_start import Named, as_parameters, best_recipes, reci
 from eicompress.trials.ray_cluster import Place, check_installed
 from eicompress.values import Quantity
 
+TEACHER = "teacher"
+"""In a study's folder, the teacher that was trained for it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -75,6 +78,12 @@ def study_folder(study: object, studies: object) -> Path:
 def known_spec(study: str, studies: str | Path) -> Spec:
     """The stored spec of a study. Raises `SpecError`."""
     return read(read_study(study_folder(study, studies)))
+
+
+def kept_teacher(spec: Spec) -> Path | None:
+    """The folder of the teacher that was trained for a study; None where there was none to train."""
+    kept = spec.folder / TEACHER
+    return kept if kept.is_dir() else None
 
 
 def found_so_far(spec: Spec) -> Result:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from eicompress.contracts import Task
-from eicompress.metrics.quality import QUALITY
-from eicompress.values import Record
+from eicompress.metrics.quality import CORRELATION, QUALITY
+from eicompress.values import Measurement, Record
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,14 @@ class QualityWords:
     is_share: bool
 
     @classmethod
-    def of(cls, task: Task) -> Self:
-        return cls(task.quality, task.answer.quality_is_share)
+    def of(cls, task: Task, quality: str = "") -> Self:
+        """Those of a quality that the task names beside its own; without one, of its own."""
+        return cls(quality or task.quality, task.is_share(quality or task.quality))
+
+    @classmethod
+    def measured(cls, quality: Measurement) -> Self:
+        """Those of a quality that was measured."""
+        return cls(str(quality.conditions.get("metric", quality.name)), not quality.conditions.get(CORRELATION))
 
     def text(self, value: float, digits: int = 1) -> str:
         """`digits` of a percentage; a correlation has two more."""
@@ -46,7 +52,7 @@ def quality_words(record: Record | None) -> QualityWords:
     """Those of a record; without one, of a share."""
     measured = record.measurements if record else ()
     found = next((each for each in measured if each.name == QUALITY), None)
-    return QualityWords(quality_name(record), not (found and found.conditions.get("correlation")))
+    return QualityWords.measured(found) if found else QualityWords(QUALITY, True)
 
 
 def quality_name(record: Record | None) -> str:

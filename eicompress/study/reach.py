@@ -5,6 +5,7 @@ from typing import Any
 
 from eicompress.cache import is_disk_error
 from eicompress.errors import BudgetError, Crashed, StudyError
+from eicompress.metrics.latency import LATENCY, of_exits
 from eicompress.metrics.size import SIZE
 from eicompress.study.distributions import grid
 from eicompress.study.fit_to_budget import Previewer
@@ -81,7 +82,8 @@ def _previewed(
 def _out_of_reach(name: str, objective: Objective, smallest: Record) -> BudgetError:
     metric, bound, value = objective.known[name], objective.budgets[name], smallest.value(name) or 0.0
     heaviest = heaviest_parts(smallest, 3)
-    reached = f"{value:.3g} {metric.unit}" + (f" ({heaviest})" if heaviest else "")
+    of = of_exits(smallest) if name == LATENCY else ""
+    reached = f"{value:.3g} {metric.unit}{of}" + (f" ({heaviest})" if heaviest else "")
     if metric.direction == "maximize":
         return BudgetError(
             f"the smallest candidate of this search space must reach {bound:g} {metric.unit} of {name}, but has "

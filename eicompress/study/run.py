@@ -21,7 +21,7 @@ from eicompress.study.events import Compared, Event, Foreseen, Noticed
 from eicompress.study.forecast import Forecast, TimeEstimator, forecast, in_rungs
 from eicompress.study.halving import COMPARED, described
 from eicompress.study.ledger import Ledger
-from eicompress.study.plan import Plan, place_of
+from eicompress.study.plan import TEACHER, Plan, kept_teacher, place_of
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
 from eicompress.study.store import opened, read_ledger
@@ -33,8 +33,6 @@ from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import MEGABYTE, TRAINING, Progress, Record
 
-TEACHER = "teacher"
-"""The folder in a study's with the teacher that was trained for it."""
 LONGEST_TRIAL = 7_200.0
 """Default time limit of a trial in seconds, if `timeout` is not given."""
 SHORTEST_LIMIT = 600.0
@@ -65,8 +63,7 @@ def run(
 ) -> Result:
     """Run or go on with a planned search; `report` writes what was found, also after an error, and says where."""
     spec, settings, begun = plan.spec, plan.spec.settings, time.monotonic()
-    kept = spec.folder / TEACHER
-    head = kept if kept.is_dir() else None
+    head = kept_teacher(spec)
     builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
     if builder.head != head:
         begun = time.monotonic()  # the training of a teacher has a limit of its own
@@ -103,7 +100,7 @@ def foreseen(
     Raises `BudgetError` where no candidate can meet the budgets.
     """
     spec = plan.spec
-    builder = open_builder(spec, plan.registry, folder=folder, progress=on_progress)
+    builder = open_builder(spec, plan.registry, folder=folder, head=kept_teacher(spec), progress=on_progress)
     _check_comparable(builder, plan)
     reached = _compared(builder, plan)
     on_event(reached)

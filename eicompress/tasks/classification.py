@@ -66,10 +66,6 @@ class Classification(Task):
     def answer(self) -> Labels:
         return Labels(self.label_names, self.quality)
 
-    @property
-    def averaged(self) -> bool:
-        return self.answer.averaged
-
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy; logits (B, labels), targets (B,) label numbers."""
         return F.cross_entropy(logits, targets)
@@ -82,11 +78,11 @@ class Classification(Task):
         return self.answer.score(targets, logits)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float] | None:
-        return None if self.averaged else self.answer.difference(targets, ours, theirs)
+        return None if self.answer.averaged else self.answer.difference(targets, ours, theirs)
 
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
         """The accuracy, where another quality is maximised."""
-        return {} if self.averaged else {ACCURACY: float(self.correct(logits, targets).mean())}
+        return {} if self.answer.averaged else {ACCURACY: float(self.correct(logits, targets).mean())}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ class Embedding(Task):
 
     name: ClassVar[str] = "embedding"
     quality: ClassVar[str] = "spearman"
-    averaged: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("text",)
     may_have: ClassVar[tuple[str, ...]] = ("text_pair", "label")
     example: ClassVar[Sequence[Json]] = tuple(

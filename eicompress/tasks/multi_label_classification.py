@@ -28,7 +28,6 @@ class MultiLabelClassification(Task):
 
     name: ClassVar[str] = "multi_label_classification"
     qualities: ClassVar[tuple[str, ...]] = (MICRO_F1, MACRO_F1)
-    averaged: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     may_have: ClassVar[tuple[str, ...]] = ("text_pair",)
     example: ClassVar[Sequence[Json]] = (

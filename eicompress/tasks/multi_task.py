@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
 
-from eicompress.answers import MultiTask, OneTask, Part
+from eicompress.answers import LabelSet, MultiTask, Number, OneTask, Part
 from eicompress.answers.multi_task import OWN, TASK, TAUGHT, OwnRows
 from eicompress.contracts import Array, Examples, Task, Teacher
 from eicompress.errors import DataError
@@ -29,9 +30,10 @@ class SeveralTasks(Task):
     tasks: tuple[tuple[str, Task], ...]
     """With their names, in the order of their outputs."""
     quality: str = MEAN_SHARE
+    weights: tuple[float, ...] = ()
+    """What the loss of each task is multiplied by; all alike where there are none."""
 
     name: ClassVar[str] = "multi_task"
-    averaged: ClassVar[bool] = False
     qualities: ClassVar[tuple[str, ...]] = (MEAN_SHARE, MEAN_QUALITY)
     columns: ClassVar[tuple[str, ...]] = ("task", "text", "label")
     may_have: ClassVar[tuple[str, ...]] = ("text_pair",)
@@ -83,7 +85,8 @@ class SeveralTasks(Task):
                     "each of several tasks must answer a label, a set of labels or a number for a text or a pair of "
                     f"texts, but `{name}` is of the task `{task.name}`: search for it on its own"
                 )
-        joined = cls(tuple((name, task) for name, (task, _) in ordered))
+        tasks = tuple((name, task) for name, (task, _) in ordered)
+        joined = cls(tasks, weights=_weights([each for _, each in ordered]))
         splits = ordered[0][1][1]
         return joined, {split: joined._examples([each[split] for _, (_, each) in ordered]) for split in splits}
 
@@ -107,10 +110,10 @@ class SeveralTasks(Task):
     @cached_property
     def answer(self) -> MultiTask:
         parts = []
-        for name, task in self.tasks:
+        for (name, task), weight in zip(self.tasks, self.weights or repeat(1.0), strict=False):
             answer = task.answer
             assert isinstance(answer, OneTask)  # `joined` has refused others
-            parts.append(Part(name, answer, task.pairs))
+            parts.append(Part(name, answer, task.pairs, weight))
         return MultiTask(tuple(parts))
 
     @property
@@ -118,17 +121,15 @@ class SeveralTasks(Task):
         return any(task.pairs for _, task in self.tasks)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Each task's own loss of its own rows, weighted by their share of the batch. Logits (B, outputs), targets as
-        in `eicompress.answers.multi_task`."""
+        """Each task's own loss of its own rows, times its weight and their share of the batch. Logits (B, outputs),
+        targets as in `eicompress.answers.multi_task`."""
         answer, found = self.answer, [logits.new_zeros(())]
         for at, ((_, task), part, own) in enumerate(zip(self.tasks, answer.parts, answer.slices, strict=True)):
             rows = targets[:, TASK] == at
             if rows.any():
                 wanted = targets[rows, OWN:][:, part.columns]
-                share = rows.float().mean()
-                found.append(
-                    share * task.loss(logits[rows, own], wanted.to(logits.dtype) if part.is_number else wanted.long())
-                )
+                lost = task.loss(logits[rows, own], wanted.to(logits.dtype) if part.is_number else wanted.long())
+                found.append(part.weight * rows.float().mean() * lost)
         return torch.stack(found).sum()
 
     def judged(self, examples: Examples, teacher: Teacher, validation: Examples) -> Examples:
@@ -169,10 +170,44 @@ class SeveralTasks(Task):
             found |= {f"{name}_{task.quality}": qualities[-1]} | {f"{name}_{of}": each for of, each in others.items()}
         return {MEAN_QUALITY: float(np.mean(qualities)), **found} if self.quality == MEAN_SHARE else found
 
+    def is_share(self, quality: str) -> bool:
+        """Of a quality of one of the tasks, which begins with its name, as this task has it."""
+        named = [(name, task) for name, task in self.tasks if quality.startswith(f"{name}_")]
+        if quality in (MEAN_SHARE, MEAN_QUALITY) or not named:
+            return True
+        name, task = max(named, key=lambda each: len(each[0]))
+        return task.is_share(quality.removeprefix(f"{name}_"))
+
     def _divided(self, targets: Array) -> Iterator[tuple[Task, OwnRows]]:
         """Each task that has rows among these, with them."""
         tasks = dict(self.tasks)
         return ((tasks[each.part.name], each) for each in self.answer.divided(targets))
+
+
+def _weights(read: Sequence[tuple[Task, Mapping[str, Examples]]]) -> tuple[float, ...]:
+    """What the loss of each task is multiplied by, so that the losses of all are as large before anything is learned
+    of the texts, and their sum is as large as without weights.
+
+    Muppet (arXiv 2101.11038) divides by the logarithm of the number of labels, the loss of an answer that takes all
+    labels for equally likely; here it is the loss of the best answer that knows no text.
+    """
+    known = [(constant_loss(task, examples["train"].targets), len(examples["train"])) for task, examples in read]
+    mean = sum(loss * rows for loss, rows in known) / sum(rows for _, rows in known)
+    return tuple(mean / loss if loss > 0 else 1.0 for loss, _ in known)
+
+
+def constant_loss(task: Task, targets: Array) -> float:
+    """The loss on rows of a task of one answer to all: the shares of the labels, or the mean number."""
+    answer, rows = task.answer, len(targets)
+    if isinstance(answer, Number):
+        logits = np.array([targets.mean()])
+    elif isinstance(answer, LabelSet):
+        shares = (targets.sum(axis=0) + 0.5) / (rows + 1)
+        logits = np.log(shares / (1 - shares))
+    else:
+        logits = np.log((np.bincount(targets, minlength=answer.outputs) + 0.5) / rows)
+    given = torch.from_numpy(logits.astype(np.float32)).expand(rows, answer.outputs)
+    return float(task.loss(given, torch.from_numpy(targets)))
 
 
 def in_turns(counts: Sequence[int]) -> list[int]:

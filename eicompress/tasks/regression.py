@@ -29,7 +29,6 @@ class Regression(Task):
 
     name: ClassVar[str] = "regression"
     quality: ClassVar[str] = Number.quality
-    averaged: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     may_have: ClassVar[tuple[str, ...]] = ("text_pair",)
 

@@ -30,7 +30,6 @@ class TokenClassification(Task):
 
     name: ClassVar[str] = "token_classification"
     quality: ClassVar[str] = "entity_f1"
-    averaged: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     example: ClassVar[Sequence[Json]] = (
         {"text": ["will", "it", "rain", "in", "the", "north"], "label": ["O", "O", "O", "O", "B-place", "I-place"]},

@@ -53,7 +53,9 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
     if isinstance(answer, MultiTask):
         student = where_answered(answer, student, teacher)
         parts = zip(answer.parts, answer.slices, strict=True)
-        losses = [answer_loss(one.answer, student[:, own], teacher[:, own], temperature) for one, own in parts]
+        losses = [
+            one.weight * answer_loss(one.answer, student[:, own], teacher[:, own], temperature) for one, own in parts
+        ]
         return torch.stack(losses).sum()
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
@@ -75,7 +77,8 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
     if isinstance(answer, MultiTask):
         student = where_answered(answer, student, teacher)
         parts = zip(answer.parts, answer.slices, strict=True)
-        return torch.stack([answer_losses(one.answer, student[:, own], teacher[:, own]) for one, own in parts]).sum(0)
+        losses = [one.weight * answer_losses(one.answer, student[:, own], teacher[:, own]) for one, own in parts]
+        return torch.stack(losses).sum(dim=0)
     if student.ndim == 3:
         width = min(student.shape[1], teacher.shape[1])
         student, teacher = student[:, :width], teacher[:, :width]

@@ -32,6 +32,7 @@ from eicompress.trials.adjusting import adjusted
 from eicompress.trials.baseline import Baseline
 from eicompress.trials.inputs import (
     Model,
+    before_teaching,
     check_ensemble,
     how_taught,
     in_time_for_a_teacher,
@@ -40,6 +41,7 @@ from eicompress.trials.inputs import (
     read_model,
     read_start,
     who_teaches,
+    why_taught,
     with_teacher,
 )
 from eicompress.trials.kept import Measured, code_of, kept_examples
@@ -249,8 +251,8 @@ def open_builder(
     Raises `DataError`, `ModelError`, `SpecError`.
     """
     settings, compute_device, cache = spec.settings, own_device(), Cache(default_folder())
+    source_folder = model_folder(spec.model)  # first, since to read the data may take a while
     read = read_data(registry, spec)
-    source_folder = model_folder(spec.model)
     named = read_model(source_folder, read.task.answer)
     baseline, notes, trained = named.answering(read.task.answer), read.notes, None
     if compute_device == "cuda":
@@ -266,11 +268,12 @@ def open_builder(
             device=compute_device,
             limit_s=limit_s,
             cache=cache,
-            progress=progress if spec.timeout_s is None else in_time_for_a_teacher(progress, limit_s),
+            progress=in_time_for_a_teacher(progress, limit_s),
         )
-        trained = head or with_teacher(search, how)
+        why = why_taught(named.answer, read.task.answer)
+        trained = head or with_teacher(search, how, note=before_teaching(why, how, limit_s))
         baseline = read_model(trained, read.task.answer)
-        notes += how_taught(named.answer, read.task.answer, how, trained)
+        notes += how_taught(why, trained)
     unlabelled = tuple(settings.get("unlabelled", ()))
     if unlabelled and read.task.pairs and not read.task.answer.mixed:
         notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)

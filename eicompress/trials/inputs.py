@@ -59,8 +59,10 @@ class Model:
 
 
 def model_folder(model: str) -> Path:
-    """The folder of a model, by its path or its built-in name. Raises `ModelError`."""
-    return builtin_model(model) if model.startswith(BUILT_IN) else Path(model).expanduser()
+    """The folder of a model, by its path or its built-in name. Raises `ModelError` where there is none."""
+    folder = builtin_model(model) if model.startswith(BUILT_IN) else Path(model).expanduser()
+    convert.check_folder(folder)
+    return folder
 
 
 def read_model(folder: Path, wanted: Answer) -> Model:
@@ -125,7 +127,7 @@ def in_time_for_a_teacher(
     progress: Callable[[Progress], None], limit_s: float, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[Progress], None]:
     """A progress that raises `StudyError` if to read the training rows once, before any training, takes longer than a
-    teacher's time."""
+    teacher may be trained."""
     begun: float | None = None
 
     def watched(each: Progress) -> None:
@@ -138,30 +140,46 @@ def in_time_for_a_teacher(
         seconds = taken / each.step * each.steps
         if taken > READING_S and seconds > limit_s:
             raise StudyError(
-                "a search must have time to train a teacher first, since the model answers no labels of this data, but "
+                "there must be time to train a teacher first, since the model answers no labels of this data, but "
                 f"reading the {each.steps:,} training rows alone takes about {seconds:.0f} s, and there are "
-                f"{limit_s:.0f} s: give a longer `--timeout`, fewer rows with `--rows`, or as `--model` what "
+                f"{limit_s:.0f} s: give a longer `--teacher-timeout`, fewer rows with `--rows`, or as `--model` what "
                 "`eicompress teach` has trained"
             )
 
     return watched
 
 
-def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 1) -> Path:
-    """The folder of the teachers that one of the ways of `--teacher-training` makes, trained at the first call."""
+def with_teacher(search: teacher_search.TeacherSearch, how: str, members: int = 1, note: str = "") -> Path:
+    """The folder of the teachers that one of the ways of `--teacher-training` makes, trained at the first call, before
+    which `note` is given to the search's progress."""
     key = [search.key, how, search.seed, members, search.limit_s if how == "teach" else 0]
 
     def write(folder: Path) -> None:
+        search.progress(Progress("teacher", note=note))
         taught = search.finetuned() if how == "finetune" else search.run(members, linear_only=how == "probe")
         taught.write(folder)
 
     return search.cache.kept("teacher-model", key, write)
 
 
-def how_taught(answer: Answer | None, wanted: Answer, how: str, folder: Path) -> tuple[str, ...]:
+def why_taught(answer: Answer | None, wanted: Answer) -> str:
+    """Why a model that answers `answer` needs a new head."""
+    return f"has no {wanted.head} for this task" if answer is None else "answers other labels than the data has"
+
+
+def before_teaching(why: str, how: str, limit_s: float) -> str:
+    """What a user should know before a teacher is trained: what is done, and how long that takes at most."""
+    long = {
+        "teach": f"for at most {limit_s:.0f} s, a time that `--teacher-timeout` sets",
+        "probe": "which reads each training row once",
+        "finetune": f"for {teacher_search.FINETUNE_EPOCHS:g} epochs of the training rows",
+    }
+    return f"The model {why}, so a teacher is trained first, {long[how]}."
+
+
+def how_taught(why: str, folder: Path) -> tuple[str, ...]:
     """What a user should know of a teacher that was trained before the search."""
     taught = read_description(folder)
-    why = f"has no {wanted.head} for this task" if answer is None else "answers other labels than the data has"
     tried = f", the best of {len(taught.attempts)} tried" if len(taught.attempts) > 1 else ""
     measured = f": {taught.chosen.quality:.4f} on held-out training rows{tried}" if taught.attempts else ""
     return (f"The model {why}, so a teacher was trained first: {taught.chosen.what}{measured}.", *taught.notes)

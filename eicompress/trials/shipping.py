@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from eicompress.cache import CHECKSUMS, TRAINED, Cache, write_whole
+from eicompress.cache import CHECKSUMS, DRAFT, TRAINED, Cache, write_whole
 from eicompress.declaration import declared
 from eicompress.errors import StudyError, shortened
 from eicompress.parsing import NAMED
@@ -78,7 +78,7 @@ def arrived(record: Record, files: Files, folder: Path) -> Record:
 
     for name in record.files.values():
         check_below(name)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as draft:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{DRAFT}arriving-") as draft:
         write_files(files, Path(draft))
         for name in record.files.values():
             if (Path(draft) / name).is_dir():

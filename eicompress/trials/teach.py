@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eicompress.cache import Cache, default_folder, write_folder
+from eicompress.contracts import Task
 from eicompress.encoder.device import own_device
 from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
@@ -23,8 +24,8 @@ class Lesson:
 
     folder: Path
     taught: Taught
-    metric: str
-    """The task's name for its quality."""
+    task: Task
+    """What its quality is that of."""
     quality: float
     """Of all members together."""
     beside: Mapping[str, float]
@@ -51,10 +52,10 @@ def train_teacher(
     on_attempt: Callable[[Attempt], None],
 ) -> Lesson:
     """Search for a teacher, write it to a new folder, and measure it. Raises `DataError` and `ModelError`."""
-    device, cache = own_device(), Cache(default_folder())
+    device, cache, folder = own_device(), Cache(default_folder()), model_folder(spec.model)
     read = read_data(registry, spec)
     search = opened_teacher_search(
-        model_folder(spec.model),
+        folder,
         read,
         seed=spec.seed,
         device=device,
@@ -63,7 +64,7 @@ def train_teacher(
         progress=progress,
         on_attempt=on_attempt,
     )
-    found = with_teacher(search, "teach", members)
+    found = with_teacher(search, "teach", members, f"The search for a teacher takes at most {search.limit_s:.0f} s.")
     taught = read_taught(found)
     # The quality is the teacher's own, where it is otherwise compared with a teacher's.
     task = read.task.without_teacher()
@@ -78,7 +79,7 @@ def train_teacher(
     return Lesson(
         output,
         taught,
-        task.quality,
+        task,
         task.best_score(mean, validation.targets),
         task.beside(task.answer.tuned(mean, validation.targets, None).decided(mean), validation.targets),
         tuple(task.best_score(each, validation.targets) for each in logits),

@@ -99,7 +99,7 @@ class TeacherSearch:
 
     @cached_property
     def _folds(self) -> list[Array]:
-        return folds_of(self.train.targets, self.seed)
+        return folds_of(self.task.answer.strata(self.train.targets), self.seed)
 
     def _timed_epoch_s(self, linear: Attempt) -> float:
         """Seconds of an epoch over all rows, from a few steps of it."""

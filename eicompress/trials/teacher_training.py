@@ -26,14 +26,14 @@ TIMED_STEPS = 8
 """From which the time of a training is estimated, until one was run."""
 
 
-def folds_of(targets: Array, seed: int) -> list[Array]:
-    """Rows that are held out, in several parts where they are few; each part has every label's share."""
-    rows = len(targets)
+def folds_of(strata: Array, seed: int) -> list[Array]:
+    """Rows that are held out, in several parts where they are few; each part has the share of each of the strata (n,),
+    such as labels."""
+    rows = len(strata)
     wanted = round(max(1 / HELD_OUT_SHARE, rows / MOST_HELD_OUT))
     parts = max(2, min(wanted, rows))
     order = np.random.default_rng(seed_of(seed, "teacher")).permutation(rows)
-    if targets.ndim == 1:
-        order = order[np.argsort(targets[order], kind="stable")]
+    order = order[np.argsort(strata[order], kind="stable")]
     folds = [np.sort(order[part::parts]) for part in range(parts)]
     return folds[: max(1, min(MOST_FOLDS, ENOUGH_HELD_OUT // max(1, len(folds[0]))))]
 

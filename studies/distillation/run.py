@@ -9,24 +9,22 @@ its interval is a bootstrap over both. What was built before is not built again,
 
 import argparse
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
 from eicompress.cache import default_folder, write_whole
-from eicompress.contracts import Array
 from eicompress.errors import EicompressError
-from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
-from eicompress.study.kept_answers import stored_logits
+from eicompress.study.with_seeds import WithSeeds, scored_with_seeds
 from eicompress.trials.builder import Builder, open_builder
-from eicompress.values import Progress, Record, digest_of
+from eicompress.values import Progress, digest_of
 
 SHAPE = (
     {"strategy": "vocabulary_pruning"},
@@ -117,22 +115,6 @@ WAYS = (
 )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a way reached, seed by seed."""
-
-    records: tuple[Record, ...]
-    right: Array
-    """(seeds, n): the quality of each validation example."""
-
-    def mean(self, name: str) -> float:
-        return fmean(record.value(name) or 0.0 for record in self.records)
-
-    @property
-    def seconds(self) -> float:
-        return fmean(record.seconds_by_phase.get("training", 0.0) for record in self.records)
-
-
 def shortened(builder: Builder, rows: int) -> Builder:
     """The same with this number of rows of the training split, drawn once: data are often sorted by label."""
     train = builder.examples["train"]
@@ -142,36 +124,25 @@ def shortened(builder: Builder, rows: int) -> Builder:
     )
 
 
-def outcome(builder: Builder, recipe: Recipe, seeds: Sequence[int], said: str) -> Outcome:
-    records = []
-    for seed in seeds:
-        start = time.monotonic()
-
-        def watch(each: Progress, seed: int = seed, start: float = start) -> None:
-            share = f"{each.step}/{each.steps}" if each.steps else ""
-            line = f"\r{said}, seed {seed}: {each.phase} {share} {time.monotonic() - start:.0f} s"
-            print(f"{line:<100}", end="", file=sys.stderr, flush=True)
-
-        records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
-    targets = builder.examples["validation"].targets
-    logits = [stored_logits(Path(record.files["validation_logits"])) for record in records]
-    return Outcome(tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
+def watch(way: str, seed: int, each: Progress) -> None:
+    share = f"{each.step}/{each.steps}" if each.steps else ""
+    print(f"\r{f'{way}, seed {seed}: {each.phase} {share}':<100}", end="", file=sys.stderr, flush=True)
 
 
-def line(way: Way, found: Mapping[str, Outcome]) -> str:
+def line(way: Way, found: Mapping[str, WithSeeds]) -> str:
     own = found[way.name]
-    spread = np.std([100 * (record.value("quality") or 0.0) for record in own.records])
-    cells = [way.name, f"{100 * own.mean('quality'):.2f} ± {spread:.2f}"]
+    cells = [way.name, f"{100 * own.mean('quality'):.2f} ± {100 * np.std(own.qualities):.2f}"]
     if way.over in found:
-        gain = paired_difference(own.right, found[way.over].right)
+        gain = own.gain_over(found[way.over])
         cells += [way.over, f"{100 * gain.mean:+.2f}", f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}", gain.verdict]
     else:
         cells += [""] * 4
-    cells += [f"{own.mean('size_mb'):.3f}", f"{own.seconds:.0f}"]
+    seconds = fmean(record.seconds_by_phase.get("training", 0.0) for record in own.records)
+    cells += [f"{own.mean('size_mb'):.3f}", f"{seconds:.0f}"]
     return "| " + " | ".join(cells) + " |"
 
 
-def table(builder: Builder, found: Mapping[str, Outcome], given: argparse.Namespace) -> str:
+def table(builder: Builder, found: Mapping[str, WithSeeds], given: argparse.Namespace) -> str:
     count = len(builder.examples["train"]), len(builder.examples["validation"])
     lines = [
         f"{builder.task.quality} in percent on {count[1]} validation rows, {count[0]} training rows, "
@@ -205,13 +176,13 @@ def main() -> None:
     registry = discover()
     builder = builder_of(given, registry)
     seeds = range(given.seed, given.seed + given.seeds)
-    found: dict[str, Outcome] = {}
+    found: dict[str, WithSeeds] = {}
     for way in WAYS:
         if given.only and way.name not in given.only:
             continue
         recipe = way.recipe(registry, given.steps)
         try:
-            found[way.name] = outcome(builder, recipe, seeds, way.name)
+            found[way.name] = scored_with_seeds(builder, recipe, seeds, partial(watch, way.name))
         except (EicompressError, ArithmeticError) as error:
             print(f"\n{way.name}: {error}")
             continue

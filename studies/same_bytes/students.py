@@ -10,24 +10,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from eicompress import runtime
-from eicompress.contracts import Array
 from eicompress.encoder.model import Encoder
 from eicompress.errors import BudgetError, EicompressError
 from eicompress.export.emit import emit
-from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import Registry
 from eicompress.recipe import Recipe
 from eicompress.study.fit_to_budget import largest
-from eicompress.study.kept_answers import stored_logits
 from eicompress.study.space import Fill
+from eicompress.study.with_seeds import WithSeeds, scored_with_seeds
 from eicompress.trials.builder import Builder
-from eicompress.values import Progress, Record
+from eicompress.values import Progress
 
 SIZES = Fill("embedding_factorization", "size", 8, 384)
 LENGTHS = (16, 64)
@@ -53,17 +50,15 @@ class Outcome:
 
     size: int
     """Of its word vectors."""
-    records: tuple[Record, ...]
-    right: Array
-    """(seeds, n): the quality of each validation example."""
+    built: WithSeeds
 
     def mean(self, name: str) -> float:
-        return fmean(record.value(name) or 0.0 for record in self.records)
+        return self.built.mean(name)
 
     @property
     def qualities(self) -> list[float]:
         """In percent, one for each seed."""
-        return [100 * (record.value("quality") or 0.0) for record in self.records]
+        return [100 * each for each in self.built.qualities]
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -100,7 +95,7 @@ def gain(own: Outcome, without: Outcome | None) -> list[str]:
     """Three cells: the gain over the student without, in points, its interval, and what it says."""
     if without is None:
         return [""] * 3
-    found = paired_difference(own.right, without.right)
+    found = own.built.gain_over(without.built)
     return [f"{100 * found.mean:+.2f}", f"{100 * found.low:+.2f} to {100 * found.high:+.2f}", found.verdict]
 
 
@@ -130,18 +125,13 @@ def in_turns(models: Sequence[Encoder], length: int) -> list[str]:
 def _outcome(builder: Builder, way: Way, given: argparse.Namespace) -> Outcome:
     size = _widest(builder, way, given.steps)
     recipe = way.recipe(size, given.steps, builder.registry)
-    records = []
-    for seed in range(given.seed, given.seed + given.seeds):
-        start = time.monotonic()
 
-        def watch(each: Progress, seed: int = seed, start: float = start) -> None:
-            line = f"\r{way}, seed {seed}: {each.phase} {each.step}/{each.steps} {time.monotonic() - start:.0f} s"
-            print(f"{line:<140}", end="", file=sys.stderr, flush=True)
+    def watch(seed: int, each: Progress) -> None:
+        line = f"\r{way}, seed {seed}: {each.phase} {each.step}/{each.steps}"
+        print(f"{line:<140}", end="", file=sys.stderr, flush=True)
 
-        records.append(builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch))
-    targets = builder.examples["validation"].targets
-    logits = [stored_logits(Path(record.files["validation_logits"])) for record in records]
-    return Outcome(size, tuple(records), np.stack([builder.task.correct(each, targets) for each in logits]))
+    seeds = range(given.seed, given.seed + given.seeds)
+    return Outcome(size, scored_with_seeds(builder, recipe, seeds, watch))
 
 
 def _widest(builder: Builder, way: Way, steps: int) -> int:

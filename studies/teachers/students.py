@@ -17,11 +17,9 @@ import numpy as np
 
 from eicompress.api.opening import recipe_of
 from eicompress.cache import write_whole
-from eicompress.contracts import Array
-from eicompress.metrics.significance import paired_difference
 from eicompress.plugins import discover
 from eicompress.spec import read
-from eicompress.study.kept_answers import stored_logits
+from eicompress.study.with_seeds import WithSeeds, scored_with_seeds
 from eicompress.trials.builder import open_builder
 from eicompress.values import Progress
 
@@ -39,41 +37,35 @@ def main() -> None:
         "| teacher | its quality | students, each seed | MB | gain, points | 95 % interval | |\n|---" + "|---" * 6 + "|"
     )
     rows: list[dict[str, Any]] = []
-    first: Array | None = None
+    first: WithSeeds | None = None
     for each in asked.teachers:
         name, _, folder = each.partition("=")
-        row, right = students(asked, name, folder)
-        gain = paired_difference(right, right if first is None else first)
-        first = right if first is None else first
+        row, own = students(asked, name, folder)
+        first = first or own
+        gain = own.gain_over(first)
         rows.append({**row, "gain": gain.mean, "interval": [gain.low, gain.high], "verdict": gain.verdict})
         write_whole(asked.output / f"{asked.recipe.stem}.json", json.dumps(rows, indent=1).encode())
         print("\r" + line(rows[-1], is_first=len(rows) == 1), flush=True)
 
 
-def students(asked: argparse.Namespace, name: str, teacher: str) -> tuple[dict[str, Any], Array]:
-    """What is known of this teacher's students, and (seeds, n) which validation examples they have right."""
+def students(asked: argparse.Namespace, name: str, teacher: str) -> tuple[dict[str, Any], WithSeeds]:
+    """What is known of this teacher's students, and they themselves."""
     spec = read({"model": teacher, "data": asked.data})
     builder = open_builder(spec, discover(), folder=asked.output / "files", progress=lambda _: None)
-    recipe = recipe_of(asked.recipe, builder.registry)
     examples, task = builder.examples["validation"], builder.task
-    right, sizes = [], []
-    for seed in range(asked.seeds):
 
-        def watch(each: Progress, seed: int = seed) -> None:
-            print(f"\r{name}, seed {seed}: {each.phase} {each.step}/{each.steps}", end="", file=sys.stderr, flush=True)
+    def watch(seed: int, each: Progress) -> None:
+        print(f"\r{name}, seed {seed}: {each.phase} {each.step}/{each.steps}", end="", file=sys.stderr, flush=True)
 
-        record = builder.scored(recipe, fidelity=1.0, seed=seed, progress=watch)
-        logits = stored_logits(Path(record.files["validation_logits"]))
-        right.append(task.correct(logits, examples.targets))
-        sizes.append(record.value("size_mb"))
+    own = scored_with_seeds(builder, recipe_of(asked.recipe, builder.registry), range(asked.seeds), watch)
     found = {
         "teacher": name,
         "rows": {split: len(builder.examples[split]) for split in ("train", "validation")},
         "teacher_quality": task.score(builder.teacher.outputs(examples.texts).logits, examples.targets),
-        "qualities": [float(each.mean()) for each in right],
-        "size_mb": sizes,
+        "qualities": own.qualities,
+        "size_mb": [record.value("size_mb") for record in own.records],
     }
-    return found, np.stack(right)
+    return found, own
 
 
 def line(row: dict[str, Any], *, is_first: bool) -> str:

@@ -269,18 +269,6 @@ def test_hub_splits_get_class_names_and_lose_hidden_labels() -> None:
     assert list(tables) == ["train", "validation"]
 
 
-def test_a_name_that_is_neither_here_nor_on_the_hub_says_both() -> None:
-    script = (
-        "from eicompress.data.datasets import read_tables\n"
-        "from eicompress.errors import DataError\n"
-        "try: read_tables('nobody/nothing')\n"
-        "except DataError as error: print(error)\n"
-    )
-    environment = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert "there is no `nobody/nothing` here and the hub did not give it" in run.stdout
-
-
 def test_reading_imports_no_heavy_library(tmp_path: Path) -> None:
     source = write(tmp_path / "some.jsonl", rows(20))
     script = (

@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import ClassVar
@@ -120,6 +123,32 @@ def test_a_target_that_fails_says_so_and_leaves_nothing(target: Target, said: st
     with pytest.raises(ExportError, match=said):
         write_package(target, artifact, "", artifact.folder.with_name("mine.txt"))
     assert contents(artifact.folder.parent) == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from eicompress.deployment import Target
+from eicompress.export.package import write_package
+from eicompress.values import Artifact
+
+class Killed(Target):
+    name, suffix = "killed", ".txt"
+
+    def write(self, artifact, card, output):
+        output.write_text("half of it")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+write_package(Killed(), Artifact(Path(sys.argv[1])), "", Path(sys.argv[2]))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_when_the_command_is_given_again(artifact: Artifact) -> None:
+    before, output = contents(artifact.folder.parent), artifact.folder.with_name("mine.zip")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(artifact.folder), str(output)], check=False)
+    assert killed.returncode == -signal.SIGKILL and contents(artifact.folder.parent) != before
+    eicompress.pack(artifact.folder, output=output)
+    assert contents(artifact.folder.parent) == {**before, output.name: output.read_bytes()}
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(artifact: Artifact) -> None:

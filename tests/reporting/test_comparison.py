@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def test_correlations_differ_by_numbers_and_no_points() -> None:
     assert differences(found).layout.xaxis.title.text == "spearman more or less than first"
     assert differences(found).data[0].x == (pytest.approx(0.1),)
     assert found.to_json()["metric"] == "spearman"
+    graded = replace(found.first, beside={"grade_pearson": 0.5, "topic_accuracy": 0.25})
+    words = QualityWords("grade_pearson", False), QualityWords("topic_accuracy", True)
+    assert "Grade pearson: first 0.5000. Topic accuracy: first 25.00%" in comparison_page(
+        replace(found, first=graded, others=(), beside=words)
+    )
 
 
 def test_a_difference_comes_with_what_chance_would_do() -> None:

@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import metadata_load
 
 from eicompress.errors import ModelError
+from eicompress.metrics.quality import CORRELATION
 from eicompress.reporting.model_card import card, card_of, write_card
 from eicompress.study.objective import built_in
 from eicompress.values import ADJUSTMENT, Artifact, Measurement, Record
@@ -73,7 +74,8 @@ def test_people_read_numbers_with_their_conditions(artifact: Artifact) -> None:
 def test_a_correlation_is_no_percentage(artifact: Artifact) -> None:
     config = {"id2label": {"0": "grade"}, "problem_type": "regression"}
     (artifact.folder / "config.json").write_text(json.dumps(config))
-    correlation = Measurement("quality", 0.9513, "", {"metric": "pearson", "split": "validation", "examples": 300})
+    conditions = {"metric": "pearson", "split": "validation", "examples": 300, CORRELATION: True}
+    correlation = Measurement("quality", 0.9513, "", conditions)
     text = card(artifact, replace(RECORD, measurements=(correlation,)), BASELINE, {}, METRICS)
     assert "| pearson, validation split | 0.9513 | 0.9650 | examples 300 |" in text
 

@@ -17,6 +17,7 @@ from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.study.ablation import Built, ablate, markdown, variants
+from eicompress.study.with_seeds import scored_with_seeds
 from eicompress.tasks.regression import Regression
 from eicompress.trials.builder import BUILDS
 from eicompress.values import Measurement, Progress, Record
@@ -130,6 +131,17 @@ def test_the_gain_in_a_quality_that_is_no_mean_over_texts_is_that_of_the_quality
     assert without.gain.low < without.gain.mean < without.gain.high and without.gain.verdict == "gain"
     written = markdown(found)
     assert "in points" not in written and f"| {whole.quality:.4f} |" in written
+
+
+def test_a_recipe_is_compared_with_another_one_of_the_same_seeds(tmp_path: Path) -> None:
+    bench, seen = Bench(tmp_path), list[int]()
+    whole, without = (
+        scored_with_seeds(bench, recipe, range(3), lambda seed, _: seen.append(seed))
+        for recipe in (RECIPE, Recipe(RECIPE.steps[:-1]))
+    )
+    assert len(whole.qualities) == len(whole.logits) == 3 and not seen, "nothing here has progress"
+    assert whole.gain_over(without).mean == pytest.approx(whole.mean("quality") - without.mean("quality"))
+    assert whole.gain_over(without).verdict == "gain" and whole.gain_over(whole).verdict == "no gain"
 
 
 def test_a_step_that_helps_is_distinguished_from_one_that_does_not(tmp_path: Path) -> None:

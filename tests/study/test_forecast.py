@@ -7,13 +7,16 @@ from fake_builder import SPACE, Bench, bed
 
 from eicompress.contracts import Candidate, Training
 from eicompress.errors import BudgetError, Inapplicable
+from eicompress.metrics.latency import WHOLE_DEPTH
 from eicompress.recipe import Recipe
+from eicompress.reporting.live_view import in_short
 from eicompress.strategies.distillation import Distillation
 from eicompress.study.forecast import forecast, in_rungs
 from eicompress.study.promotion import PromotionPlan, kept_for_promotion
 from eicompress.testing import tiny_candidate
 from eicompress.training.trainer import Trainer
 from eicompress.trials.training_time import count_steps, estimate_time
+from eicompress.values import Record
 
 
 def test_a_forecast_trains_nothing_and_tells_what_fits(tmp_path: Path) -> None:
@@ -28,6 +31,25 @@ def test_a_forecast_trains_nothing_and_tells_what_fits(tmp_path: Path) -> None:
     assert found.training_s == 40.0
     assert found.records == 0
     assert found.knobs == 3
+
+
+class WithExits(Bench):
+    """Its candidates have early exits, and are timed through all layers."""
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
+        record = super().preview(recipe, size_only=size_only, careful=careful)
+        conditions = {"latency_ms": {WHOLE_DEPTH: True}}
+        taken = (replace(each, conditions=conditions.get(each.name, {})) for each in record.measurements)
+        return replace(record, measurements=tuple(taken))
+
+
+def test_the_least_latency_says_that_it_is_through_all_layers(tmp_path: Path) -> None:
+    bench, made = WithExits(tmp_path / "made"), bed(tmp_path)
+    said = "\n".join(in_short(forecast(bench, made.space, made.goal.objective, seed=0)))
+    assert "latency 0.5 ms (all layers)" in said
+    made = bed(tmp_path, budgets={"latency_ms": 0.1})
+    with pytest.raises(BudgetError, match=r"smallest reachable is 0.5 ms \(all layers\)"):
+        forecast(bench, made.space, made.goal.objective, seed=0)
 
 
 def test_equal_seeds_foresee_the_same(tmp_path: Path) -> None:

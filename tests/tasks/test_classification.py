@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 
+from eicompress.answers import Number
+from eicompress.contracts import Array
 from eicompress.errors import DataError, SpecError
 from eicompress.metrics.quality import difference_of
 from eicompress.tasks import judged_by
 from eicompress.tasks.classification import Classification, PairClassification
+from eicompress.tasks.regression import Regression
 
 ROWS = [{"text": "one", "label": "b"}, {"text": "two", "label": "a"}]
 
@@ -82,6 +85,19 @@ def test_macro_f1_counts_each_label_alike() -> None:
     assert task.beside(logits, targets) == {"accuracy": 0.75}
     assert difference_of(task, logits, np.eye(2)[targets], targets).high < 0
     assert judged_by(task, "accuracy").averaged and judged_by(task, "") == task
+
+
+def test_a_task_may_say_that_its_quality_is_no_mean_where_its_kind_of_answer_is_scored_by_one() -> None:
+    class Balanced(Classification):
+        averaged = False  # type: ignore[assignment]  # a class attribute, as in the docs
+
+        def score(self, logits: Array, targets: Array) -> float:
+            right = self.correct(logits, targets)
+            return float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
+
+    task, logits, targets = Balanced(("a", "b")), np.array([[2.0, 1.0]] * 4), np.array([0, 0, 0, 1])
+    assert task.answer.averaged and Classification(("a", "b")).averaged and not Regression(Number()).averaged
+    assert difference_of(task, logits, np.eye(2)[1 - targets], targets).mean == pytest.approx(0.5)
 
 
 def test_a_quality_that_a_task_lacks_is_refused_with_those_it_has() -> None:

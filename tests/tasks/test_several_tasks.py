@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from eicompress.errors import DataError, SpecError
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
 from eicompress.tasks.multi_task import SeveralTasks, in_turns
+from eicompress.training.losses import answer_losses, label_kl
 from eicompress.trials.task_data import TaskData, read_data
+from eicompress.trials.teacher_training import folds_of
 from eicompress.values import Text
 
 ROWS: list[dict[str, Any]] = [
@@ -69,7 +72,7 @@ def test_each_task_is_found_from_its_own_rows_and_reads_them() -> None:
     assert task.pairs and task.answer.names[-1] == "urgency/number"
 
 
-def test_the_loss_of_each_task_is_that_of_its_kind_alone() -> None:
+def test_the_loss_of_each_task_is_that_of_its_kind_alone_with_a_weight() -> None:
     task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
     logits, targets = torch.randn(8, 7, generator=torch.Generator().manual_seed(0)), examples["train"].targets
     expected = [
@@ -78,10 +81,45 @@ def test_the_loss_of_each_task_is_that_of_its_kind_alone() -> None:
         F.cross_entropy(logits[[2, 6], 4:6], torch.tensor([1, 0])),
         F.mse_loss(logits[[3, 7], 6], torch.tensor([-1.0, 1.0])),
     ]
-    torch.testing.assert_close(task.loss(logits, torch.from_numpy(targets)), torch.stack(expected).mean())
+    weighted = torch.stack(expected) * torch.tensor(task.weights)
+    torch.testing.assert_close(task.loss(logits, torch.from_numpy(targets)), weighted.mean())
     alone = task.loss(logits[[1, 5]], torch.from_numpy(targets[[1, 5]]))
-    torch.testing.assert_close(alone, expected[1])
+    torch.testing.assert_close(alone, weighted[1])
     assert task.correct(logits.numpy(), targets).shape == (8,)
+
+
+def test_before_anything_is_learned_the_losses_of_all_tasks_are_as_large() -> None:
+    """Of labels as large as the entropy of their shares, of sets the sum of those of all labels, of numbers one."""
+    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    entropies = np.array([np.log(2), 2 * np.log(2), np.log(2), 1.0])
+    assert np.array(task.weights) * entropies == pytest.approx(4 * [entropies.mean()])
+    learned = torch.from_numpy(examples["train"].targets)
+    assert task.loss(torch.zeros(8, 7), learned).item() == pytest.approx(entropies.mean())
+    from_teacher = answer_losses(task.answer, torch.zeros(1, 7), torch.ones(1, 7))
+    plain = answer_losses(replace(task, weights=()).answer, torch.zeros(1, 7), torch.ones(1, 7))
+    kinds = torch.tensor([0.0, 2 * label_kl(torch.zeros(1, 1), torch.ones(1, 1)).item(), 0.0, 1.0])
+    torch.testing.assert_close(plain, kinds.sum()[None])
+    torch.testing.assert_close(from_teacher, (kinds * torch.tensor(task.weights)).sum()[None])
+
+
+def test_parts_of_the_rows_have_each_tasks_labels_in_their_shares() -> None:
+    rows = [{**row, "text": f"{row['text']} {at}"} for at in range(20) for row in SeveralTasks.example]
+    task, examples = SeveralTasks.read({"train": rows}, {})
+    targets = examples["train"].targets
+    for part in folds_of(task.answer.strata(targets), 0):
+        own = targets[part]
+        assert np.ptp(np.bincount(own[:, 0].astype(int), minlength=4)) <= 1
+        for at in (0, 2):
+            assert np.ptp(np.bincount(own[own[:, 0] == at, 2].astype(int), minlength=2)) <= 1
+
+
+def test_correlations_beside_the_mean_share_are_no_shares() -> None:
+    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    beside = task.beside(np.zeros((8, 7)), examples["train"].targets)
+    assert {name for name in beside if not task.is_share(name)} == {"urgency_pearson", "urgency_spearman"}
+    graded = replace(task, tasks=(("mean", task.tasks[3][1]), ("mean_topic", task.tasks[2][1])))
+    assert graded.is_share("mean_share") and graded.is_share("mean_quality") and graded.is_share("mean_topic_accuracy")
+    assert not graded.is_share("mean_pearson")
 
 
 def test_the_quality_is_a_share_of_what_the_teachers_reach() -> None:

@@ -307,11 +307,17 @@ def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
     seen: list[Progress] = []
     builder = opened(progress=seen.append)
     assert "has no classifier for this task, so a teacher was trained first" in builder.notes[-1]
-    assert seen and {each.phase for each in seen} == {"teacher"}
+    assert seen[0].note.endswith("so a teacher is trained first, for 4 epochs of the training rows.")
+    assert {each.phase for each in seen} == {"teacher"}
     seen.clear()
     again = opened(progress=seen.append)
     assert not seen
     assert torch.equal(again.source.model.classifier.weight, builder.source.model.classifier.weight)
+
+
+def test_a_model_that_is_not_there_is_said_before_the_data_is_read(opened: Opener) -> None:
+    with pytest.raises(ModelError, match="`no-such-model` must be a folder"):
+        opened(model="no-such-model", data="no-such-data.jsonl")
 
 
 def test_pairs_are_distinguished_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:

@@ -284,5 +284,7 @@ def test_a_search_that_has_no_time_to_read_the_rows_for_a_teacher_is_refused_whi
         return steps
 
     assert read(200.0) == 1000, "a training may take longer than the reading"
-    with pytest.raises(StudyError, match=r"reading the 1,000 training rows .* there are 30 s: .*`--timeout`.*`--rows`"):
+    with pytest.raises(
+        StudyError, match=r"reading the 1,000 training rows .* are 30 s: .*`--teacher-timeout`.*`--rows`"
+    ):
         read(30.0)
