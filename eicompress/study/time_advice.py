@@ -22,11 +22,16 @@ FEWEST_ROWS = 1000
 
 def shared_in_time(found: Forecast, left_s: float) -> Forecast:
     """The forecast with a shared training that takes no more than its share of the time left."""
-    room_s = max(0.0, SHARED_SHARE * left_s - found.teacher_s)
-    if found.shared_s <= room_s:
+    room_s = SHARED_SHARE * left_s
+    if not found.shared_s or found.shared_s + found.teacher_s <= room_s:
         return found
-    length = max(LEAST_LENGTH, room_s / found.shared_s)
-    return replace(found, shared_s=found.shared_s * length, shortened=round(found.shared_epochs * length, 3))
+    length = max(LEAST_LENGTH, _length_in(room_s, found.shared_s, found.teacher_s, found.shared_epochs))
+    return replace(
+        found,
+        shared_s=found.shared_s * length,
+        teacher_s=found.teacher_s * min(1.0, length * found.shared_epochs),
+        shortened=round(found.shared_epochs * length, 3),
+    )
 
 
 def shortened(found: Forecast, left_s: float) -> tuple[float, ...]:
@@ -54,11 +59,14 @@ def _affordable(found: Forecast, room_s: float) -> float:
     length = found.rungs[0]
     if found.training_s is None or found.first_s(length) <= room_s:
         return length
+    return min(length, _length_in(room_s - found.shared_s, found.training_s, found.teacher_s, found.epochs))
+
+
+def _length_in(room_s: float, training_s: float, teacher_s: float, epochs: float) -> float:
+    """The share of a training that takes `room_s` seconds, with the teacher's answers to the texts that it reads."""
     # While not all texts are read yet, the teacher's answers take longer with each step, too.
-    reading = max(0.0, room_s - found.shared_s) / (found.training_s + found.teacher_s * found.epochs)
-    if reading * found.epochs <= 1.0:
-        return min(length, reading)
-    return min(length, (room_s - found.shared_s - found.teacher_s) / found.training_s)
+    reading = max(0.0, room_s) / (training_s + teacher_s * epochs)
+    return reading if reading * epochs <= 1.0 else (room_s - teacher_s) / training_s
 
 
 def _enough_s(found: Forecast, rungs: Sequence[float]) -> float | None:

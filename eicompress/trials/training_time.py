@@ -116,10 +116,12 @@ class _FewSteps:
 
 @dataclass(frozen=True)
 class _FewAnswers:
-    """A teacher that computes outputs for a few texts and repeats them for the others."""
+    """A teacher that computes outputs for a few texts and repeats them for the others, each of which takes its time
+    once."""
 
     teacher: Teacher
     seconds: list[float] = field(default_factory=list)
+    asked: set[Text] = field(default_factory=set)
 
     @property
     def digest(self) -> str:
@@ -134,6 +136,7 @@ class _FewAnswers:
         few = np.random.default_rng().permutation(len(texts))[:ASKED]
         start = time.perf_counter()
         outputs = self.teacher.outputs([texts[row] for row in few])
-        self.seconds.append((time.perf_counter() - start) / len(few) * len(set(texts)))
+        self.seconds.append((time.perf_counter() - start) / len(few) * len({*texts} - self.asked))
+        self.asked.update(texts)
         rows = np.resize(np.arange(len(few)), len(texts))
         return replace(outputs, **{each.name: getattr(outputs, each.name)[rows] for each in fields(outputs)})

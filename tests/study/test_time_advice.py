@@ -104,19 +104,20 @@ layers = { low = 1, high = 8 }
 """
 
 
+@pytest.mark.parametrize(("teacher_s", "length"), [(60.0, 940 / 4000), (2000.0, 1000 / (4000 + 2000 * 6))])
 def test_a_shared_training_has_half_of_the_time_and_goes_on_with_its_length(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_s: float, length: float
 ) -> None:
-    shared = TimeEstimate(training=0.0, teacher=60.0, shared=4000.0, epochs=6.0, shared_epochs=6.0)
+    shared = TimeEstimate(training=0.0, teacher=teacher_s, shared=4000.0, epochs=6.0, shared_epochs=6.0)
     monkeypatch.setattr(Rows, "estimate", shared)
     for left_s in (2000.0, 20_000.0):
         plan, events, _ = prepare(tmp_path, left_s=left_s, timeout="40m", code=PARTS)
         (step, _) = plan.space.recipe({}).to_json()
-        assert step["strategy"] == "shared" and step["epochs"] == pytest.approx(6.0 * 940 / 4000, abs=0.01)
+        assert step["strategy"] == "shared" and step["epochs"] == pytest.approx(6.0 * length, abs=0.01)
         if left_s == 2000.0:
             (found,) = [event.forecast for event in events if isinstance(event, Foreseen)]
             assert (found.shortened, found.shared_epochs) == (step["epochs"], 6.0)
-            assert found.shared_s == pytest.approx(940, rel=0.01)
+            assert found.shared_s == pytest.approx(4000 * length, rel=0.01)
 
 
 def test_with_enough_time_nothing_is_shortened_and_nothing_advised(tmp_path: Path) -> None:
