@@ -1,6 +1,8 @@
-"""Whether parts of a super-network are ranked by some validation texts as by all, how fast, and what rewiring is worth.
+"""Whether parts of a super-network are ranked by some validation texts as by all, how fast, and what rewiring is worth;
+and how parts do beside the same shapes trained alone, as they are and trained a little by themselves.
 
-    python studies/super_network/run.py MODEL DATA FOLDER [--epochs 3] [--seeds 3] [--parts 50] [--only scores|rewiring]
+    python studies/super_network/run.py MODEL DATA FOLDER [--epochs 3] [--seeds 3] [--parts 50] [--shapes 20] \\
+        [--finish 0.75] [--only scores|rewiring|alone]
 
 MODEL is a teacher, fine-tuned for DATA. What was trained and scored lies in FOLDER, and is not made again: after an
 interruption the same command goes on. Seconds are of the processor, since other programs may run.
@@ -29,7 +31,7 @@ from eicompress.trials import measuring
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.values import Artifact
 
-BEFORE = [
+BEFORE: list[dict[str, Any]] = [
     {"strategy": "vocabulary_pruning", "num_tokens": 5000},
     {"strategy": "thin_student", "layers": 3, "neurons": 0.25},
     {"strategy": "embedding_factorization", "size": 128},
@@ -50,12 +52,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", type=int, default=50)
-    parser.add_argument("--only", choices=("scores", "rewiring"))
+    parser.add_argument("--shapes", type=int, default=20)
+    parser.add_argument("--finish", type=float, default=0.75)
+    studies = {"scores": scores, "rewiring": rewiring, "alone": alone}
+    parser.add_argument("--only", choices=studies)
     asked = parser.parse_args()
-    if asked.only != "rewiring":
-        scores(asked)
-    if asked.only != "scores":
-        rewiring(asked)
+    for name, study in studies.items():
+        if asked.only in (None, name):
+            study(asked)
 
 
 def scores(asked: argparse.Namespace) -> None:
@@ -137,6 +141,49 @@ def rewiring(asked: argparse.Namespace) -> None:
         gains = [100 * (each["True"][place] - each["False"][place]) for each in lines(path)]
         spread = f" ± {stdev(gains):.2f}" if len(gains) > 1 else ""
         print(f"{part}: rewiring is worth {mean(gains):+.2f}{spread} points over {len(gains)} seeds")
+
+
+def alone(asked: argparse.Namespace) -> None:
+    """Random parts beside the same shapes trained alone for `--epochs`, and beside themselves after `--finish` more."""
+    builder, registry = opened(asked, 0)
+    path = asked.folder / "alone.jsonl"
+    shared = [*BEFORE, {"strategy": "super_network", "epochs": asked.epochs}]
+    for place, part in zip(range(asked.shapes), dict.fromkeys(random_parts()), strict=False):
+        if place < len(lines(path)):
+            continue
+        step = {"strategy": "subnetwork", **asdict(part)}
+        steps = {
+            "part": [*shared, step],
+            "finished": [*shared, step, lesson(asked.finish)],
+            "alone": [*shape(part), lesson(asked.epochs)],
+        }
+        found: dict[str, Any] = {"shape": asdict(part)}
+        for name, written in steps.items():
+            recipe = Recipe.from_json(written, registry.strategies)
+            record = builder.scored(recipe, fidelity=1.0, seed=0, progress=lambda _: None)
+            found[name] = {"quality": record.value("quality"), "mb": record.value("size_mb")}
+        note(path, found)
+    rows = [{name: each[name]["quality"] for name in ("part", "finished", "alone")} for each in lines(path)]
+    for name in ("part", "finished"):
+        agreed = agreement(0.0, 1.0, [(each[name], each["alone"]) for each in rows])
+        low, high = agreed.interval or (0.0, 0.0)
+        gains = [100 * (each[name] - each["alone"]) for each in rows]
+        spread = f" (standard deviation {stdev(gains):.2f})" if len(gains) > 1 else ""
+        print(
+            f"{name} beside alone: rank correlation {agreed.correlation or 0.0:.2f} ({low:.2f} to {high:.2f}), "
+            f"{mean(gains):+.2f} points{spread}, {len(rows)} shapes"
+        )
+
+
+def lesson(epochs: float) -> dict[str, Any]:
+    return {"strategy": "distillation", "epochs": epochs, "distortions": 3}
+
+
+def shape(part: Subnetwork) -> list[dict[str, Any]]:
+    """The steps that make the shape of a part at once, with the heads and neurons that are most important."""
+    words, thin, embedding, bits = BEFORE
+    thin = {**thin, "layers": part.layers, "heads": part.heads, "neurons": thin["neurons"] * part.neurons}
+    return [words, thin, {**embedding, "size": round(embedding["size"] * part.embedding)}, bits]
 
 
 def opened(asked: argparse.Namespace, seed: int) -> tuple[Builder, Registry]:
