@@ -145,7 +145,7 @@ def test_parts_share_the_time_that_is_left_for_finishing(tmp_path: Path) -> None
     made = made_in(tmp_path, PARTS + FINISH, timeout_s=700.0)
     bench = Slow(made.root)
     lengths = [each.fidelity for each in searched(made, bench).rebuilt.values()]
-    assert len(lengths) > 1 and max(lengths) < 1.0 and max(lengths) - min(lengths) < 0.11
+    assert len(lengths) > 1 and max(lengths) < 1.0 and max(lengths) - min(lengths) < 0.2
     assert bench.now <= 700
 
 
