@@ -11,7 +11,7 @@ from eicompress.contracts import Array, Training
 from eicompress.trials.taught import Attempt
 
 LEARNING_RATES = (1e-4, 3e-5, 3e-4)
-"""In the order in which they are tried."""
+"""In the order in which they are tried: of trainings of `LEAST_STEPS`, longer ones have lower rates."""
 FIRST_EPOCHS, LEAST_STEPS = 2.0, 300
 """Length of the first trainings: where rows are few, the steps decide, and where time is short, half of the epochs or
 a quarter."""

@@ -22,7 +22,7 @@ from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer
 from eicompress.trials import candidate as candidates
 from eicompress.trials.taught import Attempt, Pooling, Taught
-from eicompress.trials.teacher_schedule import LEARNING_RATES, Schedule, best_of
+from eicompress.trials.teacher_schedule import LEARNING_RATES, LEAST_STEPS, Schedule, best_of
 from eicompress.trials.teacher_training import (
     TIMED_STEPS,
     folds_of,
@@ -64,7 +64,7 @@ class TeacherSearch:
         pooling: Pooling = "none" if self.task.answer.per_word else "first"
         attempt = Attempt(pooling, learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS)
         candidate = pooled(self.source, pooling)
-        self._fit(candidate, attempt, np.arange(len(self.train)), self.seed)
+        self._fit(candidate, attempt, np.arange(len(self.train)), self.seed, rate_steps=0)
         return Taught((candidate,), self.task.answer, attempt, ())
 
     def run(self, members: int = 1, *, linear_only: bool = False) -> Taught:
@@ -209,11 +209,13 @@ class TeacherSearch:
             self._fit(candidate, attempt, rows, seed)
         return candidate
 
-    def _fit(self, candidate: Candidate, attempt: Attempt, rows: Array, seed: int) -> None:
+    def _fit(
+        self, candidate: Candidate, attempt: Attempt, rows: Array, seed: int, rate_steps: int = LEAST_STEPS
+    ) -> None:
         """Train all weights on these rows."""
         key = [self.key, attempt.epochs, attempt.learning_rate, digest_of(rows.tolist()), seed]
         fit = Trainer(seed, 1.0, self.device, self._report, Checkpoints(self.cache, key))
-        fit(candidate, training_of(candidate, self.task, self.train.take(rows.tolist()), attempt))
+        fit(candidate, training_of(candidate, self.task, self.train.take(rows.tolist()), attempt, rate_steps))
 
     # Common to both.
 

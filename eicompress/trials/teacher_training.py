@@ -66,8 +66,8 @@ def scale_logits(candidate: Candidate, scale: float) -> None:
         classifier.bias.mul_(scale)
 
 
-def training_of(candidate: Candidate, task: Task, learned: Examples, attempt: Attempt) -> Training:
-    """The training of all weights on these rows, as an attempt says."""
+def training_of(candidate: Candidate, task: Task, learned: Examples, attempt: Attempt, rate_steps: int = 0) -> Training:
+    """The training of all weights on these rows, as an attempt says; `rate_steps` as in `Training`."""
     model, targets = candidate.encoder, torch.from_numpy(learned.targets)
 
     def loss(batch: Batch) -> torch.Tensor:
@@ -75,7 +75,7 @@ def training_of(candidate: Candidate, task: Task, learned: Examples, attempt: At
         return task.loss(logits, targets[batch.rows.cpu()].to(logits.device))
 
     rates = rates_by_depth(model)
-    return Training(learned.texts, loss, attempt.epochs, attempt.learning_rate, rates=rates)
+    return Training(learned.texts, loss, attempt.epochs, attempt.learning_rate, rates=rates, rate_steps=rate_steps)
 
 
 def timed_step_s(

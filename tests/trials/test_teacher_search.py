@@ -92,6 +92,7 @@ def test_what_is_chosen_is_the_best_on_rows_that_were_held_out(tmp_path: Path, t
     assert taught.chosen == max(taught.attempts, key=lambda each: (each.quality, -each.loss))
     rates = [each.learning_rate for each in taught.attempts if each.learning_rate]
     assert rates[: len(teacher_schedule.LEARNING_RATES)] == list(teacher_schedule.LEARNING_RATES)
+    assert {each.rate_steps for each in trainings} == {300}, "longer ones have lower rates"
 
 
 def test_a_rate_at_which_a_training_diverges_is_left_out(
