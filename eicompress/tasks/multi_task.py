@@ -85,9 +85,9 @@ class SeveralTasks(Task):
                     "each of several tasks must answer a label, a set of labels or a number for a text or a pair of "
                     f"texts, but `{name}` is of the task `{task.name}`: search for it on its own"
                 )
-        tasks = tuple((name, task) for name, (task, _) in ordered)
-        joined = cls(tasks, weights=_weights([each for _, each in ordered]))
         splits = ordered[0][1][1]
+        weights = _weights([each for _, each in ordered]) if "train" in splits else ()
+        joined = cls(tuple((name, task) for name, (task, _) in ordered), weights=weights)
         return joined, {split: joined._examples([each[split] for _, (_, each) in ordered]) for split in splits}
 
     def _examples(self, found: Sequence[Examples]) -> Examples:

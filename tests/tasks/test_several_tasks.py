@@ -102,6 +102,13 @@ def test_before_anything_is_learned_the_losses_of_all_tasks_are_as_large() -> No
     torch.testing.assert_close(from_teacher, (kinds * torch.tensor(task.weights)).sum()[None])
 
 
+def test_what_is_only_measured_has_no_training_rows_and_no_weights() -> None:
+    task, _ = SeveralTasks.read({"train": ROWS}, {})
+    own = {name: (each, {"test": Examples(("play it",), np.array([1]))}) for name, each in task.tasks}
+    joined, found = SeveralTasks.joined(own)
+    assert joined.weights == () and joined.answer == task.answer and len(found["test"]) == 2
+
+
 def test_parts_of_the_rows_have_each_tasks_labels_in_their_shares() -> None:
     rows = [{**row, "text": f"{row['text']} {at}"} for at in range(20) for row in SeveralTasks.example]
     task, examples = SeveralTasks.read({"train": rows}, {})
