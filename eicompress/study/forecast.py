@@ -19,7 +19,7 @@ from eicompress.study.fit_to_budget import Previewer, filled
 from eicompress.study.halving import one_in
 from eicompress.study.ledger import Ledger
 from eicompress.study.objective import Objective
-from eicompress.study.promotion import PROMOTION_SHARE, PromotionPlan, kept_for_promotion, promotion_plan
+from eicompress.study.promotion import PromotionPlan, kept_for_promotion, promotion_plan
 from eicompress.study.ranking import has_own_training
 from eicompress.study.reach import check_reachable
 from eicompress.study.space import SearchSpace
@@ -134,7 +134,7 @@ class Forecast:
             return None
         searching = self.teacher_s + self.shared_s + trials * self._trial_s(self.training_s, rungs)
         promoting = kept_for_promotion(math.inf, self.rebuild_s, self.promotion)
-        return min(searching / (1 - PROMOTION_SHARE), searching + promoting)
+        return min(searching / (1 - self.promotion.share), searching + promoting)
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
         """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
@@ -210,7 +210,7 @@ def forecast(
         shared_epochs=max((each.shared_epochs for each in estimates), default=0.0),
         finish_s=median(trainings) if finish and trainings else 0.0,
         epochs=max((each.epochs for each in estimates), default=1.0),
-        promotion=promotion_plan(space.fidelity, objective, given=bool(space.known)),
+        promotion=promotion_plan(space, objective),
         rungs=space.rungs,
         whole=space.whole,
         records=len(known) if enough else 0,

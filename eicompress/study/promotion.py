@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from eicompress.study.objective import Objective
 from eicompress.study.ranking import ranked, to_promote
+from eicompress.study.space import SearchSpace
 from eicompress.values import Record
 
 LONGER = 2.0
 """The promotion rung is at least this many times as long as the last rung, which otherwise said the same already."""
 PROMOTION_SHARE = 0.4
 """The largest share of a search's time that is reserved for promotion."""
+FINISH_SHARE = 0.25
+"""The same where parts of a shared training are finished, which has had its own share of the time before."""
 CAUTION = 1.25
 """A training may take this much longer than estimated."""
 
@@ -31,6 +34,8 @@ class PromotionPlan:
     compared: int
     length: float
     rebuilt: int
+    share: float = PROMOTION_SHARE
+    """The largest share of a search's time that is reserved for it."""
 
     @property
     def trainings(self) -> float:
@@ -57,17 +62,18 @@ def rung_length(last: float) -> float:
     return length if length >= LONGER * last else 0.0
 
 
-def promotion_plan(last: float, objective: Objective, *, given: bool, seeds: int = 1) -> PromotionPlan:
-    """What promotion is going to be where there is time for all of it; `given` says whether recipes were given."""
-    length = rung_length(last)
+def promotion_plan(space: SearchSpace, objective: Objective, seeds: int = 1) -> PromotionPlan:
+    """What promotion is going to be where there is time for all of it."""
+    length = rung_length(space.fidelity)
     if not length:
-        return PromotionPlan(0, 0.0, objective.rebuilds * seeds)
-    return PromotionPlan(objective.rebuilds + given, length, _survivors(objective) * seeds)
+        share = FINISH_SHARE if space.finish else PROMOTION_SHARE
+        return PromotionPlan(0, 0.0, objective.rebuilds * seeds, share)
+    return PromotionPlan(objective.rebuilds + bool(space.known), length, _survivors(objective) * seeds)
 
 
 def kept_for_promotion(timeout_s: float, training_s: float, plan: PromotionPlan) -> float:
     """Seconds of a search's time in which nothing is drawn any more; `training_s` is that of a training in full."""
-    return min(PROMOTION_SHARE * timeout_s, plan.trainings * CAUTION * training_s)
+    return min(plan.share * timeout_s, plan.trainings * CAUTION * training_s)
 
 
 def promotion_rung(

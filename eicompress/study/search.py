@@ -169,7 +169,7 @@ class Search:
         if limit_s == math.inf:
             return TimeLeft(limit_s, self.seconds, 0.0)
         seeds = self.goal.promotion_seeds or 1
-        plan = promotion_plan(self.space.fidelity, self.goal.objective, given=bool(self.space.known), seeds=seeds)
+        plan = promotion_plan(self.space, self.goal.objective, seeds)
         kept_s = kept_for_promotion(limit_s, self.rebuild_seconds(best), plan)
         return TimeLeft(limit_s, self.seconds, kept_s + self._test_s)
 

@@ -8,7 +8,7 @@ from eicompress.study.forecast import Forecast
 
 FIRST_SHARE = 1 / 3
 """Of the time that is left, what the first training may take, with the teacher's answers to the texts that it reads."""
-SHARED_SHARE = 1 / 2
+SHARED_SHARE = 0.4
 """The same of a training that all candidates share."""
 LEAST_STEPS = 20
 """A training is shortened to this many steps at most."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_builder import Bed, Bench, Curves, bed
+from fake_builder import Alone, Bed, Bench, Curves, bed
 
 from eicompress.recipe import Recipe
 from eicompress.reporting.next_steps import advice
@@ -23,6 +23,7 @@ from eicompress.study.promotion import (
     survivors,
 )
 from eicompress.study.result import result_of
+from eicompress.study.space import SearchSpace
 from eicompress.study.store import read_ledger
 from eicompress.values import Artifact, Measurement, Record
 
@@ -276,11 +277,17 @@ def test_the_promotion_rung_lies_between_the_last_rung_and_the_full_length(last:
 
 def test_what_promotion_takes_is_known_before(tmp_path: Path) -> None:
     alone, trade = Objective("quality", {}), Objective("pareto", {}, metrics=("quality", "size_mb"))
-    assert promotion_plan(0.1, alone, given=True) == PromotionPlan(3, 0.31, 1)
-    assert promotion_plan(0.1, alone, given=False, seeds=3) == PromotionPlan(2, 0.31, 3)
-    assert promotion_plan(0.1, trade, given=True) == PromotionPlan(5, 0.31, 4)
-    assert promotion_plan(0.5, alone, given=True) == PromotionPlan(0, 0.0, 2)
-    assert promotion_plan(0.25, alone, given=True).trainings == 2.5
+    space = bed(tmp_path, GIVEN).space
+
+    def ending(last: float) -> SearchSpace:
+        return replace(space, rungs=(last,))
+
+    assert promotion_plan(ending(0.1), alone) == PromotionPlan(3, 0.31, 1)
+    assert promotion_plan(replace(ending(0.1), known=()), alone, seeds=3) == PromotionPlan(2, 0.31, 3)
+    assert promotion_plan(ending(0.1), trade) == PromotionPlan(5, 0.31, 4)
+    assert promotion_plan(ending(0.5), alone) == PromotionPlan(0, 0.0, 2)
+    assert promotion_plan(ending(0.25), alone).trainings == 2.5
+    assert promotion_plan(replace(ending(1.0), finish=(Alone(),)), trade) == PromotionPlan(0, 0.0, 4, 0.25)
 
 
 ONE, TRADE = Objective("quality", {}), Objective("pareto", {}, metrics=("quality", "size_mb"))

@@ -104,8 +104,8 @@ layers = { low = 1, high = 8 }
 """
 
 
-@pytest.mark.parametrize(("teacher_s", "length"), [(60.0, 940 / 4000), (2000.0, 1000 / (4000 + 2000 * 6))])
-def test_a_shared_training_has_half_of_the_time_and_goes_on_with_its_length(
+@pytest.mark.parametrize(("teacher_s", "length"), [(60.0, 740 / 4000), (2000.0, 800 / (4000 + 2000 * 6))])
+def test_a_shared_training_has_its_share_of_the_time_and_goes_on_with_its_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_s: float, length: float
 ) -> None:
     shared = TimeEstimate(training=0.0, teacher=teacher_s, shared=4000.0, epochs=6.0, shared_epochs=6.0)
