@@ -37,11 +37,20 @@ def _section(result: Result, family: Family) -> str:
 
 
 def _front(result: Result, family: Family) -> str:
-    """The parts on the front with what they were cut to."""
+    """The parts on the front with what they were cut to, and what training each by itself made of them."""
     records = {number: result.records[number] for number in family.front}
     names = list(dict.fromkeys(name for each in records.values() for name in knobs_of(each)))
-    heads = ("trial", *names, "MB", "ms", "quality")
-    rows = [[str(number), *_part(record, names)] for number, record in records.items()]
+    finished = {
+        number: _quality(each)
+        for number, each in result.rebuilt.items()
+        if number in records and each.recipe != records[number].recipe
+    }
+    last = ("trained by itself",) if finished else ()
+    heads = ("trial", *names, "MB", "ms", "quality", *last)
+    rows = [
+        [str(number), *_part(record, names), *([finished.get(number, "")] if finished else [])]
+        for number, record in records.items()
+    ]
     return table(heads, rows, numeric=len(heads) - 1)
 
 
@@ -52,8 +61,12 @@ def _part(record: Record, names: list[str]) -> list[str]:
     for name, form in ((SIZE, "{:.3f}"), (LATENCY, "{:.2f}")):
         value = record.value(name)
         cells.append("" if value is None else form.format(value))
+    return [*cells, _quality(record)]
+
+
+def _quality(record: Record) -> str:
     quality = record.value(QUALITY)
-    return [*cells, "" if quality is None else quality_words(record).text(quality, 2)]
+    return "" if quality is None else quality_words(record).text(quality, 2)
 
 
 def _axis(axis: Axis, words: QualityWords) -> list[str]:

@@ -1,6 +1,7 @@
 """Which super-network a part came from, and what its axes buy."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,20 @@ def test_a_report_shows_the_parts_on_the_front_and_what_axes_buy() -> None:
     )
     assert "its 9 parts" in shown and "quantization, super network" in shown
     assert "+6.00" in shown and "+0.400" in shown and "+1.50" in shown
+    assert "trained by itself" not in shown
     assert super_networks(of([])) == ""
+
+
+def test_a_report_shows_what_training_a_part_by_itself_made_of_it() -> None:
+    before = part(1, 0.5)
+    finished = replace(
+        before,
+        recipe=(*before.recipe, {"strategy": "distillation"}),
+        measurements=(Measurement("quality", 0.8765, ""), *before.measurements[1:]),
+        rungs=(),
+    )
+    shown = super_networks(replace(of([before, part(3, 1.0)]), rebuilds={0: (finished,)}))
+    assert "trained by itself" in shown and "87.65%" in shown and "73.50%" in shown
 
 
 def test_each_super_network_has_its_own_parts_and_few_parts_tell_nothing_of_an_axis() -> None:
