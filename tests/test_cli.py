@@ -88,6 +88,7 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
         (["teach", "--model", "m", "--data", "d", "--output", ""], "`--output` must be a new name, but is empty"),
         (["compress", "--trial", "base", "7", "--seed", "3"], "`--seed` must not be given with `--trial`"),
         (["ablate", "base", "7", "--data", "d"], "`--data` must not be given with a study, which has its own"),
+        (["pick", "base", "--budget", "1MB", "--limit", "size_mb=2"], "`--budget` must be the only limit of `size_mb`"),
         (["predict", ".", "x"], "`.` must be a folder that `search`, `compress` or `pick` has written, but has no"),
     ],
 )
@@ -154,6 +155,12 @@ def test_show_tells_what_a_study_found(study: str, tmp_path: Path, capsys: Any) 
     assert "baseline" in shown
     assert "of baseline" in shown
     assert "eicompress predict" in shown
+
+
+def test_pick_refuses_a_limit_of_a_metric_that_is_not_known(study: str, tmp_path: Path, capsys: Any) -> None:
+    words = ["--studies", str(tmp_path), "--output", str(tmp_path / "small"), "--limit", "siz_mb=2"]
+    assert cli.run(["pick", study, *words]) == 2
+    assert "`--limit` must name a metric, but" in capsys.readouterr().err
 
 
 def test_show_prints_json_for_scripts(study: str, tmp_path: Path, capsys: Any) -> None:

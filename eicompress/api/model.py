@@ -162,7 +162,7 @@ def pick(
     has the study's super-network. Raises as `replay` does, and `BudgetError` where no sub-network is within the limits.
     """
     from eicompress.study.pick import picked
-    from eicompress.study.plan import found_so_far
+    from eicompress.study.plan import check_limits, found_so_far
 
     check_new(output)
     asked = checked(PickSettings, settings)
@@ -171,6 +171,7 @@ def pick(
         raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
     spec = known(study, asked, builds=True)
     registry = registry_of(spec)
+    check_limits(budgets, registry)
     candidates = picked(found_so_far(spec), budgets, registry)
     if len(candidates) > 1:
         builder, progress = builder_of(spec, registry, on_progress), on_progress or nothing
