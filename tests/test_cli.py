@@ -475,7 +475,9 @@ def test_nothing_is_trained_for_an_output_that_cannot_be_written(command: str, t
     (tmp_path / "file").write_text("keep me")
     words = ["--model", "m", "--data", "d", *([] if command == "teach" else ["--recipe", "r.toml"])]
     assert cli.run([command, *words, "--output", str(tmp_path / "file" / "new" / "one")]) == 2
-    assert f"is in `{tmp_path / 'file'}`, which is no folder: choose another" in capsys.readouterr().err
+    assert (
+        f"`--output` must be in a folder to write to, but `{tmp_path / 'file'}` is no folder" in capsys.readouterr().err
+    )
 
 
 def test_a_terminal_with_few_letters_shows_the_rest(tmp_path: Path) -> None:

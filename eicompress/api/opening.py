@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eicompress.cache import DRAFT, drop_drafts
+from eicompress.cache import DRAFT, drop_drafts, unwritable
 from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError, StudyError
 from eicompress.settings import PluginSettings, StudiesFolder
@@ -84,12 +84,8 @@ def check_new(output: str | Path) -> None:
     path = Path(os.path.abspath(output))
     if os.path.lexists(path):
         raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
-    above = next(each for each in path.parents if os.path.lexists(each))
-    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
-        what = "is write-protected" if above.is_dir() else "is no folder"
-        raise SpecError(
-            f"`--output` must be in a folder to write to, but `{output}` is in `{above}`, which {what}: choose another"
-        )
+    if refused := unwritable(path):
+        raise SpecError(f"`--output` must be in a folder to write to, but {refused}: choose another")
     around = next((each for each in path.parents if Artifact(each).onnx.is_file()), None)
     if around is not None:
         raise SpecError(
