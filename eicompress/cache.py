@@ -237,6 +237,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def unwritable(path: Path) -> str:
+    """Why nothing can be written at an absolute path, as that something above it is no folder; empty where it can."""
+    above = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not above.is_dir():
+        return f"`{above}` is no folder"
+    return "" if os.access(above, os.W_OK | os.X_OK) else f"`{above}` is write-protected"
+
+
 def is_disk_error(error: BaseException) -> bool:
     """True for errors of a full or read-only disk, which every other trial would meet too."""
     return isinstance(error, OSError) and error.errno in _DISK

@@ -74,7 +74,7 @@ class Model:
         """The model for one of its tasks alone, which answers as a model of this task does. Raises `ModelError`."""
         if not isinstance(self.answer, MultiTask):
             raise ModelError(
-                f"`--task` must be asked of a model of several tasks, but this one is a {self.answer.model}: leave it "
+                f"`--task` must be asked of a model of several tasks, but this one is {self.answer.a_model}: leave it "
                 "out"
             )
         part = self.answer.part(name)
@@ -219,6 +219,11 @@ def load(folder: str | Path, *, threads: int = 1) -> Model:
     if not artifact.folder.is_dir():
         raise ModelError(f"The artifact `{folder}` must be a folder, but there is none of this name.")
     checked = artifact.manifest.is_file()
+    if not (checked or artifact.onnx.is_file()):
+        raise ModelError(
+            f"The artifact `{folder}` must be a folder that `search`, `compress` or `pick` has written, but has no "
+            f"`{artifact.onnx.relative_to(artifact.folder)}`: check its name."
+        )
     if checked:
         check_files(artifact)
     config = read_object(artifact.folder / "config.json")

@@ -164,7 +164,9 @@ class Spec:
 
 
 def budgets_of(settings: Mapping[str, Any]) -> dict[str, float]:
-    """Limits by metric: upper bounds of what is minimised, lower ones of what is maximised."""
+    """Limits by metric: upper bounds of what is minimised, lower ones of what is maximised. Raises `SpecError` for two
+    of one metric.
+    """
     size, latency, memory = (settings.get(name) for name in ("budget", "latency", "memory"))
     short = {
         SIZE: None if size is None else size_mb(size),
@@ -174,7 +176,11 @@ def budgets_of(settings: Mapping[str, Any]) -> dict[str, float]:
     }
     named = (each.partition("=") for each in settings.get("limit", ()))
     known = {name: bound for name, bound in short.items() if bound is not None}
-    return known | {name: float(bound) for name, _, bound in named}
+    limits = {name: float(bound) for name, _, bound in named}
+    for setting, name in SHORT_FORMS.items():
+        if name in known and name in limits:
+            raise SpecError(f"`{flag(setting)}` must be the only limit of `{name}`, but `--limit` has one too")
+    return known | limits
 
 
 def read(written: Mapping[str, object]) -> Spec:
@@ -190,11 +196,8 @@ def read(written: Mapping[str, object]) -> Spec:
         for name in RAY_SETTINGS:
             if name in given:
                 raise SpecError(f"`{flag(name)}` must come with `--engine ray`, but got none: add it")
-    limited = [each.partition("=")[0] for each in settings.get("limit", ())]
-    for short, name in SHORT_FORMS.items():
-        if short in settings and name in limited:
-            raise SpecError(f"`{flag(short)}` must be the only limit of `{name}`, but `--limit` has one too")
     spec = Spec(settings)
+    budgets_of(settings)
     _check_tasks(spec)
     settings.setdefault("study", study_name("-".join(spec.tasks)[:100] or _name_of(spec.data)))
     settings.setdefault("space", "start" if settings.get("start") else "edge")

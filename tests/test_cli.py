@@ -83,6 +83,13 @@ def test_help_fits_into_80_columns_and_shows_an_example(path: tuple[str, ...], c
             "`--trial` must be a whole number from 0 to 2,147,483,647, but got `",
         ),
         (["plugins", "show", "distilation"], "did you mean `distillation`"),
+        (["predict", "a\udcff", "x"], "every argument must be text in UTF-8, but got `a\\udcff`"),
+        (["teach", "--model", "m", "--data", "d", "--timeout", "0s"], "`--timeout` must be above zero, but got `0s`"),
+        (["teach", "--model", "m", "--data", "d", "--output", ""], "`--output` must be a new name, but is empty"),
+        (["compress", "--trial", "base", "7", "--seed", "3"], "`--seed` must not be given with `--trial`"),
+        (["ablate", "base", "7", "--data", "d"], "`--data` must not be given with a study, which has its own"),
+        (["pick", "base", "--budget", "1MB", "--limit", "size_mb=2"], "`--budget` must be the only limit of `size_mb`"),
+        (["predict", ".", "x"], "`.` must be a folder that `search`, `compress` or `pick` has written, but has no"),
     ],
 )
 def test_what_is_the_users_to_mend_is_one_message_and_exit_2(
@@ -148,6 +155,12 @@ def test_show_tells_what_a_study_found(study: str, tmp_path: Path, capsys: Any) 
     assert "baseline" in shown
     assert "of baseline" in shown
     assert "eicompress predict" in shown
+
+
+def test_pick_refuses_a_limit_of_a_metric_that_is_not_known(study: str, tmp_path: Path, capsys: Any) -> None:
+    words = ["--studies", str(tmp_path), "--output", str(tmp_path / "small"), "--limit", "siz_mb=2"]
+    assert cli.run(["pick", study, *words]) == 2
+    assert "`--limit` must name a metric, but" in capsys.readouterr().err
 
 
 def test_show_prints_json_for_scripts(study: str, tmp_path: Path, capsys: Any) -> None:
@@ -401,6 +414,34 @@ def started(arguments: list[str], stdout: Any, encoding: str = "utf-8") -> subpr
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False)
 
 
+@pytest.mark.parametrize("closed", ["stdin", "stdout"])
+def test_a_stream_that_is_closed_is_one_without_content(
+    closed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={}).folder
+    monkeypatch.setattr(sys, closed, None)
+    monkeypatch.setattr(sys, "argv", ["eicompress", "predict", str(folder), *(["play"] if closed == "stdout" else [])])
+    monkeypatch.setattr("eicompress.cli._end_as_interrupted", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+
+
+def test_lines_of_no_text_and_with_a_byte_order_mark_are_read(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={}).folder
+    lines = io.BytesIO(b"\xef\xbb\xbfplay it\r\nplay \xff it\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    monkeypatch.setattr(sys, "argv", ["eicompress", "predict", str(folder), "--json"])
+    monkeypatch.setattr("eicompress.cli._end_as_interrupted", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    texts = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
+    assert texts == ["play it", "play \N{REPLACEMENT CHARACTER} it"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("arguments", [["plugins", "list", "--json"], ["--help"]], ids=" ".join)
 def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> None:
@@ -433,6 +474,16 @@ def test_nothing_is_overwritten_and_nothing_written_inside_an_artifact(
             assert said in capsys.readouterr().err
     assert {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()} == before
     assert (tmp_path / "mine.json").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("command", ["teach", "compress", "prepare"])
+def test_nothing_is_trained_for_an_output_that_cannot_be_written(command: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("keep me")
+    words = ["--model", "m", "--data", "d", *([] if command == "teach" else ["--recipe", "r.toml"])]
+    assert cli.run([command, *words, "--output", str(tmp_path / "file" / "new" / "one")]) == 2
+    assert (
+        f"`--output` must be in a folder to write to, but `{tmp_path / 'file'}` is no folder" in capsys.readouterr().err
+    )
 
 
 def test_a_terminal_with_few_letters_shows_the_rest(tmp_path: Path) -> None:

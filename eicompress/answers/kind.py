@@ -202,6 +202,11 @@ class Answer(ABC):
         """Logits (n, outputs) of a model -> with its threshold at zero, where it has one."""
         return logits
 
+    @property
+    def a_model(self) -> str:
+        """`a classifier`, `an embedder`."""
+        return f"{'an' if self.model[0] in 'aeiou' else 'a'} {self.model}"
+
     def adjustment(self, logits: Floats, targets: Array) -> Floats:
         """(outputs,) what is to be added to a model's logits of validation texts for the best quality: post-hoc logit
         adjustment, arXiv 2007.07314."""
@@ -219,7 +224,7 @@ class Answer(ABC):
     def rejected(self, found: Prediction) -> Prediction:
         """The prediction, or that the text has no answer, by the threshold that was chosen. Raises `ModelError` without
         one."""
-        raise ModelError(f"`--reject` must be asked of a model of labels, but this one is a {self.model}: leave it out")
+        raise ModelError(f"`--reject` must be asked of a model of labels, but this one is {self.a_model}: leave it out")
 
     def of_outside(self, logits: Floats, targets: Array, outside: Floats) -> Mapping[str, float]:
         """How well texts that have no answer are rejected, from logits (n, outputs) and (m, outputs)."""

@@ -133,7 +133,7 @@ class LabelSet(Answer):
 
     def mismatch(self, who: str, known: Answer | None) -> str:
         if not isinstance(known, LabelSet):
-            came = "answers nothing that is named" if known is None else f"is a {known.model}"
+            came = "answers nothing that is named" if known is None else f"is {known.a_model}"
             return (
                 f"{who[:1].upper()}{who[1:]} must answer each label on its own (`problem_type` in its config must be "
                 f"`{PROBLEM}`), but {came}. Fine-tune it on the data."

@@ -174,7 +174,7 @@ class AnswerSpan(Answer):
         return (0, 1) if isinstance(known, AnswerSpan) else None
 
     def mismatch(self, who: str, known: Answer | None) -> str:
-        came = "answers nothing that is named" if known is None else f"is a {known.model}"
+        came = "answers nothing that is named" if known is None else f"is {known.a_model}"
         return (
             f"{who[:1].upper()}{who[1:]} must say where answers begin and end (a class that ends in "
             f"`For{self.architecture}`), but {came}. Fine-tune it on the data."

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from eicompress.api.opening import artifact_at, check_new, registry_of
-from eicompress.declaration import checked
+from eicompress.declaration import checked, declared, flag
 from eicompress.errors import MeasureError, SpecError
-from eicompress.settings import PROCESSORS, MeasureSettings, PluginSettings
+from eicompress.settings import PROCESSORS, MeasureSettings, PluginSettings, TaskSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
 
 if TYPE_CHECKING:
+    from eicompress.contracts import Task
     from eicompress.export.package import Package
     from eicompress.reporting.comparison import Comparison
     from eicompress.runtime import Model
@@ -74,6 +75,8 @@ def measure(
     from eicompress.trials.evaluation import rows_for, subject_of
 
     asked = checked(MeasureSettings, settings)
+    if data is None and (given := [flag(name) for name in declared(TaskSettings) if settings.get(name) is not None]):
+        raise SpecError(f"`{given[0]}` must come with data to read, but there is no `--data`: add it, or leave it out")
     folder, registry = Artifact(artifact_at(artifact)), discover(asked.get("plugin"), asked.get("only_plugins"))
     device, threads = registry.device(asked["device"])(), asked["threads"]
     model = runtime.load(folder.folder, threads=threads)
@@ -128,12 +131,14 @@ def compare(
     spec = read({"model": str(folders[0].folder), "data": data, **checked(MeasureSettings, settings)})
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
-    reference, length = None, 0
+    reference, length, compared_as = None, 0, None
     by_text = "seq_len" not in settings and any(runtime.load(each.folder).depends_on_text for each in folders)
     for each, name in zip(folders, _distinct_names(artifacts), strict=True):
         model = runtime.load(each.folder, threads=threads)
         rows = rows_for(model, spec, registry)
         task, examples = rows.task, rows.examples
+        compared_as = compared_as or task
+        _check_alike(compared_as, task, artifacts[0], name)
         if reference is None:
             wanted = settings.get("seq_len") or runtime.usual_length(model.tokenizer, examples.texts)
             length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
@@ -174,6 +179,24 @@ def compare(
     if output is not None:
         write_page(Path(output), comparison_page(comparison))
     return comparison
+
+
+def _check_alike(first: "Task", other: "Task", first_name: str | Path, name: str) -> None:
+    """Raise `SpecError` unless the qualities of two artifacts are the same number of the same answers."""
+    mine, theirs = first.answer, other.answer
+    alike = (mine.kind, first.quality) == (theirs.kind, other.quality)
+    if not alike:
+        shown = [f"{task.answer.a_model} ({task.quality})" for task in (first, other)]
+        raise SpecError(
+            f"artifacts must answer alike to be compared, but `{first_name}` is {shown[0]}, and `{name}` is "
+            f"{shown[1]}: compare artifacts of one task"
+        )
+    # Vectors may have any length, and where a quality is a mean over the texts, each text is judged on its own.
+    if not (other.averaged or theirs.unit) and mine.names != theirs.names:
+        raise SpecError(
+            f"artifacts must have the same labels to be compared by {other.quality}, but `{name}` has others than "
+            f"`{first_name}`: compare artifacts of the same labels, or by another `--quality`"
+        )
 
 
 def _distinct_names(artifacts: Sequence[str | Path]) -> list[str]:

@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from eicompress.api.opening import builder_of, check_new, known, nothing, recipe_of, registry_of
+from eicompress.api.opening import builder_of, check_left_out, check_new, known, nothing, recipe_of, registry_of
 from eicompress.declaration import checked, declared
 from eicompress.errors import SpecError, StudyError
 from eicompress.metrics.quality import QUALITY
 from eicompress.settings import (
     LENGTH,
     REPEATS,
+    TIME,
     TRIAL,
     AblateSettings,
+    AblationSettings,
     CompressSettings,
     PickSettings,
     PrepareSettings,
@@ -111,7 +113,7 @@ def teach(
     from eicompress.trials.teach import train_teacher
 
     check_new(output)
-    asked = {"model": model, "data": data, "teacher_timeout": timeout}
+    asked = {"model": model, "data": data, "teacher_timeout": None if timeout is None else TIME(timeout, "--timeout")}
     spec = read({**asked, **checked(TeachSettings, settings)})
     return train_teacher(
         spec,
@@ -161,7 +163,7 @@ def pick(
     as `replay` does, and `BudgetError` where no sub-network is within the limits.
     """
     from eicompress.study.pick import finishing, picked
-    from eicompress.study.plan import found_so_far
+    from eicompress.study.plan import check_limits, found_so_far
     from eicompress.study.space_file import read_space
 
     check_new(output)
@@ -171,6 +173,7 @@ def pick(
         raise SpecError("`pick` must have a limit, but got none: add `--budget 700KB`, `--latency 1ms` or both")
     spec = known(study, asked, builds=True)
     registry = registry_of(spec)
+    check_limits(budgets, registry)
     finish = finishing(read_space(spec.settings["space"], registry)) if asked.get("finish") else None
     candidates = picked(found_so_far(spec), budgets, registry)
     if len(candidates) > 1:
@@ -205,6 +208,8 @@ def ablate(
     fidelity, trial = asked.get("fidelity"), None if trial is None else TRIAL(trial, "TRIAL")
     if (recipe is None) == (study is None or trial is None):
         raise SpecError("an ablation must be given either a study and a trial, or a recipe with a model and data")
+    if recipe is None:
+        check_left_out(settings, "a study", but={*declared(AblationSettings), *declared(ReplaySettings)})
     output = "ablation" if output is None and recipe is not None else output
     if output is not None:
         check_new(output)

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eicompress.cache import drop_drafts_of
-from eicompress.declaration import checked, declared
+from eicompress.cache import drop_drafts_of, unwritable
+from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError, StudyError
 from eicompress.settings import PluginSettings, StudiesFolder
 from eicompress.spec import Spec
@@ -56,7 +56,7 @@ def artifact_at(artifact: str | Path) -> Path:
     path, named = Path(artifact), TRIAL.fullmatch(str(artifact))
     if named is None or path.exists():
         return path
-    from eicompress.study.kept_artifacts import artifact_of
+    from eicompress.study.kept_artifacts import artifact_of, rebuilding
     from eicompress.study.plan import found_so_far
 
     study, number = Path(named["study"]), int(named["number"])
@@ -67,19 +67,24 @@ def artifact_at(artifact: str | Path) -> Path:
     if made is None:
         raise StudyError(
             f"`{artifact}` must be a trial whose artifact is still there, but it is not: build it again with "
-            f"`eicompress compress --trial {study.name} {number} --studies {study.parent} --output FOLDER`"
+            f"`{rebuilding(study, number)}`"
         )
     return made.folder
 
 
 def check_new(output: str | Path) -> None:
-    """Raise `SpecError` where something is there already, or where it would be written inside an artifact.
+    """Raise `SpecError` where something is there already, where nothing can be written, or where it would be written
+    inside an artifact.
 
     What a killed command had begun to write there is removed.
     """
+    if not str(output):
+        raise SpecError("`--output` must be a new name, but is empty: choose one, or leave it out")
     path = Path(os.path.abspath(output))
     if os.path.lexists(path):
         raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
+    if refused := unwritable(path):
+        raise SpecError(f"`--output` must be in a folder to write to, but {refused}: choose another")
     around = next((each for each in path.parents if Artifact(each).onnx.is_file()), None)
     if around is not None:
         raise SpecError(
@@ -87,6 +92,14 @@ def check_new(output: str | Path) -> None:
             "choose another place"
         )
     drop_drafts_of(path)
+
+
+def check_left_out(given: Mapping[str, object], where: str, but: Iterable[str]) -> None:
+    """Raise `SpecError` for a setting that is given where a study's own counts, unless it is one of `but`."""
+    known = set(but)
+    for name, value in given.items():
+        if value is not None and name not in known:
+            raise SpecError(f"`{flag(name)}` must not be given with {where}, which has its own: leave it out")
 
 
 def builder_of(

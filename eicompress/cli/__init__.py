@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from types import FrameType
 
 import click
@@ -16,7 +16,7 @@ from eicompress.cli.artifact import compare, export, measure, predict
 from eicompress.cli.model import ablate, compress, pick, prepare, teach
 from eicompress.cli.plugin import plugins
 from eicompress.cli.study import dashboard, plan, report, search, show
-from eicompress.errors import EicompressError, is_panic
+from eicompress.errors import EicompressError, SpecError, is_panic, shortened
 
 WRONG = 2
 SIGNALLED = 128
@@ -70,9 +70,12 @@ for command in (
 
 
 def main() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # A terminal that has no letter for something still shows the rest.
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started the command
+            setattr(sys, name, StringIO())
+        elif isinstance(stream, TextIOWrapper):
+            # A terminal that has no letter for something still shows the rest, and bytes that are no text are read so.
             stream.reconfigure(errors="replace")
     _end_as_interrupted()
     status = run(sys.argv[1:])
@@ -88,6 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit status: 0; 1 for a broken claim; 2 for a user's error; 130 for Ctrl-C, and so
     for SIGTERM and SIGHUP with 128 and their number."""
     try:
+        _check_text(arguments)
         # With `standalone_mode` off, an early end such as `--help` is a returned status.
         status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
         sys.stdout.flush()
@@ -126,6 +130,17 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return WRONG
     return status if isinstance(status, int) else 0
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise `SpecError` for an argument that no file in UTF-8 can hold, as Python gives bytes that are no text."""
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise SpecError(
+                f"every argument must be text in UTF-8, but got {shortened(each)}: write it, or rename the file, so"
+            ) from None
 
 
 def _end_as_interrupted() -> None:

@@ -79,14 +79,17 @@ def predict(
     model = api.load(artifact, task=task)
     if top is not None and not model.answer.ranks:
         raise SpecError(
-            f"`--top` must be asked of a model of labels, but this one is a {model.answer.model}: leave it out"
+            f"`--top` must be asked of a model of labels, but this one is {model.answer.a_model}: leave it out"
         )
     vectors_of = _vectors_of(model, of_vectors, at_a_time)
     if top is not None and reject:
         raise SpecError("`--top` must list labels, but `--reject` leaves them out: leave one of the two out")
+    if of_vectors["similarity"] and reject:
+        raise SpecError("`--similarity` must compare two texts, but `--reject` answers with labels: leave one out")
     if not model.checked:
         click.echo("note: no manifest lies beside the artifact, so its files are unchecked", err=True)
-    numbered = enumerate(texts or (line.rstrip("\r\n") for line in sys.stdin), start=1)
+    # Some editors write a mark of the byte order (BOM) before the first line of a file.
+    numbered = enumerate(texts or (line.rstrip("\r\n").removeprefix("\ufeff") for line in sys.stdin), start=1)
     while block := list(itertools.islice(numbered, 1 if at_a_time == 1 else BLOCK)):
         if of_vectors["similarity"]:
             _show_similarities(vectors_of, block, as_json=as_json)
@@ -111,7 +114,7 @@ def _vectors_of(model: "Model", asked: "Mapping[str, Any]", parallel: int) -> "C
     for name, value in asked.items():
         if value and not model.answer.unit:
             raise SpecError(
-                f"`--{name}` must be asked of a model of vectors, but this one is a {model.answer.model}: leave it out"
+                f"`--{name}` must be asked of a model of vectors, but this one is {model.answer.a_model}: leave it out"
             )
     width = model.answer.outputs
     count = width if asked["dimensions"] is None else whole(asked["dimensions"], "--dimensions", Bounds(1, width))
@@ -129,7 +132,7 @@ def _show_similarities(
 ) -> None:
     from eicompress.answers.vector import first
 
-    pairs = [_two_texts(text, place, "--similarity compares two texts") for place, text in block]
+    pairs = [_two_texts(text, place, "`--similarity` compares two texts") for place, text in block]
     one, other = (first(vectors_of([pair[side] for pair in pairs])) for side in (0, 1))
     for (_, text), cosine in zip(block, (one * other).sum(axis=1), strict=True):
         if as_json:

@@ -13,6 +13,7 @@ from eicompress.settings import (
     CompressSettings,
     ModelAndData,
     PickSettings,
+    PluginSettings,
     PrepareSettings,
     StudiesFolder,
     TeachSettings,
@@ -66,6 +67,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
     eicompress compress --trial my-data 7 --output again
     """
     from eicompress import api
+    from eicompress.api.opening import check_left_out
     from eicompress.reporting import live_view, tables
 
     if (recipe is None) == (trial is None):
@@ -74,6 +76,7 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
     differences: tuple[str, ...] = ()
     with live_view.Screen(console, "compress") as live:
         if trial is not None:
+            check_left_out(written, "`--trial`", but=declared(PluginSettings))
             replayed = api.replay(
                 trial[0],
                 TRIAL(trial[1], "--trial"),

@@ -1,6 +1,7 @@
 """Commands about plug-ins: list, show, check and new."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -108,4 +109,4 @@ def new_plugin(name: str, kind: str, into: str) -> None:
     folder = write_package(name, Path(into), discover(), kind)
     for path in sorted(folder.iterdir()):
         click.echo(path)
-    click.echo(f"next: cd {folder} && pip install --editable '.[test]' && python -m pytest")
+    click.echo(f"next: cd {quote(str(folder))} && pip install --editable '.[test]' && python -m pytest")

@@ -31,6 +31,8 @@ SPLIT_NAMES = {
 """What a file or a hub split may be called, by the split it is read as."""
 
 FEWEST_ROWS_TO_CUT = 10
+NAMED_BY_OPTION = ("text", "text_pair", "label")
+"""Roles whose column an option of this name gives."""
 
 Refusal: TypeAlias = Callable[[str, Json, Mapping[str, str]], str]
 """From a role, a row and the columns by role to what the cell must be and is not; empty for one that will do."""
@@ -155,9 +157,9 @@ def _check_columns(table: Table, columns: Mapping[str, str]) -> None:
     for role, column in columns.items():
         flag = f"--{role.replace('_', '-')}"
         if column not in table.rows[0]:
+            remedy = f"Name the right one with {flag}" if role in NAMED_BY_OPTION else "Give the rows such a column"
             raise DataError(
-                f"`{table.origin}` must have the column `{column}`, but has {listed(table.rows[0])}. "
-                f"Name the right one with {flag}."
+                f"`{table.origin}` must have the column `{column}`, but has {listed(table.rows[0])}. {remedy}."
             )
         if column in roles:
             raise DataError(

@@ -23,7 +23,7 @@ from eicompress.encoder.families import FAMILIES, REFUSED, Family
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.raw_config import State
 from eicompress.errors import ModelError, is_panic, shortened
-from eicompress.values import Json, parsed_json
+from eicompress.values import Artifact, Json, parsed_json
 
 _READ = ("config.json", "model.safetensors", "tokenizer.json")
 _MUSTS: Mapping[str, str | bool] = {
@@ -104,6 +104,11 @@ def _check_files(folder: Path) -> None:
     check_folder(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"`{folder}` must hold a model, but has no `config.json`. Write it with `save_pretrained`.")
+    if Artifact(folder).onnx.is_file() and not (folder / "model.safetensors").is_file():
+        raise ModelError(
+            f"`{folder}` must be a model to train, as `save_pretrained` writes it, but is an ONNX file, such as an "
+            "artifact has: give the model that it was made from."
+        )
     if not (folder / "model.safetensors").is_file():
         pickled = next((name for name in _PICKLES if (folder / name).is_file()), None)
         came = f"only `{pickled}`, which is pickle and may run any code when it is read" if pickled else "none"

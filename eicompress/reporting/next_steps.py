@@ -1,6 +1,7 @@
 """Advice on what to do next, from a study's own numbers."""
 
 from eicompress.metrics.size import SIZE
+from eicompress.reporting.record_text import words_of_study
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 
@@ -16,7 +17,7 @@ def advice(result: Result) -> list[str]:
     if not found:
         return []
     lines = []
-    name = result.folder.name
+    name = words_of_study(result.folder)
     if "exhausted" in result.ended or "not worth training" in result.ended:
         lines.append("the search space has nothing new within the budget: give wider ranges with `--space`")
     trained = sorted(number for number, each in result.records.items() if each.trained and each.repeat_of is None)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from eicompress.errors import ModelError
 from eicompress.manifest import read_object
@@ -38,12 +39,18 @@ def standing(record: Record, baseline: Record, objective: Objective) -> str:
     return f"{summary(record, baseline, objective.extra)} · {within}"
 
 
+def words_of_study(folder: Path) -> str:
+    """A study as a command names it: `my-data`, with `--studies` where it lies in another folder."""
+    place = "" if str(folder.parent) == "studies" else f" --studies {quote(str(folder.parent))}"
+    return f"{folder.name}{place}"
+
+
 def to_try(artifact: str) -> str:
     """The command that asks an artifact; the texts of a pair have a tab between them."""
     pairs = False
     with suppress(ModelError):
         pairs = bool(read_object(Path(artifact) / "config.json").get("pairs"))
-    return f"eicompress predict {artifact} " + ("$'some text\\tanother text'" if pairs else '"some text"')
+    return f"eicompress predict {quote(artifact)} " + ("$'some text\\tanother text'" if pairs else '"some text"')
 
 
 def beside_quality(record: Record) -> str:

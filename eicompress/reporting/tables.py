@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,6 +30,7 @@ from eicompress.reporting.record_text import (
     share,
     summary,
     to_try,
+    words_of_study,
 )
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
@@ -62,10 +64,8 @@ def show_result(console: Console, result: Result) -> None:
     if near := within_noise(result):
         console.print(str(near), highlight=False, soft_wrap=True)
     show_artifact(console, as_it_lies(record, result.folder), result.objective.extra)
-    name, studies = result.folder.name, result.folder.parent
-    place = "" if str(studies) == "studies" else f" --studies {studies}"
-    commands = [f"eicompress show {name}{place}"]
-    commands = commands if result.verdict else [f"eicompress show {name} --trial {index}{place}", *commands]
+    show = f"eicompress show {words_of_study(result.folder)}"
+    commands = [show] if result.verdict else [f"{show} --trial {index}", show]
     for command in commands:
         console.print(f"{'':<10}{command}", highlight=False, soft_wrap=True)
     for line in advice(result):
@@ -93,7 +93,7 @@ def show_lesson(console: Console, lesson: "Lesson") -> None:
             f"warning: {name} is better than this teacher, so students of it will be worse than that too: give more "
             "time (`--timeout`), more rows, or a model that knows this kind of text"
         )
-    lines.append(f"eicompress search --model {lesson.folder} --data DATA --budget 1MB")
+    lines.append(f"eicompress search --model {quote(str(lesson.folder))} --data DATA --budget 1MB")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from eicompress.study.result import Result
 from eicompress.values import Artifact, Record
@@ -31,5 +32,9 @@ def gone(result: Result) -> dict[int | str, str]:
 def _remedy(name: int | str, folder: Path) -> str:
     if isinstance(name, str):
         return "a search with another `--study` makes it again"
-    command = f"eicompress compress --trial {folder.name} {name} --studies {folder.parent} --output FOLDER"
-    return f"`{command}` builds it again"
+    return f"`{rebuilding(folder, name)}` builds it again"
+
+
+def rebuilding(folder: Path, trial: int) -> str:
+    """The command that builds a trial of the study in this folder again."""
+    return f"eicompress compress --trial {folder.name} {trial} --studies {quote(str(folder.parent))} --output FOLDER"

@@ -77,9 +77,11 @@ def _least(records: Mapping[int, Record], result: Result, budgets: Mapping[str, 
     """What the candidates reach of each limit, each by itself."""
     reached = []
     for name, bound in budgets.items():
-        metric = result.objective.known[name]
         values = [value for each in records.values() if (value := each.value(name)) is not None]
         if values:
-            best = min(values) if metric.direction == "minimize" else max(values)
-            reached.append(f"{best:.3g} {metric.unit} of {name} (limit {bound:g})")
-    return f"They reach {', '.join(reached)}: ask for no less, or let the search go on" if reached else ""
+            metric = result.objective.known[name]
+            best = f"{min(values) if metric.direction == 'minimize' else max(values):.3g} {metric.unit}".strip()
+            reached.append(f"{best} of {name} (limit {bound:g})")
+        else:
+            reached.append(f"no {name}, which the search has not measured")
+    return f"They reach {', '.join(reached)}: ask for what is reached, or let the search go on"

@@ -1,6 +1,6 @@
 """A search before it runs: what was asked for, checked as far as it can be without model and data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -106,13 +106,21 @@ def place_of(spec: Spec) -> Place:
 
 def _check_metrics(spec: Spec, registry: Registry) -> None:
     """Raise `SpecError` unless all that limits and the objective name is a registered metric."""
-    asked = {"`--limit` must name a metric": spec.budgets, "`--objective` must be a metric, or `reward`": spec.metrics}
-    for must, names in asked.items():
-        for name in names:
-            try:
-                registry.metric(name)
-            except SpecError as error:
-                raise SpecError(f"{must}, but {error}") from error
+    check_limits(spec.budgets, registry)
+    _check_known(spec.metrics, "`--objective` must be a metric, or `reward`", registry)
+
+
+def check_limits(budgets: Iterable[str], registry: Registry) -> None:
+    """Raise `SpecError` unless each limit is that of a registered metric."""
+    _check_known(budgets, "`--limit` must name a metric", registry)
+
+
+def _check_known(metrics: Iterable[str], must: str, registry: Registry) -> None:
+    for name in metrics:
+        try:
+            registry.metric(name)
+        except SpecError as error:
+            raise SpecError(f"{must}, but {error}") from error
 
 
 def _with_known_recipes(plan: Plan) -> Plan:

@@ -24,7 +24,7 @@ from eicompress.study.ledger import Ledger
 from eicompress.study.plan import TEACHER, Plan, kept_teacher, place_of
 from eicompress.study.result import Result
 from eicompress.study.search import Goal, Search, Workers
-from eicompress.study.store import opened, read_ledger
+from eicompress.study.store import check_usable, opened, read_ledger
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.processes import Processes
@@ -63,6 +63,7 @@ def run(
 ) -> Result:
     """Run or go on with a planned search; `report` writes what was found, also after an error, and says where."""
     spec, settings, begun = plan.spec, plan.spec.settings, time.monotonic()
+    check_usable(spec.folder, settings.get("storage", ""))
     head = kept_teacher(spec)
     builder = open_builder(spec, plan.registry, folder=spec.folder, head=head, progress=on_progress)
     if builder.head != head:

@@ -28,6 +28,11 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
     """The search space of a name that eicompress brings, or of a file. Raises `SpecError`."""
     path = _find(name)
     tables = read_toml(path)
+    if "steps" in tables:
+        raise SpecError(
+            f"`{path}` must be a search space with `[[slot]]`, but is a recipe with `[[steps]]`: build it with "
+            "`compress --recipe`, or try it first with `search --from`"
+        )
     for key in tables:
         if key not in SETTINGS:
             raise SpecError(f"`{path}` has no setting `{key}`: {nearest(key, SETTINGS)}")

@@ -22,7 +22,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from eicompress.cache import DRAFT, disk_errors, drop_drafts
+from eicompress.cache import DRAFT, disk_errors, drop_drafts, unwritable
 from eicompress.errors import StudyError
 from eicompress.spec import STUDY_FILE, read_study_file
 from eicompress.study.asked import check, claim
@@ -65,6 +65,15 @@ def opened(
                 yield ledger
             finally:
                 leave(connected)
+
+
+def check_usable(folder: Path, storage: str) -> None:
+    """Raise `StudyError` where a search could not be recorded, before anything is trained for it."""
+    if refused := unwritable(folder.absolute()):
+        raise StudyError(f"a study must be in a folder to write to, but {refused}: choose another `--studies`")
+    if storage:
+        with storage_errors(folder):
+            leave(connect(folder, storage))
 
 
 def read_ledger(folder: Path) -> Ledger:

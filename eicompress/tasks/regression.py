@@ -46,12 +46,20 @@ class Regression(Task):
                 f"`train` must have different numbers in column `{label}`, but every row says `{train[0]:g}`: check "
                 "the column"
             )
-        answer = Number(float(train.mean()), float(train.std()))
-        examples = {
-            name: Examples(
-                tuple(_text(row, text, second) for row in rows),
-                ((numbers[name] - answer.mean) / answer.deviation).astype(np.float32),
+        with np.errstate(all="ignore"):
+            answer = Number(float(train.mean()), float(train.std()))
+            targets = {
+                name: ((each - answer.mean) / answer.deviation).astype(np.float32) for name, each in numbers.items()
+            }
+        wrong = next((name for name, each in targets.items() if not np.isfinite([*each, answer.deviation]).all()), None)
+        if wrong is not None:
+            most = numbers[wrong][np.abs(numbers[wrong]).argmax()]
+            raise DataError(
+                f"the numbers in column `{label}` must be of one order of size, so that mean and deviation are "
+                f"numbers too, but `{wrong}` has {most:g}: mend the row or take it out, or divide all of them"
             )
+        examples = {
+            name: Examples(tuple(_text(row, text, second) for row in rows), targets[name])
             for name, rows in splits.items()
         }
         return cls(answer, second is not None), examples

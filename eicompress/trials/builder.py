@@ -260,6 +260,8 @@ def open_builder(
             f"Students and teachers compute on {torch.cuda.get_device_name()}; artifacts are measured on the CPU.",
         )
     if baseline is None:
+        if head is None:
+            _check_named(spec, named, source_folder, read, device=compute_device, cache=cache)
         limit_s, how = spec.teacher_s, settings["teacher_training"]
         search = opened_teacher_search(
             source_folder,
@@ -310,6 +312,18 @@ def open_builder(
         wanted=spec.wanted,
         notes=notes,
     )
+
+
+def _check_named(spec: Spec, model: Model, folder: Path, read: TaskData, *, device: str, cache: Cache) -> None:
+    """Read once what is named besides the model, so that what is wrong is found before a teacher is trained for long.
+
+    Raises `DataError`, `ModelError` and `SpecError`.
+    """
+    _teacher(spec, model, folder, read, device=device, cache=cache)
+    if start := spec.settings.get("start"):
+        read_start(start, model.candidate)
+    for source in spec.settings.get("unlabelled", ()):
+        next(iter(UnlabelledText((source,))), None)
 
 
 def _teacher(

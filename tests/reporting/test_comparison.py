@@ -7,7 +7,8 @@ import pytest
 
 import eicompress
 from eicompress import cli
-from eicompress.answers import Labels
+from eicompress.answers import Answer, IntentAndSlots, Labels, Tags
+from eicompress.encoder.heads import answer_words
 from eicompress.errors import SpecError
 from eicompress.export import folder as artifacts
 from eicompress.reporting.comparison import Comparison, Measured, against, comparison_page, differences, heads, lines
@@ -88,3 +89,26 @@ def test_artifacts_are_compared_from_the_outside(
     assert json.loads(capsys.readouterr().out)["sequence_length"] == 9
     with pytest.raises(SpecError, match="two artifacts or more"):
         eicompress.compare([both[0]], data=str(data_folder))
+
+
+@pytest.mark.parametrize(
+    ("answers", "quality", "said"),
+    [
+        ((Tags(("O", "B-A", "I-A")), IntentAndSlots(("O", "B-A", "I-A"), ("music", "weather"))), "", "alike"),
+        ((Labels(("music", "weather")), Labels(("a", "music", "weather"))), "macro_f1", "the same labels"),
+    ],
+)
+def test_qualities_that_are_not_of_the_same_answers_are_not_compared(
+    answers: tuple[Answer, Answer], quality: str, said: str, tmp_path: Path
+) -> None:
+    row = {"tokens": ["play", "it"], "tags": ["O", "B-A"], "text": "play it"}
+    rows = [{**row, "label": each} for each in ("music", "weather")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    folders = []
+    for at, answer in enumerate(answers):
+        candidate = tiny_candidate(outputs=answer.outputs)
+        if answer.per_word:
+            answer_words(candidate.encoder)
+        folders.append(artifacts.write(candidate, answer, tmp_path / str(at), pairs=False, manifest={}).folder)
+    with pytest.raises(SpecError, match=said):
+        eicompress.compare(folders, data=str(tmp_path / "rows.jsonl"), quality=quality)

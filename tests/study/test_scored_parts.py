@@ -110,6 +110,8 @@ def test_what_did_better_on_a_part_of_the_texts_is_tried_beside_the_best(result:
     least = min(each.value("size_mb") or 0.0 for each in result.records.values())
     with pytest.raises(BudgetError, match="They reach"):
         picked(result, {"size_mb": least / 2}, REGISTRY)
+    with pytest.raises(BudgetError, match="They reach no energy_mj, which the search has not measured: ask for"):
+        picked(result, {"energy_mj": 1.0}, REGISTRY)
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,19 @@ def test_one_number_alone_cannot_be_learned() -> None:
         Regression.read({"train": ROWS[:1] * 2}, {})
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "named"),
+    [([1.0, 2.0, 1e308], [1.0], "`train` has 1e"), ([5e-324, 0.0, 0.0], [1.0], "has"), ([1.0, 2.0], [1e300], "1e.300")],
+)
+def test_numbers_without_a_common_order_of_size_cannot_be_learned(
+    train: list[float], validation: list[float], named: str
+) -> None:
+    splits = {"train": train, "validation": validation}
+    rows = {name: [{"text": "x", "label": each} for each in numbers] for name, numbers in splits.items()}
+    with pytest.raises(DataError, match=f"must be of one order of size, .*{named}"):
+        Regression.read(rows, {})
+
+
 def test_quality_is_pearsons_correlation_and_spearmans_stands_beside() -> None:
     task, targets = Regression(Number()), np.array([0.0, 1.0, 2.0, 10.0])
     logits = np.array([[0.0], [1.0], [5.0], [4.0]])

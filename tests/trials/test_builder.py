@@ -17,7 +17,7 @@ from eicompress import runtime
 from eicompress.contracts import Candidate
 from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.model import Encoder
-from eicompress.errors import DataError, Inapplicable, ModelError
+from eicompress.errors import DataError, EicompressError, Inapplicable, ModelError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.reporting.mistakes import mistakes
@@ -318,6 +318,18 @@ def test_a_model_without_a_head_for_the_task_gets_a_teacher_trained_once(
 def test_a_model_that_is_not_there_is_said_before_the_data_is_read(opened: Opener) -> None:
     with pytest.raises(ModelError, match="`no-such-model` must be a folder"):
         opened(model="no-such-model", data="no-such-data.jsonl")
+
+
+@pytest.mark.parametrize("named", [{"teacher": ["gone"]}, {"start": "gone"}, {"unlabelled": ["./gone.txt"]}])
+def test_what_else_is_named_is_found_wrong_before_a_teacher_is_trained(
+    named: dict[str, object], opened: Opener, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = load_file(model_folder / "model.safetensors")
+    headless = {name: each for name, each in weights.items() if "classifier" not in name}
+    save_file(headless, model_folder / "model.safetensors")
+    monkeypatch.setattr("eicompress.trials.builder.with_teacher", lambda *_: pytest.fail("a teacher was trained"))
+    with pytest.raises(EicompressError, match="gone"):
+        opened(**named)
 
 
 def test_pairs_are_distinguished_from_single_texts_by_the_columns(opened: Opener, data_folder: Path) -> None:
