@@ -7,7 +7,7 @@ from unittest import SkipTest
 
 from rich.console import Console
 
-from eicompress.data.datasets import read_tables
+from eicompress.data.datasets import Table, check_rows, read_tables
 from eicompress.errors import SpecError, nearest
 from eicompress.plugins import Registry
 from eicompress.testing.claims import Claim
@@ -30,7 +30,7 @@ def claims_of(
     rows: Sequence[Json] | None = None,
     skip: Mapping[str, str] | None = None,
 ) -> list[Claim]:
-    """The claims of what is registered under this name. Raises `SpecError` and `PluginError`.
+    """The claims of what is registered under this name. Raises `SpecError`, `DataError` and `PluginError`.
 
     A strategy is tried with `knobs`, where its defaults do not suit a tiny model, and a task with `rows`. `skip` are
     the texts of claims that are missed, each with the reason.
@@ -40,6 +40,10 @@ def claims_of(
     if rows is not None and name not in registry.tasks:
         raise SpecError(f"`--data` must be a task's rows, but `{name}` is no task: leave it out")
     if name in registry.tasks:
+        if rows:
+            # Rows of another task would show every claim as broken.
+            task = registry.tasks[name]
+            check_rows(Table("--data", rows), task.columns_in(rows[0], {}), task.cell_refusal)
         return task_checks(registry.tasks[name], rows=rows, skip=skip)
     if name in registry.metrics:
         return metric_checks(registry.metrics[name], skip=skip)

@@ -4,6 +4,9 @@ from typing import Any
 import pytest
 
 from eicompress import cli
+from eicompress.errors import DataError
+from eicompress.plugins import discover
+from eicompress.testing.verdicts import claims_of
 
 BROKEN = """
 import random
@@ -157,3 +160,9 @@ def test_a_task_is_tried_with_the_rows_that_are_given(tmp_path: Path, capsys: An
     assert cli.run(check) == 1, "hexadecimal labels are no words"
     capsys.readouterr()
     assert cli.run([*check, "--data", str(data)]) == 0, capsys.readouterr().out
+
+
+def test_rows_of_another_task_are_refused_and_break_no_claim() -> None:
+    rows = [{"tokens": ["play"], "tags": ["O"]}]
+    with pytest.raises(DataError, match="`--data` must have the column `text`"):
+        claims_of(discover(), "classification", rows=rows)
