@@ -272,11 +272,17 @@ def by_quality(simple: Mapping[str, Record]) -> list[tuple[str, Record]]:
 
 
 def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
-    """A warning if a simple baseline beats the baseline model, before anything is trained; otherwise empty."""
+    """A warning if the baseline model has nothing to teach, or less than a simple baseline knows, before anything is
+    trained; otherwise empty."""
     # Of equal ones that which can be shipped.
     order = sorted(by_quality(simple), key=lambda each: (each[1].value(QUALITY) or 0.0, "artifact" in each[1].files))
     name, best = order[-1] if order else ("", None)
     quality, other = baseline.value(QUALITY), best.value(QUALITY) if best else None
+    if quality == 0.0:
+        return (
+            "the baseline model must reach more than 0 on validation to teach anything: look whether the labels are in "
+            "the right column and mean what they should, such as scores that grow with likeness"
+        )
     if quality is None or other is None or other <= quality:
         return ""
     return (

@@ -5,6 +5,7 @@ import pytest
 from eicompress.recipe import Recipe
 from eicompress.study.objective import Objective
 from eicompress.study.outcomes import completed, judged, repeated, trained
+from eicompress.study.result import warning
 from eicompress.values import Measurement, Record
 
 OBJECTIVE = Objective("quality", {"size_mb": 2.0, "quality": 0.8, "latency_ms": 4.0})
@@ -54,3 +55,12 @@ def test_a_record_remembers_its_rungs_or_whose_training_it_shares() -> None:
     assert trained([long], variant_of=None, in_rungs=False) == long
     variant = trained([long], variant_of=2, in_rungs=True)
     assert (variant.variant_of, variant.rungs) == (2, ())
+
+
+def test_a_model_that_reaches_nothing_is_said_to_have_nothing_to_teach() -> None:
+    def of(quality: float) -> Record:
+        return Record((), -1, "complete", measurements=(Measurement("quality", quality, ""),))
+
+    assert "must reach more than 0 on validation" in warning(of(0.0), {})
+    assert "must be better than the simple baselines" in warning(of(0.5), {"tf-idf": of(0.6)})
+    assert warning(of(0.5), {"tf-idf": of(0.4)}) == ""
