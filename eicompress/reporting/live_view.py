@@ -40,6 +40,7 @@ from eicompress.study.plan import place_of
 from eicompress.study.ranking import Counts
 from eicompress.study.result import by_quality, warning
 from eicompress.study.space import SearchSpace
+from eicompress.study.space_words import slots_in_words
 from eicompress.values import SHARED, Progress, Quantity, Record, counted
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def doing(progress: Progress) -> str:
 def show_plan(console: Console, spec: Spec, space: SearchSpace, objective: Objective) -> None:
     """Print the plan of a search."""
     settings = spec.settings
-    first, *others = space.describe()
+    first, *others = slots_in_words(space)
     named = f" ({settings['quality']})" if settings["quality"] else ""
     rows = {
         "model": spec.model,
@@ -316,15 +317,13 @@ def _foreseen(found: Forecast) -> dict[str, str]:
         "previews": f"{found.preview_s:.1f} s a draw",
         "a training": training,
         "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
-        "shared training": _shared(found),
+        "shared training": _shared(found) if found.shared_s else "",
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
         "the time is short": found.advice,
     }
 
 
 def _shared(found: Forecast) -> str:
-    if not found.shared_s:
-        return ""
     epochs = f"{found.shortened:g} of {found.shared_epochs:g} epochs, since time is short: " if found.shortened else ""
     return f"{epochs}{duration(found.shared_s)} once, for all candidates"
 

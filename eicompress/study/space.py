@@ -264,10 +264,6 @@ class SearchSpace:
         left = {name: least(of) for name, of in self.domains.items() if name not in parameters}
         return self.suggest(FixedTrial({**left, **parameters}))
 
-    def describe(self) -> list[str]:
-        """One line a slot or a step that finishes, to be read by people."""
-        return [*map(_described, self.slots), *map(_finishing, self.finish)]
-
 
 def _domains(slots: Sequence[Slot]) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
@@ -348,25 +344,3 @@ def _check_drawable(label: str, value: Any, distribution: BaseDistribution) -> N
         steps = (value - distribution.low) / step  # type: ignore[attr-defined]
         if abs(steps - round(steps)) > 1e-6:
             raise SpecError(f"`{label}` must be on the search space's grid of step {step}, but got {value!r}")
-
-
-def _described(slot: Slot) -> str:
-    parts = [f"{key} {_range(of)}" for key, of in slot.searched.items()]
-    if slot.fill:
-        parts.insert(0, f"{slot.fill.knob} fills the budget, {slot.fill.low} to {slot.fill.high}")
-    parts += [f"{key} {value}" for key, value in slot.fixed.items()]
-    when = " (optional)" if slot.optional else f" (unless {slot.unless} is used)" if slot.unless else ""
-    return f"{slot.name}{when}: {', '.join(parts) or 'defaults'}"
-
-
-def _finishing(step: Strategy) -> str:
-    values = {name: (getattr(step, name), knob.default) for name, knob in knobs(type(step)).items()}
-    given = [f"{name} {value}" for name, (value, default) in values.items() if value != default]
-    return f"{step.name} (of what is handed out): {', '.join(given) or 'defaults'}"
-
-
-def _range(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return " or ".join(str(each) for each in distribution.choices)
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return f"{distribution.low:g} to {distribution.high:g}"

@@ -18,6 +18,7 @@ from eicompress.plugins import discover
 from eicompress.recipe import knobs
 from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import known_spaces, read_space
+from eicompress.study.space_words import slots_in_words
 from eicompress.testing import tiny_context
 from eicompress.trials.candidate import build
 
@@ -102,7 +103,7 @@ def test_a_search_space_draws_recipes_or_is_refused(tmp_path_factory: pytest.Tem
     file.write_bytes(written)
     with ends_well():
         read = read_space(str(file), REGISTRY)
-        assert read.describe()
+        assert slots_in_words(read)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
         for known in read.known:

@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path, caps
     made.run(Bench(tmp_path / "made"))
     (tmp_path / "file").touch()
     assert cli.run(["report", "study", "--studies", asked(made), "--output", str(tmp_path / "file" / "x")]) == 2
-    assert "must be a place to write to" in capsys.readouterr().err
+    assert "must be in a folder to write to" in capsys.readouterr().err
 
 
 def test_the_first_screen_says_what_simple_baselines_reach() -> None:

@@ -14,6 +14,7 @@ from eicompress.recipe import Recipe
 from eicompress.study.samplers import sampler
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import known_spaces, read_space
+from eicompress.study.space_words import slots_in_words
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -372,7 +373,7 @@ def test_nothing_is_searched_before_a_shared_training(tmp_path: Path, good: str,
 def test_what_finishes_a_part_is_described_after_the_slots(tmp_path: Path) -> None:
     space = sharing_space(tmp_path, SHARED + '[[finish]]\nstrategy = "tuned"')
     assert [step.name for step in space.finish] == ["tuned"]
-    assert space.describe()[-1] == "tuned (of what is handed out): defaults"
+    assert slots_in_words(space)[-1] == "tuned (of what is handed out): defaults"
 
 
 @pytest.mark.parametrize(
