@@ -105,8 +105,9 @@ def compress(recipe: str | None, trial: tuple[str, str] | None, output: str, as_
 def pick(study: str, output: str, as_json: bool, **written: Any) -> None:
     """Take the best sub-network of a study within other limits.
 
-    The study trained a super-network (`--space supernet`). Nothing is trained again: of the sub-networks that it has
-    measured, the one of the highest quality on validation is exported and measured with care.
+    The study trained a super-network (`--space supernet`). Of the sub-networks that it has measured, as they were or
+    trained by themselves, the one of the highest quality on validation is exported and measured with care. While the
+    cache has the super-network nothing is trained, but with --finish.
 
     \b
     eicompress pick my-data --budget 700KB --latency 1ms --output small
