@@ -33,6 +33,7 @@ from eicompress.settings import (
     WorkerSettings,
 )
 from eicompress.study.space_file import known_spaces, read_space
+from eicompress.study.space_words import slots_in_words
 
 NOTE = "*This page is made from the code.*"
 GROUPS = (
@@ -145,7 +146,7 @@ def spaces() -> str:
     parts = ["# Search spaces", NOTE, f"```text\n{_usage(read_space)}\n```"]
     for name, path in sorted(known_spaces().items()):
         space = read_space(name, registry)
-        parts += [f"## `{name}`", "\n".join(f"- {line}" for line in space.describe())]
+        parts += [f"## `{name}`", "\n".join(f"- {line}" for line in slots_in_words(space))]
         parts += [
             f"A trial gets {space.fidelity:.0%} of the full training; {len(space.known)} recipes are tried first."
         ]

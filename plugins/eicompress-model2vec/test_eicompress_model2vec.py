@@ -15,6 +15,7 @@ from eicompress.plugins import discover
 from eicompress.strategies.quantization import Quantization
 from eicompress.study.recipe_file import read_recipe
 from eicompress.study.space_file import read_space
+from eicompress.study.space_words import slots_in_words
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context, tiny_examples
 
 SMALL = Model2Vec(dimensions=16)
@@ -31,7 +32,7 @@ def test_it_is_found() -> None:
 
 def test_what_the_readme_offers_can_be_read() -> None:
     registry, here = discover(only="eicompress-model2vec"), Path(__file__).parent
-    assert "model2vec" in " ".join(read_space(str(here / "space.toml"), registry).describe())
+    assert "model2vec" in " ".join(slots_in_words(read_space(str(here / "space.toml"), registry)))
     assert [step.name for step in read_recipe(here / "recipe.toml", registry).steps][1] == "model2vec"
 
 

@@ -11,6 +11,7 @@ from eicompress.errors import Inapplicable, SpecError
 from eicompress.plugins import discover
 from eicompress.recipe import Recipe
 from eicompress.study.space_file import read_space
+from eicompress.study.space_words import slots_in_words
 from eicompress.testing import Claim, strategy_checks, tiny_artifact, tiny_candidate, tiny_context
 
 MOVEMENT = NniMovementPruning(heads=0.25, epochs=1.0)
@@ -31,7 +32,7 @@ def test_they_are_found() -> None:
 def test_what_the_readme_offers_can_be_read() -> None:
     space = read_space(str(Path(__file__).with_name("space.toml")), discover(only="eicompress-nni"))
     assert [len(known) for known in space.known]
-    assert any(line.startswith("nni_pruning (optional)") for line in space.describe())
+    assert any(line.startswith("nni_pruning (optional)") for line in slots_in_words(space))
 
 
 def encoder(candidate: Candidate) -> Encoder:
