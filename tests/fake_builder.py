@@ -80,6 +80,15 @@ rate = { low = 0.0, high = 1.0 }
 steps = [{ strategy = "words" }, { strategy = "thin", layers = 2, rate = 0.5 }]
 """
 
+PARTS = """
+[[slot]]
+strategy = "shared"
+[[slot]]
+strategy = "thin"
+layers = { low = 1, high = 8 }
+rate = { low = 0.0, high = 1.0 }
+"""
+
 FIVE_DRAWS = """
 [[slot]]
 strategy = "thin"

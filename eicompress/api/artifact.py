@@ -184,8 +184,7 @@ def compare(
 def _check_alike(first: "Task", other: "Task", first_name: str | Path, name: str) -> None:
     """Raise `SpecError` unless the qualities of two artifacts are the same number of the same answers."""
     mine, theirs = first.answer, other.answer
-    alike = (mine.kind, first.quality) == (theirs.kind, other.quality)
-    if not alike:
+    if (mine.kind, first.quality) != (theirs.kind, other.quality):
         shown = [f"{task.answer.a_model} ({task.quality})" for task in (first, other)]
         raise SpecError(
             f"artifacts must answer alike to be compared, but `{first_name}` is {shown[0]}, and `{name}` is "

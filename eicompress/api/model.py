@@ -162,7 +162,7 @@ def pick(
     has the study's super-network; `finish` trains the sub-network by itself, as the study's search space says. Raises
     as `replay` does, and `BudgetError` where no sub-network is within the limits.
     """
-    from eicompress.study.pick import finishing, picked
+    from eicompress.study.pick import check_finish, finished, picked
     from eicompress.study.plan import check_limits, found_so_far
     from eicompress.study.space_file import read_space
 
@@ -174,14 +174,16 @@ def pick(
     spec = known(study, asked, builds=True)
     registry = registry_of(spec)
     check_limits(budgets, registry)
-    finish = finishing(read_space(spec.settings["space"], registry)) if asked.get("finish") else None
+    finish = read_space(spec.settings["space"], registry) if asked.get("finish") else None
+    if finish is not None:
+        check_finish(finish)
     candidates = picked(found_so_far(spec), budgets, registry)
     if len(candidates) > 1:
         builder, progress = builder_of(spec, registry, on_progress, of_study=True), on_progress or nothing
         candidates.sort(key=lambda each: -_quality_of(builder, registry, each[1], progress))
     number, before = candidates[0]
     if finish is not None:
-        before = finish(before)
+        before = finished(before, finish)
     return number, _built_again(spec, registry, before, Path(output), on_progress)
 
 

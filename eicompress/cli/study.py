@@ -30,13 +30,13 @@ def search(as_json: bool, **written: Any) -> None:
     eicompress search --study my-data --timeout 4h
     """
     from eicompress import api
-    from eicompress.reporting import live_view, tables
+    from eicompress.reporting import live_view, plan_text, tables
     from eicompress.study.plan import planned
 
     console = console_of(as_json)
     plan = planned(written)
     spec = plan.spec
-    live_view.show_plan(console, spec, plan.space, plan.objective)
+    plan_text.show_plan(console, spec, plan.space, plan.objective)
     with live_view.Screen(console, f"study {spec.study}", spec.settings.get("trials"), spec.timeout_s) as live:
         result = api.run(plan, live.show, live.preparing)
     if as_json:
@@ -77,18 +77,18 @@ def plan(as_json: bool, **written: Any) -> None:
     eicompress plan --study my-data --timeout 4h
     """
     from eicompress import api
-    from eicompress.reporting import live_view
+    from eicompress.reporting import live_view, plan_text
     from eicompress.study.plan import planned
 
     console = console_of(as_json)
     asked = planned(written)
-    live_view.show_plan(console, asked.spec, asked.space, asked.objective)
+    plan_text.show_plan(console, asked.spec, asked.space, asked.objective)
     with live_view.Screen(console, f"plan {asked.spec.study}") as live:
         found = api.foreseen(asked, live.preparing, live.show)
     if as_json:
         print_json(found.to_json())
     else:
-        live_view.show_forecast(console, found, asked.spec)
+        plan_text.show_forecast(console, found, asked.spec)
 
 
 @click.command()

@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):
         q, k, v = self._turned(q, k, v)
         q = q[:, :, :queries]
         # Torch's CPU kernel goes back through attention six times slower in bfloat16 than in single precision.
-        if q.device.type == "cpu":
+        if q.device.type == "cpu" and q.dtype.itemsize < 4:
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast("cpu", enabled=False):
             context = F.scaled_dot_product_attention(q, k, v, attn_mask=self._score_mask(mask, queries, q.dtype))

@@ -1,13 +1,12 @@
 """Picking: the best candidate of a study within limits that its search did not know."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from eicompress.errors import BudgetError, SpecError, StudyError
 from eicompress.metrics.quality import QUALITY
 from eicompress.plugins import Registry
-from eicompress.recipe import Recipe
 from eicompress.study.halving import at_first
 from eicompress.study.ranking import best_of, ranked
 from eicompress.study.result import Result
@@ -44,23 +43,18 @@ def picked(result: Result, budgets: Mapping[str, float], registry: Registry) -> 
     return found
 
 
-def finishing(space: SearchSpace) -> Callable[[Record], Record]:
-    """What makes of the record of a part the one to build that is trained by itself, at full length.
-
-    Raises `SpecError` where the space does not say how.
-    """
+def check_finish(space: SearchSpace) -> None:
+    """Raise `SpecError` where a search space does not say how to train a sub-network by itself."""
     if not space.finish:
         raise SpecError(
             f"`--finish` must have steps to train a sub-network with, but the search space `{space.name}` has no "
             "`[[finish]]`: leave it out, or add them and search again"
         )
-    last = tuple(Recipe(space.finish).to_json())
 
-    def finish(part: Record) -> Record:
-        steps = part.recipe if part.recipe[-len(last) :] == last else space.finished(part.recipe)
-        return replace(part, recipe=steps, fidelity=1.0, only_shared=False)
 
-    return finish
+def finished(part: Record, space: SearchSpace) -> Record:
+    """The record to build of a part that is trained by itself, at full length."""
+    return replace(part, recipe=space.finished(part.recipe), fidelity=1.0, only_shared=False)
 
 
 def _part(record: Record) -> bool:

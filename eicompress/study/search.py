@@ -196,8 +196,9 @@ class Search:
         part = self.space.recipe(self.space.known[0] if self.space.known else self.space.corner())
         try:
             return self.builder.estimate_time(Recipe((*part.steps, *self.space.finish))).training
-        except EicompressError:
-            return 0.0  # each part that cannot be finished says why
+        except EicompressError as error:
+            self.notice(f"how long finishing a part takes is not known: {error}")
+            return 0.0
 
     def unbuilt(self, recipe: Recipe, draw: int, outcome: Outcome, reason: str) -> Record:
         """The record of a trial without an artifact."""

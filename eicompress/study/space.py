@@ -192,18 +192,21 @@ class SearchSpace:
         return replace(self, slots=tuple(_unfilled(slot) for slot in self.slots))
 
     def finished(self, recipe: Sequence[Json]) -> tuple[Json, ...]:
-        """A recipe of this space with the steps that finish it."""
-        return (*recipe, *Recipe(self.finish).to_json())
+        """A recipe of this space, whether or not it is finished, with the steps that finish it."""
+        return (*self._unfinished(recipe), *Recipe(self.finish).to_json())
+
+    def _unfinished(self, recipe: Sequence[Json]) -> Sequence[Json]:
+        last = Recipe(self.finish).to_json()
+        return recipe[: -len(last)] if last and list(recipe[-len(last) :]) == last else recipe
 
     def parameters(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The trial parameters that draw a recipe, whether or not it is finished; what is filled is left to be.
 
         Raises `SpecError`.
         """
-        last = Recipe(self.finish).to_json()
-        steps = steps[: -len(last)] if last and list(steps[-len(last) :]) == last else steps
         filled = (self.fill.strategy, self.fill.knob) if self.fill else None
-        kept = [{key: step[key] for key in step if (step["strategy"], key) != filled} for step in steps]
+        own = self._unfinished(steps)
+        kept = [{key: step[key] for key in step if (step["strategy"], key) != filled} for step in own]
         return recipe_parameters({"steps": kept}, self.slots)
 
     @property

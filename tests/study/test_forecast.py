@@ -9,7 +9,7 @@ from eicompress.contracts import Candidate, Training
 from eicompress.errors import BudgetError, Inapplicable
 from eicompress.metrics.latency import WHOLE_DEPTH
 from eicompress.recipe import Recipe
-from eicompress.reporting.live_view import in_short
+from eicompress.reporting.plan_text import in_short
 from eicompress.strategies.distillation import Distillation
 from eicompress.study.forecast import forecast, in_rungs
 from eicompress.study.promotion import PromotionPlan, kept_for_promotion

@@ -5,25 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_builder import REGISTRY, Bed, Bench, bed
+from fake_builder import PARTS, REGISTRY, Bed, Bench, bed
 
 from eicompress.errors import BudgetError, SpecError
 from eicompress.recipe import Recipe
 from eicompress.study.forecast import in_rungs
-from eicompress.study.pick import finishing, picked
+from eicompress.study.pick import check_finish, finished, picked
 from eicompress.study.result import Result
 from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import Progress, Record
-
-PARTS = """
-[[slot]]
-strategy = "shared"
-[[slot]]
-strategy = "thin"
-layers = { low = 1, high = 8 }
-rate = { low = 0.0, high = 1.0 }
-"""
-
 
 FINISH = """
 [[finish]]
@@ -115,14 +105,14 @@ def test_what_did_better_on_a_part_of_the_texts_is_tried_beside_the_best(result:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bed, Bench, Result]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bed, Bench, Result]:
     made = made_in(tmp_path_factory.mktemp("finished"), PARTS + FINISH)
     bench = Bench(made.root)
     return made, bench, searched(made, bench)
 
 
-def test_the_best_parts_are_trained_by_themselves_and_no_others(finished: tuple[Bed, Bench, Result]) -> None:
-    made, _, result = finished
+def test_the_best_parts_are_trained_by_themselves_and_no_others(done: tuple[Bed, Bench, Result]) -> None:
+    made, _, result = done
     assert len(result.rebuilt) == 4 and result.promoted == result.rebuilt
     for number, record in result.rebuilt.items():
         part = result.records[number]
@@ -151,16 +141,15 @@ def test_parts_share_the_time_that_is_left_for_finishing(tmp_path: Path) -> None
     assert bench.now <= 700
 
 
-def test_a_pick_is_what_was_finished_or_can_be(finished: tuple[Bed, Bench, Result]) -> None:
-    made, _, result = finished
-    finish = finishing(made.space)
+def test_a_pick_is_what_was_finished_or_can_be(done: tuple[Bed, Bench, Result]) -> None:
+    made, _, result = done
     for number, record in result.rebuilt.items():
         assert picked(result, {"size_mb": record.value("size_mb") or 0.0}, REGISTRY)[0] == (number, record)
-        again, first = finish(record), finish(result.records[number])
+        again, first = (finished(each, made.space) for each in (record, result.records[number]))
         assert again.recipe == first.recipe == record.recipe and (first.fidelity, first.only_shared) == (1.0, False)
         assert made.space.parameters(record.recipe) == made.space.parameters(result.records[number].recipe)
 
 
 def test_finishing_takes_a_space_that_says_how(made: Bed) -> None:
     with pytest.raises(SpecError, match="`--finish` must have steps"):
-        finishing(made.space)
+        check_finish(made.space)

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from fake_builder import SPACE, Bench, bed
+from fake_builder import PARTS, SPACE, Bench, bed
 
 from eicompress.plugins import discover
 from eicompress.spec import read_search
@@ -93,15 +93,6 @@ def test_a_study_that_begins_in_little_time_says_and_records_its_shorter_trainin
     assert said == [f"candidates are trained for {rung:.1%} of the full training"]
     on, events, _ = prepare(tmp_path, left_s=6000.0, timeout="100m")
     assert on.space.rungs == (rung,), "a study keeps its lengths"
-
-
-PARTS = """
-[[slot]]
-strategy = "shared"
-[[slot]]
-strategy = "thin"
-layers = { low = 1, high = 8 }
-"""
 
 
 @pytest.mark.parametrize(("teacher_s", "length"), [(60.0, 740 / 4000), (2000.0, 800 / (4000 + 2000 * 6))])
