@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
-from eicompress.answers import Answer, MultiTask, Part, Prediction, of_config
+from eicompress.answers import Answer, GraphOutput, MultiTask, Part, Prediction, logits_of_outputs, of_config
 from eicompress.answers.windows import WindowReader, limit_of, of_windows, places_of
 from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.errors import DataError, ModelError, is_panic, shortened
@@ -105,7 +105,8 @@ class Model:
 
     def logits(self, texts: Sequence[Text], *, parallel: int = 1) -> npt.NDArray[np.float32]:
         """(n, outputs), one row for each text or pair of texts; (n, W, outputs) where each word is answered, with zeros
-        for one that was not read; (n, 1 + W, 2) of questions, for no answer and each word of the context.
+        for one that was not read; (n, 1 + W, outputs) where some tasks answer the text and others its words, with zeros
+        at the outputs of the others; (n, 1 + W, 2) of questions, for no answer and each word of the context.
 
         Raises `TypeError` for anything else, `DataError` for a text without a token, and `ModelError` where the graph
         does not run.
@@ -121,14 +122,17 @@ class Model:
         return np.stack(rows) if rows else np.zeros((0, self.answer.outputs), np.float32)
 
     def _answered(self, text: Text) -> npt.NDArray[np.float32]:
-        """(outputs,), or (words, outputs), of one text."""
+        """(outputs,), (words, outputs) or (1 + words, outputs) of one text."""
         windows = self._windows(text)
         rows = [self._row(text, self._feed(each)) for each in windows]
         if not self.answer.per_word:
             return rows[0]
-        if isinstance(text, str):
-            first = np.array(first_tokens(windows[0].offsets, words_of(readable(text))), np.int64)
-            return np.where((first >= 0)[:, None], rows[0][first.clip(min=0)], np.float32(0))
+        if not self.answer.windowed:
+            words = words_of(readable(text)) if isinstance(text, str) else []
+            first = np.array(first_tokens(windows[0].offsets, words), np.int64)
+            before = len(rows[0]) - len(windows[0].ids)  # the row of the text, where it has one
+            of_words = np.where((first >= 0)[:, None], rows[0][first.clip(min=0) + before], np.float32(0))
+            return np.concatenate([rows[0][:before], of_words])
         places = places_of(words_of(readable(text[1])), windows)
         return of_windows(rows, places, [0] * len(rows)).astype(np.float32)
 
@@ -143,21 +147,28 @@ class Model:
         return WindowReader(self.tokenizer, self.limit)
 
     def _row(self, text: Text, feed: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
-        """(outputs,) or (tokens, outputs) of one text. A graph may answer one without a token, as tf-idf does."""
+        """(outputs,), (tokens, outputs) or (1 + tokens, outputs) of one text; tf-idf may answer one without a token."""
         empty = f"a text must have a token that the model reads, but {shortened(str(text))} has none"
         silent = not feed["input_ids"].size
-        outputs = self.answer.graph_outputs if self.task is None else {self.task.output: self.answer.outputs}
+        outputs = self._outputs
         try:
             parts: list[npt.NDArray[np.float32]] = self.session.run([*outputs], dict(feed))
         except Exception as error:  # onnxruntime raises a class of its own for each status
             raise (DataError(empty) if silent else ModelError(_not_run(str(error)))) from error
-        found = np.stack(parts, axis=-1) if None in outputs.values() else np.concatenate(parts, axis=-1)
-        shape = (feed["input_ids"].shape[1], self.answer.outputs) if self.answer.per_word else (self.answer.outputs,)
-        if found.shape != (1, *shape) or not np.isfinite(found).all():
-            why = f"its logits have the shape {found.shape}, or are not finite"
-            raise DataError(empty) if silent else ModelError(_not_run(why))
-        row: npt.NDArray[np.float32] = found[0]
+        tokens = feed["input_ids"].shape[1]
+        for (name, output), part in zip(outputs.items(), parts, strict=True):
+            if part.shape != output.shape(1, tokens) or not np.isfinite(part).all():
+                why = f"its `{name}` have the shape {part.shape}, or are not finite"
+                raise DataError(empty) if silent else ModelError(_not_run(why))
+        row: npt.NDArray[np.float32] = logits_of_outputs([*outputs.values()], parts)
         return row
+
+    @property
+    def _outputs(self) -> Mapping[str, GraphOutput]:
+        """The outputs of the graph that are asked for."""
+        if self.task is None:
+            return self.answer.graph_outputs
+        return {self.task.output: GraphOutput(self.answer.outputs, self.answer.per_word)}
 
     def layers(self, texts: Sequence[Text]) -> npt.NDArray[np.int64]:
         """(n,) how many layers each text runs through, in a model with off-ramps."""
@@ -288,14 +299,14 @@ def _check_graph(artifact: Artifact, opened: onnxruntime.InferenceSession, answe
     if {name: kind for name, kind in reads.items() if name != "token_type_ids"} != must:
         came = ", ".join(f"{name} {kind}" for name, kind in reads.items()) or "nothing"
         raise ModelError(f"`{artifact.onnx}` must read `input_ids` and `attention_mask` as int64, but reads {came}.")
-    for name, width in answer.graph_outputs.items():
+    for name, output in answer.graph_outputs.items():
         kind, shape = answers.get(name, ("none", []))
-        fits = kind == "tensor(float)" and len(shape) == 1 + answer.per_word + (width is not None)
-        if not fits or not (width in (None, shape[-1]) or not isinstance(shape[-1], int)):
-            each = "token" if answer.per_word else "text"
+        fits = kind == "tensor(float)" and len(shape) == len(output.shape(1, 1))
+        if not fits or not (output.width in (None, shape[-1]) or not isinstance(shape[-1], int)):
+            floats = f"{counted(output.width or 1, 'float')} a {'token' if output.per_token else 'text'}"
             raise ModelError(
-                f"`{artifact.onnx}` must answer `{name}` with {counted(width or 1, 'float')} a {each}, as many as "
-                f"`config.json` names, but has {kind} {shape}."
+                f"`{artifact.onnx}` must answer `{name}` with {floats}, as many as `config.json` names, but has {kind} "
+                f"{shape}."
             )
 
 

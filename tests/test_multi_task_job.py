@@ -9,14 +9,28 @@ import numpy as np
 import onnx
 import pytest
 from conftest import MUSIC, WEATHER, tiny_candidate
+from test_intents_job import write_rows
 from tiny_teachers import write_tiny_teacher
 
 import eicompress
 from eicompress import cli
-from eicompress.answers import LabelPrediction, Labels, LabelSet, MultiTask, MultiTaskPrediction, Number, Part
+from eicompress.answers import (
+    IntentAndSlots,
+    LabelPrediction,
+    Labels,
+    LabelSet,
+    MultiTask,
+    MultiTaskPrediction,
+    Number,
+    Part,
+    Tags,
+)
 from eicompress.cache import Cache
+from eicompress.contracts import Candidate
+from eicompress.encoder.quantization import QuantSpec
 from eicompress.errors import DataError, ModelError, SpecError
 from eicompress.export import folder as artifacts
+from eicompress.export.parity import check_parity
 from eicompress.plugins import discover
 from eicompress.spec import Spec
 from eicompress.spec import read as read_spec
@@ -42,6 +56,8 @@ TOPIC = Part("topic", Labels(("music", "weather")), pairs=False)
 MATCH = Part("match", Labels(("no", "yes")), pairs=True)
 TAGS = Part("tags", LabelSet(("music", "sun"), threshold=0.45), pairs=False)
 URGENCY = Part("urgency", Number(10.0, 4.0), pairs=False)
+SLOTS = Part("slots", IntentAndSlots(("O", "B-sky"), ("ask", "say")), pairs=False)
+ENTITIES = Part("entities", Tags(("O", "B-sky", "I-sky")), pairs=False)
 
 
 @pytest.fixture(autouse=True)
@@ -104,9 +120,9 @@ def test_one_task_of_any_kind_answers_as_an_artifact_of_this_task_alone(tmp_path
     answer, texts = MultiTask((TAGS, TOPIC, URGENCY)), ["play it", "will it rain"]
     made = artifacts.write(tiny_candidate(outputs=5), answer, tmp_path / "all", pairs=False, manifest={})
     whole = eicompress.load(made.folder)
-    for part, own in zip(answer.parts, answer.slices, strict=True):
+    for part, place in zip(answer.parts, answer.places, strict=True):
         alone = tiny_candidate(outputs=5)
-        alone.encoder.keep_outputs(range(5)[own])
+        alone.encoder.keep_outputs(range(5)[place.own])
         single = artifacts.write(alone, part.answer, tmp_path / part.name, pairs=False, manifest={})
         expected = [each.columns for each in eicompress.load(single.folder).predict(texts)]
         assert [each.columns for each in whole.of_task(part.name).predict(texts)] == expected
@@ -114,6 +130,52 @@ def test_one_task_of_any_kind_answers_as_an_artifact_of_this_task_alone(tmp_path
         assert [each.columns for each in together] == expected
     of_two = whole.of_tasks(["tags", "urgency"])
     np.testing.assert_array_equal(of_two.logits(texts), whole.logits(texts)[:, [0, 1, 4]])
+
+
+def candidate_of(answer: MultiTask) -> Candidate:
+    return tiny_candidate(outputs=answer.outputs, word_outputs=answer.word_outputs, pooler=False)
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_tasks_of_words_and_of_texts_answer_from_one_file(tmp_path: Path, bits: int | None) -> None:
+    answer, texts = MultiTask((MATCH, URGENCY, SLOTS, ENTITIES)), ["will it rain", ("play it", "it plays"), "play", ""]
+    candidate = candidate_of(answer)
+    candidate.encoder.set_quantization(*(2 * [bits and QuantSpec(bits)]))
+    made = artifacts.write(candidate, answer, tmp_path / "all", pairs=True, manifest={})
+    shapes = {
+        each.name: [each.dim_param or each.dim_value for each in each.type.tensor_type.shape.dim]
+        for each in onnx.load(made.onnx).graph.output
+    }
+    assert shapes == {
+        "match_logits": ["batch", 2],
+        "urgency_logits": ["batch", 1],
+        "slots_logits": ["batch", "sequence", 4],
+        "entities_logits": ["batch", "sequence", 3],
+    }
+    whole = eicompress.load(made.folder)
+    logits = whole.logits(texts)
+    assert logits.shape == (4, 4, 10) and not logits[1, 1:].any() and not logits[0, 0, 3:].any()
+    check_parity(candidate, texts, answer.standard(logits), answer)
+    for part, place in zip(answer.parts, answer.places, strict=True):
+        own = [text for text in texts if isinstance(text, str) is not part.pairs]
+        alone = whole.of_task(part.name)
+        together = [each.answers[part.name] for each in whole.predict(own) if isinstance(each, MultiTaskPrediction)]
+        assert [*alone.predict(own)] == together
+        np.testing.assert_array_equal(alone.logits(own), place.of(whole.logits(own)))
+    of_words = whole.of_tasks(["slots", "entities"])
+    np.testing.assert_array_equal(of_words.logits(texts[:1]), logits[:1, 1:, 3:])
+    assert whole.of_tasks(["match", "urgency"]).logits(texts[:1]).shape == (1, 3)
+
+
+def test_a_tagger_beside_others_answers_as_its_own_artifact(tmp_path: Path) -> None:
+    answer, texts = MultiTask((TOPIC, ENTITIES)), ["will it rain", "play it"]
+    made = artifacts.write(candidate_of(answer), answer, tmp_path / "all", pairs=False, manifest={})
+    alone = candidate_of(answer)
+    alone.encoder.keep_outputs((2, 3, 4))
+    single = artifacts.write(alone, ENTITIES.answer, tmp_path / "entities", pairs=False, manifest={})
+    found = eicompress.load(made.folder, task="entities")
+    np.testing.assert_allclose(found.logits(texts), eicompress.load(single.folder).logits(texts), atol=1e-5)
+    assert found.predict(texts) == [each.answers["entities"] for each in eicompress.load(made.folder).predict(texts)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +280,66 @@ def test_several_tasks_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixt
         and "topic_accuracy, test split" in card
         and "- Data: `topic`, `match`, `tags`, `urgency`" in card
     )
+
+
+@pytest.mark.slow
+def test_words_beside_texts_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slots, entities = write_rows(tmp_path / "slots"), tmp_path / "entities"
+    entities.mkdir()
+    for split in ENDINGS:
+        rows = [json.loads(line) for line in (slots / f"{split}.jsonl").read_text().splitlines()]
+        own = [json.dumps({name: row[name] for name in ("tokens", "tags")}) for row in rows]
+        (entities / f"{split}.jsonl").write_text("\n".join(own))
+    data, model = [*write_data(), "slots=slots", "entities=entities"], write_tiny_teacher(tmp_path / "model", "Bert")
+    words = ["--model", str(model), *(word for each in data for word in ("--data", each))]
+    search = ["search", *words, "--budget", "40KB", "--space", "space.toml", "--workers", "0", "--trials", "3"]
+    assert cli.run([*search, "--teacher-training", "probe", "--study", "all"]) == 0
+    captured = capsys.readouterr()
+    for expected in (
+        "slots: The rows have `tokens`, `tags` and `label`",
+        "slots_sentence_accuracy",
+        "entities_entity_f1",
+    ):
+        assert expected in captured.out + captured.err
+    result = eicompress.show("all")
+    assert result.best is not None and result.baseline is not None
+    best = result.best[1]
+    assert result.baseline.value("quality") == pytest.approx(1.0, abs=0.05)
+    assert best.facts["parity"]["agreement"] >= 0.995
+    folder = Path(best.files["artifact"])
+
+    assert cli.run(["predict", str(folder), "play the music", "play it\tit plays"]) == 0
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert all(f"{name}=" in first for name in ("topic", "slots", "entities")) and second.startswith("match=")
+    assert cli.run(["predict", str(folder), "--task", "slots", "play the music"]) == 0
+    alone = capsys.readouterr().out.splitlines()[0]
+    assert f"slots={' '.join(alone.split(chr(9))[:-1])}" in first
+    measured = {each.name: each for each in eicompress.measure(folder, data=data, seq_len=8)}
+    assert measured["quality_test"].value == pytest.approx(best.value("mean_quality_test"))
+    of_slots = {each.name: each for each in eicompress.measure(folder, data="slots=slots", seq_len=8)}
+    assert of_slots["quality_test"].value == pytest.approx(best.value("slots_sentence_accuracy_test"))
+    (other,) = eicompress.compare([folder, folder], data=data, output=tmp_path / "c.html").others
+    assert other.difference.mean == 0.0
+    page = (tmp_path / "studies" / "all" / "report.html").read_text(encoding="utf-8")
+    assert "entities: Kinds of mistakes" in page and "slots: Precision and recall by type" in page
+    card = Artifact(folder).card.read_text(encoding="utf-8")
+    assert "`slots_logits` (batch, tokens," in card and "entities_entity_f1, test split" in card
+
+
+@pytest.mark.slow
+def test_words_may_have_a_teacher_of_their_own(tmp_path: Path) -> None:
+    write_rows(tmp_path / "slots")
+    data, model = [write_data()[0], "slots=slots"], write_tiny_teacher(tmp_path / "model", "Bert", ("other", "labels"))
+    of_topic = write_tiny_teacher(tmp_path / "of_topic", "Roberta", ("weather", "music"))
+    of_slots = eicompress.teach(model=str(model), data="slots", output="of_slots", timeout="1s").folder
+    Path("recipe.toml").write_text('[[steps]]\nstrategy = "distillation"\nepochs = 1.0\ndistortions = 1\n')
+    asked: dict[str, Any] = {"model": str(model), "data": data, "recipe": "recipe.toml", "teacher_training": "probe"}
+    teachers = [f"topic={of_topic}", f"slots={of_slots}"]
+    record = eicompress.compress(**asked, output="made", teacher=teachers)
+    found = [record.value(name) or 0 for name in ("topic_accuracy", "slots_sentence_accuracy")]
+    qualities = _qualities_of_teachers(read_spec({"model": str(model), "data": data}), [of_topic, of_slots])
+    least = np.maximum(qualities, 1 / np.array([20, 20]))
+    assert record.value("quality") == pytest.approx(np.mean(np.array(found) / least))
 
 
 @pytest.mark.slow

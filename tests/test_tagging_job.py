@@ -190,7 +190,7 @@ def test_words_that_are_cut_off_have_no_logits_and_the_file_says_so_too(tmp_path
     answer_words(candidate.encoder)
     candidate.tokenizer.enable_truncation(8)
     texts = ["xylophone song", "play the song", "the xy , song rain sun weather today what"]
-    tokens = tokenize(candidate.tokenizer, texts, words=True)
+    tokens = tokenize(candidate.tokenizer, texts, reads="words")
     assert tokens.words is not None
     assert tokens.words.tolist() == [[1, -1, -1, -1, -1], [1, 2, 3, -1, -1], [1, 2, 4, 5, 6]]
     logits, states = answers_of(candidate, texts, "cpu")

@@ -5,15 +5,17 @@ Used by `runtime` to decode, by `export` to write and check, by `training` for l
 
 from collections.abc import Mapping
 
+from eicompress.answers.graph_output import GraphOutput, logits_of_outputs
 from eicompress.answers.intent_and_slots import INTENTS, IntentAndSlots, IntentAndSlotsPrediction
 from eicompress.answers.kind import Answer, Chart, Curve, Factors, Mistakes, Prediction, Table, id2label
 from eicompress.answers.label import LabelPrediction, Labels
 from eicompress.answers.label_set import EVEN, PROBLEM, LabelChoice, LabelSet, LabelSetPrediction
-from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction, OneTask, Part
+from eicompress.answers.multi_task import TASKS, MultiTask, MultiTaskPrediction
 from eicompress.answers.number import Number, NumberPrediction
 from eicompress.answers.rejection import NEVER
 from eicompress.answers.span import AnswerSpan, SpanPrediction
 from eicompress.answers.tag import Entity, TagPrediction, Tags
+from eicompress.answers.task_part import OneTask, Part
 from eicompress.answers.vector import DIMENSIONS, Vector, VectorPrediction
 from eicompress.values import Json
 
@@ -24,6 +26,7 @@ __all__ = [
     "Curve",
     "Entity",
     "Factors",
+    "GraphOutput",
     "IntentAndSlots",
     "IntentAndSlotsPrediction",
     "LabelChoice",
@@ -46,6 +49,7 @@ __all__ = [
     "Vector",
     "VectorPrediction",
     "from_json",
+    "logits_of_outputs",
     "of_config",
 ]
 
@@ -112,8 +116,8 @@ def of_config(config: Json) -> Answer | None:
 
 
 def _of_tasks(tasks: object, labels: tuple[str, ...]) -> MultiTask | None:
-    """The answer of these tasks, which have the labels one after the other; None where their counts do not fit, or one
-    of them answers something else than one of several tasks does."""
+    """The answer of these tasks, which have the labels one after the other; None where their counts do not fit, one of
+    them answers something else than one of several tasks does, or those that answer words are not the last ones."""
     parts, start = [], 0
     for each in tasks if isinstance(tasks, list) else []:
         count = each.get("labels") if isinstance(each, Mapping) else None
@@ -124,7 +128,8 @@ def _of_tasks(tasks: object, labels: tuple[str, ...]) -> MultiTask | None:
             return None
         parts.append(Part(str(each.get("name")), own, bool(each.get("pairs", False))))
         start += count
-    return MultiTask(tuple(parts)) if parts and start == len(labels) else None
+    words_last = sorted(parts, key=lambda part: part.answer.per_word) == parts
+    return MultiTask(tuple(parts)) if parts and words_last and start == len(labels) else None
 
 
 def _share(value: object, otherwise: float) -> float:

@@ -66,9 +66,8 @@ class IntentAndSlots(Answer):
         "the\nintent the largest of the last `intents` columns, the mean over the words"
     )
     surest: ClassVar[bool] = False
+    quality: ClassVar[str] = "sentence_accuracy"
     quality_is_share: ClassVar[bool] = True
-    per_word: ClassVar[bool] = True
-    linear_artifacts: ClassVar[bool] = False
 
     @property
     def averaged(self) -> bool:
@@ -77,6 +76,10 @@ class IntentAndSlots(Answer):
     @property
     def names(self) -> tuple[str, ...]:
         return (*self.tags, *self.intents)
+
+    @property
+    def word_outputs(self) -> int:
+        return self.outputs
 
     @cached_property
     def of_words(self) -> Tags:
@@ -188,6 +191,10 @@ class IntentAndSlots(Answer):
         intents = self.intent_logits(logits).argmax(axis=1) == self.intents_of(targets)
         found: Flags = intents & (right == answered) & (right == there)
         return found
+
+    def score(self, targets: Array, logits: Floats) -> float:
+        """The share of texts that are wholly right."""
+        return float(self.right(targets, logits).mean())
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         return paired(self.right(targets, ours), self.right(targets, theirs))

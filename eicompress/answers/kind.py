@@ -11,6 +11,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from eicompress.answers.graph_output import GraphOutput
+from eicompress.answers.words import Reads, reads_of
 from eicompress.errors import ModelError
 from eicompress.values import Json, Text
 
@@ -117,8 +119,6 @@ class Answer(ABC):
     """What it does."""
     linear: ClassVar[str]
     """The name of the method of linear models of this kind."""
-    linear_artifacts: ClassVar[bool] = True
-    """Whether linear models of whole texts answer so: tf-idf and static embeddings are then simple baselines."""
     head: ClassVar[str]
     """The name of a head of this kind."""
     model: ClassVar[str]
@@ -139,10 +139,6 @@ class Answer(ABC):
     """Whether something of an artifact's answers, such as a threshold, is chosen for it on the validation split."""
     may_reject: ClassVar[bool] = False
     """Whether a prediction may be that a text has no answer, if that is asked for."""
-    per_word: ClassVar[bool] = False
-    """Whether a text has an answer for each of its words: logits are then (n, W, outputs), W words of the text that has
-    most, with zeros where a word was not read and behind a text's last one. Of a question with its context these are no
-    answer, and the words of the context: (n, 1 + W, 2). Below, `outputs` then stands for both."""
     windowed: ClassVar[bool] = False
     """Whether an input is a question with a context that is read in windows, however long it is."""
     probed: ClassVar[bool] = True
@@ -162,10 +158,30 @@ class Answer(ABC):
         return len(self.names)
 
     @property
-    def graph_outputs(self) -> Mapping[str, int | None]:
-        """The outputs of an ONNX file, by name, with the number of logits that each has in its last dimension; None for
-        an output that is one logit, without a dimension of its own."""
-        return {"logits": self.outputs}
+    def word_outputs(self) -> int:
+        """How many of the outputs, the last ones, answer each word of a text; the others answer the text.
+
+        With none, logits are (n, outputs). Where all do, they are (n, W, outputs), W words of the text that has most,
+        with zeros where a word was not read and behind a text's last one; of a question with its context these are no
+        answer, and the words of the context, (n, 1 + W, 2). Where some do, they are (n, 1 + W, outputs): the text, and
+        its words, each with zeros at the outputs of the other. Below, `outputs` stands for all of these.
+        """
+        return 0
+
+    @property
+    def reads(self) -> Reads:
+        return reads_of(self.outputs, self.word_outputs)
+
+    @property
+    def per_word(self) -> bool:
+        """Whether a text has an answer for each of its words; no linear model of whole texts then answers so, and
+        tf-idf and static embeddings are no simple baselines."""
+        return self.word_outputs > 0
+
+    @property
+    def graph_outputs(self) -> Mapping[str, GraphOutput]:
+        """The outputs of an ONNX file, by name."""
+        return {"logits": GraphOutput(self.outputs, self.per_word)}
 
     @property
     def averaged(self) -> bool:

@@ -1,22 +1,22 @@
 """The answers to several tasks by one model in one pass: a head a task, after MT-DNN (arXiv 1901.11504).
 
-The heads are one matrix: logits (n, outputs) are those of all tasks side by side, and each task is asked for its own. A
-text belongs to one task. Targets (n, 2 + the widest task's), all floats, have the place of a text's task, the quality
-of this task's teacher, 1 where none is known, and the task's own target.
+The heads are one matrix: logits (n, outputs) are those of all tasks side by side, and each task is asked for its own;
+tasks that answer words come last, and logits are then (n, 1 + W, outputs). A text belongs to one task. Targets (n, 2 +
+the widest task's), all floats, have the place of a text's task, the quality of this task's teacher, 1 where none is
+known, and the task's own target.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
 from eicompress.answers.calibration import Flags
+from eicompress.answers.graph_output import GraphOutput
 from eicompress.answers.kind import Answer, Array, Factors, Floats, Mistakes, Prediction, Table, id2label
-from eicompress.answers.label import Labels
-from eicompress.answers.label_set import LabelSet
-from eicompress.answers.number import Number
+from eicompress.answers.task_part import OneTask, OwnRows, Part, Place
 from eicompress.errors import ModelError, nearest
 from eicompress.values import Text
 
@@ -24,58 +24,6 @@ TASKS = "tasks"
 """The entry of a config with the tasks, in the order of their outputs."""
 TASK, TAUGHT, OWN = range(3)
 """The columns of targets; the task's own ones are those from `OWN` on."""
-OneTask: TypeAlias = Labels | LabelSet | Number
-"""What one of several tasks may answer: an output for the whole text, and a score."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of the tasks."""
-
-    name: str
-    answer: OneTask
-    pairs: bool
-    """Whether it reads pairs of texts."""
-    weight: float = field(default=1.0, compare=False)
-    """What its losses are multiplied by in a training; no part of what an artifact answers."""
-
-    @property
-    def output(self) -> str:
-        """The name of its output in an ONNX file."""
-        return f"{self.name}_logits"
-
-    @property
-    def columns(self) -> int | slice:
-        """Where its targets stand among the own ones."""
-        return slice(self.answer.outputs) if isinstance(self.answer, LabelSet) else 0
-
-    @property
-    def is_number(self) -> bool:
-        """Whether its targets are numbers, and not those of labels."""
-        return isinstance(self.answer, Number)
-
-    def with_answer(self, answer: Answer) -> "Part":
-        """The same with its answer as that was tuned."""
-        return replace(self, answer=cast(OneTask, answer))
-
-    def text(self, value: float) -> str:
-        """A value of its quality, for people."""
-        return f"{value:.1%}" if self.answer.quality_is_share else f"{value:.3f}"
-
-
-@dataclass(frozen=True)
-class OwnRows:
-    """The texts of one task among those of all."""
-
-    part: Part
-    own: slice
-    """The outputs of the task."""
-    rows: Array
-    """(m,) places of its texts."""
-    targets: Array
-    """(m, ...) in the form of the task's own kind of answer."""
-    taught: float
-    """The quality of its teacher."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +45,7 @@ class MultiTask(Answer):
     """An answer for each of several tasks."""
 
     parts: tuple[Part, ...]
+    """Those that answer words last."""
 
     kind: ClassVar[str] = "multi_task"
     pipeline: ClassVar[str] = "text-classification"
@@ -112,18 +61,30 @@ class MultiTask(Answer):
     tuned_on_validation: ClassVar[bool] = True
 
     @cached_property
-    def slices(self) -> tuple[slice, ...]:
-        """The outputs of each task."""
+    def places(self) -> tuple[Place, ...]:
+        """Where the logits of each task stand."""
         ends = np.cumsum([each.answer.outputs for each in self.parts]).tolist()
-        return tuple(slice(end - part.answer.outputs, end) for part, end in zip(self.parts, ends, strict=True))
+        words = slice(1 if self.reads == "both" else 0, None)
+        return tuple(
+            Place(slice(end - part.answer.outputs, end), words if part.answer.per_word else 0)
+            for part, end in zip(self.parts, ends, strict=True)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"{part.name}/{label}" for part in self.parts for label in part.answer.names)
 
     @property
-    def graph_outputs(self) -> Mapping[str, int | None]:
-        return {each.output: each.answer.outputs for each in self.parts}
+    def outputs(self) -> int:
+        return sum(each.answer.outputs for each in self.parts)
+
+    @property
+    def word_outputs(self) -> int:
+        return sum(each.answer.word_outputs for each in self.parts)
+
+    @property
+    def graph_outputs(self) -> Mapping[str, GraphOutput]:
+        return {each.output: GraphOutput(each.answer.outputs, each.answer.per_word) for each in self.parts}
 
     @property
     def mixed(self) -> bool:
@@ -144,28 +105,22 @@ class MultiTask(Answer):
     def divided(self, targets: Array) -> Iterator[OwnRows]:
         """The texts of each task that has some."""
         tasks = self.tasks_of(targets)
-        for at, (part, own) in enumerate(zip(self.parts, self.slices, strict=True)):
+        for at, (part, place) in enumerate(zip(self.parts, self.places, strict=True)):
             rows = np.flatnonzero(tasks == at)
             if len(rows):
                 cells = targets[rows, OWN:][:, part.columns]
                 kept = cells.astype(np.float32 if part.is_number else np.int64)
-                yield OwnRows(part, own, rows, kept, float(targets[rows[0], TAUGHT]))
+                yield OwnRows(part, place, rows, kept, float(targets[rows[0], TAUGHT]))
 
     def to_json(self) -> dict[str, Any]:
         parts = [{"name": each.name, "answer": each.answer.to_json(), "pairs": each.pairs} for each in self.parts]
         return {"kind": self.kind, "parts": parts}
 
     def config(self) -> dict[str, Any]:
-        """All names of outputs, and for each task their number and what else its own config would have."""
-        tasks = []
-        for part in self.parts:
-            own = {name: value for name, value in part.answer.config().items() if name != "id2label"}
-            pairs = {"pairs": True} if part.pairs else {}
-            tasks.append({"name": part.name, "labels": part.answer.outputs, **own, **pairs})
-        return {"id2label": id2label([label for part in self.parts for label in part.answer.names]), TASKS: tasks}
+        return config_of(self)
 
     def decode(self, logits: Floats, texts: Sequence[Text]) -> list[MultiTaskPrediction]:
-        by_part = [part.answer.decode(logits[:, own], texts) for part, own in zip(self.parts, self.slices, strict=True)]
+        by_part = [part.answer.decode(at.of(logits), texts) for part, at in zip(self.parts, self.places, strict=True)]
         return [
             MultiTaskPrediction(
                 {
@@ -185,12 +140,23 @@ class MultiTask(Answer):
 
     def _each(self, change: Callable[[OneTask, Floats], Floats], logits: Floats) -> Floats:
         """Logits (n, outputs), those of each task changed by its own answer."""
-        pairs = zip(self.parts, self.slices, strict=True)
-        return np.concatenate([change(part.answer, logits[:, own]) for part, own in pairs], axis=1)
+        pairs = zip(self.parts, self.places, strict=True)
+        return self.together([change(part.answer, place.of(logits)) for part, place in pairs])
+
+    def together(self, of_tasks: Sequence[Floats]) -> Floats:
+        """The logits of n texts by each task, as one alone has them -> those of all tasks."""
+        if not self.per_word:
+            return np.concatenate(of_tasks, axis=1)
+        widest = max(each.shape[1] for part, each in zip(self.parts, of_tasks, strict=True) if part.answer.per_word)
+        made = np.zeros((len(of_tasks[0]), (self.reads == "both") + widest, self.outputs), of_tasks[0].dtype)
+        for place, each in zip(self.places, of_tasks, strict=True):
+            own = place.of(made)
+            own[:, : each.shape[1]] = each
+        return made
 
     def tuned(self, logits: Floats, targets: Array, outside: Floats | None) -> "MultiTask":
         found = {
-            each.part.name: each.part.answer.tuned(logits[each.rows, each.own], each.targets, None)
+            each.part.name: each.part.answer.tuned(each.of(logits), each.targets, None)
             for each in self.divided(targets)
         }
         return replace(self, parts=tuple(each.with_answer(found.get(each.name, each.answer)) for each in self.parts))
@@ -202,17 +168,7 @@ class MultiTask(Answer):
         return replace(self, parts=tuple(own.with_answer(own.answer.like(other.answer)) for own, other in pairs))
 
     def outputs_of(self, known: Answer | None) -> tuple[int, ...] | None:
-        if not isinstance(known, MultiTask):
-            return None
-        there = {part.name: (part.answer, own.start) for part, own in zip(known.parts, known.slices, strict=True)}
-        found: list[int] = []
-        for part in self.parts:
-            answer, start = there.get(part.name, (None, 0))
-            outputs = part.answer.outputs_of(answer)
-            if outputs is None:
-                return None
-            found += [start + each for each in outputs]
-        return tuple(found)
+        return outputs_of(self, known)
 
     def mismatch(self, who: str, known: Answer | None) -> str:
         return mismatch(self, who, known)
@@ -248,7 +204,7 @@ class MultiTask(Answer):
         )
 
     def holds(self, targets: Array) -> bool:
-        widest = max(each.columns.stop if isinstance(each.columns, slice) else 1 for each in self.parts)
+        widest = max((each.columns.stop or 1) if isinstance(each.columns, slice) else 1 for each in self.parts)
         return targets.ndim == 2 and targets.shape[1] >= OWN + widest
 
     def strata(self, targets: Array) -> Array:
@@ -262,30 +218,22 @@ class MultiTask(Answer):
         return found
 
     def simplest_logits(self, known: Sequence[Text], targets: Array, texts: Sequence[Text]) -> Floats:
-        found = np.zeros((len(texts), self.outputs), np.float32)
-        for each in self.divided(targets):
-            own = [known[row] for row in each.rows.tolist()]
-            found[:, each.own] = each.part.answer.simplest_logits(own, each.targets, texts)
-        return found
+        return simplest_logits(self, (known, targets), texts)
 
     def agrees(self, expected: Floats, got: Floats) -> Flags:
-        pairs = zip(self.parts, self.slices, strict=True)
-        return np.concatenate([part.answer.agrees(expected[:, own], got[:, own]) for part, own in pairs])
+        pairs = zip(self.parts, self.places, strict=True)
+        return np.concatenate([part.answer.agrees(place.of(expected), place.of(got)) for part, place in pairs])
 
     def score(self, targets: Array, logits: Floats) -> float:
         """The mean over the tasks of the quality, as a share of that of the task's teacher."""
-        shares = [
-            each.part.answer.score(each.targets, logits[each.rows, each.own]) / each.taught
-            for each in self.divided(targets)
-        ]
+        shares = [each.part.answer.score(each.targets, each.of(logits)) / each.taught for each in self.divided(targets)]
         return float(np.mean(shares))
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         """The interval is that of a mean of independent differences, each with its own kind's interval; the qualities
         of the teachers count as known."""
         halves = [
-            each.part.answer.difference(each.targets, *(one[each.rows, each.own] for one in (ours, theirs)))[1]
-            / each.taught
+            each.part.answer.difference(each.targets, each.of(ours), each.of(theirs))[1] / each.taught
             for each in self.divided(targets)
         ]
         half = float(np.sqrt(np.square(halves).sum())) / len(halves)
@@ -293,6 +241,48 @@ class MultiTask(Answer):
 
     def mistakes(self, texts: Sequence[Text], targets: Array, baseline: Floats, artifact: Floats) -> Mistakes:
         return mistakes(self, texts, targets, (baseline, artifact))
+
+
+def config_of(answer: MultiTask) -> dict[str, Any]:
+    """All names of outputs, and for each task their number and what else its own config would have."""
+    tasks = []
+    for part in answer.parts:
+        own = {name: value for name, value in part.answer.config().items() if name != "id2label"}
+        pairs = {"pairs": True} if part.pairs else {}
+        words = {"architectures": [f"For{part.answer.architecture}"]} if part.answer.per_word else {}
+        tasks.append({"name": part.name, "labels": part.answer.outputs, **own, **pairs, **words})
+    return {"id2label": id2label([label for part in answer.parts for label in part.answer.names]), TASKS: tasks}
+
+
+def simplest_logits(answer: MultiTask, known: tuple[Sequence[Text], Array], texts: Sequence[Text]) -> Floats:
+    """The simplest answers of each task to the texts that it reads, from texts and targets that are known."""
+    rows = {each.part.name: each for each in answer.divided(known[1])}
+    found: list[Floats] = []
+    for part in answer.parts:
+        mine = [at for at, text in enumerate(texts) if part.pairs is not isinstance(text, str)]
+        logits = np.zeros((len(texts), *(1,) * part.answer.per_word, part.answer.outputs), np.float32)
+        if part.name in rows and mine:
+            own = [known[0][row] for row in rows[part.name].rows.tolist()]
+            answers = part.answer.simplest_logits(own, rows[part.name].targets, [texts[at] for at in mine])
+            logits = np.zeros((len(texts), *answers.shape[1:]), np.float32)
+            logits[mine] = answers
+        found.append(logits)
+    return answer.together(found)
+
+
+def outputs_of(answer: MultiTask, known: Answer | None) -> tuple[int, ...] | None:
+    """Which outputs of a model that answers `known` are those of the tasks, each found by its name."""
+    if not isinstance(known, MultiTask):
+        return None
+    there = {each.name: (each.answer, at.own.start) for each, at in zip(known.parts, known.places, strict=True)}
+    found: list[int] = []
+    for part in answer.parts:
+        own, start = there.get(part.name, (None, 0))
+        outputs = part.answer.outputs_of(own)
+        if outputs is None:
+            return None
+        found += [start + each for each in outputs]
+    return tuple(found)
 
 
 def mismatch(answer: MultiTask, who: str, known: Answer | None) -> str:
@@ -311,7 +301,7 @@ def mistakes(answer: MultiTask, texts: Sequence[Text], targets: Array, logits: t
     """The mistakes in each task, from the logits (n, outputs) of baseline and artifact."""
     found, qualities = dict[str, Mistakes](), list[tuple[str, ...]]()
     for each in answer.divided(targets):
-        both, part = [one[each.rows, each.own] for one in logits], each.part
+        both, part = [each.of(one) for one in logits], each.part
         before, after = (part.answer.score(each.targets, one) for one in both)
         shown = (*map(part.text, (after, before, each.taught)), f"{after / each.taught:.1%}")
         qualities.append((part.name, part.answer.quality, str(len(each.rows)), *shown))

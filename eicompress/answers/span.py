@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eicompress.answers import squad
 from eicompress.answers.calibration import Flags
 from eicompress.answers.f1 import half_width
+from eicompress.answers.graph_output import GraphOutput
 from eicompress.answers.kind import TIE, Answer, Array, Floats, Mistakes, Prediction, id2label
 from eicompress.answers.nearest_words import nearest_to_questions
 from eicompress.answers.span_mistakes import Answered, mistakes_of
@@ -83,10 +84,8 @@ class AnswerSpan(Answer):
     surest: ClassVar[bool] = False
     quality_is_share: ClassVar[bool] = True
     tuned_on_validation: ClassVar[bool] = True
-    per_word: ClassVar[bool] = True
     windowed: ClassVar[bool] = True
     probed: ClassVar[bool] = False
-    linear_artifacts: ClassVar[bool] = False
 
     @property
     def averaged(self) -> bool:
@@ -97,8 +96,12 @@ class AnswerSpan(Answer):
         return ("start", "end")
 
     @property
-    def graph_outputs(self) -> Mapping[str, int | None]:
-        return {"start_logits": None, "end_logits": None}
+    def word_outputs(self) -> int:
+        return self.outputs
+
+    @property
+    def graph_outputs(self) -> Mapping[str, GraphOutput]:
+        return {name: GraphOutput(None, per_token=True) for name in ("start_logits", "end_logits")}
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "no_answer_above": self.no_answer_above, "quality": self.quality}

@@ -71,14 +71,17 @@ class Tags(Answer):
         "first token's"
     )
     surest: ClassVar[bool] = False
+    quality: ClassVar[str] = "entity_f1"
     quality_is_share: ClassVar[bool] = True
-    per_word: ClassVar[bool] = True
     adjusts: ClassVar[bool] = True
-    linear_artifacts: ClassVar[bool] = False
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.tags
+
+    @property
+    def word_outputs(self) -> int:
+        return len(self.tags)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -218,6 +221,10 @@ class Tags(Answer):
         answers = fitted(answers, targets.shape[1])
         wanted, answered = (np.where(counts, np.take_along_axis(tags, order, axis=1), 0) for tags in (targets, answers))
         return self.spans(wanted), self.spans(answered)
+
+    def score(self, targets: Array, logits: Floats) -> float:
+        """F1 of whole entities."""
+        return f1(self.counts(targets, logits).sum(axis=0))
 
     def difference(self, targets: Array, ours: Floats, theirs: Floats) -> tuple[float, float]:
         first, second = self.counts(targets, ours), self.counts(targets, theirs)

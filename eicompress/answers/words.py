@@ -7,7 +7,7 @@ word answers for it.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from unicodedata import category
 
 import numpy as np
@@ -15,7 +15,16 @@ import numpy.typing as npt
 
 Span: TypeAlias = tuple[int, int]
 """First character, and the one behind the last."""
+Reads: TypeAlias = Literal["texts", "words", "both"]
+"""What a model answers."""
 IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2FA1F))
+
+
+def reads_of(outputs: int, word_outputs: int) -> Reads:
+    """What is answered by these outputs, of which the last `word_outputs` answer each word."""
+    if not word_outputs:
+        return "texts"
+    return "words" if word_outputs == outputs else "both"
 
 
 def words_of(text: str) -> list[Span]:

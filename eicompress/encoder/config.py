@@ -4,10 +4,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from eicompress.answers.words import Reads, reads_of
 from eicompress.values import Json
 
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 """`gelu_tanh` is the approximation of GELU by a tanh, `silu` a value times its sigmoid (arXiv 1710.05941)."""
+Pooling: TypeAlias = Literal["first", "mean"]
+"""Of the states of a text's tokens that of the first one, or the mean of all."""
 NormKind: TypeAlias = Literal["layer_norm", "no_norm"]
 """`no_norm` is a gain and a bias alone (MobileBERT, arXiv 2004.02984)."""
 
@@ -130,8 +133,11 @@ class EncoderConfig:
     """Whether attention adds to its scores what depends on the distance of two tokens (T5, MPNet)."""
     token_types: int = 2
     """0 where a model does not tell a first text from a second."""
-    pooling: Literal["first", "mean", "none"] = "first"
-    """What the head reads: the first token, the mean of all, or each token, which then has an answer of its own."""
+    word_outputs: int = 0
+    """How many of the outputs, the last ones, read the state of each token, of which the first of a word answers for
+    the word. The others read the pooled state of the text."""
+    pooling: Pooling = "first"
+    """How a text's states are pooled."""
     pooler: bool = True
     """Whether a dense layer stands between the pooled state and the classifier."""
     pooler_activation: Activation = "tanh"
@@ -160,9 +166,19 @@ class EncoderConfig:
     """Whether logits are divided by their length, so that they are a vector of length one."""
 
     @property
+    def reads(self) -> Reads:
+        """What the outputs answer: texts, words or both."""
+        return reads_of(self.outputs, self.word_outputs)
+
+    @property
     def per_word(self) -> bool:
-        """Whether each token has an answer, of which the first of a word stands for the word."""
-        return self.pooling == "none"
+        """Whether each token has an answer."""
+        return self.word_outputs > 0
+
+    @property
+    def first_alone(self) -> bool:
+        """Whether of the last layer nothing but the first token is read."""
+        return self.pooling == "first" and not self.per_word
 
     @property
     def sum_eps(self) -> float:

@@ -79,7 +79,7 @@ def load(folder: Path, outputs: int | None = None) -> ConvertedModel:
     if outputs is not None and (answer is None or outputs != config.outputs):
         config, answer = _with_new_classifier(config, state, outputs), None
     if answer is not None and answer.per_word:
-        config = replace(config, pooling="none", pooler=False)
+        config = replace(config, word_outputs=config.outputs, pooler=False)
         state = {name: weight for name, weight in state.items() if not name.startswith("pooler.")}
     return ConvertedModel(_encoder(config, state, folder), _tokenizer(folder, config), answer, digest(folder))
 

@@ -68,7 +68,7 @@ def read_by_ramps(
     last = len(encoder.layers) - 1
     states = encoder.states(input_ids, attention_mask, token_type_ids, last)
     pooled = [_ramp_state(encoder, states[number], input_ids, attention_mask) for number in after]
-    queries = 1 if encoder.config.pooling == "first" else input_ids.shape[1]
+    queries = 1 if encoder.config.first_alone else input_ids.shape[1]
     states_of_last = encoder.after_layer(last, states[-1], input_ids, attention_mask, queries)
     return pooled, encoder.head(encoder.pool(states_of_last, input_ids, attention_mask), attention_mask)
 

@@ -10,10 +10,10 @@ from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 
 
-def answer_words(encoder: Encoder) -> None:
-    """Let the classifier read the state of each token, so that each has logits."""
+def answer_words(encoder: Encoder, outputs: int | None = None) -> None:
+    """Let this number of the classifier's outputs, the last ones, by default all, read the state of each token."""
     encoder.drop_pooler()
-    encoder.config = replace(encoder.config, pooling="none")
+    encoder.config = replace(encoder.config, word_outputs=encoder.config.outputs if outputs is None else outputs)
 
 
 def answer_with_states(encoder: Encoder) -> None:

@@ -29,7 +29,7 @@ from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Linear, kronecker, low_rank
 from eicompress.encoder.narrowing import narrow
 from eicompress.encoder.norms import LayerNorm, Norm, new_norm
-from eicompress.encoder.pooling import EncoderOutput, apply_to_pooled, of_length_one, pooled_by
+from eicompress.encoder.pooling import EncoderOutput, apply_classifier, apply_to_pooled, pooled_by, read_of
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.encoder.references import References, new_references
 from eicompress.errors import Inapplicable
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         self.classifier = Linear(config.hidden, config.outputs)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """(B, T) int64 each, T at most `config.positions` -> logits (B, outputs); (B, T, outputs) if `per_word`."""
+        """(B, T) int64 each, T at most `config.positions` -> logits, as `EncoderOutput` has them."""
         return self.outputs(input_ids, attention_mask, token_type_ids).logits
 
     def outputs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> EncoderOutput:
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         states = self.embed(input_ids, mask, token_type_ids)
         for number in range(len(self.layers)):
             last = number == len(self.layers) - 1
-            queries = 1 if last and self.config.pooling == "first" else states.shape[1]
+            queries = 1 if last and self.config.first_alone else states.shape[1]
             states = self.after_layer(number, states, input_ids, mask, queries)
         pooled = self.pool(states, input_ids, mask)
         return EncoderOutput(self.head(pooled, mask), pooled)
@@ -102,11 +102,12 @@ class Encoder(nn.Module):
         return cast(Tensor, self.layers[number](states, mask, queries))
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """The last layer's states (B, T, hidden) of these tokens (B, T) -> the pooled state (B, hidden), or states."""
+        """The last layer's states (B, T, hidden) of these tokens (B, T) -> `EncoderOutput.pooled`."""
         if self.final_norm is not None:
             states = self.final_norm(states)
         pooled = pooled_by(self.config.pooling, states, mask)
-        return pooled if self.bigrams is None else pooled + self.bigrams(input_ids, mask)
+        pooled = pooled if self.bigrams is None else pooled + self.bigrams(input_ids, mask)
+        return read_of(self.config.reads, pooled, states)
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""
@@ -124,7 +125,7 @@ class Encoder(nn.Module):
         return states
 
     def head(self, pooled: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, hidden), or (B, T, hidden) with the mask of real tokens -> logits (B, outputs) or (B, T, outputs)."""
+        """What `pool` gives, with the mask of real tokens where that has their states -> logits."""
         return self.classify(self.features(pooled), mask)
 
     def features(self, pooled: Tensor) -> Tensor:
@@ -136,8 +137,7 @@ class Encoder(nn.Module):
 
     def classify(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `head`, of what the classifier reads."""
-        logits = apply_to_pooled(self.classifier, features, mask)
-        return of_length_one(logits) if self.config.unit else logits
+        return apply_classifier(self.classifier, features, mask, self.config.word_outputs, unit=self.config.unit)
 
     def layer(self, number: int) -> Layer:
         return cast(Layer, self.layers[number])
@@ -158,7 +158,7 @@ class Encoder(nn.Module):
         )
 
     def keep_outputs(self, numbers: Sequence[int]) -> None:
-        """Keep only these outputs of the classifier, in this order."""
+        """Keep only these outputs of the classifier, in this order; all of those of words, as the last ones."""
         self.classifier.select(outputs=torch.tensor(list(numbers)))
         self.config = replace(self.config, outputs=len(numbers))
 
@@ -180,9 +180,9 @@ class Encoder(nn.Module):
                 part.select(inputs=hidden, outputs=hidden if name == "pooler" else None)
                 part.set_quantization(spec)
             setattr(self, name, part)
-        taken = {name: getattr(other.config, name) for name in ("outputs", "pooler", "pooler_norm", "unit")}
-        pooling = other.config.pooling if self.layers or other.config.per_word else "mean"
-        self.config = replace(self.config, pooling=pooling, **taken)
+        taken = ("outputs", "word_outputs", "pooler", "pooler_norm", "unit")
+        pooling = other.config.pooling if self.layers else "mean"
+        self.config = replace(self.config, pooling=pooling, **{name: getattr(other.config, name) for name in taken})
 
     def keep_positions(self, count: int) -> None:
         """Keep the first positions only."""
@@ -297,8 +297,8 @@ class Encoder(nn.Module):
         return part.train(self.training)
 
     def pool_by_mean(self) -> None:
-        """Let the head read the mean of all real tokens, not the first one, unless each token has its own answer."""
-        self.config = replace(self.config, pooling="none" if self.config.per_word else "mean")
+        """Let the pooled state be the mean of all real tokens, not the first one."""
+        self.config = replace(self.config, pooling="mean")
 
     def drop_pooler(self) -> None:
         """Let the classifier read the pooled state as it is."""

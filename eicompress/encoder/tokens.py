@@ -9,7 +9,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 
 from eicompress.answers.windows import WindowReader, limit_of, places_of
-from eicompress.answers.words import first_tokens, padded, words_of
+from eicompress.answers.words import Reads, first_tokens, padded, words_of
 from eicompress.errors import DataError, ModelError, is_panic
 from eicompress.values import Text, readable
 
@@ -31,14 +31,16 @@ class Batch:
     step: int = 0
     steps: int = 1
     words: torch.Tensor | None = None
-    """(B, W) int64: the first token of each word, by its number in (R, T), -1 for none; (B, W, 2) the first and the
-    last one of each word of a context; None for a model that answers whole texts."""
+    """(B, W) int64: the first token of each word, by its number in (R, T), -1 for none; (B, 1 + W) the text and these,
+    by their numbers in (R, 1 + T); (B, W, 2) the first and the last one of each word of a context; None for a model
+    that answers whole texts."""
     of_windows: torch.Tensor | None = None
     """(R,) which of the B texts a window is of; None where each text is read at once."""
 
     def answers(self, values: torch.Tensor) -> torch.Tensor:
         """What a model says of these texts, (B, outputs), or of their tokens (R, T, outputs) -> of their words (B, W,
-        outputs), with zeros for one that was not read; of questions, of no answer and of words, (B, 1 + W, 2)."""
+        outputs), with zeros for one that was not read; of both (R, 1 + T, outputs) -> (B, 1 + W, outputs); of
+        questions, of no answer and of words, (B, 1 + W, 2)."""
         if self.words is None:
             return values
         if self.of_windows is None:
@@ -51,7 +53,8 @@ class Batch:
 
     def features(self, states: torch.Tensor) -> torch.Tensor:
         """What a head reads of these texts, (B, width), or of their tokens (R, T, width) -> of their words (B, W,
-        width); of a context's words the first and the last token's side by side, (B, W, 2 * width)."""
+        width); of both (R, 1 + T, width) -> (B, 1 + W, width); of a context's words the first and the last token's side
+        by side, (B, W, 2 * width)."""
         if self.words is None:
             return states
         if self.of_windows is None:
@@ -59,7 +62,8 @@ class Batch:
         return torch.cat([_picked(states, self.words[..., side]) for side in (0, 1)], dim=2)
 
     def logits(self, model: torch.nn.Module) -> torch.Tensor:
-        """(B, outputs), (B, W, outputs) where each word is answered, or (B, 1 + W, 2) of questions."""
+        """(B, outputs); (B, W, outputs) where each word is answered, (B, 1 + W, outputs) where the text is too, or
+        (B, 1 + W, 2) of questions."""
         return self.answers(model(self.input_ids, self.attention_mask, self.token_type_ids))
 
 
@@ -77,19 +81,22 @@ class Tokens:
     types: np.ndarray
     starts: np.ndarray
     words: np.ndarray | None = None
-    """(n, W) the first token of each word, -1 for none; (n, W, 2) first and last, counted on from window to window, of
-    contexts; None where no words were asked for."""
+    """(n, W) the first token of each word, -1 for none; (n, 1 + W) the text, 0, and these, counted from 1; (n, W, 2)
+    first and last, counted on from window to window, of contexts; None where no words were asked for."""
     windows: np.ndarray | None = None
     """Windows of text i are those from windows[i] to the one before windows[i + 1]; None where texts are whole."""
+    reads: Reads = "texts"
+    """What is answered."""
 
     def of_answers(self, outputs: int) -> tuple[int, ...]:
-        """The shape of all texts' logits: (n, outputs), (n, W, outputs), or (n, 1 + W, 2) of questions."""
+        """The shape of all texts' logits: (n, outputs), (n, W, outputs), (n, 1 + W, outputs) of texts and their words,
+        or (n, 1 + W, 2) of questions."""
         if self.windows is not None and self.words is not None:
             return (len(self.words), 1 + self.words.shape[1], outputs)
         return (len(self.starts) - 1, *(() if self.words is None else self.words.shape[1:]), outputs)
 
     def of_features(self, width: int) -> tuple[int, ...]:
-        """The shape of what heads read of all texts: (n, width), (n, W, width), or (n, W, 2 * width) of contexts."""
+        """The shape of what heads read of all texts: as `of_answers`, or (n, W, 2 * width) of contexts."""
         if self.windows is not None and self.words is not None:
             return (*self.words.shape[:2], 2 * width)
         return self.of_answers(width)
@@ -134,7 +141,8 @@ class Tokens:
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array.astype(np.int64)).to(device)
 
-        words = None if self.words is None else tensor(self._numbers(rows, read, len(places)))
+        slots = len(places) + (self.reads == "both")
+        words = None if self.words is None else tensor(self._numbers(rows, read, slots))
         owners = None if of_windows is None else tensor(of_windows)
         return Batch(tensor(ids), tensor(mask), tensor(types), tensor(rows), words=words, of_windows=owners)
 
@@ -151,17 +159,18 @@ class Tokens:
         return np.where(words >= 0, place[window] * width + token - self.starts[window], -1)
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], *, words: bool = False) -> Tokens:
-    """Every text, truncated as the tokenizer says; with `words`, where the first token of each word is, and of pairs,
-    which are questions with their contexts, windows of all of the context.
+def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], *, reads: Reads = "texts") -> Tokens:
+    """Every text, truncated as the tokenizer says; for a model that answers words, where the first token of each word
+    is, and of pairs, which are then questions with their contexts, windows of all of the context. Where texts are
+    answered too, pairs have no words.
 
     Raises `ModelError` for a tokenizer that cannot read one.
     """
-    if words and texts and not isinstance(texts[0], str):
+    if reads == "words" and texts and not isinstance(texts[0], str):
         return _in_windows(tokenizer, [(text[0], text[1]) for text in texts])
     try:
         # The fast one does not say which characters a token has.
-        encodings = (tokenizer.encode_batch if words else tokenizer.encode_batch_fast)(list(texts))
+        encodings = (tokenizer.encode_batch_fast if reads == "texts" else tokenizer.encode_batch)(list(texts))
     except BaseException as error:
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
@@ -170,8 +179,8 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], *, words: bool = False
     total = sum(lengths)
     ids = np.fromiter(chain.from_iterable(each.ids for each in encodings), np.int64, total)
     types = np.fromiter(chain.from_iterable(each.type_ids for each in encodings), np.int64, total)
-    first = _first_tokens(encodings, texts) if words else None
-    return Tokens(ids, types, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), first)
+    first = None if reads == "texts" else _first_tokens(encodings, texts, with_text=reads == "both")
+    return Tokens(ids, types, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), first, reads=reads)
 
 
 def _in_windows(tokenizer: Tokenizer, texts: Sequence[tuple[str, str]]) -> Tokens:
@@ -187,13 +196,15 @@ def _in_windows(tokenizer: Tokenizer, texts: Sequence[tuple[str, str]]) -> Token
         found.append(np.where(places[:, 1:] >= 0, tokens, -1))
     ids = np.fromiter(chain.from_iterable(each.ids for each in windows), np.int64, starts[-1])
     types = np.fromiter(chain.from_iterable(each.type_ids for each in windows), np.int64, starts[-1])
-    return Tokens(ids, types, starts.astype(np.int64), padded([each + 1 for each in found]) - 1, first)
+    return Tokens(ids, types, starts.astype(np.int64), padded([each + 1 for each in found]) - 1, first, "words")
 
 
-def _first_tokens(encodings: Sequence[Encoding], texts: Sequence[Text]) -> np.ndarray:
-    """(n, W), W at least one."""
-    pairs = zip(encodings, texts, strict=True)
-    found = [np.array([*first_tokens(each.offsets, words_of(str(text))), -1]) for each, text in pairs]
+def _first_tokens(encodings: Sequence[Encoding], texts: Sequence[Text], *, with_text: bool) -> np.ndarray:
+    """(n, W), W at least one; or (n, 1 + W) with the text first."""
+    found = []
+    for each, text in zip(encodings, texts, strict=True):
+        of_words = first_tokens(each.offsets, words_of(text)) if isinstance(text, str) else []
+        found.append(np.array([0, *(at + 1 if at >= 0 else -1 for at in of_words)] if with_text else [*of_words, -1]))
     return _without_padding(padded([each + 1 for each in found]) - 1)
 
 

@@ -55,7 +55,7 @@ def emit(encoder: Encoder, *, pairs: bool) -> ModelProto:
     for number in range(len(encoder.layers)):
         states = write_layer(graph, number, states)
     return graph.linears.graph.model(
-        graph.inputs, write_head(graph, states), encoder.config.outputs, per_token=encoder.config.per_word
+        graph.inputs, write_head(graph, states), encoder.config.outputs, reads=encoder.config.reads
     )
 
 
@@ -79,7 +79,7 @@ def write_layer(begun: Begun, number: int, states: str) -> str:
     encoder, layer = begun.encoder, begun.encoder.layers[number]
     assert isinstance(layer, Layer)
     begun.linears.graph.group = "layers"
-    alone = number == len(encoder.layers) - 1 and encoder.config.pooling == "first"
+    alone = number == len(encoder.layers) - 1 and encoder.config.first_alone
     more = begun.references if number == 0 else None
     return _layer(begun.linears, layer, states, encoder.config.positions, more, alone=alone)
 
@@ -183,11 +183,11 @@ def _convolution(
 
 
 def write_head(begun: Begun, states: str) -> str:
-    """The last layer's states (batch, tokens, hidden) -> logits (batch, outputs), or (batch, tokens, outputs) where
-    each token has an answer."""
+    """The last layer's states (batch, tokens, hidden) -> logits (batch, outputs), (batch, tokens, outputs) where tokens
+    are answered, or (batch, 1 + tokens, outputs) where the text is too; each then has outputs that are the other's."""
     linears, encoder, graph = begun.linears, begun.encoder, begun.linears.graph
     graph.group = "head"
-    pooled = write_pooled(begun, states, encoder.config.pooling)
+    pooled = _read_by_head(begun, states)
     if encoder.pooler is not None:
         pooled = linears.activated(encoder.pooler, pooled, encoder.config.pooler_activation)
     if encoder.pooler_norm is not None:
@@ -197,16 +197,26 @@ def write_head(begun: Begun, states: str) -> str:
     return graph.op("LpNormalization", logits, axis=-1, p=2) if encoder.config.unit else logits
 
 
+def _read_by_head(begun: Begun, states: str) -> str:
+    """The last layer's states (batch, tokens, hidden) -> the pooled state (batch, hidden), the states, or both (batch,
+    1 + tokens, hidden)."""
+    graph, encoder = begun.linears.graph, begun.encoder
+    if not encoder.config.per_word:
+        return write_pooled(begun, states, encoder.config.pooling)
+    normal = states if encoder.final_norm is None else normed(graph, encoder.final_norm, states)
+    if encoder.config.reads == "words":
+        return normal
+    pooled = write_pooled(begun, states, encoder.config.pooling)
+    return graph.op("Concat", graph.op("Unsqueeze", pooled, graph.integers(1)), normal, axis=1)
+
+
 def write_pooled(begun: Begun, states: str, pooling: str) -> str:
-    """A layer's states (batch, tokens, hidden) -> the pooled state (batch, hidden), or the states where `pooling` is
-    "none"."""
+    """A layer's states (batch, tokens, hidden) -> the pooled state (batch, hidden)."""
     graph, encoder = begun.linears.graph, begun.encoder
     if encoder.final_norm is not None:
         alone = pooling == "first"
         states = normed(graph, encoder.final_norm, graph.first(states) if alone else states, alone)
-    if pooling == "none":
-        pooled = states
-    elif pooling == "first":
+    if pooling == "first":
         pooled = graph.op("Gather", states, graph.constant(np.array(0, np.int64)), axis=1)
     else:
         pooled = mean_of_tokens(graph, states)

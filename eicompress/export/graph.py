@@ -17,7 +17,8 @@ from onnx import (
 )
 from torch import Tensor
 
-from eicompress.answers import Factors
+from eicompress.answers import Factors, GraphOutput
+from eicompress.answers.words import Reads
 from eicompress.runtime import LAYERS
 
 Pick: TypeAlias = Callable[[str], str]
@@ -181,10 +182,12 @@ class Graph:
         return self.op("Slice", states, self.integers(0), self.integers(1), self.integers(1))
 
     def model(
-        self, inputs: list[str], output: str, width: int, *, per_token: bool = False, layers: str | None = None
+        self, inputs: list[str], output: str, width: int, *, reads: Reads = "texts", layers: str | None = None
     ) -> ModelProto:
-        """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width), or (batch, sequence,
-        width); `layers` is that of how many layers were run, where that depends on the text."""
+        """The whole: int64 inputs (batch, sequence), and `output` as `logits` (batch, width), (batch, sequence, width)
+        of tokens, or (batch, slots, width) of texts and their tokens; `layers` is that of how many layers were run,
+        where that depends on the text."""
+        rows: dict[Reads, list[str]] = {"texts": [], "words": ["sequence"], "both": ["slots"]}
         named = {output: "logits", **({layers: LAYERS} if layers else {})}
         for node in self._nodes:
             for place, each in enumerate(node.output):
@@ -198,7 +201,7 @@ class Graph:
                 *(_value(name, TensorProto.FLOAT) for name in self._parameters),
             ],
             output=[
-                _value("logits", TensorProto.FLOAT, "batch", *(["sequence"] if per_token else []), width),
+                _value("logits", TensorProto.FLOAT, "batch", *rows[reads], width),
                 *([_value(LAYERS, TensorProto.INT64)] if layers else []),
             ],
         )
@@ -236,36 +239,56 @@ def scaled(model: ModelProto, factor: Factors, shift: Factors) -> ModelProto:
     return made
 
 
-def parted(model: ModelProto, outputs: Mapping[str, int | None]) -> ModelProto:
-    """The same graph with its logits (batch, outputs) or (batch, sequence, outputs) in several outputs, in their order,
-    by name, with the number of logits that each has in its last dimension; or each one logit, with None, without a
-    dimension of its own."""
+def parted(model: ModelProto, outputs: Mapping[str, GraphOutput]) -> ModelProto:
+    """The same graph with its logits in several outputs, in their order, by name: those of each (batch, outputs),
+    (batch, sequence, outputs) of tokens, or (batch, slots, outputs), of which the first slot is the text."""
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
     logits = next(each for each in graph.output if each.name == "logits")
     *shape, _ = (each.dim_param or each.dim_value for each in logits.type.tensor_type.shape.dim)
-    widths = [width for width in outputs.values() if width is not None]
+    widths = [each.width for each in outputs.values() if each.width is not None]
+    both = len({each.per_token for each in outputs.values()}) > 1
     if widths:
-        _append(graph, "Split", np.array(widths), [*outputs], axis=len(shape))
+        slots = {name: f"{name}_slots" if both else name for name in outputs}
+        _append(graph, "Split", "logits", np.array(widths), [*slots.values()], axis=len(shape))
+        for name, each in outputs.items() if both else ():
+            _append_slots(graph, slots[name], name, per_token=each.per_token)
     else:
         for at, name in enumerate(outputs):
-            _append(graph, "Gather", np.array(at), [name], axis=len(shape))
+            _append(graph, "Gather", "logits", np.array(at), [name], axis=len(shape))
     others = [each for each in graph.output if each.name != "logits"]
     del graph.output[:]
-    for name, width in outputs.items():
-        graph.output.append(_value(name, TensorProto.FLOAT, *shape, *([] if width is None else [width])))
+    for name, each in outputs.items():
+        rows = ["batch", *(["sequence"] if each.per_token else [])]
+        graph.output.append(_value(name, TensorProto.FLOAT, *rows, *([] if each.width is None else [each.width])))
     graph.output.extend(others)
     return made
 
 
-def _append(graph: GraphProto, kind: str, how: npt.NDArray[np.int64], outputs: Sequence[str], *, axis: int) -> None:
-    """A node behind the logits, with a constant of integers."""
-    (name,) = _free_names(graph, 1)
-    data = how.astype(np.int64).tobytes()
-    graph.initializer.append(TensorProto(name=name, data_type=TensorProto.INT64, dims=how.shape, raw_data=data))
-    graph.node.append(NodeProto(op_type=kind, input=["logits", name], output=outputs))
+def _append_slots(graph: GraphProto, slots: str, name: str, *, per_token: bool) -> None:
+    """Logits of a text and its tokens (batch, slots, width) -> those of its tokens, or of the text (batch, width)."""
+    if not per_token:
+        _append(graph, "Gather", slots, np.array(0), [name], axis=1)
+        return
+    first, end = _integers(graph, np.array([1])), _integers(graph, np.array([np.iinfo(np.int64).max]))
+    graph.node.append(NodeProto(op_type="Slice", input=[slots, first, end, first], output=[name]))
+
+
+def _append(
+    graph: GraphProto, kind: str, read: str, how: npt.NDArray[np.int64], outputs: Sequence[str], *, axis: int
+) -> None:
+    """A node behind a value, with a constant of integers."""
+    graph.node.append(NodeProto(op_type=kind, input=[read, _integers(graph, how)], output=outputs))
     graph.node[-1].attribute.append(helper.make_attribute("axis", axis))
+
+
+def _integers(graph: GraphProto, values: npt.NDArray[np.int64]) -> str:
+    """The name of a constant of the head with these values."""
+    (name,) = _free_names(graph, 1)
+    data = values.astype(np.int64).tobytes()
+    graph.initializer.append(TensorProto(name=name, data_type=TensorProto.INT64, dims=values.shape, raw_data=data))
+    return name
 
 
 def _free_names(graph: GraphProto, count: int) -> list[str]:

@@ -85,12 +85,12 @@ def _quantized(model: nn.Module) -> bool:
 def logits_of(
     candidate: Candidate, texts: Sequence[Text], answer: Answer
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """(n, outputs), or (n, W, outputs), of the torch model in `eval` mode, in the order of the texts; and (n,) whether
-    no rounding can move a text to another exit."""
+    """(n, outputs), (n, W, outputs) or (n, 1 + W, outputs), of the torch model in `eval` mode, in the order of the
+    texts; and (n,) whether no rounding can move a text to another exit."""
     model, encoder = candidate.model, encoder_of(candidate.model)
     device = str(next(model.parameters()).device)
     padding = encoder.config.padding_id if encoder else 0
-    tokens = tokenize(candidate.tokenizer, texts, words=answer.per_word)
+    tokens = tokenize(candidate.tokenizer, texts, reads=answer.reads)
     was_training = model.training
     model.eval()
     found = np.zeros(tokens.of_answers(answer.outputs), np.float32)

@@ -247,7 +247,7 @@ class _Teacher(nn.Module):
         self.always = baseline.config.per_word  # states of words are not kept
         self.tokens: Tokens | None = None
         if self.reads or self.always:
-            self.tokens = tokenize(context.baseline.tokenizer, texts, words=self.always)
+            self.tokens = tokenize(context.baseline.tokenizer, texts, reads=baseline.config.reads)
         else:
             _strip_to_head(self.model)
         self.answers = LazyAnswers(context.teacher, texts)

@@ -9,8 +9,10 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 
-from eicompress.answers import LabelSet, MultiTask, Number, OneTask, Part
-from eicompress.answers.multi_task import OWN, TASK, TAUGHT, OwnRows
+from eicompress.answers import Answer, IntentAndSlots, LabelSet, MultiTask, Number, OneTask, Part
+from eicompress.answers.entities import CONTINUED, NONE
+from eicompress.answers.multi_task import OWN, TASK, TAUGHT
+from eicompress.answers.task_part import OwnRows
 from eicompress.contracts import Array, Examples, Task, Teacher
 from eicompress.errors import DataError
 from eicompress.tasks.choice import task_of
@@ -78,13 +80,13 @@ class SeveralTasks(Task):
     def joined(cls, read: Mapping[str, tuple[Task, Mapping[str, Examples]]]) -> tuple[Self, dict[str, Examples]]:
         """Tasks that were each read on its own, by their names, as one; and the examples of all, in an order in which
         the first ones have each task's share. Raises `DataError`."""
-        ordered = sorted(read.items())
-        for name, (task, _) in ordered:
+        for name, (task, _) in read.items():
             if not isinstance(task.answer, OneTask):
                 raise DataError(
-                    "each of several tasks must answer a label, a set of labels or a number for a text or a pair of "
-                    f"texts, but `{name}` is of the task `{task.name}`: search for it on its own"
+                    "each of several tasks must answer a label, a set of labels, a number or the words of a text, but "
+                    f"`{name}` is of the task `{task.name}`: search for it on its own"
                 )
+        ordered = sorted(read.items(), key=lambda each: (each[1][0].answer.per_word, each[0]))
         splits = ordered[0][1][1]
         weights = _weights([each for _, each in ordered]) if "train" in splits else ()
         joined = cls(tuple((name, task) for name, (task, _) in ordered), weights=weights)
@@ -97,7 +99,10 @@ class SeveralTasks(Task):
         for at, (part, each) in enumerate(zip(self.answer.parts, found, strict=True)):
             table = np.zeros((len(each), OWN + widest))
             table[:, TASK], table[:, TAUGHT] = at, 1.0
-            table[:, OWN:][:, part.columns] = each.targets
+            own = table[:, OWN:]
+            if part.answer.per_word:
+                own[:], own = NONE, own[:, : each.targets.shape[1]]
+            own[:, part.columns] = each.targets
             tables.append(table)
         texts, targets = [text for each in found for text in each.texts], np.concatenate(tables)
         order = in_turns([len(each) for each in found])
@@ -121,14 +126,15 @@ class SeveralTasks(Task):
         return any(task.pairs for _, task in self.tasks)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Each task's own loss of its own rows, times its weight and their share of the batch. Logits (B, outputs),
-        targets as in `eicompress.answers.multi_task`."""
+        """Each task's own loss of its own rows, times its weight and their share of the batch. Logits (B, outputs) or
+        (B, 1 + W, outputs), targets as in `eicompress.answers.multi_task`."""
         answer, found = self.answer, [logits.new_zeros(())]
-        for at, ((_, task), part, own) in enumerate(zip(self.tasks, answer.parts, answer.slices, strict=True)):
+        for at, ((_, task), part, place) in enumerate(zip(self.tasks, answer.parts, answer.places, strict=True)):
             rows = targets[:, TASK] == at
             if rows.any():
                 wanted = targets[rows, OWN:][:, part.columns]
-                lost = task.loss(logits[rows, own], wanted.to(logits.dtype) if part.is_number else wanted.long())
+                own = place.of(logits)[rows]
+                lost = task.loss(own, wanted.to(logits.dtype) if part.is_number else wanted.long())
                 found.append(part.weight * rows.float().mean() * lost)
         return torch.stack(found).sum()
 
@@ -140,7 +146,7 @@ class SeveralTasks(Task):
         tuned, targets = self.answer.tuned(known, validation.targets, None), examples.targets.copy()
         decided = tuned.decided(logits)
         for each in tuned.divided(targets):
-            quality = each.part.answer.score(each.targets, decided[each.rows, each.own])
+            quality = each.part.answer.score(each.targets, each.of(decided))
             targets[each.rows, TAUGHT] = max(quality, 1 / len(each.rows))
         return replace(examples, targets=targets)
 
@@ -150,8 +156,8 @@ class SeveralTasks(Task):
     def correct(self, logits: Array, targets: Array) -> Array:
         """As each text's own task has it."""
         found = np.zeros(len(targets))
-        for task, each in self._divided(targets):
-            found[each.rows] = task.correct(logits[each.rows, each.own], each.targets)
+        for task, each in self.divided(targets):
+            found[each.rows] = task.correct(each.of(logits), each.targets)
         return found
 
     def score(self, logits: Array, targets: Array) -> float:
@@ -163,8 +169,8 @@ class SeveralTasks(Task):
     def beside(self, logits: Array, targets: Array) -> Mapping[str, float]:
         """The qualities of each task, and the mean of those that are maximised where another one is."""
         found, qualities = dict[str, float](), list[float]()
-        for task, each in self._divided(targets):
-            own, name = logits[each.rows, each.own], each.part.name
+        for task, each in self.divided(targets):
+            own, name = each.of(logits), each.part.name
             qualities.append(task.score(own, each.targets))
             others = task.beside(own, each.targets)
             found |= {f"{name}_{task.quality}": qualities[-1]} | {f"{name}_{of}": each for of, each in others.items()}
@@ -178,7 +184,7 @@ class SeveralTasks(Task):
         name, task = max(named, key=lambda each: len(each[0]))
         return task.is_share(quality.removeprefix(f"{name}_"))
 
-    def _divided(self, targets: Array) -> Iterator[tuple[Task, OwnRows]]:
+    def divided(self, targets: Array) -> Iterator[tuple[Task, OwnRows]]:
         """Each task that has rows among these, with them."""
         tasks = dict(self.tasks)
         return ((tasks[each.part.name], each) for each in self.answer.divided(targets))
@@ -198,16 +204,28 @@ def _weights(read: Sequence[tuple[Task, Mapping[str, Examples]]]) -> tuple[float
 
 def constant_loss(task: Task, targets: Array) -> float:
     """The loss on rows of a task of one answer to all: the shares of the labels, or the mean number."""
-    answer, rows = task.answer, len(targets)
-    if isinstance(answer, Number):
-        logits = np.array([targets.mean()])
-    elif isinstance(answer, LabelSet):
-        shares = (targets.sum(axis=0) + 0.5) / (rows + 1)
-        logits = np.log(shares / (1 - shares))
-    else:
-        logits = np.log((np.bincount(targets, minlength=answer.outputs) + 0.5) / rows)
-    given = torch.from_numpy(logits.astype(np.float32)).expand(rows, answer.outputs)
+    logits = _constant_logits(task.answer, targets)
+    words = targets.shape[1:] if task.answer.per_word else ()
+    given = torch.from_numpy(logits.astype(np.float32)).expand(len(targets), *words, len(logits))
     return float(task.loss(given, torch.from_numpy(targets)))
+
+
+def _constant_logits(answer: Answer, targets: Array) -> Array:
+    """(outputs,) of the best answer to all texts, or words."""
+    if isinstance(answer, IntentAndSlots):
+        tags, intents = answer.tags_of(targets), answer.intents_of(targets)
+        both = (answer.of_words, tags), (answer.of_text, intents)
+        return np.concatenate([_constant_logits(one, own) for one, own in both])
+    if isinstance(answer, Number):
+        return np.array([targets.mean()])
+    if isinstance(answer, LabelSet):
+        shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
+        of_labels: Array = np.log(shares / (1 - shares))
+        return of_labels
+    labels = targets[targets != NONE]
+    labels = np.where(labels <= CONTINUED, CONTINUED - labels, labels)
+    found: Array = np.log((np.bincount(labels, minlength=answer.outputs) + 0.5) / len(labels))
+    return found
 
 
 def in_turns(counts: Sequence[int]) -> list[int]:

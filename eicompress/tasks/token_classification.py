@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from eicompress.answers import Tags
-from eicompress.answers.entities import CONTINUED, NONE, f1
+from eicompress.answers.entities import CONTINUED, NONE
 from eicompress.contracts import Array, Examples, Task
 from eicompress.tasks.tagged_words import (
     columns_of_words,
@@ -75,7 +75,7 @@ class TokenClassification(Task):
         return found
 
     def score(self, logits: Array, targets: Array) -> float:
-        return f1(self.answer.counts(targets, logits).sum(axis=0))
+        return self.answer.score(targets, logits)
 
     def difference(self, ours: Array, theirs: Array, targets: Array) -> tuple[float, float]:
         return self.answer.difference(targets, ours, theirs)

@@ -141,7 +141,7 @@ class _Checked:
     def _logits(self, task: Task, examples: Examples) -> Array:
         """What a tiny model answers."""
         candidate = self._candidate(task)
-        tokens = tokenize(candidate.tokenizer, examples.texts, words=task.answer.per_word)
+        tokens = tokenize(candidate.tokenizer, examples.texts, reads=task.answer.reads)
         batch = tokens.batch(np.arange(len(examples)), 0, "cpu")
         with torch.no_grad():
             logits: Array = batch.logits(candidate.model).numpy()
@@ -151,7 +151,7 @@ class _Checked:
         """A tiny model with the outputs of a task."""
         candidate = tiny_candidate(outputs=task.answer.outputs)
         if task.answer.per_word:
-            answer_words(candidate.encoder)
+            answer_words(candidate.encoder, task.answer.word_outputs)
         if task.answer.unit:
             answer_with_states(candidate.encoder)
         return candidate

@@ -220,7 +220,7 @@ def measured_batches(
     rows = np.random.default_rng(context.seed).permutation(len(context.train))[:examples]
     taken = context.train.take(rows.tolist())
     tokenizer = with_max_length(subject.tokenizer, model.config.positions)
-    tokens = tokenize(tokenizer, taken.texts, words=model.config.per_word)
+    tokens = tokenize(tokenizer, taken.texts, reads=model.config.reads)
     for places in tokens.in_order(size):
         targets = torch.from_numpy(taken.targets[places])
         yield tokens.batch(places, model.config.padding_id, "cpu"), targets

@@ -11,6 +11,7 @@ import torch
 
 from eicompress.answers.entities import NONE
 from eicompress.contracts import Array, Task
+from eicompress.tasks.multi_task import SeveralTasks
 
 PENALTIES = (2e-2, 6e-3, 2e-3, 6e-4, 2e-4)
 """Of the sum of a linear classifier's squared weights, on standardized states; the flattest answers first."""
@@ -25,7 +26,14 @@ SCALES = np.geomspace(0.25, 4.0, 33)
 
 
 def linear_classifiers(task: Task, features: Array, targets: Array) -> Iterator[tuple[float, Array, Array]]:
-    """Each penalty, least free first, with weights (outputs, width) and bias (outputs,) for features (n, width)."""
+    """Each penalty, least free first, with weights (outputs, width) and bias (outputs,) for features (n, width), or of
+    words (n, W, width); of several tasks each learns from what its head reads of its own texts."""
+    if isinstance(task, SeveralTasks):
+        yield from _of_each_task(task, features, targets)
+        return
+    if task.answer.per_word:
+        features, targets = of_words(features, targets)
+    features = features.astype(np.float32, copy=False)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     # What hardly varies in the model may vary in its students, so it must not weigh much.
     deviation = deviation.clip(LEAST_DEVIATION * np.median(deviation))
@@ -36,6 +44,20 @@ def linear_classifiers(task: Task, features: Array, targets: Array) -> Iterator[
         _descend(task, states, wanted, weight, bias, penalty)
         scaled = weight.detach().numpy() / deviation
         yield penalty, scaled, bias.detach().numpy() - scaled @ mean
+
+
+def _of_each_task(task: SeveralTasks, features: Array, targets: Array) -> Iterator[tuple[float, Array, Array]]:
+    places = [each.place for _, each in task.divided(targets)]
+    found = [
+        linear_classifiers(own, each.place.rows(features)[each.rows], each.targets)
+        for own, each in task.divided(targets)
+    ]
+    for of_penalty in zip(*found, strict=True):
+        weight = np.zeros((task.answer.outputs, features.shape[-1]), np.float32)
+        bias = np.zeros(len(weight), np.float32)
+        for place, (_, of_task, of_bias) in zip(places, of_penalty, strict=True):
+            weight[place.own], bias[place.own] = of_task, of_bias
+        yield of_penalty[0][0], weight, bias
 
 
 def of_words(states: Array, targets: Array, most: int = WORDS) -> tuple[Array, Array]:

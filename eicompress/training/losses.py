@@ -51,11 +51,13 @@ def answer_loss(answer: Answer, student: Tensor, teacher: Tensor, temperature: f
         pairs = zip(slots_and_intents(answer, student), slots_and_intents(answer, teacher), strict=True)
         return sum((logit_kl(*same_answers(*pair), temperature) for pair in pairs), student.new_zeros(()))
     if isinstance(answer, MultiTask):
-        student = where_answered(answer, student, teacher)
-        parts = zip(answer.parts, answer.slices, strict=True)
-        losses = [
-            one.weight * answer_loss(one.answer, student[:, own], teacher[:, own], temperature) for one, own in parts
-        ]
+        losses = [student.new_zeros(())]
+        for part, place in zip(answer.parts, answer.places, strict=True):
+            own, wanted = place.of(student), place.of(teacher)
+            asked = wanted.flatten(1).any(dim=1)
+            if asked.any():
+                lost = answer_loss(part.answer, own[asked], wanted[asked], temperature)
+                losses.append(part.weight * asked.float().mean() * lost)
         return torch.stack(losses).sum()
     student, teacher = same_answers(student, teacher)
     if isinstance(answer, Number):
@@ -76,8 +78,8 @@ def answer_losses(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
         return answer_losses(answer.of_words, slots, wanted) + answer_losses(answer.of_text, intents, others)
     if isinstance(answer, MultiTask):
         student = where_answered(answer, student, teacher)
-        parts = zip(answer.parts, answer.slices, strict=True)
-        losses = [one.weight * answer_losses(one.answer, student[:, own], teacher[:, own]) for one, own in parts]
+        parts = zip(answer.parts, answer.places, strict=True)
+        losses = [one.weight * answer_losses(one.answer, at.of(student), at.of(teacher)) for one, at in parts]
         return torch.stack(losses).sum(dim=0)
     if student.ndim == 3:
         width = min(student.shape[1], teacher.shape[1])
@@ -100,8 +102,11 @@ def where_answered(answer: Answer, student: Tensor, teacher: Tensor) -> Tensor:
     task they are as they are."""
     if not isinstance(answer, MultiTask):
         return student
-    parts = [student[:, own] * teacher[:, own].any(dim=1, keepdim=True) for own in answer.slices]
-    return torch.cat(parts, dim=1)
+    parts = []
+    for place in answer.places:
+        asked = teacher[..., place.own].flatten(1).any(dim=1)
+        parts.append(student[..., place.own] * asked.reshape(-1, *(1,) * (student.ndim - 1)))
+    return torch.cat(parts, dim=-1)
 
 
 def vector_distance(student: Tensor, teacher: Tensor) -> Tensor:

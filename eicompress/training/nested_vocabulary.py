@@ -58,6 +58,6 @@ def readings(
     for share in shares:
         if share < 1.0:
             smaller, kept = first_tokens(tokenizer, share, context)
-            tokens = tokenize(smaller, texts, words=context.task.answer.per_word)
+            tokens = tokenize(smaller, texts, reads=context.task.answer.reads)
             found[share] = Reading(replace(tokens, ids=kept[tokens.ids]), padding_id)
     return found

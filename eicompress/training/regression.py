@@ -85,7 +85,7 @@ def _each_task(answer: MultiTask, vectors: Matrix, targets: Array, strength: flo
     bias = np.zeros(answer.outputs, np.float32)
     for each in answer.divided(targets):
         found = trained(each.part.answer, vectors[each.rows], each.targets, strength)
-        weights[:, each.own], bias[each.own] = found.weights, found.bias
+        weights[:, each.place.own], bias[each.place.own] = found.weights, found.bias
     return Regression(weights, bias, strength)
 
 

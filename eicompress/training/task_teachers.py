@@ -38,19 +38,25 @@ class TaskTeachers:
         return replace(self, teachers=tuple(each.watched(progress) for each in self.teachers))
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
-        """Logits (n, outputs) in half precision. The states are those of the teacher that answers all tasks; of several
-        teachers they are of no width, since no state of one corresponds to that of another."""
+        """Logits in half precision, of texts (n, outputs), or of texts and words (n, 1 + W, outputs). The states are
+        those of the teacher that answers all tasks; of several teachers they are of no width, since no state of one
+        corresponds to that of another."""
         asked, answer = self._asked(texts), self.answer
         if len(self.teachers) == 1:
             outputs = self.teachers[0].outputs(texts)
-            widths = [each.answer.outputs for each in answer.parts]
-            return replace(outputs, logits=outputs.logits * np.repeat(asked, widths, axis=1))
-        logits = np.zeros((len(texts), answer.outputs), np.float16)
-        for teacher, own, rows in zip(self.teachers, answer.slices, asked.T, strict=True):
+            wanted = np.repeat(asked, [each.answer.outputs for each in answer.parts], axis=1)
+            wanted = np.expand_dims(wanted, tuple(range(1, outputs.logits.ndim - 1)))
+            return replace(outputs, logits=outputs.logits * wanted)
+        found = []
+        for part, teacher, rows in zip(answer.parts, self.teachers, asked.T, strict=True):
+            logits = np.zeros((len(texts), *(1,) * part.answer.per_word, part.answer.outputs), np.float16)
             places = np.flatnonzero(rows)
             if len(places):
-                logits[places, own] = teacher.outputs([texts[row] for row in places.tolist()]).logits
-        return TeacherOutputs(logits, np.zeros((len(texts), 0), np.float16))
+                own = teacher.outputs([texts[row] for row in places.tolist()]).logits
+                logits = np.zeros((len(texts), *own.shape[1:]), np.float16)
+                logits[places] = own
+            found.append(logits)
+        return TeacherOutputs(answer.together(found), np.zeros((len(texts), 0), np.float16))
 
     def _asked(self, texts: Sequence[Text]) -> npt.NDArray[np.bool_]:
         """(n, tasks) whether the teacher of a task is asked about a text."""

@@ -224,7 +224,7 @@ def answers_of(
     (n, W, hidden) where each word is answered, with zeros for one that was not read. Without `states` they are of no
     width, (n, 0): those of words are many."""
     model = candidate.encoder
-    tokens = tokenize(candidate.tokenizer, texts, words=model.config.per_word)
+    tokens = tokenize(candidate.tokenizer, texts, reads=model.config.reads)
     logits = np.zeros(tokens.of_answers(model.config.outputs), np.float16)
     pooled = np.zeros(tokens.of_features(model.config.hidden) if states else (len(texts), 0), np.float16)
     with moved(model.eval(), device):

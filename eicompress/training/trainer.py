@@ -17,6 +17,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from eicompress.answers.words import Reads
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.device import fast_products
@@ -129,7 +130,7 @@ class _Run:
         model = candidate.model
         self.training, self.device = training, device
         self.modules = nn.ModuleList([model] if training.extra is None else [model, training.extra])
-        self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts), answers_words(model))
+        self.tokens = _tokenized(candidate.tokenizer.to_str(), tuple(training.texts), _read_by(model))
         encoder = encoder_of(model)
         self.padding_id = encoder.config.padding_id if encoder else 0
         self.references = encoder.references if encoder else None
@@ -275,14 +276,14 @@ class _Run:
 
 
 @lru_cache(maxsize=2)
-def _tokenized(tokenizer: str, texts: tuple[Text, ...], words: bool) -> Tokens:
+def _tokenized(tokenizer: str, texts: tuple[Text, ...], reads: Reads) -> Tokens:
     """Remembered, for the trainings of a candidate at its rungs read the same, and others' often do."""
-    return tokenize(Tokenizer.from_str(tokenizer), texts, words=words)
+    return tokenize(Tokenizer.from_str(tokenizer), texts, reads=reads)
 
 
-def answers_words(model: nn.Module) -> bool:
-    """Whether a model answers each word; one that is no encoder is taken to answer whole texts."""
-    return isinstance(model, Encoder) and model.config.per_word
+def _read_by(model: nn.Module) -> Reads:
+    """What a model answers; one that is no encoder is taken to answer whole texts."""
+    return model.config.reads if isinstance(model, Encoder) else "texts"
 
 
 def _finite(loss: float, step: int) -> float:

@@ -100,7 +100,7 @@ class Builder(Materials):
         if not answer.holds(self.examples["train"].targets):
             return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
-        if not answer.linear_artifacts:
+        if answer.per_word:  # no linear model of whole texts answers so
             return simplest
         static = {STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench))}
         if answer.unit:  # words that are not weighted by a label are what the simplest counts

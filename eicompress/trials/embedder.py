@@ -6,11 +6,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from eicompress.answers import Vector
+from eicompress.encoder.config import Pooling
 from eicompress.encoder.heads import answer_with_states
 from eicompress.encoder.model import Encoder
 from eicompress.errors import ModelError, shortened
 from eicompress.manifest import read_object
-from eicompress.trials.taught import Pooling
 from eicompress.values import parsed_json
 
 POOLING = "1_Pooling"

@@ -110,7 +110,7 @@ def opened_teacher_search(
     model = read_model(folder, data.task.answer)
     return teacher_search.TeacherSearch(
         source=model.candidate,
-        poolings=("none",) if data.task.answer.per_word else poolings_of(folder),
+        poolings=("none",) if data.task.answer.reads == "words" else poolings_of(folder),
         task=data.task,
         train=data.examples["train"],
         seed=seed,

@@ -17,7 +17,7 @@ from eicompress.answers.words import fitted
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Candidate, Examples, Task, Training
 from eicompress.errors import ModelError
-from eicompress.training.linear_probe import calibrated, linear_classifiers, of_words
+from eicompress.training.linear_probe import calibrated, linear_classifiers
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Checkpoints, Diverged, Trainer
 from eicompress.trials import candidate as candidates
@@ -61,9 +61,9 @@ class TeacherSearch:
 
     def finetuned(self) -> Taught:
         """All weights trained at one rate for a set length, from a new head: nothing is chosen."""
-        pooling: Pooling = "none" if self.task.answer.per_word else "first"
+        pooling: Pooling = "none" if self.task.answer.reads == "words" else "first"
         attempt = Attempt(pooling, learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS)
-        candidate = pooled(self.source, pooling)
+        candidate = self._pooled(pooling)
         self._fit(candidate, attempt, np.arange(len(self.train)), self.seed, rate_steps=0)
         return Taught((candidate,), self.task.answer, attempt, ())
 
@@ -104,7 +104,7 @@ class TeacherSearch:
     def _timed_epoch_s(self, linear: Attempt) -> float:
         """Seconds of an epoch over all rows, from a few steps of it."""
         rows = np.arange(min(len(self.train), TIMED_STEPS * Training.batch_size))
-        candidate = pooled(self.source, linear.pooling)
+        candidate = self._pooled(linear.pooling)
         attempt = replace(linear, learning_rate=min(LEARNING_RATES))
         training = training_of(candidate, self.task, self.train.take(rows.tolist()), attempt)
         step_s = timed_step_s(candidate, training, self.seed, self.device, self.clock)
@@ -128,10 +128,7 @@ class TeacherSearch:
 
     def _classifiers(self, features: Array, rows: Array) -> dict[float, tuple[Array, Array]]:
         """Weights (outputs, width) and bias (outputs,) by penalty, learned from these rows."""
-        states, targets = features[rows], self.train.targets[rows]
-        if self.task.answer.per_word:
-            states, targets = of_words(states, targets)
-        found = linear_classifiers(self.task, states, targets)
+        found = linear_classifiers(self.task, features[rows], self.train.targets[rows])
         return {penalty: (weight, bias) for penalty, weight, bias in found}
 
     def _linear_logits(self, features: Array, weight: Array, bias: Array) -> Array:
@@ -144,7 +141,7 @@ class TeacherSearch:
         half precision, since they are many."""
 
         def compute() -> Mapping[str, Array]:
-            candidate = pooled(self.source, pooling)
+            candidate = self._pooled(pooling)
             states = answers_of(candidate, self.train.texts, self.device, self._texts_read())[1]
             if self.task.answer.per_word:
                 return {"features": states}
@@ -202,7 +199,7 @@ class TeacherSearch:
     def _fitted(self, attempt: Attempt, rows: Array, seed: int) -> Candidate:
         """The model with a linear classifier of these rows, if there is one, and all its weights trained if the attempt
         says so."""
-        candidate = pooled(self.source, attempt.pooling)
+        candidate = self._pooled(attempt.pooling)
         if self.task.answer.probed:
             set_classifier(candidate, *self._classifiers(self._features(attempt.pooling), rows)[attempt.penalty])
         if attempt.learning_rate:
@@ -218,6 +215,9 @@ class TeacherSearch:
         fit(candidate, training_of(candidate, self.task, self.train.take(rows.tolist()), attempt, rate_steps))
 
     # Common to both.
+
+    def _pooled(self, pooling: Pooling) -> Candidate:
+        return pooled(self.source, pooling, self.task.answer.word_outputs)
 
     def _others(self, held_out: Array) -> Array:
         return np.setdiff1d(np.arange(len(self.train)), held_out)

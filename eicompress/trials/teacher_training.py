@@ -38,16 +38,16 @@ def folds_of(strata: Array, seed: int) -> list[Array]:
     return folds[: max(1, min(MOST_FOLDS, ENOUGH_HELD_OUT // max(1, len(folds[0]))))]
 
 
-def pooled(source: Candidate, pooling: Pooling) -> Candidate:
-    """A copy of the model that pools in this way: the mean, the first token through the model's own pooler, or not at
-    all."""
+def pooled(source: Candidate, pooling: Pooling, word_outputs: int) -> Candidate:
+    """A copy of the model that pools in this way: the mean, or the first token, through the model's own pooler where no
+    words are answered; and whose last outputs read words."""
     candidate = replace(source, model=copy.deepcopy(source.model))
     model = candidate.encoder
     if pooling == "mean":
         model.pool_by_mean()
         model.drop_pooler()
-    elif pooling == "none":
-        answer_words(model)
+    if word_outputs:
+        answer_words(model, word_outputs)
     return candidate
 
 

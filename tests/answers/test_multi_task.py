@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from eicompress.answers import Labels, LabelSet, MultiTask, Number, Part, Tags, from_json, of_config
+from eicompress.answers import (
+    AnswerSpan,
+    IntentAndSlots,
+    Labels,
+    LabelSet,
+    MultiTask,
+    Number,
+    Part,
+    from_json,
+    of_config,
+)
 from eicompress.answers.label_set import MACRO_F1
 from eicompress.errors import ModelError
 
@@ -73,10 +83,64 @@ def test_the_answer_is_the_same_after_it_was_written_and_read(answer: MultiTask,
     assert of_config(tuned.config()) == MultiTask(tuple(in_units))
 
 
-def test_an_answer_of_words_is_none_of_several_tasks() -> None:
-    entry = {**ANSWER.config()["tasks"][0], "architectures": ["BertForTokenClassification"]}
-    assert of_config({**ANSWER.config(), "tasks": [entry, ANSWER.config()["tasks"][1]]}) is None
-    part = {"name": "a", "answer": Tags(("O", "B-x")).to_json(), "pairs": False}
+WORDS = MultiTask((TOPIC, Part("slots", IntentAndSlots(("O", "B-sky"), ("ask", "say")), False)))
+"""Logits of the topics, then of two tags and two intents."""
+OF_WORDS = np.zeros((2, 3, 7))
+OF_WORDS[:, 0, :3] = [[0, 4, 1], [3, 1, 0]]
+OF_WORDS[:, 1, 3:] = [[5, 1, 2, 1], [2, 1, 0, 9]]
+OF_WORDS[1, 2, 3:] = [1, 8, 1, 2]
+"""Two texts, of one word and of two."""
+
+
+def test_a_task_of_words_has_rows_of_its_own_behind_that_of_the_text() -> None:
+    topic, slots = WORDS.places
+    assert (WORDS.outputs, WORDS.word_outputs, WORDS.reads) == (7, 4, "both") and ANSWER.reads == "texts"
+    np.testing.assert_array_equal(topic.of(OF_WORDS), OF_WORDS[:, 0, :3])
+    np.testing.assert_array_equal(slots.of(OF_WORDS), OF_WORDS[:, 1:, 3:])
+    np.testing.assert_array_equal(WORDS.standard(OF_WORDS), OF_WORDS)
+    assert {name: each.shape(1, 9) for name, each in WORDS.graph_outputs.items()} == {
+        "topic_logits": (1, 3),
+        "slots_logits": (1, 9, 4),
+    }
+    alone = MultiTask((WORDS.parts[1],))
+    assert alone.reads == "words" and alone.places[0].of(OF_WORDS[:, 1:, 3:]).shape == (2, 2, 4)
+
+
+def test_words_are_answered_and_scored_as_by_a_model_of_them_alone() -> None:
+    part, logits = WORDS.parts[1].answer, OF_WORDS[:, 1:, 3:]
+    assert isinstance(part, IntentAndSlots)
+    texts, tags = ("why", "the sky"), np.array([[0, -1], [0, 1]])
+    (_, second) = WORDS.decode(OF_WORDS, texts)
+    assert second.answers == {
+        "topic": TOPIC.answer.decode(OF_WORDS[:, 0, :3], texts)[1],
+        "slots": part.decode(logits, texts)[1],
+    }
+    assert second.columns[1].startswith("slots=say 0.9") and second.columns[1].endswith("sky 4-7 sky")
+    targets = np.full((3, 4), -1.0)
+    targets[:, 0], targets[:, 1], targets[2, 2] = [1, 1, 0], [0.5, 0.5, 1.0], 0
+    targets[:2, 2:] = part.targets(tags, np.array([0, 1]))
+    read = OF_WORDS[[0, 1, 1]]
+    assert WORDS.score(targets, read) == pytest.approx((1.0 / 0.5 + 1.0 / 1.0) / 2)
+    of_topic, of_slots = WORDS.divided(targets)
+    assert (
+        of_topic.targets.tolist() == [0] and of_slots.targets.tolist() == part.targets(tags, np.array([0, 1])).tolist()
+    )
+    assert WORDS.agrees(read, read).all() and WORDS.holds(targets)
+    found = WORDS.mistakes(("why", "the sky", "rain"), targets, read, read)
+    assert [row[:3] for row in found.tables[0].rows] == [
+        ("topic", "accuracy", "1"),
+        ("slots", "sentence_accuracy", "2"),
+    ]
+    simplest = WORDS.simplest_logits(("why", "the sky", "rain"), targets, ("the sky", ("one", "other")))
+    assert simplest[0, 2, 3:5].argmax() == 1 and not simplest[1].any()
+
+
+def test_tasks_of_words_are_the_last_ones_of_a_config() -> None:
+    assert of_config(WORDS.config()) == WORDS == from_json(WORDS.to_json())
+    assert "Output `slots_logits`" in WORDS.described and "`slots_logits` (batch, tokens, 4)" in WORDS.described
+    turned = MultiTask(WORDS.parts[::-1])
+    assert of_config(turned.config()) is None
+    part = {"name": "a", "answer": AnswerSpan().to_json(), "pairs": True}
     with pytest.raises(KeyError):
         from_json({"kind": "multi_task", "parts": [part]})
 

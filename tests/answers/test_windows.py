@@ -52,7 +52,7 @@ def test_both_ways_to_merge_windows_agree() -> None:
     candidate = tiny_candidate()
     answer_words(candidate.encoder)
     texts = [(QUESTION, CONTEXT), ("stop", "the sun"), ("will it rain", f"xylophone {CONTEXT} xylophone")]
-    tokens = tokenize(candidate.tokenizer, texts, words=True)
+    tokens = tokenize(candidate.tokenizer, texts, reads="words")
     rows = np.array([2, 0])
     batch = tokens.batch(rows, 0, "cpu")
     with torch.no_grad():

@@ -32,6 +32,37 @@ def test_padding_changes_no_logits_of_a_quantized_model() -> None:
     assert torch.allclose(model(ids, mask, types), model(*longer), atol=1e-4)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_a_text_and_its_tokens_are_answered_as_by_models_of_each_alone(pooling: str) -> None:
+    shapes = {"outputs": 5, "pooling": pooling, "pooler": False}
+    both, text, words = (tiny_encoder(**shapes, word_outputs=count) for count in (2, 0, 5))
+    assert (both.config.reads, text.config.reads, words.config.reads) == ("both", "texts", "words")
+    logits = both(*inputs())
+    assert logits.shape == (2, 8, 5)
+    torch.testing.assert_close(logits[:, 0, :3], text(*inputs())[:, :3])
+    torch.testing.assert_close(logits[:, 1:, 3:], words(*inputs())[:, :, 3:])
+    assert not logits[:, 0, 3:].any() and not logits[:, 1:, :3].any()
+    both.set_quantization(QuantSpec(8), QuantSpec(8))
+    ids, mask, types = inputs()
+    longer = [torch.cat([each, torch.zeros(2, 3, dtype=torch.int64)], dim=1) for each in (ids, mask, types)]
+    torch.testing.assert_close(both(*longer)[:, :8], both(ids, mask, types), atol=1e-4, rtol=0)
+
+
+def test_a_text_comes_before_its_words_and_a_pair_has_none() -> None:
+    candidate = tiny_candidate(outputs=3, word_outputs=2, pooler=False)
+    texts = ("play it", ("play it", "rain"), "rain", "")
+    tokens = tokenize(candidate.tokenizer, texts, reads="both")
+    assert tokens.words is not None
+    assert tokens.words.tolist() == [[0, 2, 3], [0, -1, -1], [0, 2, -1], [0, -1, -1]]
+    batch = tokens.batch(np.array([2, 0]), 0, "cpu")
+    found = batch.logits(candidate.model)
+    given = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    tokens_logits = candidate.model(*given)
+    torch.testing.assert_close(found[:, 0], tokens_logits[:, 0])
+    torch.testing.assert_close(found[1, 1:], tokens_logits[1, 2:4])
+    assert tokens.of_answers(3) == (4, 3, 3) and not found[0, 2].any()
+
+
 def test_an_unimportant_head_can_go_without_a_trace() -> None:
     model = tiny_encoder()
     attention = model.layers[1].attention

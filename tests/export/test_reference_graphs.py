@@ -22,7 +22,7 @@ from tests.export.test_emit import differences, inputs, rounded, specs
 SHAPES: dict[str, dict[str, object]] = {
     "plain": {},
     "mean": {"pooling": "mean"},
-    "each token": {"pooling": "none", "pooler": False},
+    "each token": {"word_outputs": 2, "pooler": False},
     "one layer": {"layers": (LayerConfig(4, 6, 32),)},
     "one layer, mean": {"layers": (LayerConfig(4, 6, 32),), "pooling": "mean"},
     "factorized words": {"embedding": 10},

@@ -93,7 +93,7 @@ def test_a_model_is_converted_and_reads_texts_or_is_refused(
             batch = tokenize(made.tokenizer, [text]).batch(np.arange(1), 0, "cpu")
             assert batch.logits(encoder).isfinite().all(), "logits must be numbers"
         if made.answer is not None:
-            tokens = tokenize(made.tokenizer, TEXTS[2:3], words=made.answer.per_word)
+            tokens = tokenize(made.tokenizer, TEXTS[2:3], reads=made.answer.reads)
             batch = tokens.batch(np.arange(1), 0, "cpu")
             made.answer.decode(batch.logits(encoder).detach().numpy(), TEXTS[2:3])
 

@@ -118,7 +118,7 @@ def test_a_threshold_is_from_0_to_1(knobs: dict[str, float]) -> None:
     [
         (EarlyExit(), {"layers": (), "pooling": "mean"}, "must have at least 2, but has 0"),
         (EarlyExit(after="1, 3"), {}, "below the encoder's 3 layers, .* but names 3"),
-        (EarlyExit(), {"pooling": "none", "pooler": False}, "answers each word"),
+        (EarlyExit(), {"word_outputs": 2, "pooler": False}, "answers each word"),
     ],
 )
 def test_what_cannot_exit_is_inapplicable(

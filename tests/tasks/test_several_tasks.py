@@ -12,7 +12,7 @@ from eicompress.contracts import Examples, TeacherOutputs
 from eicompress.errors import DataError, SpecError
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
-from eicompress.tasks.multi_task import SeveralTasks, in_turns
+from eicompress.tasks.multi_task import SeveralTasks, constant_loss, in_turns
 from eicompress.training.losses import answer_losses, label_kl
 from eicompress.trials.task_data import TaskData, read_data
 from eicompress.trials.teacher_training import folds_of
@@ -226,13 +226,17 @@ def test_each_data_set_may_have_a_kind_and_columns_of_its_own(tmp_path: Path) ->
     assert any(each.startswith("tags: The rows have lists in `labels`") for each in read.notes)
 
 
-def test_what_answers_no_whole_text_or_is_alone_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_part_of_several_tasks_or_is_alone_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path, topic=of_task("topic"), match=of_task("match"), texts=[{"text": "a"}, {"text": "b"}])
-    (tmp_path / "words").mkdir()
+    (tmp_path / "questions").mkdir()
     for split in ("train", "validation", "test"):
-        words = [{"tokens": [split, "b"], "tags": ["O", "B-x"]}, {"tokens": [split], "tags": ["O"]}]
-        (tmp_path / "words" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, words)))
-    for other, kind in ((data[2], "embedding"), (f"words={tmp_path / 'words'}", "token_classification")):
+        row = {
+            "question": "who",
+            "context": f"{split} it is",
+            "answers": {"text": ["it"], "answer_start": [len(split) + 1]},
+        }
+        (tmp_path / "questions" / f"{split}.jsonl").write_text(json.dumps(row))
+    for other, kind in ((data[2], "embedding"), (f"questions={tmp_path / 'questions'}", "question_answering")):
         with pytest.raises(DataError, match=f"is of the task `{kind}`: search for it on its own"):
             opened([*data[:2], other])
     with pytest.raises(SpecError, match="must be two or more, but got"):
@@ -262,3 +266,62 @@ def test_examples_of_tasks_are_taken_as_others_are() -> None:
     _, examples = SeveralTasks.read({"train": ROWS}, {})
     taken: Examples = examples["train"].take([1, 2])
     assert taken.targets[:, 2].tolist() == [0, 0]
+
+
+SLOTS: list[dict[str, Any]] = [
+    {"tokens": ["will", "it", "rain"], "tags": ["O", "O", "B-sky"], "label": "ask"},
+    {"tokens": ["play", "music"], "tags": ["O", "B-thing"], "label": "say"},
+]
+ENTITIES = [{name: value for name, value in row.items() if name != "label"} for row in SLOTS]
+
+
+def of_words() -> tuple[SeveralTasks, Examples]:
+    named = [{"task": "slots", **row} for row in SLOTS] + [{"task": "entities", **row} for row in ENTITIES]
+    task, examples = SeveralTasks.read({"train": [*ROWS, *named]}, {})
+    return task, examples["train"]
+
+
+def test_tasks_that_answer_words_stand_behind_those_of_texts() -> None:
+    task, examples = of_words()
+    kinds = [(name, each.name) for name, each in task.tasks]
+    assert kinds == [
+        ("match", "pair_classification"),
+        ("topic", "classification"),
+        ("entities", "token_classification"),
+        ("slots", "intent_and_slots"),
+    ]
+    answer = task.answer
+    assert (answer.reads, answer.outputs, answer.word_outputs) == ("both", 16, 12)
+    by_name = {each.part.name: each for _, each in task.divided(examples.targets)}
+    assert by_name["topic"].targets.tolist() == [0, 1]
+    assert by_name["entities"].targets.tolist() == [[0, 0, 1], [0, 2, -1]]
+
+
+def test_words_are_learned_as_in_a_task_of_their_own() -> None:
+    task, examples = of_words()
+    generator, targets = torch.Generator().manual_seed(0), torch.from_numpy(examples.targets)
+    logits = torch.randn(8, 4, 16, generator=generator)
+    parts = []
+    for (own, each), weight in zip(task.divided(examples.targets), task.weights, strict=True):
+        given = each.place.of(logits)[each.rows]
+        parts.append(weight * own.loss(given, torch.from_numpy(each.targets)) / 4)
+    torch.testing.assert_close(task.loss(logits, targets), torch.stack(parts).sum())
+    of_topics = np.flatnonzero(examples.targets[:, 0] < 2)
+    assert task.loss(logits[of_topics], targets[of_topics]).isfinite(), "a batch without words"
+    assert task.correct(logits.numpy(), examples.targets).shape == (8,)
+    assert {"entities_entity_f1", "slots_sentence_accuracy", "slots_slot_f1", "topic_accuracy"} <= {
+        *task.beside(logits.numpy(), examples.targets)
+    }
+
+
+def test_before_anything_is_learned_the_losses_of_words_are_as_large_too() -> None:
+    task, examples = of_words()
+    losses = [
+        weight * constant_loss(own, each.targets)
+        for (own, each), weight in zip(task.divided(examples.targets), task.weights, strict=True)
+    ]
+    assert losses == pytest.approx([np.mean(losses)] * 4)
+    (own, each) = [*task.divided(examples.targets)][2]
+    shares = np.array([3.5, 1.5, 1.5]) / 5  # of five words, three are `O`; half a word more of each
+    expected = -(3 * np.log(3.5 / 5) + 2 * np.log(1.5 / 5)) / 5 + np.log(np.sum(shares) + 2 * 0.5 / 5)
+    assert constant_loss(own, each.targets) == pytest.approx(expected)

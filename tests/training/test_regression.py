@@ -84,7 +84,7 @@ def test_each_of_several_tasks_has_a_regression_of_its_own_rows() -> None:
     own = vectors[np.arange(90), tasks]
     targets = np.stack([tasks, np.ones(90), np.where(tasks < 2, own > 0, own)], axis=1).astype(np.float32)
     found = trained(answer, vectors, targets, 1.0)
-    for at, (part, outputs) in enumerate(zip(parts, answer.slices, strict=True)):
+    for at, (part, outputs) in enumerate(zip(parts, [each.own for each in answer.places], strict=True)):
         rows = tasks == at
         wanted = targets[rows, 2].astype(np.int64 if at < 2 else np.float32)
         alone = trained(part.answer, vectors[rows], wanted, 1.0)

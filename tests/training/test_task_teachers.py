@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eicompress.answers import Labels, MultiTask, Part
+from eicompress.answers import Labels, MultiTask, Part, Tags
 from eicompress.cache import Cache
 from eicompress.contracts import Array, Examples
 from eicompress.training.losses import answer_loss, answer_losses, where_answered
@@ -63,3 +63,46 @@ def test_a_student_learns_from_a_teacher_where_that_was_asked() -> None:
     assert where_answered(ANSWER, student, teacher)[0, 2:].tolist() == [0, 0, 0]
     assert where_answered(ANSWER.parts[1].answer, student, teacher) is student
     assert answer_loss(ANSWER, student, student, 2.0).item() == pytest.approx(0, abs=1e-6)
+
+
+WORDS = MultiTask((*ANSWER.parts, Part("tags", Tags(("O", "B-x")), False)))
+OF_WORDS = tasks_by_text(WORDS, [Examples(("a b c", "one", "a b"), np.array([[2, 1, 0], [1, 1, 2], [2, 1, 1]]))])
+
+
+def of_words(folder: Path) -> StoredTeacher:
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        found = np.zeros((len(texts), max(len(str(each).split()) for each in texts), 2), np.float16)
+        for row, each in enumerate(texts):
+            found[row, : len(str(each).split())] = row + 1
+        return found, np.zeros((len(texts), 0), np.float16)
+
+    return StoredTeacher(answer, "words", "", False, Cache(folder))
+
+
+def test_a_teacher_of_words_answers_in_the_rows_behind_that_of_the_text(tmp_path: Path) -> None:
+    own = constant(tmp_path, 2, 1.0, []), constant(tmp_path, 3, 2.0, []), of_words(tmp_path)
+    logits = TaskTeachers(WORDS, own, OF_WORDS).outputs(["a b c", "one", "a b"]).logits
+    assert logits.shape == (3, 4, 7) and logits.dtype == np.float16
+    assert logits[:, 0, 2:5].tolist() == [[0, 0, 0], [2, 2, 2], [0, 0, 0]]
+    assert logits[:, 1:, 5].tolist() == [[1, 1, 1], [0, 0, 0], [2, 2, 0]]
+    assert np.count_nonzero(logits) == 3 + 10
+
+
+def test_tasks_of_texts_and_of_words_are_learned_from_their_own_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(3, 4, 7, generator=generator), torch.zeros(3, 3, 7)
+    teacher[1, 0, 2:5] = torch.randn(3, generator=generator)
+    teacher[0, 1:, 5:], teacher[2, 1, 5:] = torch.randn(2, 2, generator=generator), 1.0
+
+    def divergence(row: int, slot: int, own: slice) -> torch.Tensor:
+        both = (F.log_softmax(each[row, slot, own], 0) for each in (student, teacher))
+        return F.kl_div(*both, log_target=True, reduction="sum")
+
+    of_words = [divergence(row, slot, slice(5, 7)) for row, slot in ((0, 1), (0, 2), (2, 1))]
+    expected = torch.stack([(of_words[0] + of_words[1]) / 2, divergence(1, 0, slice(2, 5)), of_words[2]])
+    torch.testing.assert_close(answer_losses(WORDS, student, teacher), expected)
+    mean = expected[1] / 3 + 2 / 3 * torch.stack(of_words).mean()
+    torch.testing.assert_close(answer_loss(WORDS, student, teacher, 1.0), mean)
+    torch.testing.assert_close(answer_loss(WORDS, student[1:2], teacher[1:2], 1.0), expected[1])
+    asked = where_answered(WORDS, student, teacher)
+    assert not asked[1, :, 5:].any() and not asked[[0, 2], :, :5].any() and asked[0, 1:, 5:].all()

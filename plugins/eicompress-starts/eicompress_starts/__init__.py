@@ -54,7 +54,7 @@ class StartingPoint(ModelStrategy):
             raise Inapplicable(f"`{self.name}` takes the place of the whole model: put it before all other steps")
         answer, loaded = context.task.answer, load(self.encoder, context.task.answer.outputs)
         if answer.per_word:
-            answer_words(loaded.encoder)
+            answer_words(loaded.encoder, answer.word_outputs)
         loaded.encoder.config = replace(loaded.encoder.config, unit=answer.unit)
         start, facts = with_needed_positions(
             replace(loaded, facts=subject.facts, texts=subject.texts), self.length_coverage, context
@@ -104,7 +104,7 @@ def _readings(answer: Answer, states: Array, wanted: Array) -> Iterator[tuple[sl
             read = states[..., side * width : (side + 1) * width]
             yield slice(side, side + 1), *_rows(read, wanted[:, 1:, side : side + 1])
         return
-    for own in answer.slices if isinstance(answer, MultiTask) else (slice(None),):
+    for own in [each.own for each in answer.places] if isinstance(answer, MultiTask) else [slice(None)]:
         yield own, *_rows(states, wanted[..., own])
 
 
