@@ -29,8 +29,8 @@ def logits_of_outputs(outputs: Sequence[GraphOutput], values: Sequence[Floats]) 
     some have a row for each token and others one for the text, (1 + tokens, outputs), with zeros between."""
     if len({each.per_token for each in outputs}) == 1:
         alone = any(each.width is None for each in outputs)
-        joined: Floats = np.stack(values, axis=-1) if alone else np.concatenate(values, axis=-1)
-        return joined[0]
+        joined: Floats = (np.stack if alone else np.concatenate)([each[0] for each in values], axis=-1)
+        return joined
     of_text = np.concatenate([each[0] for each in values if each.ndim == 2])
     of_tokens = np.concatenate([each[0] for each in values if each.ndim == 3], axis=1)
     row = np.zeros((1 + len(of_tokens), len(of_text) + of_tokens.shape[1]), np.float32)

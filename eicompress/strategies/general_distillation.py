@@ -138,8 +138,11 @@ class _SentenceLoss:
         if self.pooled_weight:
             pooled = self.student.pool(own[-1], batch.input_ids, batch.attention_mask).float()
             wanted = self.baseline.pool(theirs[-1], other.input_ids, other.attention_mask).float()
-            if self.baseline.config.per_word:  # nothing is pooled, so the states of the same slots are compared
+            if (
+                self.baseline.config.per_word
+            ):  # heads read the states of tokens, so those of the same slots are compared
                 real = slots.mask.bool()
+                pooled, wanted = pooled[:, -own[-1].shape[1] :], wanted[:, -theirs[-1].shape[1] :]
                 pooled, wanted = slots.states(pooled, slots.first)[real], slots.states(wanted, slots.second)[real]
             loss = loss + self.pooled_weight * F.mse_loss(pooled, wanted[:, self.matching.kept])
         if self.matching.layers and self.matching.weights != Weights():

@@ -244,3 +244,23 @@ def test_a_short_training_makes_starting_points(tmp_path: Path) -> None:
     described = json.loads((tmp_path / "o" / weights.DESCRIPTION).read_text())
     assert set(described["starts"]) == set(weights.NAMES)
     assert (tmp_path / "o" / weights.WEIGHTS).stat().st_size < LARGEST_FILES
+
+
+def test_its_classifier_knows_the_teachers_answers_to_words_and_to_texts(tmp_path: Path) -> None:
+    rows = [
+        row
+        for text in (*MUSIC, *WEATHER)
+        for row in (
+            {"task": "topic", "text": text, "label": "music" if text in MUSIC else "weather"},
+            {"task": "words", "tokens": text.split(), "tags": ["B-x", *["O"] * (len(text.split()) - 1)]},
+        )
+    ]
+    task, examples = SeveralTasks.read({"train": rows}, {})
+    context = context_of(tmp_path, task, examples["train"], lambda encoder: answer_words(encoder, 3))
+    made = StartingPoint("minilm-1").apply(context.baseline, context)
+    wanted = np.asarray(context.teacher.outputs(context.train.texts).logits, np.float32)
+    logits = answers_of(made, context.train.texts, "cpu")[0]
+    assert len(made.facts["starting_point"]["penalties"]) == 2
+    for place in task.answer.places:
+        own, asked = place.of(logits), place.of(wanted)
+        assert (own.argmax(axis=-1) == asked.argmax(axis=-1))[asked.any(axis=-1)].mean() > 0.7

@@ -1,7 +1,8 @@
-"""Every strategy on a model of a task of texts and one of pairs: it trains, and the file answers as the model does."""
+"""Every strategy on a model of a task of texts, one of pairs, and one of words: it trains, and the file answers as the
+model does."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from eicompress import runtime
 from eicompress.answers import MultiTask
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Context, Examples, ModelStrategy
+from eicompress.encoder.heads import answer_words
 from eicompress.encoder.tokens import tokenize
 from eicompress.errors import Inapplicable
 from eicompress.export import folder as artifacts
@@ -41,6 +43,11 @@ ROWS: list[Json] = [
         {"task": "match", "text": text, "text_pair": TEXTS[at % 7], "label": "yes" if at % 3 else "no"},
     )
 ]
+SLOTS: list[Json] = [
+    {"task": "slots", "tokens": text.split(), "tags": ["B-x", *["O"] * (len(text.split()) - 1)], "label": label}
+    for label, texts in (("music", MUSIC), ("weather", WEATHER))
+    for text in texts
+]
 VARIANTS: list[tuple[type[ModelStrategy], Mapping[str, Any]]] = [
     (Distillation, {"logits": "mse", "state_weight": 1.0}),
     (CrossDistillation, {"teacher_updates": "none"}),
@@ -49,10 +56,12 @@ VARIANTS: list[tuple[type[ModelStrategy], Mapping[str, Any]]] = [
 ]
 
 
-def context_of(folder: Path, teachers: int = 1) -> Context:
+def context_of(folder: Path, teachers: int = 1, rows: Sequence[Json] = ROWS) -> Context:
     """Taught by the baseline, or by a model for each of the two tasks."""
-    baseline, cache = tiny_candidate(outputs=4), Cache(folder / "teacher")
-    task, examples = SeveralTasks.read({"train": ROWS}, {})
+    task, examples = SeveralTasks.read({"train": rows}, {})
+    baseline, cache = tiny_candidate(outputs=task.answer.outputs), Cache(folder / "teacher")
+    if task.answer.per_word:
+        answer_words(baseline.encoder, task.answer.word_outputs)
     if teachers == 1:
         models = (encoder_teacher(baseline, "tiny", "", cache, "cpu", aligned=True),)
     else:
@@ -68,7 +77,7 @@ def applied(step: ModelStrategy, context: Context) -> Candidate:
 def check_file(made: Candidate, train: Examples, answer: MultiTask, folder: Path) -> None:
     artifact = artifacts.write(made, answer, folder / "artifact", pairs=True, manifest={})
     logits = runtime.load(artifact.folder).logits(train.texts)
-    assert logits.shape == (len(train), 4)
+    assert logits.shape[0] == len(train) and logits.shape[-1] == answer.outputs
     assert check_parity(made, train.texts, logits, answer).agreement >= 0.995
 
 
@@ -89,6 +98,28 @@ def test_a_strategy_makes_a_file_that_answers_each_task_as_the_model_does(
     answer = context.task.answer
     assert isinstance(answer, MultiTask)
     check_file(applied(strategy(**knobs), context), context.train, answer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "knobs"),
+    [
+        *APPLICABLE,
+        (Distillation, {"logits": "mse", "epochs": 0.2}),
+        pytest.param(
+            CrossDistillation, {"teacher_updates": "alternating", "teacher_layers": 1}, marks=pytest.mark.slow
+        ),
+        pytest.param(Augmentation, {"copies": 1, "pool": 2.0}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_strategy_makes_a_file_that_answers_words_beside_texts_as_the_model_does(
+    strategy: type[ModelStrategy], knobs: dict[str, Any], tmp_path: Path
+) -> None:
+    context = context_of(tmp_path, rows=[*ROWS, *SLOTS])
+    answer = context.task.answer
+    assert isinstance(answer, MultiTask) and answer.reads == "both"
+    made = applied(strategy(**knobs), context)
+    assert made.encoder.config.word_outputs == answer.word_outputs
+    check_file(made, context.train, answer, tmp_path)
 
 
 def test_early_exits_are_refused(tmp_path: Path) -> None:
