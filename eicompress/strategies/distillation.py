@@ -149,7 +149,7 @@ class _Lesson:
         rows = batch.rows.cpu()
         output = self.model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         logits = batch.answers(output.logits)
-        wanted = self.answers.logits[rows].to(device)
+        wanted = self.answers.logits[rows].to(device).float()
         wanted = wanted if self.axes is None else wanted @ self.axes.to(device)
         if knobs.logits == "kl":
             compared = answer_loss(self.context.task.answer, logits, wanted, knobs.temperature)
@@ -162,5 +162,6 @@ class _Lesson:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
         if knobs.state_weight:
             own = self.to_teacher(output.pooled).float()
-            loss = loss + knobs.state_weight * F.mse_loss(own, self.answers.states[rows][:, self.kept].to(device))
+            states = self.answers.states[rows][:, self.kept].to(device).float()
+            loss = loss + knobs.state_weight * F.mse_loss(own, states)
         return loss

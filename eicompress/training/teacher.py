@@ -242,22 +242,24 @@ def answers_of(
 
 
 class LazyAnswers:
-    """A teacher's logits and states of the n texts of a training, zero for rows that were not asked for yet."""
+    """A teacher's logits and states of the n texts of a training, zero for rows that were not asked for yet, in the
+    precision in which they are stored."""
 
     def __init__(self, teacher: Teacher, texts: Sequence[Text]) -> None:
         self.teacher, self.texts = teacher, texts
         first = teacher.outputs(texts[:1])
-        self.logits = torch.zeros(len(texts), *first.logits.shape[1:])
+        logits, states = (torch.from_numpy(np.array(each)) for each in (first.logits, first.states))
+        self.logits = logits.new_zeros(len(texts), *logits.shape[1:])
         """(n, outputs), or (n, W, outputs) where each word is answered"""
-        self.states = torch.zeros(len(texts), first.states.shape[1])
+        self.states = states.new_zeros(len(texts), states.shape[1])
         """(n, the width of the teacher's state)"""
 
     def ask(self, rows: Array) -> None:
         outputs = self.teacher.outputs([self.texts[row] for row in rows])
-        logits = torch.from_numpy(np.asarray(outputs.logits, np.float32))
+        logits = torch.from_numpy(np.array(outputs.logits))
         if self.logits.shape[1] < logits.shape[1]:
             kept = self.logits
             self.logits = kept.new_zeros(len(kept), *logits.shape[1:])
             self.logits[:, : kept.shape[1]] = kept
         self.logits[rows, : logits.shape[1]] = logits
-        self.states[rows] = torch.from_numpy(np.asarray(outputs.states, np.float32))
+        self.states[rows] = torch.from_numpy(np.array(outputs.states))

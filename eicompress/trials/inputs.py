@@ -6,6 +6,7 @@ here, by the way that `--teacher-training` names.
 
 import importlib
 import importlib.util
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -128,15 +129,16 @@ def in_time_for_a_teacher(
 ) -> Callable[[Progress], None]:
     """A progress that raises `StudyError` if to read the training rows once, before any training, takes longer than a
     teacher may be trained."""
-    begun: float | None = None
+    begun, last = clock(), math.inf
 
     def watched(each: Progress) -> None:
-        nonlocal begun
+        nonlocal begun, last
         progress(each)
         if each.loss is not None or not each.step:
             return
-        begun = clock() if begun is None else begun
-        taken = clock() - begun
+        if each.step <= last:  # the first, or of another reading
+            begun = clock()
+        last, taken = each.step, clock() - begun
         seconds = taken / each.step * each.steps
         if taken > READING_S and seconds > limit_s:
             raise StudyError(
