@@ -32,6 +32,8 @@ from eicompress.errors import DataError, ModelError, SpecError
 from eicompress.export import folder as artifacts
 from eicompress.export.parity import check_parity
 from eicompress.plugins import discover
+from eicompress.reporting.model_card import card_of
+from eicompress.reporting.record_text import to_try
 from eicompress.spec import Spec
 from eicompress.spec import read as read_spec
 from eicompress.trials.inputs import teachers_in
@@ -114,6 +116,11 @@ def test_a_file_has_an_output_for_each_task_and_one_can_be_asked_alone(
     assert lines[0].startswith(f"topic={found.label} ") and lines[1].startswith("match=")
     assert cli.run(["predict", str(artifact.folder), "--task", "topic", "--top", "2", "play it"]) == 0
     assert capsys.readouterr().out.splitlines()[0].split("\t")[0] == found.label
+
+
+def test_what_reads_texts_and_pairs_is_asked_both(artifact: Artifact) -> None:
+    assert to_try(str(artifact.folder)).endswith("""/artifact "some text" $'some text\\tanother text'""")
+    assert 'model.predict(["a text", ("a text", "another")])' in card_of(artifact)
 
 
 def test_one_task_of_any_kind_answers_as_an_artifact_of_this_task_alone(tmp_path: Path) -> None:

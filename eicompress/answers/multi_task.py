@@ -249,7 +249,7 @@ def config_of(answer: MultiTask) -> dict[str, Any]:
     for part in answer.parts:
         own = {name: value for name, value in part.answer.config().items() if name != "id2label"}
         pairs = {"pairs": True} if part.pairs else {}
-        words = {"architectures": [f"For{part.answer.architecture}"]} if part.answer.per_word else {}
+        words = {"architectures": [f"BertFor{part.answer.architecture}"]} if part.answer.per_word else {}
         tasks.append({"name": part.name, "labels": part.answer.outputs, **own, **pairs, **words})
     return {"id2label": id2label([label for part in answer.parts for label in part.answer.names]), TASKS: tasks}
 

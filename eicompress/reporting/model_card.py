@@ -20,7 +20,7 @@ from eicompress.metrics.size import DOWNLOAD, SIZE, SizeMetric
 from eicompress.parsing import named_texts
 from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
-from eicompress.reporting.record_text import latency_text, share_cut
+from eicompress.reporting.record_text import inputs_of, latency_text, share_cut
 from eicompress.reporting.tables import MACHINE
 from eicompress.study.quality_words import QualityWords
 from eicompress.study.result import CHOSEN
@@ -65,8 +65,10 @@ def card(
         asked, baseline = {key: value for key, value in asked.items() if key not in ("model", "teacher")}, None
         record = replace(record, facts={SIMPLE: record.facts[SIMPLE]})
     config = read_object(artifact.folder / "config.json")
-    answer, example = of_config(config), '("a text", "another")' if config.get("pairs") else '"a text"'
+    answer = of_config(config)
     assert answer is not None
+    asks = {"single": '"a text"', "pair": '("a text", "another")'}
+    example = ", ".join(asks[each] for each in inputs_of(config))
     parts = [f"---\n{LICENCE}{_metadata(name, record, asked, answer)}\n---", f"# {name}"]
     parts += [_summary(record, baseline, asked, answer)]
     parts += ["## Use", USE.format(folder=name, example=example, browser=answer.browser)]

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
+from typing import Literal
 
+from eicompress.answers import of_config
 from eicompress.errors import ModelError
 from eicompress.manifest import read_object
 from eicompress.metrics.latency import LATENCY, of_exits
@@ -47,10 +49,19 @@ def words_of_study(folder: Path) -> str:
 
 def to_try(artifact: str) -> str:
     """The command that asks an artifact; the texts of a pair have a tab between them."""
-    pairs = False
+    config: Json = {}
     with suppress(ModelError):
-        pairs = bool(read_object(Path(artifact) / "config.json").get("pairs"))
-    return f"eicompress predict {quote(artifact)} " + ("$'some text\\tanother text'" if pairs else '"some text"')
+        config = read_object(Path(artifact) / "config.json")
+    asks = {"single": '"some text"', "pair": "$'some text\\tanother text'"}
+    return " ".join(["eicompress predict", quote(artifact), *(asks[each] for each in inputs_of(config))])
+
+
+def inputs_of(config: Json) -> tuple[Literal["single", "pair"], ...]:
+    """What an artifact of this config reads: single texts, pairs of texts, or both."""
+    answer = of_config(config)
+    if not config.get("pairs"):
+        return ("single",)
+    return ("single", "pair") if answer is not None and answer.mixed else ("pair",)
 
 
 def beside_quality(record: Record) -> str:
