@@ -82,6 +82,8 @@ def measure(
     model = runtime.load(folder.folder, threads=threads)
     found = [SizeMetric.measurement(folder.size_mb), DownloadMetric.measurement(download_mb(folder))]
     limit = runtime.positions(folder)
+    if limit is not None and asked.get("seq_len", 0) > limit:
+        raise SpecError(f"`--seq-len` must be at most {limit}, the artifact's positions, but got {asked['seq_len']}")
     for length in (asked["seq_len"],) if "seq_len" in asked else sorted({min(each, limit or each) for each in LENGTHS}):
         latency = measure_latency(device, folder, None, length, threads=threads, seconds=CAREFUL_SECONDS)
         found += latency.measurements()
