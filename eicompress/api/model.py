@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 def compress(
     *,
-    model: str,
-    data: str | Sequence[str],
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
     recipe: "str | Path | Recipe",
     output: str | Path,
     fidelity: float = 1.0,
@@ -72,8 +72,8 @@ def compress(
 
 def prepare(
     *,
-    model: str,
-    data: str | Sequence[str],
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
     recipe: "str | Path | Recipe",
     output: str | Path,
     on_progress: Callable[[Progress], None] | None = None,
@@ -95,8 +95,8 @@ def prepare(
 
 def teach(
     *,
-    model: str,
-    data: str | Sequence[str],
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
     output: str | Path,
     timeout: str | None = None,
     members: int = 1,
