@@ -27,6 +27,8 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
 """In the name of a URL's parameter."""
 NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,39})=(?P<value>.+)")
 """What belongs to one of several tasks; a path that looks so is written with `./` before it."""
+LONGEST_NAME, LONGEST_PATH = 255, 4_000
+"""Bytes that file systems take."""
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -216,11 +218,12 @@ def text(value: object, flag: str) -> str:
 
 
 def texts(value: object, flag: str) -> tuple[str, ...]:
-    """One text, or a list of them."""
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, list | tuple) or not all(isinstance(each, str) and each for each in found):
+    """One text or path, or a list of them."""
+    given = value if isinstance(value, list | tuple) else [value]
+    found = [str(each) if isinstance(each, Path) else each for each in given]
+    if not all(isinstance(each, str) and each for each in found):
         raise SpecError(f"`{flag}` must be a text or a list of texts, but got {shortened(str(value))}")
-    return tuple(found)
+    return tuple(map(str, found))
 
 
 def data(value: object, flag: str) -> str | tuple[str, ...]:
@@ -268,7 +271,14 @@ def named_texts(values: Sequence[str], flag: str) -> dict[str, str]:
 
 def path(value: object, flag: str) -> str:
     """A path, as a text or as a `Path`."""
-    return text(str(value) if isinstance(value, Path) else value, flag)
+    found = text(str(value) if isinstance(value, Path) else value, flag)
+    sizes = [len(name.encode("utf-8", "surrogatepass")) for name in Path(found).parts]
+    if sum(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME:
+        raise SpecError(
+            f"`{flag}` must be a path of at most {LONGEST_PATH:,} bytes, and {LONGEST_NAME} in each name, but got "
+            f"{shortened(found)}"
+        )
+    return found
 
 
 def storage(value: object, flag: str) -> str:

@@ -48,14 +48,16 @@ def of_tasks(help: str, *, metavar: str = "COLUMN", default: str) -> Setting:
 class ModelFolder(TypedDict, total=False):
     """The model to compress."""
 
-    model: Annotated[str, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", is_path=True)]
+    model: Annotated[
+        str | Path, Setting("Folder of the fine-tuned model, or builtin:minilm.", "FOLDER", parsing.path, is_path=True)
+    ]
 
 
 class Data(TypedDict, total=False):
     """The data."""
 
     data: Annotated[
-        str | Sequence[str],
+        str | Path | Sequence[str | Path],
         Setting(
             "Folder, file (JSONL, CSV, Parquet), hub name or builtin:docstrings; NAME=DATA for each of several tasks.",
             "DATA",
@@ -101,7 +103,7 @@ class GoalSettings(LimitSettings, total=False):
         float,
         Setting("Quality within budget at which the search ends: 0.95.", "SHARE", QUALITY_SHARE, identifies=False),
     ]
-    from_: Annotated[str, Setting("Recipes to try first.", "STUDY|FOLDER", identifies=False)]
+    from_: Annotated[str | Path, Setting("Recipes to try first.", "STUDY|FOLDER", parsing.path, identifies=False)]
     promotion_seeds: Annotated[
         int, Setting("Seeds to rebuild the best with.", "N", REPEATS, otherwise="3 if time allows", identifies=False)
     ]
@@ -253,7 +255,7 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     teacher: Annotated[
-        Sequence[str],
+        str | Path | Sequence[str | Path],
         Setting(
             "Folder of a fine-tuned classifier to learn from; may be repeated. NAME=FOLDER for that of a task.",
             "FOLDER",
@@ -270,7 +272,7 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     unlabelled: Annotated[
-        Sequence[str],
+        str | Path | Sequence[str | Path],
         Setting(
             "Text without labels to learn from: file, folder or hub name; may be repeated.",
             "SOURCE",
@@ -280,14 +282,20 @@ class TeacherSettings(TypedDict, total=False):
         ),
     ]
     start: Annotated[
-        str, Setting("Folder from `prepare`, or builtin:minilm-1.", "FOLDER", otherwise="the model", is_path=True)
+        str | Path,
+        Setting(
+            "Folder from `prepare`, or builtin:minilm-1.", "FOLDER", parsing.path, otherwise="the model", is_path=True
+        ),
     ]
 
 
 class PluginSettings(TypedDict, total=False):
     """Which plug-ins load."""
 
-    plugin: Annotated[str, Setting("A plug-in in one file, for an experiment: my_strategy.py.", "FILE", is_path=True)]
+    plugin: Annotated[
+        str | Path,
+        Setting("A plug-in in one file, for an experiment: my_strategy.py.", "FILE", parsing.path, is_path=True),
+    ]
     only_plugins: Annotated[
         str, Setting('Plug-in packages that may load: a,b; "" for none.', "NAMES", otherwise="all", identifies=False)
     ]

@@ -46,19 +46,17 @@ class Spec:
 
     @property
     def model(self) -> str:
-        return self.settings["model"]
+        return str(self.settings["model"])
 
     @property
     def data(self) -> str:
         """As it is written; of several data sets all of them."""
-        data = self.settings["data"]
-        return data if isinstance(data, str) else ", ".join(data)
+        return ", ".join(self._all("data"))
 
     @property
     def tasks(self) -> dict[str, str]:
         """The data set of each of several tasks, by the task's name; empty where the data has no name."""
-        data = self.settings["data"]
-        return named_texts([data] if isinstance(data, str) else data, "--data")
+        return named_texts(self._all("data"), "--data")
 
     @property
     def task(self) -> str:
@@ -87,10 +85,30 @@ class Spec:
         plain = [each for each in given if not NAMED.fullmatch(each)]
         return named_texts(given, flag(setting)).get(task, "".join(plain))
 
+    def _all(self, setting: str) -> tuple[str, ...]:
+        """What a setting that may be repeated says; empty where it is not given."""
+        value: str | tuple[str, ...] = self.settings.get(setting, ())  # type: ignore[assignment]
+        return (value,) if isinstance(value, str) else tuple(value)
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Folders of the models to learn from; empty for the model itself."""
+        return self._all("teacher")
+
     @property
     def teachers_of_tasks(self) -> dict[str, str]:
         """The folder of each task's own teacher, by the task's name; empty where none has a name."""
-        return named_texts(self.settings.get("teacher", ()), "--teacher")
+        return named_texts(self.teachers, "--teacher")
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Where text without labels comes from."""
+        return self._all("unlabelled")
+
+    @property
+    def start(self) -> str:
+        """The starting point of every recipe; empty for the model."""
+        return str(self.settings.get("start", ""))
 
     @property
     def seed(self) -> int:
@@ -104,7 +122,7 @@ class Spec:
     @property
     def plugin(self) -> str | None:
         """A plug-in in one file."""
-        return self.settings.get("plugin") or None
+        return str(self.settings.get("plugin", "")) or None
 
     @property
     def study(self) -> str:

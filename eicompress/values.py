@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,13 @@ says which one its candidate was made of: its `key` in the cache, and how many `
 def readable(text: str) -> str:
     """The text with lone surrogates replaced: JSON can hold them, and no tokenizer reads them."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def label_refusal(name: object) -> str:
+    """The rule that a label which is a text breaks; empty if it breaks none. A label is printed in a column, so a tab,
+    a line break or an escape sequence in it would be read as another one."""
+    broken = isinstance(name, str) and any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name)
+    return "must be one line without tabs or control characters" if broken else ""
 
 
 def parsed_json(text: str) -> Any:

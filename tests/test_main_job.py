@@ -284,6 +284,8 @@ def test_one_recipe_is_built_without_a_search(
     assert cli.run(["measure", "out", "--data", str(data_folder), "--seq-len", "8", "--json"]) == 0
     names = {each["name"] for each in json.loads(shown(capsys))["measurements"]}
     assert {"size_mb", "latency_ms", "quality_test"} <= names
+    assert cli.run(["measure", "out", "--seq-len", "10000"]) == 2
+    assert re.search(r"`--seq-len` must be at most \d+, the artifact's positions", capsys.readouterr().err)
 
 
 def test_python_speaks_the_same_words(model_folder: Path, data_folder: Path) -> None:

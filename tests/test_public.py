@@ -2,11 +2,30 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import eicompress
 
+PLAIN: dict[str, dict[str, object]] = {
+    "search": {"model": "none", "data": "none", "budget": "1MB"},
+    "plan": {"model": "none", "data": "none", "budget": "1MB"},
+    "compress": {"model": "none", "data": "none", "recipe": "none.toml", "output": "out"},
+    "prepare": {"model": "none", "data": "none", "recipe": "none.toml", "output": "out"},
+    "teach": {"model": "none", "data": "none", "output": "out"},
+    "replay": {"study": "none", "trial": 1, "output": "out"},
+    "pick": {"study": "none", "output": "out", "budget": "1MB"},
+    "ablate": {"model": "none", "data": "none", "recipe": "none.toml"},
+    "measure": {"artifact": "none"},
+    "compare": {"artifacts": ["none", "other"], "data": "none"},
+    "load": {"artifact": "none"},
+    "pack": {"artifact": "none", "output": "out", "to": "zip"},
+    "report": {"study": "none"},
+    "show": {"study": "none"},
+}
+"""Arguments of every public function, of things that are not there."""
+WRONG = (5, float("nan"), b"x", ["a", 3], {"a": 1}, object(), "", "\0", "a" * 5_000)
 HEAVY = ("torch", "transformers", "onnxruntime", "optuna")
 
 
@@ -51,3 +70,15 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
 def test_loading_an_artifact_loads_no_torch() -> None:
     code = "import eicompress\ntry:\n    eicompress.load('no-such-folder')\nexcept eicompress.ModelError:\n    pass"
     assert loaded_by(code) == {"onnxruntime"}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_is_given_in_place_of_a_path_or_a_name_is_an_error_of_ours(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for argument in PLAIN[name]:
+        for value in WRONG:
+            with pytest.raises(eicompress.EicompressError):
+                getattr(eicompress, name)(**{**PLAIN[name], argument: value})
+    assert not list(tmp_path.iterdir())

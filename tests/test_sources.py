@@ -17,11 +17,11 @@ CELL: dict[str, Any] = {
     "seeds": [0, 1],
     "size_mb": [0.9, 0.8],
     "latency_ms": [0.5, 0.7],
+    "latency_ratio": [0.04, 0.06],
     "training_s": [0.1, 400.0],
     "right": [[1, 1, 0, 1], [1, 0, 0, 1]],
     "teacher_right": [1, 1, 1, 1],
     "teacher_size_mb": 90.0,
-    "teacher_latency_ms": 12.0,
 }
 
 

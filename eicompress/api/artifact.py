@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from eicompress.api.opening import artifact_at, check_new, registry_of
 from eicompress.declaration import checked, declared, flag
 from eicompress.errors import MeasureError, SpecError
+from eicompress.parsing import text, texts
 from eicompress.settings import PROCESSORS, MeasureSettings, PluginSettings, TaskSettings
 from eicompress.spec import read
 from eicompress.values import Artifact
@@ -50,14 +51,14 @@ def pack(
     from eicompress.reporting.model_card import card_of
 
     asked = checked(PluginSettings, settings)
-    target = discover(asked.get("plugin"), asked.get("only_plugins")).target(to)()
+    target = discover(asked.get("plugin"), asked.get("only_plugins")).target(text(to, "--to"))()
     source = Artifact(Path(os.path.abspath(artifact_at(artifact))))
     runtime.load(source.folder)
     return write_package(target, source, card_of(source), Path(output or f"{source.folder}{target.suffix}"))
 
 
 def measure(
-    artifact: str | Path, *, data: str | Sequence[str] | None = None, **settings: Unpack[MeasureSettings]
+    artifact: str | Path, *, data: str | Path | Sequence[str | Path] | None = None, **settings: Unpack[MeasureSettings]
 ) -> "tuple[Measurement, ...]":
     """Size and latency of an artifact, and on data its quality and all other metrics: on the test split, or on all rows
     of one file.
@@ -82,6 +83,8 @@ def measure(
     model = runtime.load(folder.folder, threads=threads)
     found = [SizeMetric.measurement(folder.size_mb), DownloadMetric.measurement(download_mb(folder))]
     limit = runtime.positions(folder)
+    if limit is not None and asked.get("seq_len", 0) > limit:
+        raise SpecError(f"`--seq-len` must be at most {limit}, the artifact's positions, but got {asked['seq_len']}")
     for length in (asked["seq_len"],) if "seq_len" in asked else sorted({min(each, limit or each) for each in LENGTHS}):
         latency = measure_latency(device, folder, None, length, threads=threads, seconds=CAREFUL_SECONDS)
         found += latency.measurements()
@@ -103,7 +106,7 @@ def measure(
 def compare(
     artifacts: Sequence[str | Path],
     *,
-    data: str | Sequence[str],
+    data: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     **settings: Unpack[MeasureSettings],
 ) -> "Comparison":
@@ -125,20 +128,21 @@ def compare(
 
     if output is not None:
         check_new(output)
-    if len(artifacts) < 2:
-        raise SpecError(f"`compare` must be given two artifacts or more, but got {len(artifacts)}")
-    folders = [Artifact(artifact_at(each)) for each in artifacts]
+    given = texts(artifacts, "artifacts")
+    if len(given) < 2:
+        raise SpecError(f"`compare` must be given two artifacts or more, but got {len(given)}")
+    folders = [Artifact(artifact_at(each)) for each in given]
     spec = read({"model": str(folders[0].folder), "data": data, **checked(MeasureSettings, settings)})
     registry, settings, found, logits = registry_of(spec), spec.settings, [], []
     device, threads = registry.device(settings["device"])(), settings["threads"]
     reference, length, compared_as = None, 0, None
     by_text = "seq_len" not in settings and any(runtime.load(each.folder).depends_on_text for each in folders)
-    for each, name in zip(folders, _distinct_names(artifacts), strict=True):
+    for each, name in zip(folders, _distinct_names(given), strict=True):
         model = runtime.load(each.folder, threads=threads)
         rows = rows_for(model, spec, registry)
         task, examples = rows.task, rows.examples
         compared_as = compared_as or task
-        _check_alike(compared_as, task, artifacts[0], name)
+        _check_alike(compared_as, task, given[0], name)
         if reference is None:
             wanted = settings.get("seq_len") or runtime.usual_length(model.tokenizer, examples.texts)
             length = min(wanted, *(runtime.positions(one) or wanted for one in folders))
@@ -181,7 +185,7 @@ def compare(
     return comparison
 
 
-def _check_alike(first: "Task", other: "Task", first_name: str | Path, name: str) -> None:
+def _check_alike(first: "Task", other: "Task", first_name: str, name: str) -> None:
     """Raise `SpecError` unless the qualities of two artifacts are the same number of the same answers."""
     mine, theirs = first.answer, other.answer
     if (mine.kind, first.quality) != (theirs.kind, other.quality):
@@ -198,7 +202,7 @@ def _check_alike(first: "Task", other: "Task", first_name: str | Path, name: str
         )
 
 
-def _distinct_names(artifacts: Sequence[str | Path]) -> list[str]:
+def _distinct_names(artifacts: Sequence[str]) -> list[str]:
     """The shortest distinct ends of the paths."""
     parts = [Path(os.path.abspath(each)).parts for each in artifacts]
     for count in range(1, max(map(len, parts)) + 1):

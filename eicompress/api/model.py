@@ -23,7 +23,7 @@ from eicompress.settings import (
     SearchSettings,
     TeachSettings,
 )
-from eicompress.spec import Spec, budgets_of, read
+from eicompress.spec import budgets_of, read
 from eicompress.values import Artifact, Progress, Record
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 def compress(
     *,
-    model: str,
-    data: str | Sequence[str],
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
     recipe: "str | Path | Recipe",
     output: str | Path,
     fidelity: float = 1.0,
@@ -72,8 +72,8 @@ def compress(
 
 def prepare(
     *,
-    model: str,
-    data: str | Sequence[str],
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
     recipe: "str | Path | Recipe",
     output: str | Path,
     on_progress: Callable[[Progress], None] | None = None,
@@ -95,8 +95,8 @@ def prepare(
 
 def teach(
     *,
-    model: str,
-    data: str | Sequence[str],
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
     output: str | Path,
     timeout: str | None = None,
     members: int = 1,
@@ -145,7 +145,9 @@ def replay(
     spec = known(study, checked(ReplaySettings, settings), builds=True)
     result = found_so_far(spec)
     before = result.promoted.get(trial) or _trained(result, trial)
-    record = _built_again(spec, registry_of(spec), before, Path(output), on_progress)
+    registry = registry_of(spec)
+    builder = builder_of(spec, registry, on_progress, of_study=True)
+    record = _built_again(builder, registry, before, Path(output), on_progress or nothing)
     return Replay(record, differences(before, record))
 
 
@@ -178,13 +180,13 @@ def pick(
     if finish is not None:
         check_finish(finish)
     candidates = picked(found_so_far(spec), budgets, registry)
+    builder, progress = builder_of(spec, registry, on_progress, of_study=True), on_progress or nothing
     if len(candidates) > 1:
-        builder, progress = builder_of(spec, registry, on_progress, of_study=True), on_progress or nothing
         candidates.sort(key=lambda each: -_quality_of(builder, registry, each[1], progress))
     number, before = candidates[0]
     if finish is not None:
         before = finished(before, finish)
-    return number, _built_again(spec, registry, before, Path(output), on_progress)
+    return number, _built_again(builder, registry, before, Path(output), progress)
 
 
 def ablate(
@@ -242,17 +244,11 @@ def ablate(
 
 
 def _built_again(
-    spec: Spec,
-    registry: "Registry",
-    before: Record,
-    output: Path,
-    on_progress: Callable[[Progress], None] | None,
+    builder: "Builder", registry: "Registry", before: Record, output: Path, progress: Callable[[Progress], None]
 ) -> Record:
     """The record of the same recipe, length and seed, its artifact in `output`."""
-    builder, recipe = builder_of(spec, registry, on_progress, of_study=True), registry.recipe(before.recipe)
-    progress = on_progress or nothing
     fidelity = 1.0 if before.only_shared else before.fidelity
-    record = builder.build(recipe, fidelity=fidelity, seed=before.seed, progress=progress)
+    record = builder.build(registry.recipe(before.recipe), fidelity=fidelity, seed=before.seed, progress=progress)
     return _placed(builder.timed(record), output)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from eicompress.cache import drop_drafts_of, unwritable
 from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError, StudyError
+from eicompress.parsing import path
 from eicompress.settings import PluginSettings, StudiesFolder
 from eicompress.spec import Spec
 from eicompress.values import Artifact, Progress
@@ -46,16 +47,19 @@ def registry_of(spec: Spec) -> "Registry":
 
 def recipe_of(recipe: "str | Path | Recipe", registry: "Registry") -> "Recipe":
     """The recipe, read from its file where a file is named."""
+    from eicompress.recipe import Recipe
     from eicompress.study.recipe_file import read_recipe
 
-    return read_recipe(Path(recipe), registry) if isinstance(recipe, str | Path) else recipe
+    if isinstance(recipe, Recipe):
+        return recipe
+    return read_recipe(Path(path(recipe, "--recipe")), registry)
 
 
 def artifact_at(artifact: str | Path) -> Path:
     """The folder of an artifact: its path, or `STUDY:7` for that of trial 7. Raises `SpecError` and `StudyError`."""
-    path, named = Path(artifact), TRIAL.fullmatch(str(artifact))
-    if named is None or path.exists():
-        return path
+    folder, named = Path(path(artifact, "artifact")), TRIAL.fullmatch(str(artifact))
+    if named is None or folder.exists():
+        return folder
     from eicompress.study.kept_artifacts import artifact_of, rebuilding
     from eicompress.study.plan import found_so_far
 
@@ -78,20 +82,20 @@ def check_new(output: str | Path) -> None:
 
     What a killed command had begun to write there is removed.
     """
-    if not str(output):
+    if not path(output, "--output"):
         raise SpecError("`--output` must be a new name, but is empty: choose one, or leave it out")
-    path = Path(os.path.abspath(output))
-    if os.path.lexists(path):
+    place = Path(os.path.abspath(output))
+    if os.path.lexists(place):
         raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
-    if refused := unwritable(path):
+    if refused := unwritable(place):
         raise SpecError(f"`--output` must be in a folder to write to, but {refused}: choose another")
-    around = next((each for each in path.parents if Artifact(each).onnx.is_file()), None)
+    around = next((each for each in place.parents if Artifact(each).onnx.is_file()), None)
     if around is not None:
         raise SpecError(
             f"`--output` must not be inside an artifact, whose bytes count, but `{output}` is inside `{around}`: "
             "choose another place"
         )
-    drop_drafts_of(path)
+    drop_drafts_of(place)
 
 
 def check_left_out(given: Mapping[str, object], where: str, but: Iterable[str]) -> None:

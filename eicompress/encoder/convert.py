@@ -100,15 +100,20 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"The model `{folder}` must be a folder, but there is none of this name.")
 
 
+def check_not_artifact(folder: Path) -> None:
+    """Raise `ModelError` where there is an ONNX file in place of weights."""
+    if Artifact(folder).onnx.is_file() and not (folder / "model.safetensors").is_file():
+        raise ModelError(
+            f"`{folder}` must be a model as `save_pretrained` writes it, but is an ONNX file, such as an artifact has: "
+            "give the model that it was made from."
+        )
+
+
 def _check_files(folder: Path) -> None:
     check_folder(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"`{folder}` must hold a model, but has no `config.json`. Write it with `save_pretrained`.")
-    if Artifact(folder).onnx.is_file() and not (folder / "model.safetensors").is_file():
-        raise ModelError(
-            f"`{folder}` must be a model to train, as `save_pretrained` writes it, but is an ONNX file, such as an "
-            "artifact has: give the model that it was made from."
-        )
+    check_not_artifact(folder)
     if not (folder / "model.safetensors").is_file():
         pickled = next((name for name in _PICKLES if (folder / name).is_file()), None)
         came = f"only `{pickled}`, which is pickle and may run any code when it is read" if pickled else "none"

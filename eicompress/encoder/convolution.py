@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.encoder.config import ConvolutionConfig
+from eicompress.encoder.initial import draw_
 from eicompress.encoder.linear import Linear
 
 
@@ -24,7 +25,7 @@ class DynamicConvolution(nn.Module):
         self.spans = Linear(hidden, queries)
         self.kernels = Linear(queries, shape.heads * shape.kernel)
         self.values = Linear(hidden, shape.heads * head_size)
-        nn.init.normal_(self.depthwise, std=0.02)
+        draw_(self.depthwise, std=0.02)
 
     @property
     def reach(self) -> int:

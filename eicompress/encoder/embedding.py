@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eicompress.encoder.config import BigramConfig, EncoderConfig
+from eicompress.encoder.initial import draw_
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.pooling import apply_to_pooled, mean_of_tokens
 from eicompress.encoder.quantization import (
@@ -28,7 +29,7 @@ class Embedding(nn.Module):
         self.spec: QuantSpec | None = None
         self.sparse = False
         """Whether the gradient holds only the rows that were read."""
-        nn.init.normal_(self.weight, std=0.02)
+        draw_(self.weight, std=0.02)
 
     def set_quantization(self, spec: QuantSpec | None, clipping: Clipping = "mse") -> None:
         """Store the table as `spec` says, with scales (rows, 1) that are learned from here on."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eicompress.encoder.initial import draw_
 from eicompress.encoder.quantization import (
     Clipping,
     QuantSpec,
@@ -39,7 +40,7 @@ class Linear(nn.Module):
         self.spec: QuantSpec | None = None
         self.register_buffer("kept", None)
         self._effective: list[Tensor] | None = None
-        nn.init.normal_(self.weight, std=0.02)
+        draw_(self.weight, std=0.02)
 
     @property
     def inputs(self) -> int:
@@ -174,7 +175,7 @@ class Kronecker(nn.Module):
         self.small = nn.Parameter(torch.empty(terms, size, size))
         self.bias: Tensor = nn.Parameter(torch.zeros(outputs))
         for factor in (self.large, self.small):
-            nn.init.normal_(factor, std=0.1)
+            draw_(factor, std=0.1)
 
     @property
     def inputs(self) -> int:

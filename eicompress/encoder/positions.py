@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from eicompress.encoder.initial import draw_
+
 BUCKETS = 32
 """Half of them for keys before the query, half for keys after it; each half has one a distance up to 7, and then
 wider ones."""
@@ -19,7 +21,7 @@ class RelativePositionBias(nn.Module):
     def __init__(self, heads: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(1, heads, BUCKETS))
-        nn.init.normal_(self.weight, std=0.02)
+        draw_(self.weight, std=0.02)
 
     def forward(self, queries: int, keys: int) -> Tensor:
         """(1, heads, queries, keys), for the first `queries` of `keys` tokens."""

@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 from optuna.distributions import IntDistribution
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from eicompress.contracts import Candidate, Context, ModelStrategy
@@ -118,6 +117,8 @@ def _energies(weight: Tensor, products: Tensor, groups: int) -> Tensor:
 def assigned(worth: np.ndarray[Any, np.dtype[np.float64]], groups: int) -> Tensor:
     """The neurons, those of the first group first: as many in each, so that the sum of worth (neurons, groups) of each
     neuron in its group is highest."""
+    from scipy.optimize import linear_sum_assignment  # late, since it takes a while and few processes need it
+
     size = len(worth) // groups
     _, places = linear_sum_assignment(worth.repeat(size, axis=1), maximize=True)
     return torch.from_numpy(np.argsort(places, kind="stable"))

@@ -92,9 +92,10 @@ def _ended(trials: OpenTrials) -> str:
     variant = bool(search.space.after_training) and trials.draws.variant_waits()
     if goal.trials is not None and reached >= goal.trials and not variant:
         return f"{counted(reached, 'candidate')} reached training, as asked"
-    if not search.time_left.allows_search(trial_seconds(search.trained)):
-        return OUT_OF_TIME
-    return ""
+    left, needed_s = search.time_left, trial_seconds(search.trained)
+    if left.allows_search(needed_s):
+        return ""
+    return OUT_OF_TIME if left.seconds <= 0 else f"no time was left for another candidate of about {needed_s:.0f} s"
 
 
 def _set_simple(search: Search) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, create_engine, inspect, select, text
+from sqlalchemy import Engine, create_engine, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -17,6 +17,9 @@ from eicompress.errors import StudyError
 FILE = "study.db"
 VERSION = "alembic_version"
 """The table with the version of Optuna's tables."""
+CONNECT_SECONDS = 10
+"""Seconds that a connection to PostgreSQL may take, unless its URL sets `connect_timeout`; a host that drops packets
+would hold a command for minutes."""
 PATIENCE_SECONDS = 600.0
 """Seconds that a server may be unreachable, for example while it restarts."""
 EXTRAS = {"psycopg": "postgres"}
@@ -36,7 +39,8 @@ def connect(folder: Path, url: str, *, once: bool = False) -> RDBStorage:
         return _storage(folder, f"sqlite:///{folder / FILE}", {**creator, **pool}, made=once)
     try:
         # A connection that broke while nobody used it is made again.
-        return _storage(folder, _with_driver(url), {"pool_pre_ping": True, **pool}, made=once)
+        url_of_driver = _with_driver(url)
+        return _storage(folder, url_of_driver, {"pool_pre_ping": True, **_patience(url_of_driver), **pool}, made=once)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise StudyError(
             f"`--storage` must be the URL of a database, but got `{url}`: write for example "
@@ -115,6 +119,13 @@ def _sqlite(path: Path, *, journal: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
     return connection
+
+
+def _patience(url: str) -> dict[str, Any]:
+    """What ends an attempt to connect."""
+    made = make_url(url)
+    limited = made.drivername == "postgresql+psycopg" and "connect_timeout" not in made.query
+    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if limited else {}
 
 
 def _with_driver(url: str) -> str:

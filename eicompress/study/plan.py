@@ -134,7 +134,7 @@ def _with_known_recipes(plan: Plan) -> Plan:
         files = recipe_files(named)
         recipes: list[Named] = [(f"`{path}`", tuple(read_recipe(path, plan.registry).to_json())) for path in files]
     else:
-        studies, name = (named.parent, named.name) if named.exists() else (spec.studies, origin)
+        studies, name = (named.parent, named.name) if named.exists() else (spec.studies, str(origin))
         other = known_spec(name, studies)
         check_trusted(other, spec.settings, [STORAGE])
         recipes = best_recipes(found_so_far(other))

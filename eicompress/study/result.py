@@ -287,8 +287,9 @@ def warning(baseline: Record, simple: Mapping[str, Record]) -> str:
         return ""
     return (
         f"the baseline model must be better than the simple baselines, but reaches {quality:.4f} on validation, and "
-        f"{name} reaches {other:.4f}: what it teaches will hardly be worth its bytes. Train a better teacher first "
-        "(`eicompress teach`; where a teacher was trained here, with a longer `--teacher-timeout`)"
+        f"{name} reaches {other:.4f}: what it teaches will hardly be worth its bytes. Give a better model, or train "
+        "one first (`eicompress teach`, for all tasks but `embedding`; where a teacher was trained here, with a longer "
+        "`--teacher-timeout`)"
     )
 
 

@@ -26,7 +26,7 @@ def task_of(rows: Sequence[Json], columns: Mapping[str, str]) -> tuple[type[Task
             f"The rows have `{named['text']}`, `{named['tags']}` and `{named['label']}`, so the task is "
             f"`{IntentAndSlotsTask.name}`.",
         )
-    if is_meant(rows[0], columns):
+    if is_meant(rows, columns):
         text, label = (TokenClassification.columns_in(rows[0], columns)[role] for role in ("text", "label"))
         return (
             TokenClassification,

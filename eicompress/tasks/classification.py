@@ -14,7 +14,7 @@ from eicompress.answers import Labels
 from eicompress.answers.label import ACCURACY, MACRO_F1
 from eicompress.contracts import Array, Examples, Task
 from eicompress.errors import DataError
-from eicompress.values import Json, Text, readable
+from eicompress.values import Json, Text, label_refusal, readable
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Classification(Task):
     @classmethod
     def refusal(cls, label: object) -> str:
         finite = not isinstance(label, float) or math.isfinite(label)
-        return "" if isinstance(label, str | int | float) and finite else "must be a text or a number"
+        return label_refusal(label) if isinstance(label, str | int | float) and finite else "must be a text or a number"
 
     @property
     def answer(self) -> Labels:

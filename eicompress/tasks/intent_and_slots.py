@@ -21,7 +21,7 @@ from eicompress.tasks.tagged_words import (
     targets_of,
     words_refusal,
 )
-from eicompress.values import Json
+from eicompress.values import Json, label_refusal
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class IntentAndSlotsTask(Task):
             return words_refusal(text)
         if role == "tags":
             return tags_refusal(text, columns["text"], tags)
-        return "" if isinstance(label, str) and label.strip() else "must be text"
+        return label_refusal(label) if isinstance(label, str) and label.strip() else "must be text"
 
     @classmethod
     def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> tuple[Self, dict[str, Examples]]:

@@ -12,7 +12,7 @@ from eicompress.answers import LabelSet
 from eicompress.answers.label_set import MACRO_F1, MICRO_F1
 from eicompress.contracts import Array, Examples, Task
 from eicompress.errors import DataError, nearest
-from eicompress.values import Json, Text, readable
+from eicompress.values import Json, Text, label_refusal, readable
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class MultiLabelClassification(Task):
         if not isinstance(label, list):
             return "must be a list of labels, which may be empty"
         known = all(isinstance(each, str | int) and not isinstance(each, bool) and str(each).strip() for each in label)
-        return "" if known else "must have labels that are texts or whole numbers"
+        if not known:
+            return "must have labels that are texts or whole numbers"
+        broken = next(filter(None, map(label_refusal, label)), "")
+        return f"must have labels of which each {broken}" if broken else ""
 
     @classmethod
     def read(cls, splits: Mapping[str, Sequence[Json]], columns: Mapping[str, str]) -> tuple[Self, dict[str, Examples]]:

@@ -15,7 +15,7 @@ from eicompress.answers.entities import BEGINS, CONTINUED, INSIDE, NONE, OUTSIDE
 from eicompress.answers.words import Span, words_of
 from eicompress.contracts import Array
 from eicompress.errors import DataError, nearest
-from eicompress.values import Json, readable
+from eicompress.values import Json, label_refusal, readable
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,13 @@ def tags_refusal(text: object, column: str, tags: object) -> str:
     if isinstance(text, str):
         return _entities_refusal(text, tags)
     return _tags_refusal(len(text) if isinstance(text, list) else 0, column, tags)
+
+
+def are_entities(value: object) -> bool:
+    """Whether a cell can only be meant as entities: a list of what has a beginning and an end."""
+    return isinstance(value, list) and any(
+        isinstance(each, Mapping) and {"start", "end"} <= each.keys() for each in value
+    )
 
 
 def has_tags(row: Json) -> bool:
@@ -142,6 +149,8 @@ def _tags_refusal(tokens: int, column: str, tags: object) -> str:
         return f"must have a tag for each of the {tokens} in `{column}`, not {len(tags)}"
     if not all(tag == OUTSIDE or type_of(tag) for tag in tags):
         return "must have tags that are `O` or begin with `B-` or `I-` and the type of an entity"
+    if broken := next(filter(None, map(label_refusal, tags)), ""):
+        return f"must have tags of which each {broken}"
     begun = any(tag.startswith(BEGINS) for tag in tags)
     lone = _without_beginning(tags) if begun else ""
     return f"must have `{BEGINS}{type_of(lone)}` before `{lone}`" if lone else ""
@@ -155,6 +164,8 @@ def _entities_refusal(text: str, entities: object) -> str:
         start, end, label = (each.get(name) for name in ("start", "end", "label"))
         if not (_is_place(start) and _is_place(end) and isinstance(label, str) and label):
             return "must have entities with whole numbers as `start` and `end` and a text as `label`"
+        if broken := label_refusal(label):
+            return f"must have entities whose `label` {broken}"
         if not 0 <= start < end <= len(text):
             return f"must have entities inside of the text, which has {len(text)} characters, not {start} to {end}"
         if not any(start <= first < end for first, _ in words) or any(

@@ -12,6 +12,7 @@ from eicompress.answers import Tags
 from eicompress.answers.entities import CONTINUED, NONE
 from eicompress.contracts import Array, Examples, Task
 from eicompress.tasks.tagged_words import (
+    are_entities,
     columns_of_words,
     has_tags,
     tagged_texts,
@@ -81,9 +82,11 @@ class TokenClassification(Task):
         return self.answer.difference(targets, ours, theirs)
 
 
-def is_meant(row: Json, columns: Mapping[str, str]) -> bool:
-    """Whether a row's columns can only be meant as tags of words."""
-    named = columns.get("label", "label")
+def is_meant(rows: Sequence[Json], columns: Mapping[str, str]) -> bool:
+    """Whether the rows' columns can only be meant as tags of words."""
+    row, named = rows[0], columns.get("label", "label")
+    if any(are_entities(each.get(named)) for each in rows):
+        return True
     if named != "label" or {"text", "label"} <= row.keys():
         return named in ("tags", "entities") and isinstance(row.get(named), list)
     return has_tags(row)

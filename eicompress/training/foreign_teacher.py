@@ -22,6 +22,7 @@ from eicompress.answers import Answer, of_config
 from eicompress.answers.windows import WindowReader
 from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.contracts import Array
+from eicompress.encoder.convert import check_not_artifact
 from eicompress.encoder.device import fast_products
 from eicompress.errors import ModelError
 from eicompress.training.foreign_contexts import answers_of_words, inputs_of
@@ -279,6 +280,7 @@ def _check(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         what = "has no `config.json`" if folder.is_dir() else "is no folder"
         raise ModelError(f"A teacher must be a folder as `save_pretrained` writes it, but `{folder}` {what}.")
+    check_not_artifact(folder)
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ModelError(
             f"The teacher `{folder}` must have its weights in `model.safetensors`, but has not. Pickled weights may "

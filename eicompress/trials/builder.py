@@ -276,13 +276,11 @@ def open_builder(
         trained = head or with_teacher(search, how, note=before_teaching(why, how, limit_s))
         baseline = read_model(trained, read.task.answer)
         notes += how_taught(why, trained)
-    unlabelled = tuple(settings.get("unlabelled", ()))
-    if unlabelled and read.task.pairs and not read.task.answer.mixed:
+    if spec.unlabelled and read.task.pairs and not read.task.answer.mixed:
         notes += ("The task reads pairs of texts, so single sentences of `--unlabelled` get no answers to learn.",)
     read = replace(read, task=read.task.sized(baseline.candidate.encoder.config.outputs))
     baseline = replace(baseline, digest=digest_of([baseline.digest, read.digest]))
-    start = settings.get("start")
-    begin, begin_digest = read_start(start, baseline.candidate) if start else (baseline.candidate, "")
+    begin, begin_digest = read_start(spec.start, baseline.candidate) if spec.start else (baseline.candidate, "")
     teacher = _teacher(spec, baseline, source_folder, read, device=compute_device, cache=cache)
     asked = teacher.watched(progress)
     return Builder(
@@ -296,7 +294,7 @@ def open_builder(
         digest=baseline.digest,
         teacher=teacher,
         unlabelled=UnlabelledText(
-            unlabelled, withheld(text for name in ("validation", "test") for text in read.examples[name].all_texts)
+            spec.unlabelled, withheld(text for name in ("validation", "test") for text in read.examples[name].all_texts)
         ),
         start=begin,
         start_digest=begin_digest,
@@ -320,9 +318,9 @@ def _check_named(spec: Spec, model: Model, folder: Path, read: TaskData, *, devi
     Raises `DataError`, `ModelError` and `SpecError`.
     """
     _teacher(spec, model, folder, read, device=device, cache=cache)
-    if start := spec.settings.get("start"):
-        read_start(start, model.candidate)
-    for source in spec.settings.get("unlabelled", ()):
+    if spec.start:
+        read_start(spec.start, model.candidate)
+    for source in spec.unlabelled:
         next(iter(UnlabelledText((source,))), None)
 
 
@@ -333,7 +331,7 @@ def _teacher(
 
     Raises `SpecError` and `ModelError`.
     """
-    named = spec.settings.get("teacher", ())
+    named = spec.teachers
     if isinstance(read.task.answer, MultiTask):
         check_ensemble(spec.settings["ensemble"], read.task.answer)
         plain = [each for each in named if not NAMED.fullmatch(each)]

@@ -34,6 +34,8 @@ from eicompress.trials.task_data import read_data
 from eicompress.values import SHARED, Record
 
 SIZES = ("1.91MB", "1.0MB", "0.5MB", "0.25MB")
+MEASURED = {name: name for name in ("size_mb", "latency_ms", "latency_ratio")} | {"validation": "quality"}
+"""What a record says of each seed, and the metrics that it is; the ratio is to the teacher, timed in turns with it."""
 
 
 def main() -> None:
@@ -99,8 +101,7 @@ def add_seed(asked: argparse.Namespace, cell: dict[str, Any], model: str, data: 
     builder = open_builder(spec, registry, folder=asked.output / "rebuilds", progress=lambda _: None)
     record = builder.timed(builder.build(recipe, fidelity=cell["fidelity"][0], seed=seed, progress=lambda _: None))
     right = task_data.task.correct(eicompress.load(record.files["artifact"]).logits(test.texts), test.targets)
-    measured = {"size_mb": "size_mb", "latency_ms": "latency_ms", "validation": "quality"}
-    known = {name: record.value(metric) for name, metric in measured.items()}
+    known = {name: record.value(metric) for name, metric in MEASURED.items()}
     known["training_s"] = training_seconds(record)
     for name, value in {**known, "fidelity": record.fidelity, "seeds": seed, "right": whole(right)}.items():
         cell[name].append(value)
@@ -127,13 +128,10 @@ def found(result: Result, model: str, data: str) -> dict[str, Any]:
         "seconds": result.seconds,
         "fidelity": [each.fidelity for each in rebuilds],
         "seeds": [each.seed for each in rebuilds],
-        "size_mb": [each.value("size_mb") for each in rebuilds],
-        "latency_ms": [each.value("latency_ms") for each in rebuilds],
+        **{name: [each.value(metric) for each in rebuilds] for name, metric in MEASURED.items()},
         "training_s": [training_seconds(each) for each in rebuilds],
-        "validation": [each.value("quality") for each in rebuilds],
         "teacher_validation": result.baseline.value("quality"),
         "teacher_size_mb": result.baseline.value("size_mb"),
-        "teacher_latency_ms": result.baseline.value("latency_ms"),
         "simple": {name: simple_json(each) for name, each in result.simple.items()},
         "right": [right(each) for each in rebuilds],
         "teacher_right": whole(task_data.task.correct(teacher, test.targets)),

@@ -194,7 +194,7 @@ def seen_in(cell: Cell) -> str:
         return f"no candidate within {cell['budget']}"
     share = np.mean(cell["right"]) / np.mean(cell["teacher_right"])
     smaller = cell["teacher_size_mb"] / max(cell["size_mb"])
-    faster = cell["teacher_latency_ms"] / np.mean(cell["latency_ms"])
+    faster = 1 / np.mean(cell["latency_ratio"])
     return f"{share:.1%} of the teacher's accuracy, {smaller:.1f} times smaller and {faster:.1f} times faster than it"
 
 

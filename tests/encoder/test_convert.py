@@ -116,6 +116,18 @@ def test_loading_leaves_the_random_generator_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_no_weight_is_drawn_that_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without numbers to draw them for, torch imports its compiler first, which takes seconds in every process."""
+    save(tmp_path)
+
+    def drawn(*_: object, **__: object) -> None:
+        raise AssertionError("no weight must be drawn that is replaced, but one was")
+
+    monkeypatch.setattr(torch.nn.init, "normal_", drawn)
+    monkeypatch.setattr(torch.Tensor, "normal_", drawn)
+    load(tmp_path)
+
+
 def test_the_tokenizer_truncates_at_the_positions_and_never_pads(tmp_path: Path) -> None:
     save(tmp_path)
     tokenizer = tiny_tokenizer()

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,7 @@ def test_time_is_kept_for_rebuilding_the_best(tmp_path: Path) -> None:
     assert {record.fidelity for record in result.compared.values()} == {0.5}
     assert {record.fidelity for record in result.promoted.values()} == {1.0}
     assert result.counts.trained >= 8
+    assert re.fullmatch(r"no time was left for another candidate of about \d+ s", str(made.ended()))
 
 
 def test_too_little_time_makes_a_shorter_rebuild_and_says_so(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from fake_builder import FIVE_DRAWS, REGISTRY, Bench, Words, bed, knobs_of
 from postgres import Server, programs, server
@@ -15,6 +16,7 @@ from eicompress.errors import StudyError
 from eicompress.parsing import storage
 from eicompress.recipe import Recipe
 from eicompress.study.coordinator import run_search
+from eicompress.study.database import connect
 from eicompress.study.events import Event, TrialEnded
 from eicompress.study.ranking import ranked
 from eicompress.study.store import opened, read_ledger, storage_errors
@@ -86,6 +88,22 @@ def test_a_database_without_a_password_is_taken_as_it_is(url: str) -> None:
 def test_a_database_that_cannot_be_used_is_said_at_once(tmp_path: Path, url: str, said: str) -> None:
     with pytest.raises(StudyError, match=said), opened(tmp_path / "s", {}, {}, storage=url):
         pass
+
+
+def test_a_host_that_does_not_answer_ends_the_attempt_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def refused(**words: Any) -> None:
+        asked.append(words)
+        raise psycopg.OperationalError("away")
+
+    monkeypatch.setattr(psycopg, "connect", refused)
+    for given in ("", "&connect_timeout=3"):
+        with pytest.raises(StudyError, match="must answer"):
+            connect(tmp_path, f"postgresql://me@host/name?sslmode=require{given}", once=True)
+    assert [int(each["connect_timeout"]) for each in asked] == [10, 3]
 
 
 def damage(path: Path) -> None:

@@ -7,7 +7,9 @@ from eicompress.errors import DataError, SpecError
 from eicompress.metrics.quality import difference_of
 from eicompress.tasks import judged_by
 from eicompress.tasks.classification import Classification, PairClassification
+from eicompress.tasks.multi_label_classification import MultiLabelClassification
 from eicompress.tasks.regression import Regression
+from eicompress.tasks.token_classification import TokenClassification
 
 ROWS = [{"text": "one", "label": "b"}, {"text": "two", "label": "a"}]
 
@@ -56,6 +58,20 @@ def test_a_lone_surrogate_in_the_data_is_replaced() -> None:
 def test_a_label_is_a_text_or_a_number(label: object) -> None:
     assert Classification.refusal(label) == "must be a text or a number"
     assert not any(map(Classification.refusal, ("music", 1, 1.5, True)))
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "a\tb", "\x1b[31mred", "a\u2028b"])
+def test_a_label_that_is_more_than_a_line_is_refused_wherever_labels_are_read(label: str) -> None:
+    said = "must be one line without tabs or control characters"
+    assert Classification.refusal(label) == said
+    assert MultiLabelClassification.refusal(["music", label]) == f"must have labels of which each {said}"
+    tagged: list[tuple[object, object]] = [
+        (["play", "it"], ["O", f"B-{label}"]),
+        ("play it", [{"start": 5, "end": 7, "label": label}]),
+    ]
+    columns = {"text": "text", "label": "label"}
+    for text, tags in tagged:
+        assert said in TokenClassification.cell_refusal("label", {"text": text, "label": tags}, columns)
 
 
 @pytest.mark.parametrize("pair", [(1, "1"), (1, True), (1, 1.0), ("music", "music "), ("a b", "a  b")])

@@ -74,6 +74,9 @@ def test_the_task_is_found_from_the_columns_and_said() -> None:
         and note == "The rows have `tokens` and `tags`, so the task is `token_classification`."
     )
     assert task_of([{"text": "a", "entities": []}], {})[0] is TokenClassification
+    entities = [{"start": 0, "end": 1, "label": "x"}]
+    assert task_of([{"text": "b", "label": []}, {"text": "a", "label": entities}], {})[0] is TokenClassification
+    assert task_of([{"text": "a", "found": entities}], {"label": "found"})[0] is TokenClassification
     assert task_of([{"text": "a", "label": "b", **ROW}], {})[0] is Classification, "as it was before"
     assert task_of([{"text": "a", "label": "b", **ROW}], {"label": "tags"})[0] is TokenClassification
     assert task_answering(read([ROW])[0].answer, pairs=False) is TokenClassification

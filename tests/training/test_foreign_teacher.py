@@ -79,6 +79,14 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         open_pretrained(folder, ANSWER, "cpu")
 
 
+def test_an_artifact_is_no_teacher(tmp_path: Path) -> None:
+    folder = write_tiny_teacher(tmp_path, "Bert")
+    (folder / "onnx").mkdir()
+    (folder / "model.safetensors").rename(folder / "onnx" / "model.onnx")
+    with pytest.raises(ModelError, match="is an ONNX file, such as an artifact has: give the model that it was made"):
+        open_pretrained(folder, ANSWER, "cpu")
+
+
 def test_code_in_the_folder_is_not_run(tmp_path: Path) -> None:
     folder = write_tiny_teacher(tmp_path, "Bert")
     config = (folder / "config.json").read_text()
