@@ -33,9 +33,9 @@ from eicompress.trials.inputs import whole_candidate
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pairs.md"
 ROWS = 1000
-MEASURED = 32
+MEASURED = 8
 """Of the rows, those that strategies read and train on."""
-COMPARED = 50
+COMPARED = 16
 """Of the rows, those on which file and model are compared."""
 TOKENS = 1500
 """Of the baseline's vocabulary."""
