@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tomli_w
@@ -21,7 +23,8 @@ class Knob:
     default: Any
 
 
-def knobs(strategy: type[Strategy]) -> dict[str, Knob]:
+@cache  # a study reads thousands of recipes, and each asks for those of all its steps
+def knobs(strategy: type[Strategy]) -> Mapping[str, Knob]:
     """The knobs of a strategy class, by name, in the order of its fields."""
     hints = get_type_hints(strategy, include_extras=True)
     found = {}
@@ -29,7 +32,7 @@ def knobs(strategy: type[Strategy]) -> dict[str, Knob]:
         hint = hints[each.name]
         if get_origin(hint) is Annotated:
             found[each.name] = Knob(each.name, get_args(hint)[1], each.default)
-    return found
+    return MappingProxyType(found)
 
 
 @dataclass(frozen=True)
