@@ -52,6 +52,8 @@ def _length(search: Search, record: Record, place: int, count: int) -> float:
     Of the steps that finish parts of a shared training, all `count` of them get as much as there is time for.
     """
     full_s, left = search.rebuild_seconds(record), search.time_left
+    if left.seconds <= 0:
+        return 0.0
     if search.space.finish:
         # With caution, since the teacher's answers to texts that nothing has read yet come on top.
         fidelity = left.affordable_fidelity(CAUTION * full_s * max(1, count - place), least=0.0)
