@@ -190,3 +190,10 @@ def test_a_teacher_takes_half_of_the_timeout_and_less_for_few_rows_unless_anothe
     given: dict[str, object], seconds: float
 ) -> None:
     assert spec.read({"model": "m", "data": "d", **given}).teacher_s == seconds
+
+
+def test_a_path_is_taken_wherever_a_file_or_a_folder_is_named() -> None:
+    names = ("model", "data", "teacher", "unlabelled", "start", "plugin", "from_")
+    asked = {name: f"some/{name}" for name in names} | {"budget": "1MB"}
+    paths = {name: Path(f"some/{name}") for name in names} | {"budget": "1MB"}
+    assert spec.read(paths).settings == spec.read(asked).settings

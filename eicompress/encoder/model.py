@@ -29,7 +29,7 @@ from eicompress.encoder.layers import described, new_layers
 from eicompress.encoder.linear import Linear, kronecker, low_rank
 from eicompress.encoder.narrowing import narrow
 from eicompress.encoder.norms import LayerNorm, Norm, new_norm
-from eicompress.encoder.pooling import EncoderOutput, apply_classifier, apply_to_pooled, pooled_by, read_of
+from eicompress.encoder.pooling import EncoderOutput, apply_classifier, apply_to_pooled, before_tokens, pooled_by
 from eicompress.encoder.quantization import Clipping, QuantSpec, half
 from eicompress.encoder.references import References, new_references
 from eicompress.errors import Inapplicable
@@ -74,8 +74,7 @@ class Encoder(nn.Module):
         mask = attention_mask
         states = self.embed(input_ids, mask, token_type_ids)
         for number in range(len(self.layers)):
-            last = number == len(self.layers) - 1
-            queries = 1 if last and self.config.first_alone else states.shape[1]
+            queries = 1 if self.config.first_alone and number == len(self.layers) - 1 else states.shape[1]
             states = self.after_layer(number, states, input_ids, mask, queries)
         pooled = self.pool(states, input_ids, mask)
         return EncoderOutput(self.head(pooled, mask), pooled)
@@ -103,11 +102,12 @@ class Encoder(nn.Module):
 
     def pool(self, states: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """The last layer's states (B, T, hidden) of these tokens (B, T) -> `EncoderOutput.pooled`."""
-        if self.final_norm is not None:
-            states = self.final_norm(states)
+        states = states if self.final_norm is None else self.final_norm(states)
+        if self.config.reads == "words":
+            return states
         pooled = pooled_by(self.config.pooling, states, mask)
         pooled = pooled if self.bigrams is None else pooled + self.bigrams(input_ids, mask)
-        return read_of(self.config.reads, pooled, states)
+        return before_tokens(pooled, states) if self.config.per_word else pooled
 
     def embed(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """(B, T) -> the states (B, T, hidden) that the first layer reads."""

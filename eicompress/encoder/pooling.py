@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eicompress.answers.words import Reads, reads_of
+from eicompress.answers.words import reads_of
 from eicompress.encoder.linear import Linear
 
 
@@ -31,12 +31,9 @@ def pooled_by(pooling: str, states: Tensor, mask: Tensor) -> Tensor:
     return states[:, 0] if pooling == "first" else mean_of_tokens(states, mask)
 
 
-def read_of(reads: Reads, pooled: Tensor, states: Tensor) -> Tensor:
-    """What a head reads of a pooled state (B, size) and the states of tokens (B, T, size): one of the two, or both (B,
-    1 + T, size)."""
-    if reads == "both":
-        return torch.cat([pooled.unsqueeze(1), states], dim=1)
-    return pooled if reads == "texts" else states
+def before_tokens(pooled: Tensor, states: Tensor) -> Tensor:
+    """A pooled state (B, size) and the states of tokens (B, T, size) -> (B, 1 + T, size)"""
+    return torch.cat([pooled.unsqueeze(1), states], dim=1)
 
 
 def of_length_one(vectors: Tensor) -> Tensor:
