@@ -53,10 +53,11 @@ def test_the_command_is_installed() -> None:
     assert scripts["eicompress"] == "eicompress.cli:main"
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # From a copy, so that the build leaves nothing in the working tree.
-    source = tmp_path / "source"
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
     ignored = {".git", ".venv", ".ci", "studies", "build"}
     for path in ROOT.rglob("*"):
         inside = path.relative_to(ROOT)
@@ -64,8 +65,8 @@ def wheel(tmp_path: Path) -> Path:
             (source / inside).parent.mkdir(parents=True, exist_ok=True)
             (source / inside).write_bytes(path.read_bytes())
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(source)], check=True)
-    return next(tmp_path.glob("*.whl"))
+    subprocess.run([*pip, "--wheel-dir", str(folder), str(source)], check=True)
+    return next(folder.glob("*.whl"))
 
 
 @pytest.mark.slow
