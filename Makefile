@@ -29,6 +29,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/sphinx-build --fail-on-warning --keep-going docs build/docs
+	test -f build/docs/reference/commands.html
 
 install: $(INSTALLED)
 
