@@ -18,6 +18,7 @@ from eicompress.study.events import Doing, Event, Noticed, Promoting, TrialEnded
 from eicompress.study.importance import importance
 from eicompress.study.ranking import ranked
 from eicompress.study.record_files import RECORD_BYTES
+from eicompress.study.result import Result
 from eicompress.study.samplers import POPULATION
 from eicompress.study.search import GRACE_S
 from eicompress.study.store import read_ledger
@@ -199,31 +200,33 @@ def test_a_full_disk_ends_the_search_with_one_message(tmp_path: Path) -> None:
         bed(tmp_path, trials=9).run(Bench(tmp_path / "made", fails))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Of a search for five trials."""
+    folder = tmp_path_factory.mktemp("whole")
+    return bed(folder, trials=5, promotion_seeds=2).run(Bench(folder / "made"))
+
+
 @pytest.mark.parametrize("stage", ["preview", "build", "extras"])
 @pytest.mark.parametrize("calls", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("end", [KeyboardInterrupt, Killed])
 def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
-    tmp_path: Path, stage: str, calls: int, end: type[BaseException]
+    tmp_path: Path, stage: str, calls: int, end: type[BaseException], undisturbed: Result
 ) -> None:
-    whole = bed(tmp_path / "whole", trials=5, promotion_seeds=2) if (tmp_path / "whole").mkdir() is None else None
-    assert whole is not None
-    expected = whole.run(Bench(tmp_path / "made"))
-
     def fails(at: str, recipe: Recipe, number: int) -> None:
         if (at, number) == (stage, calls):
             raise end()
 
-    (tmp_path / "again").mkdir()
-    made = bed(tmp_path / "again", trials=5, promotion_seeds=2)
+    made = bed(tmp_path, trials=5, promotion_seeds=2)
     first, second = Bench(tmp_path / "made", fails), Bench(tmp_path / "made")
     with pytest.raises(end):
         made.run(first)
     result = made.run(second)
     assert [record.recipe for _, record in ranked(result.records, result.objective)] == [
-        record.recipe for _, record in ranked(expected.records, expected.objective)
+        record.recipe for _, record in ranked(undisturbed.records, undisturbed.objective)
     ]
     assert sorted(record.draw for record in result.records.values()) == sorted(
-        record.draw for record in expected.records.values()
+        record.draw for record in undisturbed.records.values()
     )
     trained = [digest for digest, fidelity in first.built + second.built if fidelity <= 0.25]
     assert len(trained) == len(set(trained)), "a trial with a record was trained again"
@@ -582,27 +585,33 @@ def test_a_search_whose_time_ends_between_two_rungs_hands_out_what_the_first_cam
     assert result.best is not None and result.best[0] == 0
 
 
+@pytest.fixture(scope="module")
+def undisturbed_in_rungs(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Of a search for eight trials."""
+    folder = tmp_path_factory.mktemp("whole")
+    return bed(folder, THREE_RUNGS, trials=8).run(Bench(folder / "made"))
+
+
 @pytest.mark.parametrize(
     "calls", [4, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2, 3, 5, 6, 7, 8, 9, 10, 11))]
 )
-def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(tmp_path: Path, calls: int) -> None:
+def test_a_search_in_rungs_that_was_killed_ends_where_it_would_have_ended(
+    tmp_path: Path, calls: int, undisturbed_in_rungs: Result
+) -> None:
     def fails(at: str, recipe: Recipe, number: int) -> None:
         if (at, number) == ("build", calls):
             raise Killed()
 
-    for name in ("whole", "again"):
-        (tmp_path / name).mkdir()
-    expected = bed(tmp_path / "whole", THREE_RUNGS, trials=8).run(Bench(tmp_path / "made"))
-    made = bed(tmp_path / "again", THREE_RUNGS, trials=8)
+    made = bed(tmp_path, THREE_RUNGS, trials=8)
     with pytest.raises(Killed):
         made.run(Bench(tmp_path / "made", fails))
     result = made.run(Bench(tmp_path / "made"))
     ends = [
         {each.draw: (each.recipe, each.outcome, each.fidelity) for each in found.records.values()}
-        for found in (result, expected)
+        for found in (result, undisturbed_in_rungs)
     ]
     assert ends[0] == ends[1]
-    assert result.counts == expected.counts
+    assert result.counts == undisturbed_in_rungs.counts
 
 
 def test_a_recipe_that_was_given_is_trained_to_the_end_however_it_begins(tmp_path: Path) -> None:
