@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 # Models this small gain nothing from threads, which wait for each other on a busy machine. Set before torch is there.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from forked import Ready
+
 from eicompress.contracts import Context
 from eicompress.testing import (
     MUSIC,
@@ -43,6 +45,14 @@ __all__ = [
 
 ContextMaker = Callable[..., Context]
 
+LONGEST = ("test_survival.py", "test_ray_cluster.py", "test_pairs.py", "test_snippets.py", "test_kill_points.py")
+"""Files whose tests run first: one that began last would keep a core alone at work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 def spelling(*words: str) -> Tokenizer:
     """`tiny_tokenizer` without some words, which it spells."""
@@ -68,6 +78,19 @@ def brief_timings(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("eicompress.trials.measuring", "eicompress.metrics.latency"):
         for name in ("CAREFUL_SECONDS", "QUICK_SECONDS"):
             monkeypatch.setattr(f"{module}.{name}", 0.01)
+
+
+@pytest.fixture(scope="session")
+def ready() -> Iterator[Ready]:
+    made = Ready()
+    yield made
+    made.end()
+
+
+@pytest.fixture(autouse=True)
+def brief_measurements_of_memory(monkeypatch: pytest.MonkeyPatch, ready: Ready) -> None:
+    """Each artifact's memory is measured in a process of its own, which needs no time to start."""
+    monkeypatch.setattr("eicompress.metrics.memory.subprocess", ready)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """A command that is killed at a point of its work, and given again, ends as an undisturbed one."""
 
-import json
+import os
 import re
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import forked
 import pytest
 
 import eicompress
@@ -20,55 +22,51 @@ SHORT = {
     "teacher_training.MOST_FOLDS": 1,
 }
 """What makes trainings of teachers short."""
-KILLED = """
-import json, os, signal, sys
-from importlib import import_module
 
-module, name, count, how = sys.argv.pop(1).split(":")
-short = json.loads(sys.argv.pop(1))
-*path, last = name.split(".")
-holder = import_module(module)
-for each in path:
-    holder = getattr(holder, each)
-original, left = getattr(holder, last), int(count)
 
-def killed(*given, **named):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), getattr(signal, how))
-    return original(*given, **named)
+def run_killed(point: str, short: dict[str, float], command: list[str]) -> None:
+    """Run a command that gets a signal when a function is called for the n-th time: `module:function:n:SIGKILL`.
 
-setattr(holder, last, killed)
-for name, value in short.items():
-    setattr(import_module(f"eicompress.trials.{name.partition('.')[0]}"), name.partition(".")[2], value)
-from eicompress.cli import main
-main()
-"""
-"""Runs a command that gets a signal when a function is called for the n-th time: `module:function:n:SIGKILL`.
+    Trainings of teachers are as short as `short` says.
+    """
+    module, name, count, how = point.split(":")
+    *path, last = name.split(".")
+    holder = import_module(module)
+    for each in path:
+        holder = getattr(holder, each)
+    original, left = getattr(holder, last), int(count)
 
-Trainings of teachers are as short as the JSON after it says.
-"""
-KILLED_AT_RENAME = """
-import os, signal, sys
-from pathlib import Path
-
-left = int(sys.argv.pop(1))
-
-def counted(rename):
-    def renamed(source, target, **named):
-        global left
-        rename(source, target, **named)
-        left -= Path(target).absolute().parent == Path.cwd()
+    def killed(*given: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= 1
         if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return renamed
+            os.kill(os.getpid(), getattr(signal, how))
+        return original(*given, **named)
 
-os.rename, os.replace = counted(os.rename), counted(os.replace)
-from eicompress.cli import main
-main()
-"""
-"""Runs a command that is killed after the n-th rename of something into the working folder."""
+    setattr(holder, last, killed)
+    for name, value in short.items():
+        setattr(import_module(f"eicompress.trials.{name.partition('.')[0]}"), name.partition(".")[2], value)
+    forked.eicompress(*command)
+
+
+def run_killed_at_rename(renames: int, command: list[str]) -> None:
+    """Run a command that is killed after the n-th rename of something into the working folder."""
+    left = renames
+
+    def counted(rename: Callable[..., None]) -> Callable[..., None]:
+        def renamed(source: Any, target: Any, **named: Any) -> None:
+            nonlocal left
+            rename(source, target, **named)
+            left -= Path(target).absolute().parent == Path.cwd()
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return renamed
+
+    os.rename, os.replace = counted(os.rename), counted(os.replace)
+    forked.eicompress(*command)
+
+
 SPACE = """
 fidelity = 0.5
 
@@ -121,12 +119,19 @@ def enter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EICOMPRESS_CACHE", str(place / "cache"))
 
 
-def killed_at(point: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    started = [sys.executable, "-c", KILLED, point, json.dumps(SHORT), *command]
-    done = subprocess.run(started, capture_output=True, text=True, timeout=300)
+def ended(run: Callable[..., None], *given: object) -> tuple[int, str]:
+    """The exit status of a process in this folder, and what it printed."""
+    log = Path("../log").absolute()
+    log.unlink(missing_ok=True)
+    process = forked.started(run, *given, folder=Path.cwd(), environment=os.environ, log=log)
+    return forked.waited(process), log.read_text()
+
+
+def killed_at(point: str, command: list[str]) -> str:
+    status, said = ended(run_killed, point, SHORT, command)
     expected = 128 + signal.SIGTERM if point.endswith("SIGTERM") else -signal.SIGKILL
-    assert done.returncode == expected, (point, done.stdout[-2000:], done.stderr[-2000:])
-    return done
+    assert status == expected, (point, said[-4000:])
+    return said
 
 
 def drafts(place: Path) -> list[Path]:
@@ -145,9 +150,9 @@ def test_a_search_that_is_killed_at_each_point_ends_as_an_undisturbed_one(
     for name in ("whole", "killed"):
         enter(place / name, monkeypatch)
         for point, workers in SEARCH_POINTS if name == "killed" else ():
-            done = killed_at(point, [*asked, workers])
+            said = killed_at(point, [*asked, workers])
             if "SIGTERM" in point:
-                assert done.stderr.strip().splitlines()[-1] == (
+                assert said.strip().splitlines()[-1] == (
                     "ended by SIGTERM: what was recorded is kept, and the same command continues"
                 )
         assert cli.run([*asked, "0"]) == 0
@@ -185,10 +190,8 @@ def test_a_command_that_is_killed_between_two_files_of_its_output_can_be_given_a
     cache = str(Path("cache").absolute())
     for renames in range(1, 10):
         # Refused with status 2, it would not be killed.
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED_AT_RENAME, str(renames), *asked], capture_output=True, timeout=300
-        )
-        assert done.returncode == -signal.SIGKILL, (renames, done.stdout[-2000:], done.stderr[-2000:])
+        status, said = ended(run_killed_at_rename, renames, asked)
+        assert status == -signal.SIGKILL, (renames, said[-4000:])
         if Path("made").exists():
             break
     killed = sorted(each for each in Path().glob("made*"))
