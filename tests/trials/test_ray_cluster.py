@@ -35,6 +35,8 @@ from eicompress.trials.worker import InProcess, made_of
 from eicompress.values import Job, Progress, Record
 
 NAMED = {"model": "m", "data": "d"}
+OF_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""What Ray finds in its environment; at its own niceness, 15, workers wait for all other tests of a busy machine."""
 
 
 def test_what_a_worker_gets_of_ray_is_checked() -> None:
@@ -163,6 +165,7 @@ class Nodes:
         from ray.cluster_utils import Cluster as Local
 
         self.folder = folder
+        self.cache, self.other_cache, self.log = folder / "cache", folder / "other-cache", folder / "log"
         small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
         self.made = Local(initialize_head=True, head_node_args=small)
         self.small = {name: small[name] for name in ("num_cpus", "object_store_memory")}
@@ -170,21 +173,43 @@ class Nodes:
 
     def add(self) -> Any:
         """A node more."""
-        own = {"EICOMPRESS_CACHE": str(self.folder / "other-cache")}
-        return self.made.add_node(**self.small, env_vars=own)
+        return self.made.add_node(**self.small, env_vars={"EICOMPRESS_CACHE": str(self.other_cache)})
+
+    def renew(self) -> None:
+        """Both nodes, with nothing that another test has left there."""
+        for cache in (self.cache, self.other_cache):
+            shutil.rmtree(cache, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+        if self.other not in self.made.worker_nodes:
+            self.other = self.add()
 
 
-@pytest.fixture
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+@pytest.fixture(scope="module")
+def made_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     pytest.importorskip("ray")
-    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Nodes(tmp_path)
+    folder = tmp_path_factory.mktemp("nodes")
+    with pytest.MonkeyPatch.context() as patch:
+        # What the nodes' workers find in their environment.
+        patch.setenv("EICOMPRESS_CACHE", str(folder / "cache"))
+        patch.setenv(shared_weights.LOG, str(folder / "log"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for name, value in OF_RAY.items():
+            patch.setenv(name, value)
+        made = Nodes(folder)
     try:
         yield made
     finally:
         made.made.shutdown()
+
+
+@pytest.fixture
+def nodes(made_nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    monkeypatch.setenv("EICOMPRESS_CACHE", str(made_nodes.cache))
+    monkeypatch.setenv(shared_weights.LOG, str(made_nodes.log))
+    for name, value in OF_RAY.items():
+        monkeypatch.setenv(name, value)
+    made_nodes.renew()
+    return made_nodes
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -257,7 +282,7 @@ def test_other_machines_build_what_this_one_would_build_and_need_none_of_its_fil
         assert all(Path(file).exists() for file in each.record.files.values())
     files = {path.name for path in (tmp_path / "study" / BUILDS).iterdir()}
     assert len(files) == 2 and not list((tmp_path / "study").glob(".arriving-*"))
-    assert list((tmp_path / "cache" / "sent").iterdir()) and list((tmp_path / "other-cache" / "sent").iterdir())
+    assert list((nodes.cache / "sent").iterdir()) and list((nodes.other_cache / "sent").iterdir())
 
 
 @pytest.mark.slow
@@ -339,7 +364,8 @@ class Search:
             *("--model", str(model), "--data", str(data), "--budget", "1MB", "--space", "space.toml"),
             *("--trials", "3", "--promotion-seeds", "1", "--study", "s", *more),
         ]
-        self.environment = {**os.environ, "EICOMPRESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        own = {"EICOMPRESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", **OF_RAY}
+        self.environment = {**os.environ, **own}
 
     def start(self) -> "subprocess.Popen[bytes]":
         with (self.folder / "log").open("ab") as log:
@@ -399,40 +425,33 @@ def test_a_search_on_ray_whose_worker_is_killed_ends_where_one_on_this_machine_e
 
 @pytest.mark.slow
 def test_a_training_that_jobs_share_is_made_on_one_node_and_sent_to_the_other(
-    tmp_path: Path, model_folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, tmp_path: Path, model_folder: Path, data_folder: Path
 ) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv(shared_weights.LOG, str(tmp_path / "log"))
-    monkeypatch.setenv("EICOMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     plugin = str(Path(shared_weights.__file__))
     spec = read({"model": str(model_folder), "data": str(data_folder), "plugin": plugin})
     (tmp_path / "study").mkdir()
     builder = open_builder(spec, discover(plugin), folder=tmp_path / "here", progress=lambda _: None)
     shared = builder.key(Recipe((shared_weights.Elastic(),)), fidelity=1.0, seed=0)
+    setup = Setup(spec.settings, str(tmp_path / "study"), digests=made_of(builder))
 
     def taken(number: int) -> Job:
         recipe = Recipe((shared_weights.Elastic(), shared_weights.Take(first=number)))
         return Job(number, tuple(recipe.to_json()), 1.0, 0, shared)
 
-    made = Nodes(tmp_path)
-    try:
-        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(builder))) as workers:
-            for number in (1, 2):
-                workers.submit(taken(number))
-            done = [workers.wait(ignore) for _ in range(2)]
-            # Both nodes are at work, each with what one of them made.
-            for number in (3, 4):
-                workers.submit(taken(number))
-            done += [workers.wait(ignore) for _ in range(2)]
-        # A search that goes on, on nodes that have nothing, gets it from here.
-        shutil.rmtree(tmp_path / "other-cache")
-        shutil.rmtree(tmp_path / "cache" / "candidate")
-        with cluster(made, Setup(spec.settings, str(tmp_path / "study"), digests=made_of(builder))) as workers:
-            workers.submit(taken(5))
-            done.append(workers.wait(ignore))
-    finally:
-        made.made.shutdown()
+    with cluster(nodes, setup) as workers:
+        for number in (1, 2):
+            workers.submit(taken(number))
+        done = [workers.wait(ignore) for _ in range(2)]
+        # Both nodes are at work, each with what one of them made.
+        for number in (3, 4):
+            workers.submit(taken(number))
+        done += [workers.wait(ignore) for _ in range(2)]
+    # A search that goes on, on nodes that have nothing, gets it from here.
+    shutil.rmtree(nodes.other_cache)
+    shutil.rmtree(nodes.cache / "candidate")
+    with cluster(nodes, setup) as workers:
+        workers.submit(taken(5))
+        done.append(workers.wait(ignore))
     assert [each.fate for each in done] == ["built"] * 5
-    steps = [int(line.split()[1]) for line in (tmp_path / "log").read_text().splitlines()]
+    steps = [int(line.split()[1]) for line in nodes.log.read_text().splitlines()]
     assert steps == list(range(30))
