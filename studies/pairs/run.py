@@ -40,8 +40,10 @@ COMPARED = 16
 TOKENS = 1500
 """Of the baseline's vocabulary."""
 KNOBS: Mapping[str, Mapping[str, object]] = {
+    "embedding_codebook": {"piece": 16},
     "embedding_factorization": {"size": 64},
     "layer_pruning": {"count": 1, "rounds": 1},
+    "sparse_training": {"rounds": 1},
     "thin_student": {"layers": 2},
     "vocabulary_pruning": {"num_tokens": 800},
 }
@@ -66,8 +68,11 @@ class Outcome:
     """Why it is inapplicable; empty where file and model agree."""
 
 
-def ground(folder: Path) -> Ground:
-    """The first two layers of MiniLM with a head of random weights, and a task of the built-in sentences."""
+def ground(folder: Path, neurons: int = 0) -> Ground:
+    """The first two layers of MiniLM with a head of random weights, and a task of the built-in sentences.
+
+    `neurons` are those of a feed-forward network that are kept, the first ones; 0 for all 1,536.
+    """
     rows = docstrings()
     rows = [rows[at] for at in np.random.default_rng(0).permutation(len(rows))[:ROWS]]
     labels = tuple(sorted({row["label"] for row in rows}))
@@ -75,6 +80,8 @@ def ground(folder: Path) -> Ground:
     examples = Examples(tuple(row["text"] for row in rows), targets)
     source = convert.load(builtin_model("builtin:minilm"), outputs=len(labels))
     source.encoder.keep_layers([0, 1])
+    for layer in range(2) if neurons else ():
+        source.encoder.keep_neurons(layer, torch.arange(neurons))
     torch.nn.init.normal_(source.encoder.classifier.weight, std=0.3, generator=torch.Generator().manual_seed(0))
     whole = whole_candidate(source.encoder, source.tokenizer)
     context = tiny_context(folder, whole, fidelity=0.0)
@@ -133,8 +140,9 @@ def page(found: list[Outcome]) -> str:
         [
             "# Which strategies go together",
             "",
-            "Written by `python studies/pairs/run.py`; the slow tests build the same pairs. On the first two layers of",
-            f"MiniLM with {TOKENS:,} tokens and {ROWS:,} built-in sentences; trainings take one step.",
+            "Written by `python studies/pairs/run.py`; the slow tests build the same pairs with fewer neurons.",
+            f"On the first two layers of MiniLM with {TOKENS:,} tokens and {ROWS:,} built-in sentences; trainings take",
+            "one step.",
             "",
             "`x`: it is built and exported, and the file says what the model says. A number: the second, or the first",
             "alone, is inapplicable, for the reason of that number below.",
