@@ -106,7 +106,8 @@ class Ready:
     ) -> subprocess.CompletedProcess[str]:
         assert command[:2] == [sys.executable, "-c"] and capture_output and text
         if self._process is None:
-            ready = [sys.executable, "-c", READY]
+            # Python warns of forks beside threads, which numpy's library of matrices starts and ends at forks.
+            ready = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", READY]
             self._process = subprocess.Popen(ready, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps([command[2], input]), file=self._process.stdin, flush=True)
@@ -158,7 +159,7 @@ def _become(code: str, streams: tuple[int, int, int], environment: Mapping[str, 
             os.dup2(stream, at)
         # Locks are held by open files. Their numbers stay taken, since objects here still know them.
         nothing = os.open(os.devnull, os.O_RDWR)
-        for each in map(int, os.listdir("/proc/self/fd")):
+        for each in map(int, os.listdir("/dev/fd")):
             if each > 2:
                 os.dup2(nothing, each)
         sys.stdin, sys.stdout, sys.stderr = (open(at, mode) for at, mode in enumerate("rww"))  # noqa: SIM115

@@ -46,7 +46,7 @@ def run_killed(point: str, short: dict[str, float], command: list[str]) -> None:
     setattr(holder, last, killed)
     for name, value in short.items():
         setattr(import_module(f"eicompress.trials.{name.partition('.')[0]}"), name.partition(".")[2], value)
-    forked.eicompress(*command)
+    forked.eicompress_with_forked_workers(*command)
 
 
 def run_killed_at_rename(renames: int, command: list[str]) -> None:
