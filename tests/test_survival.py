@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import forked
 import pytest
 from optuna.trial import FrozenTrial
 
@@ -52,18 +54,27 @@ class Search:
         (folder / "space.toml").write_text(SPACE)
         self.folder = folder
         self.study = folder / "studies" / "s"
-        self.command = [
-            *(sys.executable, "-c", "from eicompress.cli import main; main()", "search", "--model", str(model)),
-            *("--data", str(data), "--budget", "1MB", "--space", "space.toml", "--trials", str(TRIALS), "--study", "s"),
+        self.arguments = [
+            *("search", "--model", str(model), "--data", str(data), "--budget", "1MB", "--space", "space.toml"),
+            *("--trials", str(TRIALS), "--study", "s"),
         ]
         self.environment = {**os.environ, "EICOMPRESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
-    def start(self) -> "subprocess.Popen[bytes]":
-        log = (self.folder / "log").open("ab")
-        with log:
-            return subprocess.Popen(
-                self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT
-            )
+    def run(self) -> int:
+        """In new processes; the exit status."""
+        command = [sys.executable, "-c", "from eicompress.cli import main; main()", *self.arguments]
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.run(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log).returncode
+
+    def start(self) -> ForkServerProcess:
+        """In processes that need no time to start, so that kills hit what a search does."""
+        return forked.started(
+            forked.eicompress_with_forked_workers,
+            *self.arguments,
+            folder=self.folder,
+            environment=self.environment,
+            log=self.folder / "log",
+        )
 
     def ledger(self) -> Ledger | None:
         """None before the search has made its study, and where it was killed between the file and the study in it."""
@@ -96,14 +107,14 @@ class Search:
         return eicompress.show("s", studies=self.folder / "studies")
 
 
-def worker_of(process: "subprocess.Popen[bytes]") -> int | None:
+def worker_of(process: ForkServerProcess) -> int | None:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return next((int(each) for each in children.read_text().split()), None) if children.exists() else None
 
 
-def awaited_worker_of(process: "subprocess.Popen[bytes]") -> int | None:
+def awaited_worker_of(process: ForkServerProcess) -> int | None:
     """On a busy machine it takes a while until a search that was started again has a worker."""
-    while process.poll() is None:
+    while process.exitcode is None:
         if worker := worker_of(process):
             return worker
         time.sleep(0.1)
@@ -132,16 +143,16 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
     model_folder: Path, data_folder: Path, tmp_path: Path
 ) -> None:
     whole, killed = (Search(tmp_path / name, model_folder, data_folder) for name in ("whole", "killed"))
-    assert whole.start().wait() == 0, (whole.folder / "log").read_text()
+    assert whole.run() == 0, (whole.folder / "log").read_text()
     chance, seen, kills = random.Random(0), dict[int, Record](), {"coordinator": 0, "worker": 0}
     process = killed.start()
     try:
-        while sum(kills.values()) < KILLS and process.poll() is None:
-            time.sleep(chance.uniform(0.0, 4.0))
+        while sum(kills.values()) < KILLS and process.exitcode is None:
+            time.sleep(chance.uniform(0.0, 1.0))
             found = killed.records()
             # Kills are spread over the search, in turns while there are trials to run, and none hits a trial or a
             # rebuild more often than the search tries it again.
-            if process.poll() is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
+            if process.exitcode is not None or 2 * killed.draws() < sum(kills.values()) or killed.hits() >= RESTARTS:
                 continue
             if len(found) < TRIALS and kills["worker"] <= kills["coordinator"]:
                 worker, restarts = awaited_worker_of(process), killed.restarts()
@@ -152,15 +163,15 @@ def test_thirty_kills_lose_nothing_and_count_nothing_twice(
                 continue
             kills["coordinator"] += 1
             process.kill()
-            process.wait()
+            process.join()
             found = killed.records()
             assert seen.items() <= found.items()
             seen = found
             process = killed.start()
-        assert process.wait() == 0, (killed.folder / "log").read_text()
+        assert forked.waited(process) == 0, (killed.folder / "log").read_text()
     finally:
         process.kill()
-        process.wait()
+        process.join()
     assert sum(kills.values()) == KILLS and min(kills.values()) >= 5
 
     expected, result = whole.result(), killed.result()
