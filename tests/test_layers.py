@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import LONGEST
 from importlinter.cli import lint_imports
 
 
@@ -92,3 +93,7 @@ def test_no_class_module_or_list_of_parameters_is_over_its_weight() -> None:
 )
 def test_weight_is_counted_in_lines_and_parameters(source: str, said: list[str]) -> None:
     assert list(heavy(ast.parse(source), "here.py")) == said
+
+
+def test_the_tests_that_run_first_are_there() -> None:
+    assert {*LONGEST} <= {path.name for path in Path(__file__).parent.rglob("test_*.py")}
