@@ -2,15 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import shared_weights
 import torch
@@ -88,7 +88,7 @@ def search(model: Path, data: Path, **more: Any) -> Result:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("trials", "workers"), [(6, 0), (200, 2)])
+@pytest.mark.parametrize(("trials", "workers"), [(6, 0), (60, 2)])
 def test_many_candidates_with_rungs_are_made_of_one_training(
     model_folder: Path, data_folder: Path, tmp_path: Path, trials: int, workers: int
 ) -> None:
@@ -212,9 +212,8 @@ class Search:
         folder.mkdir()
         (folder / "space.toml").write_text(SPACE)
         self.folder = folder
-        self.command = [
-            *(sys.executable, "-c", "from eicompress.cli import main; main()", "search"),
-            *("--model", str(model), "--data", str(data), "--budget", "1MB", "--space", "space.toml"),
+        self.arguments = [
+            *("search", "--model", str(model), "--data", str(data), "--budget", "1MB", "--space", "space.toml"),
             *("--trials", "6", "--workers", "2", "--study", "s", "--plugin", PLUGIN, *more),
         ]
         self.environment = {
@@ -222,11 +221,14 @@ class Search:
             **{"EICOMPRESS_CACHE": str(folder / "cache"), LOG: str(folder / "log"), PAUSE: "0.2"},
         }
 
-    def start(self) -> "subprocess.Popen[bytes]":
-        with (self.folder / "said").open("ab") as said:
-            return subprocess.Popen(
-                self.command, cwd=self.folder, env=self.environment, stdout=said, stderr=subprocess.STDOUT
-            )
+    def start(self) -> ForkServerProcess:
+        return forked.started(
+            forked.eicompress_with_forked_workers,
+            *self.arguments,
+            folder=self.folder,
+            environment=self.environment,
+            log=self.folder / "said",
+        )
 
     def said(self) -> str:
         return (self.folder / "said").read_text()
@@ -257,9 +259,9 @@ def test_a_shared_training_that_is_killed_in_the_middle_goes_on_from_its_checkpo
     until(lambda: len(steps_taken(log)) > STEPS // 2)
     os.kill(made.trainers()[0] if killed == "worker" else process.pid, signal.SIGKILL)
     if killed == "search":
-        process.wait()
+        process.join()
         process = made.start()
-    assert process.wait() == 0, made.said()
+    assert forked.waited(process) == 0, made.said()
     # The step during which it was killed, and the one that was not kept yet, are taken twice at most.
     taken = Counter(steps_taken(log))
     assert sorted(taken) == list(range(STEPS)) and sum(taken.values()) <= STEPS + 2
