@@ -16,12 +16,14 @@ from eicompress.values import Record
 
 LONGER = 2.0
 """The promotion rung is at least this many times as long as the last rung, which otherwise said the same already."""
-PROMOTION_SHARE = 0.4
+PROMOTION_SHARE = 0.6
 """The largest share of a search's time that is reserved for promotion."""
 FINISH_SHARE = 0.25
 """The same where parts of a shared training are finished, which has had its own share of the time before."""
 CAUTION = 1.25
 """A training may take this much longer than estimated."""
+LATE = 1.1
+"""A rebuild may take this much longer than its trial said; one that is not ready at the end is lost."""
 
 Numbered = tuple[int, Record]
 

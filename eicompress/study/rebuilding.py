@@ -10,7 +10,7 @@ from eicompress.study.events import Comparing, Promoting
 from eicompress.study.hand_out import hand_out_as_it_is, hand_out_rebuild
 from eicompress.study.noise import near_the_best
 from eicompress.study.outcomes import completed, judged
-from eicompress.study.promotion import CAUTION, PromotionRung, ahead_of_rebuilds, promotion_rung, survivors
+from eicompress.study.promotion import CAUTION, LATE, PromotionRung, ahead_of_rebuilds, promotion_rung, survivors
 from eicompress.study.ranking import ranked
 from eicompress.study.result import result_of
 from eicompress.study.search import Search
@@ -58,7 +58,7 @@ def _length(search: Search, record: Record, place: int, count: int) -> float:
         # With caution, since the teacher's answers to texts that nothing has read yet come on top.
         fidelity = left.affordable_fidelity(CAUTION * full_s * max(1, count - place), least=0.0)
         return fidelity if place < count or fidelity == 1.0 else 0.0
-    fidelity = left.affordable_fidelity(full_s, least=search.space.fidelity)
+    fidelity = left.affordable_fidelity(LATE * full_s, least=search.space.fidelity)
     return 0.0 if fidelity < 1.0 and (place or fidelity <= record.fidelity) else fidelity
 
 

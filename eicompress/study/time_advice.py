@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from eicompress.study.forecast import Forecast
 
-FIRST_SHARE = 1 / 3
+FIRST_SHARE = 0.2
 """Of the time that is left, what the first training may take, with the teacher's answers to the texts that it reads."""
 SHARED_SHARE = 0.4
 """The same of a training that all candidates share."""

@@ -8,8 +8,8 @@ from statistics import median
 from eicompress.study.halving import cost_s
 from eicompress.values import Record
 
-STEP = 20
-"""Rebuilds that are shorter than the full training come in steps of one twentieth."""
+STEP = 100
+"""Rebuilds that are shorter than the full training come in steps of one hundredth."""
 
 
 @dataclass(frozen=True)
