@@ -14,6 +14,7 @@ from eicompress.study.halving import (
 )
 from eicompress.study.open_trials import OpenTrial, OpenTrials, end
 from eicompress.study.outcomes import after, completed, judged, trained
+from eicompress.study.promotion import LONGER
 from eicompress.study.search import Search
 from eicompress.values import OUT_OF_TIME, Done, Record
 
@@ -61,8 +62,10 @@ def take_in(trials: OpenTrials, done: Done) -> None:
 
 
 def compare(trials: OpenTrials, compared_now: Sequence[OpenTrial]) -> None:
-    """End those that are behind others at their rung; the others go on."""
-    reasons = {trial: reason for trial in compared_now if (reason := _stopped(trials, trial))}
+    """End those that are behind others at their rung, and those that are long enough for now; the others go on."""
+    reasons = {trial: "" for trial in compared_now if _long_enough(trials.search, trial)}
+    rest = [each for each in compared_now if each not in reasons]
+    reasons |= {trial: reason for trial in rest if (reason := _stopped(trials, trial))}
     trials.waiting = [each for each in trials.waiting if each not in compared_now]
     for trial in compared_now:
         if trial not in reasons:
@@ -70,6 +73,21 @@ def compare(trials: OpenTrials, compared_now: Sequence[OpenTrial]) -> None:
             trials.going_on.append(trial)
     for trial, reason in reasons.items():
         end(trials, trial, _record(trials.search, trial, reason))
+
+
+def _long_enough(search: Search, trial: OpenTrial) -> bool:
+    """Whether a trial is a result although it could be trained for longer.
+
+    The first is, where the time that is left would not be enough for its next training and then for a rebuild that is
+    clearly longer: the rebuild gets all of it. Others are then compared with it at the same length.
+    """
+    last, best = trial.last, search.best
+    if beyond_mending(last, search.goal.objective):
+        return False
+    if best is not None:
+        return best.fidelity <= last.fidelity
+    next_s = cost_s(last) * trial.next_length / last.fidelity
+    return search.time_left.in_a_hurry and search.time_left.seconds < (1 + LONGER) * next_s
 
 
 def needless(search: Search, trial: OpenTrial) -> str:

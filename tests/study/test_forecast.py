@@ -93,7 +93,7 @@ def test_time_buys_trainings_and_trainings_take_time(tmp_path: Path) -> None:
     # Three at half of the length, and one in full.
     assert found.promotion == PromotionPlan(3, 0.5, 1)
     assert kept_for_promotion(1000.0, 40.0, found.promotion) == 125.0
-    assert kept_for_promotion(100.0, 40.0, found.promotion) == 40.0
+    assert kept_for_promotion(100.0, 40.0, found.promotion) == 60.0
     # 1000 s, of which 125 are kept and the teacher takes 5, at 10 s each.
     assert found.trials(1000.0, [0.25]) == 87
     assert found.seconds(87, [0.25]) == 5 + 870 + 100

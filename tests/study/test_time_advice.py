@@ -37,18 +37,18 @@ def found(tmp_path: Path, **other: object) -> Forecast:
 def test_with_enough_time_trainings_are_as_long_as_the_space_has_them(tmp_path: Path) -> None:
     # A quarter of the texts is read in 5 % of the training.
     assert found(tmp_path).first_s(0.05) == 0.05 * 400 + 60 / 4
-    assert shortened(found(tmp_path), 3 * 35.0) == RUNGS
+    assert shortened(found(tmp_path), 35.0 / FIRST_SHARE) == RUNGS
 
 
 def test_in_little_time_all_rungs_are_shortened_alike_and_fewer_texts_are_answered(tmp_path: Path) -> None:
     short = shortened(found(tmp_path), 35.0)
-    assert short == pytest.approx((0.05 / 3, 0.25 / 3), abs=1e-4)
+    assert short == pytest.approx((0.05 * FIRST_SHARE, 0.25 * FIRST_SHARE), abs=1e-4)
     assert found(tmp_path).first_s(short[0]) == pytest.approx(FIRST_SHARE * 35.0, rel=0.01)
 
 
 def test_where_all_texts_are_read_anyway_the_training_alone_is_shortened(tmp_path: Path) -> None:
     many = found(tmp_path, epochs=100.0)
-    short = shortened(many, 3 * 70.0)
+    short = shortened(many, 70.0 / FIRST_SHARE)
     assert short[0] == pytest.approx((70 - 60) / 400, abs=1e-4)
     assert many.first_s(short[0]) == pytest.approx(70.0, rel=0.01)
 
