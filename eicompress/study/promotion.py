@@ -6,6 +6,7 @@ the full training is longer than it.
 """
 
 import math
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,13 +65,15 @@ def rung_length(last: float) -> float:
     return length if length >= LONGER * last else 0.0
 
 
-def promotion_plan(space: SearchSpace, objective: Objective, seeds: int = 1) -> PromotionPlan:
-    """What promotion is going to be where there is time for all of it."""
-    length = rung_length(space.fidelity)
-    if not length:
+def promotion_plan(
+    space: SearchSpace, objective: Objective, seeds: int = 1, candidates: int = sys.maxsize
+) -> PromotionPlan:
+    """What promotion is going to be where there is time for all of it, and there are no more candidates than these."""
+    length, compared = rung_length(space.fidelity), min(objective.rebuilds + bool(space.known), candidates)
+    if not length or compared < 2:
         share = FINISH_SHARE if space.finish else PROMOTION_SHARE
-        return PromotionPlan(0, 0.0, objective.rebuilds * seeds, share)
-    return PromotionPlan(objective.rebuilds + bool(space.known), length, _survivors(objective) * seeds)
+        return PromotionPlan(0, 0.0, min(objective.rebuilds, candidates) * seeds, share)
+    return PromotionPlan(compared, length, _survivors(objective) * seeds)
 
 
 def kept_for_promotion(timeout_s: float, training_s: float, plan: PromotionPlan) -> float:

@@ -163,14 +163,14 @@ class Search:
     @property
     def time_left(self) -> TimeLeft:
         """The time left, without the time that is reserved for rebuilding the best."""
-        limit_s, best = self.goal.limit_s, self.best
-        if best is None:
+        limit_s, found = self.goal.limit_s, self.ranked
+        if not found:
             return TimeLeft(limit_s, self.seconds)
         if limit_s == math.inf:
             return TimeLeft(limit_s, self.seconds, 0.0)
         seeds = self.goal.promotion_seeds or 1
-        plan = promotion_plan(self.space, self.goal.objective, seeds)
-        kept_s = kept_for_promotion(limit_s, self.rebuild_seconds(best), plan)
+        plan = promotion_plan(self.space, self.goal.objective, seeds, len(found))
+        kept_s = kept_for_promotion(limit_s, self.rebuild_seconds(found[0][1]), plan)
         return TimeLeft(limit_s, self.seconds, kept_s + self._test_s)
 
     @cached_property

@@ -337,6 +337,33 @@ def test_too_little_time_makes_a_shorter_rebuild_and_says_so(tmp_path: Path) -> 
     assert bench.now <= 60
 
 
+IN_RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.05, 0.5]").replace(
+    "fill = true, low = 1000, high = 20000", "low = 500, high = 9000"
+)
+
+
+def test_in_little_time_candidates_are_compared_briefly_and_the_rebuild_gets_most_of_it(tmp_path: Path) -> None:
+    """Where the first had no time for its next rung and a longer rebuild, none gets that rung."""
+    bench = Bench(tmp_path / "made")
+    made = bed(tmp_path, IN_RUNGS, timeout_s=40.0, seed=1)
+    result = made.run(bench)
+    *short, rebuild = [fidelity for _, fidelity in bench.built]
+    assert len(short) > 1 and set(short) == {0.05} and 0.5 < rebuild < 1.0
+    assert [(each.outcome, each.fidelity) for each in result.records.values() if each.trained] == [
+        ("complete", 0.05) for _ in short
+    ]
+    assert [each.fidelity for each in result.promoted.values()] == [rebuild]
+    assert bench.now <= 40
+
+
+def test_one_candidate_is_compared_with_none_so_another_gets_the_time_of_that(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "made")
+    result = bed(tmp_path, IN_RUNGS, timeout_s=110.0, seed=1).run(bench)
+    first, longer, *others, rebuild = [fidelity for _, fidelity in bench.built]
+    assert (first, longer, rebuild) == (0.05, 0.5, 1.0) and others
+    assert {each.fidelity for each in result.promoted.values()} == {1.0}
+
+
 def hangs(bench: Bench, build: int) -> None:
     """From this one on, let the bench's builds take an hour."""
 

@@ -55,6 +55,10 @@ def test_a_training_that_came_from_the_cache_is_estimated_from_the_others() -> N
     assert training_seconds(trained(0.0, other=0.0), 1.0, []) == 1e-3
 
 
+def test_a_trial_takes_what_those_took_that_came_to_the_last_rung() -> None:
+    assert trial_seconds([trained(1.0, 0.1), trained(2.0, 0.1), trained(7.0, 0.3)]) == 8.0
+
+
 def test_a_trial_takes_the_median_with_all_of_its_rungs() -> None:
     in_rungs = replace(trained(9.0), rungs=(Rung(0.1, 0.5, 3.0), Rung(0.3, 0.6, 10.0)))
     assert trial_seconds([]) == 0.0
