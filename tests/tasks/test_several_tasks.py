@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eicompress.contracts import Examples, TeacherOutputs
+from eicompress.answers import TeacherOutputs
+from eicompress.contracts import Examples
 from eicompress.errors import DataError, SpecError
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
@@ -53,7 +54,7 @@ class Sure:
         self.logits = np.array(logits, np.float16)
 
     def outputs(self, texts: tuple[Text, ...]) -> TeacherOutputs:
-        return TeacherOutputs(self.logits, np.zeros((len(texts), 0)))
+        return TeacherOutputs.of(self.logits, np.zeros((len(texts), 0)))
 
 
 def test_each_task_is_found_from_its_own_rows_and_reads_them() -> None:
