@@ -122,6 +122,12 @@ class SeveralTasks(Task):
         return MultiTask(tuple(parts))
 
     @property
+    def of_whole_texts(self) -> Self:
+        """Those of the tasks that answer whole texts, which are the first ones; their rows stay as they are."""
+        count = sum(not task.answer.per_word for _, task in self.tasks)
+        return replace(self, tasks=self.tasks[:count], weights=self.weights[:count])
+
+    @property
     def pairs(self) -> bool:
         return any(task.pairs for _, task in self.tasks)
 
