@@ -29,7 +29,7 @@ from eicompress.errors import (
 from eicompress.values import Artifact, Measurement, Progress, Record
 
 if TYPE_CHECKING:
-    from eicompress.answers import Answer, Labels, Number
+    from eicompress.answers import Answer, Labels, Number, TeacherOutputs
     from eicompress.api import (
         ablate,
         compare,
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         Strategy,
         Task,
         Teacher,
-        TeacherOutputs,
         Training,
     )
     from eicompress.deployment import Device, Target, Times
@@ -144,7 +143,7 @@ _ROOMS = {
         "show",
         "teach",
     ),
-    "eicompress.answers": ("Answer", "Labels", "Number"),
+    "eicompress.answers": ("Answer", "Labels", "Number", "TeacherOutputs"),
     "eicompress.contracts": (
         "Candidate",
         "Context",
@@ -155,7 +154,6 @@ _ROOMS = {
         "Strategy",
         "Task",
         "Teacher",
-        "TeacherOutputs",
         "Training",
     ),
     "eicompress.deployment": ("Device", "Target", "Times"),

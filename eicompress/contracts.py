@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy.typing as npt
 
-from eicompress.answers import Answer
+from eicompress.answers import Answer, TeacherOutputs
 from eicompress.errors import Inapplicable
 from eicompress.values import Json, Text
 
@@ -252,17 +252,6 @@ class Fit(Protocol):
     """The one training loop. Does nothing in a preview."""
 
     def __call__(self, candidate: Candidate, training: Training, /) -> None: ...
-
-
-@dataclass(frozen=True)
-class TeacherOutputs:
-    """A teacher's outputs for n texts. The arrays may be memory-mapped and in half precision."""
-
-    logits: Array
-    """(n, outputs), or (n, W, outputs) where each word is answered, with zeros for words that were not read."""
-    states: Array
-    """(n, width): the state that the teacher's head reads; of several teachers, side by side. Of no width where each
-    word is answered: these are the last layer's states, which `layer_distillation` compares."""
 
 
 class Teacher(Protocol):

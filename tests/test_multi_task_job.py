@@ -36,6 +36,8 @@ from eicompress.reporting.model_card import card_of
 from eicompress.reporting.record_text import to_try
 from eicompress.spec import Spec
 from eicompress.spec import read as read_spec
+from eicompress.training.teacher import ignore
+from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.inputs import teachers_in
 from eicompress.trials.task_data import read_data
 from eicompress.values import Artifact
@@ -331,6 +333,36 @@ def test_words_beside_texts_go_all_the_way(tmp_path: Path, capsys: pytest.Captur
     assert "entities: Kinds of mistakes" in page and "slots: Precision and recall by type" in page
     card = Artifact(folder).card.read_text(encoding="utf-8")
     assert "`slots_logits` (batch, tokens," in card and "entities_entity_f1, test split" in card
+
+
+@pytest.mark.slow
+def test_simple_baselines_of_texts_are_rivals_beside_tasks_of_words(tmp_path: Path) -> None:
+    write_rows(tmp_path / "slots")
+    data, model = write_data(), write_tiny_teacher(tmp_path / "model", "Bert")
+
+    def opened(*names: str) -> Builder:
+        spec = read_spec({"model": str(model), "data": names, "teacher_training": "probe"})
+        return open_builder(spec, discover(), folder=tmp_path / "made", progress=ignore)
+
+    builder = opened(*data, "slots=slots")
+    found, alone = builder.simple(0.04), opened(*data).simple(0.04)
+    assert found.keys() == {"simplest answer of each task", "tf-idf", "static embeddings"}
+    examples, answer = builder.examples, builder.task.answer
+    assert isinstance(answer, MultiTask)
+    constant = answer.simplest_logits(examples["train"].texts, examples["train"].targets, examples["validation"].texts)
+    own = list(answer.divided(examples["validation"].targets))
+    of_words = own[-1].part.answer.score(own[-1].targets, own[-1].of(constant))
+    for name in ("tf-idf", "static embeddings"):
+        record = found[name]
+        of_tasks = [record.value(f"{each}_accuracy") or 0.0 for each in ("match", "topic")]
+        assert of_tasks == [alone[name].value(f"{each}_accuracy") for each in ("match", "topic")]
+        assert record.value("slots_sentence_accuracy") == of_words
+        shares = [one / each.taught for one, each in zip([*of_tasks, of_words], own, strict=True)]
+        assert record.value("quality") == pytest.approx(np.mean(shares))
+        assert "artifact" not in record.files, "it answers not all of the tasks"
+        said = "of `slots` the majority intent and most frequent tag of a word, without a file"
+        assert record.facts["simple"]["note"].endswith(f" MB; {said}")
+    assert opened("slots=slots", "entities=slots").simple(0.04).keys() == {"simplest answer of each task"}
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from eicompress.answers.rejection import NEVER
 from eicompress.answers.span import AnswerSpan, SpanPrediction
 from eicompress.answers.tag import Entity, TagPrediction, Tags
 from eicompress.answers.task_part import OneTask, Part
+from eicompress.answers.teacher_outputs import TeacherOutputs
 from eicompress.answers.vector import DIMENSIONS, Vector, VectorPrediction
 from eicompress.values import Json
 
@@ -46,6 +47,7 @@ __all__ = [
     "Table",
     "TagPrediction",
     "Tags",
+    "TeacherOutputs",
     "Vector",
     "VectorPrediction",
     "from_json",

@@ -174,8 +174,7 @@ class Answer(ABC):
 
     @property
     def per_word(self) -> bool:
-        """Whether a text has an answer for each of its words; no linear model of whole texts then answers so, and
-        tf-idf and static embeddings are no simple baselines."""
+        """Whether a text has an answer for each of its words."""
         return self.word_outputs > 0
 
     @property

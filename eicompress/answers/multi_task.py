@@ -50,7 +50,7 @@ class MultiTask(Answer):
     kind: ClassVar[str] = "multi_task"
     pipeline: ClassVar[str] = "text-classification"
     simplest: ClassVar[str] = "simplest answer of each task"
-    simplest_note: ClassVar[str] = "one answer for every text of a task: the majority class, the mean"
+    simplest_note: ClassVar[str] = "one answer for every text of a task, or the most frequent tag of each word"
     linear: ClassVar[str] = "linear models of each task"
     head: ClassVar[str] = "head of several tasks"
     model: ClassVar[str] = "model of several tasks"

@@ -26,7 +26,7 @@ class QualityMetric(Metric):
     def measure(self, subject: Subject) -> Iterable[Measurement]:
         return (
             quality_of(subject.logits, subject.task, subject.examples, subject.split, batch=1),
-            *_beside(subject),
+            *_named(subject.beside(), subject.task, subject.examples, subject.split, batch=1),
         )
 
 
@@ -38,11 +38,17 @@ def quality_of(logits: Array, task: Task, examples: Examples, split: str, **how:
     return Measurement(_on(split, QUALITY), value, QualityMetric.unit, conditions)
 
 
-def _beside(subject: Subject) -> Iterable[Measurement]:
-    """What is known beside the task's quality, by its own names."""
-    for name, value in subject.beside().items():
-        conditions = {"metric": name, "split": subject.split, "examples": len(subject.examples), "batch": 1}
-        yield Measurement(_on(subject.split, name), value, "", {**conditions, **_written(subject.task, name)})
+def qualities_beside(logits: Array, task: Task, examples: Examples, split: str) -> Iterable[Measurement]:
+    """What the task knows of such logits beside its quality, by its own names."""
+    return _named(task.beside(logits, examples.targets), task, examples, split)
+
+
+def _named(
+    values: Mapping[str, float], task: Task, examples: Examples, split: str, **how: int
+) -> Iterable[Measurement]:
+    for name, value in values.items():
+        conditions = {"metric": name, "split": split, "examples": len(examples), **how}
+        yield Measurement(_on(split, name), value, "", {**conditions, **_written(task, name)})
 
 
 def _written(task: Task, quality: str) -> Mapping[str, bool]:

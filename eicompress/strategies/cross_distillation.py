@@ -285,7 +285,7 @@ class _Teacher(nn.Module):
 
     def forward(self, batch: Batch) -> _Side:
         rows, begun = batch.rows.cpu().numpy(), self.reads and batch.step >= self.knobs.start * batch.steps
-        side, asked = self._side(rows, reads=begun), self.answers.logits[rows].to(batch.input_ids.device).float()
+        side, asked = self._side(rows, reads=begun), self.answers.logits(rows).to(batch.input_ids.device)
         return replace(side, logits=where_answered(self.task.answer, side.logits, asked))
 
     def _side(self, rows: np.ndarray, *, reads: bool) -> _Side:
@@ -294,7 +294,7 @@ class _Teacher(nn.Module):
             own = self.tokens.batch(rows, self.model.config.padding_id, device)
             pooled = self.model.outputs(own.input_ids, own.attention_mask, own.token_type_ids).pooled
             return _side(self.model, own, pooled)
-        features = self.model.features(self.answers.states[rows].to(device).float())
+        features = self.model.features(self.answers.states(rows).to(device))
         return _Side(self.model.classify(features), features)
 
     @torch.no_grad()

@@ -105,7 +105,7 @@ class _Lesson:
                 f"`{knobs.name}.state_weight` must be 0 where each word is answered, since the head then reads the "
                 "last layer's states: compare these by `layer_distillation`"
             )
-        if knobs.state_weight and not self.answers.states.shape[1]:
+        if knobs.state_weight and not self.answers.width:
             raise Inapplicable(
                 f"`{knobs.name}.state_weight` must be 0 where each task has its own teacher, since their states do not "
                 "correspond to each other: leave it out"
@@ -118,7 +118,7 @@ class _Lesson:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(context.seed, "map"))
             # To states of other teachers than the baseline no dimension of the student corresponds.
-            width = self.answers.states.shape[1]
+            width = self.answers.width
             same = context.teacher.aligned or not width
             self.to_teacher = nn.Identity() if same else nn.Linear(self.model.config.hidden, width)
 
@@ -149,7 +149,7 @@ class _Lesson:
         rows = batch.rows.cpu()
         output = self.model.outputs(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         logits = batch.answers(output.logits)
-        wanted = self.answers.logits[rows].to(device).float()
+        wanted = self.answers.logits(rows.numpy()).to(device)
         wanted = wanted if self.axes is None else wanted @ self.axes.to(device)
         if knobs.logits == "kl":
             compared = answer_loss(self.context.task.answer, logits, wanted, knobs.temperature)
@@ -162,6 +162,6 @@ class _Lesson:
             loss = loss + knobs.label_weight * label_loss(self.context.task.loss, logits, rows, self.targets)
         if knobs.state_weight:
             own = self.to_teacher(output.pooled).float()
-            states = self.answers.states[rows][:, self.kept].to(device).float()
+            states = self.answers.states(rows.numpy())[:, self.kept].to(device)
             loss = loss + knobs.state_weight * F.mse_loss(own, states)
         return loss

@@ -190,7 +190,8 @@ class _Lesson:
         rows, device = batch.rows.cpu(), batch.input_ids.device
         if not self.known[rows].all():
             self._read(batch, rows)
-        wanted = (self.logits if self.teacher is None else self.teacher.logits)[rows].to(device).float()
+        wanted = self.logits[rows] if self.teacher is None else self.teacher.logits(rows.numpy())
+        wanted = wanted.to(device)
         losses = [self._of_ramp(logits, wanted, rows) for logits in self._answers(self.pooled[rows].float().to(device))]
         return torch.stack(losses).sum()
 

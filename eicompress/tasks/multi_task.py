@@ -44,10 +44,24 @@ class SeveralTasks(Task):
         {"task": "topic", "text": "will it rain", "label": "weather"},
         {"task": "tags", "text": "will it rain", "label": ["question", "sky"]},
         {"task": "urgency", "text": "will it rain", "label": 0.25},
+        {"task": "things", "text": "will it rain", "label": [{"start": 8, "end": 12, "label": "sky"}]},
+        {
+            "task": "command",
+            "text": "will it rain",
+            "entities": [{"start": 8, "end": 12, "label": "sky"}],
+            "label": "weather",
+        },
         {"task": "matches", "text": "play a song", "text_pair": "the sun", "label": "no"},
         {"task": "topic", "text": "play a song", "label": "music"},
         {"task": "tags", "text": "play a song", "label": []},
         {"task": "urgency", "text": "play a song", "label": 0.75},
+        {"task": "things", "text": "play a song", "label": [{"start": 7, "end": 11, "label": "thing"}]},
+        {
+            "task": "command",
+            "text": "play a song",
+            "entities": [{"start": 7, "end": 11, "label": "thing"}],
+            "label": "music",
+        },
     )
 
     @classmethod
@@ -120,6 +134,12 @@ class SeveralTasks(Task):
             assert isinstance(answer, OneTask)  # `joined` has refused others
             parts.append(Part(name, answer, task.pairs, weight))
         return MultiTask(tuple(parts))
+
+    @property
+    def of_whole_texts(self) -> Self:
+        """Those of the tasks that answer whole texts, which are the first ones; their rows stay as they are."""
+        count = sum(not task.answer.per_word for _, task in self.tasks)
+        return replace(self, tasks=self.tasks[:count], weights=self.weights[:count])
 
     @property
     def pairs(self) -> bool:

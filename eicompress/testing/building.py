@@ -38,7 +38,7 @@ def build(steps: tuple[Strategy, ...], context: Context, folder: Path) -> Built:
         if isinstance(error.__cause__, AssertionError):
             raise error.__cause__ from None
         raise
-    return Built(candidate, apply_graph_steps(recipe, artifacts.graph_of(candidate, pairs=False), context))
+    return Built(candidate, apply_graph_steps(recipe, artifacts.graph_of(candidate, pairs=context.task.pairs), context))
 
 
 def apply_graph_steps(recipe: Recipe, graph: onnx.ModelProto, context: Context) -> onnx.ModelProto:

@@ -30,6 +30,7 @@ from eicompress.testing.claims import (
     with_missed,
     written_only_in,
 )
+from eicompress.testing.several_tasks import several_tasks_claim
 from eicompress.testing.shared_training import shared_training_claims
 from eicompress.testing.tiny import tiny_artifact, tiny_context, tiny_task
 
@@ -59,6 +60,7 @@ def strategy_checks(
     claims = [Claim(strategy.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
     if strategy.shares_training:
         claims += shared_training_claims(strategy.name, checked.example)
+    claims.append(several_tasks_claim(strategy.name, checked.example))
     for other in built_in_steps():
         if other.name != strategy.name:
             claims.append(Claim(strategy.name, f"composes with `{other.name}`", _Composed(checked, other)))

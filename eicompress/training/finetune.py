@@ -1,6 +1,5 @@
 """`recover`: a short training between or after rounds of pruning, which recovers some of the quality."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,13 +16,13 @@ LABEL_SHARE = 0.2
 def recover(subject: Candidate, context: Context, epochs: float, frozen: tuple[nn.Parameter, ...] = ()) -> None:
     """Train on the teacher's logits and the labels of the training texts; `frozen` parameters stay as they are."""
     outputs = context.teacher.outputs(context.train.texts)
-    wanted = torch.from_numpy(np.asarray(outputs.logits, np.float32)).to(context.compute_device)
     labels = torch.from_numpy(context.train.targets).to(context.compute_device)
 
     def loss(batch: Batch) -> Tensor:
         logits = batch.logits(subject.model)
         by_label = context.task.loss(logits, labels[batch.rows])
-        by_teacher = answer_loss(context.task.answer, logits, wanted[batch.rows], TEMPERATURE)
+        wanted = torch.from_numpy(outputs.take(batch.rows.cpu().numpy()).logits).to(logits.device).float()
+        by_teacher = answer_loss(context.task.answer, logits, wanted, TEMPERATURE)
         return LABEL_SHARE * by_label + (1 - LABEL_SHARE) * by_teacher
 
     rates = dict.fromkeys(frozen, 0.0)

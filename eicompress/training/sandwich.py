@@ -86,7 +86,7 @@ def train_sandwich(
     def loss(batch: Batch) -> Tensor:
         at = batch.rows.cpu()
         logits = parts.logits(parts.largest, batch)
-        total = (1 - knobs.label_weight) * compared(logits, answers.logits[at].to(logits.device).float())
+        total = (1 - knobs.label_weight) * compared(logits, answers.logits(at.numpy()).to(logits.device))
         if knobs.label_weight:
             total = total + knobs.label_weight * label_loss(context.task.loss, logits, at, targets)
         others = [parts.smallest, *drawn(parts, knobs.random, context.seed, batch.step)]

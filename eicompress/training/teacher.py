@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
 from typing import Protocol
@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from eicompress.answers import TeacherOutputs
+from eicompress.answers.teacher_outputs import joined
 from eicompress.cache import Cache, arrays_in
-from eicompress.contracts import Array, Candidate, Examples, Task, Teacher, TeacherOutputs
+from eicompress.contracts import Array, Candidate, Examples, Task, Teacher
 from eicompress.encoder.device import fast_products, moved
 from eicompress.encoder.tokens import tokenize
 from eicompress.values import Progress, Text, digest_of, seed_of
@@ -34,33 +36,28 @@ def text_key(text: Text) -> bytes:
 
 @dataclass(frozen=True)
 class Answers:
-    """A teacher's stored outputs: shards of arrays, and where each text's answer lies, as (shard, row)."""
+    """A teacher's stored outputs in shards, and where each text's lie, as (shard, row)."""
 
-    shards: list[Mapping[str, Array]] = field(default_factory=list, repr=False)
+    shards: list[TeacherOutputs] = field(default_factory=list, repr=False)
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict, repr=False)
 
     def add(self, keys: Sequence[bytes], arrays: Mapping[str, Array]) -> None:
         self.places.update((key, (len(self.shards), row)) for row, key in enumerate(keys))
-        self.shards.append(arrays)
+        self.shards.append(TeacherOutputs(**{each.name: arrays[each.name] for each in fields(TeacherOutputs)}))
 
     def gather(self, keys: Sequence[bytes]) -> TeacherOutputs:
-        """The answers to texts that are all known, in their order."""
-        places = np.array([self.places[key] for key in keys])
-        gathered = {}
-        used = np.unique(places[:, 0])
-        for name in ("logits", "states"):
-            first = self.shards[used[0]][name]
-            widest = max(self.shards[shard][name].shape[1] for shard in used)
-            gathered[name] = np.zeros((len(keys), widest, *first.shape[2:]), first.dtype)
-            for shard in used:
-                here, values = places[:, 0] == shard, self.shards[shard][name]
-                gathered[name][here, : values.shape[1]] = values[places[here, 1]]
-        return TeacherOutputs(**gathered)
+        """The outputs for texts that are all known, in their order."""
+        shards, rows = np.array([self.places[key] for key in keys]).T
+        used: list[int] = np.unique(shards).tolist()
+        if len(used) == 1:
+            return self.shards[used[0]].take(rows)
+        found = joined([self.shards[shard].take(rows[shards == shard]) for shard in used])
+        return found.take(np.argsort(np.argsort(shards, kind="stable")))
 
 
 class Answer(Protocol):
     """Logits (n, outputs) and states (n, width) of texts in half precision; where each word is answered, logits
-    (n, W, outputs) and states of no width.
+    (n, W, outputs) or (n, 1 + W, outputs) and states of no width.
 
     `progress` is called with the number of texts read since its last call.
     """
@@ -82,6 +79,8 @@ class StoredTeacher:
     cache: Cache
     progress: Callable[[Progress], None] = ignore
     answers: Answers = field(default_factory=Answers)
+    word_outputs: int = 0
+    """How many of its outputs, the last ones, answer words."""
 
     def watched(self, progress: Callable[[Progress], None]) -> "StoredTeacher":
         """The same teacher with another receiver of its progress."""
@@ -110,9 +109,8 @@ class StoredTeacher:
             self.progress(Progress("teacher", done, whole))
 
         def compute() -> dict[str, Array]:
-            logits, states = self.answer(list(shard.values()), advance)
-            keys = np.frombuffer(b"".join(shard), np.uint8).reshape(len(shard), -1)
-            return {"keys": keys, "logits": logits, "states": states}
+            outputs = TeacherOutputs.of(*self.answer(list(shard.values()), advance), self.word_outputs)
+            return {"keys": np.frombuffer(b"".join(shard), np.uint8).reshape(len(shard), -1), **vars(outputs)}
 
         self.answers.add(list(shard), self.cache.arrays(self._kind, [each.hex() for each in shard], compute))
 
@@ -150,13 +148,18 @@ class Ensemble:
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
         outputs = [each.outputs(texts) for each in self.teachers]
+        lots = (np.arange(start, min(start + SHARD, len(texts))) for start in range(0, len(texts), SHARD))
+        return joined([self._as_one([each.take(rows) for each in outputs]) for rows in lots])
+
+    def _as_one(self, outputs: Sequence[TeacherOutputs]) -> TeacherOutputs:
         logits = stacked([each.logits for each in outputs])
         if self.how == "best":
-            chosen = logits[_surest(logits), np.arange(len(texts))]
+            chosen = logits[_surest(logits), np.arange(logits.shape[1])]
         else:
             weights = self.weights if self.how == "weighted" else np.full(len(outputs), 1 / len(outputs))
             chosen = np.tensordot(weights, logits, axes=1)
-        return TeacherOutputs(chosen.astype(np.float16), np.concatenate([each.states for each in outputs], axis=1))
+        states = np.concatenate([each.states for each in outputs], axis=1)
+        return TeacherOutputs.of(chosen.astype(np.float16), states, outputs[0].of_words.shape[1])
 
     @cached_property
     def weights(self) -> Array:
@@ -205,10 +208,12 @@ def encoder_teacher(
 ) -> StoredTeacher:
     """An encoder as a teacher: the baseline, which is aligned with itself, or another."""
 
-    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
-        return answers_of(candidate, texts, device, progress, states=not candidate.encoder.config.per_word)
+    config = candidate.encoder.config
 
-    return StoredTeacher(answer, digest, code, aligned, cache)
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        return answers_of(candidate, texts, device, progress, states=not config.per_word)
+
+    return StoredTeacher(answer, digest, code, aligned, cache, word_outputs=config.word_outputs)
 
 
 @torch.inference_mode()
@@ -242,24 +247,38 @@ def answers_of(
 
 
 class LazyAnswers:
-    """A teacher's logits and states of the n texts of a training, zero for rows that were not asked for yet, in the
-    precision in which they are stored."""
+    """A teacher's outputs for the n texts of a training, zeros for those that were not asked for yet; kept in the
+    precision and the form in which they are stored."""
 
     def __init__(self, teacher: Teacher, texts: Sequence[Text]) -> None:
         self.teacher, self.texts = teacher, texts
         first = teacher.outputs(texts[:1])
-        logits, states = (torch.from_numpy(np.array(each)) for each in (first.logits, first.states))
-        self.logits = logits.new_zeros(len(texts), *logits.shape[1:])
-        """(n, outputs), or (n, W, outputs) where each word is answered"""
-        self.states = states.new_zeros(len(texts), states.shape[1])
-        """(n, the width of the teacher's state)"""
+        states = np.zeros_like(first.states)
+        nothing = TeacherOutputs(np.zeros_like(first.of_texts), first.of_words[:0], np.zeros_like(first.counts), states)
+        self.outputs = joined([nothing, first])
+        self.places = np.zeros(len(texts), np.int64)
+        """(n,) which of the outputs are those for a text; 0 where it was not asked for yet."""
+        self.places[0] = 1
 
     def ask(self, rows: Array) -> None:
-        outputs = self.teacher.outputs([self.texts[row] for row in rows])
-        logits = torch.from_numpy(np.array(outputs.logits))
-        if self.logits.shape[1] < logits.shape[1]:
-            kept = self.logits
-            self.logits = kept.new_zeros(len(kept), *logits.shape[1:])
-            self.logits[:, : kept.shape[1]] = kept
-        self.logits[rows, : logits.shape[1]] = logits
-        self.states[rows] = torch.from_numpy(np.array(outputs.states))
+        new = np.asarray(rows)[self.places[rows] == 0]
+        if len(new):
+            self.places[new] = len(self.outputs.counts) + np.arange(len(new))
+            self.outputs = joined([self.outputs, self.teacher.outputs([self.texts[row] for row in new])])
+
+    @property
+    def width(self) -> int:
+        """Of the teacher's states."""
+        width: int = self.outputs.states.shape[1]
+        return width
+
+    def logits(self, rows: Array) -> torch.Tensor:
+        """(m, outputs) in single precision; where words are answered (m, W, outputs), or (m, 1 + W, outputs)."""
+        return torch.from_numpy(self._of(rows).logits.astype(np.float32))
+
+    def states(self, rows: Array) -> torch.Tensor:
+        """(m, width) in single precision."""
+        return torch.from_numpy(self._of(rows).states.astype(np.float32))
+
+    def _of(self, rows: Array) -> TeacherOutputs:
+        return self.outputs.take(self.places[rows])

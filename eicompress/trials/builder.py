@@ -94,13 +94,14 @@ class Builder(Materials):
     def simple(self, size_mb: float | None) -> dict[str, Record]:
         """The records of simple baselines on validation, by name; none where targets have a form of their own.
 
-        tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's.
+        tf-idf and static embeddings are artifacts of at most `size_mb` megabytes, measured like a candidate's. Where
+        words are answered there are none; of several tasks of which some do, they answer the others.
         """
         answer, key, remembered = self.task.answer, ["simple", self.inputs, self.seed], self._measured.remembered
         if not answer.holds(self.examples["train"].targets):
             return {}
         simplest = {answer.simplest: remembered([*key, answer.simplest], lambda: measure_simplest(self))}
-        if answer.per_word:  # no linear model of whole texts answers so
+        if answer.reads == "words":  # no linear model of whole texts answers so
             return simplest
         static = {STATIC: remembered([*key, STATIC, size_mb], lambda: measure_static(self, size_mb, self._bench))}
         if answer.unit:  # words that are not weighted by a label are what the simplest counts

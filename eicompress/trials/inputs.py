@@ -271,4 +271,5 @@ def teachers_in(folder: Path, answer: Answer, device: str, cache: Cache) -> list
             raise ModelError(answer.mismatch(f"the teacher `{folder}`", known.answer))
         return encoder_teachers(model, answer, device=device, cache=cache)
     pretrained = open_pretrained(folder, answer, device)
-    return [StoredTeacher(pretrained.answers, pretrained.digest, code_of_models(), False, cache)]
+    named, word_outputs = pretrained.digest, answer.word_outputs
+    return [StoredTeacher(pretrained.answers, named, code_of_models(), False, cache, word_outputs=word_outputs)]

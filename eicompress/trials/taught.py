@@ -36,10 +36,13 @@ class Attempt:
     seconds: float = 0.0
     head: str = "linear classifier"
     """What the linear model on the frozen states is called."""
+    words: bool = False
+    """Whether the heads of some tasks read the states of words, beside those that read pooled ones."""
 
     @property
     def what(self) -> str:
         states = {"mean": "mean states", "first": "first token's state", "none": "states of words"}[self.pooling]
+        states += " and states of words" if self.words else ""
         if not self.learning_rate:
             return f"{self.head} on the {states}, penalty {self.penalty:g}"
         return f"all weights, {states}, rate {self.learning_rate:g}, {self.epochs:.3g} epochs"

@@ -62,7 +62,7 @@ class TeacherSearch:
     def finetuned(self) -> Taught:
         """All weights trained at one rate for a set length, from a new head: nothing is chosen."""
         pooling: Pooling = "none" if self.task.answer.reads == "words" else "first"
-        attempt = Attempt(pooling, learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS)
+        attempt = Attempt(pooling, learning_rate=FINETUNE_RATE, epochs=FINETUNE_EPOCHS, words=_reads_both(self.task))
         candidate = self._pooled(pooling)
         self._fit(candidate, attempt, np.arange(len(self.train)), self.seed, rate_steps=0)
         return Taught((candidate,), self.task.answer, attempt, ())
@@ -76,7 +76,7 @@ class TeacherSearch:
                 f"`{self.task.name}`, of which all weights are trained: give teach or finetune"
             )
         attempts, notes = list(self._linear_attempts()), list[str]()
-        linear = best_of(attempts) if attempts else Attempt(self.poolings[0])
+        linear = best_of(attempts) if attempts else Attempt(self.poolings[0], words=_reads_both(self.task))
         if not linear_only:
             schedule = Schedule(len(self.train), self._folds, members, lambda: ends - self.clock())
             train = partial(self._all_weights, linear)
@@ -121,10 +121,10 @@ class TeacherSearch:
             for rows in self._folds:
                 for penalty, (weight, bias) in self._classifiers(features, self._others(rows)).items():
                     logits.setdefault(penalty, []).append(self._linear_logits(features[rows], weight, bias))
-            seconds = (self.clock() - begun) / len(logits)
-            for penalty, parts in logits.items():
-                attempt = Attempt(pooling, penalty, seconds=seconds, head=f"linear {self.task.answer.head}")
-                yield self._judged(attempt, np.concatenate(parts), self.train.targets[held_out])
+            seconds, head = (self.clock() - begun) / len(logits), f"linear {self.task.answer.head}"
+            attempt = Attempt(pooling, seconds=seconds, head=head, words=_reads_both(self.task))
+            for penalty, of in logits.items():
+                yield self._judged(replace(attempt, penalty=penalty), np.concatenate(of), self.train.targets[held_out])
 
     def _classifiers(self, features: Array, rows: Array) -> dict[float, tuple[Array, Array]]:
         """Weights (outputs, width) and bias (outputs,) by penalty, learned from these rows."""
@@ -241,3 +241,8 @@ class TeacherSearch:
             self.progress(Progress("teacher", done, len(self.train)))
 
         return count_batch
+
+
+def _reads_both(task: Task) -> bool:
+    """Whether some heads read pooled states and others those of words."""
+    return task.answer.reads == "both"

@@ -4,12 +4,13 @@ repeated. Or all steps are counted, and none is run.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
-from eicompress.contracts import Candidate, Context, Fit, ModelStrategy, Teacher, TeacherOutputs, Training
+from eicompress.answers import TeacherOutputs
+from eicompress.contracts import Candidate, Context, Fit, ModelStrategy, Teacher, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.recipe import Recipe
 from eicompress.trials.candidate import applied
@@ -138,5 +139,4 @@ class _FewAnswers:
         outputs = self.teacher.outputs([texts[row] for row in few])
         self.seconds.append((time.perf_counter() - start) / len(few) * len({*texts} - self.asked))
         self.asked.update(texts)
-        rows = np.resize(np.arange(len(few)), len(texts))
-        return replace(outputs, **{each.name: getattr(outputs, each.name)[rows] for each in fields(outputs)})
+        return outputs.take(np.resize(np.arange(len(few)), len(texts)))

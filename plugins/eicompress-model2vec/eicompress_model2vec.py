@@ -63,6 +63,10 @@ class Model2Vec(ModelStrategy):
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
         model = subject.encoder
+        if model.config.per_word:
+            raise Inapplicable(
+                f"`{self.name}` makes a model of whole texts, but this encoder answers each word: leave it out"
+            )
         spoken = _spoken(subject.tokenizer)
         most = min(model.config.hidden, len(spoken) - 1)
         if self.dimensions > most:

@@ -24,7 +24,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from eicompress.contracts import Candidate, Examples, TeacherOutputs, Training
+from eicompress.answers import TeacherOutputs
+from eicompress.contracts import Candidate, Examples, Training
 from eicompress.encoder.convert import load
 from eicompress.encoder.tokens import Batch
 from eicompress.metrics.this_machine import machine
@@ -137,7 +138,7 @@ class ReadyTeacher:
     aligned: bool = True
 
     def outputs(self, texts: Sequence[object]) -> TeacherOutputs:
-        return TeacherOutputs(*(each[: len(texts)] for each in vars(self.answers).values()))
+        return self.answers.take(np.arange(len(texts)))
 
 
 def ours_distilled(work: Work, watch: Stopwatch, *, rounded: bool) -> None:
@@ -149,7 +150,7 @@ def ours_distilled(work: Work, watch: Stopwatch, *, rounded: bool) -> None:
         tiny_context(work.folder / "context", candidate(work)),
         task=Classification(tuple(map(str, range(LABELS)))),
         train=work.examples,
-        teacher=ReadyTeacher(TeacherOutputs(*outputs)),
+        teacher=ReadyTeacher(TeacherOutputs.of(*outputs)),
         fit=timed_fit(watch),
     )
     if rounded:

@@ -31,8 +31,9 @@ import torch
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from eicompress.answers import TeacherOutputs
 from eicompress.cache import Cache, write_whole
-from eicompress.contracts import Examples, TeacherOutputs
+from eicompress.contracts import Examples
 from eicompress.parsing import latency_ms, size_mb
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from eicompress.contracts import Teacher, TeacherOutputs
+from eicompress.answers import TeacherOutputs
+from eicompress.contracts import Teacher
 from eicompress.strategies.cross_distillation import CrossDistillation
 from eicompress.strategies.distillation import Distillation
 from eicompress.strategies.quantization import Quantization

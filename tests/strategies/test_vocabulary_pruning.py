@@ -7,8 +7,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from eicompress.answers import TeacherOutputs
 from eicompress.cache import Cache
-from eicompress.contracts import Array, Candidate, Context, Examples, Origin, TeacherOutputs, Training
+from eicompress.contracts import Array, Candidate, Context, Examples, Origin, Training
 from eicompress.encoder.config import EncoderConfig, LayerConfig
 from eicompress.encoder.model import Encoder
 from eicompress.errors import Inapplicable

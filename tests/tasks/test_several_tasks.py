@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eicompress.contracts import Examples, TeacherOutputs
+from eicompress.answers import TeacherOutputs
+from eicompress.contracts import Examples
 from eicompress.errors import DataError, SpecError
 from eicompress.plugins import discover
 from eicompress.spec import read as read_spec
@@ -24,6 +25,8 @@ ROWS: list[dict[str, Any]] = [
     {"task": "topic", "text": "will it rain", "label": "weather"},
     {"task": "match", "text": "play it", "text_pair": "rain", "label": "no"},
 ]
+
+OF_TEXTS = [row for row in SeveralTasks.example if row["task"] not in ("things", "command")]
 
 
 def write(folder: Path, **tasks: list[dict[str, Any]]) -> list[str]:
@@ -53,11 +56,11 @@ class Sure:
         self.logits = np.array(logits, np.float16)
 
     def outputs(self, texts: tuple[Text, ...]) -> TeacherOutputs:
-        return TeacherOutputs(self.logits, np.zeros((len(texts), 0)))
+        return TeacherOutputs.of(self.logits, np.zeros((len(texts), 0)))
 
 
 def test_each_task_is_found_from_its_own_rows_and_reads_them() -> None:
-    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    task, examples = SeveralTasks.read({"train": OF_TEXTS}, {})
     kinds = [(name, each.name, each.pairs) for name, each in task.tasks]
     assert kinds == [
         ("matches", "pair_classification", True),
@@ -70,10 +73,17 @@ def test_each_task_is_found_from_its_own_rows_and_reads_them() -> None:
     assert second == [[0, 1, 0, 0], [1, 1, 0, 0], [2, 1, 0, 0], [3, 1, 1, 0]]
     assert examples["train"].texts[:2] == (("will it rain", "rain today"), "will it rain")
     assert task.pairs and task.answer.names[-1] == "urgency/number"
+    whole, read = SeveralTasks.read({"train": SeveralTasks.example}, {})
+    assert [(name, each.name) for name, each in whole.tasks[4:]] == [
+        ("command", "intent_and_slots"),
+        ("things", "token_classification"),
+    ]
+    assert whole.answer.reads == "both" and whole.of_whole_texts.tasks == task.tasks
+    assert len(read["train"]) == len(SeveralTasks.example) == len(OF_TEXTS) + 4
 
 
 def test_the_loss_of_each_task_is_that_of_its_kind_alone_with_a_weight() -> None:
-    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    task, examples = SeveralTasks.read({"train": OF_TEXTS}, {})
     logits, targets = torch.randn(8, 7, generator=torch.Generator().manual_seed(0)), examples["train"].targets
     expected = [
         F.cross_entropy(logits[[0, 4], :2], torch.tensor([1, 0])),
@@ -90,7 +100,7 @@ def test_the_loss_of_each_task_is_that_of_its_kind_alone_with_a_weight() -> None
 
 def test_before_anything_is_learned_the_losses_of_all_tasks_are_as_large() -> None:
     """Of labels as large as the entropy of their shares, of sets the sum of those of all labels, of numbers one."""
-    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    task, examples = SeveralTasks.read({"train": OF_TEXTS}, {})
     entropies = np.array([np.log(2), 2 * np.log(2), np.log(2), 1.0])
     assert np.array(task.weights) * entropies == pytest.approx(4 * [entropies.mean()])
     learned = torch.from_numpy(examples["train"].targets)
@@ -110,7 +120,7 @@ def test_what_is_only_measured_has_no_training_rows_and_no_weights() -> None:
 
 
 def test_parts_of_the_rows_have_each_tasks_labels_in_their_shares() -> None:
-    rows = [{**row, "text": f"{row['text']} {at}"} for at in range(20) for row in SeveralTasks.example]
+    rows = [{**row, "text": f"{row['text']} {at}"} for at in range(20) for row in OF_TEXTS]
     task, examples = SeveralTasks.read({"train": rows}, {})
     targets = examples["train"].targets
     for part in folds_of(task.answer.strata(targets), 0):
@@ -121,7 +131,7 @@ def test_parts_of_the_rows_have_each_tasks_labels_in_their_shares() -> None:
 
 
 def test_correlations_beside_the_mean_share_are_no_shares() -> None:
-    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    task, examples = SeveralTasks.read({"train": OF_TEXTS}, {})
     beside = task.beside(np.zeros((8, 7)), examples["train"].targets)
     assert {name for name in beside if not task.is_share(name)} == {"urgency_pearson", "urgency_spearman"}
     graded = replace(task, tasks=(("mean", task.tasks[3][1]), ("mean_topic", task.tasks[2][1])))
@@ -152,7 +162,7 @@ def test_the_quality_is_a_share_of_what_the_teachers_reach() -> None:
 
 
 def test_the_threshold_of_a_teacher_is_chosen_on_validation() -> None:
-    task, examples = SeveralTasks.read({"train": [*SeveralTasks.example]}, {})
+    task, examples = SeveralTasks.read({"train": OF_TEXTS}, {})
     logits = np.zeros((8, 7))
     logits[:, 2:4] = -3.0  # below a half for every label, but less where the labels are not
     logits[5, 2:4] = -4.0

@@ -4,7 +4,7 @@ import pickle
 import random
 import socket
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from unittest import SkipTest
@@ -110,6 +110,11 @@ def drops_an_output(subject: Candidate, _: Context) -> None:
     encoder(subject).keep_outputs([0])
 
 
+def forgets_words(subject: Candidate, _: Context) -> None:
+    model = encoder(subject)
+    model.config = replace(model.config, word_outputs=0)
+
+
 def pickles(subject: Candidate, _: Context) -> None:
     pickle.loads(pickle.dumps([1]))
 
@@ -148,6 +153,7 @@ def needs_many_layers(subject: Candidate, _: Context) -> None:
         (grows_after_the_preview, {"has the final bytes in its preview", "makes nothing bigger than its preview"}),
         (shrinks_after_the_preview, {"has the final bytes in its preview"}),
         (drops_an_output, {"keeps inputs and outputs"}),
+        (forgets_words, {"keeps the answers of several tasks or is inapplicable"}),
         (pickles, {"uses no pickle"}),
         (connects, {"uses no network"}),
         (writes_anywhere, {"writes nothing outside of its folder"}),

@@ -11,7 +11,7 @@ from eicompress.cache import Cache
 from eicompress.contracts import Array, Examples
 from eicompress.training.losses import answer_loss, answer_losses, where_answered
 from eicompress.training.task_teachers import TaskTeachers, tasks_by_text
-from eicompress.training.teacher import StoredTeacher
+from eicompress.training.teacher import LazyAnswers, StoredTeacher
 from eicompress.values import Text
 
 ANSWER = MultiTask((Part("match", Labels(("no", "yes")), True), Part("topic", Labels(("a", "b", "c")), False)))
@@ -76,7 +76,7 @@ def of_words(folder: Path) -> StoredTeacher:
             found[row, : len(str(each).split())] = row + 1
         return found, np.zeros((len(texts), 0), np.float16)
 
-    return StoredTeacher(answer, "words", "", False, Cache(folder))
+    return StoredTeacher(answer, "words", "", False, Cache(folder), word_outputs=2)
 
 
 def test_a_teacher_of_words_answers_in_the_rows_behind_that_of_the_text(tmp_path: Path) -> None:
@@ -86,6 +86,29 @@ def test_a_teacher_of_words_answers_in_the_rows_behind_that_of_the_text(tmp_path
     assert logits[:, 0, 2:5].tolist() == [[0, 0, 0], [2, 2, 2], [0, 0, 0]]
     assert logits[:, 1:, 5].tolist() == [[1, 1, 1], [0, 0, 0], [2, 2, 0]]
     assert np.count_nonzero(logits) == 3 + 10
+
+
+def test_what_belongs_to_a_word_is_stored_once_for_each_word_of_a_text_with_such_a_task(tmp_path: Path) -> None:
+    def answer(texts: Sequence[Text], progress: Callable[[int], None]) -> tuple[Array, Array]:
+        found = np.zeros((len(texts), 1 + max(len(str(each).split()) for each in texts), 7), np.float16)
+        for row, each in enumerate(texts):
+            found[row, 0, :5] = found[row, 1 : 1 + len(str(each).split()), 5:] = 1.0
+        return found, np.zeros((len(texts), 0), np.float16)
+
+    of_all = StoredTeacher(answer, "all", "", True, Cache(tmp_path), word_outputs=2)
+    texts = ["a b c", "one", "a b", "not known"]
+    first = of_all.outputs(texts[2:3]).logits
+    assert np.array_equal(of_all.outputs(texts).logits[2:3, :3], first)
+    assert [each.of_words.shape for each in of_all.answers.shards] == [(2, 2), (6, 2)]
+    assert [each.of_texts.shape for each in of_all.answers.shards] == [(1, 5), (3, 5)]
+    outputs = TaskTeachers(WORDS, (of_all,), OF_WORDS).outputs(texts)
+    assert outputs.counts.tolist() == [3, 0, 2, 2] and outputs.of_words.all()
+    answers = LazyAnswers(TaskTeachers(WORDS, (of_all,), OF_WORDS), texts)
+    assert not answers.logits(np.array([2])).any(), "not asked for yet"
+    answers.ask(np.arange(4))
+    assert sum(each.size for each in (answers.outputs.of_texts, answers.outputs.of_words)) == 5 * 5 + 7 * 2
+    assert np.array_equal(answers.logits(np.arange(4)), outputs.logits)
+    assert np.array_equal(answers.logits(np.array([1, 3])), outputs.logits[[1, 3], :3])
 
 
 def test_tasks_of_texts_and_of_words_are_learned_from_their_own_rows() -> None:

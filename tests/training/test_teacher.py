@@ -42,7 +42,9 @@ def test_half_precision_is_what_lies_on_disk(tmp_path: Path) -> None:
     kept = {path.stem: np.load(path) for path in tmp_path.glob("teacher-*/*/*.npy")}
     assert {name: str(array.dtype) for name, array in kept.items()} == {
         "keys": "uint8",
-        "logits": "float16",
+        "of_texts": "float16",
+        "of_words": "float16",
+        "counts": "int32",
         "states": "float16",
     }
 

@@ -13,6 +13,7 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Training
 from eicompress.errors import ModelError, StudyError
+from eicompress.testing.several_tasks import tasks_context
 from eicompress.training.linear_probe import PENALTIES
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
@@ -65,6 +66,16 @@ def loss_of(candidate: Candidate) -> float:
     examples = tiny_examples(1)
     logits = torch.from_numpy(answers_of(candidate, examples.texts, "cpu")[0].astype(np.float32))
     return float(tiny_task().loss(logits, torch.from_numpy(examples.targets)))
+
+
+def test_an_attempt_says_what_the_heads_of_texts_and_of_words_read(tmp_path: Path) -> None:
+    context = tasks_context(tmp_path)
+    made = search(tmp_path, context.train, source=context.baseline, task=context.task, poolings=("mean",))
+    (first, *_) = made.run(linear_only=True).attempts
+    assert first.what.startswith("linear head of several tasks on the mean states and states of words, penalty")
+    trained = replace(first, learning_rate=1e-4, epochs=2.0).what
+    assert trained == "all weights, mean states and states of words, rate 0.0001, 2 epochs"
+    assert "mean states, penalty" in search(tmp_path / "one").run(linear_only=True).chosen.what
 
 
 def test_a_linear_classifier_learns_the_task_on_frozen_weights(tmp_path: Path, trainings: Trained) -> None:

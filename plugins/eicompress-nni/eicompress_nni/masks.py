@@ -59,7 +59,7 @@ def after_training(
         pruner.total_times = max(1, round(GROWING * batch.steps))
         pruner.update_sparse_goals(min(batch.step, pruner.total_times))
         pruner.update_masks(pruner.generate_masks())
-        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        logits = batch.logits(model)
         return context.task.loss(logits, targets[batch.rows.cpu()].to(context.compute_device))
 
     def train(_: Callable[[], None]) -> None:
@@ -114,7 +114,7 @@ def _gradients(model: nn.Module, batches: list[tuple[Batch, Any]], context: Cont
     try:
         with torch.enable_grad():
             for batch, targets in batches:
-                logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+                logits = batch.logits(model)
                 context.task.loss(logits, targets).backward()
                 after()
     finally:
