@@ -62,7 +62,9 @@ def training_seconds(record: Record, fidelity: float, trained: Sequence[Record])
 
 
 def trial_seconds(trained: Sequence[Record]) -> float:
-    """What a trial takes that is trained to its last rung, by the median of those that came furthest: one that has no time
-    for that is no result."""
+    """What a trial takes that is trained to its last rung, by the median of those that came furthest.
+
+    A trial that has no time for that is no result.
+    """
     furthest = max((each.fidelity for each in trained), default=0.0)
     return median([cost_s(each) for each in trained if each.fidelity == furthest] or [0.0])
