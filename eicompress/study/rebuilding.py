@@ -1,6 +1,7 @@
 """When the search is over: the best trials are compared once more, and the best of them rebuilt and handed out."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from eicompress.study.promotion import CAUTION, LATE, PromotionRung, ahead_of_re
 from eicompress.study.ranking import ranked
 from eicompress.study.result import result_of
 from eicompress.study.search import Search
+from eicompress.study.time_keeping import Cost
 from eicompress.values import Record
 
 
@@ -51,14 +53,18 @@ def _length(search: Search, record: Record, place: int, count: int) -> float:
 
     Of the steps that finish parts of a shared training, all `count` of them get as much as there is time for.
     """
-    full_s, left = search.rebuild_seconds(record), search.time_left
+    left = search.time_left
+    if left.limit_s == math.inf:
+        return 1.0
     if left.seconds <= 0:
         return 0.0
     if search.space.finish:
-        # With caution, since the teacher's answers to texts that nothing has read yet come on top.
-        fidelity = left.affordable_fidelity(CAUTION * full_s * max(1, count - place), least=0.0)
+        # The teacher's answers to texts that nothing has read yet come on top.
+        cost = Cost(search.rebuild_seconds(record) * max(1, count - place))
+        fidelity = left.affordable_fidelity(cost, least=0.0, caution=CAUTION)
         return fidelity if place < count or fidelity == 1.0 else 0.0
-    fidelity = left.affordable_fidelity(LATE * full_s, least=search.space.fidelity)
+    cost = search.longer_cost(record)
+    fidelity = search.time_left.affordable_fidelity(cost, least=search.space.fidelity, caution=LATE)
     return 0.0 if fidelity < 1.0 and (place or fidelity <= record.fidelity) else fidelity
 
 

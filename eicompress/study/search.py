@@ -18,7 +18,7 @@ from eicompress.study.objective import Objective
 from eicompress.study.promotion import kept_for_promotion, promotion_plan
 from eicompress.study.ranking import has_own_training, ranked
 from eicompress.study.space import SearchSpace
-from eicompress.study.time_keeping import TimeLeft, training_seconds
+from eicompress.study.time_keeping import Cost, TimeLeft, longer_cost, training_seconds
 from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import Done, Job, Json, Outcome, Progress, Record
 
@@ -189,6 +189,15 @@ class Search:
         if not self.space.finish:
             return self.training_seconds(record, 1.0)
         return self.training_seconds(record, 0.0) + self._finish_s
+
+    def longer_cost(self, record: Record) -> Cost:
+        """What training a trial's recipe for longer takes, by its length."""
+        try:
+            estimate = self.builder.estimate_time(self.registry.recipe(record.recipe))
+        except EicompressError as error:
+            self.notice(f"how long the teacher's answers take is not known: {error}")
+            estimate = TimeEstimate(training=0.0, teacher=0.0)
+        return longer_cost(record, self.trained, estimate)
 
     @cached_property
     def _finish_s(self) -> float:

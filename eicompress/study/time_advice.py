@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eicompress.study.forecast import Forecast
+from eicompress.study.time_keeping import Cost
 
 FIRST_SHARE = 0.2
 """Of the time that is left, what the first training may take, with the teacher's answers to the texts that it reads."""
@@ -25,7 +26,7 @@ def shared_in_time(found: Forecast, left_s: float) -> Forecast:
     room_s = SHARED_SHARE * left_s
     if not found.shared_s or found.shared_s + found.teacher_s <= room_s:
         return found
-    length = max(LEAST_LENGTH, _length_in(room_s, found.shared_s, found.teacher_s, found.shared_epochs))
+    length = max(LEAST_LENGTH, Cost(found.shared_s, found.teacher_s, found.shared_epochs).length_in(room_s))
     return replace(
         found,
         shared_s=found.shared_s * length,
@@ -59,14 +60,7 @@ def _affordable(found: Forecast, room_s: float) -> float:
     length = found.rungs[0]
     if found.training_s is None or found.first_s(length) <= room_s:
         return length
-    return min(length, _length_in(room_s - found.shared_s, found.training_s, found.teacher_s, found.epochs))
-
-
-def _length_in(room_s: float, training_s: float, teacher_s: float, epochs: float) -> float:
-    """The share of a training that takes `room_s` seconds, with the teacher's answers to the texts that it reads."""
-    # While not all texts are read yet, the teacher's answers take longer with each step, too.
-    reading = max(0.0, room_s) / (training_s + teacher_s * epochs)
-    return reading if reading * epochs <= 1.0 else (room_s - teacher_s) / training_s
+    return min(length, Cost(found.training_s, found.teacher_s, found.epochs).length_in(room_s - found.shared_s))
 
 
 def _enough_s(found: Forecast, rungs: Sequence[float]) -> float | None:

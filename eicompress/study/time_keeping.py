@@ -6,10 +6,34 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from eicompress.study.halving import cost_s
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import Record
 
 STEP = 100
 """Rebuilds that are shorter than the full training come in steps of one hundredth."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training takes, by its length. Seconds of the full training, of all answers of the teacher to the texts
+    that it reads, and of what does not depend on its length."""
+
+    training_s: float
+    answers_s: float = 0.0
+    epochs: float = 1.0
+    """How often the full training reads each text."""
+    answered: float = 0.0
+    """The share of the texts that the teacher has answered before."""
+    fixed_s: float = 0.0
+
+    def length_in(self, seconds: float) -> float:
+        """The share of the full training that takes so many seconds."""
+        seconds -= self.fixed_s
+        # While not all texts are read yet, the teacher's answers take longer with each step, too.
+        reading = (seconds + self.answered * self.answers_s) / (self.training_s + self.epochs * self.answers_s)
+        if reading * self.epochs <= 1.0:
+            return max(0.0, reading)
+        return (seconds - (1.0 - self.answered) * self.answers_s) / self.training_s
 
 
 @dataclass(frozen=True)
@@ -39,10 +63,10 @@ class TimeLeft:
         """Whether there is time for this, nothing kept."""
         return self.spent_s + seconds <= self.limit_s
 
-    def affordable_fidelity(self, training_s: float, least: float) -> float:
-        """Full fidelity, or in too little time as much as there is time for, but not less than `least`; `training_s`
-        are seconds of the full training."""
-        share = self.seconds / training_s
+    def affordable_fidelity(self, cost: Cost, least: float, caution: float) -> float:
+        """Full fidelity, or in too little time as much as there is time for, but not less than `least`; a training may
+        take `caution` times as long as its cost."""
+        share = cost.length_in(self.seconds / caution)
         return 1.0 if share >= 1.0 else max(least, math.floor(share * STEP) / STEP)
 
 
@@ -59,6 +83,19 @@ def training_seconds(record: Record, fidelity: float, trained: Sequence[Record])
     own = full_seconds(replace(record, seconds_by_phase={**record.seconds_by_phase, "training": 0.0}))
     longest = max(record.seconds_by_phase.get("training", 0.0) / record.fidelity, median(others or [0.0]))
     return max(1e-3, own + fidelity * longest)
+
+
+def longer_cost(record: Record, trained: Sequence[Record], estimate: TimeEstimate) -> Cost:
+    """What training a trial's recipe for longer takes. The teacher's answers to texts that the trial did not read are
+    those of the estimate."""
+    own, whole = (training_seconds(record, length, trained) for length in (0.0, 1.0))
+    return Cost(
+        training_s=max(1e-3, whole - own),
+        answers_s=estimate.teacher,
+        epochs=estimate.epochs,
+        answered=min(1.0, estimate.epochs * record.fidelity),
+        fixed_s=own - record.seconds_by_phase.get("teacher", 0.0),
+    )
 
 
 def trial_seconds(trained: Sequence[Record]) -> float:

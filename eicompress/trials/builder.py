@@ -46,7 +46,7 @@ from eicompress.trials.inputs import (
 )
 from eicompress.trials.kept import Measured, code_of, kept_examples
 from eicompress.trials.materials import Materials
-from eicompress.trials.measuring import Bench, Clock, record_of, written
+from eicompress.trials.measuring import Bench, Clock, TimedTeacher, record_of, written
 from eicompress.trials.previews import PREVIEWS, Previews
 from eicompress.trials.shared_training import SharedTraining, build
 from eicompress.trials.simple import STATIC, TFIDF, measure_simplest, measure_static, measure_tfidf
@@ -152,6 +152,7 @@ class Builder(Materials):
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
         context = self.training_context(recipe, fidelity=fidelity, seed=seed, progress=progress)
+        context = replace(context, teacher=TimedTeacher(context.teacher, clock))
         done = len(recipe.shared.steps)
         begin = self._shared.trained(recipe, seed, progress, clock) if done else self.start
         with clock.phase("training"):

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import torch
 
-from eicompress.contracts import Array, Candidate, Context, GraphStrategy
+from eicompress.answers import TeacherOutputs
+from eicompress.contracts import Array, Candidate, Context, GraphStrategy, Teacher
 from eicompress.encoder.device import computes_with
 from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
@@ -27,7 +28,7 @@ from eicompress.runtime import usual_length
 from eicompress.trials.candidate import applied
 from eicompress.trials.kept import PACKAGES, kept_logits
 from eicompress.trials.materials import Materials
-from eicompress.values import Artifact, Json, Record
+from eicompress.values import Artifact, Json, Record, Text
 
 PROMOTED_LENGTHS = (16, 64, 128)
 """Tokens; a longer one than a model has positions for is taken, and named, at what it has."""
@@ -71,18 +72,41 @@ class Bench:
 
 
 class Clock:
-    """Seconds of each phase of one build."""
+    """Seconds of each phase of one build. Those of a phase inside of another are not counted as the other's too."""
 
     def __init__(self, seconds: Mapping[str, float] = MappingProxyType({})) -> None:
         self.seconds = dict(seconds)
+        self._inside = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start, before, self._inside = time.perf_counter(), self._inside, 0.0
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            took = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + took - self._inside, 3)
+            self._inside = before + took
+
+
+@dataclass(frozen=True)
+class TimedTeacher:
+    """A teacher whose answers are a phase of their own: once they are stored, they take no time."""
+
+    teacher: Teacher
+    clock: Clock
+
+    @property
+    def digest(self) -> str:
+        return self.teacher.digest
+
+    @property
+    def aligned(self) -> bool:
+        return self.teacher.aligned
+
+    def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
+        with self.clock.phase("teacher"):
+            return self.teacher.outputs(texts)
 
 
 def written(materials: Materials, recipe: Recipe, made: Candidate, context: Context, folder: Path) -> Artifact:

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from eicompress.study.time_keeping import TimeLeft, full_seconds, training_seconds, trial_seconds
+from eicompress.study.time_keeping import Cost, TimeLeft, full_seconds, longer_cost, training_seconds, trial_seconds
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import Record, Rung
 
 
@@ -33,14 +34,28 @@ def test_what_is_not_a_trial_may_take_all_that_is_left() -> None:
 def test_without_a_limit_there_is_time_for_everything() -> None:
     left = TimeLeft(math.inf, 1e9, kept_s=0.0)
     assert left.allows_search(1e9) and left.allows(1e9)
-    assert left.affordable_fidelity(1e9, least=0.1) == 1.0
+    assert left.affordable_fidelity(Cost(1e9), least=0.1, caution=1.0) == 1.0
 
 
 @pytest.mark.parametrize(
     ("spent_s", "fidelity"), [(0.0, 1.0), (60.0, 1.0), (61.0, 0.97), (75.0, 0.62), (99.0, 0.1), (200.0, 0.1)]
 )
 def test_too_little_time_makes_a_shorter_training(spent_s: float, fidelity: float) -> None:
-    assert TimeLeft(100.0, spent_s, kept_s=30.0).affordable_fidelity(40.0, least=0.1) == fidelity
+    left = TimeLeft(100.0, spent_s, kept_s=30.0)
+    assert left.affordable_fidelity(Cost(40.0), least=0.1, caution=1.0) == fidelity
+    assert left.affordable_fidelity(Cost(20.0), least=0.1, caution=2.0) == fidelity
+
+
+@pytest.mark.parametrize(("length", "texts"), [(0.1, 0.4), (0.25, 1.0), (0.55, 1.0)])
+def test_the_teacher_answers_each_text_once_and_knows_those_that_were_read(length: float, texts: float) -> None:
+    cost = Cost(training_s=400.0, answers_s=75.0, epochs=4.0, answered=0.2, fixed_s=10.0)
+    assert cost.length_in(10.0 + 400.0 * length + 75.0 * (texts - 0.2)) == pytest.approx(length)
+
+
+def test_what_longer_training_takes_has_the_answers_of_the_estimate_and_not_those_of_the_trial() -> None:
+    record = replace(trained(10.0, 0.1), seconds_by_phase={"training": 10.0, "export": 1.0, "teacher": 30.0})
+    found = longer_cost(record, [record], TimeEstimate(training=7.0, teacher=60.0, epochs=5.0))
+    assert found == Cost(training_s=100.0, answers_s=60.0, epochs=5.0, answered=0.5, fixed_s=1.0)
 
 
 def test_a_training_takes_as_much_longer_as_it_is_longer_and_measuring_does_not() -> None:

@@ -1,7 +1,7 @@
 import importlib.util
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_teachers import write_tiny_teacher
 
 from eicompress import runtime
+from eicompress.answers import TeacherOutputs
 from eicompress.contracts import Candidate
 from eicompress.encoder.config import LayerConfig
 from eicompress.encoder.model import Encoder
@@ -29,13 +30,14 @@ from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.record_files import RECORD_BYTES
-from eicompress.training.teacher import Ensemble, ignore
+from eicompress.training.teacher import Ensemble, StoredTeacher, ignore
 from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
 from eicompress.trials.builder import Builder, open_builder
 from eicompress.trials.inputs import read_start
+from eicompress.trials.measuring import Clock
 from eicompress.trials.starting_point import write_starting_point
-from eicompress.values import Artifact, Progress, Record
+from eicompress.values import Artifact, Progress, Record, Text
 
 RECIPE = Recipe(
     (
@@ -287,6 +289,29 @@ def test_keys_tell_recipe_seed_and_fidelity_apart(opened: Opener) -> None:
         builder.key(other, fidelity=1.0, seed=0),
     }
     assert len(keys) == 4 and builder.key(RECIPE, fidelity=1.0, seed=0) in keys
+
+
+def test_a_phase_inside_of_another_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 4.0, 10.0])
+    monkeypatch.setattr("eicompress.trials.measuring.time.perf_counter", lambda: next(ticks))
+    clock = Clock()
+    with clock.phase("training"), clock.phase("teacher"):
+        pass
+    assert clock.seconds == {"training": 7.0, "teacher": 3.0}
+
+
+def test_what_the_teacher_takes_is_no_part_of_the_training(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder, seconds = opened(), {"now": 0.0}
+    monkeypatch.setattr("eicompress.trials.measuring.time.perf_counter", lambda: seconds["now"])
+    answered = StoredTeacher.outputs
+
+    def slow(teacher: StoredTeacher, texts: Sequence[Text]) -> TeacherOutputs:
+        seconds["now"] += 100.0
+        return answered(teacher, texts)
+
+    monkeypatch.setattr(StoredTeacher, "outputs", slow)
+    record = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    assert record.seconds_by_phase["teacher"] >= 100.0 and record.seconds_by_phase["training"] == 0.0
 
 
 def test_labels_in_another_order_than_the_models_are_put_right(opened: Opener, model_folder: Path) -> None:
