@@ -8,7 +8,7 @@ import torch
 from optuna.distributions import FloatDistribution
 from torch.nn import functional as F
 
-from eicompress import Batch, Candidate, Context, ModelStrategy, Strategy, Training, hookimpl
+from eicompress import Batch, Candidate, Context, Inapplicable, ModelStrategy, Strategy, Training, hookimpl
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class SoftLabels(ModelStrategy):
     trains: ClassVar[bool] = True
 
     def apply(self, subject: Candidate, context: Context) -> Candidate:
+        if context.task.answer.per_word:  # a batch has as many logits as its longest text has words
+            raise Inapplicable("`soft_labels` compares an answer a text, but this task answers each word: leave it out")
         if context.preview:  # nothing is trained, so no teacher has to be asked
             return subject
         model, texts = subject.encoder, context.train.texts
