@@ -64,7 +64,7 @@ def _length(search: Search, record: Record, place: int, count: int) -> float:
         fidelity = left.affordable_fidelity(cost, least=0.0, caution=CAUTION)
         return fidelity if place < count or fidelity == 1.0 else 0.0
     cost = search.longer_cost(record)
-    fidelity = search.time_left.affordable_fidelity(cost, least=search.space.fidelity, caution=LATE)
+    fidelity = search.time_left.affordable_fidelity(cost, least=record.fidelity, caution=LATE)
     return 0.0 if fidelity < 1.0 and (place or fidelity <= record.fidelity) else fidelity
 
 

@@ -342,18 +342,22 @@ IN_RUNGS = SPACE.replace("fidelity = 0.25", "fidelity = [0.05, 0.5]").replace(
 )
 
 
-def test_in_little_time_candidates_are_compared_briefly_and_the_rebuild_gets_most_of_it(tmp_path: Path) -> None:
-    """Where the first had no time for its next rung and a longer rebuild, none gets that rung."""
+@pytest.mark.parametrize(("timeout_s", "least", "most"), [(24.0, 0.05, 0.5), (40.0, 0.5, 1.0)])
+def test_in_little_time_candidates_are_compared_briefly_and_the_rebuild_gets_most_of_it(
+    tmp_path: Path, timeout_s: float, least: float, most: float
+) -> None:
+    """Where the first had no time for its next rung and a longer rebuild, none gets that rung. The rebuild may be
+    shorter than it."""
     bench = Bench(tmp_path / "made")
-    made = bed(tmp_path, IN_RUNGS, timeout_s=40.0, seed=1)
+    made = bed(tmp_path, IN_RUNGS, timeout_s=timeout_s, seed=1)
     result = made.run(bench)
     *short, rebuild = [fidelity for _, fidelity in bench.built]
-    assert len(short) > 1 and set(short) == {0.05} and 0.5 < rebuild < 1.0
+    assert short and set(short) == {0.05} and least < rebuild < most
     assert [(each.outcome, each.fidelity) for each in result.records.values() if each.trained] == [
         ("complete", 0.05) for _ in short
     ]
     assert [each.fidelity for each in result.promoted.values()] == [rebuild]
-    assert bench.now <= 40
+    assert bench.now <= timeout_s
 
 
 def test_one_candidate_is_compared_with_none_so_another_gets_the_time_of_that(tmp_path: Path) -> None:
