@@ -27,7 +27,7 @@ class Cost:
     fixed_s: float = 0.0
 
     def length_in(self, seconds: float) -> float:
-        """The share of the full training that takes so many seconds."""
+        """The share of the full training that takes this number of seconds."""
         seconds -= self.fixed_s
         # While not all texts are read yet, the teacher's answers take longer with each step, too.
         reading = (seconds + self.answered * self.answers_s) / (self.training_s + self.epochs * self.answers_s)
