@@ -82,12 +82,17 @@ def _long_enough(search: Search, trial: OpenTrial) -> bool:
     clearly longer: the rebuild gets all of it. Others are then compared with it at the same length.
     """
     last, best = trial.last, search.best
-    if beyond_mending(last, search.goal.objective):
+    # What was scored on some of the validation texts has no artifact yet.
+    if last.only_shared or beyond_mending(last, search.goal.objective):
         return False
     if best is not None:
         return best.fidelity <= last.fidelity
-    next_s = cost_s(last) * trial.next_length / last.fidelity
-    return search.time_left.in_a_hurry and search.time_left.seconds < (1 + LONGER) * next_s
+    return search.time_left.seconds < (1 + LONGER) * _next_s(trial)
+
+
+def _next_s(trial: OpenTrial) -> float:
+    """Seconds of its next training."""
+    return cost_s(trial.last) * trial.next_length / trial.last.fidelity
 
 
 def needless(search: Search, trial: OpenTrial) -> str:
@@ -96,7 +101,7 @@ def needless(search: Search, trial: OpenTrial) -> str:
     if search.good_enough:
         return f"not needed any more {after(last)}"
     time_left = search.time_left
-    if not time_left.allows_search(cost_s(last) * trial.next_length / last.fidelity):
+    if not time_left.allows_search(_next_s(trial)):
         return f"no time was left {after(last)}"
     return ""
 

@@ -51,6 +51,11 @@ def parts_and_whole(result: Result) -> tuple[list[Record], list[Record]]:
     return by_outcome[0], by_outcome[1]
 
 
+def test_in_little_time_too_only_what_was_scored_on_all_texts_is_a_result(tmp_path: Path) -> None:
+    result = searched(made_in(tmp_path, trials=None, timeout_s=80.0))
+    assert {each.fidelity for each in result.records.values() if each.outcome == "complete"} == {1.0}
+
+
 def test_the_best_and_one_in_ten_are_scored_on_all_texts(result: Result) -> None:
     parts, whole = parts_and_whole(result)
     assert {each.fidelity for each in parts} == {0.25} and {each.fidelity for each in whole} == {1.0}
