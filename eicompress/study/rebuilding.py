@@ -61,10 +61,11 @@ def _length(search: Search, record: Record, place: int, count: int) -> float:
     if search.space.finish:
         # The teacher's answers to texts that nothing has read yet come on top.
         cost = Cost(search.rebuild_seconds(record) * max(1, count - place))
-        fidelity = left.affordable_fidelity(cost, least=0.0, caution=CAUTION)
+        fidelity = left.affordable_fidelity(cost, caution=CAUTION)
         return fidelity if place < count or fidelity == 1.0 else 0.0
     cost = search.longer_cost(record)
-    fidelity = search.time_left.affordable_fidelity(cost, least=record.fidelity, caution=LATE)
+    # Asked again, since estimating takes seconds too.
+    fidelity = search.time_left.affordable_fidelity(cost, caution=LATE)
     return 0.0 if fidelity < 1.0 and (place or fidelity <= record.fidelity) else fidelity
 
 

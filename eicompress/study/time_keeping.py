@@ -63,11 +63,11 @@ class TimeLeft:
         """Whether there is time for this, nothing kept."""
         return self.spent_s + seconds <= self.limit_s
 
-    def affordable_fidelity(self, cost: Cost, least: float, caution: float) -> float:
-        """Full fidelity, or in too little time as much as there is time for, but not less than `least`; a training may
-        take `caution` times as long as its cost."""
+    def affordable_fidelity(self, cost: Cost, caution: float) -> float:
+        """Full fidelity, or in too little time as much as there is time for; a training may take `caution` times as
+        long as its cost."""
         share = cost.length_in(self.seconds / caution)
-        return 1.0 if share >= 1.0 else max(least, math.floor(share * STEP) / STEP)
+        return 1.0 if share >= 1.0 else math.floor(share * STEP) / STEP
 
 
 def full_seconds(record: Record) -> float:

@@ -34,16 +34,16 @@ def test_what_is_not_a_trial_may_take_all_that_is_left() -> None:
 def test_without_a_limit_there_is_time_for_everything() -> None:
     left = TimeLeft(math.inf, 1e9, kept_s=0.0)
     assert left.allows_search(1e9) and left.allows(1e9)
-    assert left.affordable_fidelity(Cost(1e9), least=0.1, caution=1.0) == 1.0
+    assert left.affordable_fidelity(Cost(1e9), caution=1.0) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("spent_s", "fidelity"), [(0.0, 1.0), (60.0, 1.0), (61.0, 0.97), (75.0, 0.62), (99.0, 0.1), (200.0, 0.1)]
+    ("spent_s", "fidelity"), [(0.0, 1.0), (60.0, 1.0), (61.0, 0.97), (75.0, 0.62), (99.0, 0.02), (200.0, 0.0)]
 )
 def test_too_little_time_makes_a_shorter_training(spent_s: float, fidelity: float) -> None:
     left = TimeLeft(100.0, spent_s, kept_s=30.0)
-    assert left.affordable_fidelity(Cost(40.0), least=0.1, caution=1.0) == fidelity
-    assert left.affordable_fidelity(Cost(20.0), least=0.1, caution=2.0) == fidelity
+    assert left.affordable_fidelity(Cost(40.0), caution=1.0) == fidelity
+    assert left.affordable_fidelity(Cost(20.0), caution=2.0) == fidelity
 
 
 @pytest.mark.parametrize(("length", "texts"), [(0.1, 0.4), (0.25, 1.0), (0.55, 1.0)])
