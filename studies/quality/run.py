@@ -142,8 +142,8 @@ def found(result: Result, model: str, data: str) -> dict[str, Any]:
 
 
 def training_seconds(record: Record) -> float:
-    """Of the artifact's last training, with one that it shares with others."""
-    return sum(record.seconds_by_phase.get(phase, 0.0) for phase in ("training", SHARED))
+    """Of the artifact's last training, with the teacher's answers that it asked for and a training that it shares."""
+    return sum(record.seconds_by_phase.get(phase, 0.0) for phase in ("training", "teacher", SHARED))
 
 
 def whole(values: np.ndarray) -> list[float]:
