@@ -246,6 +246,21 @@ def answers_of(
     return logits, pooled
 
 
+@dataclass(frozen=True)
+class TeacherBefore:
+    """What stands before a teacher: it answers as that one, in its own way."""
+
+    teacher: Teacher
+
+    @property
+    def digest(self) -> str:
+        return self.teacher.digest
+
+    @property
+    def aligned(self) -> bool:
+        return self.teacher.aligned
+
+
 class LazyAnswers:
     """A teacher's outputs for the n texts of a training, zeros for those that were not asked for yet; kept in the
     precision and the form in which they are stored."""

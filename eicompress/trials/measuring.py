@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 
 from eicompress.answers import TeacherOutputs
-from eicompress.contracts import Array, Candidate, Context, GraphStrategy, Teacher
+from eicompress.contracts import Array, Candidate, Context, GraphStrategy
 from eicompress.encoder.device import computes_with
 from eicompress.errors import DataError, MeasureError, ModelError
 from eicompress.export import folder as artifacts
@@ -25,6 +25,7 @@ from eicompress.metrics.size import SizeMetric
 from eicompress.metrics.this_machine import machine
 from eicompress.recipe import Recipe
 from eicompress.runtime import usual_length
+from eicompress.training.teacher import TeacherBefore
 from eicompress.trials.candidate import applied
 from eicompress.trials.kept import PACKAGES, kept_logits
 from eicompress.trials.materials import Materials
@@ -90,19 +91,10 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class TimedTeacher:
+class TimedTeacher(TeacherBefore):
     """A teacher whose answers are a phase of their own: once they are stored, they take no time."""
 
-    teacher: Teacher
     clock: Clock
-
-    @property
-    def digest(self) -> str:
-        return self.teacher.digest
-
-    @property
-    def aligned(self) -> bool:
-        return self.teacher.aligned
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
         with self.clock.phase("teacher"):

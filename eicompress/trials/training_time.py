@@ -10,9 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from eicompress.answers import TeacherOutputs
-from eicompress.contracts import Candidate, Context, Fit, ModelStrategy, Teacher, Training
+from eicompress.contracts import Candidate, Context, Fit, ModelStrategy, Training
 from eicompress.encoder.tokens import Batch
 from eicompress.recipe import Recipe
+from eicompress.training.teacher import TeacherBefore
 from eicompress.trials.candidate import applied
 from eicompress.values import Text
 
@@ -116,21 +117,12 @@ class _FewSteps:
 
 
 @dataclass(frozen=True)
-class _FewAnswers:
+class _FewAnswers(TeacherBefore):
     """A teacher that computes outputs for a few texts and repeats them for the others, each of which takes its time
     once."""
 
-    teacher: Teacher
     seconds: list[float] = field(default_factory=list)
     asked: set[Text] = field(default_factory=set)
-
-    @property
-    def digest(self) -> str:
-        return self.teacher.digest
-
-    @property
-    def aligned(self) -> bool:
-        return self.teacher.aligned
 
     def outputs(self, texts: Sequence[Text]) -> TeacherOutputs:
         # By no seed: what was answered before is then met as often as it will be in the training.
