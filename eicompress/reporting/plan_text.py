@@ -110,11 +110,12 @@ def _foreseen(found: Forecast) -> dict[str, str]:
         f"{each.label} {found.least[each.name]:.3g} {each.unit}".strip() + of.get(each.name, "")
         for each in found.metrics
     ]
-    training = "not known: no random recipe is within budget"
+    training = "not known: no recipe that was tried is within budget"
     if found.finish_s:
         training = "none but the shared one, until it is handed out"
     elif found.training_s is not None:
-        how = f"the median of {found.records} of this study" if found.records else "estimated from a few steps"
+        what = "the first given recipe" if found.given else "random recipes"
+        how = f"the median of {found.records} of this study" if found.records else f"from a few steps of {what}"
         training = f"{duration(found.training_s)} at full length, {how}"
     promoted = found.promotion.trainings * found.rebuild_s
     return {

@@ -30,9 +30,9 @@ from eicompress.values import TRAINING, Quantity, Record, seed_of
 DRAWS = 16
 """Random recipes that are previewed."""
 TIMED_RECIPES = 3
-"""Of those within budget, how many are trained for a few steps."""
+"""Of the random ones within budget, how many are trained for a few steps where no given recipe is."""
 FEW = 4
-"""Random recipes to try until one applies, for the length of a typical training, if no recipe was given."""
+"""Recipes to try until one is typical: given ones until one is within budget, random ones until one applies."""
 ENOUGH_RECORDS = 3
 """Candidates trained before, from which a training's seconds are better known than from a few steps."""
 
@@ -68,7 +68,7 @@ class Forecast:
     preview_s: float
     """All previews of a draw: several where a knob is filled."""
     training_s: float | None
-    """One training at full length; None where no draw was within budget."""
+    """One training at full length; None where nothing that was tried is within budget."""
     teacher_s: float
     """The teacher's answers, which are computed once."""
     promotion: PromotionPlan
@@ -77,6 +77,8 @@ class Forecast:
     """Shares of `whole` that candidates have."""
     records: int
     """Trainings of this study that the seconds are taken from; 0 where they are estimated from a few steps."""
+    given: bool = False
+    """Whether the estimate is of the first given recipe within budget, and not of random ones."""
     full_steps: int | None = None
     """Steps of the full training, where they were counted."""
     shared_s: float = 0.0
@@ -142,7 +144,7 @@ class Forecast:
         for place, longer in enumerate(rungs[1:]):
             share /= one_in(rungs, place)
             length += share * longer
-        return training_s * length + self.preview_s / self.share
+        return training_s * length + self.preview_s * self.draws / max(1, self.fitting)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -158,36 +160,38 @@ def forecast(
     draws: int = DRAWS,
     hurry: Callable[[], bool] = lambda: False,
 ) -> Forecast:
-    """Preview the space's corner and random recipes, and time a few steps of some that fit. In a `hurry` no more than
-    one that fits is looked for.
+    """Preview the space's corner and random recipes, and time a few steps of one that is given and fits, or of some
+    random ones. In a `hurry` no more than one that fits is looked for.
 
+    A given recipe is what a search trains first and often rebuilds in the end; random ones may be far shorter.
     `records` are those of the study, where there is one. Raises `BudgetError` if even the corner is over budget,
     and `Crashed`.
     """
     timed = _Timed(builder)
     corner = check_reachable(builder, space, objective)
     previews = [] if corner is None else [corner]
+    given: Recipe | None = None
+    for recipe in map(space.recipe, space.known[:FEW]):
+        if tried := _previewed(builder, space, recipe, objective):
+            previews.append(tried.preview)
+            if tried.fits:
+                given = tried.recipe
+                break
     fitting: list[Recipe] = []
     drawn = 0
     for recipe in random_recipes(space, seed, draws):
-        if fitting and hurry():
+        if drawn and (given or fitting) and hurry():
             break
         drawn += 1
-        try:
-            recipe = filled(timed, space, recipe, objective.hard)
-            preview = timed.preview(recipe)
-        except Exception as error:
-            if is_disk_error(error) or isinstance(error, Crashed | StudyError):
-                raise
-            continue
-        previews.append(preview)
-        if not objective.broken(preview):
-            fitting.append(recipe)
+        if tried := _previewed(timed, space, recipe, objective):
+            previews.append(tried.preview)
+            if tried.fits:
+                fitting.append(tried.recipe)
     known = [record for record in records if has_own_training(record) and record.outcome != "failed"]
     enough = len(known) >= ENOUGH_RECORDS
     finish, estimates = space.finish, list[TimeEstimate]()
     most = TIMED_RECIPES if not enough else 1 if finish else 0
-    for recipe in fitting[:most]:
+    for recipe in ([given] if given else fitting)[:most]:
         if estimates and hurry():
             break
         estimates.append(builder.estimate_time(Recipe((*recipe.steps, *finish))))
@@ -214,7 +218,29 @@ def forecast(
         rungs=space.rungs,
         whole=space.whole,
         records=len(known) if enough else 0,
+        given=given is not None,
     )
+
+
+@dataclass(frozen=True)
+class _Previewed:
+    """A recipe with its filled knob, its preview, and whether that is within budget."""
+
+    recipe: Recipe
+    preview: Record
+    fits: bool
+
+
+def _previewed(builder: Previewer, space: SearchSpace, recipe: Recipe, objective: Objective) -> _Previewed | None:
+    """None where the recipe does not apply. Raises `Crashed`."""
+    try:
+        recipe = filled(builder, space, recipe, objective.hard)
+        preview = builder.preview(recipe)
+    except Exception as error:
+        if is_disk_error(error) or isinstance(error, Crashed | StudyError):
+            raise
+        return None
+    return _Previewed(recipe, preview, not objective.broken(preview))
 
 
 def in_rungs(space: SearchSpace, ledger: Ledger | None, builder: Measurer, seed: int) -> tuple[SearchSpace, int | None]:

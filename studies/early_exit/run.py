@@ -66,8 +66,8 @@ def main() -> None:
     models = build(given)
     plain, exits = models.values()
     spec = read({"model": given.output, "data": given.data})
-    _, task, examples = rows_for(plain, spec, discover())
-    examples = examples.take(range(min(given.most, len(examples))))
+    rows = rows_for(plain, spec, discover())
+    task, examples = rows.task, rows.examples.take(range(min(given.most, len(rows.examples))))
     ways: dict[str, tuple[runtime.Model, dict[str, Any]]] = {
         "plain": (plain, {}),
         "exits": (exits, {}),
@@ -78,9 +78,9 @@ def main() -> None:
         for name, (model, more) in ways.items():
             found[name].append(timed(model, ours if model is plain else theirs, more))
     whole = float(np.mean([each[2] for each in found["plain"]]))
-    for name, rows in found.items():
-        quality = task.score(np.stack([logits for logits, _, _ in rows]), examples.targets)
-        layers, times = ([row[place] for row in rows] for place in (1, 2))
+    for name, runs in found.items():
+        quality = task.score(np.stack([logits for logits, _, _ in runs]), examples.targets)
+        layers, times = ([run[place] for run in runs] for place in (1, 2))
         p50, p95 = np.percentile(times, (50, 95))
         print(
             f"{name:16} {100 * quality:.2f} %  mean {np.mean(times):.3f} ms ({np.mean(times) / whole:.0%})  "

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ContextMaker
-from fake_builder import SPACE, Bench, bed
+from fake_builder import SPACE, Bench, bed, knobs_of
 
 from eicompress.contracts import Candidate, Training
 from eicompress.errors import BudgetError, Inapplicable
@@ -15,7 +15,7 @@ from eicompress.study.forecast import forecast, in_rungs
 from eicompress.study.promotion import PromotionPlan, kept_for_promotion
 from eicompress.testing import tiny_candidate
 from eicompress.training.trainer import Trainer
-from eicompress.trials.training_time import count_steps, estimate_time
+from eicompress.trials.training_time import TimeEstimate, count_steps, estimate_time
 from eicompress.values import Record
 
 
@@ -29,8 +29,37 @@ def test_a_forecast_trains_nothing_and_tells_what_fits(tmp_path: Path) -> None:
     assert found.share == found.fitting / 16
     assert found.least == pytest.approx({"size_mb": 0.4, "latency_ms": 0.5})
     assert found.training_s == 40.0
-    assert found.records == 0
+    assert (found.records, found.given) == (0, True)
     assert found.knobs == 3
+
+
+class ByRate(Bench):
+    """Its trainings take as long as the rate says."""
+
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        return TimeEstimate(training=1000 * knobs_of(recipe)[2], teacher=5.0)
+
+
+def test_a_training_is_that_of_the_first_given_recipe_within_budget(tmp_path: Path) -> None:
+    made = bed(tmp_path)
+    found = forecast(ByRate(tmp_path / "made"), made.space, made.goal.objective, seed=0)
+    assert found.training_s == 500.0
+    assert "a few steps of the first given recipe" in "\n".join(in_short(found))
+    over = 'steps = [{ strategy = "words" }, { strategy = "thin", layers = 8, rate = 0.9 }]'
+    longer = bed(tmp_path, SPACE.replace("[[recipe]]", f"[[recipe]]\n{over}\n[[recipe]]")).space
+    assert forecast(ByRate(tmp_path / "made"), longer, made.goal.objective, seed=0).training_s == 500.0
+    drawn = forecast(ByRate(tmp_path / "made"), replace(made.space, known=()), made.goal.objective, seed=0)
+    assert (drawn.given, drawn.training_s) != (True, 500.0)
+    assert "a few steps of random recipes" in "\n".join(in_short(drawn))
+
+
+def test_where_no_draw_fits_but_a_given_recipe_does_candidates_are_foreseen(tmp_path: Path) -> None:
+    made = bed(tmp_path, budgets={"latency_ms": 1.0})
+    seeds = (forecast(ByRate(tmp_path / "made"), made.space, made.goal.objective, each, draws=1) for each in range(20))
+    found = next(each for each in seeds if not each.fitting)
+    assert (found.given, found.training_s) == (True, 500.0)
+    kept = kept_for_promotion(10_000.0, 500.0, found.promotion)
+    assert found.trials(10_000.0, [0.25]) == int((10_000 - kept - 5) / (125 + found.preview_s))
 
 
 class WithExits(Bench):
