@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from students import LENGTHS, Outcome, arguments, described, gain, in_turns, outcomes
+from students import LENGTHS, Outcome, arguments, described, gain, microseconds, outcomes, session_of
 
 from eicompress.cache import default_folder, write_whole
 from eicompress.encoder.config import BigramConfig, EncoderConfig, LayerConfig
@@ -96,8 +96,8 @@ def latencies(tables: Sequence[str]) -> str:
     lines = [f"p50 in µs, batch 1, one thread, {machine()}.", "", "| layers | tokens | " + " | ".join(names) + " |"]
     lines += ["|---" * (len(names) + 2) + "|"]
     for layers in (0, 1):
-        models = [student(layers, each) for each in shapes]
-        lines += [f"| {layers} | {length} | " + " | ".join(in_turns(models, length)) + " |" for length in LENGTHS]
+        models = [session_of(student(layers, each)) for each in shapes]
+        lines += [f"| {layers} | {length} | " + microseconds(models, 4000, length) + " |" for length in LENGTHS]
     return "\n".join(lines) + "\n"
 
 

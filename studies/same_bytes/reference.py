@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from students import LENGTHS, Outcome, arguments, described, gain, in_turns, outcomes
+from students import LENGTHS, Outcome, arguments, described, gain, microseconds, outcomes, session_of
 
 from eicompress.cache import default_folder, write_whole
 from eicompress.encoder.config import EncoderConfig, LayerConfig, ReferenceConfig
@@ -96,13 +96,13 @@ def table(builder: Builder, found: Mapping[Way, Outcome], given: argparse.Namesp
 def latencies() -> str:
     """Students of random weights with and without references, in turns in one process."""
     stores = [None, *(Store(count, 1, 64) for count in (256, 1024, 8192))]
-    models = [student(each) for each in stores]
+    models = [session_of(student(each)) for each in stores]
     lines = [f"p50 in µs of a student of one layer, batch 1, one thread, {machine()}.", ""]
     lines += [
         "| tokens | " + " | ".join(str(each or "none") for each in stores) + " |",
         "|---" * (len(stores) + 1) + "|",
     ]
-    lines += [f"| {length} | " + " | ".join(in_turns(models, length)) + " |" for length in LENGTHS]
+    lines += [f"| {length} | " + microseconds(models, 2500, length) + " |" for length in LENGTHS]
     return "\n".join(lines) + "\n"
 
 

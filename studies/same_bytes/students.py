@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
+from onnxruntime import InferenceSession
 
 from eicompress import runtime
 from eicompress.encoder.model import Encoder
@@ -26,7 +27,8 @@ from eicompress.study.with_seeds import WithSeeds, scored_with_seeds
 from eicompress.trials.builder import Builder
 from eicompress.values import Progress
 
-SIZES = Fill("embedding_factorization", "size", 8, 384)
+SIZES = Fill("embedding_factorization", "size", 8, 383)
+"""Below the hidden width, so that word vectors are projected."""
 LENGTHS = (16, 64)
 TURNS = 400
 
@@ -108,10 +110,13 @@ def described(builder: Builder, given: argparse.Namespace) -> str:
     )
 
 
-def in_turns(models: Sequence[Encoder], length: int) -> list[str]:
-    """The median of the microseconds that each of some models takes for one text."""
-    sessions = [runtime.session(emit(each, pairs=False).SerializeToString()) for each in models]
-    ids = np.random.default_rng(0).integers(0, models[0].config.vocabulary, (1, length))
+def session_of(model: Encoder) -> InferenceSession:
+    return runtime.session(emit(model, pairs=False).SerializeToString())
+
+
+def in_turns(sessions: Sequence[InferenceSession], tokens: int, length: int) -> list[float]:
+    """The median of the microseconds that each of some models takes for one text of random tokens below `tokens`."""
+    ids = np.random.default_rng(0).integers(0, tokens, (1, length))
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     taken = np.empty((len(sessions), TURNS))
     for turn, (number, each) in itertools.product(range(TURNS), enumerate(sessions)):
@@ -119,7 +124,12 @@ def in_turns(models: Sequence[Encoder], length: int) -> list[str]:
         start = time.perf_counter()
         each.run(["logits"], feeds)
         taken[number, turn] = time.perf_counter() - start
-    return [f"{1e6 * each:.0f}" for each in np.median(taken, axis=1)]
+    return [1e6 * float(each) for each in np.median(taken, axis=1)]
+
+
+def microseconds(sessions: Sequence[InferenceSession], tokens: int, length: int) -> str:
+    """The cells of `in_turns`."""
+    return " | ".join(f"{each:.0f}" for each in in_turns(sessions, tokens, length))
 
 
 def _outcome(builder: Builder, way: Way, given: argparse.Namespace) -> Outcome:
