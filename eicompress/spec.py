@@ -1,5 +1,6 @@
 """The settings that a user gave, on the command line, in Python or in a `study.toml`, read and checked."""
 
+import json
 import math
 import re
 import tomllib
@@ -271,15 +272,28 @@ def read_study_file(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises `SpecError` with the line where it does not parse."""
+    """The tables of a TOML file, of texts, finite numbers and truth values. Raises `SpecError` with the line where it
+    does not parse."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=_finite)
+        json.dumps(tables, default=_no_moment)
+        return tables
     except RecursionError as error:
         raise SpecError(f"`{path}` must be TOML, but brackets lie too deep within brackets in it") from error
     except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise SpecError(f"`{path}` must be TOML in UTF-8, but {error}") from error
     except OSError as error:
         raise SpecError(f"`{path}` must be a readable file, but: {error.strerror}") from error
+
+
+def _finite(written: str) -> float:
+    if not math.isfinite(number := float(written)):
+        raise ValueError(f"a number in it is not finite: {written}")
+    return number
+
+
+def _no_moment(value: object) -> None:
+    raise ValueError(f"a date or a time has no place in it: {value}")
 
 
 def _check_tasks(spec: Spec) -> None:

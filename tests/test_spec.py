@@ -167,6 +167,21 @@ def test_toml_that_python_does_not_read_is_refused(tmp_path: Path, text: str) ->
         spec.read_toml(tmp_path / "a.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = [{ b = [nan] }]", "not finite: nan"),
+        ("a = -inf", "not finite: -inf"),
+        ("a = 1e999", "not finite: 1e999"),
+        ("a = [1979-05-27]", "a date or a time has no place in it: 1979-05-27"),
+    ],
+)
+def test_what_json_does_not_know_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        spec.read_toml(tmp_path / "a.toml")
+
+
 def test_a_long_value_is_shortened_in_its_message() -> None:
     with pytest.raises(SpecError) as caught:
         spec.read({**ASKED, "budget": "9" * 5_000})
