@@ -117,14 +117,16 @@ def _foreseen(found: Forecast) -> dict[str, str]:
         what = "the first given recipe" if found.given else "random recipes"
         how = f"the median of {found.records} of this study" if found.records else f"from a few steps of {what}"
         training = f"{duration(found.training_s)} at full length, {how}"
-    promoted = found.promotion.trainings * found.rebuild_s
+    promoted = f", {duration(found.promoting_s)}" if found.promoting_s else ""
+    if found.kept_s is not None:
+        promoted += f"; {duration(found.kept_s)} are kept for it, so all of it is shortened"
     return {
         "knobs": str(found.knobs),
         "within budget": fits,
         "least reachable": ", ".join(least),
         "previews": f"{found.preview_s:.1f} s a draw",
         "a training": training,
-        "promotion": f"{found.promotion}" + (f", {duration(promoted)}" if promoted else ""),
+        "promotion": f"{found.promotion}{promoted}",
         "shared training": _shared(found) if found.shared_s else "",
         "teacher": f"{duration(found.teacher_s)} once, for its answers" if found.teacher_s >= 1 else "",
         "the time is short": found.advice,

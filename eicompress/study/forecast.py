@@ -72,7 +72,7 @@ class Forecast:
     teacher_s: float
     """The teacher's answers, which are computed once."""
     promotion: PromotionPlan
-    """What is trained of the best in the end."""
+    """What is trained of the best in the end, where there is time for all of it."""
     rungs: tuple[float, ...]
     """Shares of `whole` that candidates have."""
     records: int
@@ -97,6 +97,8 @@ class Forecast:
     """What the rungs are shares of."""
     latency_of: str = ""
     """What the least latency is that of where its model has early exits, for people: ` (all layers)`."""
+    left_s: float | None = None
+    """What is left of the time of the search; None where it is not limited."""
     baselines: Mapping[str, Record] = field(default_factory=dict)
     """What the baseline reaches, and simple baselines, by their names."""
 
@@ -109,6 +111,17 @@ class Forecast:
     def rebuild_s(self) -> float:
         """Of one candidate that is handed out."""
         return (self.training_s or 0.0) + self.finish_s
+
+    @property
+    def promoting_s(self) -> float:
+        """What promotion takes in full length."""
+        return self.promotion.trainings * self.rebuild_s
+
+    @property
+    def kept_s(self) -> float | None:
+        """What is kept for promotion where it is less than it takes in full length; then it is shortened to that."""
+        kept = math.inf if self.left_s is None else self.promotion.share * self.left_s
+        return kept if kept < self.promoting_s else None
 
     def trials(self, timeout_s: float, rungs: Sequence[float]) -> int | None:
         """About how many candidates are trained in the time."""
@@ -123,7 +136,7 @@ class Forecast:
         if self.training_s is None:
             return None
         searching = trials * self._trial_s(self.training_s, rungs)
-        return self.teacher_s + self.shared_s + searching + self.promotion.trainings * self.rebuild_s
+        return self.teacher_s + self.shared_s + searching + self.promoting_s
 
     def first_s(self, length: float) -> float:
         """Estimated seconds of the first training at this length, with the teacher's answers to the texts it reads."""

@@ -194,7 +194,7 @@ def _in_time(found: Forecast, spec: Spec, left_s: float, builder: Foreseer) -> F
     """The forecast with a shared training and rungs that fit into the time left, and with advice if they are short."""
     if left_s == math.inf or spec.timeout_s is None:
         return found
-    found = time_advice.shared_in_time(found, left_s)
+    found = time_advice.shared_in_time(replace(found, left_s=left_s), left_s)
     if found.whole != TRAINING:
         return found
     rungs, rows = time_advice.shortened(found, left_s), len(builder.examples["train"])

@@ -131,6 +131,17 @@ def test_time_buys_trainings_and_trainings_take_time(tmp_path: Path) -> None:
     assert str(found.promotion) == "the best 3 are compared at 50% of the full length, then the best is rebuilt"
 
 
+def test_promotion_in_little_time_says_what_is_kept_for_it(tmp_path: Path) -> None:
+    made = bed(tmp_path)
+    found = forecast(Bench(tmp_path / "made"), made.space, made.goal.objective, seed=0)
+    assert (found.promoting_s, found.kept_s) == (100.0, None)
+    short, enough = replace(found, left_s=100.0), replace(found, left_s=1000.0)
+    assert (short.kept_s, enough.kept_s) == (60.0, None)
+    whole = "then the best is rebuilt, 1:40"
+    assert f"{whole}; 1:00 are kept for it, so all of it is shortened" in "\n".join(in_short(short))
+    assert "\n".join(in_short(enough)).partition(whole)[2].startswith("\n")
+
+
 STEPS = SPACE.replace("fidelity = 0.25", "fidelity = [0.03, 0.1]\nrung_steps = [200, 800]")
 
 
