@@ -16,8 +16,9 @@ quickstart: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# A quarter of the time of these tests is waiting: for what is killed, for Ray and for browsers.
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 25 -m "slow and not gpu"
+	$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) --dist worksteal --durations 25 -m "slow and not gpu"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
