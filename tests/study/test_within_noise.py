@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fake_builder import measured
 
 from eicompress.answers import Answer, Labels, Number
 from eicompress.answers.f1 import macro_f1
+from eicompress.errors import StudyError
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
 from eicompress.study.within_noise import within_noise
@@ -69,6 +71,17 @@ def test_nothing_is_said_where_the_best_is_the_smallest_or_answers_are_gone(tmp_
     assert within_noise(result) is not None
     (tmp_path / "best.npz").unlink()
     assert within_noise(result) is None
+
+
+@pytest.mark.parametrize("name", ["examples.json", "best.npz", "smaller.npz"])
+@pytest.mark.parametrize("left", [b"", b'{"answer', b"PK\x03\x04cut off", b"[1]", b"\xff"])
+def test_a_damaged_file_of_a_study_is_named(tmp_path: Path, name: str, left: bytes) -> None:
+    best = record(tmp_path, "best", 0.2, 0.3, 0.990, logits(10))
+    smaller = record(tmp_path, "smaller", 0.1, 0.1, 0.989, logits(11))
+    result = study(tmp_path, LABELS, TARGETS, {0: best, 1: smaller})
+    (tmp_path / name).write_bytes(left)
+    with pytest.raises(StudyError, match=rf"{name}` must be as eicompress wrote it.* or remove it"):
+        within_noise(result)
 
 
 def test_numbers_are_compared_by_their_correlation(tmp_path: Path) -> None:
