@@ -260,6 +260,19 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "the same command continues" in capsys.readouterr().err
 
 
+def test_an_interruption_where_a_class_is_made_is_one(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    class Interrupts:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise cli.Ended(signal.SIGTERM)
+
+    def makes_a_class(*arguments: Any, **more: Any) -> None:
+        type("Made", (), {"field": Interrupts()})
+
+    monkeypatch.setattr(cli.cli, "main", makes_a_class)
+    assert cli.run(["show", "x"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.startswith("ended by SIGTERM: what was recorded is kept")
+
+
 def test_code_that_would_end_the_command_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     def ends(*arguments: Any, **more: Any) -> None:
         raise SystemExit(0)

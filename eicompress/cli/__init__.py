@@ -95,41 +95,54 @@ def run(arguments: Sequence[str]) -> int:
         # With `standalone_mode` off, an early end such as `--help` is a returned status.
         status = cli.main(list(arguments), prog_name="eicompress", standalone_mode=False)
         sys.stdout.flush()
-    except EicompressError as error:
-        click.echo(f"error: {error}", err=True)
-        return WRONG
-    except click.ClickException as error:
+    except BaseException as error:
+        came = _interruption(error)
+        return _say_wrong(error) if came is None else _say_interrupted(came)
+    return status if isinstance(status, int) else 0
+
+
+def _interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """What interrupted a command, also where it came out as another error: click raises it as an `Abort`, and Python
+    3.11 as a `RuntimeError` where a class was being made."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        if isinstance(found, click.Abort) and found.__cause__ is None:
+            return KeyboardInterrupt()
+        found = found.__cause__
+    return found
+
+
+def _say_interrupted(came: KeyboardInterrupt) -> int:
+    how = f"ended by {came}" if isinstance(came, Ended) else "interrupted"
+    with suppress(OSError):  # the terminal may be gone
+        click.echo(f"{how}: what was recorded is kept, and the same command continues", err=True)
+    return SIGNALLED + (came.number if isinstance(came, Ended) else signal.SIGINT)
+
+
+def _say_wrong(error: BaseException) -> int:
+    """Say in one line what is for the user to mend; what is a fault of ours is raised again."""
+    if isinstance(error, click.ClickException):
         error.show()
         return WRONG
-    except (KeyboardInterrupt, click.Abort) as error:
-        # What click has caught, it raises as an `Abort`.
-        came = error.__cause__ if isinstance(error, click.Abort) else error
-        how = f"ended by {came}" if isinstance(came, Ended) else "interrupted"
-        with suppress(OSError):  # the terminal may be gone
-            click.echo(f"{how}: what was recorded is kept, and the same command continues", err=True)
-        return SIGNALLED + (came.number if isinstance(came, Ended) else signal.SIGINT)
-    except SystemExit as error:
+    if isinstance(error, EicompressError):
+        said = str(error)
+    elif isinstance(error, SystemExit):
         # No command of ours ends so: what a plug-in's code raises where no strategy is applied.
         last = traceback.extract_tb(error.__traceback__)[-1]
-        click.echo(
-            f"error: no code may end the command, but line {last.lineno} of `{last.filename}` did, with "
-            f"SystemExit({error}): let it raise an error",
-            err=True,
+        said = (
+            f"no code may end the command, but line {last.lineno} of `{last.filename}` did, with SystemExit({error}): "
+            "let it raise an error"
         )
-        return WRONG
-    except BaseException as error:
-        if is_panic(error):
-            click.echo(
-                f"error: a file of the model must be readable by a library in Rust, but it gave up: {error}", err=True
-            )
-        elif is_disk_error(error):
-            assert isinstance(error, OSError)
-            place = f"`{error.filename}`" if error.filename else "the output"
-            click.echo(f"error: {place} must be a place to write to, but: {error.strerror}: choose another", err=True)
-        else:
-            raise
-        return WRONG
-    return status if isinstance(status, int) else 0
+    elif is_panic(error):
+        said = f"a file of the model must be readable by a library in Rust, but it gave up: {error}"
+    elif is_disk_error(error):
+        assert isinstance(error, OSError)
+        place = f"`{error.filename}`" if error.filename else "the output"
+        said = f"{place} must be a place to write to, but: {error.strerror}: choose another"
+    else:
+        raise error
+    click.echo(f"error: {said}", err=True)
+    return WRONG
 
 
 def _check_text(arguments: Sequence[str]) -> None:
