@@ -97,14 +97,15 @@ def refusal(text: str) -> str:
 
 def evaluate(expression: Expression, x: T, operations: Mapping[str, Callable[..., T]]) -> T:
     """The value at `x`; what stands in several places is computed once."""
-    found: dict[Expression, T] = {Expression(X): x}
+    return _value(expression, {Expression(X): x}, operations)
 
-    def value(of: Expression) -> T:
-        if of not in found:
-            found[of] = operations[of.operation](*map(value, of.arguments))
-        return found[of]
 
-    return value(expression)
+def _value(of: Expression, found: dict[Expression, T], operations: Mapping[str, Callable[..., T]]) -> T:
+    # No function that calls itself by its own name in a scope: that is a cycle, and holds all that it reads, such as the
+    # states of a training and the bytes of a graph, until the garbage is collected.
+    if of not in found:
+        found[of] = operations[of.operation](*(_value(each, found, operations) for each in of.arguments))
+    return found[of]
 
 
 def distinct(expressions: Iterable[Expression]) -> list[Expression]:

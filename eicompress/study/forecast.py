@@ -128,7 +128,7 @@ class Forecast:
         if self.training_s is None:
             return None
         kept = kept_for_promotion(timeout_s, self.rebuild_s, self.promotion)
-        once = self.teacher_s + self.shared_s
+        once = self._teacher_s(rungs[-1]) + self.shared_s
         return max(0, int((timeout_s - kept - once) / self._trial_s(self.training_s, rungs)))
 
     def seconds(self, trials: int, rungs: Sequence[float]) -> float | None:
@@ -140,8 +140,7 @@ class Forecast:
 
     def first_s(self, length: float) -> float:
         """Estimated seconds of the first training at this length, with the teacher's answers to the texts it reads."""
-        teacher_s = self.teacher_s * min(1.0, length * self.epochs)
-        return self.shared_s + teacher_s + length * (self.training_s or 0.0)
+        return self.shared_s + self._teacher_s(length) + length * (self.training_s or 0.0)
 
     def seconds_for(self, trials: int, rungs: Sequence[float]) -> float | None:
         """Estimated seconds of a search that trains this number of candidates, and reserves time for promotion."""
@@ -150,6 +149,10 @@ class Forecast:
         searching = self.teacher_s + self.shared_s + trials * self._trial_s(self.training_s, rungs)
         promoting = kept_for_promotion(math.inf, self.rebuild_s, self.promotion)
         return min(searching / (1 - self.promotion.share), searching + promoting)
+
+    def _teacher_s(self, length: float) -> float:
+        """Of the teacher's answers to the texts that a training of this length reads."""
+        return self.teacher_s * min(1.0, length * self.epochs)
 
     def _trial_s(self, training_s: float, rungs: Sequence[float]) -> float:
         """From one trained candidate to the next: some go on at each rung, and some previews are over budget."""
