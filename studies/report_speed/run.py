@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from eicompress.answers import Labels
 from eicompress.plugins import discover
 from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page
@@ -105,9 +106,8 @@ def invented(trials: int, folder: Path) -> Result:
     examples = folder / "examples.json"
     targets = np.random.default_rng(0).integers(0, len(LABELS), TEXTS)
     texts = [f"please {LABELS[target].replace('_', ' my ')} number {row}" for row, target in enumerate(targets)]
-    examples.write_text(
-        json.dumps({"answer": {"kind": "label", "labels": LABELS}, "targets": targets.tolist(), "texts": texts})
-    )
+    answer = Labels(LABELS).to_json()
+    examples.write_text(json.dumps({"answer": answer, "targets": targets.tolist(), "texts": texts}))
     baseline = Record(
         recipe=(),
         draw=-1,
