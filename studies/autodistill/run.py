@@ -72,7 +72,8 @@ def main() -> None:
 
 def students(builder: Builder, space: SearchSpace, asked: argparse.Namespace) -> Iterator[Recipe]:
     """Different students, drawn at random."""
-    study, seen = optuna.create_study(), set()
+    study = optuna.create_study()
+    seen: set[str] = set()
     while len(seen) < asked.count:
         study.sampler = RandomSampler(seed=seed_of(asked.seed, len(study.trials)))
         recipe = space.suggest(study.ask())

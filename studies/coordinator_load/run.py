@@ -11,6 +11,7 @@ coordinator takes passes on the simulated clock too; time in which it waits is s
 
 import argparse
 import heapq
+import math
 import random
 import tempfile
 import time
@@ -35,6 +36,7 @@ from eicompress.study.search import Goal, Search
 from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.values import Done, Job, Measurement, Progress, Record, digest_of
 
 TRAINING_SECONDS = 60.0
@@ -87,7 +89,7 @@ class Simulated:
             self.busy += seconds
         heapq.heappush(self.ends, (now + seconds, job.number, job))
 
-    def wait(self, progress: Callable[[int, Progress], None], within_s: float = float("inf")) -> Done:
+    def wait(self, progress: Callable[[int, Progress], None], within_s: float = math.inf) -> Done:
         end, _, job = heapq.heappop(self.ends)
         self.clock.skip_to(end)
         heapq.heappush(self.idle_since, end)
@@ -115,8 +117,14 @@ class Builder:
     def timed(self, record: Record) -> Record:
         return record
 
-    def promote_extras(self, record: Record) -> Record:
+    def promote_extras(self, record: Record, within_s: float = math.inf) -> Record:
         return record
+
+    def test_s(self) -> float:
+        return 0.0
+
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        return TimeEstimate(training=TRAINING_SECONDS, teacher=0.0)
 
 
 def measured(size: float, quality: float | None) -> tuple[Measurement, ...]:

@@ -54,8 +54,8 @@ def main() -> None:
     found = {length: measured(length, options.rounds) for length in options.lengths}
     print(f"{machine()}\n\n| part | operators |" + "".join(f" {length} tokens |" for length in found))
     print("|---|---|" + "---|" * len(found))
-    for name in found[options.lengths[0]]:
-        print(f"| {' | '.join(name)} |" + "".join(f" {1e3 * times[name]:.3f} |" for times in found.values()))
+    for way in WAYS:
+        print(f"| {' | '.join(way)} |" + "".join(f" {1e3 * each[way]:.3f} |" for each in found.values()))
     print("\n| layers | bits | KB of layers |" + "".join(f" {length} tokens |" for length in options.lengths))
     print("|---|---|---|" + "---|" * len(options.lengths))
     for bits in (None, 8, 4):
@@ -111,7 +111,7 @@ def encoder_times(files: Mapping[str, InferenceSession], length: int, rounds: in
 
 def opened(way: Callable[[Graph], str], shapes: Mapping[str, int]) -> InferenceSession:
     graph = Graph()
-    model = graph.model([], way(graph), HIDDEN, per_token=True)
+    model = graph.model([], way(graph), HIDDEN, reads="words")
     for name, width in shapes.items():
         value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "sequence", width])
         model.graph.input.append(value)

@@ -80,7 +80,7 @@ def main() -> None:
     whole = float(np.mean([each[2] for each in found["plain"]]))
     for name, runs in found.items():
         quality = task.score(np.stack([logits for logits, _, _ in runs]), examples.targets)
-        layers, times = ([run[place] for run in runs] for place in (1, 2))
+        layers, times = [run[1] for run in runs], [run[2] for run in runs]
         p50, p95 = np.percentile(times, (50, 95))
         print(
             f"{name:16} {100 * quality:.2f} %  mean {np.mean(times):.3f} ms ({np.mean(times) / whole:.0%})  "

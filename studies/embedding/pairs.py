@@ -7,6 +7,7 @@ Half of the pairs have one label, half are drawn by chance, so that scores sprea
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def main() -> None:
         print(f"{split}: {len(lines)} pairs, cosines {np.quantile(cosines, [0, 0.25, 0.5, 0.75, 1]).round(2).tolist()}")
 
 
-def drawn(rows: list[Json], count: int, seed: int) -> Array:
+def drawn(rows: Sequence[Json], count: int, seed: int) -> Array:
     """(count, 2) rows of the pairs."""
     chance = np.random.default_rng(seed)
     labels = np.array([row["label"] for row in rows])

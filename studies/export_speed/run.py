@@ -57,8 +57,8 @@ def save_random_bert(folder: Path) -> None:
         num_attention_heads=HEADS,
         intermediate_size=768,
         max_position_embeddings=64,
-        num_labels=150,
     )
+    config.num_labels = 150
     BertForSequenceClassification(config).save_pretrained(folder)
     Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
 
@@ -89,7 +89,7 @@ def torch_export(source: Path, attention: str, dynamo: bool, path: Path) -> None
         output_names=["logits"],
         opset_version=18,
         dynamo=dynamo,
-        **dynamic,  # type: ignore[arg-type]
+        **dynamic,
     )
 
 

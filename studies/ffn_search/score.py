@@ -34,6 +34,7 @@ from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.trials import candidate as candidates
 from eicompress.trials.builder import open_builder
+from eicompress.trials.starting_point import write_starting_point
 
 TABLE = Path(__file__).parent / "table.json"
 LAYERS = 3
@@ -71,7 +72,7 @@ def main() -> None:
     spec = read({"model": asked.model, "data": asked.data, "teacher_training": "probe", "seed": asked.seed})
     with tempfile.TemporaryDirectory() as name:
         builder = open_builder(spec, discover(only=""), folder=Path(name), progress=lambda _: None)
-        builder.prepare(recipe, Path(name) / "made", progress=lambda step: print(step, flush=True))
+        write_starting_point(builder, recipe, Path(name) / "made", progress=lambda step: print(step, flush=True))
         made = candidates.load(Path(name) / "made")
     examples = builder.examples["validation"]
     padding = made.encoder.config.padding_id

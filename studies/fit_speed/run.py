@@ -68,10 +68,10 @@ def prepare(folder: Path, steps: int) -> Work:
         num_attention_heads=12,
         intermediate_size=2 * HIDDEN,
         max_position_embeddings=64,
-        num_labels=LABELS,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
+    config.num_labels = LABELS
     BertForSequenceClassification(config).save_pretrained(folder)
     generator = np.random.default_rng(0)
     lengths = np.clip(np.round(generator.lognormal(np.log(8), 0.5, TEXTS)), 2, 38).astype(int)
@@ -144,13 +144,12 @@ class ReadyTeacher:
 def ours_distilled(work: Work, watch: Stopwatch, *, rounded: bool) -> None:
     subject = candidate(work)
     generator = np.random.default_rng(1)
-    outputs = [generator.standard_normal((TEXTS, width)).astype(np.float16) for width in (LABELS, HIDDEN)]
-
+    logits, states = (generator.standard_normal((TEXTS, width)).astype(np.float16) for width in (LABELS, HIDDEN))
     context = replace(
         tiny_context(work.folder / "context", candidate(work)),
         task=Classification(tuple(map(str, range(LABELS)))),
         train=work.examples,
-        teacher=ReadyTeacher(TeacherOutputs.of(*outputs)),
+        teacher=ReadyTeacher(TeacherOutputs.of(logits, states)),
         fit=timed_fit(watch),
     )
     if rounded:

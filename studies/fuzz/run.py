@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = tuple(sorted(path.stem.removeprefix("test_fuzz_") for path in (ROOT / "tests" / "fuzz").glob("test_fuzz_*.py")))
@@ -40,7 +41,7 @@ def executions(output: str) -> int:
 
 def run(
     door: str, seconds: float, output: Path, play: Round, clock: Callable[[], float] = time.monotonic
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Play rounds of a door for this number of seconds; its executions, its seconds and the tests that failed.
 
     A first round that ran no test, as where a package is missing, is the last one.

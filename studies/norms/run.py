@@ -43,8 +43,7 @@ SHAPES: Mapping[str, LayerConfig] = {
 
 def written(folder: Path, shape: LayerConfig, layers: int, *, no_norm: bool, relu: bool) -> Artifact:
     """An artifact of random weights in 8 bits."""
-    shapes = {"embedding": HIDDEN, "hidden": HIDDEN, "positions": 512, "layers": (shape,) * layers}
-    made = tiny_candidate(**shapes)
+    made = tiny_candidate(embedding=HIDDEN, hidden=HIDDEN, positions=512, layers=(shape,) * layers)
     model = made.encoder
     for parameter in model.parameters():
         if parameter.ndim == 2:

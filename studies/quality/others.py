@@ -81,7 +81,8 @@ def static(source: Path, dimensions: int, task_data: TaskData) -> dict[str, Any]
 
     def vectors(texts: Any) -> np.ndarray:
         if all(isinstance(text, str) for text in texts):
-            return model.encode(list(texts)).astype(np.float32)
+            found: np.ndarray = model.encode(list(texts)).astype(np.float32)
+            return found
         first, second = (model.encode([text[side] for text in texts]).astype(np.float32) for side in (0, 1))
         return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
 

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from eicompress.answers import Labels
 from eicompress.plugins import discover
 from eicompress.reporting.data import numbers
 from eicompress.reporting.page import page
 from eicompress.study.objective import Objective
 from eicompress.study.result import Result
 from eicompress.study.space_file import read_space
-from eicompress.values import Measurement, Record
+from eicompress.values import Json, Measurement, Record
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from browser import browser
@@ -80,10 +81,11 @@ def invented(trials: int, folder: Path) -> Result:
             seconds_by_phase={"training": 150.0, "export": 0.5, "measuring": 6.0} if fits else {"preview": 1.0},
         )
     promoted = {}
-    best = sorted((each for each in records.items() if each[1].trained), key=lambda each: -each[1].value("quality"))
+    trained = (each for each in records.items() if each[1].trained)
+    best = sorted(trained, key=lambda each: -(each[1].value("quality") or 0.0))
     for number, record in best[:5]:
         size, quality = record.value("size_mb") or 0.0, (record.value("quality") or 0.0) + 0.002 * generator.random()
-        facts = {
+        facts: dict[str, Json] = {
             "baseline": {"quality_test": 0.962},
             "steps": {"mb": [47.2, 3.9 * size, 3.1 * size, size, size]},
             "tensors": {"largest": tensors(record)},
@@ -104,9 +106,8 @@ def invented(trials: int, folder: Path) -> Result:
     examples = folder / "examples.json"
     targets = np.random.default_rng(0).integers(0, len(LABELS), TEXTS)
     texts = [f"please {LABELS[target].replace('_', ' my ')} number {row}" for row, target in enumerate(targets)]
-    examples.write_text(
-        json.dumps({"answer": {"kind": "label", "labels": LABELS}, "targets": targets.tolist(), "texts": texts})
-    )
+    answer = Labels(LABELS).to_json()
+    examples.write_text(json.dumps({"answer": answer, "targets": targets.tolist(), "texts": texts}))
     baseline = Record(
         recipe=(),
         draw=-1,
@@ -192,7 +193,7 @@ def main() -> None:
         path.write_text(text.replace("</body>", CLOCK), encoding="utf-8")
         loads = [opened(path) for _ in range(LOADS)]
     print(f"{given.trials} trials, {len(text.encode()) / 1e6:.2f} MB")
-    text_ms, figures_ms = (statistics.median(load[which] for load in loads) for which in (0, 1))
+    text_ms, figures_ms = statistics.median(load[0] for load in loads), statistics.median(load[1] for load in loads)
     print(f"text after {text_ms:.0f} ms, the first figures after {figures_ms:.0f} ms (medians of {LOADS} loads)")
     print(f"console: {loads[0][2] or 'empty'}")
 

@@ -9,7 +9,6 @@ test split: those of the records, and those of `readings.json`, to which every s
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,8 @@ def with_tables(page: str, tables: Mapping[str, Sequence[str]]) -> str:
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         if not (begin in page and end in page):
             raise SystemExit(f"the page must have the markers {begin.strip()} and {end}, but has not")
-        written = "\n".join([begin, *lines, "", end])
-        page = re.sub(f"{begin}.*?{end}", lambda _, text=written: text, page, flags=re.DOTALL)
+        before, _, rest = page.partition(begin)
+        page = before + "\n".join([begin, *lines, "", end]) + rest.partition(end)[2]
     return page
 
 

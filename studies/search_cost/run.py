@@ -16,6 +16,7 @@ was interrupted, and prints the table again when all is done.
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ from eicompress.study.space import SearchSpace
 from eicompress.study.space_file import read_space
 from eicompress.study.store import opened
 from eicompress.trials.builder import Builder, open_builder
+from eicompress.trials.training_time import TimeEstimate
 from eicompress.trials.worker import InProcess
 from eicompress.values import Progress, Record, Text, seed_of
 
@@ -136,6 +138,9 @@ class Bench:
     def baseline(self) -> Record:
         return self.builder.baseline()
 
+    def simple(self, size_mb: float | None) -> dict[str, Record]:
+        return {}  # no arm is asked for them
+
     def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
         if self.previews:
             return self.builder.preview(recipe, size_only=size_only, careful=careful)
@@ -149,8 +154,14 @@ class Bench:
     def timed(self, record: Record) -> Record:
         return self.builder.timed(record)
 
-    def promote_extras(self, record: Record) -> Record:
+    def promote_extras(self, record: Record, within_s: float = math.inf) -> Record:
         raise AssertionError("nothing is promoted here, since that reads the test split")
+
+    def test_s(self) -> float:
+        raise AssertionError("nothing is kept for the test split, since it is never read")
+
+    def estimate_time(self, recipe: Recipe) -> TimeEstimate:
+        return self.builder.estimate_time(recipe)
 
     def key(self, recipe: Recipe, *, fidelity: float, seed: int) -> str:
         return self.builder.key(recipe, fidelity=fidelity, seed=seed)

@@ -85,10 +85,18 @@ def prices(asked: argparse.Namespace, sets: Mapping[str, tuple[str, str]], seed:
 def searched(asked: argparse.Namespace, study: str, parts: int, seed: int, **inputs: Any) -> Result:
     """A search with one of `parts` equal shares of bytes and time."""
     budget, timeout = size_mb(asked.budget) / parts, seconds(asked.timeout) / parts
-    limits = {"budget": f"{budget:.6f}MB", "timeout": f"{timeout:.0f}s", "promotion_seeds": 1}
-    place = {"study": study, "studies": str(asked.output / "studies"), "space": asked.space}
-    rows = {} if asked.rows is None else {"rows": asked.rows}
-    return eicompress.search(**inputs, **limits, **place, **rows, seed=seed)
+    if asked.rows is not None:
+        inputs["rows"] = asked.rows
+    return eicompress.search(
+        **inputs,
+        space=asked.space,
+        budget=f"{budget:.6f}MB",
+        timeout=f"{timeout:.0f}s",
+        promotion_seeds=1,
+        study=study,
+        studies=asked.output / "studies",
+        seed=seed,
+    )
 
 
 def best(result: Result) -> Record:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from eicompress.contracts import Candidate
 from eicompress.plugins import Registry, discover
 from eicompress.recipe import Recipe
 from eicompress.spec import read
@@ -29,6 +30,7 @@ from eicompress.training.trainer import fit_nothing
 from eicompress.trials import candidate as candidates
 from eicompress.trials import measuring
 from eicompress.trials.builder import Builder, open_builder
+from eicompress.trials.starting_point import write_starting_point
 from eicompress.values import Artifact
 
 BEFORE: list[dict[str, Any]] = [
@@ -194,13 +196,13 @@ def opened(asked: argparse.Namespace, seed: int) -> tuple[Builder, Registry]:
 
 def super_network(
     asked: argparse.Namespace, builder: Builder, registry: Registry, seed: int, *, rewire: bool
-) -> candidates.Candidate:
+) -> Candidate:
     """The trained super-network of this seed."""
     folder = asked.folder / f"trained-{seed}-{int(rewire)}"
     if not folder.is_dir():
         step = {"strategy": "super_network", "epochs": asked.epochs, "rewire": rewire}
         recipe = Recipe.from_json([*BEFORE, step], registry.strategies)
-        builder.prepare(recipe, folder, progress=lambda _: None)
+        write_starting_point(builder, recipe, folder, progress=lambda _: None)
     return candidates.load(folder)
 
 

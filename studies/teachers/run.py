@@ -84,7 +84,7 @@ def fine_tuned(asked: argparse.Namespace, builder: Builder, rate: float) -> dict
             rows = drawn[start : start + BATCH]
             logits = model(**tokens(tokenizer, [train.texts[at] for at in rows])).logits
             loss = task.loss(logits, torch.from_numpy(train.targets[rows]))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()

@@ -44,7 +44,7 @@ class Timed(Exception):
     """Nothing is rebuilt: the trials are over."""
 
 
-def trials_an_hour(workers: int, given: dict[str, str], trials: int, folder: Path) -> float:
+def trials_an_hour(asked: argparse.Namespace, space: Path, workers: int, trials: int, folder: Path) -> float:
     moments: list[float] = []
 
     def note(event: Event) -> None:
@@ -53,9 +53,20 @@ def trials_an_hour(workers: int, given: dict[str, str], trials: int, folder: Pat
         if isinstance(event, SearchEnded):
             raise Timed
 
-    given = {**given, "study": f"w{workers}", "sampler": "random"}
     with suppress(Timed):
-        eicompress.search(**given, workers=workers, trials=trials, studies=folder, on_event=note)
+        eicompress.search(
+            model=asked.model,
+            data=asked.data,
+            budget=asked.budget,
+            teacher_training="probe",
+            space=str(space),
+            sampler="random",
+            trials=trials,
+            workers=workers,
+            study=f"w{workers}",
+            studies=folder,
+            on_event=note,
+        )
     return 3600 * trials / (moments[1] - moments[0])
 
 
@@ -69,17 +80,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, warm, space = Path(name), Path(name) / "warm", Path(name) / "space.toml"
         space.write_text(SPACE)
-        given = {"model": asked.model, "data": asked.data, "budget": asked.budget, "space": str(space)}
-        given["teacher_training"] = "probe"
         os.environ["EICOMPRESS_CACHE"] = str(warm)
-        trials_an_hour(1, given, 1, folder / "first")
+        trials_an_hour(asked, space, 1, 1, folder / "first")
         shutil.rmtree(warm / "candidate")
         found = {}
         for workers in (1, 2):
             cache = folder / f"cache-{workers}"
             shutil.copytree(warm, cache)
             os.environ["EICOMPRESS_CACHE"] = str(cache)
-            found[workers] = trials_an_hour(workers, given, asked.trials, folder / "studies")
+            found[workers] = trials_an_hour(asked, space, workers, asked.trials, folder / "studies")
             print(f"{workers} worker(s): {found[workers]:.1f} trials an hour", flush=True)
         print(f"two to one: {found[2] / found[1]:.2f}")
 
