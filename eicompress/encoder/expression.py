@@ -101,8 +101,8 @@ def evaluate(expression: Expression, x: T, operations: Mapping[str, Callable[...
 
 
 def _value(of: Expression, found: dict[Expression, T], operations: Mapping[str, Callable[..., T]]) -> T:
-    # No function that calls itself by its own name in a scope: that is a cycle, and holds all that it reads, such as the
-    # states of a training and the bytes of a graph, until the garbage is collected.
+    # A function within `evaluate` that calls itself would be a cycle of references, and hold all that it reads, the
+    # states of a training or the bytes of a graph, until the garbage is collected.
     if of not in found:
         found[of] = operations[of.operation](*(_value(each, found, operations) for each in of.arguments))
     return found[of]

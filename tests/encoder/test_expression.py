@@ -1,10 +1,13 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from eicompress.encoder.blocks import FeedForward
 from eicompress.encoder.config import LayerConfig
-from eicompress.encoder.expression import Expression, distinct, parsed, plain, refusal
+from eicompress.encoder.expression import FUNCTIONS, LINEARS, Expression, distinct, evaluate, parsed, plain, refusal
 from eicompress.errors import SpecError
 
 STATES, MASK = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(1)), torch.ones(2, 3, dtype=torch.int64)
@@ -59,6 +62,19 @@ def test_a_block_computes_its_expression() -> None:
     block.compute(plain("gelu"))
     assert block.written == ""
     assert torch.allclose(block(STATES, MASK), block.output(F.gelu(inner), MASK))
+
+
+def test_what_a_block_reads_is_released_with_its_value() -> None:
+    states = torch.zeros(3)
+    released = weakref.ref(states)
+    gc.collect()
+    gc.disable()
+    try:
+        evaluate(parsed(plain("relu")), states, {**FUNCTIONS, **dict.fromkeys(LINEARS, torch.neg)})
+        del states
+        assert released() is None
+    finally:
+        gc.enable()
 
 
 def test_blocks_in_a_row_read_what_those_before_them_added() -> None:
