@@ -9,6 +9,8 @@ ROOM = 0.9
 """A best artifact below this share of the size budget leaves room."""
 LATE = 0.75
 """A best that came after this share of the trained candidates came late."""
+LONG = 0.5
+"""A training of this share of the full length tells what longer ones bring."""
 
 
 def advice(result: Result) -> list[str]:
@@ -23,7 +25,12 @@ def advice(result: Result) -> list[str]:
     trained = sorted(number for number, each in result.records.items() if each.trained and each.repeat_of is None)
     kept = (each for each in result.handed_out_as_they_were if each.rebuild)
     behind = next((each for each in kept if each.rebuild and each.rebuild.outcome == "complete"), None)
-    if behind:
+    if behind and behind.rebuild and behind.rebuild.fidelity < LONG:
+        lines.append(
+            f"the longest training of trial {behind.trial} was {behind.rebuild.fidelity:.0%} of the full length, so "
+            f"more time probably helps: eicompress search --study {name} --timeout 4h"
+        )
+    elif behind:
         lines.append(
             f"longer training made trial {behind.trial} no better on validation, so more time alone buys little: more "
             "labelled rows or `--unlabelled` text may"

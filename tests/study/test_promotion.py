@@ -22,7 +22,7 @@ from eicompress.study.promotion import (
     rung_length,
     survivors,
 )
-from eicompress.study.result import result_of
+from eicompress.study.result import Result, result_of
 from eicompress.study.space import SearchSpace
 from eicompress.study.store import read_ledger
 from eicompress.values import Artifact, Measurement, Record
@@ -69,11 +69,20 @@ def test_a_rebuild_that_falls_behind_its_trial_loses_to_it(tmp_path: Path) -> No
     assert [event.number for event in made.events if isinstance(event, Promoted) and not event.rebuilt] == [number]
 
 
-def test_where_rebuilding_falls_behind_the_advice_is_not_more_time(tmp_path: Path) -> None:
+def test_where_rebuilding_falls_behind_the_advice_is_more_time_only_if_it_was_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, bench = falling(tmp_path)
-    lines = advice(made.run(bench))
+    result = made.run(bench)
+    lines = advice(result)
     assert any(line.startswith("longer training made trial") for line in lines)
     assert not any("probably more" in line for line in lines)
+    (kept,) = result.handed_out_as_they_were
+    assert kept.rebuild is not None
+    short = replace(kept, rebuild=replace(kept.rebuild, fidelity=0.03))
+    monkeypatch.setattr(Result, "handed_out_as_they_were", [short])
+    said = f"the longest training of trial {kept.trial} was 3% of the full length, so more time probably helps: "
+    assert any(line.startswith(said) for line in advice(result))
 
 
 def test_a_trial_whose_artifact_was_removed_is_built_again_to_be_handed_out(tmp_path: Path) -> None:
