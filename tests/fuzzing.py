@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import signal
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,9 +65,11 @@ def ends_well() -> Iterator[None]:
     except EicompressError as error:
         assert 10 < len(str(error)) < 5_000, "a message says what must hold, and is no dump of what came"
         str(error).encode()  # no lone surrogate, which no terminal prints
-    except (AssertionError, KeyboardInterrupt):
+    except (AssertionError, KeyboardInterrupt) as error:
+        traceback.clear_frames(error.__traceback__)  # hypothesis keeps what failed, and with it all that was read
         raise
     except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
         raise AssertionError(f"{type(error).__name__}: {str(error)[:500]}") from error
     finally:
         faulthandler.cancel_dump_traceback_later()
