@@ -65,8 +65,12 @@ def eicompress(*arguments: str) -> None:
 
 def eicompress_with_forked_workers(*arguments: str) -> None:
     """`eicompress`, whose watched processes are forked of it instead of started anew."""
+    import torch
+
     from eicompress.trials import watched
 
+    # A fork has none of OpenMP's threads, and waits for ever for those that its parent has computed with.
+    torch.set_num_threads(1)
     watched.subprocess = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)  # type: ignore[assignment]
     eicompress(*arguments)
 
