@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class TeacherOutputs:
         words = np.repeat(self.starts[rows], counts) + places_within(counts)
         return TeacherOutputs(self.of_texts[rows], self.of_words[words], counts, self.states[rows])
 
-    @property
+    @cached_property
     def starts(self) -> Array:
         """(n,) the first row of each text's words."""
         found: Array = np.cumsum(self.counts) - self.counts
