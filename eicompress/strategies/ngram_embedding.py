@@ -26,7 +26,7 @@ class NgramEmbedding(ModelStrategy):
     The matrix begins with zeros, so that the logits stay what they are.
     """
 
-    buckets: Annotated[int, IntDistribution(1, 1_000_000, log=True)] = 2048
+    buckets: Annotated[int, IntDistribution(1, 100_000, log=True)] = 2048
     """Rows of the table. Pairs that fall into the same row share it; with 1, which would tell no pair from another,
     the model is left as it is."""
     width: Annotated[int, IntDistribution(4, 512, log=True)] = 32
