@@ -41,6 +41,11 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
         raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
     missing = {each["strategy"] for each in written if _is_missing(each, registry)}
     slots = tuple(_slots(written, path, registry))
+    if not slots:
+        raise SpecError(
+            f"`{path}` must have a `[[slot]]` whose strategy is installed, but has only {listed(sorted(missing))}: "
+            "install a package that brings one"
+        )
     _check_fill(slots, path)
     _check_shared(slots, path)
     rungs = _rungs(tables.get("fidelity", 1.0), path)

@@ -400,3 +400,10 @@ def test_given_recipes_of_a_space_that_trades_bytes_leave_what_was_filled_to_the
     study.enqueue_trial(dict(space.known[0]))
     drawn = space.suggest(study.ask())
     assert [step.name for step in drawn.steps] == [step.name for step in recipes[0].steps]
+
+
+def test_a_space_of_which_no_strategy_is_installed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.write_text('[[slot]]\nstrategy = "nowhere"\nif_installed = true\n')
+    with pytest.raises(SpecError, match=r"must have a `\[\[slot\]\]` whose strategy is installed.*nowhere"):
+        read_space(str(path), discover())
