@@ -120,7 +120,8 @@ class Forecast:
     @property
     def kept_s(self) -> float | None:
         """What is kept for promotion where it is less than it takes in full length; then it is shortened to that."""
-        kept = math.inf if self.left_s is None else self.promotion.share * self.left_s
+        left_s = math.inf if self.left_s is None else self.left_s
+        kept = kept_for_promotion(left_s, self.rebuild_s, self.promotion)
         return kept if kept < self.promoting_s else None
 
     def trials(self, timeout_s: float, rungs: Sequence[float]) -> int | None:

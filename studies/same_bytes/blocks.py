@@ -98,7 +98,8 @@ PARTS: Mapping[str, tuple[Steps, Steps]] = {
 """What a system's student has before it is quantized, and what trains it before the distillation, for half of the
 steps."""
 SHAPES = {"mobilebert": (4, 0.5), "convbert": (3, 0.5)}
-"""Layers, and share of neurons, of the systems' students: those of their search spaces."""
+"""Layers, and share of neurons, of the systems' students: MobileBERT's as in the recipe of its search space, ConvBERT's
+with twice the neurons of its recipe, since two groups halve the weights."""
 
 
 def ways(builder: Builder, given: argparse.Namespace) -> Iterator[Way]:
