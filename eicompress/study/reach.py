@@ -1,6 +1,7 @@
 """Whether any candidate of a search space can be within the budgets: what cannot be met is refused before a search."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from eicompress.cache import is_disk_error
@@ -15,7 +16,7 @@ from eicompress.study.space import SearchSpace
 from eicompress.values import Record
 
 VALUES = 3
-"""Values of a knob to try if the corner is too large: both ends, and the middle."""
+"""Values of a knob to try if the corner is over a budget: both ends, and the middle."""
 MARGIN = 0.25
 """The smallest candidate is not quite the fastest (8 bits can be faster than 4), so a budget of another metric than
 size counts as out of reach only if it is missed by more than this share."""
@@ -24,48 +25,72 @@ size counts as out of reach only if it is missed by more than this share."""
 def check_reachable(builder: Previewer, space: SearchSpace, objective: Objective) -> Record | None:
     """The preview of the smallest candidate that was found, None where none can be built.
 
-    Raises `BudgetError` if that is over the size budget, or, measured with care, far over another; and `Crashed`.
+    Where that is far over another budget than size, one that is found from it within both. Raises `BudgetError` if it
+    is over the size budget, or, measured with care, far over another; and `Crashed`.
     """
-    bound = objective.budgets.get(SIZE)
-    parameters = _smallest(builder, space, bound)
+    parameters = _smallest(builder, space, objective.budgets.get(SIZE))
     smallest = _previewed(builder, space, parameters)
     if smallest is None:
         return None  # what a strategy cannot do ends its trials, and no search
     if SIZE in objective.broken_for_good(smallest):
         raise _out_of_reach(SIZE, objective, smallest)
-    if any(by > MARGIN for by in objective.broken_for_good(smallest).values()):
-        smallest = builder.preview(space.recipe(parameters), careful=True)
-        for name, by in objective.broken_for_good(smallest).items():
-            if by > MARGIN:
-                raise _out_of_reach(name, objective, smallest)
-    return smallest
+    if _missed(objective, smallest) <= MARGIN:
+        return smallest
+
+    def careful(parameters: Mapping[str, Any]) -> Record:
+        return builder.preview(space.recipe(parameters), careful=True)
+
+    best = careful(parameters)
+    if _missed(objective, best) > MARGIN:
+        missed = partial(_missed_at, builder, space, objective)
+        moved = _nearest(space, parameters, missed, MARGIN)
+        if moved != parameters:
+            best = min((best, careful(moved)), key=partial(_missed, objective))
+    for name, by in objective.broken_for_good(best).items():
+        if by > MARGIN:
+            raise _out_of_reach(name, objective, best)
+    return best
 
 
 def _smallest(builder: Previewer, space: SearchSpace, bound: float | None) -> dict[str, Any]:
-    """The trial parameters of a small candidate: the corner, or where that is over `bound` megabytes, what is found
-    from it by moving one parameter at a time. Not every knob has its smallest candidates at its low end."""
+    """The trial parameters of a small candidate: the corner, or where that is over `bound` megabytes, the nearest."""
 
     def megabytes(parameters: Mapping[str, Any]) -> float:
         record = _previewed(builder, space, parameters, size_only=True)
         return float("inf") if record is None else record.value(SIZE) or 0.0
 
-    best = space.corner()
-    size = megabytes(best) if bound is not None else 0.0
-    if bound is None or size <= bound:
-        return best
-    for name, value in _moves(space):
-        moved = {**best, name: value}
-        if value != best[name] and (smaller := megabytes(moved)) < size:
-            best, size = moved, smaller
-        if size <= bound:
-            break
+    corner = space.corner()
+    return corner if bound is None else _nearest(space, corner, megabytes, bound)
+
+
+def _nearest(
+    space: SearchSpace,
+    begin: dict[str, Any],
+    measure: Callable[[Mapping[str, Any]], float],
+    enough: float,
+) -> dict[str, Any]:
+    """The trial parameters that measure least of those that are found from some by moving one at a time, until one
+    measures `enough`: not every knob has its smallest and fastest candidates at its low end."""
+    best, least = begin, measure(begin)
+    for name, of in space.domains.items():
+        for value in grid(of, VALUES):
+            if least <= enough:
+                return best
+            moved = {**best, name: value}
+            if value != best[name] and (less := measure(moved)) < least:
+                best, least = moved, less
     return best
 
 
-def _moves(space: SearchSpace) -> Iterator[tuple[str, Any]]:
-    for name, of in space.domains.items():
-        for value in grid(of, VALUES):
-            yield name, value
+def _missed(objective: Objective, record: Record) -> float:
+    """The largest share by which a record is over another budget than size; infinite where it is over that too."""
+    broken = objective.broken_for_good(record)
+    return float("inf") if SIZE in broken else max(broken.values(), default=0.0)
+
+
+def _missed_at(builder: Previewer, space: SearchSpace, objective: Objective, parameters: Mapping[str, Any]) -> float:
+    record = _previewed(builder, space, parameters)
+    return float("inf") if record is None else _missed(objective, record)
 
 
 def _previewed(

@@ -23,6 +23,16 @@ class Reversed(Bench):
 
 
 @dataclass
+class ReversedLatency(Bench):
+    """The more layers are asked for, the faster and the larger."""
+
+    def preview(self, recipe: Recipe, *, size_only: bool = False, careful: bool = False) -> Record:
+        record = super().preview(recipe)
+        _, layers, _ = knobs_of(recipe)
+        return replace(record, measurements=measured(0.1 * layers, 0.3 * (9 - layers), None))
+
+
+@dataclass
 class Noisy(Bench):
     """Quick previews that say three times the true latency."""
 
@@ -71,3 +81,15 @@ def test_a_latency_is_refused_only_where_a_careful_measurement_says_so(tmp_path:
     made = bed(tmp_path, budgets={"latency_ms": 0.1})
     with pytest.raises(BudgetError, match=r"0.1 ms: the smallest reachable is 0.5 ms"):
         check_reachable(Noisy(tmp_path / "made"), made.space, made.goal.objective)
+
+
+def test_a_knob_whose_high_end_is_fast_is_found_within_the_size_budget(tmp_path: Path) -> None:
+    made = bed(tmp_path, budgets={"size_mb": 1.0, "latency_ms": 0.5})
+    fastest = check_reachable(ReversedLatency(tmp_path / "made"), made.space, made.goal.objective)
+    assert fastest is not None and fastest.value("latency_ms") == pytest.approx(0.3)
+    made = bed(tmp_path, budgets={"latency_ms": 0.1})
+    with pytest.raises(BudgetError, match=r"0.1 ms: the smallest reachable is 0.3 ms"):
+        check_reachable(ReversedLatency(tmp_path / "made"), made.space, made.goal.objective)
+    made = bed(tmp_path, budgets={"size_mb": 0.5, "latency_ms": 0.5})
+    with pytest.raises(BudgetError, match=r"0.5 ms: the smallest reachable is 1.2 ms"):
+        check_reachable(ReversedLatency(tmp_path / "made"), made.space, made.goal.objective)
