@@ -1,6 +1,7 @@
-"""Every pair of strategies works on a part of a real model, or says why not.
+"""A third of the pairs of strategies, each strategy in either place, works on a real model's part or says why not.
 
-In one order: `studies/pairs` builds both on this model, and the claims of `testing/test_built_ins.py` on a tiny one.
+`studies/pairs` builds every pair in both orders on this model, and the claims of `testing/test_built_ins.py` on a tiny
+one.
 """
 
 import importlib.util
@@ -23,10 +24,10 @@ LAST = ("early_exit",)
 """After which no other step may edit the encoder."""
 
 
-def first_of(one: str, other: str) -> str:
-    """Which of two strategies stands first: each pair is built in one order, and each strategy in either place."""
+def comes_before(one: str, other: str) -> bool:
+    """Whether this pair is built, in this order: one pair in three, with each strategy in either place."""
     places = sorted((NAMES.index(one), NAMES.index(other)))
-    return NAMES[places[sum(places) % 2]]
+    return one != other and sum(places) % 3 == 0 and NAMES[places[sum(places) % 2]] == one
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def ground(study: Any, tmp_path_factory: pytest.TempPathFactory) -> object:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_works_alone_and_before_others_or_says_why_not(name: str, study: Any, ground: object) -> None:
     every = {step.name: step for step in study.steps()}
-    after = [each for each in NAMES if each != name and first_of(name, each) == name]
+    after = [each for each in NAMES if comes_before(name, each)]
     found = list(study.outcomes(ground, every[name], [every[each] for each in after]))
     assert [each.second for each in found] == ["", *after]
     assert not found[0].reason

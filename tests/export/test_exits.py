@@ -23,7 +23,7 @@ from eicompress.values import ExitRule
 from tests.conftest import tiny_candidate, tiny_encoder
 
 DEPTH = 4
-TEXTS = 40
+TEXTS = 24
 LARGE = 100
 """Bytes that only matrices have."""
 
