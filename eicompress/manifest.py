@@ -1,11 +1,12 @@
 """An artifact's files compared with the checksums beside it; and whether its graph is all in its folder."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eicompress.errors import ModelError, shortened
+from eicompress.errors import ModelError, SpecError, shortened
 from eicompress.values import Artifact, parsed_json
 
 READ = ("config.json", "tokenizer.json", "onnx/model.onnx")
@@ -40,6 +41,17 @@ def check_files(artifact: Artifact) -> None:
                 f"`{path}` is damaged: its SHA-256 must be {expected}, as `{artifact.manifest.name}` says, "
                 f"but is {got}. Copy the artifact again."
             )
+
+
+def check_outside(place: str | Path, setting: str) -> None:
+    """Raise `SpecError` where something would be written inside an artifact; `setting` is what names the place."""
+    folders = Path(os.path.abspath(place)).parents
+    around = next((each for each in folders if Artifact(each).onnx.is_file()), None)
+    if around is not None:
+        raise SpecError(
+            f"`{setting}` must not be inside an artifact, whose bytes count, but `{place}` is inside `{around}`: "
+            "choose another place"
+        )
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,9 +192,12 @@ def test_the_artifact_of_any_trial_is_named_by_its_number(
     (tmp_path / study).rename(tmp_path / "studies" / study)
     assert artifact_at(f"{study}:{trained}") == found
     assert artifact_at(found) == found
+    shutil.rmtree(found)
     with pytest.raises(
-        StudyError, match=f"build it again with `eicompress compress --trial {study} 999 --studies studies --output"
+        StudyError, match=f"build it again with `eicompress compress --trial {study} {trained} --studies studies --out"
     ):
+        artifact_at(f"{study}:{trained}")
+    with pytest.raises(SpecError, match=f"`{study}:999` must name a trial of the study, but it has {len(records)} tr"):
         artifact_at(f"{study}:999")
     with pytest.raises(SpecError, match="there is no study"):
         artifact_at("other:1")
@@ -487,6 +491,22 @@ def test_nothing_is_overwritten_and_nothing_written_inside_an_artifact(
             assert said in capsys.readouterr().err
     assert {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()} == before
     assert (tmp_path / "mine.json").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("place", [".", "onnx/new"])
+def test_no_pictures_and_no_package_are_written_inside_an_artifact(
+    place: str, study: str, tmp_path: Path, capsys: Any
+) -> None:
+    folder = write(tiny_candidate(), Labels(("music", "weather")), tmp_path / "a", pairs=False, manifest={}).folder
+    before = sorted(folder.rglob("*"))
+    given = {
+        "--png": ["report", study, "--studies", str(tmp_path), "--png"],
+        "--into": ["plugins", "new", "good-neurons", "--into"],
+    }
+    for setting, command in given.items():
+        assert cli.run([*command, str(folder / place)]) == 2
+        assert f"`{setting}` must not be inside an artifact, whose bytes count" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize("command", ["teach", "compress", "prepare"])

@@ -4,15 +4,17 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from eicompress.cache import drop_drafts_of, unwritable
 from eicompress.declaration import checked, declared, flag
 from eicompress.errors import SpecError, StudyError
+from eicompress.manifest import check_outside
 from eicompress.parsing import path
 from eicompress.settings import PluginSettings, StudiesFolder
 from eicompress.spec import Spec
-from eicompress.values import Artifact, Progress
+from eicompress.values import Progress, counted
 
 TRIAL = re.compile(r"(?P<study>.+):(?P<number>[0-9]{1,10})")
 """How the artifact of a trial is named."""
@@ -67,7 +69,12 @@ def artifact_at(artifact: str | Path) -> Path:
     study = study if study.is_dir() else Path(checked(StudiesFolder, {})["studies"]) / study
     result = found_so_far(known(study.name, {"studies": study.parent}))
     record = result.promoted.get(number) or result.records.get(number)
-    made = artifact_of(record, study) if record else None
+    if record is None:
+        raise SpecError(
+            f"`{artifact}` must name a trial of the study, but it has {counted(len(result.records), 'trial')}: "
+            f"`eicompress show {study.name} --studies {quote(str(study.parent))}` shows them"
+        )
+    made = artifact_of(record, study)
     if made is None:
         raise StudyError(
             f"`{artifact}` must be a trial whose artifact is still there, but it is not: build it again with "
@@ -89,12 +96,7 @@ def check_new(output: str | Path) -> None:
         raise SpecError(f"`--output` must be a new name, but `{output}` exists: choose another, or remove it")
     if refused := unwritable(place):
         raise SpecError(f"`--output` must be in a folder to write to, but {refused}: choose another")
-    around = next((each for each in place.parents if Artifact(each).onnx.is_file()), None)
-    if around is not None:
-        raise SpecError(
-            f"`--output` must not be inside an artifact, whose bytes count, but `{output}` is inside `{around}`: "
-            "choose another place"
-        )
+    check_outside(output, "--output")
     drop_drafts_of(place)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from eicompress.cache import draft_beside, drop_drafts_of
 from eicompress.deployment import Target
 from eicompress.errors import EicompressError, ExportError
-from eicompress.manifest import checksums
+from eicompress.manifest import check_outside, checksums
 from eicompress.values import MEGABYTE, Artifact
 
 
@@ -28,12 +28,12 @@ def write_package(target: Target, artifact: Artifact, card: str, output: Path) -
     """Let a target write a new file or folder, which is there as a whole or not at all; what a killed process had
     begun to write there is removed.
 
-    Raises `ExportError` where something is there already, inside an artifact, and for whatever the target raises.
+    Raises `ExportError` where something is there already, and for whatever the target raises, and `SpecError` inside an
+    artifact.
     """
     _check_own_files(artifact)
     output = Path(os.path.abspath(output))
-    if output.is_relative_to(os.path.abspath(artifact.folder)):
-        raise ExportError(f"`{output}` must not be inside the artifact, whose bytes count: choose another `--output`")
+    check_outside(output, "--output")
     if os.path.lexists(output):
         raise ExportError(
             f"`{output}` must not be there yet, so that nothing is overwritten: choose another `--output`, or remove it"

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from eicompress.cache import write_whole
 from eicompress.errors import SpecError
+from eicompress.manifest import check_outside
 from eicompress.reporting.page import document, drawn
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -22,7 +23,11 @@ FLAGS = ("--headless", "--disable-gpu", "--hide-scrollbars", "--force-device-sca
 
 
 def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
-    """One `<name>.png` a figure, 1800 pixels wide, on white. Raises `SpecError` without a browser."""
+    """One `<name>.png` a figure, 1800 pixels wide, on white.
+
+    Raises `SpecError` without a browser, and for a folder inside an artifact.
+    """
+    check_outside(folder / "figure.png", "--png")
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise SpecError("`--png` needs Chromium or Chrome on the path to draw with: install one, or leave it out")

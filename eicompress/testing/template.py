@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from eicompress.errors import SpecError, nearest
+from eicompress.manifest import check_outside
 from eicompress.plugins import Registry
 
 FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -47,6 +48,7 @@ def write_package(name: str, into: Path, registry: Registry, kind: str = "strate
     if module in known or importlib.util.find_spec(module) is not None:
         raise SpecError(f"a plug-in's name must be a new one, but `{module}` is known already: choose another")
     folder = into / name
+    check_outside(folder, "--into")
     if folder.exists():
         raise SpecError(f"`{folder}` must be a new folder, but exists: choose another name, or remove it")
     texts = {each: (template_folder(kind) / each).read_text(encoding="utf-8") for each in FILES[kind]}

@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,10 +74,13 @@ def test_nothing_is_overwritten(artifact: Artifact, to: str) -> None:
 
 
 def test_nothing_is_written_inside_an_artifact(artifact: Artifact) -> None:
+    other = artifact.folder.with_name("other")
+    shutil.copytree(artifact.folder, other)
     before = contents(artifact.folder)
-    with pytest.raises(ExportError, match="must not be inside the artifact"):
-        eicompress.pack(artifact.folder, output=artifact.folder / "mine.zip")
-    assert contents(artifact.folder) == before
+    for folder in (artifact.folder, other / "onnx" / "new"):
+        with pytest.raises(SpecError, match="`--output` must not be inside an artifact, whose bytes count"):
+            eicompress.pack(artifact.folder, output=folder / "mine.zip")
+    assert contents(artifact.folder) == contents(other) == before
 
 
 @pytest.mark.parametrize("name", ["other.bin", "onnx/model.onnx.bak"])
