@@ -237,11 +237,12 @@ def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistributio
     low = in_domain(label, wanted.get("low", domain.low), domain)
     high = in_domain(label, wanted.get("high", domain.high), domain)
     step, log = wanted.get("step"), wanted.get("log", domain.log and "step" not in wanted)
-    if step is not None and not (isinstance(step, int | float) and step > 0):
-        raise SpecError(f"the step of `{label}` must be a number above 0, but got {step!r}")
+    number, kind = ("whole number", int) if isinstance(domain, IntDistribution) else ("number", int | float)
+    if step is not None and not (isinstance(step, kind) and step > 0):
+        raise SpecError(f"the step of `{label}` must be a {number} above 0, but got {step!r}")
     try:
         if isinstance(domain, IntDistribution):
-            return IntDistribution(low, high, log=log, step=1 if step is None else step)
+            return IntDistribution(low, high, log=log, step=1 if step is None else int(step))
         return FloatDistribution(low, high, log=log, step=step)
     except (ValueError, TypeError) as error:
         raise SpecError(f"the range of `{label}` cannot be searched: {error}") from error
