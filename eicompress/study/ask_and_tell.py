@@ -20,7 +20,7 @@ from eicompress.study.database import lasting
 from eicompress.study.halving import at_first
 from eicompress.study.ledger import RECORD, Ledger
 from eicompress.study.objective import Objective
-from eicompress.study.optuna_private import begin, frozen, parameters_to_draw, stored, trial_of
+from eicompress.study.optuna_private import begin, end, frozen, parameters_to_draw, stored
 from eicompress.study.samplers import sampler
 from eicompress.study.space import SearchSpace
 from eicompress.values import Record, seed_of
@@ -127,10 +127,11 @@ class Draws:
         return restarts <= RESTARTS
 
     def tell(self, draw: Draw, record: Record, objective: Objective) -> None:
-        """Store what became of a trial, then tell database and sampler: a trial with a record is never run again."""
+        """Store what became of a trial, then tell sampler and database: a trial with a record is never run again."""
         self.ledger.write(draw.number, record)
-        lasting(lambda: tell(trial_of(self.ledger.study, draw.number), record, objective))
         tell(draw.trial, record, objective)
+        told = frozen(draw.trial)
+        lasting(lambda: end(self.ledger.study, draw.number, told))
 
     def _next_waiting(self) -> FrozenTrial | None:
         trials = self.copy.get_trials(deepcopy=False)

@@ -54,11 +54,6 @@ def set_attribute(study: optuna.Study, number: int, name: str, value: object) ->
     storage_of(study).set_trial_user_attr(_row(study, number), name, value)
 
 
-def add(study: optuna.Study, trial: FrozenTrial) -> Trial:
-    """Store a trial as it is, with a new number."""
-    return Trial(study, storage_of(study).create_new_trial(study._study_id, template_trial=trial))
-
-
 def enqueue_again(study: optuna.Study, lost: FrozenTrial, attributes: Mapping[str, Any]) -> None:
     """Put a trial into the queue again, with its parameters and with what the sampler noted of it."""
     parameters = {**parameters_to_draw(lost), **lost.params}
@@ -72,7 +67,7 @@ def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
     try:
         row = _row(study, number)
     except KeyError:
-        add(study, drawn)
+        storage.create_new_trial(study._study_id, template_trial=drawn)
         return
     for name, distribution in drawn.distributions.items():
         storage.set_trial_param(row, name, distribution.to_internal_repr(drawn.params[name]), distribution)
@@ -81,6 +76,20 @@ def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
     for name, value in drawn.system_attrs.items():
         storage.set_trial_system_attr(row, name, value)
     storage.set_trial_state_values(row, TrialState.RUNNING)
+
+
+def end(study: optuna.Study, number: int, told: FrozenTrial) -> None:
+    """Store that a trial has ended as `told` has, unless it has ended: `Study.tell` would read it six times."""
+    storage, row = storage_of(study), _row(study, number)
+    known = storage.get_trial(row)
+    if known.state.is_finished():
+        return
+    for step, value in told.intermediate_values.items():
+        storage.set_trial_intermediate_value(row, step, value)
+    for name, value in told.system_attrs.items():
+        if name not in known.system_attrs:
+            storage.set_trial_system_attr(row, name, value)
+    storage.set_trial_state_values(row, told.state, told.values)
 
 
 def _row(study: optuna.Study, number: int) -> int:

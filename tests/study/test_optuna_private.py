@@ -6,14 +6,14 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 import eicompress
 from eicompress.study import optuna_private
 from eicompress.study.optuna_private import (
-    add,
     begin,
     count_trials,
+    end,
     frozen,
     parameters_to_draw,
     set_attribute,
@@ -75,11 +75,21 @@ def test_a_trial_that_was_drawn_in_a_copy_begins_in_the_database(study: optuna.S
     assert (found.state, found.params, found.user_attrs) == (TrialState.RUNNING, {"x": value}, {"draw": 0})
 
 
-def test_a_trial_is_added_as_it_is(study: optuna.Study) -> None:
-    study.ask()
-    added = add(study, optuna.create_trial(value=1.0, user_attrs={"draw": 7}))
-    assert (added.number, added.user_attrs) == (1, {"draw": 7})
-    assert isinstance(added, Trial) and study.trials[1].state == TrialState.COMPLETE
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+def test_a_trial_that_was_told_in_a_copy_ends_in_the_database_once(study: optuna.Study, state: TrialState) -> None:
+    copy = optuna.create_study()
+    drawn = copy.ask()
+    begin(study, 0, frozen(drawn))
+    drawn.set_constraint("size_mb", -0.5)
+    if state == TrialState.PRUNED:
+        drawn.report(0.25, 3)
+    copy.tell(drawn, 0.75 if state == TrialState.COMPLETE else None, state)
+    told = frozen(drawn)
+    for _ in range(2):
+        end(study, 0, told)
+        (found,) = study.get_trials()
+        assert (found.state, found.values, found.intermediate_values) == (state, told.values, told.intermediate_values)
+        assert found.system_attrs == told.system_attrs and found.datetime_complete is not None
 
 
 def test_nothing_private_of_optuna_is_used_elsewhere() -> None:
