@@ -461,6 +461,7 @@ def test_lines_of_no_text_and_with_a_byte_order_mark_are_read(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("arguments", [["plugins", "list", "--json"], ["--help"]], ids=" ".join)
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         ended = started(arguments, full)

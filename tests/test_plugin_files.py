@@ -46,6 +46,7 @@ def test_a_search_that_goes_on_needs_no_flag_again(asked: list[str], capsys: pyt
     assert cli.run(["compress", "--trial", "mine", "0", "--output", "again"]) == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_has_changed_is_refused_before_it_is_loaded(
     asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_file_that_has_changed_is_refused_before_it_is_loaded(
         assert "the contents of the plug-in: digest was" in shown and "must not be loaded" not in shown
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("trial.py").rename("renamed.py")
     assert cli.run(["search", "--study", "mine", "--trials", "2"]) == 2

@@ -29,6 +29,7 @@ def study(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_page_are_those_of_the_records() -> None:
     """`python studies/results/run.py` writes them."""
     module = study("results")

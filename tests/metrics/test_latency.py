@@ -121,6 +121,7 @@ def hold(lock: Path, held: Event, seconds: float) -> None:
         time.sleep(seconds)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_time_at_once(tmp_path: Path) -> None:
     artifact, lock = made(tmp_path / "a", SMALL), lock_of(ThisMachine())
     spawn = multiprocessing.get_context("spawn")

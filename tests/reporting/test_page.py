@@ -93,6 +93,7 @@ def test_the_command_writes_the_page_and_prints_where(tmp_path: Path, capsys: py
     assert eicompress.report("study", studies=studies, output=tmp_path / "new" / "one.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_report_loads_no_model(tmp_path: Path) -> None:
     made = bed(tmp_path, trials=TRIALS_FOR_IMPORTANCE)
     made.run(Bench(tmp_path / "made"))

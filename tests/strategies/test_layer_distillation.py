@@ -41,7 +41,7 @@ def test_layers_come_nearer_to_those_of_the_baseline(
     student = ThinStudent(layers=2, neurons=0.5, hidden=0.67).apply(tiny_candidate(), context)
     spells = with_max_length(spelling("song"), student.model.config.positions)
     student = replace(Quantization(layer_bits=bits).apply(student, context), tokenizer=spells)
-    step = LayerDistillation(epochs=20, distortions=0, learning_rate=3e-3, **knobs)
+    step = LayerDistillation(epochs=8, distortions=0, learning_rate=3e-3, **knobs)
     losses = []
 
     def watched(candidate: Candidate, training: Training) -> None:

@@ -234,7 +234,8 @@ def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     assert result.best[1].fidelity == 1.0
 
 
-@pytest.mark.parametrize("calls", [3, pytest.param(22, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [3, 22])
 def test_evolution_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path: Path, calls: int) -> None:
     def fails(at: str, recipe: Recipe, number: int) -> None:
         if (at, number) == ("build", calls):

@@ -81,6 +81,7 @@ def test_a_sampler_learns_the_score_that_all_have(made: Bed, result: Result) -> 
     assert len({len(each.rungs) for each in scored.values()}) == 2
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_scores_as_it_would_have(result: Result, tmp_path: Path) -> None:
     other = made_in(tmp_path)
 

@@ -14,6 +14,7 @@ from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Examples, Training
 from eicompress.errors import ModelError, StudyError
 from eicompress.testing.several_tasks import tasks_context
+from eicompress.training import linear_probe
 from eicompress.training.linear_probe import PENALTIES
 from eicompress.training.teacher import answers_of
 from eicompress.training.trainer import Trainer
@@ -45,6 +46,12 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return found
 
 
+@pytest.fixture
+def one_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The linear classifier is fitted once, and not once a penalty."""
+    monkeypatch.setattr(linear_probe, "PENALTIES", PENALTIES[:1])
+
+
 def search(folder: Path, train: Examples | None = None, limit_s: float = 3600.0, **changes: object) -> TeacherSearch:
     made = TeacherSearch(
         source=tiny_candidate(),
@@ -68,6 +75,7 @@ def loss_of(candidate: Candidate) -> float:
     return float(tiny_task().loss(logits, torch.from_numpy(examples.targets)))
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_an_attempt_says_what_the_heads_of_texts_and_of_words_read(tmp_path: Path) -> None:
     context = tasks_context(tmp_path)
     made = search(tmp_path, context.train, source=context.baseline, task=context.task, poolings=("mean",))
@@ -75,7 +83,8 @@ def test_an_attempt_says_what_the_heads_of_texts_and_of_words_read(tmp_path: Pat
     assert first.what.startswith("linear head of several tasks on the mean states and states of words, penalty")
     trained = replace(first, learning_rate=1e-4, epochs=2.0).what
     assert trained == "all weights, mean states and states of words, rate 0.0001, 2 epochs"
-    assert "mean states, penalty" in search(tmp_path / "one").run(linear_only=True).chosen.what
+    one = search(tmp_path / "one", poolings=("mean",))
+    assert "mean states, penalty" in one.run(linear_only=True).chosen.what
 
 
 def test_a_linear_classifier_learns_the_task_on_frozen_weights(tmp_path: Path, trainings: Trained) -> None:
@@ -197,6 +206,7 @@ def test_plain_fine_tuning_changes_all_weights(tmp_path: Path, monkeypatch: pyte
     assert not torch.equal(made.model.words.weight, tiny_candidate().model.words.weight)  # type: ignore[union-attr, operator]
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_a_written_teacher_is_read_as_it_was(tmp_path: Path) -> None:
     taught = search(tmp_path).run(members=2, linear_only=True)
     folder = tmp_path / "teacher"
@@ -209,11 +219,12 @@ def test_a_written_teacher_is_read_as_it_was(tmp_path: Path) -> None:
         assert (answers_of(before, texts, "cpu")[0] == answers_of(after, texts, "cpu")[0]).all()
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_a_teachers_digest_is_that_of_its_weights(tmp_path: Path) -> None:
     def written(name: str, seed: int) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        search(tmp_path, source=tiny_candidate(seed), key=name).run(linear_only=True).write(folder)
+        search(tmp_path, source=tiny_candidate(seed), key=name, poolings=("mean",)).run(linear_only=True).write(folder)
         return folder
 
     first, same, other = written("first", 0), written("same", 0), written("other", 1)

@@ -110,6 +110,7 @@ def built(workers: Processes, each: Job) -> Done:
     return workers.wait(ignore)
 
 
+@pytest.mark.slow
 def test_a_process_builds_what_this_process_would_build_and_goes_on_after_a_bug(setup: Setup) -> None:
     seen: list[tuple[int, Progress]] = []
     with processes(setup) as workers:
