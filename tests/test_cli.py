@@ -308,7 +308,7 @@ def compared(tfidf: Record) -> Compared:
     static = replace(tfidf, outcome="complete", measurements=measured(1.7, 0.02, 0.5))
     baseline = replace(majority, measurements=measured(90.0, 20.0, 0.9))
     simple = {"tf-idf": tfidf, "majority class": majority, "static embeddings": static}
-    return Compared(baseline, simple, Objective("quality", {"size_mb": 1.0}))
+    return Compared(baseline, simple, Objective("quality", {"size_mb": 1.0, "latency_ms": 1.0}))
 
 
 def lines_of(event: Compared) -> list[str]:

@@ -37,7 +37,8 @@ def standing(record: Record, baseline: Record, objective: Objective) -> str:
         return record.reason
     if "artifact" not in record.files:
         return f"{quality_name(record)} {metric_text(record, QUALITY, '{:.4f}')} (no artifact)"
-    within = "within budget" if is_within(record, objective) else f"over budget: {objective.compared(record)}"
+    missed = objective.compared(record, objective.broken(record))
+    within = "within budget" if is_within(record, objective) else f"over budget: {missed}"
     return f"{summary(record, baseline, objective.extra)} · {within}"
 
 

@@ -1,7 +1,7 @@
 """What a search is for: what is optimised or traded, and which limits are hard."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -146,9 +146,9 @@ class Objective:
         most = "at most" if metric.direction == "minimize" else "at least"
         return f"{name} {most} {self.budgets[name]:g} {metric.unit}".strip()
 
-    def compared(self, record: Record) -> str:
-        """What the record has of each limit: `size_mb 2.5 (budget 2)`."""
-        values = {name: record.value(name) for name in self.hard}
+    def compared(self, record: Record, limits: Iterable[str] | None = None) -> str:
+        """What the record has of each limit, or of some: `size_mb 2.5 (budget 2)`."""
+        values = {name: record.value(name) for name in (self.hard if limits is None else limits)}
         of = {LATENCY: of_exits(record)}
         known = [
             f"{name}{of.get(name, '')} {value:.4g} ({self.bound(name)})"
