@@ -54,6 +54,11 @@ def set_attribute(study: optuna.Study, number: int, name: str, value: object) ->
     storage_of(study).set_trial_user_attr(_row(study, number), name, value)
 
 
+def add(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """Store a trial as it is, with a new number."""
+    return Trial(study, storage_of(study).create_new_trial(study._study_id, template_trial=trial))
+
+
 def enqueue_again(study: optuna.Study, lost: FrozenTrial, attributes: Mapping[str, Any]) -> None:
     """Put a trial into the queue again, with its parameters and with what the sampler noted of it."""
     parameters = {**parameters_to_draw(lost), **lost.params}

@@ -6,11 +6,12 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 import eicompress
 from eicompress.study import optuna_private
 from eicompress.study.optuna_private import (
+    add,
     begin,
     count_trials,
     end,
@@ -73,6 +74,13 @@ def test_a_trial_that_was_drawn_in_a_copy_begins_in_the_database(study: optuna.S
     begin(study, 0, frozen(drawn))
     (found,) = study.get_trials()
     assert (found.state, found.params, found.user_attrs) == (TrialState.RUNNING, {"x": value}, {"draw": 0})
+
+
+def test_a_trial_is_added_as_it_is(study: optuna.Study) -> None:
+    study.ask()
+    added = add(study, optuna.create_trial(value=1.0, user_attrs={"draw": 7}))
+    assert (added.number, added.user_attrs) == (1, {"draw": 7})
+    assert isinstance(added, Trial) and study.trials[1].state == TrialState.COMPLETE
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
