@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eicompress.cli.options import console_of, json_option, options, print_json
-from eicompress.errors import SpecError
+from eicompress.errors import SpecError, shortened
 from eicompress.parsing import Bounds, whole
 from eicompress.settings import PROCESSORS, TRIALS, Data, LatencySettings, PluginSettings, TaskSettings
 
@@ -244,7 +244,7 @@ def _sides(text: str, model: "Model", place: int) -> str | tuple[str, str]:
 def _two_texts(text: str, place: int, why: str) -> tuple[str, str]:
     first, tab, second = text.partition("\t")
     if not tab:
-        raise SpecError(f"{why}, so a TEXT must have a tab between its two sides, but got {text!r}")
+        raise SpecError(f"{why}, so a TEXT must have a tab between its two sides, but got {shortened(repr(text))}")
     return _not_empty(first, place), _not_empty(second, place)
 
 
