@@ -1,4 +1,5 @@
-"""An artifact's files compared with the checksums beside it; and whether its graph is all in its folder."""
+"""What keeps an artifact whole: its files have the checksums beside it, its graph lies in its folder, and nothing else
+is written there."""
 
 import hashlib
 import os
