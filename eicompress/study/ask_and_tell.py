@@ -130,8 +130,8 @@ class Draws:
         """Store what became of a trial, then tell sampler and database: a trial with a record is never run again."""
         self.ledger.write(draw.number, record)
         tell(draw.trial, record, objective)
-        told = frozen(draw.trial)
-        lasting(lambda: end(self.ledger.study, draw.number, told))
+        ended = frozen(draw.trial)
+        lasting(lambda: end(self.ledger.study, draw.number, ended))
 
     def _next_waiting(self) -> FrozenTrial | None:
         trials = self.copy.get_trials(deepcopy=False)

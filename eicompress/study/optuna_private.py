@@ -83,18 +83,18 @@ def begin(study: optuna.Study, number: int, drawn: FrozenTrial) -> None:
     storage.set_trial_state_values(row, TrialState.RUNNING)
 
 
-def end(study: optuna.Study, number: int, told: FrozenTrial) -> None:
-    """Store that a trial has ended as `told` has, unless it has ended: `Study.tell` would read it six times."""
+def end(study: optuna.Study, number: int, ended: FrozenTrial) -> None:
+    """Store that a trial has ended as `ended` has, unless it has ended: `Study.tell` would read it six times."""
     storage, row = storage_of(study), _row(study, number)
     known = storage.get_trial(row)
     if known.state.is_finished():
         return
-    for step, value in told.intermediate_values.items():
+    for step, value in ended.intermediate_values.items():
         storage.set_trial_intermediate_value(row, step, value)
-    for name, value in told.system_attrs.items():
+    for name, value in ended.system_attrs.items():
         if name not in known.system_attrs:
             storage.set_trial_system_attr(row, name, value)
-    storage.set_trial_state_values(row, told.state, told.values)
+    storage.set_trial_state_values(row, ended.state, ended.values)
 
 
 def _row(study: optuna.Study, number: int) -> int:

@@ -84,7 +84,7 @@ def test_a_trial_is_added_as_it_is(study: optuna.Study) -> None:
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
-def test_a_trial_that_was_told_in_a_copy_ends_in_the_database_once(study: optuna.Study, state: TrialState) -> None:
+def test_a_trial_that_ended_in_a_copy_ends_in_the_database_once(study: optuna.Study, state: TrialState) -> None:
     copy = optuna.create_study()
     drawn = copy.ask()
     begin(study, 0, frozen(drawn))
@@ -92,12 +92,16 @@ def test_a_trial_that_was_told_in_a_copy_ends_in_the_database_once(study: optuna
     if state == TrialState.PRUNED:
         drawn.report(0.25, 3)
     copy.tell(drawn, 0.75 if state == TrialState.COMPLETE else None, state)
-    told = frozen(drawn)
+    ended = frozen(drawn)
     for _ in range(2):
-        end(study, 0, told)
+        end(study, 0, ended)
         (found,) = study.get_trials()
-        assert (found.state, found.values, found.intermediate_values) == (state, told.values, told.intermediate_values)
-        assert found.system_attrs == told.system_attrs and found.datetime_complete is not None
+        assert (found.state, found.values, found.intermediate_values) == (
+            state,
+            ended.values,
+            ended.intermediate_values,
+        )
+        assert found.system_attrs == ended.system_attrs and found.datetime_complete is not None
 
 
 def test_nothing_private_of_optuna_is_used_elsewhere() -> None:
