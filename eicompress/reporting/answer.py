@@ -13,6 +13,7 @@ from eicompress.parsing import named_texts
 from eicompress.reporting.data import MoreBytes, Numbers
 from eicompress.reporting.record_text import cut_texts, latency_name, latency_text
 from eicompress.spec import SHORT_FORMS
+from eicompress.study.outcomes import share_text
 from eicompress.study.quality_words import QualityWords
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import CHOSEN, NEAR, by_quality
@@ -106,7 +107,7 @@ def cost(numbers: Numbers) -> str:
     if near is not None:
         parts.append(f"{NEAR:.0%} of the baseline's quality was reached within the budgets after {spoken(near)}.")
     if record and record.fidelity < 1.0:
-        parts.append(f"This one had {record.fidelity:.0%} of the full training.")
+        parts.append(f"This one had {share_text(record.fidelity)} of the full training.")
     parts.append(cut_texts(numbers.best[1] if numbers.best else None).replace("`", ""))
     latency = _measured(record, LATENCY) if record else None
     if latency and "sequence_length" in latency.conditions:

@@ -39,6 +39,7 @@ from eicompress.reporting.data import Numbers, in_words
 from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
 from eicompress.study.objective import REWARD, SHOWN, Objective
 from eicompress.study.optuna_private import add
+from eicompress.study.outcomes import share_text
 from eicompress.study.ranking import heaviest_parts
 from eicompress.study.result import REPORT, Result
 from eicompress.values import Artifact, Record, counted
@@ -138,7 +139,8 @@ def note(record: Record, rebuild: Record | None, numbers: Numbers) -> str:
     if record.measurements:
         lines.append(_measured(record, numbers))
     if rebuild is not None:
-        lines.append(f"Handed out after {rebuild.fidelity:.0%} of the full training: {_measured(rebuild, numbers)}")
+        length = share_text(rebuild.fidelity)
+        lines.append(f"Handed out after {length} of the full training: {_measured(rebuild, numbers)}")
     if record.bytes_by_group:
         lines.append(f"Most of its bytes are {heaviest_parts(rebuild or record, 3)}.")
     if record.recipe:
@@ -156,7 +158,7 @@ def _outcome(record: Record) -> str:
     if record.outcome == "inapplicable":
         return f"**Not possible on this model**: {record.reason}"
     took = sum(record.seconds_by_phase.values())
-    trained = f"Trained at {record.fidelity:.0%} of the full length in {spoken(took)}."
+    trained = f"Trained at {share_text(record.fidelity)} of the full length in {spoken(took)}."
     if record.outcome == "over budget":
         return f"**Over budget**: {record.reason}. {trained if record.trained else 'Over budget in its preview.'}"
     if record.outcome == "stopped early":

@@ -27,6 +27,7 @@ from eicompress.study.events import (
     SearchEnded,
     TrialEnded,
 )
+from eicompress.study.outcomes import share_text
 from eicompress.study.ranking import Counts
 from eicompress.study.result import by_quality, warning
 from eicompress.values import SHARED, Progress, Quantity, Record, counted
@@ -103,12 +104,15 @@ class Screen:
             case SearchEnded(reason=reason, finished_before=finished):
                 self._line(f"{'this study is finished' if finished else 'search ended'}: {reason}")
             case Comparing(number=number, fidelity=fidelity):
-                self._line(f"training trial {number} for {fidelity:.0%} of the full length, to compare the best")
+                self._line(
+                    f"training trial {number} for {share_text(fidelity)} of the full length, to compare the best"
+                )
             case Promoting(number=number, fidelity=fidelity, finish=finish):
-                length = "full length" if fidelity == 1.0 else f"{fidelity:.0%} of the full length, since time is short"
+                part = f"{share_text(fidelity)} of the full length, since time is short"
+                length = "full length" if fidelity == 1.0 else part
                 self._line(f"rebuilding trial {number}{f', then {listed(finish)},' if finish else ''} at {length}")
             case Promoted(number=number, record=record, rebuilt=rebuilt):
-                length = "" if rebuilt else f" as it was after {record.fidelity:.1%} of the {record.whole}"
+                length = "" if rebuilt else f" as it was after {share_text(record.fidelity)} of the {record.whole}"
                 what = f"{'rebuilt' if rebuilt else 'kept'} trial {number}{length}"
                 self._line(f"{what}: {summary(record, self._baseline, self._extra)}")
             case Noticed(text=text):

@@ -22,6 +22,7 @@ from eicompress.recipe import recipe_toml
 from eicompress.reporting.answer import taken_on
 from eicompress.reporting.record_text import inputs_of, latency_text, share_cut
 from eicompress.reporting.tables import MACHINE
+from eicompress.study.outcomes import share_text
 from eicompress.study.quality_words import QualityWords
 from eicompress.study.result import CHOSEN
 from eicompress.values import ADJUSTMENT, SIMPLE, Artifact, Json, Measurement, Quantity, Record
@@ -180,7 +181,7 @@ def _making(record: Record, asked: Json, answer: Answer) -> str:
     ]
     if SIMPLE in record.facts:
         lines.append(f"- {record.facts[SIMPLE]['name']} with {answer.linear}: {record.facts[SIMPLE]['note']}")
-    lines += [f"- Seed {record.seed}, {record.fidelity:.0%} of the full training"] if record.trained else []
+    lines += [f"- Seed {record.seed}, {share_text(record.fidelity)} of the full training"] if record.trained else []
     shifts = [f"{by:+.2f} to the logit of `{name}`" for name, by in record.facts.get(ADJUSTMENT, {}).items()]
     lines += [f"- Adjusted on validation after the training: {', '.join(shifts)}"] if shifts else []
     versions = [f"{name} {version}" for name, version in record.versions.items() if name != "machine"]

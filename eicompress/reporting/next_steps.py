@@ -2,6 +2,7 @@
 
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.record_text import words_of_study
+from eicompress.study.outcomes import share_text
 from eicompress.study.ranking import ranked
 from eicompress.study.result import Result
 
@@ -27,8 +28,8 @@ def advice(result: Result) -> list[str]:
     behind = next((each for each in kept if each.rebuild and each.rebuild.outcome == "complete"), None)
     if behind and behind.rebuild and behind.rebuild.fidelity < LONG:
         lines.append(
-            f"the longest training of trial {behind.trial} was {behind.rebuild.fidelity:.0%} of the full length, so "
-            f"more time probably helps: eicompress search --study {name} --timeout 4h"
+            f"the longest training of trial {behind.trial} was {share_text(behind.rebuild.fidelity)} of the full "
+            f"length, so more time probably helps: eicompress search --study {name} --timeout 4h"
         )
     elif behind:
         lines.append(

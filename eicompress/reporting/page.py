@@ -27,6 +27,7 @@ from eicompress.reporting.super_networks import super_networks
 from eicompress.study.agreement import ENOUGH_PAIRS
 from eicompress.study.halving import COMPARED, described
 from eicompress.study.importance import TRIALS_FOR_IMPORTANCE
+from eicompress.study.outcomes import share_text
 from eicompress.study.within_noise import within_noise
 from eicompress.values import MEGABYTE, SIMPLE, Json
 
@@ -273,7 +274,7 @@ def _provenance(numbers: Numbers) -> str:
                 f"<h3>Recipe of trial {numbers.best[0]}, as <code>eicompress compress --recipe</code> reads it</h3>"
             )
             lines.append(f"<pre>{escape(recipe_toml(record.recipe))}</pre>")
-            rebuilt = [["seed", str(record.seed)], ["share of the full training", f"{record.fidelity:.0%}"]]
+            rebuilt = [["seed", str(record.seed)], ["share of the full training", share_text(record.fidelity)]]
             rebuilt += [["reuse key", record.key]] if record.key else []
             lines.append(table(("", ""), rebuilt))
         if record.versions:

@@ -10,6 +10,7 @@ from eicompress.metrics.latency import LATENCY
 from eicompress.metrics.size import SIZE
 from eicompress.reporting.data import ARTIFACT, BASELINE, Numbers, Point, axes, front
 from eicompress.reporting.figure_parts import BLUE, GREEN, GREY, ORANGE, TICKS, labelled_bars, layout, percent
+from eicompress.study.outcomes import share_text
 from eicompress.study.quality_words import QualityWords
 from eicompress.values import Quantity
 
@@ -151,7 +152,7 @@ def _hover_text(point: Point, numbers: Numbers) -> str:
     names = {axis.name: "" if axis.name in (SIZE, LATENCY) else f"{axis.label} " for axis, _ in known}
     parts = [escape(f"{names[axis.name]}{axis.text(value)}") for axis, value in known]
     parts.append(f"{escape(words.name)} {words.text(point.quality, 2)}" if point.quality is not None else "not trained")
-    length = f"{point.fidelity:.0%} of the {point.whole}" if point.quality is not None else ""
+    length = f"{share_text(point.fidelity)} of the {point.whole}" if point.quality is not None else ""
     lines = [f"<b>{kind} {point.trial}</b>", " · ".join(part for part in parts if part), length]
     return "<br>".join([line for line in lines if line] + [escape(line) for line in point.words.splitlines()])
 

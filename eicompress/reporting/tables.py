@@ -34,6 +34,7 @@ from eicompress.reporting.record_text import (
 )
 from eicompress.study.ablation import COLUMNS, Ablation, caption, cells
 from eicompress.study.kept_artifacts import as_it_lies
+from eicompress.study.outcomes import share_text
 from eicompress.study.quality_words import QualityWords, quality_name
 from eicompress.study.ranking import ranked
 from eicompress.study.result import CHOSEN, NEAR, Result, by_quality
@@ -208,7 +209,7 @@ def _best_table(result: Result) -> Table:
     for name, record in by_quality(result.simple):
         table.add_row(name, "", *_cells(record, result.baseline, objective.extra))
     for index, record in result.front or _best(result):
-        length = "full" if record.fidelity == 1.0 else f"{record.fidelity:.0%}"
+        length = "full" if record.fidelity == 1.0 else share_text(record.fidelity)
         table.add_row(str(index), length, *_cells(record, result.baseline, objective.extra))
     return table
 

@@ -15,6 +15,7 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.metrics.significance import Difference
 from eicompress.metrics.size import SIZE
 from eicompress.recipe import Recipe, knobs
+from eicompress.study.outcomes import share_text
 from eicompress.study.quality_words import QualityWords
 from eicompress.study.with_seeds import Builder, WithSeeds
 from eicompress.values import Json, Progress, Record, counted
@@ -263,7 +264,7 @@ def markdown(ablation: Ablation) -> str:
 def caption(ablation: Ablation) -> str:
     """What the numbers are."""
     seeds = ", ".join(map(str, ablation.seeds))
-    length = "full length" if ablation.fidelity == 1.0 else f"{ablation.fidelity:.0%} of the full length"
+    length = "full length" if ablation.fidelity == 1.0 else f"{share_text(ablation.fidelity)} of the full length"
     points = ", in points" if ablation.quality.is_share else ""
     return (
         f"{ablation.quality.name} on the validation split, trained at {length}, mean over "

@@ -42,4 +42,9 @@ def trained(trainings: Sequence[Record], *, variant_of: int | None, in_rungs: bo
 
 def after(training: Record) -> str:
     """How long a training was, or on how much a candidate was scored, for the reason why no more follows."""
-    return f"after {training.fidelity:.1%} of the {training.whole}"
+    return f"after {share_text(training.fidelity)} of the {training.whole}"
+
+
+def share_text(share: float) -> str:
+    """A share of the full training, or of what a candidate is scored on: `34%`, `0.5%`."""
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from eicompress.study.objective import Objective
+from eicompress.study.outcomes import share_text
 from eicompress.study.ranking import ranked, to_promote
 from eicompress.study.space import SearchSpace
 from eicompress.values import Record
@@ -47,7 +48,7 @@ class PromotionPlan:
 
     def __str__(self) -> str:
         rebuilt = "the best is rebuilt" if self.rebuilt == 1 else f"the best {self.rebuilt} are rebuilt"
-        compared = f"the best {self.compared} are compared at {self.length:.0%} of the full length, then "
+        compared = f"the best {self.compared} are compared at {share_text(self.length)} of the full length, then "
         return f"{compared if self.length else ''}{rebuilt}"
 
 

@@ -10,7 +10,7 @@ from eicompress.metrics.quality import QUALITY
 from eicompress.study.events import Comparing, Promoting
 from eicompress.study.hand_out import hand_out_as_it_is, hand_out_rebuild
 from eicompress.study.noise import near_the_best
-from eicompress.study.outcomes import completed, judged
+from eicompress.study.outcomes import completed, judged, share_text
 from eicompress.study.promotion import CAUTION, LATE, PromotionRung, ahead_of_rebuilds, promotion_rung, survivors
 from eicompress.study.ranking import ranked
 from eicompress.study.result import result_of
@@ -131,7 +131,7 @@ def _comparison(length: float, compared: Mapping[int, Record], given: set[int]) 
         f"trial {number}{' (given)' if number in given else ''} {record.value(QUALITY) or 0.0:.4f}"
         for number, record in order
     ]
-    return f"compared after {length:.0%} of the full training: {', '.join(parts)}"
+    return f"compared after {share_text(length)} of the full training: {', '.join(parts)}"
 
 
 def _hand_out_what_is_ahead(search: Search) -> None:

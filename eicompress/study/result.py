@@ -14,6 +14,7 @@ from eicompress.study.family import Family, families
 from eicompress.study.ledger import Ledger
 from eicompress.study.noise import Key, near_the_best
 from eicompress.study.objective import Objective
+from eicompress.study.outcomes import share_text
 from eicompress.study.ranking import Counts, best_of, count, fits, front_of, ranked, violation
 from eicompress.values import TRAINING, Json, Record
 
@@ -45,14 +46,14 @@ class Kept:
 
     def __str__(self) -> str:
         quality = f"{self.record.value(QUALITY) or 0.0:.4f}"
-        length = f"{self.record.fidelity:.1%} of the {self.record.whole}"
-        kept = f"Trial {self.trial} is handed out as it was after {length}, with"
+        length = f"{share_text(self.record.fidelity)} of the {self.record.whole}"
+        kept = f"Trial {self.trial} is kept as it was after {length}, with"
         if self.rebuild is None:
             return f"{kept} {quality} on validation: nothing that was rebuilt is ahead of it."
         if self.rebuild.outcome == "over budget":
-            return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} is over budget."
+            return f"{kept} {quality} on validation: its rebuild at {share_text(self.rebuild.fidelity)} is over budget."
         after = f"{self.rebuild.value(QUALITY) or 0.0:.4f}"
-        return f"{kept} {quality} on validation: its rebuild at {self.rebuild.fidelity:.1%} came to {after}."
+        return f"{kept} {quality} on validation: its rebuild at {share_text(self.rebuild.fidelity)} came to {after}."
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 
 from eicompress.recipe import Recipe
 from eicompress.study.objective import Objective
-from eicompress.study.outcomes import completed, judged, repeated, trained
+from eicompress.study.outcomes import completed, judged, repeated, share_text, trained
 from eicompress.study.result import warning
 from eicompress.values import Measurement, Record
 
@@ -64,3 +64,10 @@ def test_a_model_that_reaches_nothing_is_said_to_have_nothing_to_teach() -> None
     assert "must reach more than 0 on validation" in warning(of(0.0), {})
     assert "must be better than the simple baselines" in warning(of(0.5), {"tf-idf": of(0.6)})
     assert warning(of(0.5), {"tf-idf": of(0.4)}) == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100%"), (0.344, "34%"), (0.03, "3%"), (0.0186, "1.9%"), (0.0048, "0.48%")]
+)
+def test_a_share_of_a_training_is_written_with_two_digits(share: float, text: str) -> None:
+    assert share_text(share) == text

@@ -62,8 +62,8 @@ def test_a_rebuild_that_falls_behind_its_trial_loses_to_it(tmp_path: Path) -> No
     assert result.promoted[number] == best
     said = [str(each) for each in result.handed_out_as_they_were]
     assert said == [
-        f"Trial {number} is handed out as it was after 50.0% of the full training, with 0.8780 on validation: its "
-        "rebuild at 100.0% came to 0.8630."
+        f"Trial {number} is kept as it was after 50% of the full training, with 0.8780 on validation: its "
+        "rebuild at 100% came to 0.8630."
     ]
     assert result.to_json()["handed_out_as_they_were"] == [number]
     assert [event.number for event in made.events if isinstance(event, Promoted) and not event.rebuilt] == [number]
