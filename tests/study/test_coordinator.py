@@ -563,7 +563,7 @@ def test_short_trainings_first_and_what_is_behind_is_trained_no_longer(tmp_path:
     assert lengths.count(0.08) == 20
     assert lengths.count(0.25) == counts.trained
     stopped = next(each for each in result.records.values() if each.outcome == "stopped early")
-    assert stopped.reason == "behind others after 8.0% of the full training"
+    assert stopped.reason == "behind others after 8% of the full training"
     assert stopped.fidelity == 0.08
     assert result.best is not None
     assert result.best[1].fidelity == 1.0

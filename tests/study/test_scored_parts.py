@@ -62,7 +62,7 @@ def test_the_best_and_one_in_ten_are_scored_on_all_texts(result: Result) -> None
     assert len(parts) > len(whole) and all(len(each.rungs) == 2 for each in whole)
     drawn = {each.draw for each in result.records.values() if each.repeat_of is None}
     assert {each.draw for each in whole} >= {0, 10, 20, 30} & drawn
-    assert all(each.reason == "behind others after 25.0% of the validation texts" for each in parts)
+    assert all(each.reason == "behind others after 25% of the validation texts" for each in parts)
     assert {record.fidelity for _, record in result.front} == {1.0}
 
 
