@@ -3,13 +3,16 @@
 import copy
 import hashlib
 import json
+import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -68,7 +71,8 @@ def applied(step: Strategy, subject: Any, context: Context) -> Any:
     Raises `PluginError` for what it raises, with its package and line, and where it returns something else.
     """
     try:
-        made = step.apply(subject, context)  # type: ignore[attr-defined]
+        with _ending_is_seen():
+            made = step.apply(subject, context)  # type: ignore[attr-defined]
     except (Exception, SystemExit) as error:
         if isinstance(error, EicompressError) or is_disk_error(error):
             raise
@@ -83,6 +87,26 @@ def applied(step: Strategy, subject: Any, context: Context) -> Any:
             f"{type(made).__name__}: end it with `return`"
         )
     return made
+
+
+@contextmanager
+def _ending_is_seen() -> Iterator[None]:
+    """`os._exit` of this thread raises `SystemExit`, since it would end a command without a word.
+
+    What other threads and the strategy's own processes end with it, they end.
+    """
+    ends, here = os._exit, (os.getpid(), threading.get_ident())
+
+    def seen(status: int) -> NoReturn:
+        if here != (os.getpid(), threading.get_ident()):
+            ends(status)
+        raise SystemExit(status)
+
+    os._exit = seen
+    try:
+        yield
+    finally:
+        os._exit = ends
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,4 +1,6 @@
 import errno
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,12 +108,14 @@ def test_what_a_strategy_raises_is_said_once_with_its_package_and_line(
         build(Recipe((ThinStudent(layers=9),)), make_context(), Cache(tmp_path / "kept"), keyed)
 
 
+@pytest.mark.parametrize("how", ["exit", "_exit"])
 def test_a_strategy_that_would_end_the_process_is_an_error_with_its_line(
-    make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object]
+    how: str, make_context: ContextMaker, tmp_path: Path, keyed: Callable[[Recipe], object]
 ) -> None:
     class Ending(Quantization):
         def apply(self, subject: Candidate, context: Context) -> Candidate:
-            raise SystemExit(0)
+            getattr(sys if how == "exit" else os, how)(0)
+            return subject
 
     recipe = Recipe((Ending(),))
     said = (
@@ -123,6 +127,7 @@ def test_a_strategy_that_would_end_the_process_is_an_error_with_its_line(
     ):
         with pytest.raises(PluginError, match=said + "`apply` must return or raise an error, but .* with 0$"):
             apply()
+    assert os._exit.__name__ == "_exit"
 
 
 def test_a_full_disk_is_no_error_of_the_strategy(

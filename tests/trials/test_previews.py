@@ -19,7 +19,7 @@ from eicompress.trials.watched import Limits, Setup
 from eicompress.trials.worker import made_of
 
 BAD = """
-import os, signal, sys, time
+import ctypes, os, signal, sys, time
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -28,7 +28,7 @@ from optuna.distributions import CategoricalDistribution
 
 from eicompress import Inapplicable, ModelStrategy, Training, hookimpl
 
-WAYS = ("fine", "loop", "exit", "os exit", "kill", "raise", "inapplicable", "disk", "statistics")
+WAYS = ("fine", "loop", "exit", "os exit", "native exit", "kill", "raise", "inapplicable", "disk", "statistics")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Bad(ModelStrategy):
             sys.exit(0)  # here
         elif self.how == "os exit":
             os._exit(0)
+        elif self.how == "native exit":
+            ctypes.CDLL(None)._exit(0)
         elif self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "raise":
@@ -131,7 +133,8 @@ def test_whatever_a_strategy_does_in_a_preview_is_one_error_and_the_next_preview
         "raise": (PluginError, r"(?s).*ZeroDivisionError in `bad`, of the file `.*`, line \d+ of `bad.py`: a bug", 1),
         "inapplicable": (Inapplicable, "there is nothing to do", 1),
         "exit": (PluginError, rf"(?s).*SystemExit in `bad`, .*, line {EXIT} of `bad.py`: `apply` must return .* 0", 1),
-        "os exit": (Crashed, "\nits process ended with status 0", 1),
+        "os exit": (PluginError, r"(?s).*SystemExit in `bad`, .* of `bad.py`: `apply` must return .* 0", 1),
+        "native exit": (Crashed, "\nits process ended with status 0", 1),
         "loop": (
             Crashed,
             rf"a preview must end within 1 s, but this .* not: it was at line {LOOP} of `bad.py`",
