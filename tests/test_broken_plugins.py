@@ -114,7 +114,9 @@ def test_a_strategy_that_would_end_the_process_fails_its_trials_wherever_it_does
 def test_a_search_outlives_a_strategy_that_ends_the_process_of_previews(
     place: Path, model_folder: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "trial.py").write_text(textwrap.dedent(BAD).replace("return subject", "__import__('ctypes').CDLL(None)._exit(0)"))
+    (place / "trial.py").write_text(
+        textwrap.dedent(BAD).replace("return subject", "__import__('ctypes').CDLL(None)._exit(0)")
+    )
     asked = ["--plugin", "trial.py", "--seed", "2", "--workers", "1"]
     assert search(model_folder, data_folder, "shrink", *asked, optional="true") == 0
     records = eicompress.show("shrink").records.values()

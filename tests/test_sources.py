@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,9 +59,18 @@ def test_a_record_is_a_row_of_means_over_its_seeds(sources: ModuleType, tmp_path
         (tmp_path / f"albert-{cell['budget']}.json").write_text(json.dumps(cell))
     made = sources.tables(tmp_path)
     first, second = (line for line in made["systems"] if line.startswith("| ALBERT"))
-    assert first == "| ALBERT | `albert` | clinc150 | 1.91MB |  |  | no candidate fits |  |  |  |"
-    assert second == (
-        "| ALBERT | `albert` | clinc150 | 1.0MB | 0.900 | 0.60 | **62.50%** (75.0%, 50.0%) | 62.5% | 400 s | 30 min |"
-    )
+    assert first == "| ALBERT | `albert` | clinc150 | 1.91MB |  |  | no candidate fits |  |  |  |  |"
+    before = "| ALBERT | `albert` | clinc150 | 1.0MB | 0.900 | 0.60 | **62.50%** (75.0%, 50.0%) | 62.5% | "
+    assert second == before + " | 400 s | 30 min |"
     (line,) = (line for line in made["claims"] if line.startswith("| ALBERT"))
     assert "no candidate within 1.91MB; 62.5% of the teacher's accuracy, 100.0 times smaller and 20.0 times" in line
+
+
+def test_a_system_stands_beside_the_default_at_its_budget(sources: ModuleType, tmp_path: Path) -> None:
+    worse = {**CELL, "right": [[1, 1, 0, 0], [0, 0, 0, 1]]}
+    for space, cell in (("albert", CELL), ("edge", worse), ("deebert", {**CELL, "budget": "1.91MB"})):
+        (tmp_path / f"{space}-{cell['budget']}.json").write_text(json.dumps(cell))
+    lines = {line.split(" | ")[1]: line for line in sources.tables(tmp_path)["systems"][2:]}
+    assert re.search(r"\| 62\.5% \| \+25\.00 \(\+0\.00 to \+[5-9]\d\.\d\d\) \| 400 s", lines["`albert`"])
+    assert "| 62.5% |  | 400 s" in lines["`deebert`"], "the default has no record at its budget"
+    assert "| 37.5% |  | 400 s" in lines["`edge`"]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from eicompress.errors import BudgetError
+from eicompress.metrics.significance import paired_difference
 from eicompress.study.space_file import known_spaces
 
 STUDIES = Path(__file__).parents[1]
@@ -158,20 +159,23 @@ def cells_of(records: Path, system: System) -> list[Cell]:
 
 def measured(systems: Mapping[System, Sequence[Cell]]) -> Iterator[str]:
     row = study("results").row
-    columns = "system, space, data, budget, MB, ms, test (each seed), of the teacher, training, search"
-    yield from study("results").head(columns.split(", "))
+    columns = "system, space, data, budget, MB, ms, test (each seed), of the teacher, points beside the default's"
+    yield from study("results").head([*columns.split(", "), "training", "search"])
+    defaults = {(each["set"], each["budget"]): each for each in systems[DEFAULT]}
     for system, cells in systems.items():
         space = f"`{system.space}`"
         if not cells:
-            yield row(system.name, space, "", "", "", "", NOT_RUN, "", "", "")
+            yield row(system.name, space, "", "", "", "", NOT_RUN, "", "", "", "")
         for cell in cells:
-            yield row(system.name, space, cell["set"], cell["budget"], *figures(cell))
+            default = None if system == DEFAULT else defaults.get((cell["set"], cell["budget"]))
+            yield row(system.name, space, cell["set"], cell["budget"], *figures(cell, default))
 
 
-def figures(cell: Cell) -> tuple[str, ...]:
-    """Megabytes, milliseconds, accuracy, its share of the teacher's, seconds of a training and of the search."""
+def figures(cell: Cell, default: Cell | None) -> tuple[str, ...]:
+    """Megabytes, milliseconds, accuracy, its share of the teacher's, its difference to that of the default's record,
+    seconds of a training and of the search."""
     if not cell["recipe"]:
-        return "", "", "no candidate fits", "", "", ""
+        return "", "", "no candidate fits", "", "", "", ""
     right = np.array(cell["right"])
     each_seed = ", ".join(f"{each:.1%}" for each in right.mean(axis=1))
     return (
@@ -179,9 +183,19 @@ def figures(cell: Cell) -> tuple[str, ...]:
         f"{np.mean(cell['latency_ms']):.2f}",
         f"**{right.mean():.2%}** ({each_seed})",
         f"{right.mean() / np.mean(cell['teacher_right']):.1%}",
+        beside(right, default),
         f"{max(cell['training_s']):.0f} s",  # one that was in the cache takes none
         f"{cell['seconds'] / 60:.0f} min",
     )
+
+
+def beside(right: np.ndarray, default: Cell | None) -> str:
+    """The points by which a system is ahead of the default on the same texts, with their 95 % interval."""
+    if default is None or not default["recipe"]:
+        return ""
+    seeds = min(len(right), len(default["right"]))
+    points = paired_difference(right[:seeds], np.array(default["right"])[:seeds])
+    return f"{100 * points.mean:+.2f} ({100 * points.low:+.2f} to {100 * points.high:+.2f})"
 
 
 def beside_claims(systems: Mapping[System, Sequence[Cell]]) -> Iterator[str]:
