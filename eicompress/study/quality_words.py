@@ -35,7 +35,7 @@ class QualityWords:
 
     def signed(self, difference: float) -> str:
         """A difference of two qualities: shares in points, without the word."""
-        return f"{100 * difference:+.2f}" if self.is_share else f"{difference:+.4f}"
+        return f"{100 * difference:+z.2f}" if self.is_share else f"{difference:+z.4f}"
 
     @property
     def scale(self) -> int:

@@ -56,6 +56,11 @@ def test_a_row_reads_from_left_to_right() -> None:
     assert lines(compared(measured("worse", 200)))[1][:5] == ["worse", "1.000", "0.50", "50.00%", "-25.00"]
 
 
+def test_no_difference_has_no_sign_of_its_own() -> None:
+    assert QualityWords("accuracy", True).signed(-1e-9) == "+0.00"
+    assert QualityWords("pearson", False).signed(-1e-9) == "+0.0000"
+
+
 def test_intervals_are_drawn_around_the_differences() -> None:
     found = compared(measured("worse", 200))
     (marks,) = differences(found).data
