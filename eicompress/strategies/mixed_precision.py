@@ -135,18 +135,18 @@ def _no_less(matrices: Matrices, budget: float) -> Plan:
 
 
 def _sensitivities(subject: Candidate, context: Context, matrices: Matrices) -> dict[str, dict[int, float]]:
-    """How far the answers move with one matrix lowered, mean over examples, by matrix and bits."""
+    """How far the answers move with one matrix lowered, mean over examples, by matrix and the bits it may have."""
     key = "sensitivities-" + fingerprint(subject)
     found = context.cache(key, lambda: {"losses": _measured(subject, context, matrices)})["losses"]
     return {
-        name: {bits: float(loss) for bits, loss in zip(BITS, row, strict=True)}
-        for name, row in zip(matrices, found, strict=True)
+        name: {bits: float(row[BITS.index(bits)]) for bits in _costs(module)}
+        for (name, module), row in zip(matrices.items(), found, strict=True)
     }
 
 
 @torch.inference_mode()
 def _measured(subject: Candidate, context: Context, matrices: Matrices) -> Array:
-    """(matrices, bits)"""
+    """(matrices, bits), 0 for bits that a matrix may not have, and where there is one choice"""
     model = subject.model
     batches = [batch for batch, _ in measured_batches(subject, context, examples=EXAMPLES)]
     was_training = model.training
@@ -155,10 +155,11 @@ def _measured(subject: Candidate, context: Context, matrices: Matrices) -> Array
     whole = _logits(model, batches)
     losses = np.zeros((len(matrices), len(BITS)))
     for row, module in enumerate(matrices.values()):
-        for column, bits in enumerate(BITS):
+        choices = _costs(module)
+        for bits in choices if len(choices) > 1 else ():
             with _lowered(module, bits):
                 lowered = _logits(model, batches)
-            losses[row, column] = answer_loss(answer, lowered, whole, 1.0).item()
+            losses[row, BITS.index(bits)] = answer_loss(answer, lowered, whole, 1.0).item()
     model.train(was_training)
     return losses
 
@@ -183,12 +184,12 @@ def _logits(model: torch.nn.Module, batches: list[Batch]) -> Tensor:
 
 
 def _table(matrices: Matrices, plan: Plan, losses: Mapping[str, Mapping[int, float]]) -> dict[str, object]:
-    """Of each matrix its bits, and for all numbers of bits its bytes and the loss if it alone had them."""
+    """Of each matrix its bits, and for all bits that it may have its bytes and the loss if it alone had them."""
     return {
         name: {
             "bits": plan[name],
-            "bytes": {str(bits): _bytes(module, bits) for bits in BITS},
-            "loss": {str(bits): float(f"{losses[name][bits]:.3g}") for bits in BITS},
+            "bytes": {str(bits): _bytes(module, bits) for bits in sorted(losses[name])},
+            "loss": {str(bits): float(f"{loss:.3g}") for bits, loss in sorted(losses[name].items())},
         }
         for name, module in matrices.items()
     }

@@ -3,6 +3,7 @@ import torch
 
 from eicompress.encoder.linear import Linear
 from eicompress.export.emit import emit
+from eicompress.strategies import mixed_precision
 from eicompress.strategies.mixed_precision import BITS, MixedPrecision, assigned
 from tests.conftest import ContextMaker, tiny_candidate
 
@@ -70,3 +71,20 @@ def test_sensitivity_is_measured_once(make_context: ContextMaker) -> None:
     for bits in (3.0, 6.0):
         MixedPrecision(bits).apply(tiny_candidate(), watched)
     assert len(keys) == 2 and len(set(keys)) == 1
+
+
+def test_only_bits_that_save_bytes_are_measured(make_context: ContextMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def lowered(module: Linear, bits: int):  # type: ignore[no-untyped-def]
+        asked.append((module.weight.numel(), bits))
+        return lower(module, bits)
+
+    lower = mixed_precision._lowered
+    monkeypatch.setattr(mixed_precision, "_lowered", lowered)
+    made = MixedPrecision(4.0).apply(tiny_candidate(**WIDE), make_context())
+    table = made.facts["mixed_precision"]["matrices"].values()
+    choices = sorted(bits for each in table for bits in each["bytes"] if len(each["bytes"]) > 1)
+    assert sorted(str(bits) for _, bits in asked) == choices and asked
+    assert all(weights > 533 for weights, _ in asked), "400 bytes unpack a matrix of 4 bits: no smaller one saves any"
+    assert any(len(each["bytes"]) == 1 for each in table)
