@@ -31,10 +31,10 @@ class Zip(Target):
 def zipped(artifact: Artifact) -> bytes:
     """The folder's files as a zip: the same bytes for the same files."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, path in _files(artifact).items():
             # A fixed date: the bytes must not depend on when the files were written.
-            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
     return file.getvalue()
 
 

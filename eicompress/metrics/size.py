@@ -31,6 +31,7 @@ class DownloadMetric(Metric):
     direction: ClassVar[Direction] = "minimize"
     label: ClassVar[str] = "download"
     preview: ClassVar[bool] = True
+    promoted: ClassVar[bool] = True
 
     def measure(self, subject: Subject) -> Iterable[Measurement]:
         return (self.measurement(download_mb(subject.artifact)),)

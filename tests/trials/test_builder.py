@@ -205,8 +205,11 @@ def test_quality_is_that_of_the_onnx_file_on_validation(opened: Opener) -> None:
 
 def test_the_test_split_is_read_for_promoted_artifacts_alone(opened: Opener) -> None:
     builder = opened()
-    record = builder.promote_extras(builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore))
+    trained = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
+    assert not {"quality_test", "download_mb"} & {each.name for each in trained.measurements}
+    record = builder.promote_extras(trained)
     assert record.value("quality_test") is not None
+    assert 0 < (record.value("download_mb") or 0) < (record.value("size_mb") or 0)
     taken = [each for each in record.measurements if each.name.startswith("latency_ms_at_")]
     assert taken and all(each.name.endswith(f"_{each.conditions['sequence_length']}") for each in taken)
     assert 0.0 <= record.facts["baseline"]["quality_test"] <= 1.0
