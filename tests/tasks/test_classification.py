@@ -60,9 +60,9 @@ def test_a_label_is_a_text_or_a_number(label: object) -> None:
     assert not any(map(Classification.refusal, ("music", 1, 1.5, True)))
 
 
-@pytest.mark.parametrize("label", ["two\nlines", "a\tb", "\x1b[31mred", "a\u2028b"])
+@pytest.mark.parametrize("label", ["two\nlines", "a\tb", "\x1b[31mred", "a\u2028b", "half of \ud83d"])
 def test_a_label_that_is_more_than_a_line_is_refused_wherever_labels_are_read(label: str) -> None:
-    said = "must be one line without tabs or control characters"
+    said = "must be one line without tabs, control characters or lone surrogates"
     assert Classification.refusal(label) == said
     assert MultiLabelClassification.refusal(["music", label]) == f"must have labels of which each {said}"
     tagged: list[tuple[object, object]] = [
