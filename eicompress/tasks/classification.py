@@ -103,13 +103,14 @@ def _check_distinct(rows: Sequence[Json], column: str, split: str) -> None:
     for at, row in enumerate(rows, start=1):
         label = row[column]
         # True and 1 are equal, and so are 1 and 1.0, which other tools write in its stead.
-        like = " ".join(str(int(label) if isinstance(label, bool) else label).split()).removesuffix(".0")
-        first, known = seen.setdefault(like, (at, label))
-        if type(known) is not type(label) or known != label:
-            raise DataError(
-                f"labels of `{split}` must differ in more than type or spacing, but row {first} has {known!r} "
-                f"and row {at} has {label!r}: write both in one way"
-            )
+        for written in (label, int(label)) if isinstance(label, bool) else (label,):
+            like = " ".join(str(written).split()).removesuffix(".0")
+            first, known = seen.setdefault(like, (at, label))
+            if type(known) is not type(label) or known != label:
+                raise DataError(
+                    f"labels of `{split}` must differ in more than type or spacing, but row {first} has {known!r} "
+                    f"and row {at} has {label!r}: write both in one way"
+                )
 
 
 def _number(label: object, numbers: Mapping[str, int], split: str, row: int, train: Sequence[str]) -> int:

@@ -74,7 +74,7 @@ def test_a_label_that_is_more_than_a_line_is_refused_wherever_labels_are_read(la
         assert said in TokenClassification.cell_refusal("label", {"text": text, "label": tags}, columns)
 
 
-@pytest.mark.parametrize("pair", [(1, "1"), (1, True), (1, 1.0), ("music", "music "), ("a b", "a  b")])
+@pytest.mark.parametrize("pair", [(1, "1"), (1, True), (True, "True"), (1, 1.0), ("music", "music "), ("a b", "a  b")])
 def test_labels_that_look_the_same_are_refused(pair: tuple[object, object]) -> None:
     rows = [{"text": "x", "label": label} for label in (*pair, "other")]
     with pytest.raises(DataError, match="labels of `train` must differ in more than type or spacing, but row 1"):
