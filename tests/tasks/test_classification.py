@@ -81,6 +81,18 @@ def test_labels_that_look_the_same_are_refused(pair: tuple[object, object]) -> N
         Classification.read({"train": rows}, {})
 
 
+def test_long_labels_are_shortened_where_they_are_refused() -> None:
+    long = "x" * 9_000
+    pair, alone, unknown = (
+        [{"text": "x", "label": label} for label in labels]
+        for labels in ((long, f"{long} ", "other"), (long, long), (long, "music", "music", "rain", "rain"))
+    )
+    for splits in ({"train": pair}, {"train": alone}, {"train": unknown[1:], "test": unknown}):
+        with pytest.raises(DataError) as refused:
+            Classification.read(splits, {})
+        assert len(str(refused.value)) < 500
+
+
 def test_numbers_in_one_file_and_texts_in_another_are_the_same_labels() -> None:
     train = [{"text": "x", "label": label} for label in (1, 2)]
     _, examples = Classification.read({"train": train, "test": [{"text": "y", "label": "2"}]}, {})
