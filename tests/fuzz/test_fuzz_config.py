@@ -85,9 +85,13 @@ def _changes(models: Path, data: st.DataObject) -> Path:
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
         (folder / "tokenizer.json").write_text(data.draw(mutated_tokenizer(tokenizer)), errors="surrogatepass")
     _with_weights(folder, data.draw(st.sampled_from(WEIGHTS)), data.draw(st.integers(0, 100)))
-    if data.draw(st.integers(0, 3)):
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(data.draw(mutated_json(config)), errors="surrogatepass")
+    config = json.loads((folder / "config.json").read_text())
+    what = data.draw(st.sampled_from(("nothing", "names", "anything", "anything")))
+    if what == "names":
+        names = st.integers(0, 5).map(range) | st.sets(st.integers(0, 7))
+        config["id2label"] = {str(number): f"label {number}" for number in data.draw(names)}
+    text = data.draw(mutated_json(config)) if what == "anything" else json.dumps(config)
+    (folder / "config.json").write_text(text, errors="surrogatepass")
     return folder
 
 
@@ -106,6 +110,7 @@ def test_a_model_is_converted_and_reads_texts_or_is_refused(
             batch = tokenize(made.tokenizer, [text]).batch(np.arange(1), 0, "cpu")
             assert batch.logits(encoder).isfinite().all(), "logits must be numbers"
         if made.answer is not None:
+            assert made.answer.outputs == encoder.config.outputs, "each output has a name"
             tokens = tokenize(made.tokenizer, TEXTS[2:3], reads=made.answer.reads)
             batch = tokens.batch(np.arange(1), 0, "cpu")
             made.answer.decode(batch.logits(encoder).detach().numpy(), TEXTS[2:3])
