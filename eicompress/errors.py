@@ -94,6 +94,12 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def brief(value: object) -> str:
+    """A value as Python writes it, shortened to fit into one line."""
+    text = repr(value)
+    return f"{text[:57]}..." if len(text) > 60 else text
+
+
 def shortened(text: str) -> str:
     """A value in backticks, shortened to fit into one line."""
     text = text.strip()

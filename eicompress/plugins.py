@@ -26,7 +26,7 @@ import pluggy
 from eicompress import hookspecs
 from eicompress.contracts import INTERFACE, Strategy, Task
 from eicompress.deployment import Device, Target
-from eicompress.errors import PluginError, SpecError, nearest
+from eicompress.errors import PluginError, SpecError, nearest, shortened
 from eicompress.measures import Metric, check_metric
 from eicompress.recipe import Recipe, check_defaults
 from eicompress.values import Json, Record
@@ -149,7 +149,7 @@ class Registry:
             )
         if name in known:
             return
-        message = f"there is no {kind} `{name}`: {nearest(name, known) if known else 'none is registered'}"
+        message = f"there is no {kind} {shortened(name)}: {nearest(name, known) if known else 'none is registered'}"
         for each in self.broken:
             message += (
                 f"\nThe plug-in `{each.plugin}` of `{each.source}` is broken and may be what provides "

@@ -10,7 +10,7 @@ import tomli_w
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import GraphStrategy, Strategy, TextDomain
-from eicompress.errors import SpecError, nearest, shortened
+from eicompress.errors import SpecError, brief, nearest, shortened
 from eicompress.values import Json, digest_of
 
 
@@ -81,15 +81,15 @@ class Recipe:
 
 def _strategy(step: Json, strategies: Mapping[str, type[Strategy]]) -> Strategy:
     if not isinstance(step, Mapping) or not isinstance(step.get("strategy"), str):
-        raise SpecError(f"a step must be a table with a `strategy` name, but got {step!r}")
+        raise SpecError(f"a step must be a table with a `strategy` name, but got {brief(step)}")
     name = step["strategy"]
     if name not in strategies:
-        raise SpecError(f"there is no strategy `{name}`: {nearest(name, strategies)}")
+        raise SpecError(f"there is no strategy {shortened(name)}: {nearest(name, strategies)}")
     values = {key: value for key, value in step.items() if key != "strategy"}
     known = knobs(strategies[name])
     for key in values:
         if key not in known:
-            raise SpecError(f"`{name}` has no knob `{key}`: {nearest(key, known)}")
+            raise SpecError(f"`{name}` has no knob {shortened(key)}: {nearest(key, known)}")
     return strategies[name](**values)
 
 
@@ -103,15 +103,15 @@ def check_value(name: str, value: object, domain: BaseDistribution | TextDomain)
     if isinstance(domain, CategoricalDistribution):
         if not any(value == choice and type(value) is type(choice) for choice in domain.choices):
             choices = ", ".join(repr(choice) for choice in domain.choices)
-            raise SpecError(f"`{name}` must be one of {choices}, but got {value!r}")
+            raise SpecError(f"`{name}` must be one of {choices}, but got {brief(value)}")
         return
     assert isinstance(domain, IntDistribution | FloatDistribution)
     wanted = "an integer" if isinstance(domain, IntDistribution) else "a number"
     types = (int,) if isinstance(domain, IntDistribution) else (int, float)
     if isinstance(value, bool) or not isinstance(value, types):
-        raise SpecError(f"`{name}` must be {wanted} in [{domain.low}, {domain.high}], but got {value!r}")
+        raise SpecError(f"`{name}` must be {wanted} in [{domain.low}, {domain.high}], but got {brief(value)}")
     if not domain.low <= value <= domain.high:
-        raise SpecError(f"`{name}` must be in [{domain.low}, {domain.high}], but got {value!r}")
+        raise SpecError(f"`{name}` must be in [{domain.low}, {domain.high}], but got {brief(value)}")
 
 
 def check_defaults(strategy: type[Strategy]) -> None:

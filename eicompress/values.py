@@ -37,9 +37,9 @@ def readable(text: str) -> str:
 
 def label_refusal(name: object) -> str:
     """The rule that a label which is a text breaks; empty if it breaks none. A label is printed in a column, so a tab,
-    a line break or an escape sequence in it would be read as another one."""
-    broken = isinstance(name, str) and any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name)
-    return "must be one line without tabs or control characters" if broken else ""
+    a line break or an escape sequence in it would be read as another one; a lone surrogate cannot be printed."""
+    broken = isinstance(name, str) and any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in name)
+    return "must be one line without tabs, control characters or lone surrogates" if broken else ""
 
 
 def parsed_json(text: str) -> Any:

@@ -146,6 +146,21 @@ def mutated_json(draw: st.DrawFn, value: Any, most: int = 3) -> str:
     return written(changed)
 
 
+PATTERNS = (r"([a-z ]+)+\d", "(a+)+$", "(", "", "(?=a)", "a{99999}", ".*")
+"""Regular expressions that take exponential time, are none, or match nothing or all."""
+
+
+@st.composite
+def mutated_tokenizer(draw: st.DrawFn, described: dict[str, Any]) -> str:
+    """A `tokenizer.json` with a few values of it changed, or a pattern by which it splits or replaces texts."""
+    if draw(st.integers(0, 3)):
+        return draw(mutated_json(described))
+    by = {"pattern": {"Regex": draw(st.sampled_from(PATTERNS))}}
+    split = {"type": "Split", **by, "behavior": "Isolated", "invert": False}
+    put = draw(st.sampled_from(({"pre_tokenizer": split}, {"normalizer": {"type": "Replace", **by, "content": "a"}})))
+    return json.dumps({**described, **put})
+
+
 @st.composite
 def mutated_bytes(draw: st.DrawFn, data: bytes) -> bytes:
     """A file with a few bytes changed, cut out or put in, or cut off."""

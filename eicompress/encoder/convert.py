@@ -208,12 +208,13 @@ def _with_new_classifier(config: EncoderConfig, state: State, outputs: int) -> E
 
 
 def _encoder(config: EncoderConfig, state: State, folder: Path) -> Encoder:
-    with torch.device("meta"):  # no memory is taken, and no random number, for weights that are replaced
-        encoder = Encoder(config)
     try:
+        with torch.device("meta"):  # no memory is taken, and no random number, for weights that are replaced
+            encoder = Encoder(config)
         encoder.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise ModelError(f"The weights of `{folder}` must fit its `config.json`, but do not: {error}") from error
+    except (RuntimeError, TypeError) as error:  # a TypeError of sizes that no tensor can have
+        why = str(error).partition("\nException raised from")[0]  # frames of C++ follow
+        raise ModelError(f"The weights of `{folder}` must fit its `config.json`, but do not: {why}") from error
     return encoder.eval()
 
 

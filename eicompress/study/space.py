@@ -44,7 +44,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial, FixedTrial
 
 from eicompress.contracts import Strategy, TextDomain
-from eicompress.errors import SpecError, nearest
+from eicompress.errors import SpecError, brief, nearest, shortened
 from eicompress.recipe import Recipe, check_value, knobs
 from eicompress.study.distributions import grid, least, suggest
 from eicompress.study.halving import one_in
@@ -304,7 +304,7 @@ def recipe_parameters(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict
         if slot.optional:
             parameters[slot.switch] = used
         elif not used:
-            came = f"`{left[0].get('strategy')}`" if left else "nothing"
+            came = shortened(str(left[0].get("strategy"))) if left else "nothing"
             raise SpecError(
                 f"a recipe must have the space's slots in their order, but `{slot.strategy.name}` "
                 f"was due and {came} came"
@@ -314,7 +314,8 @@ def recipe_parameters(table: Mapping[str, Any], slots: tuple[Slot, ...]) -> dict
             parameters |= _parameters(left.pop(0), slot)
     if left:
         raise SpecError(
-            f"a recipe must have no more steps than the space has slots, but got `{left[0].get('strategy')}`"
+            "a recipe must have no more steps than the space has slots, but got "
+            f"{shortened(str(left[0].get('strategy')))}"
         )
     return parameters
 
@@ -325,12 +326,12 @@ def _parameters(step: Mapping[str, Any], slot: Slot) -> dict[str, Any]:
     for key, value in values.items():
         label = f"{slot.strategy.name}.{key}"
         if key not in known:
-            raise SpecError(f"`{slot.strategy.name}` has no knob `{key}`: {nearest(key, known)}")
+            raise SpecError(f"`{slot.strategy.name}` has no knob {shortened(key)}: {nearest(key, known)}")
         if slot.fill and key == slot.fill.knob:
             raise SpecError(f"`{label}` is filled by the search space: leave it out")
         if key not in slot.searched and value != slot.fixed.get(key, known[key].default):
             held = slot.fixed.get(key, known[key].default)
-            raise SpecError(f"`{label}` must be {held!r} as in the search space, but got {value!r}")
+            raise SpecError(f"`{label}` must be {brief(held)} as in the search space, but got {brief(value)}")
     parameters = {}
     for key, distribution in slot.searched.items():
         label = f"{slot.strategy.name}.{key}"
@@ -346,4 +347,4 @@ def _check_drawable(label: str, value: Any, distribution: BaseDistribution) -> N
     if step is not None:
         steps = (value - distribution.low) / step  # type: ignore[attr-defined]
         if abs(steps - round(steps)) > 1e-6:
-            raise SpecError(f"`{label}` must be on the search space's grid of step {step}, but got {value!r}")
+            raise SpecError(f"`{label}` must be on the search space's grid of step {step}, but got {brief(value)}")

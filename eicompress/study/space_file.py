@@ -10,7 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from eicompress.contracts import Strategy, TextDomain
-from eicompress.errors import SpecError, listed, nearest
+from eicompress.errors import SpecError, brief, listed, nearest, shortened
 from eicompress.plugins import Registry
 from eicompress.recipe import Knob, Recipe, check_value, knobs
 from eicompress.spec import read_toml
@@ -35,7 +35,7 @@ def read_space(name: str, registry: Registry) -> SearchSpace:
         )
     for key in tables:
         if key not in SETTINGS:
-            raise SpecError(f"`{path}` has no setting `{key}`: {nearest(key, SETTINGS)}")
+            raise SpecError(f"`{path}` has no setting {shortened(key)}: {nearest(key, SETTINGS)}")
     written = _tables(tables, "slot", path)
     if not written:
         raise SpecError(f"`{path}` must have at least one `[[slot]]`, but has none")
@@ -117,7 +117,7 @@ def _rungs(written: Any, path: Path) -> tuple[float, ...]:
     if not rungs or not numbers or sorted({*rungs}) != rungs or not 0 < rungs[0] <= rungs[-1] <= 1:
         raise SpecError(
             f"`fidelity` in `{path}` must be above 0 and at most 1, or a list of such numbers that grow, "
-            f"but got {written!r}"
+            f"but got {brief(written)}"
         )
     return tuple(float(each) for each in rungs)
 
@@ -128,7 +128,7 @@ def _rung_steps(written: Any, rungs: int, path: Path) -> tuple[int, ...]:
     if len(steps) != rungs or not whole or sorted(steps) != steps:
         raise SpecError(
             f"`rung_steps` in `{path}` must be whole numbers above 0 that do not fall, one for each fidelity "
-            f"({rungs}), but got {written!r}"
+            f"({rungs}), but got {brief(written)}"
         )
     return tuple(steps)
 
@@ -157,7 +157,7 @@ def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> 
             missing.append(str(name))
             continue
         if not isinstance(name, str):
-            raise SpecError(f"{where} must have a `strategy`, but got {name!r}")
+            raise SpecError(f"{where} must have a `strategy`, but got {brief(name)}")
         with _within(where):
             strategy = registry.strategy(name)
             used[name] = used.get(name, 0) + 1
@@ -166,7 +166,7 @@ def _slots(written: list[Mapping[str, Any]], path: Path, registry: Registry) -> 
             if slot.unless in missing:
                 slot = replace(slot, unless="")
             elif slot.unless and slot.unless not in before:
-                raise SpecError(f"`unless` must name an optional slot before it, but got {slot.unless!r}")
+                raise SpecError(f"`unless` must name an optional slot before it, but got {brief(slot.unless)}")
             before += [slot.name] if slot.optional else []
             yield slot
 
@@ -183,7 +183,7 @@ def _repeated(written: list[Mapping[str, Any]], path: Path) -> Iterator[tuple[st
         if not isinstance(values, list) or not values or not each.keys().isdisjoint(table):
             raise SpecError(
                 f"`each` in {where} must have one knob, which the slot names nowhere else, and a list of values, as in "
-                f"`each = {{ layer = [1, 2, 3] }}`, but got {each!r}"
+                f"`each = {{ layer = [1, 2, 3] }}`, but got {brief(each)}"
             )
         for value in values:
             yield where, {**table, next(iter(each)): value}
@@ -193,7 +193,7 @@ def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot
     known = knobs(strategy)
     for key in ("optional", "if_installed"):
         if not isinstance(table.get(key, False), bool):
-            raise SpecError(f"`{key}` must be true or false, but got {table[key]!r}")
+            raise SpecError(f"`{key}` must be true or false, but got {brief(table[key])}")
     fixed: dict[str, Any] = {}
     searched: dict[str, BaseDistribution] = {}
     fill = None
@@ -201,7 +201,7 @@ def _slot(table: Mapping[str, Any], name: str, strategy: type[Strategy]) -> Slot
         if key in SLOT_SETTINGS:
             continue
         if key not in known:
-            raise SpecError(f"`{strategy.name}` has no knob `{key}`: {nearest(key, known)}")
+            raise SpecError(f"`{strategy.name}` has no knob {shortened(key)}: {nearest(key, known)}")
         label = f"{strategy.name}.{key}"
         if not isinstance(wanted, dict):
             fixed[key] = in_domain(label, wanted, known[key].domain)
@@ -229,7 +229,7 @@ def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistributio
         _check_keys(label, wanted, ("choices",))
         choices = wanted["choices"]
         if not isinstance(choices, list) or not choices:
-            raise SpecError(f"`{label}` must have a list of choices that is not empty, but got {choices!r}")
+            raise SpecError(f"`{label}` must have a list of choices that is not empty, but got {brief(choices)}")
         return CategoricalDistribution([in_domain(label, each, domain) for each in choices])
     _check_keys(label, wanted, ("low", "high", "log", "step"))
     if not isinstance(domain, IntDistribution | FloatDistribution):
@@ -239,7 +239,7 @@ def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistributio
     step, log = wanted.get("step"), wanted.get("log", domain.log and "step" not in wanted)
     number, kind = ("whole number", int) if isinstance(domain, IntDistribution) else ("number", int | float)
     if step is not None and not (isinstance(step, kind) and step > 0):
-        raise SpecError(f"the step of `{label}` must be a {number} above 0, but got {step!r}")
+        raise SpecError(f"the step of `{label}` must be a {number} above 0, but got {brief(step)}")
     try:
         if isinstance(domain, IntDistribution):
             return IntDistribution(low, high, log=log, step=1 if step is None else int(step))
@@ -251,7 +251,7 @@ def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistributio
 def _check_keys(label: str, wanted: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in wanted:
         if key not in known:
-            raise SpecError(f"the range of `{label}` has no setting `{key}`: {nearest(key, known)}")
+            raise SpecError(f"the range of `{label}` has no setting {shortened(key)}: {nearest(key, known)}")
 
 
 def _check_fill(slots: tuple[Slot, ...], path: Path) -> None:

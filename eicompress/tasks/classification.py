@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from eicompress.answers import Labels
 from eicompress.answers.label import ACCURACY, MACRO_F1
 from eicompress.contracts import Array, Examples, Task
-from eicompress.errors import DataError
+from eicompress.errors import DataError, brief, shortened
 from eicompress.values import Json, Text, label_refusal, readable
 
 
@@ -38,7 +38,7 @@ class Classification(Task):
         if len(labels) < 2:
             raise DataError(
                 f"`train` must have at least two labels in column `{label_column}`, but every row says "
-                f"`{labels[0]}`: check the column, or give data with several labels"
+                f"{shortened(labels[0])}: check the column, or give data with several labels"
             )
         numbers = {label: number for number, label in enumerate(labels)}
         train = [str(row[label_column]) for row in splits["train"]]
@@ -103,13 +103,14 @@ def _check_distinct(rows: Sequence[Json], column: str, split: str) -> None:
     for at, row in enumerate(rows, start=1):
         label = row[column]
         # True and 1 are equal, and so are 1 and 1.0, which other tools write in its stead.
-        like = " ".join(str(int(label) if isinstance(label, bool) else label).split()).removesuffix(".0")
-        first, known = seen.setdefault(like, (at, label))
-        if type(known) is not type(label) or known != label:
-            raise DataError(
-                f"labels of `{split}` must differ in more than type or spacing, but row {first} has {known!r} "
-                f"and row {at} has {label!r}: write both in one way"
-            )
+        for written in (label, int(label)) if isinstance(label, bool) else (label,):
+            like = " ".join(str(written).split()).removesuffix(".0")
+            first, known = seen.setdefault(like, (at, label))
+            if type(known) is not type(label) or known != label:
+                raise DataError(
+                    f"labels of `{split}` must differ in more than type or spacing, but row {first} has {brief(known)} "
+                    f"and row {at} has {brief(label)}: write both in one way"
+                )
 
 
 def _number(label: object, numbers: Mapping[str, int], split: str, row: int, train: Sequence[str]) -> int:
@@ -123,7 +124,7 @@ def _number(label: object, numbers: Mapping[str, int], split: str, row: int, tra
                 "where labels are numbers"
             )
         raise DataError(
-            f"every label of `{split}` must occur in `train`, but row {row + 1} has `{label}`: "
+            f"every label of `{split}` must occur in `train`, but row {row + 1} has {shortened(str(label))}: "
             "add training rows with it, or leave the row out"
         )
     return numbers[str(label)]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from eicompress.answers import LabelSet
 from eicompress.answers.label_set import MACRO_F1, MICRO_F1
 from eicompress.contracts import Array, Examples, Task
-from eicompress.errors import DataError, nearest
+from eicompress.errors import DataError, nearest, shortened
 from eicompress.values import Json, Text, label_refusal, readable
 
 
@@ -115,7 +115,8 @@ def are_lists(labels: Sequence[object]) -> bool:
 def _place(label: str, places: Mapping[str, int], split: str, row: int) -> int:
     if label not in places:
         raise DataError(
-            f"every label of `{split}` must occur in `train`, but row {row} has `{label}`: {nearest(label, places)}"
+            f"every label of `{split}` must occur in `train`, but row {row} has {shortened(label)}: "
+            f"{nearest(label, places)}"
         )
     return places[label]
 

@@ -24,7 +24,7 @@ from eicompress.answers.words import first_tokens, padded, words_of
 from eicompress.contracts import Array
 from eicompress.encoder.convert import check_not_artifact
 from eicompress.encoder.device import fast_products
-from eicompress.errors import ModelError
+from eicompress.errors import ModelError, is_panic
 from eicompress.training.foreign_contexts import answers_of_words, inputs_of
 from eicompress.values import Text, digest_of, readable
 
@@ -183,14 +183,15 @@ class Pretrained:
 
     def _encoded(self, text: Text) -> Mapping[str, Any]:
         first, second = (text, None) if isinstance(text, str) else text
-        found: Mapping[str, Any] = self.tokenizer(
-            readable(first),
-            None if second is None else readable(second),
-            truncation=True,
-            max_length=self._longest,
-            return_attention_mask=True,
-            return_offsets_mapping=self.answer.per_word,
-        )
+        with _explained(self.folder):
+            found: Mapping[str, Any] = self.tokenizer(
+                readable(first),
+                None if second is None else readable(second),
+                truncation=True,
+                max_length=self._longest,
+                return_attention_mask=True,
+                return_offsets_mapping=self.answer.per_word,
+            )
         return found
 
     @cached_property
@@ -291,10 +292,14 @@ def _check(folder: Path) -> None:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Turns whatever `transformers` raises inside into a `ModelError`."""
+    """Turns whatever `transformers` or its tokenizers raise inside into a `ModelError`."""
     try:
         yield
-    except Exception as error:  # anything, from a damaged file to an architecture that it does not know
+    except ModelError:
+        raise
+    except BaseException as error:  # anything, from a damaged file to an architecture that it does not know
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"The teacher `{folder}` must be a model that `transformers` reads without code of its own, but is not: "

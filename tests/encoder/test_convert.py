@@ -239,6 +239,15 @@ def test_a_number_of_the_config_that_is_none_is_named(tmp_path: Path, name: str,
         load(tmp_path)
 
 
+@pytest.mark.parametrize("value", [10**20, 2**62, 2**40])
+@pytest.mark.parametrize("name", ["vocab_size", "intermediate_size"])
+def test_a_number_of_the_config_that_no_tensor_can_have_is_refused(tmp_path: Path, name: str, value: int) -> None:
+    break_config(save(tmp_path), **{name: value})
+    with pytest.raises(ModelError, match=r"must fit its `config\.json`, but do not") as refused:
+        load(tmp_path)
+    assert "frame #" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -2,16 +2,23 @@
 
 import json
 import multiprocessing
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
-from fuzzing import STUCK, ends_well, fuzzed, mutated_bytes, mutated_json
+from fuzzing import STUCK, ends_well, fuzzed, mutated_bytes, mutated_json, mutated_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx.external_data_helper import set_external_data
 
 from eicompress import runtime
+from eicompress.cache import sha256_of
+from eicompress.export.package import write_package
+from eicompress.export.zip import Zip
+from eicompress.manifest import READ
 from eicompress.reporting.model_card import card_of
 from eicompress.testing import tiny_artifact
 from eicompress.values import Artifact, readable
@@ -38,6 +45,7 @@ def _used(folder: Path) -> None:
 def _with(artifact: Artifact, name: str, content: bytes, *, manifest: str | None = None) -> Artifact:
     """The artifact with another file of this name, and without a manifest if none is given."""
     changed = Artifact(artifact.folder.with_name("changed"))
+    shutil.rmtree(changed.folder, ignore_errors=True)
     for path in artifact.folder.rglob("*"):
         if path.is_file():
             copy = changed.folder / path.relative_to(artifact.folder)
@@ -58,7 +66,31 @@ def test_a_manifest_is_kept_to_or_refused(artifact: Artifact, data: st.DataObjec
     changed = _with(artifact, "config.json", whole, manifest=data.draw(mutated_json(manifest)))
     with ends_well():
         _used(changed.folder)
+        known = json.loads(changed.manifest.read_text())["files"]
+        sums = {name: sha256_of(changed.folder / name) for name in READ}
+        assert {name: known[name] for name in READ} == sums, "what is loaded is what the manifest names"
         card_of(changed)
+
+
+OTHERS = ("notes.txt", ".hidden", "onnx/model.onnx.data", "onnx/model (1).onnx", "config.json ", "onnx/..notes")
+
+
+@fuzzed(30)
+@given(st.data(), st.sets(st.sampled_from(OTHERS), max_size=2))
+def test_a_package_holds_what_the_manifest_names_or_is_refused(
+    artifact: Artifact, data: st.DataObject, others: set[str]
+) -> None:
+    manifest = artifact.manifest.read_text()
+    written = data.draw(st.just(manifest) | mutated_json(json.loads(manifest)))
+    changed = _with(artifact, "config.json", (artifact.folder / "config.json").read_bytes(), manifest=written)
+    for name in others:
+        (changed.folder / name).write_bytes(b"of somebody else")
+    output = artifact.folder.with_name("package.zip")
+    output.unlink(missing_ok=True)
+    with ends_well():
+        write_package(Zip(), changed, "", output)
+        with zipfile.ZipFile(output) as package:
+            assert {*package.namelist()} <= {*json.loads(written)["files"]}, "a file of somebody else is handed on"
 
 
 @fuzzed(150)
@@ -74,7 +106,7 @@ def test_an_artifacts_config_is_kept_to_or_refused(artifact: Artifact, data: st.
 @given(st.data())
 def test_a_tokenizer_reads_texts_or_is_refused(artifact: Artifact, data: st.DataObject) -> None:
     whole = (artifact.folder / "tokenizer.json").read_bytes()
-    structured = mutated_json(json.loads(whole)).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    structured = mutated_tokenizer(json.loads(whole)).map(lambda text: text.encode("utf-8", "surrogatepass"))
     changed = _with(artifact, "tokenizer.json", data.draw(structured | mutated_bytes(whole)))
     with ends_well():
         _used(changed.folder)
@@ -113,6 +145,33 @@ def test_a_graph_of_other_inputs_and_outputs_is_run_or_refused(artifact: Artifac
             model.graph.output.remove(value)
     changed = _with(artifact, "onnx/model.onnx", model.SerializeToString())
     _used_in_a_process(changed)
+
+
+PLACES = ("weights", "./weights", "sub/../weights", "../weights", "sub/../../weights", "../../weights", "{}", "", "\0")
+
+
+@fuzzed(30)
+@given(st.data(), st.sampled_from(PLACES))
+def test_weights_of_a_graph_lie_in_its_folder_or_are_refused(
+    artifact: Artifact, data: st.DataObject, place: str
+) -> None:
+    model = onnx.load(artifact.onnx)
+    weight = data.draw(st.sampled_from([each for each in model.graph.initializer if each.raw_data]))
+    content, folder = weight.raw_data, artifact.folder.with_name("changed") / "onnx"
+    place = place.format((folder.parents[1] / "weights").resolve())
+    set_external_data(weight, place, offset=0, length=len(content))
+    weight.ClearField("raw_data")
+    changed = _with(artifact, "onnx/model.onnx", model.SerializeToString())
+    (folder / "sub").mkdir()
+    for each in (folder, folder.parent, folder.parents[1]):
+        (each / "weights").write_bytes(content)
+    if data.draw(st.booleans()):
+        (folder / "weights").unlink()
+        (folder / "weights").symlink_to(folder.parents[1] / "weights")
+    _used_in_a_process(changed)
+    with ends_well():
+        runtime.session(changed.onnx)
+        assert "\0" not in place and (folder / place).resolve().is_relative_to(folder.resolve()), "weights from outside"
 
 
 def _used_in_a_process(changed: Artifact) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fuzzing import ends_well, fuzzed, mutated_bytes, mutated_json
+from fuzzing import ends_well, fuzzed, mutated_bytes, mutated_json, mutated_tokenizer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -24,7 +24,10 @@ pytestmark = pytest.mark.slow
 
 FAMILIES = ("Bert", "Roberta", "Electra", "DistilBert")
 TEXTS: tuple[Text, ...] = ("play the song", "", "will it rain " * 40, "\ud800", ("stop", "it"))
-WEIGHTS = ("whole", "NaN", "infinite", "a layer less", "one less", "half", "integers", "transposed", "fewer words")
+WEIGHTS = (
+    *("whole", "NaN", "infinite", "a layer less", "a layer more", "one less", "half", "integers", "transposed"),
+    "fewer words",
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,9 @@ def _with_weights(folder: Path, kind: str, chosen: int) -> None:
         weights[name].view(-1)[0] = float("inf")
     elif kind == "a layer less":
         weights = {name: each for name, each in weights.items() if "layer.1." not in name}
+    elif kind == "a layer more":
+        more = {name.replace("layer.1.", "layer.2."): each.clone() for name, each in weights.items()}
+        weights = {**more, **weights}
     elif kind == "one less":
         del weights[name]
     elif kind == "half":
@@ -77,11 +83,15 @@ def _changes(models: Path, data: st.DataObject) -> Path:
     folder = _copied(models, data.draw(st.sampled_from(FAMILIES)), "changed")
     if not data.draw(st.integers(0, 3)):
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
-        (folder / "tokenizer.json").write_text(data.draw(mutated_json(tokenizer)), errors="surrogatepass")
+        (folder / "tokenizer.json").write_text(data.draw(mutated_tokenizer(tokenizer)), errors="surrogatepass")
     _with_weights(folder, data.draw(st.sampled_from(WEIGHTS)), data.draw(st.integers(0, 100)))
-    if data.draw(st.integers(0, 3)):
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(data.draw(mutated_json(config)), errors="surrogatepass")
+    config = json.loads((folder / "config.json").read_text())
+    what = data.draw(st.sampled_from(("nothing", "names", "anything", "anything")))
+    if what == "names":
+        names = st.integers(0, 5).map(range) | st.sets(st.integers(0, 7))
+        config["id2label"] = {str(number): f"label {number}" for number in data.draw(names)}
+    text = data.draw(mutated_json(config)) if what == "anything" else json.dumps(config)
+    (folder / "config.json").write_text(text, errors="surrogatepass")
     return folder
 
 
@@ -100,6 +110,7 @@ def test_a_model_is_converted_and_reads_texts_or_is_refused(
             batch = tokenize(made.tokenizer, [text]).batch(np.arange(1), 0, "cpu")
             assert batch.logits(encoder).isfinite().all(), "logits must be numbers"
         if made.answer is not None:
+            assert made.answer.outputs == encoder.config.outputs, "each output has a name"
             tokens = tokenize(made.tokenizer, TEXTS[2:3], reads=made.answer.reads)
             batch = tokens.batch(np.arange(1), 0, "cpu")
             made.answer.decode(batch.logits(encoder).detach().numpy(), TEXTS[2:3])

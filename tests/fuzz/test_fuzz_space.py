@@ -43,15 +43,15 @@ HOSTILE = (
     ),
     *("{ low = 3, high = 1 }", "{ choices = [] }", "{ choices = [[1]] }", "{ fill = true }", "{ fill = [] }"),
     *("{ step = 0 }", '{ log = "x" }', "{ log = true, step = 1 }", "{ low = inf }", "1979-05-27", "9" * 5_000),
-    "[" * 5_000 + "]" * 5_000,
+    *("[" * 5_000 + "]" * 5_000, '"' + "x" * 9_000 + '"', f"[{'1, ' * 3_000}]", f"{{ a = [{'1, ' * 3_000}] }}"),
 )
 hostile = st.sampled_from(HOSTILE)
 
 
 @st.composite
-def value(draw: st.DrawFn, domain: object, searched: bool) -> str:
-    """A knob's value, or its range, as TOML."""
-    if not draw(st.integers(0, 9)):
+def value(draw: st.DrawFn, domain: object, searched: bool, odd: bool) -> str:
+    """A knob's value, or its range, as TOML; one that can be searched where nothing is to be `odd`."""
+    if odd and not draw(st.integers(0, 5)):
         return draw(hostile)
     if isinstance(domain, CategoricalDistribution):
         chosen = draw(st.lists(st.sampled_from(domain.choices), min_size=1, max_size=3))
@@ -61,35 +61,52 @@ def value(draw: st.DrawFn, domain: object, searched: bool) -> str:
         return f"{{ choices = {json.dumps(texts)} }}" if searched else json.dumps(texts[0])
     if isinstance(domain, IntDistribution):
         low, high = (draw(st.integers(domain.low, domain.high)) for _ in range(2))
-        step = draw(st.sampled_from(("", "", ", step = 2", ", log = true", ", fill = true")))
+        more = [", step = 2", ", log = true", ", fill = true"]
     else:
         assert isinstance(domain, FloatDistribution)
         low, high = (draw(st.floats(domain.low, domain.high)) for _ in range(2))
-        step = draw(st.sampled_from(("", "", ", step = 0.1", ", log = true")))
-    return f"{{ low = {low}, high = {high}{step} }}" if searched else f"{low}"
+        more = [", step = 0.1", ", log = true"]
+    if not odd or draw(st.booleans()):
+        low, high = sorted((low, high))
+    more = ["", *more, f", step = {draw(hostile)}"] if odd else [""]
+    return f"{{ low = {low}, high = {high}{draw(st.sampled_from(more))} }}" if searched else f"{low}"
 
 
 @st.composite
-def step(draw: st.DrawFn, searched: bool) -> list[str]:
+def step(draw: st.DrawFn, searched: bool, odd: bool = True) -> list[str]:
     """Lines of TOML that describe a slot, or a step."""
     name = draw(st.sampled_from(STRATEGIES))
-    lines = [f'strategy = "{name}"' if draw(st.integers(0, 30)) else f"strategy = {draw(hostile)}"]
+    if searched and not draw(st.integers(0, 9)):
+        return ['strategy = "of_no_plugin"', "if_installed = true"]
+    lines = [f"strategy = {draw(hostile)}" if odd and not draw(st.integers(0, 20)) else f'strategy = "{name}"']
     for knob in knobs(REGISTRY.strategies[name]).values():
         if draw(st.booleans()):
-            lines.append(f"{knob.name} = {draw(value(knob.domain, searched and draw(st.booleans())))}")
-    if searched and draw(st.booleans()):
+            lines.append(f"{knob.name} = {draw(value(knob.domain, searched and draw(st.booleans()), odd))}")
+    if searched and odd and draw(st.booleans()):
         other = draw(st.sampled_from(("optional = true", "if_installed = true", "optional = {}", "unless = {}")))
         lines.append(other.replace("{}", draw(hostile)))
     return lines
 
 
 @st.composite
+def given_steps(draw: st.DrawFn, odd: bool) -> str:
+    """The steps of a recipe that a search space brings."""
+    if odd and not draw(st.integers(0, 5)):
+        return draw(hostile)
+    steps = [", ".join(draw(step(searched=False, odd=odd))) for _ in range(draw(st.integers(0, 2)))]
+    return f"[{', '.join(f'{{ {each} }}' for each in steps)}]"
+
+
+@st.composite
 def space(draw: st.DrawFn) -> str:
-    lines = [f"{name} = {draw(hostile)}" for name in draw(st.sets(st.sampled_from(("fidelity", "rung_steps"))))]
-    for kind in ("slot", "recipe"):
-        for _ in range(draw(st.integers(0, 3))):
-            lines += [f"[[{kind}]]", *draw(step(searched=True))] if kind == "slot" else [f"[[{kind}]]"]
-            lines += [f"steps = [{{ {', '.join(draw(step(searched=False)))} }}]"] if kind == "recipe" else []
+    """Settings, slots and given recipes, some of which are odd."""
+    odd = draw(st.sets(st.sampled_from(("settings", "slots", "recipes")), min_size=1))
+    settings = st.sets(st.sampled_from(("fidelity", "rung_steps")), min_size=1)
+    lines = [f"{name} = {draw(hostile)}" for name in (draw(settings) if "settings" in odd else ())]
+    for _ in range(draw(st.integers(0 if "slots" in odd else 1, 3))):
+        lines += ["[[slot]]", *draw(step(searched=True, odd="slots" in odd))]
+    for _ in range(draw(st.integers(0, 2))):
+        lines += ["[[recipe]]", f"steps = {draw(given_steps('recipes' in odd))}"]
     return "\n".join(lines)
 
 

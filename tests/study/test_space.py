@@ -270,6 +270,33 @@ def test_an_unknown_space_offers_those_that_are_known(tmp_path: Path) -> None:
         read_space(str(tmp_path / "none.toml"), REGISTRY)
 
 
+LONG = '"' + "x" * 9_000 + '"'
+MANY = f"[{'1, ' * 3_000}]"
+
+
+@pytest.mark.parametrize("long", [LONG, MANY, f"{{ low = {MANY} }}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fidelity = LONG\n" + GOOD,
+        "rung_steps = LONG\n" + GOOD,
+        "[[slot]]\nstrategy = LONG",
+        '[[slot]]\nstrategy = "thin"\noptional = LONG',
+        '[[slot]]\nstrategy = "thin"\nunless = LONG',
+        '[[slot]]\nstrategy = "thin"\neach = LONG',
+        '[[slot]]\nstrategy = "thin"\nheads = LONG',
+        '[[slot]]\nstrategy = "thin"\nlayers = { low = 1, high = 4, step = LONG }',
+        '[[slot]]\nstrategy = "thin"\nlayers = { choices = [LONG] }',
+        '[[slot]]\nstrategy = "thin"\n[[recipe]]\nsteps = [{ strategy = LONG }]',
+        '[[slot]]\nstrategy = "thin"\n[[recipe]]\nsteps = [{ strategy = "thin", layers = LONG }]',
+    ],
+)
+def test_what_came_is_shortened_where_it_is_refused(tmp_path: Path, text: str, long: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        space_of(tmp_path, text.replace("LONG", long))
+    assert len(str(refused.value)) < 700
+
+
 EACH = """
     [[slot]]
     strategy = "thin"

@@ -60,9 +60,9 @@ def test_a_label_is_a_text_or_a_number(label: object) -> None:
     assert not any(map(Classification.refusal, ("music", 1, 1.5, True)))
 
 
-@pytest.mark.parametrize("label", ["two\nlines", "a\tb", "\x1b[31mred", "a\u2028b"])
+@pytest.mark.parametrize("label", ["two\nlines", "a\tb", "\x1b[31mred", "a\u2028b", "half of \ud83d"])
 def test_a_label_that_is_more_than_a_line_is_refused_wherever_labels_are_read(label: str) -> None:
-    said = "must be one line without tabs or control characters"
+    said = "must be one line without tabs, control characters or lone surrogates"
     assert Classification.refusal(label) == said
     assert MultiLabelClassification.refusal(["music", label]) == f"must have labels of which each {said}"
     tagged: list[tuple[object, object]] = [
@@ -74,11 +74,23 @@ def test_a_label_that_is_more_than_a_line_is_refused_wherever_labels_are_read(la
         assert said in TokenClassification.cell_refusal("label", {"text": text, "label": tags}, columns)
 
 
-@pytest.mark.parametrize("pair", [(1, "1"), (1, True), (1, 1.0), ("music", "music "), ("a b", "a  b")])
+@pytest.mark.parametrize("pair", [(1, "1"), (1, True), (True, "True"), (1, 1.0), ("music", "music "), ("a b", "a  b")])
 def test_labels_that_look_the_same_are_refused(pair: tuple[object, object]) -> None:
     rows = [{"text": "x", "label": label} for label in (*pair, "other")]
     with pytest.raises(DataError, match="labels of `train` must differ in more than type or spacing, but row 1"):
         Classification.read({"train": rows}, {})
+
+
+def test_long_labels_are_shortened_where_they_are_refused() -> None:
+    long = "x" * 9_000
+    pair, alone, unknown = (
+        [{"text": "x", "label": label} for label in labels]
+        for labels in ((long, f"{long} ", "other"), (long, long), (long, "music", "music", "rain", "rain"))
+    )
+    for splits in ({"train": pair}, {"train": alone}, {"train": unknown[1:], "test": unknown}):
+        with pytest.raises(DataError) as refused:
+            Classification.read(splits, {})
+        assert len(str(refused.value)) < 500
 
 
 def test_numbers_in_one_file_and_texts_in_another_are_the_same_labels() -> None:

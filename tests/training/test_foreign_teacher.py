@@ -129,6 +129,15 @@ def test_a_config_with_which_the_model_does_not_run_is_refused(tmp_path: Path) -
         open_pretrained(folder, ANSWER, "cpu").answers(["play the song"], lambda _: None)
 
 
+def test_a_tokenizer_that_gives_up_is_one_message(tmp_path: Path) -> None:
+    folder = write_tiny_teacher(tmp_path / "teacher", "Bert")
+    file = folder / "tokenizer.json"
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pre_tokenizer": pattern}))
+    with pytest.raises(ModelError, match=r"a model that `transformers` reads .*: .*retry-limit"):
+        open_pretrained(folder, ANSWER, "cpu").answers(["a" * 40 + "b"], lambda _: None)
+
+
 def test_tokens_without_a_word_vector_are_refused(tmp_path: Path) -> None:
     folder = write_tiny_teacher(tmp_path / "t", "Bert")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
