@@ -230,6 +230,8 @@ class Training:
     rate_steps: int = 0
     """Steps up to which `learning_rate` is used as given; for n times as many steps it is divided by the square root of
     n. 0 for the same rate at any length."""
+    dropout: float = 0.0
+    """Share of the values that an encoder's blocks say that are set to zero, other ones at each step."""
     sparse: bool = True
     """Whether `loss` reads the candidate's own word embedding. On a CPU only the rows of a large one that a batch reads
     are then updated."""

@@ -21,6 +21,7 @@ from eicompress.answers.words import Reads
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.device import fast_products
+from eicompress.encoder.dropout import dropping
 from eicompress.encoder.embedding import Embedding
 from eicompress.encoder.exits import encoder_of
 from eicompress.encoder.linear import Linear
@@ -89,7 +90,8 @@ class Trainer:
         before = int(vars(candidate.model).get("trainings", 0))  # modules that are no encoder begin without
         again = (before,) if before else ()
         run = _Run(candidate, training, self.fidelity, self.device)
-        with torch.random.fork_rng(devices=[]), run.on_device():
+        dropped = dropping(encoder_of(candidate.model), training.dropout)
+        with torch.random.fork_rng(devices=[]), run.on_device(), dropped:
             torch.manual_seed(seed_of(self.seed, "training", *again))
             key = self._resume(run)
             reported = kept = time.monotonic()
@@ -98,6 +100,8 @@ class Trainer:
             for rows in rest:
                 if run.is_behind():
                     break
+                if training.dropout:  # on a GPU, whose random state is not kept, a training goes on as it began
+                    torch.manual_seed(seed_of(self.seed, "dropout", *again, run.step))
                 loss = run.descend(rows)
                 now, last = time.monotonic(), run.step == run.steps
                 if last or now - reported > 0.5:

@@ -19,6 +19,8 @@ from eicompress.values import seed_of
 
 LAYER_DECAY = 0.9
 """Each layer learns at this share of the rate of the one above it (ULMFiT, arXiv 1801.06146)."""
+DROPOUT = 0.1
+"""As in BERT's own fine-tuning (arXiv 1810.04805)."""
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 2000
 ENOUGH_HELD_OUT, MOST_FOLDS = 800, 5
 """Where one part of the rows is smaller than this, several are held out in turn."""
@@ -74,8 +76,15 @@ def training_of(candidate: Candidate, task: Task, learned: Examples, attempt: At
         logits = batch.logits(model)
         return task.loss(logits, targets[batch.rows.cpu()].to(logits.device))
 
-    rates = rates_by_depth(model)
-    return Training(learned.texts, loss, attempt.epochs, attempt.learning_rate, rates=rates, rate_steps=rate_steps)
+    return Training(
+        learned.texts,
+        loss,
+        attempt.epochs,
+        attempt.learning_rate,
+        rates=rates_by_depth(model),
+        rate_steps=rate_steps,
+        dropout=DROPOUT,
+    )
 
 
 def timed_step_s(

@@ -141,7 +141,7 @@ def test_a_training_that_was_killed_goes_on_with_the_same_result_bit_for_bit(
     def start() -> tuple[Candidate, Training, list[int]]:
         candidate, read = tiny_candidate(), []
         extra = torch.nn.Linear(1, 1)
-        training = label_training(candidate, epochs=6.0, held_out=range(10), patience=99, extra=extra)
+        training = label_training(candidate, epochs=6.0, held_out=range(10), patience=99, extra=extra, dropout=0.2)
 
         def loss(batch: Batch) -> torch.Tensor:
             read.append(batch.step)
