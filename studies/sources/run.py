@@ -6,13 +6,15 @@
 
 A record is written for each system and budget, as `studies/quality` writes them: the search takes `--timeout`, and its
 best recipe is trained as long with the seeds that are missing afterwards. What a record has is not run again, and a
-search that was stopped goes on. After each record `docs/sources.md` is written; a system without one is "not run".
-Where no candidate fits, the record says so: remove it to search again.
+search that was stopped goes on. Each has a cache of its own, so that each pays for the teacher's answers. After each
+record `docs/sources.md` is written; a system without one is "not run". Where no candidate fits, the record says so:
+remove it to search again.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +124,8 @@ def run_cell(asked: argparse.Namespace, system: System, size: str) -> None:
     """A record of a system at a budget; where no candidate fits, one that says so."""
     path, quality = asked.records / f"{system.space}-{size}.json", study("quality")
     name = Path(asked.data).name
+    # In a common one, whoever comes later would find the teacher's answers, and train for longer in the same time.
+    os.environ["EICOMPRESS_CACHE"] = str(asked.output.resolve() / "caches" / path.stem)
     try:
         quality.run_cell(asked, path, name, asked.model, asked.data, size, system.space)
     except BudgetError as error:
