@@ -124,7 +124,7 @@ def run_cell(asked: argparse.Namespace, system: System, size: str) -> None:
     """A record of a system at a budget; where no candidate fits, one that says so."""
     path, quality = asked.records / f"{system.space}-{size}.json", study("quality")
     name = Path(asked.data).name
-    # In a common one, whoever comes later would find the teacher's answers, and train for longer in the same time.
+    # In a common one, a later search would find the teacher's answers, and train for longer in the same time.
     os.environ["EICOMPRESS_CACHE"] = str(asked.output.resolve() / "caches" / path.stem)
     try:
         quality.run_cell(asked, path, name, asked.model, asked.data, size, system.space)
