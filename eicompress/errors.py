@@ -96,11 +96,13 @@ def listed(names: Iterable[str]) -> str:
 
 def brief(value: object) -> str:
     """A value as Python writes it, shortened to fit into one line."""
-    text = repr(value)
-    return f"{text[:57]}..." if len(text) > 60 else text
+    return _cut(repr(value))
 
 
 def shortened(text: str) -> str:
     """A value in backticks, shortened to fit into one line."""
-    text = text.strip()
-    return f"`{text[:57]}...`" if len(text) > 60 else f"`{text}`"
+    return f"`{_cut(text.strip())}`"
+
+
+def _cut(text: str) -> str:
+    return f"{text[:57]}..." if len(text) > 60 else text

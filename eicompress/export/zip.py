@@ -34,7 +34,7 @@ def zipped(artifact: Artifact) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         for name, path in _files(artifact).items():
             # A fixed date: the bytes must not depend on when the files were written.
-            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 

@@ -10,7 +10,7 @@ from eicompress.values import Text
 
 
 class Slow:
-    """A teacher that takes `seconds` for each call and each text."""
+    """A teacher whose answers take `call_s` a call and `text_s` a text."""
 
     digest, aligned = "slow", False
 
