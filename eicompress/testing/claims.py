@@ -1,5 +1,6 @@
 """A claim: one promise of a plug-in's contract, checked by a call; and watchers that run meanwhile."""
 
+import copy
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from eicompress.contracts import Candidate
 from eicompress.errors import SpecError, nearest
 
 _NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
@@ -85,6 +87,17 @@ _GENERATORS = "draw from a generator made with `context.seed`"
 def _random_states() -> list[tuple[str, object]]:
     numpy = [each.tolist() if isinstance(each, np.ndarray) else each for each in np.random.get_state()]
     return [("random", random.getstate()), ("numpy", numpy), ("torch", torch.get_rng_state().tolist())]
+
+
+@contextmanager
+def baseline_kept(baseline: Candidate) -> Iterator[None]:
+    """Fails if the weights or the tokenizer of the baseline are others afterwards."""
+    before, tokenizer = copy.deepcopy(baseline.model.state_dict()), baseline.tokenizer.to_str()
+    yield
+    after = baseline.model.state_dict()
+    same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    hold(same, "`context.baseline` must not be changed, but its weights are others: copy what you edit")
+    hold(baseline.tokenizer.to_str() == tokenizer, "the baseline's tokenizer must not be changed, but was")
 
 
 @contextmanager

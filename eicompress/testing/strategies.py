@@ -3,9 +3,10 @@
 import copy
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import isclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from eicompress.recipe import Knob, Recipe, check_value, knobs
 from eicompress.testing.building import Built, Foreign, apply_graph_steps, build, logits_of, tiny_texts
 from eicompress.testing.claims import (
     Claim,
+    baseline_kept,
     hold,
     network_refused,
     pickle_refused,
@@ -58,6 +60,7 @@ def strategy_checks(
     """
     checked = _Checked(strategy, example)
     claims = [Claim(strategy.name, text, getattr(checked, name)) for name, text in _CLAIMS.items()]
+    claims += [Claim(strategy.name, text, partial(checked.keeps, watch)) for text, watch in _WATCHES.items()]
     if strategy.shares_training:
         claims += shared_training_claims(strategy.name, checked.example)
     claims.append(several_tasks_claim(strategy.name, checked.example))
@@ -78,8 +81,6 @@ _CLAIMS: Mapping[str, str] = {
     "exports": "exports a file that agrees with the model",
     "reads_lengths_and_batches": "makes a file that reads two lengths and batches",
     "repeats": "gives the same with the same seed",
-    "keeps_random_state": "leaves the global random state alone",
-    "keeps_baseline": "leaves the baseline as it is",
     "leaves_no_hooks": "leaves no hooks behind",
     "leaves_no_frozen_weights": "leaves no frozen weights behind",
     "previews_without_training": "trains nothing in a preview",
@@ -87,10 +88,25 @@ _CLAIMS: Mapping[str, str] = {
     "previews_no_less": "makes nothing bigger than its preview",
     "says_whether_it_trains": "says truly whether it trains",
     "meets_foreign_modules": "takes another module than an encoder or is inapplicable",
-    "pickles_nothing": "uses no pickle",
-    "uses_no_network": "uses no network",
-    "writes_inside": "writes nothing outside of its folder",
 }
+_Watch = Callable[[Context, Path], AbstractContextManager[None]]
+_WATCHES: Mapping[str, _Watch] = {
+    "leaves the global random state alone": lambda context, folder: random_state_kept(),
+    "leaves the baseline as it is": lambda context, folder: baseline_kept(context.baseline),
+    "uses no pickle": lambda context, folder: pickle_refused(),
+    "uses no network": lambda context, folder: network_refused(),
+    "writes nothing outside of its folder": lambda context, folder: written_only_in(folder),
+}
+"""What must hold while a candidate is built."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What the example made, of what, and the trainings that it asked for."""
+
+    context: Context
+    built: Built
+    trainings: list[Training]
 
 
 @dataclass(frozen=True)
@@ -147,14 +163,53 @@ class _Checked:
             hold(not own, f"a constructor must only hold its knobs, but there is a `{name}`: do its work in `apply`")
 
     @cached_property
-    def made(self) -> tuple[Built, Context]:
-        """What the example makes, and of what, for the claims that only look at it."""
-        with tempfile.TemporaryDirectory() as folder:
-            context = tiny_context(Path(folder))
-            return self._built(Path(folder), context=context), context
+    def made(self) -> _Made:
+        """What the example makes, for the claims that only look at it: under all watches, if it keeps them."""
+        return self._watched or self._make()
+
+    @cached_property
+    def _watched(self) -> _Made | None:
+        """What the example makes under all watches at once; None where it breaks one, or fails."""
+        try:
+            return self._make(*_WATCHES.values())
+        except Exception:
+            return None
+
+    def keeps(self, watch: _Watch, folder: Path) -> None:
+        if not self._watched:
+            self._make(watch)
+
+    def _make(self, *watches: _Watch) -> _Made:
+        with tempfile.TemporaryDirectory() as name, ExitStack() as watched:
+            folder, trainings = Path(name).resolve(), list[Training]()
+            context = tiny_context(folder)
+
+            def fit(candidate: Candidate, training: Training) -> None:
+                trainings.append(training)
+                context.fit(candidate, training)
+
+            for watch in watches:
+                watched.enter_context(watch(context, folder))
+            return _Made(context, self._built(folder, replace(context, fit=fit)), trainings)
+
+    @cached_property
+    def previewed(self) -> tuple[Built, int]:
+        """What a preview makes, and the steps that optimizers took meanwhile."""
+        steps: list[object] = []
+        handle = register_optimizer_step_post_hook(lambda *seen: steps.append(seen))
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return self._built(Path(folder), tiny_context(Path(folder), preview=True)), len(steps)
+        finally:
+            handle.remove()
+
+    @cached_property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the artifact of a preview, and of what is made."""
+        return _size_bytes(self.previewed[0]), _size_bytes(self.made.built)
 
     def keeps_interface(self, folder: Path) -> None:
-        model = self.made[0].candidate.model
+        model = self.made.built.candidate.model
         for length in LENGTHS:
             for batch in BATCHES:
                 ids = torch.ones((batch, length), dtype=torch.int64)
@@ -164,7 +219,7 @@ class _Checked:
                 hold(shape == wanted, f"{batch} texts of {length} tokens must give logits {wanted}, but gave {shape}")
 
     def exports(self, folder: Path) -> None:
-        built, _ = self.made
+        built = self.made.built
         model = runtime.load(tiny_artifact(folder / "artifact", built.candidate, graph=built.graph).folder)
         if isinstance(self.example, ModelStrategy):
             check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()), tiny_task().answer)
@@ -172,7 +227,7 @@ class _Checked:
             hold(bool(np.isfinite(model.logits(tiny_texts())).all()), "the logits must be finite, but are not")
 
     def reads_lengths_and_batches(self, folder: Path) -> None:
-        graph = self.made[0].graph
+        graph = self.made.built.graph
         session = runtime.session(graph.SerializeToString())
         quantized = any(node.op_type.startswith(_INTEGER_INPUTS) for node in graph.graph.node)
         for length in LENGTHS:
@@ -183,9 +238,9 @@ class _Checked:
                 hold(apart <= TOLERANCE, f"a text must get the same logits in a batch, but they differ by {apart:.2g}")
 
     def repeats(self, folder: Path) -> None:
-        first = self._built(folder / "first")
+        first = self.made.built
         torch.rand(1), np.random.random()
-        second = self._built(folder / "second")
+        second = self._make().built
         same = first.graph.SerializeToString(deterministic=True) == second.graph.SerializeToString(deterministic=True)
         hold(
             same, "the same seed must give the same bytes, but did not: draw from a generator made with `context.seed`"
@@ -195,59 +250,31 @@ class _Checked:
             "the same seed must give the same tokenizer, but did not",
         )
 
-    def keeps_random_state(self, folder: Path) -> None:
-        context = tiny_context(folder)
-        with random_state_kept():
-            self._built(folder, context=context)
-
-    def keeps_baseline(self, folder: Path) -> None:
-        context = tiny_context(folder)
-        before = copy.deepcopy(context.baseline.model.state_dict())
-        tokenizer = context.baseline.tokenizer.to_str()
-        self._built(folder, context=context)
-        after = context.baseline.model.state_dict()
-        same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-        hold(same, "`context.baseline` must not be changed, but its weights are others: copy what you edit")
-        hold(context.baseline.tokenizer.to_str() == tokenizer, "the baseline's tokenizer must not be changed, but was")
-
     def leaves_no_hooks(self, folder: Path) -> None:
-        built, context = self.made
-        for model in (built.candidate.model, context.baseline.model):
+        for model in (self.made.built.candidate.model, self.made.context.baseline.model):
             for name, module in model.named_modules():
                 left = [each for each in _HOOKS if getattr(module, each)]
                 hold(not left, f"hooks must be removed after use, but `{name}` still has some: use `try` and `finally`")
 
     def leaves_no_frozen_weights(self, folder: Path) -> None:
-        built, context = self.made
-        for model in (built.candidate.model, context.baseline.model):
+        for model in (self.made.built.candidate.model, self.made.context.baseline.model):
             frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
             hold(not frozen, f"later steps must be able to train everything, but frozen are {', '.join(frozen[:3])}")
 
     def previews_without_training(self, folder: Path) -> None:
-        steps: list[object] = []
-        handle = register_optimizer_step_post_hook(lambda *seen: steps.append(seen))
-        try:
-            self._built(folder, preview=True)
-        finally:
-            handle.remove()
-        hold(not steps, f"a preview must train nothing, but took {len(steps)} steps: train through `context.fit` alone")
+        steps = self.previewed[1]
+        hold(not steps, f"a preview must train nothing, but took {steps} steps: train through `context.fit` alone")
 
     def previews_the_bytes(self, folder: Path) -> None:
-        before, after = self._sizes(folder)
+        before, after = self.sizes
         hold(before == after, f"a preview must have the final bytes, but has {before}, and the artifact {after}")
 
     def previews_no_less(self, folder: Path) -> None:
-        before, after = self._sizes(folder)
+        before, after = self.sizes
         hold(after <= before, f"an artifact must not outgrow its preview of {before} bytes, but has {after}")
 
     def says_whether_it_trains(self, folder: Path) -> None:
-        context, calls = tiny_context(folder), []
-
-        def fit(candidate: Candidate, training: Training) -> None:
-            calls.append(training)
-            context.fit(candidate, training)
-
-        self._built(folder, context=replace(context, fit=fit))
+        calls = self.made.trainings
         does = "calls" if calls else "does not call"
         hold(
             bool(calls) == self.strategy.trains,
@@ -263,33 +290,18 @@ class _Checked:
         except Inapplicable:
             return
 
-    def pickles_nothing(self, folder: Path) -> None:
-        with pickle_refused():
-            self._built(folder)
-
-    def uses_no_network(self, folder: Path) -> None:
-        with network_refused():
-            self._built(folder)
-
-    def writes_inside(self, folder: Path) -> None:
-        with written_only_in(folder):
-            self._built(folder)
-
-    def _built(self, folder: Path, *, preview: bool = False, context: Context | None = None) -> Built:
+    def _built(self, folder: Path, context: Context) -> Built:
         try:
-            return build((self.example,), context or tiny_context(folder, preview=preview), folder)
+            return build((self.example,), context, folder)
         except Inapplicable as error:
             raise AssertionError(
                 f"it must be tried on a tiny model, but is inapplicable ({error}): give `strategy_checks` an `example`"
             ) from error
 
-    def _sizes(self, folder: Path) -> tuple[int, int]:
-        sizes = []
-        for name in ("preview", "final"):
-            built = self._built(folder / name, preview=name == "preview")
-            made = tiny_artifact(folder / name / "artifact", built.candidate, graph=built.graph)
-            sizes.append(made.size_bytes)
-        return sizes[0], sizes[1]
+
+def _size_bytes(built: Built) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return tiny_artifact(Path(folder) / "artifact", built.candidate, graph=built.graph).size_bytes
 
 
 @dataclass(frozen=True)
