@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, create_engine, inspect, make_url, select, text
+from sqlalchemy import Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from eicompress.errors import StudyError
+from eicompress.study.optuna_private import CheckedStorage
 
 FILE = "study.db"
 VERSION = "alembic_version"
@@ -80,6 +82,21 @@ def lasting(call: Callable[[], Answer]) -> Answer:
             time.sleep(1.0)
 
 
+def damaged(folder: Path, reason: str) -> StudyError:
+    """The error of a database that is there and cannot be read."""
+    path = folder / FILE
+    named = f"`{path}`" if path.is_file() else f"the database of the study in `{folder}`"
+    return StudyError(
+        f"{named} is damaged: {reason}. Put a copy of it back, or move it away: the same command then "
+        "draws the same trials again, and takes from the cache what was trained"
+    )
+
+
+def is_damage(reason: str) -> bool:
+    """True where the database's own error message speaks of damage."""
+    return any(word in reason for word in ("malformed", "not a database", "corrupt"))
+
+
 def why(error: BaseException) -> str:
     """The first line of the database's own error message."""
     while error.__cause__ is not None:
@@ -91,7 +108,15 @@ def _storage(folder: Path, url: str, engine: dict[str, Any], *, made: bool) -> R
     """`made` for one whose tables must be there."""
     if made and not _has_tables(create_engine(url, **engine)):
         raise is_empty(folder)
-    return RDBStorage(url, engine_kwargs=engine)
+    storage = CheckedStorage(url, engine, lambda reason: damaged(folder, reason))
+
+    def on_error(context: ExceptionContext) -> None:
+        reason = why(context.original_exception)
+        if is_damage(reason):
+            raise damaged(folder, reason) from context.original_exception
+
+    event.listen(storage.engine, "handle_error", on_error)
+    return storage
 
 
 def _has_tables(engine: Engine) -> bool:

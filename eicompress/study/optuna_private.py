@@ -5,19 +5,52 @@
     Trial(study, trial_id), Trial.study  a trial that was begun by another process, and the study it belongs to
     system_attrs["fixed_params"]         where `Study.enqueue_trial` keeps the parameters that are to be drawn
     system_attrs                         where NSGA-II keeps the generation of a trial
+    RDBStorage._build_frozen_...         where the values of a trial are read
     BaseStorage                          whose methods Optuna documents for those who write a storage
 
 Optuna's own ways to the same lead through copies of all trials, or do not lead to a trial of another process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 FIXED = "fixed_params"
+
+
+class CheckedStorage(RDBStorage):
+    """Optuna's storage of a database; values in it that nobody can read are an error of ours.
+
+    `refused` makes that error, given what cannot be read and why.
+    """
+
+    def __init__(self, url: str, engine: dict[str, Any], refused: Callable[[str], Exception]) -> None:
+        self._refused = refused
+        super().__init__(url, engine_kwargs=engine)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        with self._readable("its studies"):
+            return super().get_all_studies()
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        with self._readable("what the study knows of itself"):
+            return super().get_study_user_attrs(study_id)
+
+    def _build_frozen_trial_from_trial_model(self, trial: Any) -> FrozenTrial:
+        with self._readable(f"trial {trial.number}"):
+            return super()._build_frozen_trial_from_trial_model(trial)
+
+    @contextmanager
+    def _readable(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise self._refused(f"{what} cannot be read ({type(error).__name__})") from error
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:

@@ -8,7 +8,7 @@ from typing import get_args
 
 from eicompress.cache import write_whole
 from eicompress.errors import StudyError, shortened
-from eicompress.values import Json, Outcome, Record, digest_of
+from eicompress.values import Json, Outcome, Record, digest_of, parsed_json
 
 RECORD_BYTES = 64_000
 """MySQL's `Text`, which holds a user attribute, ends at 64 KB."""
@@ -36,7 +36,7 @@ def read_record(value: Json, folder: Path) -> Record:
         return _understood(value, f"a record in the database of the study in `{folder}`")
     path = _files(folder) / Path(str(name)).name
     try:
-        return _understood(json.loads(path.read_text(encoding="utf-8")), f"the record in `{path}`")
+        return _understood(parsed_json(path.read_text(encoding="utf-8")), f"the record in `{path}`")
     except ValueError as error:
         raise StudyError(f"`{path}` must be a record in JSON, but {error}: put a copy of it back") from error
     except FileNotFoundError as error:

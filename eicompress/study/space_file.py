@@ -238,12 +238,14 @@ def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistributio
     high = in_domain(label, wanted.get("high", domain.high), domain)
     step, log = wanted.get("step"), wanted.get("log", domain.log and "step" not in wanted)
     number, kind = ("whole number", int) if isinstance(domain, IntDistribution) else ("number", int | float)
-    if step is not None and not (isinstance(step, kind) and step > 0):
+    if step is not None and (isinstance(step, bool) or not (isinstance(step, kind) and step > 0)):
         raise SpecError(f"the step of `{label}` must be a {number} above 0, but got {brief(step)}")
     try:
         if isinstance(domain, IntDistribution):
             return IntDistribution(low, high, log=log, step=1 if step is None else int(step))
         return FloatDistribution(low, high, log=log, step=step)
+    except ArithmeticError as error:
+        raise SpecError(f"the step of `{label}` must divide its range, but got {step}") from error
     except (ValueError, TypeError) as error:
         raise SpecError(f"the range of `{label}` cannot be searched: {error}") from error
 

@@ -26,7 +26,7 @@ from eicompress.cache import DRAFT, disk_errors, drop_drafts, unwritable
 from eicompress.errors import StudyError
 from eicompress.spec import STUDY_FILE, read_study_file
 from eicompress.study.asked import check, claim
-from eicompress.study.database import FILE, connect, is_empty, leave, why
+from eicompress.study.database import FILE, connect, damaged, is_damage, is_empty, leave, why
 from eicompress.study.ledger import Ledger
 from eicompress.values import Direction
 
@@ -99,11 +99,8 @@ def storage_errors(folder: Path) -> Iterator[None]:
                 f"the database of the study in `{folder}` must answer, but: {why(error)}. What is recorded is kept: "
                 "see to it, and give the same command again"
             ) from error
-        if any(word in why(error) for word in ("malformed", "not a database", "corrupt")):
-            raise StudyError(
-                f"`{path}` is damaged: {why(error)}. Put a copy of it back, or move it away: the same command then "
-                "draws the same trials again, and takes from the cache what was trained"
-            ) from error
+        if is_damage(why(error)):
+            raise damaged(folder, why(error)) from error
         raise StudyError(f"`{path}` must be a place to write to, but: {why(error)}") from error
 
 

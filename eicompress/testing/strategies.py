@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from inspect import isclass
 from pathlib import Path
 
@@ -317,7 +317,7 @@ class _Composed:
         for number, steps in enumerate(orders):
             if isinstance(steps[0], GraphStrategy) and isinstance(steps[1], ModelStrategy):
                 continue
-            place = folder / str(number)
+            place = Path(_studied().name)
             try:
                 built = build(steps, tiny_context(place, fidelity=0.1), place)
             except Inapplicable:
@@ -327,9 +327,16 @@ class _Composed:
                 raise AssertionError(
                     f"{order} must work, or raise `Inapplicable`, but raised {type(error).__name__}: {error}"
                 ) from error
-            model = runtime.load(tiny_artifact(place / "artifact", built.candidate, graph=built.graph).folder)
+            model = runtime.load(tiny_artifact(folder / str(number), built.candidate, graph=built.graph).folder)
             if all(isinstance(step, ModelStrategy) for step in steps):
                 check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()), tiny_task().answer)
+
+
+@lru_cache
+def _studied() -> tempfile.TemporaryDirectory[str]:
+    """The folder that all pairs are built in, as the candidates of a study are: a first step trains once, a teacher
+    answers once."""
+    return tempfile.TemporaryDirectory()
 
 
 def _outside(knob: Knob) -> object:

@@ -49,6 +49,9 @@ def _read_alone(registry: Registry, spec: Spec) -> tuple[TaskData, Mapping[str, 
     kind, note = (registry.task(spec.task), "") if spec.task else task_of(tables["train"].rows, spec.columns)
     named = kind.columns_in(tables["train"].rows[0], spec.columns)
     dataset = dataset_from_tables(tables, named, spec.data, spec.seed, kind.cell_refusal, spec.rows)
+    if len(tables) < len(dataset.splits):
+        # Whatever is refused is refused of the file, however it is cut, and its rows have their own numbers.
+        kind.read({"train": tables["train"].rows}, named)
     task, examples = kind.read(dataset.splits, named)
     notes = (*([note] if note else []), *dataset.notes)
     return TaskData(task, examples, dataset.digest, notes), named

@@ -67,7 +67,7 @@ def run(
 
 def played(door: str, size: int) -> str:
     """One round in a process of its own: a crash below Python is a finding, and not the end of the run."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "slow", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-n", "0", "-m", "slow", "-p", "no:cacheprovider"]
     command += ["--hypothesis-show-statistics", f"tests/fuzz/test_fuzz_{door}.py"]
     environment = {**os.environ, "EICOMPRESS_FUZZ": str(size)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace")

@@ -101,6 +101,7 @@ def _check(read: TaskData, named: dict[str, str], lines: list[str]) -> None:
 @example([f'{{"text": ["a", "{n}"], "label": {n % 2}}}' for n in range(40)], "", {}, False)
 @example(labelled("1", '"1"', "true", "2"), "", {}, False)
 @example(labelled('"music"', '"music "', '"rain"'), "", {}, False)
+@example(labelled("1", "1", '"music"', '"1"', '"music"')[:12], "", {}, False)
 @example(["[" * 100_000 + "]" * 100_000] * 20, "", {}, False)
 @example(labelled("1", "NaN"), "", {}, False)
 @example(labelled('{"a": 1}', '{"a": 2}'), "", {}, False)

@@ -107,11 +107,14 @@ def _copied(recorded: Path) -> Path:
 def test_a_damaged_database_is_read_or_refused_and_stays_as_it_is(recorded: Path, data: st.DataObject) -> None:
     folder = _copied(recorded)
     database = folder / "study.db"
-    if data.draw(st.booleans()):
+    written = database.read_bytes()
+    kind = data.draw(st.sampled_from(("record", "cut off", "bytes")))
+    if kind == "record":
         _replace_a_record(database, data.draw(mutated_json({"x": 1})))
-    else:
-        written = database.read_bytes()
+    elif kind == "cut off":
         database.write_bytes(written[: data.draw(st.just(0) | st.integers(0, len(written)))])
+    else:
+        database.write_bytes(data.draw(mutated_bytes(written)))
     damaged = database.read_bytes()
     with ends_well():
         found_so_far(known_spec("study", folder.parent))

@@ -212,6 +212,13 @@ def test_a_slot_instead_of_another_must_be_clear(tmp_path: Path, good: str, bad:
         ("high = 4 }", "high = 0 }", "cannot be searched"),
         ("high = 4 }", "high = 4, step = 0 }", r"the step of `thin.layers` must be a whole number above 0, but got 0"),
         ("high = 4 }", "high = 4, step = 0.5 }", r"must be a whole number above 0, but got 0.5"),
+        (
+            "high = 4 }",
+            "high = 4, step = true }",
+            r"step of `thin.layers` must be a whole number above 0, but got True",
+        ),
+        ("heads = 0.5", "heads = { step = true }", r"must be a number above 0, but got True"),
+        ("heads = 0.5", "heads = { step = 1e-320 }", r"the step of `.*heads` must divide its range, but got 1e-320"),
         ("heads = 0.5", "heads = { step = -0.25 }", r"must be a number above 0, but got -0.25"),
         ("heads = 0.5", 'heads = { step = "1" }', r"must be a number above 0, but got '1'"),
         ("fidelity = 0.2", "fidelity = 2", "`fidelity` .* must be above 0 and at most 1, or .*but got 2"),

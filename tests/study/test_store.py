@@ -136,11 +136,43 @@ def test_a_record_that_is_none_is_said(tmp_path: Path, value: object) -> None:
         read_ledger(tmp_path / "s").records()
 
 
+@pytest.mark.parametrize("value", [None, "", "{", "9" * 5_000, "[" * 100_000 + "]" * 100_000])
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [("trial_user_attributes", "trial 0 cannot"), ("study_user_attributes", "(its studies|what the study .*) cannot")],
+)
+def test_a_value_in_the_database_that_is_no_json_is_said(
+    tmp_path: Path, table: str, what: str, value: str | None
+) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        tell(ledger, record())
+    with closing(sqlite3.connect(tmp_path / "s" / "study.db")) as database, database:
+        database.execute(f"UPDATE {table} SET value_json = ?", [value])
+    with pytest.raises(StudyError, match=rf"study.db` is damaged: {what} be read \(\w+\). Put a copy of it back"):
+        read_ledger(tmp_path / "s").records()
+
+
+def test_a_page_of_the_database_that_is_damaged_is_said_when_it_is_read(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        tell(ledger, record())
+    path = tmp_path / "s" / "study.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'trials'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: (root - 1) * size] + b"\xff" * size + whole[root * size :])
+    ledger = read_ledger(tmp_path / "s")
+    with pytest.raises(StudyError, match=r"study.db` is damaged: .*malformed.* Put a copy of it back"):
+        ledger.records()
+
+
 def test_a_long_record_whose_file_is_damaged_is_said(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         tell(ledger, long_record())
     (file,) = (tmp_path / "s" / "records").iterdir()
-    for text, said in ((b"\xff", "must be a record in JSON"), (b'{"x": 1}', "must be as eicompress wrote it")):
+    none = "must be a record in JSON"
+    for text, said in ((b"\xff", none), (b"[" * 100_000, none), (b'{"x": 1}', "must be as eicompress wrote it")):
         file.write_bytes(text)
         with pytest.raises(StudyError, match=said):
             read_ledger(tmp_path / "s").records()

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -5,11 +8,14 @@ from eicompress.answers import Number
 from eicompress.contracts import Array
 from eicompress.errors import DataError, SpecError
 from eicompress.metrics.quality import difference_of
+from eicompress.plugins import discover
+from eicompress.spec import read
 from eicompress.tasks import judged_by
 from eicompress.tasks.classification import Classification, PairClassification
 from eicompress.tasks.multi_label_classification import MultiLabelClassification
 from eicompress.tasks.regression import Regression
 from eicompress.tasks.token_classification import TokenClassification
+from eicompress.trials.task_data import read_data
 
 ROWS = [{"text": "one", "label": "b"}, {"text": "two", "label": "a"}]
 
@@ -79,6 +85,15 @@ def test_labels_that_look_the_same_are_refused(pair: tuple[object, object]) -> N
     rows = [{"text": "x", "label": label} for label in (*pair, "other")]
     with pytest.raises(DataError, match="labels of `train` must differ in more than type or spacing, but row 1"):
         Classification.read({"train": rows}, {})
+
+
+def test_labels_that_look_the_same_are_refused_however_the_file_is_cut(tmp_path: Path) -> None:
+    labels = [1, 1, "music", "1", "music", 1, 1, "music", "1", "music", 1, 1]
+    lines = [json.dumps({"text": f"text {at}", "label": label}) for at, label in enumerate(labels)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    for seed in range(4):
+        with pytest.raises(DataError, match=r"but row 1 has 1 and row 4 has '1': write both in one way"):
+            read_data(discover(), read({"model": "-", "data": str(tmp_path / "rows.jsonl"), "seed": seed}))
 
 
 def test_long_labels_are_shortened_where_they_are_refused() -> None:
