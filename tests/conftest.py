@@ -1,10 +1,12 @@
 """Fixtures over the tiny real models that plug-in authors get too, from `eicompress.testing`."""
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -35,6 +37,7 @@ __all__ = [
     "WEATHER",
     "WORDS",
     "ContextMaker",
+    "sampled",
     "spelling",
     "tiny_candidate",
     "tiny_encoder",
@@ -61,6 +64,14 @@ def spelling(*words: str) -> Tokenizer:
     for word in words:
         vocabulary[f"no {word}"] = vocabulary.pop(word)
     return Tokenizer.from_str(json.dumps(described))
+
+
+def sampled(every: int, *choices: Iterable[Any]) -> list[Any]:
+    """The combinations of choices, for `parametrize`: each `every`-th of them, and the others among the slow tests."""
+    return [
+        pytest.param(*each, marks=[pytest.mark.slow] * (number % every > 0))
+        for number, each in enumerate(itertools.product(*choices))
+    ]
 
 
 @pytest.fixture(scope="session", autouse=True)

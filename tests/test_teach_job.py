@@ -120,6 +120,7 @@ def test_a_teacher_of_other_labels_is_refused(
     assert "The labels of the teacher `other` must be the data's" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_search_for_a_teacher_goes_on(
     headless: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

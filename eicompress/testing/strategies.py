@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from inspect import isclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from eicompress.testing.claims import (
     with_missed,
     written_only_in,
 )
+from eicompress.testing.pairs import pair_claim
 from eicompress.testing.several_tasks import several_tasks_claim
 from eicompress.testing.shared_training import shared_training_claims
 from eicompress.testing.tiny import tiny_artifact, tiny_context, tiny_task
@@ -64,9 +65,8 @@ def strategy_checks(
     if strategy.shares_training:
         claims += shared_training_claims(strategy.name, checked.example)
     claims.append(several_tasks_claim(strategy.name, checked.example))
-    for other in built_in_steps():
-        if other.name != strategy.name:
-            claims.append(Claim(strategy.name, f"composes with `{other.name}`", _Composed(checked, other)))
+    others = [each for each in built_in_steps() if each.name != strategy.name]
+    claims += [pair_claim(strategy.name, checked.example, each) for each in others]
     return with_missed(claims, {**strategy.missed, **(skip or {})})
 
 
@@ -302,41 +302,6 @@ class _Checked:
 def _size_bytes(built: Built) -> int:
     with tempfile.TemporaryDirectory() as folder:
         return tiny_artifact(Path(folder) / "artifact", built.candidate, graph=built.graph).size_bytes
-
-
-@dataclass(frozen=True)
-class _Composed:
-    """Before and after another strategy, the two of them either make a file that agrees, or say `Inapplicable`."""
-
-    checked: _Checked
-    other: Strategy
-
-    def __call__(self, folder: Path) -> None:
-        own = self.checked.example
-        orders = [(own, self.other), (self.other, own)]
-        for number, steps in enumerate(orders):
-            if isinstance(steps[0], GraphStrategy) and isinstance(steps[1], ModelStrategy):
-                continue
-            place = Path(_studied().name)
-            try:
-                built = build(steps, tiny_context(place, fidelity=0.1), place)
-            except Inapplicable:
-                continue
-            except Exception as error:
-                order = " and then ".join(f"`{step.name}`" for step in steps)
-                raise AssertionError(
-                    f"{order} must work, or raise `Inapplicable`, but raised {type(error).__name__}: {error}"
-                ) from error
-            model = runtime.load(tiny_artifact(folder / str(number), built.candidate, graph=built.graph).folder)
-            if all(isinstance(step, ModelStrategy) for step in steps):
-                check_parity(built.candidate, tiny_texts(), model.logits(tiny_texts()), tiny_task().answer)
-
-
-@lru_cache
-def _studied() -> tempfile.TemporaryDirectory[str]:
-    """The folder that all pairs are built in, as the candidates of a study are: a first step trains once, a teacher
-    answers once."""
-    return tempfile.TemporaryDirectory()
 
 
 def _outside(knob: Knob) -> object:

@@ -11,39 +11,18 @@ from eicompress.data.quickstart import LIBRARIES, builtin_model, check_weights, 
 from eicompress.errors import ModelError
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[dict[str, str]]:
-    return docstrings()
-
-
 @pytest.mark.slow
-def test_there_are_about_three_thousand_sentences_of_eight_libraries(rows: list[dict[str, str]]) -> None:
+def test_the_sentences_are_those_that_are_promised() -> None:
+    rows = docstrings()
     counts = Counter(row["label"] for row in rows)
-    assert set(counts) == set(LIBRARIES)
-    assert len(LIBRARIES) == 8
-    assert 2500 <= len(rows) <= 3500
-    assert min(counts.values()) >= 250
-
-
-@pytest.mark.slow
-def test_no_sentence_comes_twice(rows: list[dict[str, str]]) -> None:
-    assert len({row["text"].casefold() for row in rows}) == len(rows)
-
-
-@pytest.mark.slow
-def test_no_sentence_names_a_library(rows: list[dict[str, str]]) -> None:
+    assert set(counts) == set(LIBRARIES) and len(LIBRARIES) == 8
+    assert 2500 <= len(rows) <= 3500 and min(counts.values()) >= 250
+    assert len({row["text"].casefold() for row in rows}) == len(rows), "a sentence comes twice"
     names = "|".join(name for aliases in LIBRARIES.values() for name in aliases)
-    assert [row for row in rows if re.search(rf"\b({names})\b", row["text"], re.IGNORECASE)] == []
-
-
-@pytest.mark.slow
-def test_sentences_are_of_4_to_30_words_and_without_code(rows: list[dict[str, str]]) -> None:
+    assert not [row for row in rows if re.search(rf"\b({names})\b", row["text"], re.IGNORECASE)], "it names its library"
     assert all(4 <= len(row["text"].split()) <= 30 for row in rows)
-    assert [row for row in rows if re.search(r"[`_{}<>=\[\]|\\*]|\w\.\w", row["text"])] == []
+    assert not [row for row in rows if re.search(r"[`_{}<>=\[\]|\\*]|\w\.\w", row["text"])], "it has code"
 
-
-@pytest.mark.slow
-def test_read_again_as_a_data_set_it_has_the_same_sentences(rows: list[dict[str, str]]) -> None:
     data = read_dataset("builtin:docstrings", {"text": "text", "label": "label"})
     again = [row for part in data.splits.values() for row in part]
     assert sorted(again, key=lambda row: row["text"]) == sorted(rows, key=lambda row: row["text"])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_encoder
+from conftest import sampled, tiny_encoder
 
 from eicompress.encoder.config import BigramConfig, LayerConfig
 from eicompress.encoder.elastic import Elastic, Part, extract, sloping, spread, sub_network
@@ -31,8 +31,7 @@ def super_network(*, bits: bool = False, pooling: str = "first") -> Encoder:
     return model
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
-@pytest.mark.parametrize("bits", [False, True])
+@pytest.mark.parametrize(("bits", "pooling"), sampled(3, (False, True), ("first", "mean")))
 def test_a_part_that_is_cut_out_answers_as_it_does_in_place(bits: bool, pooling: str) -> None:
     model = super_network(bits=bits, pooling=pooling)
     elastic = Elastic(model)

@@ -20,7 +20,7 @@ from eicompress.export.folder import bytes_by_group, bytes_by_tensor, write
 from eicompress.export.graph import constants_of
 from eicompress.runtime import session
 from eicompress.values import ExitRule
-from tests.conftest import tiny_candidate, tiny_encoder
+from tests.conftest import sampled, tiny_candidate, tiny_encoder
 
 DEPTH = 4
 TEXTS = 24
@@ -61,9 +61,17 @@ def opened(model: EarlyExitEncoder) -> InferenceSession:
     return session(made.SerializeToString())
 
 
-@pytest.mark.parametrize("spec", [None, QuantSpec(8), QuantSpec(4), QuantSpec(4, block=16)], ids=str)
-@pytest.mark.parametrize(("criterion", "threshold"), [("entropy", 0.35), ("margin", 0.5), ("patience", 0.4)])
-def test_a_text_exits_where_the_torch_model_says(criterion: str, threshold: float, spec: QuantSpec | None) -> None:
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    sampled(
+        5,
+        (None, QuantSpec(8), QuantSpec(4), QuantSpec(4, block=16)),
+        (("entropy", 0.35), ("margin", 0.5), ("patience", 0.4)),
+    ),
+    ids=str,
+)
+def test_a_text_exits_where_the_torch_model_says(spec: QuantSpec | None, rule: tuple[str, float]) -> None:
+    criterion, threshold = rule
     model = with_exits(criterion, threshold, spec)
     made, depths, worst = opened(model), [], []
     for ids in texts(model):

@@ -5,7 +5,7 @@ from eicompress.encoder.linear import Linear
 from eicompress.export.emit import emit
 from eicompress.strategies import mixed_precision
 from eicompress.strategies.mixed_precision import BITS, MixedPrecision, assigned
-from tests.conftest import ContextMaker, tiny_candidate
+from tests.conftest import ContextMaker, sampled, tiny_candidate
 
 WIDE = {"embedding": 64, "hidden": 64}
 
@@ -32,8 +32,7 @@ def test_few_weights_are_not_worth_unpacking() -> None:
     assert assigned({"small": Linear(24, 8)}, losses, 1e6) == {"small": 8}
 
 
-@pytest.mark.parametrize("mean_bits", [2.0, 3.0, 4.0, 5.5, 8.0])
-@pytest.mark.parametrize("shapes", [{}, WIDE])
+@pytest.mark.parametrize(("mean_bits", "shapes"), sampled(3, (2.0, 3.0, 4.0, 5.5, 8.0), ({}, WIDE)))
 def test_a_preview_is_an_upper_bound_and_no_loose_one(
     make_context: ContextMaker, mean_bits: float, shapes: dict[str, int]
 ) -> None:

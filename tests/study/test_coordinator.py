@@ -24,6 +24,7 @@ from eicompress.study.search import GRACE_S
 from eicompress.study.store import read_ledger
 from eicompress.study.streaks import REPEATS
 from eicompress.values import Artifact, Measurement, Progress, Quantity, Record, digest_of
+from tests.conftest import sampled
 
 
 class Killed(BaseException):
@@ -207,9 +208,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return bed(folder, trials=5, promotion_seeds=2).run(Bench(folder / "made"))
 
 
-@pytest.mark.parametrize("stage", ["preview", "build", "extras"])
-@pytest.mark.parametrize("calls", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("end", [KeyboardInterrupt, Killed])
+@pytest.mark.parametrize(
+    ("stage", "calls", "end"), sampled(5, ("preview", "build", "extras"), (1, 2), (KeyboardInterrupt, Killed))
+)
 def test_a_search_that_was_interrupted_ends_where_it_would_have_ended(
     tmp_path: Path, stage: str, calls: int, end: type[BaseException], undisturbed: Result
 ) -> None:
