@@ -14,6 +14,8 @@ from eicompress.errors import DataError, ModelError, is_panic
 from eicompress.values import Text, readable
 
 BATCH = 64
+BUCKET_BATCHES = 64
+"""Batches are cut from shuffled blocks of this many batches, sorted by length, so that little is padding."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +220,15 @@ def in_order_of_length(lengths: np.ndarray, size: int = BATCH) -> list[np.ndarra
     """Row numbers of batches of near lengths that cover all rows once."""
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def batches_at_random(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Row numbers of one epoch's batches, of near lengths each, in random order."""
+    order = generator.permutation(len(lengths))
+    block = size * BUCKET_BATCHES
+    cut = []
+    for start in range(0, len(order), block):
+        rows = order[start : start + block]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        cut += [rows[at : at + size] for at in range(0, len(rows), size)]
+    return [cut[number] for number in generator.permutation(len(cut))]

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count, islice
@@ -27,11 +27,9 @@ from eicompress.encoder.exits import encoder_of
 from eicompress.encoder.linear import Linear
 from eicompress.encoder.model import Encoder
 from eicompress.encoder.quantization import SMALLEST_SCALE
-from eicompress.encoder.tokens import Tokens, in_order_of_length, tokenize
+from eicompress.encoder.tokens import Tokens, batches_at_random, in_order_of_length, tokenize
 from eicompress.values import Phase, Progress, Text, seed_of
 
-BUCKET_BATCHES = 64
-"""Batches are cut from shuffled blocks of this many batches, sorted by length, so that little is padding."""
 CHECKS = 20
 """How often in a training the loss on held-out texts is looked at."""
 SPARSE_FROM = 1_000_000
@@ -44,18 +42,6 @@ LARGEST_GRADIENT = 1.0
 
 class Diverged(ArithmeticError):
     """A training's loss was no longer a number."""
-
-
-def batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Row numbers of one epoch's batches, of near lengths each, in random order."""
-    order = generator.permutation(len(lengths))
-    block = size * BUCKET_BATCHES
-    cut = []
-    for start in range(0, len(order), block):
-        rows = order[start : start + block]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        cut += [rows[at : at + size] for at in range(0, len(rows), size)]
-    return [cut[number] for number in generator.permutation(len(cut))]
 
 
 @dataclass(frozen=True)
@@ -84,6 +70,8 @@ class Trainer:
     checkpoints: Checkpoints | None = None
     phase: Phase = "training"
     """What its progress is reported as."""
+    clocked: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Around the steps, whose time grows with the fidelity; before them texts are drawn and tokenized."""
 
     def __call__(self, candidate: Candidate, training: Training) -> None:
         """Raises `Diverged`."""
@@ -97,20 +85,21 @@ class Trainer:
             reported = kept = time.monotonic()
             rest = run.rest(np.random.default_rng(seed_of(self.seed, "batches", *again)))
             run.prepare(rest)
-            for rows in rest:
-                if run.is_behind():
-                    break
-                if training.dropout:  # on a GPU, whose random state is not kept, a training goes on as it began
-                    torch.manual_seed(seed_of(self.seed, "dropout", *again, run.step))
-                loss = run.descend(rows)
-                now, last = time.monotonic(), run.step == run.steps
-                if last or now - reported > 0.5:
-                    reported = now
-                    self.progress(Progress(self.phase, run.step, run.steps, _finite(loss.item(), run.step)))
-                if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
-                    _finite(loss.item(), run.step)
-                    self.checkpoints.cache.store("training", key, run.save)
-                    kept = time.monotonic()
+            with self.clocked():
+                for rows in rest:
+                    if run.is_behind():
+                        break
+                    if training.dropout:  # on a GPU, whose random state is not kept, a training goes on as it began
+                        torch.manual_seed(seed_of(self.seed, "dropout", *again, run.step))
+                    loss = run.descend(rows)
+                    now, last = time.monotonic(), run.step == run.steps
+                    if last or now - reported > 0.5:
+                        reported = now
+                        self.progress(Progress(self.phase, run.step, run.steps, _finite(loss.item(), run.step)))
+                    if self.checkpoints and not last and now - kept > self.checkpoints.seconds:
+                        _finite(loss.item(), run.step)
+                        self.checkpoints.cache.store("training", key, run.save)
+                        kept = time.monotonic()
             run.take_best()
         vars(candidate.model)["trainings"] = before + 1
         if self.checkpoints:
@@ -177,7 +166,7 @@ class _Run:
     def rest(self, generator: np.random.Generator) -> list[np.ndarray]:
         """Rows of the batches that are still to be read."""
         lengths = self.tokens.lengths[self.learned]
-        epochs = (batches(lengths, self.training.batch_size, generator) for _ in count())
+        epochs = (batches_at_random(lengths, self.training.batch_size, generator) for _ in count())
         return [self.learned[rows] for rows in islice(chain.from_iterable(epochs), self.step, self.steps)]
 
     def prepare(self, rest: Sequence[np.ndarray]) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -151,11 +151,13 @@ class Builder(Materials):
         """
         clock = Clock()
         key = self.key(recipe, fidelity=fidelity, seed=seed)
-        context = self.training_context(recipe, fidelity=fidelity, seed=seed, progress=progress)
+        context = self.training_context(
+            recipe, fidelity=fidelity, seed=seed, progress=progress, clocked=partial(clock.phase, "training")
+        )
         context = replace(context, teacher=TimedTeacher(context.teacher, clock))
         done = len(recipe.shared.steps)
         begin = self._shared.trained(recipe, seed, progress, clock) if done else self.start
-        with clock.phase("training"):
+        with clock.phase("applying"):
             made = build(recipe, context, self, fidelity, begin, done)
         share = fidelity if recipe.only_shared else 1.0
         with clock.phase("measuring"):

@@ -122,10 +122,12 @@ class Materials:
         seed: int,
         progress: Callable[[Progress], None],
         phase: Phase = "training",
+        clocked: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Context:
-        """The context of a recipe's training, which goes on from its checkpoint where it was interrupted."""
+        """The context of a recipe's training, which goes on from its checkpoint where it was interrupted; `clocked` is
+        entered around its steps."""
         checkpoints = Checkpoints(self.cache, self.key(recipe, fidelity=fidelity, seed=seed))
-        trainer = Trainer(seed, fidelity, self.compute_device, progress, checkpoints, phase)
+        trainer = Trainer(seed, fidelity, self.compute_device, progress, checkpoints, phase, clocked)
         return self.context(trainer, seed=seed, progress=progress)
 
     def estimate_context(self) -> Context:

@@ -143,7 +143,7 @@ def found(result: Result, model: str, data: str) -> dict[str, Any]:
 
 def training_seconds(record: Record) -> float:
     """Of the artifact's last training, with the teacher's answers that it asked for and a training that it shares."""
-    return sum(record.seconds_by_phase.get(phase, 0.0) for phase in ("training", "teacher", SHARED))
+    return sum(record.seconds_by_phase.get(phase, 0.0) for phase in ("applying", "training", "teacher", SHARED))
 
 
 def whole(values: np.ndarray) -> list[float]:

@@ -8,9 +8,9 @@ import torch
 from eicompress.cache import Cache
 from eicompress.contracts import Candidate, Training
 from eicompress.encoder.quantization import SMALLEST_SCALE, Bits, QuantSpec
-from eicompress.encoder.tokens import Batch, tokenize
+from eicompress.encoder.tokens import Batch, batches_at_random, tokenize
 from eicompress.training import trainer as training_room
-from eicompress.training.trainer import Checkpoints, Diverged, Trainer, batches, fit_nothing
+from eicompress.training.trainer import Checkpoints, Diverged, Trainer, fit_nothing
 from eicompress.values import Progress, seed_of
 from tests.conftest import tiny_candidate, tiny_examples, tiny_task
 
@@ -90,7 +90,7 @@ def test_each_training_of_a_candidate_reads_batches_of_its_own_and_the_first_tho
     one, two, three = read_by(tiny_candidate(), 3)
     assert set(one) != set(two) != set(three) != set(one)
     lengths = tokenize(tiny_candidate().tokenizer, tiny_examples().texts).lengths
-    first = batches(lengths, 4, np.random.default_rng(seed_of(0, "batches")))
+    first = batches_at_random(lengths, 4, np.random.default_rng(seed_of(0, "batches")))
     assert one == np.concatenate(first)[: len(one)].tolist()
     assert read_by(tiny_candidate(), 3) == [one, two, three]
 
@@ -276,7 +276,7 @@ def test_a_preview_fits_nothing() -> None:
 
 def test_an_epoch_reads_every_row_once_in_batches_of_near_lengths() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, 1000)
-    cut = batches(lengths, 16, np.random.default_rng(1))
+    cut = batches_at_random(lengths, 16, np.random.default_rng(1))
     assert sorted(np.concatenate(cut).tolist()) == list(range(1000))
     padding = sum(lengths[rows].max() * len(rows) - lengths[rows].sum() for rows in cut)
     assert padding < 0.1 * lengths.sum()

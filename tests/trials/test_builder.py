@@ -30,6 +30,7 @@ from eicompress.strategies.quantization import Quantization
 from eicompress.strategies.thin_student import ThinStudent
 from eicompress.strategies.vocabulary_pruning import VocabularyPruning
 from eicompress.study.record_files import RECORD_BYTES
+from eicompress.training import trainer
 from eicompress.training.teacher import Ensemble, StoredTeacher, ignore
 from eicompress.training.trainer import Trainer
 from eicompress.trials import candidate as candidates
@@ -303,18 +304,26 @@ def test_a_phase_inside_of_another_is_counted_once(monkeypatch: pytest.MonkeyPat
     assert clock.seconds == {"training": 7.0, "teacher": 3.0}
 
 
-def test_what_the_teacher_takes_is_no_part_of_the_training(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_as_long_at_any_length_is_no_part_of_the_training(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     builder, seconds = opened(), {"now": 0.0}
     monkeypatch.setattr("eicompress.trials.measuring.time.perf_counter", lambda: seconds["now"])
-    answered = StoredTeacher.outputs
+    answered, tokenized = StoredTeacher.outputs, trainer.tokenize
 
     def slow(teacher: StoredTeacher, texts: Sequence[Text]) -> TeacherOutputs:
         seconds["now"] += 100.0
         return answered(teacher, texts)
 
+    def slowly(*given: Any, **more: Any) -> Any:
+        seconds["now"] += 7.0
+        return tokenized(*given, **more)
+
+    trainer._tokenized.cache_clear()
     monkeypatch.setattr(StoredTeacher, "outputs", slow)
-    record = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore)
-    assert record.seconds_by_phase["teacher"] >= 100.0 and record.seconds_by_phase["training"] == 0.0
+    monkeypatch.setattr(trainer, "tokenize", slowly)
+    took = builder.build(RECIPE, fidelity=1.0, seed=0, progress=ignore).seconds_by_phase
+    assert took["teacher"] >= 100.0 and took["applying"] == 7.0 and took["training"] == 0.0
 
 
 def test_labels_in_another_order_than_the_models_are_put_right(opened: Opener, model_folder: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_part_of_a_shared_training_is_scored_on_some_texts_or_on_all_and_says_
     assert seen[0] == Progress(SHARED) and seen[1].phase == SHARED and seen[1].steps == STEPS
     assert "training" not in {each.phase for each in seen}
     # What took the training is counted apart from what the candidate itself took.
-    assert first.seconds_by_phase[SHARED] > first.seconds_by_phase["training"]
+    assert first.seconds_by_phase[SHARED] > first.seconds_by_phase["applying"]
     assert first.own_seconds == pytest.approx(sum(first.seconds_by_phase.values()) - first.seconds_by_phase[SHARED])
 
 
