@@ -94,7 +94,7 @@ def damaged(folder: Path, reason: str) -> StudyError:
 
 def is_damage(reason: str) -> bool:
     """True where the database's own error message speaks of damage."""
-    return any(word in reason for word in ("malformed", "not a database", "corrupt"))
+    return any(word in reason for word in ("malformed", "not a database", "corrupt", "decode", "no such"))
 
 
 def why(error: BaseException) -> str:
@@ -108,7 +108,12 @@ def _storage(folder: Path, url: str, engine: dict[str, Any], *, made: bool) -> R
     """`made` for one whose tables must be there."""
     if made and not _has_tables(create_engine(url, **engine)):
         raise is_empty(folder)
-    storage = CheckedStorage(url, engine, lambda reason: damaged(folder, reason))
+    try:
+        storage = CheckedStorage(url, engine, lambda reason: damaged(folder, reason))
+    except (SQLAlchemyError, StorageInternalError) as error:
+        if made and "readonly" in why(error):  # Optuna makes what is not there
+            raise damaged(folder, "a table of it is missing") from error
+        raise
 
     def on_error(context: ExceptionContext) -> None:
         reason = why(context.original_exception)
@@ -138,11 +143,13 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _sqlite(path: Path, *, journal: bool) -> sqlite3.Connection:
-    """`journal` for one that writes: readers do not block it, and it does not block them."""
+    """`journal` for one that writes: readers do not block it, and it does not block them. They write nothing."""
     connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
     if journal:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+    else:
+        connection.execute("PRAGMA query_only=ON")
     return connection
 
 

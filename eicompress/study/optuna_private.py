@@ -5,7 +5,8 @@
     Trial(study, trial_id), Trial.study  a trial that was begun by another process, and the study it belongs to
     system_attrs["fixed_params"]         where `Study.enqueue_trial` keeps the parameters that are to be drawn
     system_attrs                         where NSGA-II keeps the generation of a trial
-    RDBStorage._build_frozen_...         where the values of a trial are read
+    RDBStorage._get_trials               where rows of the database become trials
+    RDBStorage._build_frozen_trial_...   and the values of one of them are read
     BaseStorage                          whose methods Optuna documents for those who write a storage
 
 Optuna's own ways to the same lead through copies of all trials, or do not lead to a trial of another process.
@@ -41,14 +42,24 @@ class CheckedStorage(RDBStorage):
         with self._readable("what the study knows of itself"):
             return super().get_study_user_attrs(study_id)
 
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        with self._readable("a trial", but=KeyError):  # which says that there is no such trial
+            return super().get_trial(trial_id)
+
+    def _get_trials(self, *given: Any, **more: Any) -> list[FrozenTrial]:
+        with self._readable("its trials"):
+            return super()._get_trials(*given, **more)
+
     def _build_frozen_trial_from_trial_model(self, trial: Any) -> FrozenTrial:
         with self._readable(f"trial {trial.number}"):
             return super()._build_frozen_trial_from_trial_model(trial)
 
     @contextmanager
-    def _readable(self, what: str) -> Iterator[None]:
+    def _readable(self, what: str, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
         try:
             yield
+        except but:
+            raise
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise self._refused(f"{what} cannot be read ({type(error).__name__})") from error
 

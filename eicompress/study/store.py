@@ -92,6 +92,8 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         with disk_errors(folder):
             yield
+    except UnicodeDecodeError as error:  # in SQLite's own message about what it cannot read
+        raise damaged(folder, "a name in it is no UTF-8") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         path = folder / FILE
         if not path.is_file():

@@ -152,6 +152,37 @@ def test_a_value_in_the_database_that_is_no_json_is_said(
         read_ledger(tmp_path / "s").records()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE trial_user_attributes SET value_json = CAST(x'ff61' AS TEXT)", "Could not decode"),
+        ("ALTER TABLE trial_params RENAME TO trial_prams", "a table of it is missing"),
+        ("ALTER TABLE trials RENAME COLUMN state TO stage", "no such column"),
+        ("UPDATE trials SET state = 'WON'", r"its trials cannot be read \(LookupError\)"),
+        ("UPDATE trials SET datetime_start = 'yesterday'", r"its trials cannot be read \(ValueError\)"),
+        ("INSERT INTO trial_params VALUES (9, 1, 'x', 1.0, '{}')", r"trial 0 cannot be read \(KeyError\)"),
+    ],
+)
+def test_a_damaged_row_of_the_database_is_said(tmp_path: Path, change: str, said: str) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        tell(ledger, record())
+    with closing(sqlite3.connect(tmp_path / "s" / "study.db")) as database, database:
+        database.execute(change)
+    with pytest.raises(StudyError, match=rf"study.db` is damaged: {said}.* Put a copy of it back"):
+        read_ledger(tmp_path / "s").records()
+
+
+def test_a_damaged_name_in_the_database_is_said(tmp_path: Path) -> None:
+    with ledger_in(tmp_path / "s"):
+        pass
+    path = tmp_path / "s" / "study.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE studies", b"CREATE TABLE stu\xffies"))
+    with pytest.raises(StudyError, match=r"study.db` is damaged: .* Put a copy of it back"):
+        read_ledger(tmp_path / "s")
+
+
 def test_a_page_of_the_database_that_is_damaged_is_said_when_it_is_read(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s") as ledger:
         tell(ledger, record())
