@@ -116,9 +116,9 @@ def _storage(folder: Path, url: str, engine: dict[str, Any], *, made: bool) -> R
         raise
 
     def on_error(context: ExceptionContext) -> None:
-        reason = why(context.original_exception)
-        if is_damage(reason):
-            raise damaged(folder, reason) from context.original_exception
+        error = context.original_exception
+        if isinstance(error, sqlite3.Error) and is_damage(why(error)):  # a server that is away says "no such" too
+            raise damaged(folder, why(error)) from error
 
     event.listen(storage.engine, "handle_error", on_error)
     return storage

@@ -245,7 +245,7 @@ def _distribution(label: str, wanted: Mapping[str, Any], domain: BaseDistributio
             return IntDistribution(low, high, log=log, step=1 if step is None else int(step))
         return FloatDistribution(low, high, log=log, step=step)
     except ArithmeticError as error:
-        raise SpecError(f"the step of `{label}` must divide its range, but got {step}") from error
+        raise SpecError(f"the step of `{label}` must not be so small beside its range, but got {step}") from error
     except (ValueError, TypeError) as error:
         raise SpecError(f"the range of `{label}` cannot be searched: {error}") from error
 
