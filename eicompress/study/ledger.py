@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 
-from eicompress.study.database import FILE, lasting
+from eicompress.study.database import FILE, damaged, lasting
 from eicompress.study.objective import built_in
 from eicompress.study.optuna_private import count_trials, set_attribute
 from eicompress.study.record_files import read_record, stored_record
@@ -105,7 +105,10 @@ class Ledger:
     def metrics(self) -> dict[str, Quantity]:
         """The metrics that its trials are measured by; the built-in ones before they are set."""
         found: Sequence[Json] = self.study.user_attrs.get("metrics", ())
-        return {each["name"]: Quantity(**each) for each in found} or built_in()
+        try:
+            return {each["name"]: Quantity(**each) for each in found} or built_in()
+        except (LookupError, TypeError) as error:
+            raise damaged(self.folder, f"its metrics cannot be read ({type(error).__name__})") from error
 
     def set_metrics(self, metrics: Iterable[Quantity]) -> None:
         self._set("metrics", [asdict(each) for each in metrics])

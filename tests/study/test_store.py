@@ -172,6 +172,14 @@ def test_a_damaged_row_of_the_database_is_said(tmp_path: Path, change: str, said
         read_ledger(tmp_path / "s").records()
 
 
+@pytest.mark.parametrize("value", ['[{"nam": "a"}]', '[{"name": "a", "x": 1}]', "[3]", "3"])
+def test_metrics_that_are_none_are_said(tmp_path: Path, value: str) -> None:
+    with ledger_in(tmp_path / "s") as ledger:
+        ledger.study.set_user_attr("metrics", json.loads(value))
+    with pytest.raises(StudyError, match=r"study.db` is damaged: its metrics cannot be read \(\w+\)"):
+        read_ledger(tmp_path / "s").metrics()
+
+
 def test_a_damaged_name_in_the_database_is_said(tmp_path: Path) -> None:
     with ledger_in(tmp_path / "s"):
         pass
