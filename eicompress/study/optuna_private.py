@@ -40,7 +40,7 @@ class CheckedStorage(RDBStorage):
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         with self._readable("what the study knows of itself"):
-            return super().get_study_user_attrs(study_id)
+            return dict(sorted(super().get_study_user_attrs(study_id).items()))  # names are texts, or damaged
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._readable("a trial", but=KeyError):  # which says that there is no such trial

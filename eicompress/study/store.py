@@ -83,7 +83,10 @@ def read_ledger(folder: Path) -> Ledger:
     if not storage and not (folder / FILE).is_file():
         raise StudyError(f"there is no study in `{folder}` (no `{FILE}`): check its name")
     with storage_errors(folder):
-        return _ledger(folder, connect(folder, storage, once=True))
+        try:
+            return _ledger(folder, connect(folder, storage, once=True))
+        except (TypeError, LookupError, RuntimeError) as error:  # of Optuna, which trusts its tables
+            raise damaged(folder, f"Optuna cannot read it ({type(error).__name__}: {error})") from error
 
 
 @contextmanager

@@ -158,6 +158,11 @@ def test_a_value_in_the_database_that_is_no_json_is_said(
         ("UPDATE trial_user_attributes SET value_json = CAST(x'ff61' AS TEXT)", "Could not decode"),
         ("ALTER TABLE trial_params RENAME TO trial_prams", "a table of it is missing"),
         ("ALTER TABLE trials RENAME COLUMN state TO stage", "no such column"),
+        ("UPDATE alembic_version SET version_num = 'v9'", r"Optuna cannot read it \(RuntimeError: "),
+        (
+            "UPDATE study_user_attributes SET key = x'ff61' WHERE key = 'format'",
+            r"what the study knows .* \(TypeError\)",
+        ),
         ("UPDATE trials SET state = 'WON'", r"its trials cannot be read \(LookupError\)"),
         ("UPDATE trials SET datetime_start = 'yesterday'", r"its trials cannot be read \(ValueError\)"),
         ("INSERT INTO trial_params VALUES (9, 1, 'x', 1.0, '{}')", r"trial 0 cannot be read \(KeyError\)"),
@@ -165,6 +170,7 @@ def test_a_value_in_the_database_that_is_no_json_is_said(
 )
 def test_a_damaged_row_of_the_database_is_said(tmp_path: Path, change: str, said: str) -> None:
     with ledger_in(tmp_path / "s") as ledger:
+        ledger.set_seconds(1.0)
         tell(ledger, record())
     with closing(sqlite3.connect(tmp_path / "s" / "study.db")) as database, database:
         database.execute(change)
